@@ -1,0 +1,142 @@
+"""Loads `ampforge.toml`; each package owns the model of its own section."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from cli.failures import UsageRefusal
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    Model = TypeVar("Model", bound=BaseModel)
+
+FILE_NAME = "ampforge.toml"
+CONFIGURATION_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """One `ampforge.toml`, not yet judged: a section is parsed when a command needs it.
+
+    Attributes:
+        path: The file itself.
+        document: The whole file as TOML tables.
+    """
+
+    path: Path
+    document: dict[str, object]
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative paths in the file start from."""
+        return self.path.parent
+
+    def resolve(self, path: str | Path) -> Path:
+        """Return a path of the file as seen from the folder of the file."""
+        return self.root / path
+
+    def has_section(self, name: str) -> bool:
+        """Whether a section, dotted as `station.metrology`, is there."""
+        return self._find(name) is not None
+
+    def section(self, name: str, model: type[Model]) -> Model:
+        """Return one section as the model of the package that owns it.
+
+        Args:
+            name: The section, dotted for nested tables (`station.metrology`).
+            model: The pydantic model of the section.
+
+        Raises:
+            UsageRefusal: The section is missing, or a value in it is not acceptable.
+        """
+        from pydantic import ValidationError
+
+        table = self._find(name)
+        if table is None:
+            raise UsageRefusal(
+                f"the configuration has no section [{name}]",
+                where=self.path,
+                hint=f"add [{name}]; `ampforge init` writes a complete example to compare with",
+            )
+        try:
+            return model.model_validate_json(_as_json(table))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in (name, *first["loc"]))
+            raise UsageRefusal(
+                f"the configuration is not acceptable: {first['msg']}",
+                got=repr(first.get("input"))[:120],
+                where=f"{self.path}, {field}",
+                hint="correct the value; `ampforge init` writes an example to compare with",
+            ) from error
+
+    def _find(self, name: str) -> dict[str, object] | None:
+        table: object = self.document
+        for part in name.split("."):
+            table = table.get(part) if isinstance(table, dict) else None
+        return table if isinstance(table, dict) else None
+
+
+def _as_json(table: dict[str, object]) -> str:
+    # Strict models accept tuples, paths and enums from JSON, not from Python lists and strings.
+    import json
+
+    return json.dumps(table, default=str)
+
+
+def find_configuration_file(start: Path) -> Path | None:
+    """Return the nearest `ampforge.toml` in a folder or above it."""
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    return None
+
+
+def load_configuration(path: Path | None = None) -> Configuration:
+    """Load `ampforge.toml`: the given one, else `AMPFORGE_CONFIG`, else this folder and upward.
+
+    Raises:
+        UsageRefusal: There is none, or it is not TOML.
+    """
+    if path is None and (named := os.environ.get("AMPFORGE_CONFIG")):
+        path = Path(named)
+    found = path if path is not None else find_configuration_file(Path.cwd())
+    if found is None:
+        raise UsageRefusal(
+            f"no {FILE_NAME} here or in a folder above",
+            where=Path.cwd(),
+            hint="run `ampforge init` to start from the example product, or give --config FILE",
+        )
+    try:
+        with found.open("rb") as file:
+            content = file.read(CONFIGURATION_MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageRefusal(
+            "the configuration cannot be read",
+            got=error.strerror,
+            where=found,
+            hint="give the path of an ampforge.toml with --config",
+        ) from error
+    if len(content) > CONFIGURATION_MAX_BYTES:
+        raise UsageRefusal(
+            "the configuration is too large",
+            expected=f"at most {CONFIGURATION_MAX_BYTES} bytes",
+            got="more",
+            where=found,
+            hint="check that --config names an ampforge.toml",
+        )
+    try:
+        document = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageRefusal(
+            "the configuration is not valid TOML",
+            got=str(error),
+            where=found,
+            hint="correct the line that the message names",
+        ) from error
+    return Configuration(path=found.resolve(), document=document)

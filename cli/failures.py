@@ -1,0 +1,112 @@
+"""From error to exit code: the one table, and the one place that prints an error.
+
+| code | meaning |
+|---|---|
+| 0 | done |
+| 1 | a bug of ours (a traceback is shown) |
+| 2 | usage or configuration |
+| 3 | signature or trust |
+| 4 | manifest or repository |
+| 5 | firmware image or waveform |
+| 6 | station or link |
+| 10 | the unit failed |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from firmware_images.errors import FirmwareImageError
+from manifests.errors import ManifestError
+from provisioning.errors import ProvisioningError
+from signing.errors import SigningError
+from signing.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_BUG = 1
+EXIT_USAGE = 2
+EXIT_UNIT_FAILED = 10
+EXIT_INTERRUPTED = 130
+EXIT_CODES: tuple[tuple[type[Refusal], int], ...] = (
+    (SigningError, 3),
+    (ManifestError, 4),
+    (FirmwareImageError, 5),
+    (ProvisioningError, 6),
+)
+
+
+class UsageRefusal(Refusal):
+    """Raised when an argument or `ampforge.toml` cannot be used."""
+
+
+class UnitFailed(click.exceptions.Exit):
+    """Raised by a command after it printed the verdict of a unit that did not pass."""
+
+    def __init__(self) -> None:
+        super().__init__(EXIT_UNIT_FAILED)
+
+
+def exit_code(error: Refusal) -> int:
+    """Return the exit code for one of our errors."""
+    for root, code in EXIT_CODES:
+        if isinstance(error, root):
+            return code
+    return EXIT_USAGE
+
+
+def describe_error(error: Refusal) -> dict[str, object]:
+    """Return an error as a document for scripts: what, expected, got, where, next."""
+    return {
+        "schema": "ampforge.error/1",
+        "error": type(error).__name__,
+        "exit_code": exit_code(error),
+        "what": error.what,
+        "expected": error.expected,
+        "got": error.got,
+        "where": error.where,
+        "next": error.hint,
+    }
+
+
+def format_error(error: Refusal) -> str:
+    """Return an error as a person reads it: one line per part, parts that are empty left out."""
+    document = describe_error(error)
+    lines = [f"error: {error.what}"]
+    lines += [
+        f"  {name + ':':<10}{document[name]}"
+        for name in ("expected", "got", "where", "next")
+        if document[name] is not None
+    ]
+    return "\n".join(lines)
+
+
+def run_and_exit(command: click.Command, arguments: Sequence[str]) -> NoReturn:
+    """Run a Click command; print an error of ours as text, or as JSON when `--json` was given."""
+    try:
+        outcome = command.main(args=list(arguments), prog_name="ampforge", standalone_mode=False)
+    except Refusal as error:
+        if "--json" in arguments:
+            click.echo(json.dumps(describe_error(error), indent=2), err=True)
+        else:
+            click.echo(format_error(error), err=True)
+        sys.exit(exit_code(error))
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing half-done was confirmed", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader went away (| head): not an error, and nothing more can be printed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(outcome if isinstance(outcome, int) else 0)

@@ -1,0 +1,87 @@
+"""The `ampforge` command: nouns are loaded only when they are used, so that help stays fast."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.metadata import version
+
+import click
+
+from cli.failures import run_and_exit
+
+# noun -> (module, attribute, one line for the overview). Help is printed from this table alone:
+# importing fifteen command modules to list them would cost more than the whole time budget.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "demo": ("cli.demo", "demo", "Run the whole line on simulated hardware, in about a minute."),
+    "init": ("cli.init_command", "init", "Copy the example product here as a starting point."),
+    "key": ("cli.key_commands", "group", "Generate, list and inspect signing keys."),
+    "trust": ("cli.trust_commands", "group", "Sign and show the device trust record."),
+    "policy": ("cli.policy_commands", "group", "Sign a limits policy, approve a waveform table."),
+    "waveform": ("cli.waveform_commands", "group", "Check, analyze and compile waveforms."),
+    "image": ("cli.image_commands", "group", "Inspect an ESP32 application image."),
+    "bundle": ("cli.bundle_commands", "group", "Build, sign and verify a release bundle."),
+    "station": ("cli.station_commands", "group", "Provision boards; simulate them."),
+    "serials": ("cli.serials_commands", "group", "Say which serial numbers were given to what."),
+    "unit": ("cli.unit_commands", "group", "Show and export the record of one unit."),
+    "calibration": ("cli.calibration_commands", "group", "Fit lines and state risks."),
+    "repo": ("cli.repo_commands", "group", "Publish releases in a TUF repository."),
+    "campaign": (
+        "cli.campaign_commands",
+        "group",
+        "Say which devices get which release, and when.",
+    ),
+    "serve": ("cli.serve_commands", "serve", "Serve a published repository over HTTP."),
+    "device": ("cli.device_commands", "group", "Update a device the way a device does."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when one of them is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the nouns in the order of the work, not of the alphabet."""
+        return [*COMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of one noun and return its command."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module_name, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module_name), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the overview from the table, without importing a single noun."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(noun, line) for noun, (_, _, line) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"ampforge {version('ampforge')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: ampforge demo   (no hardware needed)",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+def ampforge() -> None:
+    """From a waveform file to verified microamps and a signed field update."""
+
+
+def main() -> None:
+    """Run the command line and exit with the code that `cli.failures` assigns."""
+    run_and_exit(ampforge, sys.argv[1:])

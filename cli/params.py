@@ -1,0 +1,86 @@
+"""Options that several commands share, turned from text into domain values once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cli.failures import UsageRefusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+PASSPHRASE_FILE_MAX_BYTES = 4096
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+config_option = click.option(
+    "--config",
+    "config_path",
+    type=FILE,
+    help="ampforge.toml to use (default: this folder and upward, or AMPFORGE_CONFIG).",
+)
+passphrase_file_option = click.option(
+    "--passphrase-file",
+    type=EXISTING_FILE,
+    envvar="AMPFORGE_PASSPHRASE_FILE",
+    help="File with the key's passphrase, for unattended use (default: ask).",
+)
+
+
+def read_passphrase_file(path: Path) -> bytes:
+    """Return the passphrase in a file, without its line end.
+
+    Raises:
+        UsageRefusal: The file cannot be read, is readable by others, is empty or too long.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(PASSPHRASE_FILE_MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageRefusal(
+            "the passphrase file cannot be read", got=error.strerror, where=path
+        ) from error
+    if mode & 0o077:
+        raise UsageRefusal(
+            "the passphrase file can be read by others",
+            expected="mode 0600",
+            got=f"mode {mode & 0o777:04o}",
+            where=path,
+            hint=f"run `chmod 600 {path}`, and change the passphrase if others may have seen it",
+        )
+    passphrase = content.rstrip(b"\r\n")
+    if not passphrase or len(content) > PASSPHRASE_FILE_MAX_BYTES:
+        raise UsageRefusal(
+            "the passphrase file does not hold a passphrase",
+            expected=f"1 to {PASSPHRASE_FILE_MAX_BYTES} bytes",
+            got=f"{len(content)} bytes",
+            where=path,
+        )
+    return passphrase
+
+
+def passphrase_source(passphrase_file: Path | None, *, prompt: str) -> Callable[[], bytes]:
+    """Return a function that gets the passphrase when a key turns out to need one.
+
+    Args:
+        passphrase_file: The file of `--passphrase-file`, or `None` to ask on the terminal.
+        prompt: What to ask on the terminal.
+    """
+
+    def get() -> bytes:
+        if passphrase_file is not None:
+            return read_passphrase_file(passphrase_file)
+        answer: str = click.prompt(prompt, hide_input=True, err=True)
+        return answer.encode()
+
+    return get

@@ -1,0 +1,1 @@
+"""What a release is made of, and what lies in a board's flash."""

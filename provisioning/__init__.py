@@ -1,0 +1,1 @@
+"""The factory: serials, flashing, identity, calibration, verification, records."""

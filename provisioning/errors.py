@@ -1,0 +1,9 @@
+"""Errors of the provisioning package."""
+
+from __future__ import annotations
+
+from signing.refusal import Refusal
+
+
+class ProvisioningError(Refusal):
+    """Raised when a station, link, ledger or instrument step is refused."""

@@ -1,0 +1,1 @@
+"""Keys, signatures and trust: knows bytes, nothing of firmware."""

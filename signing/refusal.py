@@ -1,0 +1,46 @@
+"""The shape that every error of ours has: what, expected, got, where, and what to do next.
+
+Each package derives one root error from `Refusal`. It does not decide exit codes: the one table
+from error to exit code is in `cli/failures.py`.
+"""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):  # noqa: N818 - the packages' roots end in Error; this is what they share
+    """Raised when input, state or a peer cannot be accepted; nothing was changed.
+
+    Args:
+        what: A sentence's first half: what was refused.
+        expected: What would have been accepted.
+        got: What was there instead.
+        where: File, offset, field, mode or port.
+        hint: What the person does next.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: object = None,
+        got: object = None,
+        where: object = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.expected = None if expected is None else str(expected)
+        self.got = None if got is None else str(got)
+        self.where = None if where is None else str(where)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.expected is not None and self.got is not None:
+            parts.append(f"expected {self.expected}, got {self.got}")
+        elif self.expected is not None:
+            parts.append(f"expected {self.expected}")
+        elif self.got is not None:
+            parts.append(f"got {self.got}")
+        message = ": ".join(parts)
+        return message if self.where is None else f"{message} ({self.where})"
