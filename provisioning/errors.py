@@ -7,3 +7,7 @@ from signing.refusal import Refusal
 
 class ProvisioningError(Refusal):
     """Raised when a station, link, ledger or instrument step is refused."""
+
+
+class LinkFrameError(ProvisioningError):
+    """Raised when bytes on the serial link are not a valid frame."""
