@@ -91,6 +91,7 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> NoReturn:
     """Run a Click command; print an error of ours as text, or as JSON when `--json` was given."""
     try:
         outcome = command.main(args=list(arguments), prog_name="ampforge", standalone_mode=False)
+        sys.stdout.flush()
     except Refusal as error:
         if "--json" in arguments:
             click.echo(json.dumps(describe_error(error), indent=2), err=True)

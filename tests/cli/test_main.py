@@ -1,0 +1,255 @@
+"""The frame of the command line: help, lazy imports, exit codes, configuration, init."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from cli.configuration import CONFIGURATION_MAX_BYTES, load_configuration
+from cli.failures import UnitFailed, UsageRefusal, run_and_exit
+from cli.init_command import copy_example
+from cli.main import COMMANDS, ampforge
+from cli.params import passphrase_source, read_passphrase_file
+from firmware_images.errors import FirmwareImageError
+from manifests.errors import ManifestError
+from provisioning.errors import ProvisioningError
+from signing.errors import SigningError, TrustError
+
+HEAVY = {
+    "alembic",
+    "cbor2",
+    "cryptography",
+    "esptool",
+    "granian",
+    "jinja2",
+    "matplotlib",
+    "numpy",
+    "pydantic",
+    "pyvisa",
+    "rich",
+    "serial",
+    "smp",
+    "sqlalchemy",
+    "tuf",
+    "urllib3",
+}
+
+
+def _modules_after(arguments: list[str]) -> set[str]:
+    script = (
+        "import sys\n"
+        "from cli.main import main\n"
+        f"sys.argv = ['ampforge', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('\\n' + ' '.join(sorted({name.split('.')[0] for name in sys.modules})))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
+def test_help_imports_no_heavy_library(arguments):
+    assert _modules_after(arguments) & HEAVY == set()
+
+
+@pytest.mark.parametrize("noun", sorted(COMMANDS))
+def test_help_of_each_noun_shows_an_example_and_loads_no_instrument_plot_or_flash_library(noun):
+    modules = _modules_after([noun, "--help"])
+    assert modules & {"matplotlib", "numpy", "pyvisa", "esptool", "granian", "tuf"} == set()
+
+
+@pytest.mark.parametrize("noun", sorted(COMMANDS))
+def test_each_verb_has_an_example_and_json(noun):
+    command = ampforge.get_command(click.Context(ampforge), noun)
+    verbs = command.commands.values() if isinstance(command, click.Group) else [command]
+    for verb in verbs:
+        assert "Example" in (verb.epilog or ""), f"{noun} {verb.name} has no example"
+        options = {option for parameter in verb.params for option in parameter.opts}
+        assert "--json" in options, f"{noun} {verb.name} has no --json"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SigningError("x"), 3),
+        (TrustError("x"), 3),
+        (ManifestError("x"), 4),
+        (FirmwareImageError("x"), 5),
+        (ProvisioningError("x"), 6),
+        (UsageRefusal("x"), 2),
+        (UnitFailed(), 10),
+        (click.UsageError("x"), 2),
+        (click.Abort(), 130),
+    ],
+)
+def test_each_error_has_its_exit_code(error, code):
+    @click.command()
+    def fail():
+        raise error
+
+    with pytest.raises(SystemExit) as exited:
+        run_and_exit(fail, [])
+    assert exited.value.code == code
+
+
+def test_a_bug_stays_a_traceback():
+    @click.command()
+    def fail():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_and_exit(fail, [])
+
+
+def test_an_error_is_printed_with_all_its_parts(capsys):
+    @click.command()
+    @click.option("--json", is_flag=True)
+    def fail(json):
+        raise TrustError("refused", expected="a", got="b", where="c", hint="do d")
+
+    with pytest.raises(SystemExit):
+        run_and_exit(fail, [])
+    assert capsys.readouterr().err.splitlines() == [
+        "error: refused",
+        "  expected: a",
+        "  got:      b",
+        "  where:    c",
+        "  next:     do d",
+    ]
+    with pytest.raises(SystemExit):
+        run_and_exit(fail, ["--json"])
+    document = json.loads(capsys.readouterr().err)
+    assert document["what"] == "refused"
+    assert document["exit_code"] == 3
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ({}, "w"),
+        ({"expected": 1}, "w: expected 1"),
+        ({"got": 2}, "w: got 2"),
+        ({"expected": 1, "got": 2, "where": "f"}, "w: expected 1, got 2 (f)"),
+    ],
+)
+def test_a_refusal_reads_as_one_sentence(parts, text):
+    assert str(SigningError("w", **parts)) == text
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    name: str
+    files: tuple[Path, ...] = ()
+
+
+def _write(folder: Path, text: str) -> Path:
+    path = folder / "ampforge.toml"
+    path.write_text(text)
+    return path
+
+
+def test_configuration_is_found_upward_and_sections_are_parsed(tmp_path, monkeypatch):
+    path = _write(tmp_path, '[a.b]\nname = "x"\nfiles = ["y"]\n')
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep" / "deeper")
+    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
+    configuration = load_configuration()
+    assert configuration.path == path
+    assert configuration.section("a.b", Section) == Section(name="x", files=(Path("y"),))
+    assert configuration.has_section("a.b")
+    assert not configuration.has_section("a.c")
+    assert configuration.resolve("keys/k.pem") == tmp_path / "keys" / "k.pem"
+
+
+def test_configuration_is_named_by_the_environment(tmp_path, monkeypatch):
+    path = _write(tmp_path, "")
+    monkeypatch.setenv("AMPFORGE_CONFIG", str(path))
+    assert load_configuration().path == path
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"x = ", "not valid TOML"),
+        (b"\xff\xfe", "not valid TOML"),
+        (b"#" * (CONFIGURATION_MAX_BYTES + 1), "too large"),
+        (b"[b]\n", "no section [a]"),
+        (b'[a]\nname = 3\nother = "x"\n', "not acceptable"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_by_name(tmp_path, content, told):
+    path = tmp_path / "ampforge.toml"
+    path.write_bytes(content)
+    with pytest.raises(UsageRefusal) as refused:
+        load_configuration(path).section("a", Section)
+    assert told in str(refused.value)
+    assert str(path) in str(refused.value)
+
+
+def test_a_missing_configuration_says_how_to_start(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
+    with pytest.raises(UsageRefusal) as refused:
+        load_configuration()
+    assert "ampforge init" in (refused.value.hint or "")
+    with pytest.raises(UsageRefusal):
+        load_configuration(tmp_path / "absent.toml")
+
+
+def test_init_copies_the_example_and_refuses_a_folder_with_something_in_it(tmp_path):
+    target = tmp_path / "product"
+    written = copy_example(target)
+    assert Path("ampforge.toml") in written
+    assert (target / "waveforms.toml").is_file()
+    before = sorted(target.rglob("*"))
+    with pytest.raises(UsageRefusal, match="not empty"):
+        copy_example(target)
+    assert sorted(target.rglob("*")) == before
+
+
+def test_a_passphrase_file_is_read_without_its_line_end(tmp_path):
+    path = tmp_path / "pass"
+    path.write_bytes(b"secret words\r\n")
+    path.chmod(0o600)
+    assert read_passphrase_file(path) == b"secret words"
+    assert passphrase_source(path, prompt="?")() == b"secret words"
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        (b"x", 0o644, "read by others"),
+        (b"\n", 0o600, "does not hold"),
+        (b"x" * 5000, 0o600, "hold"),
+    ],
+)
+def test_a_wrong_passphrase_file_is_refused(tmp_path, content, mode, told):
+    path = tmp_path / "pass"
+    path.write_bytes(content)
+    path.chmod(mode)
+    with pytest.raises(UsageRefusal, match=told):
+        read_passphrase_file(path)
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    script = "import sys; from cli.main import main; sys.argv=['ampforge','--help']; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+    process.stdout.close()
+    _, errors = process.communicate(timeout=60)
+    assert errors == b""
+    assert process.returncode == 0
