@@ -11,3 +11,45 @@ class ProvisioningError(Refusal):
 
 class LinkFrameError(ProvisioningError):
     """Raised when bytes on the serial link are not a valid frame."""
+
+
+class SerialNumberError(ProvisioningError):
+    """Raised when a text is not one of our serial numbers, or no number is left to give."""
+
+
+class LedgerError(ProvisioningError):
+    """Raised when a ledger is missing, of another version, damaged, or cannot be written."""
+
+
+class PortError(ProvisioningError):
+    """Raised when a serial port cannot be opened, or dies while it is used."""
+
+
+class LinkTimeoutError(ProvisioningError):
+    """Raised when a board does not answer within the time it was given."""
+
+
+class LinkAnswerError(ProvisioningError):
+    """Raised when a board answers something that is not the answer to the request."""
+
+
+class BoardRefusalError(ProvisioningError):
+    """Raised when a board understood a request and refused it.
+
+    Attributes:
+        code_name: Name of the error code of docs/spec/serial-link.md §4.10, or the SMP code.
+    """
+
+    def __init__(
+        self, what: str, *, code_name: str, where: object = None, hint: str | None = None
+    ) -> None:
+        super().__init__(what, got=code_name, where=where, hint=hint)
+        self.code_name = code_name
+
+
+class FlashError(ProvisioningError):
+    """Raised when a board cannot be connected in download mode, or its flash cannot be written."""
+
+
+class StationError(ProvisioningError):
+    """Raised when a station is not set up, or its files do not belong together."""
