@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -91,7 +90,6 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> NoReturn:
     """Run a Click command; print an error of ours as text, or as JSON when `--json` was given."""
     try:
         outcome = command.main(args=list(arguments), prog_name="ampforge", standalone_mode=False)
-        sys.stdout.flush()
     except Refusal as error:
         if "--json" in arguments:
             click.echo(json.dumps(describe_error(error), indent=2), err=True)
@@ -106,8 +104,9 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing half-done was confirmed", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader went away (| head): not an error, and nothing more can be printed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except SystemExit as stop:
+        # Click ends so when the reader went away (| head): not an error, and not a bug's code 1.
+        if isinstance(stop.__context__, BrokenPipeError):
+            sys.exit(0)
+        raise
     sys.exit(outcome if isinstance(outcome, int) else 0)
