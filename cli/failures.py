@@ -104,9 +104,8 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing half-done was confirmed", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except SystemExit as stop:
-        # Click ends so when the reader went away (| head): not an error, and not a bug's code 1.
-        if isinstance(stop.__context__, BrokenPipeError):
-            sys.exit(0)
-        raise
+    except SystemExit:
+        # Out of standalone mode Click exits by itself in one case, with 1: the reader went away
+        # (| head). That is not an error, and certainly not a bug of ours.
+        sys.exit(0)
     sys.exit(outcome if isinstance(outcome, int) else 0)
