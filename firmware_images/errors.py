@@ -7,3 +7,35 @@ from signing.refusal import Refusal
 
 class FirmwareImageError(Refusal):
     """Raised when an image, waveform, table or bundle is refused."""
+
+
+class FlashMediumError(FirmwareImageError):
+    """Raised when flash is addressed outside its size or against its sectors."""
+
+
+class PartitionTableError(FirmwareImageError):
+    """Raised when a partition table cannot be read, or its partitions do not fit."""
+
+
+class OtaDataError(FirmwareImageError):
+    """Raised when otadata cannot be read, or a slot change is not possible."""
+
+
+class RecordError(FirmwareImageError):
+    """Raised when a record in the device-record partition is damaged or does not fit."""
+
+
+class CalibrationRecordError(FirmwareImageError):
+    """Raised when a calibration record is not acceptable, or does not cover what is asked of it."""
+
+
+class EspImageError(FirmwareImageError):
+    """Raised when bytes are not a whole ESP32 application image."""
+
+
+class ProductError(FirmwareImageError):
+    """Raised when the product's section in the configuration contradicts a release."""
+
+
+class BundleError(FirmwareImageError):
+    """Raised when a release bundle is not exactly what its signed statement says."""
