@@ -39,3 +39,31 @@ class ProductError(FirmwareImageError):
 
 class BundleError(FirmwareImageError):
     """Raised when a release bundle is not exactly what its signed statement says."""
+
+
+class WaveformError(FirmwareImageError):
+    """Raised when a waveform, in whatever form, is not one that a device may hold."""
+
+
+class WaveformSourceError(WaveformError):
+    """Raised when a TOML or CSV waveform file cannot be read as written."""
+
+
+class TickError(WaveformError):
+    """Raised when rule TICK is broken: ticks, the order of levels, or the last sample."""
+
+
+class WaveformTableError(WaveformError):
+    """Raised when bytes are not a waveform table or a waveform slot."""
+
+
+class PolicyError(FirmwareImageError):
+    """Raised when a limits policy cannot be read, or is not the one that a table names."""
+
+
+class LimitError(WaveformError):
+    """Raised when a table breaks one or more limits of the policy."""
+
+
+class ApprovalError(FirmwareImageError):
+    """Raised when a table approval is not for this table, policy, version or hardware."""
