@@ -53,3 +53,53 @@ class FlashError(ProvisioningError):
 
 class StationError(ProvisioningError):
     """Raised when a station is not set up, or its files do not belong together."""
+
+
+class SimulatorError(ProvisioningError):
+    """Raised when a simulated board or line cannot be set up, or is asked for the impossible."""
+
+
+class PowerCutError(SimulatorError):
+    """Raised inside a simulated board at the moment its fault plan cuts the power."""
+
+
+class FitDataError(ProvisioningError):
+    """Raised when measured data cannot be fitted: too few points, no spread, no uncertainty."""
+
+
+class RiskError(ProvisioningError):
+    """Raised when a tolerance, spread or guard band describes no decision."""
+
+
+class MetrologySettingsError(ProvisioningError):
+    """Raised when the section [station.metrology] asks for something that cannot be measured."""
+
+
+class InstrumentError(ProvisioningError):
+    """Raised when an instrument cannot be opened, reports an error or answers nonsense."""
+
+
+class InstrumentTimeoutError(InstrumentError):
+    """Raised when an instrument does not answer in time."""
+
+
+class InstrumentOverloadError(InstrumentError):
+    """Raised when an input is larger than the range that was selected."""
+
+
+class CalibrationError(ProvisioningError):
+    """Raised when a calibration cannot be carried out or a stored one cannot be read.
+
+    A unit that is measured and found bad is not an error: it is a result with findings.
+    """
+
+
+class VerificationError(ProvisioningError):
+    """Raised when a verification cannot be carried out or a stored one cannot be read.
+
+    A unit that is measured and fails is not an error: it is a result with an outcome.
+    """
+
+
+class ReportError(ProvisioningError):
+    """Raised when a report cannot be rendered from what it was given."""
