@@ -1,0 +1,185 @@
+"""Where a limits policy comes from: `limits.toml`, or the canonical bytes of a signed one.
+
+Both go through one model, so that neither can say what the other cannot. What a policy means is
+in `limits_policy`.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from firmware_images.errors import PolicyError
+from firmware_images.limits_policy import (
+    FORMAT,
+    POLICY_BYTES_MAX,
+    LimitsPolicy,
+    ModeLimits,
+    SourcedValue,
+    serialize_policy,
+)
+from firmware_images.toml_document import (
+    TOML_BYTES_MAX,
+    Number,
+    StrictDocument,
+    parse_toml_document,
+    read_bounded,
+    validate_document,
+)
+from firmware_images.waveform import Balance, Regulation
+from signing.canonical_cbor import parse_cbor
+from signing.errors import CborError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "LimitsPolicy",
+    "ModeLimits",
+    "SourcedValue",
+    "load_limits",
+    "parse_limits_toml",
+    "parse_policy",
+    "serialize_policy",
+]
+
+
+class _Sourced(StrictDocument):
+    value: Number
+    unit: str
+    source: str
+    checked_by: str
+
+    def to_domain(self, where: str) -> SourcedValue:
+        try:
+            return SourcedValue(
+                value=self.value, unit=self.unit, source=self.source, checked_by=self.checked_by
+            )
+        except PolicyError as error:
+            raise _placed(error, where) from error
+
+
+class _Mode(StrictDocument):
+    balance: Literal["balanced", "galvanic"]
+    regulation: Literal["current", "voltage"]
+    slope_limited: bool
+    claim: _Sourced
+
+
+class _Policy(StrictDocument):
+    format: Literal[1]
+    name: str
+    version: int
+    facts: dict[str, _Sourced]
+    limits: dict[str, _Sourced]
+    modes: dict[str, _Mode]
+
+    def to_domain(self, where: object) -> LimitsPolicy:
+        try:
+            return LimitsPolicy(
+                name=self.name,
+                version=self.version,
+                facts=MappingProxyType(
+                    {key: part.to_domain(f"fact {key}") for key, part in self.facts.items()}
+                ),
+                limits=MappingProxyType(
+                    {key: part.to_domain(f"limit {key}") for key, part in self.limits.items()}
+                ),
+                modes=MappingProxyType(
+                    {
+                        name: ModeLimits(
+                            balance=Balance(mode.balance),
+                            regulation=Regulation(mode.regulation),
+                            is_slope_limited=mode.slope_limited,
+                            claim=mode.claim.to_domain(f"mode {name}"),
+                        )
+                        for name, mode in self.modes.items()
+                    }
+                ),
+            )
+        except PolicyError as error:
+            raise _placed(error, where) from error
+
+
+def load_limits(path: Path) -> LimitsPolicy:
+    """Reads a limits policy that a person wrote.
+
+    Args:
+        path: A TOML file as docs/spec/policy-and-approval.md §2 describes it.
+
+    Raises:
+        PolicyError: Naming file and key, when a figure, unit, source or rule is missing or wrong.
+    """
+    content = read_bounded(path, TOML_BYTES_MAX, PolicyError)
+    return parse_limits_toml(content, where=path)
+
+
+def parse_limits_toml(untrusted_bytes: bytes, *, where: object) -> LimitsPolicy:
+    """As `load_limits`, from bytes."""
+    document = parse_toml_document(untrusted_bytes, _Policy, where=where, error=PolicyError)
+    policy = document.to_domain(where)
+    size_bytes = len(serialize_policy(policy))
+    if size_bytes > POLICY_BYTES_MAX:
+        raise PolicyError(
+            "the policy is too long",
+            expected=f"at most {POLICY_BYTES_MAX} canonical bytes",
+            got=size_bytes,
+            where=where,
+        )
+    return policy
+
+
+def parse_policy(untrusted_bytes: bytes, *, where: object = "limits policy") -> LimitsPolicy:
+    """Reads canonical policy bytes. Implements docs/spec/policy-and-approval.md §3.
+
+    Raises:
+        PolicyError: When they are not exactly what `serialize_policy` would write.
+    """
+    try:
+        values = parse_cbor(untrusted_bytes, max_bytes=POLICY_BYTES_MAX, max_depth=6)
+    except CborError as error:
+        raise PolicyError(
+            f"not canonical policy bytes: {error.what}",
+            expected=error.expected,
+            got=error.got,
+            where=where,
+        ) from error
+    _parse_figures(values, where)
+    document = validate_document(values, _Policy, where=where, error=PolicyError)
+    policy = document.to_domain(where)
+    if serialize_policy(policy) != untrusted_bytes:
+        raise PolicyError(
+            "not canonical policy bytes: a figure is written differently",
+            expected=f"format {FORMAT}, decimals without trailing zeros",
+            got="other bytes",
+            where=where,
+        )
+    return policy
+
+
+def _parse_figures(values: object, where: object) -> None:
+    """Turns the decimal texts of a decoded policy into decimals, in place."""
+    if not isinstance(values, dict):
+        return
+    for key, part in values.items():
+        if key != "value":
+            _parse_figures(part, where)
+        elif isinstance(part, str):
+            try:
+                values[key] = Decimal(part)
+            except InvalidOperation as error:
+                raise PolicyError(
+                    "a policy's figure is not a number", got=repr(part[:60]), where=where
+                ) from error
+
+
+def _placed(error: PolicyError, where: object) -> PolicyError:
+    place = where if error.where is None else f"{where}, {error.where}"
+    return PolicyError(
+        error.what,
+        expected=error.expected,
+        got=error.got,
+        where=place,
+        hint=error.hint,
+    )

@@ -1,0 +1,123 @@
+"""TOML files that people write: bounded, exact decimals, and errors that name the place.
+
+Numbers with a point arrive as `Decimal`, so that 0.1 ms is exactly a tenth of a millisecond. What
+it does not do: know what the document means; the pydantic model that the caller passes does.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from firmware_images.errors import FirmwareImageError
+
+TOML_BYTES_MAX = 256 * 1024
+_SHOWN_CHARACTERS = 60
+
+
+class StrictDocument(BaseModel):
+    """A part of a file that people write: unknown keys and wrong types are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _parse_number(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    return value
+
+
+Number = Annotated[Decimal, BeforeValidator(_parse_number)]
+"""A finite decimal number, written with or without a point."""
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+def read_bounded(path: Path, bytes_max: int, error: type[FirmwareImageError]) -> bytes:
+    """The content of a file that a person named, refused when it is unreadable or too long."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(bytes_max + 1)
+    except OSError as cause:
+        raise error(
+            "the file cannot be read",
+            got=cause.strerror or cause,
+            where=path,
+            hint="check the path and its permissions",
+        ) from cause
+    if len(content) > bytes_max:
+        raise error(
+            "the file is too long",
+            expected=f"at most {bytes_max} bytes",
+            got=f"more than {bytes_max} bytes",
+            where=path,
+        )
+    return content
+
+
+def parse_toml_document(
+    untrusted_bytes: bytes, model: type[Document], *, where: object, error: type[FirmwareImageError]
+) -> Document:
+    """Reads TOML into `model`.
+
+    Args:
+        untrusted_bytes: The file's content.
+        model: What the document must look like.
+        where: The file, for errors.
+        error: The error to raise.
+
+    Raises:
+        FirmwareImageError: As `error`, naming the file and the key, when anything is not as asked.
+    """
+    try:
+        values = tomllib.loads(untrusted_bytes.decode("utf-8"), parse_float=_parse_decimal)
+    except UnicodeDecodeError as cause:
+        raise error("the file is not UTF-8 text", got=f"byte {cause.start}", where=where) from cause
+    except (tomllib.TOMLDecodeError, RecursionError) as cause:
+        raise error("the file is not TOML", expected="TOML 1.0", got=cause, where=where) from cause
+    except ValueError as cause:  # an integer of thousands of digits
+        raise error("the file has a number out of range", got=cause, where=where) from cause
+    return validate_document(values, model, where=where, error=error)
+
+
+def validate_document(
+    values: object, model: type[Document], *, where: object, error: type[FirmwareImageError]
+) -> Document:
+    """Turns plain values into `model`, pydantic's complaint into `error` with the key's path."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as cause:
+        problems = cause.errors(include_url=False, include_context=False)
+        first = problems[0]
+        key = ".".join(_show_key(part) for part in first["loc"]) or "the whole document"
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise error(
+            f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}",
+            got=None if first["type"] == "missing" else _show(first["input"]),
+            where=f"{where}{more}",
+            hint="compare with the example product's file of the same name",
+        ) from cause
+
+
+def _parse_decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as cause:
+        raise ValueError(f"{text[:_SHOWN_CHARACTERS]!r} is not a number") from cause
+
+
+def _show_key(part: int | str) -> str:
+    return str(part + 1) if isinstance(part, int) else part[:_SHOWN_CHARACTERS]
+
+
+def _show(value: object) -> str:
+    if isinstance(value, Decimal):
+        return str(value)
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
