@@ -1,0 +1,346 @@
+"""What an ESP32 application image says about itself, read through `esptool.bin_image`.
+
+An image is a 24-byte header, segments, padding, a checksum byte that ends a 16-byte row, and the
+SHA-256 of all that. The header fields that this module reads itself, little endian:
+
+| offset | bytes | field | meaning |
+|---|---|---|---|
+| 0 | 1 | magic | E9 |
+| 1 | 1 | segments | 1 to 16 |
+| 4 | 4 | entry | address of the first instruction |
+| 12 | 2 | chip id | 5 is ESP32-C3 |
+| 23 | 1 | digest | 1: a SHA-256 follows the checksum |
+
+An application of ESP-IDF begins its first segment with a descriptor (`esp_app_desc_t`, 256 bytes):
+
+| offset | bytes | field |
+|---|---|---|
+| 0 | 4 | magic ABCD5432 |
+| 4 | 4 | secure version |
+| 16 | 32 | version, text |
+| 48 | 32 | project name, text |
+| 80 | 16 | build time, text |
+| 96 | 16 | build date, text |
+| 112 | 32 | ESP-IDF version, text |
+| 144 | 32 | SHA-256 of the ELF file |
+| 176 | 4 | lowest and highest eFuse block revision |
+| 180 | 1 | MMU page size, as a power of two |
+
+An image without a descriptor is still an image: those fields are then `None`. Nothing here runs or
+disassembles code, and a Secure Boot signature sector is recognised but not verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from firmware_images.errors import EspImageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGE_MAX_BYTES = 16 * 1024 * 1024
+IMAGE_MAGIC = 0xE9
+SEGMENT_COUNT_MAX = 16
+DIGEST_BYTES = 32
+DESCRIPTOR_MAGIC = 0xABCD5432
+SIGNATURE_SECTOR_BYTES = 4096
+_SIGNATURE_MAGIC = b"\xe7\x02"
+_CHECKSUM_ROW_BYTES = 16
+_HEADER = struct.Struct("<BBBBIBBBBHBHHBBBBB")
+assert _HEADER.size == 24  # noqa: PLR2004 - the size in the text above
+_SEGMENT_HEADER = struct.Struct("<II")
+_DESCRIPTOR = struct.Struct("<II8s32s32s16s16s32s32sHHB3s72s")
+assert _DESCRIPTOR.size == 256  # noqa: PLR2004 - the size in the text above
+_HINT = "build the image again, or copy it again from where it was built"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSegment:
+    """One loaded piece: where in memory, and how long."""
+
+    address: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EspImage:
+    """An image that is whole: its checksum and its appended digest match.
+
+    Attributes:
+        chip: esptool's name of the chip, such as `esp32c3`.
+        size_bytes: Size of the file.
+        image_sha256: SHA-256 of exactly these bytes.
+        appended_sha256: The digest inside the image, or `None` if it was built without.
+        entry_point: Address of the first instruction.
+        segments: In the order of the file.
+        min_chip_revision: Lowest silicon revision, as 100 * major + minor.
+        max_chip_revision: Highest silicon revision; 65535 means any.
+        signature_bytes: Bytes of padding and Secure Boot v2 signature sector, 0 if unsigned.
+        project_name: From the descriptor; `None` if the image has none, as in the next ones.
+        version: The application's version text.
+        secure_version: The anti-rollback counter.
+        idf_version: ESP-IDF version that it was built with.
+        elf_sha256: SHA-256 of the ELF file that it was made from.
+        build_date: Date and time texts of the build, if the build states them.
+        mmu_page_size_bytes: Flash mapping granularity, if the build states it.
+    """
+
+    chip: str
+    size_bytes: int
+    image_sha256: bytes
+    appended_sha256: bytes | None
+    entry_point: int
+    segments: tuple[ImageSegment, ...]
+    min_chip_revision: int
+    max_chip_revision: int
+    signature_bytes: int
+    project_name: str | None = None
+    version: str | None = None
+    secure_version: int | None = None
+    idf_version: str | None = None
+    elf_sha256: bytes | None = None
+    build_date: str | None = None
+    mmu_page_size_bytes: int | None = None
+
+    @property
+    def has_descriptor(self) -> bool:
+        """Whether the image carries an application descriptor."""
+        return self.project_name is not None
+
+
+def load_image(path: Path) -> tuple[bytes, EspImage]:
+    """Load and inspect an image file; returns its bytes and what they say.
+
+    Raises:
+        EspImageError: The file cannot be read, or is not a whole image.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(IMAGE_MAX_BYTES + 1)
+    except OSError as error:
+        raise EspImageError(
+            "the image cannot be read",
+            got=error.strerror,
+            where=path,
+            hint="give the path of an ESP32 application image (.bin)",
+        ) from error
+    return content, inspect_image(content, where=str(path))
+
+
+def measure_image(untrusted_bytes: bytes, *, where: str) -> int:
+    """Return how many bytes the image at the start of a buffer has, without what follows it.
+
+    Args:
+        untrusted_bytes: A file, or a partition whose end is erased.
+        where: The file or partition, for messages.
+
+    Raises:
+        EspImageError: It does not start like an image, or ends before the image does.
+    """
+    if len(untrusted_bytes) < _HEADER.size:
+        raise _truncated(_HEADER.size, untrusted_bytes, where)
+    header = _HEADER.unpack_from(untrusted_bytes)
+    magic, segment_count, has_digest = header[0], header[1], header[-1]
+    if magic != IMAGE_MAGIC:
+        raise EspImageError(
+            "this is not an ESP32 image",
+            expected=f"a first byte {IMAGE_MAGIC:02x}",
+            got=f"{magic:02x}",
+            where=where,
+            hint="give the .bin that `esptool elf2image` or the ESP-IDF build made, not the ELF",
+        )
+    if not 1 <= segment_count <= SEGMENT_COUNT_MAX:
+        raise EspImageError(
+            "the image has an impossible number of segments",
+            expected=f"1 to {SEGMENT_COUNT_MAX}",
+            got=segment_count,
+            where=where,
+            hint=_HINT,
+        )
+    end = _HEADER.size
+    for _ in range(segment_count):
+        if end + _SEGMENT_HEADER.size > len(untrusted_bytes):
+            raise _truncated(end + _SEGMENT_HEADER.size, untrusted_bytes, where)
+        end += _SEGMENT_HEADER.size + _SEGMENT_HEADER.unpack_from(untrusted_bytes, end)[1]
+    end += _CHECKSUM_ROW_BYTES - end % _CHECKSUM_ROW_BYTES
+    end += DIGEST_BYTES if has_digest == 1 else 0
+    if end > len(untrusted_bytes):
+        raise _truncated(end, untrusted_bytes, where)
+    return end
+
+
+def _truncated(expected_bytes: int, untrusted_bytes: bytes, where: str) -> EspImageError:
+    return EspImageError(
+        "the image ends too early",
+        expected=f"at least {expected_bytes} bytes",
+        got=f"{len(untrusted_bytes)} bytes",
+        where=where,
+        hint=_HINT,
+    )
+
+
+def inspect_image(untrusted_bytes: bytes, *, where: str) -> EspImage:
+    """Return what an image says, if it is whole and nothing else is in the file.
+
+    Args:
+        untrusted_bytes: The file, all of it.
+        where: Its name, for messages.
+
+    Raises:
+        EspImageError: It is not an image of a known chip, is truncated or damaged, or is followed
+            by anything but a Secure Boot v2 signature sector.
+    """
+    if len(untrusted_bytes) > IMAGE_MAX_BYTES:
+        raise EspImageError(
+            "the image is too large", expected=f"at most {IMAGE_MAX_BYTES} bytes", where=where
+        )
+    end = measure_image(untrusted_bytes, where=where)
+    chip = _find_chip(_HEADER.unpack_from(untrusted_bytes)[9], where=where)
+    loaded = _load_with_esptool(chip, untrusted_bytes[:end], where=where)
+    _judge_integrity(loaded, where=where)
+    segments = tuple(
+        ImageSegment(address=segment.addr, size_bytes=len(segment.data))
+        for segment in loaded.segments
+    )
+    if not any(s.address <= loaded.entrypoint < s.address + s.size_bytes for s in segments):
+        raise EspImageError(
+            "the image's entry point is in none of its segments",
+            got=f"{loaded.entrypoint:#x}",
+            where=where,
+            hint=_HINT,
+        )
+    return EspImage(
+        chip=chip,
+        size_bytes=len(untrusted_bytes),
+        image_sha256=hashlib.sha256(untrusted_bytes).digest(),
+        appended_sha256=loaded.stored_digest if loaded.append_digest else None,
+        entry_point=loaded.entrypoint,
+        segments=segments,
+        min_chip_revision=loaded.min_rev_full,
+        max_chip_revision=loaded.max_rev_full,
+        signature_bytes=_measure_signature(untrusted_bytes, end, where=where),
+        **_parse_descriptor(loaded.segments[0].data, where=where),
+    )
+
+
+def _find_chip(chip_id: int, *, where: str) -> str:
+    from esptool.targets import CHIP_DEFS
+
+    names = {
+        rom.IMAGE_CHIP_ID: name
+        for name, rom in CHIP_DEFS.items()
+        if getattr(rom, "IMAGE_CHIP_ID", None) is not None
+    }
+    if chip_id not in names:
+        raise EspImageError(
+            "the image is for a chip that esptool does not know",
+            expected=", ".join(f"{number} ({name})" for number, name in sorted(names.items())),
+            got=f"chip id {chip_id}",
+            where=where,
+        )
+    return str(names[chip_id])
+
+
+def _load_with_esptool(chip: str, untrusted_bytes: bytes, *, where: str) -> Any:
+    from esptool.bin_image import LoadFirmwareImage
+    from esptool.util import FatalError
+
+    try:
+        return LoadFirmwareImage(chip, untrusted_bytes)
+    except (FatalError, RuntimeError, struct.error, IndexError, TypeError, ValueError) as error:
+        raise EspImageError(
+            "esptool cannot read the image",
+            got=" ".join(str(argument) for argument in error.args) or type(error).__name__,
+            where=where,
+            hint=_HINT,
+        ) from error
+
+
+def _judge_integrity(loaded: Any, *, where: str) -> None:
+    checksum = loaded.calculate_checksum()
+    if loaded.checksum != checksum:
+        raise EspImageError(
+            "the image's checksum does not match its segments",
+            expected=f"{checksum:02x}",
+            got=f"{loaded.checksum:02x}",
+            where=where,
+            hint=_HINT,
+        )
+    if loaded.append_digest and loaded.stored_digest != loaded.calc_digest:
+        raise EspImageError(
+            "the image's appended SHA-256 does not match its content",
+            expected=loaded.calc_digest.hex(),
+            got=loaded.stored_digest.hex(),
+            where=where,
+            hint=_HINT,
+        )
+
+
+def _measure_signature(untrusted_bytes: bytes, end: int, *, where: str) -> int:
+    following = untrusted_bytes[end:]
+    if not following:
+        return 0
+    padding_bytes = -end % SIGNATURE_SECTOR_BYTES
+    sector = following[padding_bytes:]
+    is_signature = (
+        following[:padding_bytes] == b"\xff" * padding_bytes
+        and len(sector) == SIGNATURE_SECTOR_BYTES
+        and sector.startswith(_SIGNATURE_MAGIC)
+    )
+    if not is_signature:
+        raise EspImageError(
+            "something follows the image",
+            expected="nothing, or one Secure Boot v2 signature sector",
+            got=f"{len(following)} bytes after byte {end}",
+            where=where,
+            hint="give the application image alone, not a merged or padded flash image",
+        )
+    return len(following)
+
+
+def _parse_descriptor(segment: bytes, *, where: str) -> dict[str, Any]:
+    if len(segment) < _DESCRIPTOR.size:
+        return {}
+    (magic, secure_version, _, version, project, time, date, idf, elf_sha256, _, _, page, _, _) = (
+        _DESCRIPTOR.unpack_from(segment)
+    )
+    if magic != DESCRIPTOR_MAGIC:
+        return {}
+    texts = {
+        name: _parse_text(field, name=name, where=where)
+        for name, field in (
+            ("project_name", project),
+            ("version", version),
+            ("idf_version", idf),
+            ("date", date),
+            ("time", time),
+        )
+    }
+    return {
+        "project_name": texts["project_name"],
+        "version": texts["version"],
+        "idf_version": texts["idf_version"],
+        "build_date": f"{texts['date']} {texts['time']}".strip() or None,
+        "secure_version": secure_version,
+        "elf_sha256": elf_sha256,
+        "mmu_page_size_bytes": 1 << page if 0 < page <= 20 else None,  # noqa: PLR2004 - 1 MiB
+    }
+
+
+def _parse_text(field: bytes, *, name: str, where: str) -> str:
+    content, _, rest = field.partition(b"\0")
+    # An undecodable byte becomes a surrogate, which is not printable.
+    text = content.decode("utf-8", errors="surrogateescape")
+    if not text.isprintable() or rest.strip(b"\0"):
+        raise EspImageError(
+            f"the application descriptor's {name} is not text",
+            expected="printable UTF-8, padded with zero bytes",
+            got=field.rstrip(b"\0").hex(),
+            where=where,
+            hint=_HINT,
+        )
+    return text
