@@ -1,0 +1,104 @@
+"""Files that are either whole or absent after a power cut.
+
+The content goes to a new file in the same folder, is flushed to the disk, takes its name in one
+step, and the folder is flushed too. What a kill can leave behind is a file named
+`.NAME.<random>.partial`, never a half written NAME.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from signing.errors import DurableFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def save_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Write or replace a file in one step that survives a power cut.
+
+    Args:
+        path: The file; its folder exists.
+        content: All of the new content.
+        mode: Permission bits, whatever the umask is.
+
+    Raises:
+        DurableFileError: The file cannot be written; an earlier one is unchanged.
+    """
+    try:
+        partial = _write_partial(path, content, mode)
+        try:
+            os.replace(partial, path)  # noqa: PTH105 - the temporary name is a str
+        except BaseException:
+            os.unlink(partial)  # noqa: PTH108 - the temporary name is a str
+            raise
+        _flush_folder(path)
+    except OSError as error:
+        raise _translated(path, error) from error
+
+
+def create_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Write a file that must not exist yet, in one step that survives a power cut.
+
+    Args:
+        path: The file; its folder exists.
+        content: All of its content.
+        mode: Permission bits, whatever the umask is.
+
+    Raises:
+        DurableFileError: Something of that name exists, or the file cannot be written.
+    """
+    try:
+        partial = _write_partial(path, content, mode)
+        try:
+            # A hard link takes a name only if it is free: O_EXCL for a file that is whole already.
+            os.link(partial, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(partial)  # noqa: PTH108 - the temporary name is a str
+        _flush_folder(path)
+    except FileExistsError as error:
+        raise DurableFileError(
+            "a file exists already and is not overwritten",
+            where=path,
+            hint="choose another name, or move the existing file away first",
+        ) from error
+    except OSError as error:
+        raise _translated(path, error) from error
+
+
+def _write_partial(path: Path, content: bytes, mode: int) -> str:
+    descriptor, partial = tempfile.mkstemp(
+        prefix=f".{path.name}.", suffix=".partial", dir=path.parent
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        os.unlink(partial)  # noqa: PTH108 - the temporary name is a str
+        raise
+    return partial
+
+
+def _flush_folder(path: Path) -> None:
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _translated(path: Path, error: OSError) -> DurableFileError:
+    return DurableFileError(
+        "a file cannot be written",
+        got=error.strerror or type(error).__name__,
+        where=path,
+        hint="check that the folder exists, is writable, and has space left",
+    )

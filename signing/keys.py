@@ -1,0 +1,301 @@
+"""Public keys, their names, and the files that key pairs live in.
+
+A public key has exactly one encoding: SubjectPublicKeyInfo in DER (RFC 5280 §4.1), P-256 with the
+named curve and an uncompressed point, or Ed25519 (RFC 8410). Its *key id* is the SHA-256 of those
+bytes (docs/spec/cose.md §3). So one key has one id, and cannot be counted twice under two.
+
+A pair lives in two files: `NAME.pem` (PKCS #8, mode 0600) and `NAME.pub.pem`. Keys that are made
+for tests and demonstrations carry a line above the PEM block that says so. Private keys are loaded
+by `signing.signers`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from signing.durable_file import create_durably
+from signing.errors import KeyFileError, SignatureError
+from signing.key_encryption import (
+    INITIALISATION_VECTOR_BYTES,
+    SALT_BYTES,
+    encrypt_pkcs8_der,
+    serialize_pem,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY_FILE_MAX_BYTES: Final = 16_384
+SIGNATURE_BYTES: Final = 64
+TEST_KEY_MARK: Final = b"# AMPFORGE TEST KEY: never for products\n"
+
+_COORDINATE_BYTES: Final = 32
+_PEM_BEGIN: Final = b"-----BEGIN "
+_HINT_PUBLIC: Final = "give a P-256 or Ed25519 public key, as PEM or DER SubjectPublicKeyInfo"
+
+
+class Algorithm(StrEnum):
+    """The signature algorithms that we write and read, by the names people type."""
+
+    ECDSA_P256 = "ecdsa-p256"
+    ED25519 = "ed25519"
+
+
+# The fixed bytes before the key itself, and the length of the whole (RFC 5480 §2, RFC 8410 §4).
+_SPKI_SHAPES: Final = {
+    Algorithm.ECDSA_P256: (
+        bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"),
+        91,
+    ),
+    Algorithm.ED25519: (bytes.fromhex("302a300506032b6570032100"), 44),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicKey:
+    """A public key in its one encoding.
+
+    Attributes:
+        algorithm: What it verifies.
+        spki_der: SubjectPublicKeyInfo, 91 bytes for P-256 or 44 for Ed25519.
+    """
+
+    algorithm: Algorithm
+    spki_der: bytes
+
+    def __post_init__(self) -> None:
+        prefix, size_bytes = _SPKI_SHAPES[self.algorithm]
+        if len(self.spki_der) != size_bytes or not self.spki_der.startswith(prefix):
+            raise KeyFileError(
+                "a public key is not in its one encoding",
+                expected=f"{size_bytes} bytes of {self.algorithm} SubjectPublicKeyInfo",
+                got=f"{len(self.spki_der)} bytes, {self.spki_der[: len(prefix)].hex()}…",
+                hint=_HINT_PUBLIC,
+            )
+
+    @cached_property
+    def key_id(self) -> bytes:
+        """SHA-256 of `spki_der`, 32 bytes."""
+        return hashlib.sha256(self.spki_der).digest()
+
+    def pem(self) -> bytes:
+        """Return the key as a PEM block."""
+        return serialize_pem("PUBLIC KEY", self.spki_der)
+
+    def verify(self, message: bytes, signature: bytes) -> None:
+        """Return if the signature is this key's over the message.
+
+        Args:
+            message: The signed bytes.
+            signature: 64 bytes: r and s big-endian (RFC 9053 §2.1), or Ed25519 (RFC 8032).
+
+        Raises:
+            SignatureError: It is not.
+        """
+        from cryptography.exceptions import InvalidSignature
+
+        if len(signature) != SIGNATURE_BYTES:
+            raise SignatureError(
+                "a signature has the wrong length",
+                expected=f"{SIGNATURE_BYTES} bytes",
+                got=f"{len(signature)} bytes",
+                where=f"key {self.key_id.hex()}",
+            )
+        try:
+            self._verify(message, signature)
+        except InvalidSignature as error:
+            raise SignatureError(
+                "a signature does not match the signed bytes",
+                where=f"key {self.key_id.hex()}",
+                hint="the content or the signature was changed after signing: get it again",
+            ) from error
+
+    @cached_property
+    def _loaded(self) -> Any:
+        from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+        return load_der_public_key(self.spki_der)
+
+    def _verify(self, message: bytes, signature: bytes) -> None:
+        if self.algorithm is Algorithm.ED25519:
+            self._loaded.verify(signature, message)
+            return
+        from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+        from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+        from cryptography.hazmat.primitives.hashes import SHA256
+
+        r = int.from_bytes(signature[:_COORDINATE_BYTES], "big")
+        s = int.from_bytes(signature[_COORDINATE_BYTES:], "big")
+        self._loaded.verify(encode_dss_signature(r, s), message, ECDSA(SHA256()))
+
+
+def parse_public_key(untrusted_bytes: bytes, *, where: str) -> PublicKey:
+    """Read a public key.
+
+    Args:
+        untrusted_bytes: PEM or DER SubjectPublicKeyInfo; text before a PEM block is skipped.
+        where: The file or field, for the error.
+
+    Raises:
+        KeyFileError: It is not a P-256 or Ed25519 public key.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
+    if len(untrusted_bytes) > KEY_FILE_MAX_BYTES:
+        raise KeyFileError(
+            "a public key is too long",
+            expected=f"at most {KEY_FILE_MAX_BYTES} bytes",
+            got=f"{len(untrusted_bytes)} bytes",
+            where=where,
+            hint=_HINT_PUBLIC,
+        )
+    if b"PRIVATE KEY-----" in untrusted_bytes:
+        raise KeyFileError(
+            "this is a private key, and a public key is wanted",
+            where=where,
+            hint="give the file that ends in .pub.pem, and keep the private one to yourself",
+        )
+    try:
+        if _PEM_BEGIN in untrusted_bytes:
+            block = untrusted_bytes[untrusted_bytes.index(_PEM_BEGIN) :]
+            loaded: object = serialization.load_pem_public_key(block)
+        else:
+            loaded = serialization.load_der_public_key(untrusted_bytes)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyFileError(
+            "a public key cannot be read", got=str(error), where=where, hint=_HINT_PUBLIC
+        ) from error
+    return public_key_of(loaded, where=where)
+
+
+def public_key_of(loaded: object, *, where: str) -> PublicKey:
+    """Return a public key object of `cryptography` as ours.
+
+    Raises:
+        KeyFileError: It is of an algorithm, or on a curve, that we do not use.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    if isinstance(loaded, EllipticCurvePublicKey) and isinstance(loaded.curve, SECP256R1):
+        algorithm = Algorithm.ECDSA_P256
+    elif isinstance(loaded, Ed25519PublicKey):
+        algorithm = Algorithm.ED25519
+    else:
+        curve = getattr(getattr(loaded, "curve", None), "name", type(loaded).__name__)
+        raise KeyFileError(
+            "a key is of a kind that is not used here",
+            expected="P-256 or Ed25519",
+            got=curve,
+            where=where,
+            hint="make one with `ampforge key generate`",
+        )
+    spki_der = loaded.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return PublicKey(algorithm=algorithm, spki_der=spki_der)
+
+
+def load_public_key(path: Path) -> PublicKey:
+    """Read a public key from a file.
+
+    Raises:
+        KeyFileError: The file cannot be read, or does not hold one.
+    """
+    return parse_public_key(read_key_file(path), where=str(path))
+
+
+def read_key_file(path: Path) -> bytes:
+    """Return the bytes of a key file, at most `KEY_FILE_MAX_BYTES` and one.
+
+    Raises:
+        KeyFileError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return stream.read(KEY_FILE_MAX_BYTES + 1)
+    except OSError as error:
+        raise KeyFileError(
+            "a key file cannot be read",
+            got=error.strerror or type(error).__name__,
+            where=path,
+            hint="check the path; `ampforge key generate` makes a new key",
+        ) from error
+
+
+def is_test_key(path: Path) -> bool:
+    """Whether a key file, private or public, is marked as one for tests.
+
+    Raises:
+        KeyFileError: The file cannot be read.
+    """
+    return has_test_key_mark(read_key_file(path))
+
+
+def has_test_key_mark(content: bytes) -> bool:
+    """Whether the content of a key file carries the mark above its PEM block."""
+    return TEST_KEY_MARK in content.partition(_PEM_BEGIN)[0]
+
+
+def public_key_path(path: Path) -> Path:
+    """Return where the public key lies that belongs to a private key file."""
+    return path.with_name(f"{path.stem}.pub.pem")
+
+
+def generate_key(
+    path: Path, algorithm: Algorithm, *, passphrase: bytes | None, is_test_key: bool = False
+) -> PublicKey:
+    """Make a key pair in two new files: `path` (mode 0600) and its `.pub.pem` sibling.
+
+    Args:
+        path: The private key's file, `NAME.pem`; its folder exists.
+        algorithm: What the key signs.
+        passphrase: Encrypts the private key; `None` leaves it as it is.
+        is_test_key: Mark both files as never for products.
+
+    Returns:
+        The public key.
+
+    Raises:
+        KeyFileError: The name is a public key's, or the passphrase is empty.
+        DurableFileError: One of the files exists, or cannot be written.
+    """
+    from signing.signers import SoftwareSigner
+
+    if path.suffix != ".pem" or path.name.endswith(".pub.pem"):
+        raise KeyFileError("a private key file needs another name", expected="NAME.pem", where=path)
+    public_path = public_key_path(path)
+    if public_path.exists():
+        raise KeyFileError(
+            "a public key of that name exists already",
+            where=public_path,
+            hint="choose another name; keys are never overwritten",
+        )
+    signer = SoftwareSigner.generate(algorithm)
+    mark = TEST_KEY_MARK if is_test_key else b""
+    create_durably(path, mark + _serialize_private_key(signer.to_pkcs8_der(), passphrase, path))
+    create_durably(public_path, mark + signer.public_key.pem(), mode=0o644)
+    return signer.public_key
+
+
+def _serialize_private_key(pkcs8_der: bytes, passphrase: bytes | None, path: Path) -> bytes:
+    if passphrase is None:
+        return serialize_pem("PRIVATE KEY", pkcs8_der)
+    if not passphrase:
+        raise KeyFileError(
+            "an empty passphrase protects nothing",
+            where=path,
+            hint="give a passphrase, or --no-passphrase for a key that needs no protection",
+        )
+    encrypted = encrypt_pkcs8_der(
+        pkcs8_der,
+        passphrase,
+        salt=secrets.token_bytes(SALT_BYTES),
+        initialisation_vector=secrets.token_bytes(INITIALISATION_VECTOR_BYTES),
+    )
+    return serialize_pem("ENCRYPTED PRIVATE KEY", encrypted)
