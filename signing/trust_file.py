@@ -1,0 +1,85 @@
+"""The trust record's file on a workstation: load it, and make the one that follows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from signing.cose_message import MAX_MESSAGE_BYTES
+from signing.errors import TrustError
+from signing.trust import verify_trust_record
+from signing.trust_record import TrustRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from signing.roles import Role, RoleKeys
+
+
+def read_trust_record(path: Path) -> bytes:
+    """Read a trust record's bytes, unverified.
+
+    Raises:
+        TrustError: The file cannot be read, or is far too long to be one.
+    """
+    try:
+        with path.open("rb") as file:
+            untrusted_bytes = file.read(MAX_MESSAGE_BYTES + 1)
+    except OSError as error:
+        raise TrustError(
+            "the trust record cannot be read",
+            got=error.strerror,
+            where=path,
+            hint="make one with `ampforge trust sign`, or name its file in [signing] trust_record",
+        ) from error
+    if len(untrusted_bytes) > MAX_MESSAGE_BYTES:
+        raise TrustError(
+            "the trust record is too long",
+            expected=f"at most {MAX_MESSAGE_BYTES} bytes",
+            got="more",
+            where=path,
+        )
+    return untrusted_bytes
+
+
+def load_trust_record(path: Path) -> TrustRecord:
+    """Load a trust record that this workstation trusts because it was put there.
+
+    Raises:
+        SigningError: It cannot be read, or its own root keys did not sign it.
+    """
+    return verify_trust_record(read_trust_record(path), current=None)
+
+
+def next_trust_record(
+    current: TrustRecord | None,
+    *,
+    product: str,
+    roles: Mapping[Role, RoleKeys],
+    minimum_policy_version: int | None = None,
+    factory_ca_der: bytes | None = None,
+) -> TrustRecord:
+    """Return the record that follows, not yet signed; what is not given stays as it was.
+
+    Args:
+        current: The record in force; `None` for the first one.
+        product: Name of the product.
+        roles: Keys and threshold of each role.
+        minimum_policy_version: Oldest limits policy that counts from now on.
+        factory_ca_der: Certificate of the factory CA, DER.
+
+    Raises:
+        TrustError: The record cannot be used.
+    """
+    if minimum_policy_version is None:
+        minimum_policy_version = 0 if current is None else current.minimum_policy_version
+    if factory_ca_der is None:
+        factory_ca_der = b"" if current is None else current.factory_ca_der
+    return TrustRecord(
+        product=product,
+        version=1 if current is None else current.version + 1,
+        roles=roles,
+        minimum_policy_version=minimum_policy_version,
+        revoked_key_ids=frozenset() if current is None else current.revoked_key_ids,
+        factory_ca_der=factory_ca_der,
+    )
