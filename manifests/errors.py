@@ -7,3 +7,27 @@ from signing.refusal import Refusal
 
 class ManifestError(Refusal):
     """Raised when a manifest, repository or update is refused."""
+
+
+class DeviceMessageError(ManifestError):
+    """Raised when a manifest, assignment, freshness answer or report is refused."""
+
+
+class RepositoryError(ManifestError):
+    """Raised when a repository folder cannot be made, read or published to."""
+
+
+class UpdateRefusedError(ManifestError):
+    """Raised when a device declines an update; nothing was switched."""
+
+
+class TransportError(ManifestError):
+    """Raised when bytes cannot be fetched from, or delivered to, a server."""
+
+
+class ServerError(ManifestError):
+    """Raised when the server cannot be started."""
+
+
+class FleetStoreError(ManifestError):
+    """Raised when device reports cannot be stored or read."""

@@ -1,0 +1,175 @@
+"""Carries a session's wishes over HTTP with urllib3: ranges, resume, and never more than asked.
+
+A message is one GET, an artifact's chunk one GET with a single `Range`. A connection that breaks
+is taken up at the byte where it broke, a bounded number of times. The body is read through a
+bound, so a server that never stops costs one byte more than was asked for. Redirects are not
+followed: the server that was named is the one that is asked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from manifests.errors import TransportError
+
+if TYPE_CHECKING:
+    import urllib3
+
+    from manifests.transfer import Fetch
+
+DEFAULT_TIMEOUT_S = 10.0
+DEFAULT_ATTEMPTS = 4
+HTTP_OK = 200
+HTTP_CREATED = 201
+HTTP_PARTIAL_CONTENT = 206
+ERROR_TEXT_MAX_BYTES = 200
+
+
+class HttpTransport:
+    """A `transfer.Transport` to one server.
+
+    Args:
+        base_url: The server's root, `http://` or `https://`.
+        timeout_s: Longest wait for a connection, and for each read.
+        attempts: How often a broken connection is taken up again, the first try included.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        attempts: int = DEFAULT_ATTEMPTS,
+    ) -> None:
+        import urllib3
+
+        self._base_url = parse_base_url(base_url)
+        self._attempts = attempts
+        self._pool = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=timeout_s, read=timeout_s), retries=False
+        )
+
+    def fetch(self, fetch: Fetch) -> bytes:
+        """Return at most `fetch.max_bytes` bytes.
+
+        Raises:
+            TransportError: No connection, a refusal by the server, or more bytes than asked for.
+        """
+        import urllib3
+
+        received = bytearray()
+        failure: Exception | None = None
+        for _ in range(self._attempts if fetch.body is None else 1):
+            try:
+                self._receive(fetch, received)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                failure = error
+                continue
+            return bytes(received)
+        raise TransportError(
+            "the server cannot be reached, or broke off",
+            expected=f"{fetch.path} from {self._base_url}",
+            got=f"{type(failure).__name__} after {len(received)} bytes",
+            where=self._url(fetch),
+            hint="check that `ampforge serve` runs there and that the network lets it through",
+        ) from failure
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+    def _receive(self, fetch: Fetch, received: bytearray) -> None:
+        start_bytes = fetch.offset_bytes + len(received)
+        end_bytes = fetch.offset_bytes + fetch.max_bytes
+        ranged = fetch.is_part or len(received) > 0
+        headers = {"Accept-Encoding": "identity"}
+        if ranged:
+            # One byte more would not help: a part that is longer than asked is refused below.
+            headers["Range"] = f"bytes={start_bytes}-{end_bytes - 1}"
+        elif fetch.body is not None:
+            headers["Content-Type"] = "application/cbor"
+        response = self._pool.request(
+            "GET" if fetch.body is None else "POST",
+            self._url(fetch),
+            headers=headers,
+            body=fetch.body,
+            preload_content=False,
+            decode_content=False,
+            redirect=False,
+        )
+        try:
+            self._refuse_status(fetch, response, start_bytes=start_bytes if ranged else None)
+            self._read_body(fetch, response, received)
+        finally:
+            # What was not read is dropped with its connection, whatever is still under way.
+            response.close()
+            response.release_conn()
+
+    def _read_body(
+        self, fetch: Fetch, response: urllib3.BaseHTTPResponse, received: bytearray
+    ) -> None:
+        while len(received) <= fetch.max_bytes:
+            piece = response.read(fetch.max_bytes + 1 - len(received))
+            if not piece:
+                return
+            received += piece
+        raise TransportError(
+            "the server sends more than was asked for",
+            expected=f"at most {fetch.max_bytes} bytes",
+            got="more",
+            where=self._url(fetch),
+            hint="nothing of it was used; the server is broken or hostile",
+        )
+
+    def _refuse_status(
+        self, fetch: Fetch, response: urllib3.BaseHTTPResponse, *, start_bytes: int | None
+    ) -> None:
+        if start_bytes is not None:
+            content_range = response.headers.get("Content-Range", "")
+            if response.status == HTTP_PARTIAL_CONTENT and content_range.startswith(
+                f"bytes {start_bytes}-"
+            ):
+                return
+            if response.status in {HTTP_OK, HTTP_PARTIAL_CONTENT}:
+                raise TransportError(
+                    "the server does not send the part that was asked for",
+                    expected=f"206 with bytes from {start_bytes}",
+                    got=f"{response.status} with {content_range or 'no Content-Range'}",
+                    where=self._url(fetch),
+                    hint="serve the repository from something that honours Range",
+                )
+        elif response.status in {HTTP_OK, HTTP_CREATED}:
+            return
+        text = response.read(ERROR_TEXT_MAX_BYTES).decode("utf-8", "replace")
+        raise TransportError(
+            "the server refuses the request",
+            expected="200" if start_bytes is None else "206",
+            got=f"{response.status} {' '.join(text.split())}".rstrip(),
+            where=self._url(fetch),
+            hint="check the URL, and that the release was published",
+        )
+
+    def _url(self, fetch: Fetch) -> str:
+        return f"{self._base_url}/{fetch.path}"
+
+
+def parse_base_url(url: str) -> str:
+    """Return a server's root without a trailing slash.
+
+    Raises:
+        TransportError: It is not an http or https URL with a host.
+    """
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        _ = parts.port
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise TransportError(
+            "the server's URL cannot be used",
+            expected="http://HOST[:PORT] or https://HOST[:PORT]",
+            got=url,
+        )
+    return url.rstrip("/")

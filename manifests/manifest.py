@@ -1,0 +1,219 @@
+"""The manifest: what one release is, for one hardware class. Signed by the release role, offline.
+
+A COSE_Sign (or COSE_Sign1, when the role's threshold is 1) of at most 1 KiB over a CBOR map.
+Implements docs/spec/manifest.md.
+
+| key | type | meaning |
+|---|---|---|
+| 1 | uint | format version, 1 |
+| 2 | text 1-64 | product |
+| 3 | uint32 from 1 | release counter, strictly rising over releases |
+| 4 | text 1-32 | version, for people |
+| 5 | text 1-32 | hardware class |
+| 6, 7 | uint | lowest and highest hardware revision, inclusive |
+| 8 | map | app: 1 size in bytes, 2 SHA-256 of the image file, 3 ELF SHA-256, 4 secure version |
+| 9 | map | waveform: 1 size in bytes and 2 SHA-256 of the slot image, 3 SHA-256 of the table, \
+4 policy version, 5 highest peak in nanoamps |
+| 10 | 32 bytes | digest of the release statement |
+| 11, 12 | uint | issued and expires, seconds since 1970-01-01T00:00:00Z |
+
+The manifest does not say who installs it, or when: that is the assignment's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from manifests.errors import DeviceMessageError
+from manifests.message_fields import (
+    MESSAGE_FORMAT_VERSION,
+    MESSAGE_MAX_BYTES,
+    TIME_MAX_S,
+    check_received_length,
+    parse_message,
+)
+from signing.canonical_cbor import serialize_cbor
+from signing.roles import Role
+
+if TYPE_CHECKING:
+    from signing.trust_record import TrustRecord
+
+MANIFEST_CONTENT_TYPE = "application/vnd.ampforge.manifest+cbor"
+PRODUCT_MAX_LENGTH = 64
+NAME_MAX_LENGTH = 32
+APP_MAX_BYTES = 16 << 20
+WAVEFORM_SLOT_MAX_BYTES = 64 << 10
+PEAK_MAX_NA = 100_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppFacts:
+    """The application image of a release.
+
+    Attributes:
+        size_bytes: Length of the image file.
+        sha256: SHA-256 of the image file, exactly the bytes that are flashed.
+        elf_sha256: What the image's descriptor says of its ELF file, for crash analysis.
+        secure_version: The image's anti-rollback counter.
+    """
+
+    size_bytes: int
+    sha256: bytes
+    elf_sha256: bytes
+    secure_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveformFacts:
+    """The waveform slot image of a release: table and approval together.
+
+    Attributes:
+        size_bytes: Length of the slot image.
+        sha256: SHA-256 of the slot image.
+        table_sha256: SHA-256 of the table inside it.
+        policy_version: Version of the limits policy that the table was approved under.
+        peak_na: Highest peak of any level of any mode, nanoamps.
+    """
+
+    size_bytes: int
+    sha256: bytes
+    table_sha256: bytes
+    policy_version: int
+    peak_na: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a device installs. See the module's table for units and bounds."""
+
+    product: str
+    release_counter: int
+    version: str
+    hardware_class: str
+    hardware_revision_min: int
+    hardware_revision_max: int
+    app: AppFacts
+    waveform: WaveformFacts
+    bundle_sha256: bytes
+    issued_at_s: int
+    expires_at_s: int
+
+    def accepts_revision(self, hardware_revision: int) -> bool:
+        """Whether a board of this hardware revision may run the release."""
+        return self.hardware_revision_min <= hardware_revision <= self.hardware_revision_max
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the manifest expires, UTC."""
+        return datetime.fromtimestamp(self.expires_at_s, UTC)
+
+
+def serialize_manifest(manifest: Manifest) -> bytes:
+    """Return the payload that the release role signs."""
+    return serialize_cbor(
+        {
+            1: MESSAGE_FORMAT_VERSION,
+            2: manifest.product,
+            3: manifest.release_counter,
+            4: manifest.version,
+            5: manifest.hardware_class,
+            6: manifest.hardware_revision_min,
+            7: manifest.hardware_revision_max,
+            8: {
+                1: manifest.app.size_bytes,
+                2: manifest.app.sha256,
+                3: manifest.app.elf_sha256,
+                4: manifest.app.secure_version,
+            },
+            9: {
+                1: manifest.waveform.size_bytes,
+                2: manifest.waveform.sha256,
+                3: manifest.waveform.table_sha256,
+                4: manifest.waveform.policy_version,
+                5: manifest.waveform.peak_na,
+            },
+            10: manifest.bundle_sha256,
+            11: manifest.issued_at_s,
+            12: manifest.expires_at_s,
+        }
+    )
+
+
+def parse_manifest(verified_bytes: bytes) -> Manifest:
+    """Return the manifest in a payload whose signatures were verified.
+
+    Raises:
+        DeviceMessageError: A field is missing, unknown, of another type or out of its bounds.
+    """
+    fields = parse_message(verified_bytes, where="manifest")
+    app = fields.read_map(8, "app")
+    waveform = fields.read_map(9, "waveform")
+    manifest = Manifest(
+        product=fields.read_text(2, "product", maximum=PRODUCT_MAX_LENGTH),
+        release_counter=fields.read_int(3, "release counter", minimum=1),
+        version=fields.read_text(4, "version", maximum=NAME_MAX_LENGTH),
+        hardware_class=fields.read_text(5, "hardware class", maximum=NAME_MAX_LENGTH),
+        hardware_revision_min=fields.read_int(6, "lowest hardware revision"),
+        hardware_revision_max=fields.read_int(7, "highest hardware revision"),
+        app=AppFacts(
+            size_bytes=app.read_int(1, "size", minimum=1, maximum=APP_MAX_BYTES),
+            sha256=app.read_digest(2, "SHA-256"),
+            elf_sha256=app.read_digest(3, "ELF SHA-256"),
+            secure_version=app.read_int(4, "secure version"),
+        ),
+        waveform=WaveformFacts(
+            size_bytes=waveform.read_int(1, "size", minimum=1, maximum=WAVEFORM_SLOT_MAX_BYTES),
+            sha256=waveform.read_digest(2, "SHA-256"),
+            table_sha256=waveform.read_digest(3, "table SHA-256"),
+            policy_version=waveform.read_int(4, "policy version", minimum=1),
+            peak_na=waveform.read_int(5, "peak", maximum=PEAK_MAX_NA),
+        ),
+        bundle_sha256=fields.read_digest(10, "release statement digest"),
+        issued_at_s=fields.read_int(11, "issued", maximum=TIME_MAX_S),
+        expires_at_s=fields.read_int(12, "expires", maximum=TIME_MAX_S),
+    )
+    for reader in (app, waveform, fields):
+        reader.finish()
+    if manifest.hardware_revision_min > manifest.hardware_revision_max:
+        raise DeviceMessageError(
+            "no hardware revision fits the manifest",
+            expected="lowest <= highest",
+            got=f"{manifest.hardware_revision_min} to {manifest.hardware_revision_max}",
+            where="manifest, fields 6 and 7",
+        )
+    return manifest
+
+
+def verify_manifest(untrusted_bytes: bytes, trust: TrustRecord) -> Manifest:
+    """Return the manifest in a signed message: length, signatures, then meaning.
+
+    Order as docs/spec/manifest.md §4: nothing is parsed before it is verified.
+
+    Raises:
+        DeviceMessageError: Its length or a field is refused.
+        TrustError: The release role's threshold of distinct keys did not sign these bytes.
+    """
+    check_received_length(untrusted_bytes, where="manifest")
+    payload = trust.verify(
+        untrusted_bytes,
+        Role.RELEASE,
+        content_type=MANIFEST_CONTENT_TYPE,
+        max_bytes=MESSAGE_MAX_BYTES,
+    )
+    manifest = parse_manifest(payload)
+    if manifest.product != trust.product:
+        raise DeviceMessageError(
+            "the manifest is for another product",
+            expected=trust.product,
+            got=manifest.product,
+            where="manifest, field 2",
+        )
+    return manifest
+
+
+def message_digest(message_bytes: bytes) -> bytes:
+    """Return what names a signed message: the SHA-256 of its bytes, signatures included."""
+    return hashlib.sha256(message_bytes).digest()

@@ -1,0 +1,110 @@
+"""How a session ends, the rules it keeps, and the words in which a device remembers its last one.
+
+The update state in flash has one text, `last_outcome`. It is one of the `Remembered` words, for a
+reverted update followed by `: ` and the reason (docs/spec/device-report.md §4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import TYPE_CHECKING
+
+from firmware_images.flash_medium import SECTOR_BYTES
+from manifests.device_report import ReportedResult
+
+if TYPE_CHECKING:
+    from firmware_images.device_record import UpdateState
+
+REMEMBERED_MAX_LENGTH = 64
+DEFAULT_MINIMUM_BATTERY_PERCENT = 30
+DEFAULT_CHUNK_BYTES = 16 * SECTOR_BYTES
+
+
+@unique
+class Remembered(StrEnum):
+    """What the device knows of its last update."""
+
+    NOTHING = ""
+    DOWNLOADING = "downloading"
+    INSTALLED_REPORT_DUE = "installed, report due"
+    INSTALLED = "installed"
+    REVERTED_REPORT_DUE = "reverted, report due"
+    REVERTED = "reverted"
+
+
+@unique
+class UpdateResult(StrEnum):
+    """How a session ended."""
+
+    UP_TO_DATE = "up to date"
+    NOT_SELECTED = "not selected"
+    HALTED = "halted"
+    REBOOT_NEEDED = "reboot needed"
+    INSTALLED = "installed"
+    REVERTED = "reverted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateRules:
+    """What the product's integrator may set.
+
+    Attributes:
+        minimum_battery_percent: Below it nothing is installed and nothing reboots.
+        chunk_bytes: Whole sectors asked for at a time; at most 4096 through a gateway.
+        allows_reinstall: Install the release that the device has, or one that it reverted: for
+            a service station.
+    """
+
+    minimum_battery_percent: int = DEFAULT_MINIMUM_BATTERY_PERCENT
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES
+    allows_reinstall: bool = False
+
+    def __post_init__(self) -> None:
+        assert self.chunk_bytes > 0
+        assert self.chunk_bytes % SECTOR_BYTES == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateOutcome:
+    """The end of one session.
+
+    Attributes:
+        result: What happened.
+        message: The same for a person.
+        release_counter: The release that is in force on the device now.
+        is_report_due: Whether a report still waits for a server to take it.
+    """
+
+    result: UpdateResult
+    message: str
+    release_counter: int
+    is_report_due: bool = False
+
+
+def remembered_word(state: UpdateState) -> Remembered:
+    """Return what a device remembers, without the reason; unknown words count as nothing."""
+    word = state.last_outcome.partition(":")[0]
+    return Remembered(word) if word in set(Remembered) else Remembered.NOTHING
+
+
+def remembered_reason(state: UpdateState) -> str:
+    """Return why the last update was reverted; empty otherwise."""
+    return state.last_outcome.partition(": ")[2]
+
+
+def reverted_text(word: Remembered, reason: str) -> str:
+    """Return the text for a reverted update, cut to what the flash record holds."""
+    printable = "".join(c if c.isascii() and c.isprintable() else "?" for c in reason)
+    return f"{word}: {printable}"[:REMEMBERED_MAX_LENGTH]
+
+
+def due_report(state: UpdateState) -> ReportedResult | None:
+    """Return what the device still has to report, if anything."""
+    match remembered_word(state):
+        case Remembered.INSTALLED_REPORT_DUE:
+            return ReportedResult.INSTALLED
+        case Remembered.REVERTED_REPORT_DUE:
+            return ReportedResult.REVERTED
+        case _:
+            return None

@@ -1,0 +1,170 @@
+"""After a boot: confirm the release that was switched to, or give it up, and report.
+
+Counters rise here and only here, after the new application passed its self-test and otadata says
+VALID: until then every older rule still holds and the old slot is a valid way back
+(docs/spec/manifest.md §7). Each step is idempotent, so a cut between any two is settled by the
+next boot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from firmware_images.otadata import OtaState, mark_state
+from firmware_images.waveform_table import table_digest
+from manifests.device_report import DeviceReport, ReportedResult, sign_device_report
+from manifests.errors import TransportError
+from manifests.transfer import Fetch
+from manifests.update_outcome import (
+    Remembered,
+    UpdateOutcome,
+    UpdateResult,
+    due_report,
+    remembered_reason,
+    reverted_text,
+)
+from signing.signers import SoftwareSigner
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from firmware_images.device_record import PendingUpdate, UpdateState
+    from manifests.update_device import UpdateDevice
+
+REPORT_PATH = "api/reports"
+REPORT_ANSWER_MAX_BYTES = 256
+
+
+def settle_last_update(device: UpdateDevice) -> Generator[Fetch, bytes, UpdateOutcome | None]:
+    """Finish what the last update began; `None` when there was nothing to finish.
+
+    Returns:
+        INSTALLED or REVERTED when the switch is settled now, REBOOT_NEEDED when the slot that
+        should run does not run yet, or when the self-test failed.
+    """
+    state = device.record.load_update_state()
+    if state.pending is None:
+        yield from _deliver_due_report(device)
+        return None
+    pending = state.pending
+    if device.board.running_slot == pending.slot:
+        failure = _judge_running(device, pending)
+        if failure is not None:
+            return _give_up(device, state, failure)
+        _confirm(device, state, pending)
+    elif device.is_rejected(pending.slot):
+        _remember_reverted(device, state, "it did not confirm its first boot")
+    elif device.boots_next() == pending.slot:
+        return _outcome(device, UpdateResult.REBOOT_NEEDED, "a written release waits for a reboot")
+    else:
+        # Cut after the pending update was noted and before otadata was switched: what was written
+        # is still there, and the next install goes on from it.
+        _save(device, state, Remembered.DOWNLOADING, pending.manifest_digest)
+        return None
+    yield from _deliver_due_report(device)
+    return _settled_outcome(device)
+
+
+def _judge_running(device: UpdateDevice, pending: PendingUpdate) -> str | None:
+    if device.board.running_app_sha256 != pending.app_sha256:
+        return "another application runs than the one written"
+    return device.board.self_test()
+
+
+def _confirm(device: UpdateDevice, state: UpdateState, pending: PendingUpdate) -> None:
+    mark_state(device.medium, device.otadata, OtaState.VALID)
+    device.record.save_update_state(
+        replace(
+            state,
+            release_counter=max(state.release_counter, pending.release_counter),
+            policy_version_floor=max(state.policy_version_floor, pending.policy_version),
+            pending=None,
+            last_outcome=str(Remembered.INSTALLED_REPORT_DUE),
+            last_manifest_digest=pending.manifest_digest,
+        )
+    )
+
+
+def _give_up(device: UpdateDevice, state: UpdateState, failure: str) -> UpdateOutcome:
+    # Remembered first: if the power fails now, the bootloader gives the slot up by itself.
+    _remember_reverted(device, state, failure)
+    mark_state(device.medium, device.otadata, OtaState.INVALID)
+    device.board.electrodes_off()
+    return _outcome(
+        device,
+        UpdateResult.REBOOT_NEEDED,
+        f"the new release failed its self-test ({failure}); the device returns to the old one",
+    )
+
+
+def _remember_reverted(device: UpdateDevice, state: UpdateState, reason: str) -> None:
+    assert state.pending is not None
+    text = reverted_text(Remembered.REVERTED_REPORT_DUE, reason)
+    _save(device, state, text, state.pending.manifest_digest)
+
+
+def _save(device: UpdateDevice, state: UpdateState, text: str, manifest_digest: bytes) -> None:
+    device.record.save_update_state(
+        replace(state, pending=None, last_outcome=str(text), last_manifest_digest=manifest_digest)
+    )
+
+
+def _deliver_due_report(device: UpdateDevice) -> Generator[Fetch, bytes, None]:
+    state = device.record.load_update_state()
+    result = due_report(state)
+    if result is None:
+        return
+    try:
+        yield Fetch(
+            path=REPORT_PATH,
+            max_bytes=REPORT_ANSWER_MAX_BYTES,
+            body=_build_report(device, state, result),
+        )
+    except TransportError:
+        # It stays due and is tried again at the next poll; the device itself is in order.
+        return
+    text = (
+        str(Remembered.INSTALLED)
+        if result is ReportedResult.INSTALLED
+        else reverted_text(Remembered.REVERTED, remembered_reason(state))
+    )
+    device.record.save_update_state(replace(state, last_outcome=text))
+
+
+def _build_report(device: UpdateDevice, state: UpdateState, result: ReportedResult) -> bytes:
+    identity = device.load_identity()
+    table_bytes, _ = device.read_waveform_slot(device.board.running_slot)
+    report = DeviceReport(
+        serial_number=identity.serial,
+        hardware_class=device.board.hardware_class,
+        result=result,
+        release_counter=state.release_counter,
+        app_sha256=device.board.running_app_sha256,
+        table_sha256=table_digest(table_bytes),
+        manifest_sha256=state.last_manifest_digest,
+        assignment_sequence=state.assignment_sequence,
+        freshness_sequence=state.freshness_sequence,
+        reason=remembered_reason(state),
+    )
+    signer = SoftwareSigner.from_pkcs8_der(identity.private_key_der, where="the device's key")
+    return sign_device_report(report, signer, identity.certificate_der)
+
+
+def _settled_outcome(device: UpdateDevice) -> UpdateOutcome:
+    state = device.record.load_update_state()
+    if state.last_outcome.startswith(Remembered.INSTALLED):
+        message = f"release {state.release_counter} is installed and confirmed"
+        return _outcome(device, UpdateResult.INSTALLED, message)
+    message = f"the update was reverted: {remembered_reason(state)}"
+    return _outcome(device, UpdateResult.REVERTED, message)
+
+
+def _outcome(device: UpdateDevice, result: UpdateResult, message: str) -> UpdateOutcome:
+    state = device.record.load_update_state()
+    return UpdateOutcome(
+        result=result,
+        message=message,
+        release_counter=state.release_counter,
+        is_report_due=due_report(state) is not None,
+    )

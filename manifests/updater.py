@@ -1,0 +1,263 @@
+"""The board's way to a new release, as a generator: it yields wishes and is sent bytes.
+
+No network, no clock, no thread: `transfer.run_session` or a gateway carries the wishes. The order
+is the safety of it (docs/spec/manifest.md §5):
+
+1. settle what the last update began, and report it;
+2. not in a session, battery charged;
+3. assignment: verified, not older than the last one, for this hardware, and this device selected;
+4. manifest, named by the assignment's digest: verified, for this hardware, no counter goes back;
+5. freshness: the server's signed now, so that nothing expired or superseded is installed;
+6. waveform image into memory: digest, approval by the policy role, level span of this unit's
+   calibration;
+   - up to here the flash has not changed -
+7. application streamed into the slot that does not run, waveform image into the slot beside it,
+   both judged by what is read back;
+8. the pending update noted, then otadata switched, once; the caller reboots the board.
+
+Reference for a C implementation; the state in flash between steps is docs/spec/device-record.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from firmware_images.device_record import PendingUpdate
+from firmware_images.flash_medium import SECTOR_BYTES
+from firmware_images.otadata import OtaState, read_otadata, switch_slot
+from manifests.errors import UpdateRefusedError
+from manifests.slot_writer import copy_slot, holds, stream_into_slot, write_whole
+from manifests.update_checks import refuse_busy_board
+from manifests.update_device import REJECTED_STATES
+from manifests.update_outcome import (
+    Remembered,
+    UpdateOutcome,
+    UpdateResult,
+    UpdateRules,
+    due_report,
+    remembered_reason,
+    remembered_word,
+)
+from manifests.update_settlement import settle_last_update
+from manifests.update_sources import (
+    Release,
+    fetch_assignment,
+    fetch_freshness,
+    fetch_manifest,
+    fetch_waveform,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from firmware_images.device_record import UpdateState
+    from manifests.assignment import Assignment
+    from manifests.freshness import Freshness
+    from manifests.transfer import Fetch
+    from manifests.update_device import UpdateDevice
+
+
+def update_device(
+    device: UpdateDevice, rules: UpdateRules
+) -> Generator[Fetch, bytes, UpdateOutcome]:
+    """Run one session: settle the last update, or look for a new one and install it.
+
+    Args:
+        device: The board.
+        rules: Battery level, chunk size, whether to install again.
+
+    Returns:
+        How it ended. After REBOOT_NEEDED the caller reboots the board and runs a new session,
+        which confirms or reverts.
+
+    Raises:
+        ManifestError, SigningError, FirmwareImageError: Something was refused; the slot that runs
+            and otadata are unchanged, and before step 7 so is the whole flash.
+    """
+    settled = yield from settle_last_update(device)
+    if settled is not None:
+        return settled
+    return (yield from _install_assigned(device, rules))
+
+
+def _install_assigned(
+    device: UpdateDevice, rules: UpdateRules
+) -> Generator[Fetch, bytes, UpdateOutcome]:
+    refuse_busy_board(device.board, minimum_battery_percent=rules.minimum_battery_percent)
+    identity = device.load_identity()
+    trust = device.load_trust()
+    assignment = yield from fetch_assignment(device, trust)
+    if not assignment.selects(identity.serial):
+        return _not_selected(device, assignment)
+    release = yield from fetch_manifest(device, trust, assignment)
+    if _is_running(device, release) and not rules.allows_reinstall:
+        return _up_to_date(device, release)
+    _refuse_same_release(device, release, rules)
+    freshness, now = yield from fetch_freshness(device, trust, release)
+    waveform_image = yield from fetch_waveform(device, trust, release, now)
+    yield from _write_slots(device, rules, release, waveform_image)
+    refuse_busy_board(device.board, minimum_battery_percent=rules.minimum_battery_percent)
+    return _switch(device, release, freshness)
+
+
+def _is_running(device: UpdateDevice, release: Release) -> bool:
+    if device.board.running_app_sha256 != release.manifest.app.sha256:
+        return False
+    running = device.waveform_partition(device.board.running_slot)
+    return holds(device.medium, running, release.waveform)
+
+
+def _up_to_date(device: UpdateDevice, release: Release) -> UpdateOutcome:
+    # A unit fresh from the factory has its release's content and no counter yet: it takes the
+    # counter of the signed manifest that describes exactly what runs.
+    state = device.record.load_update_state()
+    manifest = release.manifest
+    if manifest.release_counter > state.release_counter:
+        state = replace(
+            state,
+            release_counter=manifest.release_counter,
+            policy_version_floor=max(state.policy_version_floor, manifest.waveform.policy_version),
+        )
+        device.record.save_update_state(state)
+    return UpdateOutcome(
+        result=UpdateResult.UP_TO_DATE,
+        message=f"release {manifest.version} runs already",
+        release_counter=state.release_counter,
+        is_report_due=due_report(state) is not None,
+    )
+
+
+def _not_selected(device: UpdateDevice, assignment: Assignment) -> UpdateOutcome:
+    state = device.record.load_update_state()
+    halted = assignment.is_halted
+    return UpdateOutcome(
+        result=UpdateResult.HALTED if halted else UpdateResult.NOT_SELECTED,
+        message=f"campaign {assignment.campaign!r} "
+        + ("is halted" if halted else "does not select this device yet"),
+        release_counter=state.release_counter,
+        is_report_due=due_report(state) is not None,
+    )
+
+
+def _refuse_same_release(device: UpdateDevice, release: Release, rules: UpdateRules) -> None:
+    if rules.allows_reinstall:
+        return
+    state = device.record.load_update_state()
+    if release.manifest.release_counter == state.release_counter:
+        raise UpdateRefusedError(
+            "another content has the release counter that the device has already",
+            expected=f"release counter {state.release_counter + 1} or later",
+            got=release.manifest.release_counter,
+            where=f"manifest of release {release.manifest.version}",
+            hint="publish the content under a new release counter",
+        )
+    is_same = state.last_manifest_digest == release.manifest_sha256
+    if is_same and remembered_word(state) in {
+        Remembered.REVERTED,
+        Remembered.REVERTED_REPORT_DUE,
+    }:
+        raise UpdateRefusedError(
+            "the device tried this release before and went back",
+            got=remembered_reason(state),
+            where=f"manifest of release {release.manifest.version}",
+            hint="publish a corrected release; a service station may install this one again",
+        )
+
+
+def _write_slots(
+    device: UpdateDevice, rules: UpdateRules, release: Release, waveform_image: bytes
+) -> Generator[Fetch, bytes, None]:
+    medium = device.medium
+    running, slot = device.board.running_slot, device.inactive_slot
+    target = device.app_partition(slot)
+    if not holds(medium, target, release.app):
+        resume = _note_download(device, release)
+        if device.board.running_app_sha256 == release.app.sha256:
+            # Only the waveforms change: slot n belongs to waveform slot n, so the running
+            # application goes along into the other slot.
+            copy_slot(medium, device.app_partition(running), target, release.app)
+        else:
+            yield from stream_into_slot(
+                medium,
+                target,
+                release.app,
+                resume=resume,
+                chunk_bytes=rules.chunk_bytes,
+                before_chunk=lambda: refuse_busy_board(
+                    device.board, minimum_battery_percent=rules.minimum_battery_percent
+                ),
+            )
+    write_whole(medium, device.waveform_partition(slot), release.waveform, waveform_image)
+    for partition, artifact in (
+        (target, release.app),
+        (device.waveform_partition(slot), release.waveform),
+    ):
+        if not holds(medium, partition, artifact):
+            raise UpdateRefusedError(
+                "the flash does not hold what was written",
+                expected=f"SHA-256 {artifact.sha256.hex()}",
+                where=f"partition {partition.name}, read back",
+                hint="the flash may be worn out: send the unit to a service station",
+            )
+
+
+def _note_download(device: UpdateDevice, release: Release) -> bool:
+    """Remember what is being written; whether an earlier run was writing the same."""
+    state = device.record.load_update_state()
+    if (
+        remembered_word(state) is Remembered.DOWNLOADING
+        and state.last_manifest_digest == release.manifest_sha256
+    ):
+        return True
+    device.record.save_update_state(
+        replace(
+            state,
+            last_outcome=str(Remembered.DOWNLOADING),
+            last_manifest_digest=release.manifest_sha256,
+        )
+    )
+    return False
+
+
+def _switch(device: UpdateDevice, release: Release, freshness: Freshness) -> UpdateOutcome:
+    state = device.record.load_update_state()
+    slot = device.inactive_slot
+    _forget_rejected_entry(device)
+    device.record.save_update_state(_with_pending(state, release, freshness, slot))
+    device.board.electrodes_off()
+    switch_slot(device.medium, device.otadata, slot, OtaState.NEW)
+    return UpdateOutcome(
+        result=UpdateResult.REBOOT_NEEDED,
+        message=f"release {release.manifest.version} is written; the device reboots into it",
+        release_counter=state.release_counter,
+    )
+
+
+def _with_pending(
+    state: UpdateState, release: Release, freshness: Freshness, slot: int
+) -> UpdateState:
+    # The sequences of what was accepted rise now; the release's own counters only when it has
+    # proved itself (update_settlement).
+    return replace(
+        state,
+        assignment_sequence=release.assignment.sequence,
+        freshness_sequence=freshness.sequence,
+        pending=PendingUpdate(
+            manifest_digest=release.manifest_sha256,
+            release_counter=release.manifest.release_counter,
+            policy_version=release.manifest.waveform.policy_version,
+            slot=slot,
+            app_sha256=release.manifest.app.sha256,
+        ),
+    )
+
+
+def _forget_rejected_entry(device: UpdateDevice) -> None:
+    # A rejected entry left from an earlier update would look like the verdict on this one, if the
+    # power failed between noting the pending update and switching.
+    otadata = read_otadata(device.medium, device.otadata)
+    active = otadata.active_index
+    if active is not None and otadata.entries[1 - active].state in REJECTED_STATES:
+        offset_bytes = device.otadata.offset_bytes + (1 - active) * SECTOR_BYTES
+        device.medium.erase(offset_bytes, SECTOR_BYTES)
