@@ -1,0 +1,136 @@
+"""The section `[signing]` of ampforge.toml: where the trust record and each role's keys are.
+
+```toml
+[signing]
+trust_record = "trust.cose"
+
+[signing.roles.root]
+threshold = 2
+keys = ["keys/root-1.pub.pem", "keys/root-2.pub.pem", "keys/root-3.pub.pem"]
+signer = ["keys/root-1.pem", "keys/root-2.pem"]
+
+[signing.roles.policy]
+keys = ["keys/policy.pub.pem"]
+signer = "keys/policy.pem"
+```
+
+Paths are relative to the file. Trust is decided by the signed record alone; this section says what
+a new record is made from, and which private keys this machine signs with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from signing.errors import KeyFileError
+from signing.keys import load_public_key
+from signing.roles import MAX_KEYS_PER_ROLE, Role, RoleKeys
+from signing.signers import load_signer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from signing.signers import SoftwareSigner
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class RoleSettings(BaseModel):
+    """One role: who holds it, and the private keys that sign for it here.
+
+    Attributes:
+        threshold: Distinct keys that must sign.
+        keys: Public key files, PEM.
+        signer: URIs of the private keys that this machine has; one may stand alone.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    threshold: Annotated[int, Field(ge=1, le=MAX_KEYS_PER_ROLE)] = 1
+    keys: Annotated[
+        tuple[Annotated[Path, Field(strict=False)], ...],
+        Field(strict=False, min_length=1, max_length=MAX_KEYS_PER_ROLE),
+    ]
+    signer: Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(strict=False)] = ()
+
+    def load_keys(self, root: Path) -> RoleKeys:
+        """Load the role's public keys.
+
+        Args:
+            root: Folder that the paths are relative to.
+
+        Raises:
+            SigningError: A file is not a public key, or the threshold cannot be met.
+        """
+        keys = tuple(load_public_key(root / path) for path in self.keys)
+        return RoleKeys(threshold=self.threshold, keys=keys)
+
+
+class SigningSettings(BaseModel):
+    """The section `[signing]`.
+
+    Attributes:
+        trust_record: The signed trust record's file.
+        roles: The roles of this product.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    trust_record: Annotated[Path, Field(strict=False)] = Path("trust.cose")
+    roles: dict[Annotated[Role, Field(strict=False)], RoleSettings]
+
+    def role(self, role: Role) -> RoleSettings:
+        """Return the settings of one role.
+
+        Raises:
+            KeyFileError: The section does not name the role.
+        """
+        settings = self.roles.get(role)
+        if settings is None:
+            raise KeyFileError(
+                f"the configuration names no keys for the role {role}",
+                expected=f"a table [signing.roles.{role}]",
+                got=", ".join(sorted(self.roles)) or "no role",
+                hint=f"make a key with `ampforge key generate` and add [signing.roles.{role}]",
+            )
+        return settings
+
+    def load_role_keys(self, root: Path) -> dict[Role, RoleKeys]:
+        """Load the public keys of every role, for a new trust record.
+
+        Args:
+            root: Folder that the paths are relative to.
+        """
+        return {role: settings.load_keys(root) for role, settings in self.roles.items()}
+
+    def load_signers(
+        self, role: Role, root: Path, *, passphrase: Callable[[], bytes] | None = None
+    ) -> tuple[SoftwareSigner, ...]:
+        """Open the private keys that sign for a role on this machine.
+
+        Args:
+            role: The role.
+            root: Folder that the paths are relative to.
+            passphrase: Asked for each key that is encrypted.
+
+        Raises:
+            KeyFileError: The role names no private key, or one cannot be opened.
+        """
+        uris = self.role(role).signer
+        if not uris:
+            raise KeyFileError(
+                f"the configuration names no private key for the role {role}",
+                expected=f"signer in [signing.roles.{role}]",
+                hint="sign on the machine that holds the key, or name the key's file",
+            )
+        return tuple(load_signer(_resolve(uri, root), passphrase=passphrase) for uri in uris)
+
+
+def _resolve(uri: str, root: Path) -> str:
+    path = uri.removeprefix("file:").removeprefix("//")
+    return uri if ":" in path else str(root / path)

@@ -1,0 +1,67 @@
+"""Our keys as python-tuf takes them: `Key` and `Signer` of securesystemslib.
+
+Importing this module imports securesystemslib; import it inside the verb that needs it. The same
+key has two names: our key id (SHA-256 of SubjectPublicKeyInfo) and TUF's (SHA-256 of canonical
+JSON). `as_tuf_key(key).keyid` translates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from securesystemslib.signer import (  # type: ignore[attr-defined]  # public names, not re-exported in its types
+    Key,
+    SecretsHandler,
+    Signature,
+    SSlibKey,
+)
+from securesystemslib.signer import (  # type: ignore[attr-defined]
+    Signer as TufSigner,
+)
+
+from signing.keys import Algorithm, PublicKey
+
+if TYPE_CHECKING:
+    from signing.signers import Signer
+
+_COORDINATE_BYTES: Final = 32
+
+
+def as_tuf_key(public_key: PublicKey) -> SSlibKey:
+    """Return a public key for TUF metadata: ecdsa-sha2-nistp256 or ed25519."""
+    loaded = load_der_public_key(public_key.spki_der)
+    return SSlibKey.from_crypto(loaded)
+
+
+def as_tuf_signer(signer: Signer) -> TufSigner:
+    """Return a signer for TUF metadata that signs with one of ours."""
+    return _TufSigner(signer)
+
+
+class _TufSigner(TufSigner):
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        self._key = as_tuf_key(signer.public_key)
+
+    @property
+    def public_key(self) -> Key:
+        return self._key
+
+    @classmethod
+    def from_priv_key_uri(
+        cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
+    ) -> NoReturn:
+        # Our keys are opened by `signing.signers.load_signer`, which checks the file's mode.
+        raise NotImplementedError
+
+    def sign(self, payload: bytes) -> Signature:
+        raw = self._signer.sign(payload)
+        if self._signer.public_key.algorithm is Algorithm.ECDSA_P256:
+            # TUF's ecdsa-sha2-nistp256 carries the DER form (ECDSA-Sig-Value).
+            raw = encode_dss_signature(
+                int.from_bytes(raw[:_COORDINATE_BYTES], "big"),
+                int.from_bytes(raw[_COORDINATE_BYTES:], "big"),
+            )
+        return Signature(self._key.keyid, raw.hex())
