@@ -1,0 +1,273 @@
+"""The factory's ledger: which board has which serial number, and everything that was done to it.
+
+Serial numbers are given by chip MAC: the same MAC always gets the same number, whatever crashed in
+between. Everything that belongs together is one transaction, and a transaction that returned has
+reached the disk. The ledger decides nothing about a unit; it keeps what the station says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, select, update
+
+from provisioning.errors import LedgerError
+from provisioning.ledger_allocation import allocate_serial, open_job
+from provisioning.ledger_database import create_database, open_database
+from provisioning.ledger_events import ChainedEvent, Phase, format_time, parse_time
+from provisioning.ledger_journal import (
+    append_event,
+    list_stations,
+    read_events,
+    verify_station_chain,
+)
+from provisioning.ledger_schema import jobs, ledger_identity, serial_numbers, units
+from provisioning.ledger_values import (
+    JobState,
+    LedgerIdentity,
+    Reservation,
+    SerialState,
+    UnitState,
+    Writer,
+)
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+    from provisioning.ledger_database import LedgerDatabase
+
+RESERVE_STEP = "reserve"
+FINAL_STEP = "final"
+
+
+def create_ledger(
+    path: Path, *, product: str, ledger_uuid: str, created_at: dt.datetime
+) -> LedgerIdentity:
+    """Create the one ledger of a factory. Only `ampforge station init` does this.
+
+    Args:
+        path: File that must not exist.
+        product: Product whose units are counted here.
+        ledger_uuid: A new UUID.
+        created_at: Now, aware.
+
+    Raises:
+        LedgerError: There is a file already, or it cannot be written.
+    """
+    identity = LedgerIdentity(uuid=ledger_uuid, epoch=1, product=product, created_at=created_at)
+
+    def first_rows(connection: Connection) -> None:
+        connection.execute(
+            insert(ledger_identity).values(
+                row=1,
+                uuid=identity.uuid,
+                epoch=identity.epoch,
+                product=identity.product,
+                created_at=format_time(identity.created_at),
+            )
+        )
+
+    create_database(path, first_rows=first_rows)
+    return identity
+
+
+class Ledger:
+    """An open ledger. Safe to use from several threads and several processes at once."""
+
+    def __init__(self, database: LedgerDatabase) -> None:
+        self.database = database
+        with database.reading() as connection:
+            row = connection.execute(select(ledger_identity)).one_or_none()
+        if row is None:
+            raise LedgerError(
+                "the ledger has no identity",
+                expected="one row with its UUID",
+                where=database.path,
+                hint="this file was not made by `ampforge station init`; restore a backup",
+            )
+        self.identity = LedgerIdentity(
+            uuid=row.uuid,
+            epoch=row.epoch,
+            product=row.product,
+            created_at=parse_time(row.created_at),
+        )
+
+    @classmethod
+    def open(cls, path: Path) -> Ledger:
+        """Open the ledger that `station init` created.
+
+        Raises:
+            LedgerError: There is none, or it cannot be used.
+        """
+        return cls(open_database(path))
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def append(
+        self,
+        writer: Writer,
+        *,
+        step: str,
+        phase: Phase,
+        data: Mapping[str, object],
+        mac: bytes | None = None,
+        reservation: Reservation | None = None,
+        serial_state: SerialState | None = None,
+    ) -> ChainedEvent:
+        """Write one event down; when this returns, it is on the disk.
+
+        Args:
+            writer: Station, clock and source of job names.
+            step: Step of the workflow.
+            phase: INTENT, CONFIRM or NOTE.
+            data: What there is to say, as JSON values.
+            mac: Chip MAC, when there is no reservation yet.
+            reservation: Serial number and job, once there are.
+            serial_state: How far the serial number has come with this event, when it moves.
+
+        Raises:
+            LedgerError: The database cannot be written.
+        """
+        with self.database.writing() as connection:
+            if serial_state is not None and reservation is not None:
+                _move_serial(connection, reservation.serial, serial_state)
+            return append_event(
+                connection, writer, epoch=self.identity.epoch, step=step, phase=phase, data=data,
+                mac=mac, reservation=reservation,
+            )  # fmt: skip
+
+    def reserve(
+        self,
+        writer: Writer,
+        *,
+        mac: bytes,
+        prefix: str,
+        model: str,
+        bundle_digest: bytes,
+        again: bool,
+    ) -> Reservation:
+        """Give a board its serial number and its job, in one transaction.
+
+        The same MAC keeps its number. An open job with the same bundle is resumed; one with
+        another bundle is abandoned. A unit that passed gets no job unless `again`.
+
+        Args:
+            writer: Station, clock and source of job names.
+            mac: Chip MAC, 6 bytes.
+            prefix: Maker's code of the serial numbers.
+            model: Model code of the serial numbers.
+            bundle_digest: SHA-256 of the release bundle.
+            again: Work on a unit that passed already.
+
+        Returns:
+            The serial number, and the job unless the unit is done.
+
+        Raises:
+            LedgerError: The database cannot be written.
+            SerialNumberError: No number is left in this week.
+        """
+        now = writer.now()
+        epoch = self.identity.epoch
+        with self.database.writing() as connection:
+            unit = connection.execute(select(units).where(units.c.mac == mac)).one_or_none()
+            if unit is None:
+                state = UnitState.IN_WORK
+                serial = allocate_serial(
+                    connection, mac=mac, prefix=prefix, model=model, bundle_digest=bundle_digest,
+                    epoch=epoch, now=now,
+                )  # fmt: skip
+            else:
+                serial, state = unit.serial, UnitState(unit.state)
+                if state is UnitState.PASS and not again:
+                    return Reservation(
+                        serial=serial, mac=mac, job=None, job_number=None, is_new=False,
+                        is_resumed=False, unit_state=state, bundle_digest=unit.bundle_digest,
+                    )  # fmt: skip
+            job, number, is_resumed = open_job(
+                connection, writer, serial=serial, bundle_digest=bundle_digest, now=now
+            )
+            reservation = Reservation(
+                serial=serial, mac=mac, job=job, job_number=number, is_new=unit is None,
+                is_resumed=is_resumed, unit_state=state, bundle_digest=bundle_digest,
+            )  # fmt: skip
+            connection.execute(
+                update(units)
+                .where(units.c.serial == serial)
+                .values(
+                    state=UnitState.IN_WORK.value,
+                    last_job=job,
+                    bundle_digest=bundle_digest,
+                    changed_at=format_time(now),
+                )
+            )
+            append_event(
+                connection, writer, epoch=epoch, step=RESERVE_STEP, phase=Phase.CONFIRM,
+                data={"new": unit is None, "resumed": is_resumed, "job_number": number},
+                mac=mac, reservation=reservation,
+            )  # fmt: skip
+        return reservation
+
+    def finish(
+        self,
+        writer: Writer,
+        *,
+        reservation: Reservation,
+        unit_state: UnitState,
+        data: Mapping[str, object],
+    ) -> ChainedEvent:
+        """Close a job with its verdict: event, job, unit and serial number in one transaction."""
+        assert reservation.job is not None, "a unit without a job has nothing to finish"
+        now = format_time(writer.now())
+        with self.database.writing() as connection:
+            chained = append_event(
+                connection, writer, epoch=self.identity.epoch, step=FINAL_STEP,
+                phase=Phase.CONFIRM, data=data, mac=reservation.mac, reservation=reservation,
+            )  # fmt: skip
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.job == reservation.job)
+                .values(state=JobState.CLOSED.value, outcome=unit_state.value, closed_at=now)
+            )
+            connection.execute(
+                update(units)
+                .where(units.c.serial == reservation.serial)
+                .values(state=unit_state.value, changed_at=now)
+            )
+            if unit_state is UnitState.PASS:
+                _move_serial(connection, reservation.serial, SerialState.RELEASED)
+        return chained
+
+    def events(
+        self, *, serial: str | None = None, job: str | None = None
+    ) -> tuple[ChainedEvent, ...]:
+        """Return the events of one unit or of one job, in the order in which they were written.
+
+        Raises:
+            LedgerError: An event is damaged.
+        """
+        with self.database.reading() as connection:
+            return read_events(connection, serial=serial, job=job)
+
+    def verify_chains(self) -> dict[str, tuple[int, bytes]]:
+        """Return count and head of every station's chain after each link was verified.
+
+        Raises:
+            LedgerError: A chain is broken.
+        """
+        with self.database.reading() as connection:
+            return {
+                station: verify_station_chain(connection, station)
+                for station in list_stations(connection)
+            }
+
+
+def _move_serial(connection: Connection, serial: str, state: SerialState) -> None:
+    connection.execute(
+        update(serial_numbers).where(serial_numbers.c.serial == serial).values(state=state.value)
+    )

@@ -1,0 +1,127 @@
+"""Gives serial numbers and opens jobs, inside the caller's transaction.
+
+The caller holds the write lock from the beginning of the transaction (`BEGIN IMMEDIATE`), so that
+what is read here cannot change before it is written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, insert, select, update
+
+from provisioning.errors import SerialNumberError
+from provisioning.ledger_events import format_time
+from provisioning.ledger_schema import jobs, serial_numbers, units
+from provisioning.ledger_values import JobState, SerialState, UnitState
+from provisioning.serial_numbers import SEQUENCE_MAX, SerialNumber, iso_week_of
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from sqlalchemy import Connection
+
+    from provisioning.ledger_values import Writer
+
+
+def allocate_serial(
+    connection: Connection,
+    *,
+    mac: bytes,
+    prefix: str,
+    model: str,
+    bundle_digest: bytes,
+    epoch: int,
+    now: dt.datetime,
+) -> str:
+    """Give the next number of this week to a MAC that has none, and begin the unit's record.
+
+    Raises:
+        SerialNumberError: No number is left in this week.
+    """
+    year, week = iso_week_of(now)
+    last: int | None = connection.execute(
+        select(func.max(serial_numbers.c.sequence)).where(
+            serial_numbers.c.prefix == prefix,
+            serial_numbers.c.model == model,
+            serial_numbers.c.year == year,
+            serial_numbers.c.week == week,
+        )
+    ).scalar()
+    sequence = (last or 0) + 1
+    if sequence > SEQUENCE_MAX:
+        raise SerialNumberError(
+            "no serial number is left in this week",
+            expected=f"at most {SEQUENCE_MAX}",
+            got=sequence,
+            where=f"{prefix}{model}, {year}-W{week:02d}",
+            hint="set another model code under [station.serials]",
+        )
+    number = SerialNumber(prefix=prefix, model=model, year=year, week=week, sequence=sequence)
+    serial, at = str(number), format_time(now)
+    connection.execute(
+        insert(serial_numbers).values(
+            serial=serial,
+            prefix=prefix,
+            model=model,
+            year=year,
+            week=week,
+            sequence=sequence,
+            epoch=epoch,
+            state=SerialState.RESERVED.value,
+            mac=mac,
+            reserved_at=at,
+        )
+    )
+    connection.execute(
+        insert(units).values(
+            serial=serial,
+            mac=mac,
+            state=UnitState.IN_WORK.value,
+            bundle_digest=bundle_digest,
+            first_seen_at=at,
+            changed_at=at,
+        )
+    )
+    return serial
+
+
+def open_job(
+    connection: Connection,
+    writer: Writer,
+    *,
+    serial: str,
+    bundle_digest: bytes,
+    now: dt.datetime,
+) -> tuple[str, int, bool]:
+    """Return the unit's open job for this bundle, or open one.
+
+    Returns:
+        Name of the job, its number for this unit, and whether it was open already.
+    """
+    rows = connection.execute(
+        select(jobs).where(jobs.c.serial == serial).order_by(jobs.c.number)
+    ).all()
+    for row in rows:
+        if row.state != JobState.OPEN.value:
+            continue
+        if row.bundle_digest == bundle_digest:
+            return row.job, row.number, True
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.job == row.job)
+            .values(state=JobState.ABANDONED.value, closed_at=format_time(now))
+        )
+    job, number = writer.new_job(), (rows[-1].number if rows else 0) + 1
+    connection.execute(
+        insert(jobs).values(
+            job=job,
+            serial=serial,
+            number=number,
+            station=writer.station,
+            bundle_digest=bundle_digest,
+            state=JobState.OPEN.value,
+            opened_at=format_time(now),
+        )
+    )
+    return job, number, False

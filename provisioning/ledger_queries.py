@@ -1,0 +1,109 @@
+"""Questions to the ledger; nothing here writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from provisioning.errors import LedgerError
+from provisioning.ledger_events import parse_time
+from provisioning.ledger_schema import jobs, serial_numbers, units
+from provisioning.ledger_values import (
+    JobRecord,
+    JobState,
+    SerialRecord,
+    SerialState,
+    UnitRecord,
+    UnitState,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+    from provisioning.ledger_database import LedgerDatabase
+
+
+def find_unit(
+    database: LedgerDatabase, *, serial: str | None = None, mac: bytes | None = None
+) -> UnitRecord:
+    """Return one unit by serial number or MAC.
+
+    Raises:
+        LedgerError: There is no such unit.
+    """
+    condition = units.c.serial == serial if mac is None else units.c.mac == mac
+    with database.reading() as connection:
+        row = connection.execute(select(units).where(condition)).one_or_none()
+    if row is None:
+        raise LedgerError(
+            "the ledger knows no such unit",
+            got=serial if mac is None else mac.hex(":"),
+            where=database.path,
+            hint="`ampforge serials status` lists the numbers that were given",
+        )
+    return _unit(row)
+
+
+def list_units(database: LedgerDatabase) -> tuple[UnitRecord, ...]:
+    """Return every unit, by serial number."""
+    with database.reading() as connection:
+        rows = connection.execute(select(units).order_by(units.c.serial)).all()
+    return tuple(_unit(row) for row in rows)
+
+
+def list_jobs(database: LedgerDatabase, serial: str) -> tuple[JobRecord, ...]:
+    """Return the jobs of one unit, oldest first."""
+    statement = select(jobs).where(jobs.c.serial == serial).order_by(jobs.c.number)
+    with database.reading() as connection:
+        rows = connection.execute(statement).all()
+    return tuple(
+        JobRecord(
+            job=row.job,
+            serial=row.serial,
+            number=row.number,
+            station=row.station,
+            bundle_digest=row.bundle_digest,
+            state=JobState(row.state),
+            outcome=None if row.outcome is None else UnitState(row.outcome),
+            opened_at=parse_time(row.opened_at),
+            closed_at=None if row.closed_at is None else parse_time(row.closed_at),
+        )
+        for row in rows
+    )
+
+
+def list_serials(database: LedgerDatabase) -> tuple[SerialRecord, ...]:
+    """Return every serial number that was given, in order."""
+    statement = select(serial_numbers).order_by(serial_numbers.c.serial)
+    with database.reading() as connection:
+        rows = connection.execute(statement).all()
+    return tuple(
+        SerialRecord(
+            serial=row.serial,
+            state=SerialState(row.state),
+            mac=row.mac,
+            reserved_at=parse_time(row.reserved_at),
+        )
+        for row in rows
+    )
+
+
+def count_serials(database: LedgerDatabase) -> dict[SerialState, int]:
+    """Return how many serial numbers are in each state."""
+    statement = select(serial_numbers.c.state, func.count()).group_by(serial_numbers.c.state)
+    with database.reading() as connection:
+        counted = {state: count for state, count in connection.execute(statement)}  # noqa: C416 - rows are not pairs to a type checker
+    return {state: counted.get(state.value, 0) for state in SerialState}
+
+
+def _unit(row: Row[Any]) -> UnitRecord:
+    return UnitRecord(
+        serial=row.serial,
+        mac=row.mac,
+        state=UnitState(row.state),
+        bundle_digest=row.bundle_digest,
+        last_job=row.last_job,
+        first_seen_at=parse_time(row.first_seen_at),
+        changed_at=parse_time(row.changed_at),
+    )

@@ -1,0 +1,110 @@
+"""Tables of the factory's ledger (docs/spec/ledger-and-record-export.md §2).
+
+Times are UTC text in RFC 3339 with microseconds: they sort as text, and read the same in every
+database. What is signed and chained is `events.content`; the other columns of `events` repeat parts
+of it for searching, and reading checks that they agree.
+
+The tables change only through `provisioning/migrations`; a test proves that both are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+HEAD_REVISION: Final = "0001"
+TIME_LENGTH: Final = 27
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+ledger_identity = Table(
+    "ledger_identity",
+    metadata,
+    Column("row", Integer, primary_key=True),
+    Column("uuid", String(36), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("product", String(64), nullable=False),
+    Column("created_at", String(TIME_LENGTH), nullable=False),
+    CheckConstraint("row = 1", name="only_one_row"),
+)
+
+serial_numbers = Table(
+    "serial_numbers",
+    metadata,
+    Column("serial", String(20), primary_key=True),
+    Column("prefix", String(3), nullable=False),
+    Column("model", String(3), nullable=False),
+    Column("year", Integer, nullable=False),
+    Column("week", Integer, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("mac", LargeBinary(6), nullable=True, unique=True),
+    Column("reserved_at", String(TIME_LENGTH), nullable=False),
+    UniqueConstraint("prefix", "model", "year", "week", "sequence"),
+)
+
+units = Table(
+    "units",
+    metadata,
+    Column("serial", String(20), ForeignKey("serial_numbers.serial"), primary_key=True),
+    Column("mac", LargeBinary(6), nullable=False, unique=True),
+    Column("state", String(24), nullable=False),
+    Column("bundle_digest", LargeBinary(32), nullable=False),
+    Column("last_job", String(36), nullable=True),
+    Column("first_seen_at", String(TIME_LENGTH), nullable=False),
+    Column("changed_at", String(TIME_LENGTH), nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job", String(36), primary_key=True),
+    Column("serial", String(20), ForeignKey("units.serial"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("station", String(64), nullable=False),
+    Column("bundle_digest", LargeBinary(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("outcome", String(24), nullable=True),
+    Column("opened_at", String(TIME_LENGTH), nullable=False),
+    Column("closed_at", String(TIME_LENGTH), nullable=True),
+    UniqueConstraint("serial", "number"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("station", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", String(TIME_LENGTH), nullable=False),
+    Column("job", String(36), nullable=True),
+    Column("serial", String(20), nullable=True),
+    Column("step", String(24), nullable=False),
+    Column("phase", String(8), nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("previous", LargeBinary(32), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False, unique=True),
+)
+
+Index("ix_events_serial", events.c.serial)
+Index("ix_events_job", events.c.job)

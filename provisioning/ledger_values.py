@@ -1,0 +1,143 @@
+"""Values of the ledger: states, rows, and who writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from provisioning.errors import LedgerError
+from provisioning.ledger_events import STATION_PATTERN
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable
+
+
+class SerialState(StrEnum):
+    """How far a serial number has come."""
+
+    RESERVED = "reserved"
+    """Given to a MAC; the board may not know it yet."""
+    ASSIGNED = "assigned"
+    """The board proved that it holds the key of this number's certificate."""
+    RELEASED = "released"
+    """The unit passed."""
+    VOIDED = "voided"
+    """Never to be used: it may have been given by a ledger that was lost."""
+
+
+class UnitState(StrEnum):
+    """Where a unit stands."""
+
+    IN_WORK = "in-work"
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    CONDITIONAL_PASS = "conditional-pass"  # noqa: S105 - a verdict, not a password
+    CONDITIONAL_FAIL = "conditional-fail"
+    FAIL = "fail"
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    ABANDONED = "abandoned"
+    """The station went on with another bundle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writer:
+    """Who writes into the ledger, and with which clock and source of job names.
+
+    Attributes:
+        station: Name of the station: lower case letters, digits and hyphens.
+        now: Returns the present moment, aware.
+        new_job: Returns a job name that was never used, at most 36 characters.
+    """
+
+    station: str
+    now: Callable[[], dt.datetime]
+    new_job: Callable[[], str]
+
+    def __post_init__(self) -> None:
+        if STATION_PATTERN.fullmatch(self.station) is None:
+            raise LedgerError(
+                "the station's name cannot be written in a ledger",
+                expected="1 to 64 of a-z 0-9 -",
+                got=repr(self.station),
+                hint="set name under [station] in ampforge.toml",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerIdentity:
+    """Which ledger this is: no two have the same UUID, and a restored one has another epoch."""
+
+    uuid: str
+    epoch: int
+    product: str
+    created_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A board's serial number and the job that works on it.
+
+    Attributes:
+        serial: Serial number.
+        mac: Chip MAC, 6 bytes.
+        job: Name of the job; `None` when the unit passed before and nothing is to be done.
+        job_number: 1 for the unit's first job.
+        is_new: The number was given just now.
+        is_resumed: The job was open already.
+        unit_state: Where the unit stood before.
+        bundle_digest: Release that the unit was last worked on with, 32 bytes.
+    """
+
+    serial: str
+    mac: bytes
+    job: str | None
+    job_number: int | None
+    is_new: bool
+    is_resumed: bool
+    unit_state: UnitState
+    bundle_digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitRecord:
+    """One unit as the ledger knows it."""
+
+    serial: str
+    mac: bytes
+    state: UnitState
+    bundle_digest: bytes
+    last_job: str | None
+    first_seen_at: dt.datetime
+    changed_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """One job as the ledger knows it."""
+
+    job: str
+    serial: str
+    number: int
+    station: str
+    bundle_digest: bytes
+    state: JobState
+    outcome: UnitState | None
+    opened_at: dt.datetime
+    closed_at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SerialRecord:
+    """One serial number as the ledger knows it."""
+
+    serial: str
+    state: SerialState
+    mac: bytes | None
+    reserved_at: dt.datetime
