@@ -1,0 +1,86 @@
+"""The board's output as calibration and verification use it, over the factory link."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioning.link_messages import (
+    OutputWriteRequest,
+    OutputWriteResponse,
+    RunWriteRequest,
+    RunWriteResponse,
+)
+
+if TYPE_CHECKING:
+    from provisioning.device_link import DeviceLink
+
+
+class BoardOutput:
+    """Sets static codes and currents and plays modes; implements `OutputPort`.
+
+    Args:
+        link: The board's application.
+    """
+
+    def __init__(self, link: DeviceLink) -> None:
+        self._link = link
+        self._running: tuple[str, int] | None = None
+
+    def set_output_code(self, code: int) -> None:
+        """Drive a raw DAC code.
+
+        Raises:
+            BoardRefusalError: The board has no such code.
+        """
+        self._stop_waveform()
+        self._link.request(OutputWriteRequest, OutputWriteResponse, en=True, code=code)
+
+    def set_output_current_na(self, current_na: int) -> int:
+        """Drive a current through the board's own calibration.
+
+        Args:
+            current_na: Current in nanoamps.
+
+        Returns:
+            The DAC code that the board chose.
+
+        Raises:
+            BoardRefusalError: There is no calibration, or the current is outside its span.
+        """
+        self._stop_waveform()
+        answer = self._link.request(OutputWriteRequest, OutputWriteResponse, en=True, na=current_na)
+        return answer.code
+
+    def output_off(self) -> None:
+        """Stop a waveform and switch the output off."""
+        self._stop_waveform()
+        self._link.request(OutputWriteRequest, OutputWriteResponse, en=False)
+
+    def run_waveform(self, mode: str, level_index: int) -> int:
+        """Play a mode of the board's waveform table.
+
+        Args:
+            mode: Name of the mode.
+            level_index: Level, from 0.
+
+        Returns:
+            Whole repeat period in microseconds, polarity cycle included.
+
+        Raises:
+            BoardRefusalError: No approved table, no calibration, or outside the verified span.
+        """
+        self._stop_waveform()
+        answer = self._link.request(
+            RunWriteRequest, RunWriteResponse, mode=mode, level=level_index, en=True
+        )
+        self._running = (mode, level_index)
+        return answer.period_us
+
+    def _stop_waveform(self) -> None:
+        if self._running is None:
+            return
+        mode, level_index = self._running
+        self._link.request(
+            RunWriteRequest, RunWriteResponse, mode=mode, level=level_index, en=False
+        )
+        self._running = None
