@@ -157,8 +157,12 @@ def parse_calibration_record(untrusted_bytes: bytes) -> CalibrationRecord:
             18: bytes(fit_digest),
             19: int(created_at_s),
         } if len(fields) == len(_INTEGERS) + 7 and 0 <= created_at_s <= _TIME_MAX_S:
-            integers = {name: fields.get(number) for number, name, _, _ in _INTEGERS}
-            if all(type(value) is int for value in integers.values()):
+            integers = {
+                name: fields[number]
+                for number, name, _, _ in _INTEGERS
+                if type(fields.get(number)) is int
+            }
+            if len(integers) == len(_INTEGERS):
                 record = CalibrationRecord(
                     serial=serial,
                     mac=mac,
@@ -261,18 +265,11 @@ def verify_calibration_record(
         CalibrationRecordError: It is unreadable, or belongs to another board.
         SigningError: Certificate or signature do not verify.
     """
-    from signing.certificates import verify_certificate
+    from signing.certificates import CertificateKind, verify_certificate
     from signing.cose import verify_one
 
     certificate_der, cose = _parse_envelope(untrusted_bytes)
-    certificate = verify_certificate(certificate_der, ca_der, now=now)
-    if certificate.kind != "station":
-        raise CalibrationRecordError(
-            "the calibration record was not signed by a station",
-            expected="a station certificate",
-            got=f"a {certificate.kind} certificate of {certificate.common_name!r}",
-            hint="calibrate the unit at a station of this factory",
-        )
+    certificate = verify_certificate(certificate_der, ca_der, now=now, kind=CertificateKind.STATION)
     if certificate.public_key.key_id in revoked_key_ids:
         raise CalibrationRecordError(
             "the calibration record was signed by a revoked station",
