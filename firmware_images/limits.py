@@ -11,6 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from firmware_images.errors import PolicyError
+from firmware_images.limits_finding import Finding
+from firmware_images.limits_judging import judge_table, refuse_violations
 from firmware_images.limits_policy import (
     FORMAT,
     POLICY_BYTES_MAX,
@@ -35,12 +37,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "Finding",
     "LimitsPolicy",
     "ModeLimits",
     "SourcedValue",
+    "judge_table",
     "load_limits",
     "parse_limits_toml",
     "parse_policy",
+    "refuse_violations",
     "serialize_policy",
 ]
 

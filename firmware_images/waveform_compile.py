@@ -1,0 +1,121 @@
+"""From a waveform as written to a table: integer ticks, integer nanoamps, whole pulses.
+
+What it does not do: judge. A table that compiles may still break every limit; `limits_judging`
+says so.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from firmware_images.errors import TickError, WaveformError, WaveformSourceError
+from firmware_images.waveform import Level, Mode, WaveformTable
+from firmware_images.waveform_phases import find_phases
+from firmware_images.waveform_shape import build_level, count_ticks
+from firmware_images.waveform_train import Piece, PulseTrain, build_pulse
+
+if TYPE_CHECKING:
+    from firmware_images.limits_policy import LimitsPolicy
+    from firmware_images.waveform_source import ModeSource, WaveformSource
+
+
+def compile_table(
+    source: WaveformSource, policy: LimitsPolicy, hardware_class: str
+) -> WaveformTable:
+    """Builds the table that a board of `hardware_class` would generate.
+
+    The clamp, the hard stop, the contact area and the policy's digest come from `policy`.
+
+    Args:
+        source: The modes as written.
+        policy: The limits that it will be judged by.
+        hardware_class: Which boards it is for.
+
+    Raises:
+        TickError: When a duration is not a whole number of ticks, a burst cuts a pulse, levels do
+            not rise or a pulse does not end at zero. Nothing is rounded.
+        WaveformSourceError: When it cannot be a table for another reason.
+    """
+    hard_stop_us = Decimal(policy.hard_stop_us)
+    try:
+        return WaveformTable(
+            hardware_class=hardware_class,
+            tick_us=source.tick_us,
+            clamp_na=policy.clamp_na,
+            hard_stop_ticks=count_ticks(hard_stop_us, source.tick_us, where="policy, SESSION"),
+            contact_area_mm2=policy.contact_area_mm2,
+            policy_digest=policy.digest,
+            policy_version=policy.version,
+            modes=tuple(_compile_mode(mode, source) for mode in source.modes),
+        )
+    except (TickError, WaveformSourceError):
+        raise
+    except WaveformError as error:
+        raise WaveformSourceError(
+            error.what,
+            expected=error.expected,
+            got=error.got,
+            where=source.where if error.where is None else f"{source.where}, {error.where}",
+            hint=error.hint,
+        ) from error
+
+
+def _compile_mode(mode: ModeSource, source: WaveformSource) -> Mode:
+    where = f"{source.where}, mode {mode.name}"
+    tick_us = source.tick_us
+    levels = tuple(
+        build_level(mode.shape, peak_ua=peak_ua, tick_us=tick_us, where=f"{where}, {peak_ua} µA")
+        for peak_ua in mode.levels_ua
+    )
+    return Mode(
+        name=mode.name,
+        balance=mode.balance,
+        regulation=mode.regulation,
+        levels=levels,
+        pulses_per_burst=_count_pulses(mode, levels[-1], tick_us, where),
+        burst_off_ticks=count_ticks(
+            mode.burst_off_us, tick_us, where=f"{where}, burst_off_ms", least=0
+        ),
+        flips_each_burst=mode.flips_each_burst,
+        session_ticks=count_ticks(mode.session_us, tick_us, where=f"{where}, session_s"),
+    )
+
+
+def _count_pulses(mode: ModeSource, level: Level, tick_us: int, where: str) -> int:
+    """Whole pulses in a burst; a burst that cuts one is refused, with what the cut would do."""
+    if mode.pulses_per_burst is not None:
+        return mode.pulses_per_burst
+    assert mode.burst_on_us is not None
+    burst_ticks = count_ticks(mode.burst_on_us, tick_us, where=f"{where}, burst_on_ms")
+    whole, rest_ticks = divmod(burst_ticks, level.pulse_ticks)
+    if rest_ticks == 0:
+        return whole
+    pulse_ms = Decimal(level.pulse_ticks * tick_us) / 1000
+    raise TickError(
+        f"TICK: a burst cuts pulse {whole + 1} short: {_describe_cut(level, rest_ticks, tick_us)}",
+        expected=f"a multiple of {pulse_ms:f} ms, such as {max(whole, 1) * pulse_ms:f} ms",
+        got=f"{mode.burst_on_us / 1000:f} ms",
+        where=f"{where}, burst_on_ms",
+        hint="end bursts, and reverse the polarity, only between whole pulses",
+    )
+
+
+def _describe_cut(level: Level, rest_ticks: int, tick_us: int) -> str:
+    """What the first `rest_ticks` of a pulse leave behind at the highest level."""
+    pieces: list[Piece] = []
+    left_us = float(rest_ticks * tick_us)
+    for piece in build_pulse(level, tick_us).pieces:
+        if left_us <= 0:
+            break
+        pieces.append(piece if left_us >= piece.duration_us else piece.cut(0.0, left_us))
+        left_us -= piece.duration_us
+    train = PulseTrain(pieces=tuple(pieces), on_us=sum(p.duration_us for p in pieces))
+    net_uc = sum(piece.charge_na_us for piece in pieces) / 1e9
+    count = len(find_phases(train))
+    parts = [f"{count} phase{'' if count == 1 else 's'} played"]
+    if net_uc:
+        parts.append(f"{abs(net_uc):.4g} µC left unpaired")
+    if pieces[-1].end_na:
+        parts.append(f"the output stepping by {abs(pieces[-1].end_na) / 1000:.4g} µA")
+    return ", ".join(parts)

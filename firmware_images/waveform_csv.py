@@ -1,0 +1,244 @@
+"""A waveform as a CSV file of `t_us,i_ua` rows.
+
+The current is linear between rows; where a time repeats, it steps. The rows are one full period,
+from time 0 to its end, and are taken as written; `quantise` moves them onto ticks when a caller
+asks for it, and says by how much. Bounded and strict: UTF-8, two plain decimal numbers to a row,
+times that never fall. A first line `t_us,i_ua` is the header; any other text is refused, so that a
+file in milliseconds or milliamps is not taken for one in microseconds and microamps.
+
+Implements docs/spec/waveform-table.md §9.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
+from math import fsum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from firmware_images.errors import TickError, WaveformSourceError
+from firmware_images.toml_document import read_bounded
+from firmware_images.waveform_train import Piece, PulseTrain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+CSV_BYTES_MAX: Final = 16 * 1024 * 1024
+ROW_COUNT_MAX: Final = 400_000
+TIME_US_MAX: Final = Decimal(86_400_000_000)
+CURRENT_UA_MAX: Final = Decimal(2_000_000)
+HEADER: Final = "t_us,i_ua"
+
+_NUMBER: Final = re.compile(
+    r"[+-]?(?:[0-9]{1,18}\.?[0-9]{0,18}|\.[0-9]{1,18})(?:[eE][+-]?[0-9]{1,2})?"
+)
+_COLUMNS: Final = ("t_us", "i_ua")
+_SHOWN_CHARACTERS: Final = 40
+_SAME_TIME_ROWS_MAX: Final = 2
+_NA_PER_UA: Final = 1000
+
+
+class CsvRow(NamedTuple):
+    """One row as written; a tuple, because a file may hold hundreds of thousands.
+
+    Args:
+        line: Its line in the file, from 1.
+        t_us: Time since the period began, µs.
+        i_ua: Current at that time, µA.
+    """
+
+    line: int
+    t_us: Decimal
+    i_ua: Decimal
+
+
+class Quantisation(NamedTuple):
+    """What moving the rows onto ticks did to them.
+
+    Args:
+        train: The period as the device would play it.
+        moved_rows: How many rows were not on a tick.
+        largest_shift_us: The furthest that a row was moved.
+    """
+
+    train: PulseTrain
+    moved_rows: int
+    largest_shift_us: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvWaveform:
+    """The rows of a file, checked as a whole: one period that takes time.
+
+    Args:
+        where: The file, for errors.
+        rows: Times from 0 and never falling, at most two rows at one time.
+    """
+
+    where: str
+    rows: tuple[CsvRow, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.rows) < len(_COLUMNS):
+            raise WaveformSourceError(
+                "a waveform needs two rows at least",
+                expected="a row at time 0 and one at the end of the period",
+                got=f"{len(self.rows)} rows",
+                where=self.where,
+            )
+        if self.rows[0].t_us != 0:
+            raise self._refuse(self.rows[0], "the period must begin at time 0", "0")
+        earlier_us = None
+        for before, row in pairwise(self.rows):
+            if row.t_us < before.t_us:
+                raise self._refuse(row, "the time falls", f"{before.t_us} or more")
+            if row.t_us == before.t_us == earlier_us:
+                expected = (
+                    f"at most {_SAME_TIME_ROWS_MAX} rows at one time: before and after a step"
+                )
+                raise self._refuse(row, "a time repeats twice", expected)
+            earlier_us = before.t_us
+        if self.rows[-1].t_us < 1:
+            raise self._refuse(self.rows[-1], "the period takes no time", "1 µs or more")
+
+    @property
+    def peak_ua(self) -> Decimal:
+        """The largest absolute current of any row."""
+        return max(abs(row.i_ua) for row in self.rows)
+
+    def to_train(self) -> PulseTrain:
+        """The period as written; all of it counts as the burst."""
+        return _build_train((float(row.t_us), float(row.i_ua * _NA_PER_UA)) for row in self.rows)
+
+    def quantise(self, tick_us: int) -> Quantisation:
+        """The period with each row on the nearest tick and each current a whole nanoamp.
+
+        Args:
+            tick_us: Microseconds per tick, at least 1.
+
+        Raises:
+            TickError: When two rows that are apart would meet on one tick.
+        """
+        ticks = [int((row.t_us / tick_us).to_integral_value(ROUND_HALF_UP)) for row in self.rows]
+        for (before, row), (tick_before, tick) in zip(
+            pairwise(self.rows), pairwise(ticks), strict=True
+        ):
+            if tick == tick_before and row.t_us > before.t_us:
+                raise TickError(
+                    "TICK: a segment would vanish on this tick",
+                    expected=f"rows at least {tick_us} µs apart",
+                    got=f"{row.t_us - before.t_us} µs",
+                    where=f"{self.where}, line {row.line}, column 1 (t_us)",
+                    hint="use a shorter tick, or fewer rows",
+                )
+        shifts_us = [
+            abs(tick * tick_us - row.t_us) for tick, row in zip(ticks, self.rows, strict=True)
+        ]
+        points = (
+            (float(tick * tick_us), float(quantise_na(row.i_ua)))
+            for tick, row in zip(ticks, self.rows, strict=True)
+        )
+        return Quantisation(
+            _build_train(points), sum(shift > 0 for shift in shifts_us), float(max(shifts_us))
+        )
+
+    def _refuse(self, row: CsvRow, what: str, expected: str) -> WaveformSourceError:
+        return WaveformSourceError(
+            what,
+            expected=expected,
+            got=row.t_us,
+            where=f"{self.where}, line {row.line}, column 1 (t_us)",
+        )
+
+
+def quantise_na(current_ua: Decimal) -> int:
+    """The nearest whole nanoamp; halves away from zero, so that both polarities round alike."""
+    return int((current_ua * _NA_PER_UA).to_integral_value(ROUND_HALF_UP))
+
+
+def load_csv_waveform(path: Path) -> CsvWaveform:
+    """Reads a CSV waveform from a file.
+
+    Raises:
+        WaveformSourceError: Naming file, line, column, what was expected and what was there.
+    """
+    return parse_csv_waveform(
+        read_bounded(path, CSV_BYTES_MAX, WaveformSourceError), where=str(path)
+    )
+
+
+def parse_csv_waveform(untrusted_bytes: bytes, *, where: str) -> CsvWaveform:
+    """As `load_csv_waveform`, from bytes."""
+    try:
+        text = untrusted_bytes.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise WaveformSourceError(
+            "the file is not UTF-8 text", got=f"byte {error.start}", where=where
+        ) from error
+    lines = text.replace("\r\n", "\n").split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    has_header = bool(lines) and "".join(lines[0].split()) == HEADER
+    if len(lines) > ROW_COUNT_MAX:
+        raise WaveformSourceError(
+            "the file has too many rows",
+            expected=f"at most {ROW_COUNT_MAX}",
+            got=len(lines),
+            where=where,
+        )
+    rows = tuple(
+        _parse_row(line, number, where)
+        for number, line in enumerate(lines, start=1)
+        if number > 1 or not has_header
+    )
+    return CsvWaveform(where=where, rows=rows)
+
+
+def _parse_row(line: str, number: int, where: str) -> CsvRow:
+    fields = line.split(",")
+    if len(fields) != len(_COLUMNS):
+        raise WaveformSourceError(
+            "a row must have two columns",
+            expected=HEADER,
+            got=repr(line[:_SHOWN_CHARACTERS]),
+            where=f"{where}, line {number}",
+        )
+    t_us = _parse_number(fields[0], TIME_US_MAX, 0, number, where)
+    i_ua = _parse_number(fields[1], CURRENT_UA_MAX, 1, number, where)
+    return CsvRow(number, t_us, i_ua)
+
+
+def _parse_number(
+    field: str, magnitude_max: Decimal, column: int, number: int, where: str
+) -> Decimal:
+    text = field.strip(" \t")
+    place = f"{where}, line {number}, column {column + 1} ({_COLUMNS[column]})"
+    if _NUMBER.fullmatch(text) is None:
+        raise WaveformSourceError(
+            "not a number" if number > 1 else "neither a number nor the header",
+            expected="a decimal number" if number > 1 else f"a decimal number, or {HEADER}",
+            got=repr(field[:_SHOWN_CHARACTERS]),
+            where=place,
+        )
+    value = Decimal(text)
+    if abs(value) > magnitude_max:
+        raise WaveformSourceError(
+            "a number is out of range",
+            expected=f"at most {magnitude_max} in size",
+            got=text,
+            where=place,
+            hint="times are microseconds, currents microamps",
+        )
+    return value
+
+
+def _build_train(points: Iterable[tuple[float, float]]) -> PulseTrain:
+    pieces = tuple(
+        Piece(end_us - start_us, start_na, end_na)
+        for (start_us, start_na), (end_us, end_na) in pairwise(points)
+        if end_us > start_us
+    )
+    return PulseTrain(pieces=pieces, on_us=fsum(piece.duration_us for piece in pieces))

@@ -1,0 +1,161 @@
+"""Phases and polarity runs of a periodic current.
+
+A *phase* is a stretch of one sign in which the absolute current stays above a dead band; touching
+the dead band for an instant ends it. A *polarity run* is looser: it lasts until the opposite sign
+begins, whatever rests lie in between, and is what electrolysis at the skin adds up over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import groupby
+from math import fsum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from firmware_images.waveform_train import Piece, PulseTrain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A stretch of one sign.
+
+    Args:
+        charge_na_us: Integral of the absolute current.
+        squared_na2_us: Integral of the squared current.
+        duration_us: Its length.
+        start_us: When it begins.
+        piece: Number of the piece in which it begins, from 1.
+        sign: 1 or -1.
+    """
+
+    charge_na_us: float
+    squared_na2_us: float
+    duration_us: float
+    start_us: float
+    piece: int
+    sign: int
+
+
+def find_phases(train: PulseTrain, dead_band_na: float = 0.0) -> tuple[Phase, ...]:
+    """All phases of one period; the last joins the first when the period's end lies within it.
+
+    A current that never falls to the dead band is one phase as long as the period.
+
+    Args:
+        train: One repeat period.
+        dead_band_na: A current of this size or less belongs to no phase, 0 or more.
+    """
+    phases = _scan(train.pieces, dead_band_na)
+    if len(phases) > 1:
+        first_na, last_na = train.pieces[0].start_na, train.pieces[-1].end_na
+        sign = phases[0].sign
+        if sign == phases[-1].sign and min(first_na * sign, last_na * sign) > dead_band_na:
+            phases = [*phases[1:-1], _join([phases[-1], phases[0]])]
+    return tuple(phases)
+
+
+def find_runs(train: PulseTrain, session_us: float) -> tuple[Phase, ...]:
+    """The polarity runs of a session that begins with the period; at least the longest ones.
+
+    Two periods hold every run whole, however it lies across their ends, so no more is looked at,
+    unless the current never reverses: then it adds up over the whole session.
+
+    Args:
+        train: One repeat period.
+        session_us: When the device stops, more than 0.
+    """
+    period_us = train.period_us
+    seen_us = min(session_us, 2 * period_us)
+    runs = _find_runs_within(_clip(train.pieces * 2, seen_us), seen_us)
+    if len(runs) != 1 or session_us <= seen_us:
+        return tuple(runs)
+    whole_periods = int(session_us // period_us)
+    rest = _clip(train.pieces, session_us - whole_periods * period_us)
+    return (
+        replace(
+            runs[0],
+            charge_na_us=whole_periods * fsum(p.rectified_na_us for p in train.pieces)
+            + fsum(p.rectified_na_us for p in rest),
+            squared_na2_us=whole_periods * fsum(p.squared_na2_us for p in train.pieces)
+            + fsum(p.squared_na2_us for p in rest),
+            duration_us=session_us - runs[0].start_us,
+        ),
+    )
+
+
+def _scan(pieces: Sequence[Piece], dead_band_na: float) -> list[Phase]:
+    """The phases from the beginning of `pieces` to their end, without wrapping around."""
+    phases: list[list[Phase]] = []
+    is_open = False
+    start_us = 0.0
+    for number, piece in enumerate(pieces, start=1):
+        has_part = False
+        for from_us, to_us, sign in _cut_above(piece, dead_band_na):
+            has_part = True
+            is_whole = from_us == 0 and to_us == piece.duration_us
+            part = piece if is_whole else piece.cut(from_us, to_us)
+            fragment = Phase(
+                charge_na_us=abs(part.charge_na_us),
+                squared_na2_us=part.squared_na2_us,
+                duration_us=part.duration_us,
+                start_us=start_us + from_us,
+                piece=number,
+                sign=sign,
+            )
+            goes_on = is_open and from_us == 0 and piece.start_na * sign > dead_band_na
+            if goes_on and phases[-1][-1].sign == sign:
+                phases[-1].append(fragment)
+            else:
+                phases.append([fragment])
+            is_open = to_us == piece.duration_us and piece.end_na * sign > dead_band_na
+        is_open = is_open and has_part
+        start_us += piece.duration_us
+    return [_join(fragments) for fragments in phases]
+
+
+def _cut_above(piece: Piece, dead_band_na: float) -> Iterator[tuple[float, float, int]]:
+    """Where in a piece the current is beyond the dead band, in order of time: from, to, sign."""
+    duration_us, start_na, end_na = piece
+    for sign in (1, -1) if start_na >= end_na else (-1, 1):
+        start, end = start_na * sign - dead_band_na, end_na * sign - dead_band_na
+        if start <= 0 and end <= 0:
+            continue
+        crossing_us = duration_us if start == end else duration_us * start / (start - end)
+        yield (0.0 if start >= 0 else crossing_us, duration_us if end >= 0 else crossing_us, sign)
+
+
+def _join(fragments: Sequence[Phase]) -> Phase:
+    if len(fragments) == 1:
+        return fragments[0]
+    return replace(
+        fragments[0],
+        charge_na_us=fsum(fragment.charge_na_us for fragment in fragments),
+        squared_na2_us=fsum(fragment.squared_na2_us for fragment in fragments),
+        duration_us=fsum(fragment.duration_us for fragment in fragments),
+    )
+
+
+def _find_runs_within(pieces: Sequence[Piece], end_us: float) -> list[Phase]:
+    """Phases of one sign taken together; each run lasts until the next one begins."""
+    runs = [_join(list(phases)) for _, phases in groupby(_scan(pieces, 0.0), key=lambda p: p.sign)]
+    ends_us = [*(run.start_us for run in runs[1:]), end_us]
+    return [
+        replace(run, duration_us=until_us - run.start_us)
+        for run, until_us in zip(runs, ends_us, strict=True)
+    ]
+
+
+def _clip(pieces: Sequence[Piece], until_us: float) -> list[Piece]:
+    """The pieces before a moment, the last one cut there."""
+    clipped: list[Piece] = []
+    start_us = 0.0
+    for piece in pieces:
+        left_us = until_us - start_us
+        if left_us <= 0:
+            break
+        clipped.append(piece if left_us >= piece.duration_us else piece.cut(0.0, left_us))
+        start_us += piece.duration_us
+    return clipped
