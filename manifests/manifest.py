@@ -8,10 +8,11 @@ Implements docs/spec/manifest.md.
 | 1 | uint | format version, 1 |
 | 2 | text 1-64 | product |
 | 3 | uint32 from 1 | release counter, strictly rising over releases |
-| 4 | text 1-32 | version, for people |
+| 4 | text 1-64 | version, for people |
 | 5 | text 1-32 | hardware class |
 | 6, 7 | uint | lowest and highest hardware revision, inclusive |
-| 8 | map | app: 1 size in bytes, 2 SHA-256 of the image file, 3 ELF SHA-256, 4 secure version |
+| 8 | map | app: 1 size in bytes, 2 SHA-256 of the image file, 3 ELF SHA-256 or empty, \
+4 secure version |
 | 9 | map | waveform: 1 size in bytes and 2 SHA-256 of the slot image, 3 SHA-256 of the table, \
 4 policy version, 5 highest peak in nanoamps |
 | 10 | 32 bytes | digest of the release statement |
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 MANIFEST_CONTENT_TYPE = "application/vnd.ampforge.manifest+cbor"
 PRODUCT_MAX_LENGTH = 64
+VERSION_MAX_LENGTH = 64
 NAME_MAX_LENGTH = 32
 APP_MAX_BYTES = 16 << 20
 WAVEFORM_SLOT_MAX_BYTES = 64 << 10
@@ -56,7 +58,8 @@ class AppFacts:
     Attributes:
         size_bytes: Length of the image file.
         sha256: SHA-256 of the image file, exactly the bytes that are flashed.
-        elf_sha256: What the image's descriptor says of its ELF file, for crash analysis.
+        elf_sha256: What the image's descriptor says of its ELF file, for crash analysis; empty
+            if it says nothing.
         secure_version: The image's anti-rollback counter.
     """
 
@@ -154,14 +157,14 @@ def parse_manifest(verified_bytes: bytes) -> Manifest:
     manifest = Manifest(
         product=fields.read_text(2, "product", maximum=PRODUCT_MAX_LENGTH),
         release_counter=fields.read_int(3, "release counter", minimum=1),
-        version=fields.read_text(4, "version", maximum=NAME_MAX_LENGTH),
+        version=fields.read_text(4, "version", maximum=VERSION_MAX_LENGTH),
         hardware_class=fields.read_text(5, "hardware class", maximum=NAME_MAX_LENGTH),
         hardware_revision_min=fields.read_int(6, "lowest hardware revision"),
         hardware_revision_max=fields.read_int(7, "highest hardware revision"),
         app=AppFacts(
             size_bytes=app.read_int(1, "size", minimum=1, maximum=APP_MAX_BYTES),
             sha256=app.read_digest(2, "SHA-256"),
-            elf_sha256=app.read_digest(3, "ELF SHA-256"),
+            elf_sha256=app.read_optional_digest(3, "ELF SHA-256"),
             secure_version=app.read_int(4, "secure version"),
         ),
         waveform=WaveformFacts(

@@ -73,6 +73,18 @@ class FieldReader:
         """Return a SHA-256 digest."""
         return self.read_bytes(key, name, minimum=DIGEST_BYTES, maximum=DIGEST_BYTES)
 
+    def read_optional_digest(self, key: int, name: str) -> bytes:
+        """Return a SHA-256 digest, or no bytes where there is none."""
+        value = self.read_bytes(key, name, minimum=0, maximum=DIGEST_BYTES)
+        if len(value) not in {0, DIGEST_BYTES}:
+            raise DeviceMessageError(
+                f"{name} has a wrong length",
+                expected=f"0 or {DIGEST_BYTES}",
+                got=len(value),
+                where=self._place(key, name),
+            )
+        return value
+
     def read_text(self, key: int, name: str, *, maximum: int, minimum: int = 1) -> str:
         """Return printable ASCII text whose length is within its bounds, both inclusive."""
         return self._as_text(key, name, self._take(key, name), minimum, maximum)

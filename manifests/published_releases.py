@@ -1,0 +1,89 @@
+"""What a repository publishes: the releases in its targets, the assignments in its campaigns.
+
+Reads verified metadata; writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from manifests.assignment import Assignment, verify_assignment
+from manifests.errors import RepositoryError
+from manifests.repository_reading import read_target
+
+if TYPE_CHECKING:
+    from manifests.store import Store
+    from manifests.tuf_metadata import RepositoryMetadata
+    from signing.trust_record import TrustRecord
+
+MANIFEST_KIND = "manifest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedRelease:
+    """A release that the targets metadata lists.
+
+    Attributes:
+        version: For people.
+        release_counter: Strictly rising.
+        hardware_class: Boards that it is for.
+        bundle_sha256: Digest of its release statement.
+        manifest_sha256: Names its signed manifest.
+        target_path: TUF path of that manifest.
+    """
+
+    version: str
+    release_counter: int
+    hardware_class: str
+    bundle_sha256: bytes
+    manifest_sha256: bytes
+    target_path: str
+
+
+def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
+    """Return the releases in the targets metadata, the latest last."""
+    releases = [
+        PublishedRelease(
+            version=str(entry.custom["version"]),
+            release_counter=int(entry.custom["release_counter"]),
+            hardware_class=str(entry.custom["hardware_class"]),
+            bundle_sha256=bytes.fromhex(entry.custom["bundle_sha256"]),
+            manifest_sha256=bytes.fromhex(entry.hashes["sha256"]),
+            target_path=path,
+        )
+        for path, entry in metadata.targets.signed.targets.items()
+        if entry.custom and entry.custom.get("kind") == MANIFEST_KIND
+    ]
+    return tuple(sorted(releases, key=lambda release: release.release_counter))
+
+
+def find_release(metadata: RepositoryMetadata, version: str) -> PublishedRelease:
+    """Return the published release of a version; of several, the latest.
+
+    Raises:
+        RepositoryError: There is none.
+    """
+    releases = list_releases(metadata)
+    found = [release for release in releases if release.version == version]
+    if not found:
+        raise RepositoryError(
+            f"release {version} is not published",
+            expected=", ".join(release.version for release in releases) or "a published release",
+            got=version,
+            hint="publish its bundle with `ampforge repo publish BUNDLE`",
+        )
+    return found[-1]
+
+
+def read_assignment(
+    store: Store, metadata: RepositoryMetadata, trust: TrustRecord, hardware_class: str
+) -> Assignment | None:
+    """Return the assignment in force for a hardware class, verified; `None` if there is none."""
+    entry = metadata.campaign.signed.targets.get(assignment_target_path(hardware_class))
+    return None if entry is None else verify_assignment(read_target(store, entry), trust)
+
+
+def assignment_target_path(hardware_class: str) -> str:
+    """Return the TUF path of a hardware class's assignment, within campaign's delegation."""
+    return f"campaigns/{hardware_class}/assignment.cose"

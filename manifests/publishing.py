@@ -1,0 +1,258 @@
+"""From a signed bundle to what the field reads: manifest, assignment, artifacts, TUF targets.
+
+Everything is derived from one verified bundle, so gateways (TUF) and devices (COSE) are told the
+same thing; each message is verified as a device would before it is written. Publishing the same
+release again changes nothing but the assignment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from firmware_images.bundle import verify_bundle
+from manifests.assignment import (
+    ALL_DEVICES_PPM,
+    ASSIGNMENT_CONTENT_TYPE,
+    SALT_BYTES,
+    Assignment,
+    serialize_assignment,
+    verify_assignment,
+)
+from manifests.errors import RepositoryError
+from manifests.manifest import (
+    MANIFEST_CONTENT_TYPE,
+    Manifest,
+    message_digest,
+    serialize_manifest,
+    verify_manifest,
+)
+from manifests.published_releases import (
+    PublishedRelease,
+    assignment_target_path,
+    find_release,
+    list_releases,
+    read_assignment,
+)
+from manifests.release_files import build_release_files, derive_manifest
+from manifests.repository import NewFile, publish_files
+from manifests.repository_reading import load_repository, read_target
+from signing.cose import sign_many, sign_one
+from signing.roles import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from firmware_images.bundle import Bundle
+    from manifests.manifests_settings import RepositorySettings
+    from manifests.store import Store
+    from manifests.tuf_metadata import RepositoryMetadata
+    from signing.signers import Signer
+    from signing.trust_record import TrustRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignmentPlan:
+    """Who is to install a release.
+
+    Attributes:
+        campaign: Name, for people; a plan under the same name keeps the devices drawn before.
+        drawn_ppm: Share of the devices, parts per million.
+        pinned_serial_numbers: Devices that install whatever they drew.
+        is_halted: Whether nobody installs.
+    """
+
+    campaign: str
+    drawn_ppm: int = ALL_DEVICES_PPM
+    pinned_serial_numbers: tuple[str, ...] = ()
+    is_halted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What a publication put in force."""
+
+    manifest: Manifest
+    manifest_sha256: bytes
+    assignment: Assignment
+    is_new_release: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publisher:
+    """A repository and what it takes to publish to it.
+
+    Attributes:
+        store: The repository's files.
+        trust: The product's trust record.
+        signers: Private keys by role.
+        settings: For how long what is signed holds.
+        draw_bytes: Source of unpredictable bytes, for salts.
+    """
+
+    store: Store
+    trust: TrustRecord
+    signers: Mapping[Role, Sequence[Signer]]
+    settings: RepositorySettings
+    draw_bytes: Callable[[int], bytes]
+
+    def publish_bundle(
+        self, untrusted_bytes: bytes, plan: AssignmentPlan | None, *, now: datetime
+    ) -> Publication:
+        """Verify a bundle, publish its release, and assign it.
+
+        Args:
+            untrusted_bytes: The bundle file.
+            plan: Who installs it; `None` assigns it to every device.
+            now: The present, UTC.
+
+        Raises:
+            SigningError, FirmwareImageError: The bundle is refused.
+            RepositoryError: Another release has its counter, or a later one is published.
+        """
+        bundle = verify_bundle(untrusted_bytes, self.trust)
+        plan = plan or AssignmentPlan(campaign=f"release {bundle.statement.version}"[:48])
+        with self.store.exclusively():
+            current = load_repository(self.store)
+            published = _find_same(list_releases(current), bundle)
+            if published is not None:
+                message = read_target(
+                    self.store, current.targets.signed.targets[published.target_path]
+                )
+                releases: tuple[NewFile, ...] = ()
+            else:
+                message = self._sign_manifest(bundle, now)
+                releases = build_release_files(bundle, message, untrusted_bytes)
+            manifest = verify_manifest(message, self.trust)
+            assignment = self._assign(current, plan, manifest, message_digest(message), now)
+            publish_files(
+                self.store,
+                self.signers,
+                self.settings,
+                releases=releases,
+                assignments=(self._assignment_file(assignment),),
+                now=now,
+            )
+        return Publication(
+            manifest=manifest,
+            manifest_sha256=assignment.manifest_sha256,
+            assignment=assignment,
+            is_new_release=bool(releases),
+        )
+
+    def publish_plan(self, version: str, plan: AssignmentPlan, *, now: datetime) -> Publication:
+        """Assign a release that is published already.
+
+        Args:
+            version: The release's version.
+            plan: Who installs it.
+            now: The present, UTC.
+
+        Raises:
+            RepositoryError: No such release is published.
+        """
+        with self.store.exclusively():
+            current = load_repository(self.store)
+            published = find_release(current, version)
+            message = read_target(self.store, current.targets.signed.targets[published.target_path])
+            manifest = verify_manifest(message, self.trust)
+            assignment = self._assign(current, plan, manifest, message_digest(message), now)
+            publish_files(
+                self.store,
+                self.signers,
+                self.settings,
+                assignments=(self._assignment_file(assignment),),
+                now=now,
+            )
+        return Publication(
+            manifest=manifest,
+            manifest_sha256=assignment.manifest_sha256,
+            assignment=assignment,
+            is_new_release=False,
+        )
+
+    def renew(self, *, now: datetime) -> RepositoryMetadata:
+        """Sign snapshot and timestamp again, so that the repository does not expire."""
+        with self.store.exclusively():
+            return publish_files(self.store, self.signers, self.settings, now=now)
+
+    def _sign_manifest(self, bundle: Bundle, now: datetime) -> bytes:
+        manifest = derive_manifest(
+            bundle, issued_at=now, expires_at=now + self.settings.lifetime("manifest")
+        )
+        return sign_many(
+            serialize_manifest(manifest),
+            self._signers(Role.RELEASE),
+            content_type=MANIFEST_CONTENT_TYPE,
+        )
+
+    def _assign(
+        self,
+        current: RepositoryMetadata,
+        plan: AssignmentPlan,
+        manifest: Manifest,
+        manifest_sha256: bytes,
+        now: datetime,
+    ) -> Assignment:
+        previous = read_assignment(self.store, current, self.trust, manifest.hardware_class)
+        keeps_draw = previous is not None and previous.campaign == plan.campaign
+        expires_at = now + self.settings.lifetime("campaign")
+        return Assignment(
+            product=self.trust.product,
+            hardware_class=manifest.hardware_class,
+            sequence=1 if previous is None else previous.sequence + 1,
+            manifest_sha256=manifest_sha256,
+            campaign=plan.campaign,
+            salt=previous.salt if previous and keeps_draw else self.draw_bytes(SALT_BYTES),
+            drawn_ppm=plan.drawn_ppm,
+            pinned_serial_numbers=tuple(sorted(set(plan.pinned_serial_numbers))),
+            is_halted=plan.is_halted,
+            issued_at_s=int(now.timestamp()),
+            expires_at_s=int(expires_at.timestamp()),
+        )
+
+    def _assignment_file(self, assignment: Assignment) -> NewFile:
+        message = sign_one(
+            serialize_assignment(assignment),
+            self._signers(Role.CAMPAIGN)[0],
+            content_type=ASSIGNMENT_CONTENT_TYPE,
+        )
+        verify_assignment(message, self.trust)
+        return NewFile(
+            path=assignment_target_path(assignment.hardware_class),
+            content=message,
+            custom={
+                "kind": "assignment",
+                "sequence": assignment.sequence,
+                "campaign": assignment.campaign,
+            },
+            device_path=f"device/{assignment.hardware_class}/assignment.cose",
+        )
+
+    def _signers(self, role: Role) -> Sequence[Signer]:
+        signers = self.signers.get(role, ())
+        if not signers:
+            raise RepositoryError(
+                f"no private key of the role {role} is at hand",
+                expected=f"keys for {role}",
+                got="none",
+                hint=f"name them as signer in [signing.roles.{role}]",
+            )
+        return signers
+
+
+def _find_same(releases: Sequence[PublishedRelease], bundle: Bundle) -> PublishedRelease | None:
+    statement = bundle.statement
+    for release in releases:
+        if release.bundle_sha256 == bundle.digest:
+            return release
+    latest = max((release.release_counter for release in releases), default=0)
+    if statement.release_counter <= latest:
+        raise RepositoryError(
+            "a release with this counter, or a later one, is published already",
+            expected=f"release counter {latest + 1} or later",
+            got=f"{statement.release_counter} (version {statement.version})",
+            hint="raise release_counter in [release], and build and sign the bundle again",
+        )
+    return None

@@ -1,0 +1,88 @@
+"""From a verified bundle to the files of its release: manifest, artifacts, and the bundle itself."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from manifests.manifest import AppFacts, Manifest, WaveformFacts, message_digest
+from manifests.published_releases import MANIFEST_KIND
+from manifests.repository import NewFile
+from manifests.update_checks import table_peak_na
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from firmware_images.bundle import Bundle
+
+
+def derive_manifest(bundle: Bundle, *, issued_at: datetime, expires_at: datetime) -> Manifest:
+    """Return the manifest of a verified bundle: nothing in it comes from anywhere else."""
+    statement = bundle.statement
+    return Manifest(
+        product=statement.product,
+        release_counter=statement.release_counter,
+        version=statement.version,
+        hardware_class=statement.hardware_class,
+        hardware_revision_min=statement.hardware_revision_min,
+        hardware_revision_max=statement.hardware_revision_max,
+        app=AppFacts(
+            size_bytes=len(bundle.app),
+            sha256=hashlib.sha256(bundle.app).digest(),
+            elf_sha256=statement.app.elf_sha256 or b"",
+            secure_version=statement.app.secure_version or 0,
+        ),
+        waveform=WaveformFacts(
+            size_bytes=len(bundle.waveform_slot_image),
+            sha256=hashlib.sha256(bundle.waveform_slot_image).digest(),
+            table_sha256=hashlib.sha256(bundle.table_bytes).digest(),
+            policy_version=statement.policy_version,
+            peak_na=table_peak_na(bundle.waveform_table),
+        ),
+        bundle_sha256=bundle.digest,
+        issued_at_s=int(issued_at.timestamp()),
+        expires_at_s=int(expires_at.timestamp()),
+    )
+
+
+def build_release_files(
+    bundle: Bundle, manifest: bytes, bundle_bytes: bytes
+) -> tuple[NewFile, ...]:
+    """Return the files that the release role lists, in the order in which they are written.
+
+    Args:
+        bundle: The verified bundle.
+        manifest: Its signed manifest.
+        bundle_bytes: The bundle's own file.
+    """
+    statement = bundle.statement
+    facts = {
+        "version": statement.version,
+        "release_counter": statement.release_counter,
+        "hardware_class": statement.hardware_class,
+    }
+    artifacts = tuple(
+        NewFile(
+            path=f"artifacts/{digest}",
+            content=content,
+            custom={"kind": kind} | facts,
+            device_path=f"device/artifacts/{digest}",
+        )
+        for kind, content in (
+            ("application", bundle.app),
+            ("waveform slot image", bundle.waveform_slot_image),
+        )
+        for digest in (hashlib.sha256(content).hexdigest(),)
+    )
+    manifest_digest = message_digest(manifest).hex()
+    name = f"{statement.product}-{statement.version}.bundle.zip".replace(" ", "-")
+    return (
+        *artifacts,
+        NewFile(
+            path=f"manifests/{manifest_digest}.cose",
+            content=manifest,
+            custom={"kind": MANIFEST_KIND, "bundle_sha256": bundle.digest.hex()} | facts,
+            device_path=f"device/manifests/{manifest_digest}.cose",
+        ),
+        NewFile(path=f"bundles/{name}", content=bundle_bytes, custom={"kind": "bundle"} | facts),
+    )

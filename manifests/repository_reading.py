@@ -1,0 +1,168 @@
+"""Reads a repository back: every document verified from root downward, every target by digest.
+
+The layout is that of `repository`. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, TypeVar
+
+from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-exported without __all__
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+
+from manifests.errors import RepositoryError
+from manifests.tuf_metadata import (
+    CAMPAIGN,
+    METADATA_MAX_BYTES,
+    RepositoryMetadata,
+    parse_document,
+    verify_document,
+)
+
+if TYPE_CHECKING:
+    from tuf.api.metadata import Metadata
+
+    from manifests.store import Store
+
+DESCRIPTION_PATH = "repository.json"
+DESCRIPTION_SCHEMA = "ampforge.repository/1"
+DESCRIPTION_MAX_BYTES = 4096
+TIMESTAMP_PATH = "metadata/timestamp.json"
+TARGET_MAX_BYTES = 64 << 20
+ROOT_VERSIONS_MAX = 1024
+Document = TypeVar("Document", Timestamp, Snapshot, Targets)
+_HINT_DAMAGED = "restore the repository from a backup; do not sign on top of a damaged one"
+
+
+def load_repository(store: Store) -> RepositoryMetadata:
+    """Return the current state, every document verified from root downward.
+
+    Raises:
+        RepositoryError: There is none, or a document is missing, damaged or wrongly signed.
+    """
+    root = _load_root(store)
+    timestamp = _load(store, TIMESTAMP_PATH, Timestamp.type, Timestamp, root)
+    snapshot = _load(
+        store,
+        f"metadata/{timestamp.signed.snapshot_meta.version}.snapshot.json",
+        Snapshot.type,
+        Snapshot,
+        root,
+    )
+    versions = snapshot.signed.meta
+    targets = _load(
+        store,
+        f"metadata/{versions['targets.json'].version}.targets.json",
+        Targets.type,
+        Targets,
+        root,
+    )
+    campaign = _load(
+        store,
+        f"metadata/{versions['campaign.json'].version}.campaign.json",
+        CAMPAIGN,
+        Targets,
+        targets,
+    )
+    return RepositoryMetadata(
+        root=root, targets=targets, campaign=campaign, snapshot=snapshot, timestamp=timestamp
+    )
+
+
+def load_description(store: Store) -> dict[str, object]:
+    """Return `repository.json`.
+
+    Raises:
+        RepositoryError: There is none, or it is not one.
+    """
+    content = store.read(DESCRIPTION_PATH, max_bytes=DESCRIPTION_MAX_BYTES)
+    if content is None:
+        raise _no_repository(store)
+    try:
+        description = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RepositoryError(
+            "the repository's description is not JSON", where=DESCRIPTION_PATH, hint=_HINT_DAMAGED
+        ) from error
+    if not isinstance(description, dict) or description.get("schema") != DESCRIPTION_SCHEMA:
+        raise RepositoryError(
+            "the repository's description is of an unknown kind",
+            expected=DESCRIPTION_SCHEMA,
+            where=DESCRIPTION_PATH,
+            hint=_HINT_DAMAGED,
+        )
+    return description
+
+
+def read_target(store: Store, entry: TargetFile) -> bytes:
+    """Return a target's bytes, verified against the metadata that lists it.
+
+    Raises:
+        RepositoryError: The file is missing, or is not what was signed.
+    """
+    path = f"targets/{entry.get_prefixed_paths()[0]}"
+    content = store.read(path, max_bytes=TARGET_MAX_BYTES)
+    if content is None or hashlib.sha256(content).hexdigest() != entry.hashes["sha256"]:
+        raise RepositoryError(
+            "a target file is missing or damaged",
+            expected=f"SHA-256 {entry.hashes['sha256']}",
+            got="no such file" if content is None else hashlib.sha256(content).hexdigest(),
+            where=path,
+            hint=_HINT_DAMAGED,
+        )
+    return content
+
+
+def served_target_path(path: str, content: bytes) -> str:
+    """Return where a target's file lies (TUF consistent snapshots: its name has its digest)."""
+    folder, slash, name = path.rpartition("/")
+    return f"targets/{folder}{slash}{hashlib.sha256(content).hexdigest()}.{name}"
+
+
+def _load_root(store: Store) -> Metadata[Root]:
+    root: Metadata[Root] | None = None
+    for version in range(1, ROOT_VERSIONS_MAX + 1):
+        path = f"metadata/{version}.root.json"
+        content = store.read(path, max_bytes=METADATA_MAX_BYTES)
+        if content is None:
+            break
+        document = parse_document(Root.type, content, Root, where=path)
+        # The first root vouches for itself, each later one must satisfy the one before as well.
+        for delegator in (root or document, document):
+            verify_document(Root.type, document, delegator, hint=_HINT_DAMAGED)
+        root = document
+    if root is None:
+        raise _no_repository(store)
+    return root
+
+
+def _load(
+    store: Store,
+    path: str,
+    name: str,
+    kind: type[Document],
+    delegator: Metadata[Root] | Metadata[Targets],
+) -> Metadata[Document]:
+    content = store.read(path, max_bytes=METADATA_MAX_BYTES)
+    if content is None:
+        raise RepositoryError(
+            "a metadata file of the repository is missing", where=path, hint=_HINT_DAMAGED
+        )
+    document = parse_document(name, content, kind, where=path)
+    verify_document(name, document, delegator, hint=_HINT_DAMAGED)
+    return document
+
+
+def _no_repository(store: Store) -> RepositoryError:
+    return RepositoryError(
+        "there is no repository here",
+        where=store,
+        hint="make one with `ampforge repo init`, or name its folder in [repository]",
+    )

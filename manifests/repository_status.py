@@ -1,0 +1,175 @@
+"""What a repository holds and when what expires, as a document and in words.
+
+The document's schema is `ampforge.repo-status/1` (docs/spec/repository-layout.md §6).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from manifests.published_releases import list_releases, read_assignment
+from manifests.repository_reading import load_description, load_repository
+
+if TYPE_CHECKING:
+    from manifests.store import Store
+    from manifests.tuf_metadata import RepositoryMetadata
+    from signing.trust_record import TrustRecord
+
+STATUS_SCHEMA = "ampforge.repo-status/1"
+SOON = timedelta(days=14)
+_ROLE_WORDS = {
+    "root": "who may sign what",
+    "targets": "the list of releases",
+    "campaign": "who installs what",
+    "snapshot": "which of these belong together",
+    "timestamp": "that this is the present",
+}
+_REMEDIES = {
+    "root": "have the root key holders sign a new root",
+    "targets": "publish with the release keys",
+    "campaign": "run `ampforge campaign create` again",
+    "snapshot": "run `ampforge repo renew`",
+    "timestamp": "run `ampforge repo renew`",
+}
+
+
+def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> dict[str, object]:
+    """Return the state of a repository, every document verified.
+
+    Args:
+        store: The repository.
+        trust: The product's trust record.
+        now: The present, UTC.
+
+    Raises:
+        RepositoryError: There is none, or it is damaged.
+    """
+    metadata = load_repository(store)
+    description = load_description(store)
+    releases = list_releases(metadata)
+    classes = sorted({release.hardware_class for release in releases})
+    documents = [_describe(name, version, at, now) for name, version, at in _expiries(metadata)]
+    return {
+        "schema": STATUS_SCHEMA,
+        "product": description.get("product"),
+        "allows_test_keys": description.get("allows_test_keys"),
+        "documents": documents,
+        "releases": [
+            {
+                "version": release.version,
+                "release_counter": release.release_counter,
+                "hardware_class": release.hardware_class,
+                "manifest_sha256": release.manifest_sha256.hex(),
+            }
+            for release in releases
+        ],
+        "assignments": [
+            entry
+            for hardware_class in classes
+            if (entry := _describe_assignment(store, metadata, trust, hardware_class, now))
+        ],
+    }
+
+
+def format_status(status: dict[str, object]) -> str:
+    """Return a status as a person reads it."""
+    lines = [f"repository of {status['product']}"]
+    if status["allows_test_keys"]:
+        lines.append("  accepts test keys: never point customers' devices at it")
+    releases, assignments = status["releases"], status["assignments"]
+    documents = status["documents"]
+    assert isinstance(releases, list)
+    assert isinstance(assignments, list)
+    assert isinstance(documents, list)
+    lines.append("releases")
+    lines += [
+        f"  {entry['version']}  (counter {entry['release_counter']}, {entry['hardware_class']})"
+        for entry in releases
+    ] or ["  none yet: publish one with `ampforge repo publish BUNDLE`"]
+    lines.append("assignments")
+    lines += [
+        f"  {entry['hardware_class']}: {entry['words']}; {entry['expiry']}" for entry in assignments
+    ] or ["  none: no device installs anything"]
+    lines.append("signed documents")
+    lines += [
+        f"  {entry['name']:<10} says {_ROLE_WORDS[entry['name']]}; {entry['expiry']}"
+        for entry in documents
+    ]
+    return "\n".join(lines)
+
+
+def expiry_in_words(expires_at: datetime, now: datetime, remedy: str) -> str:
+    """Return when something expires, and what to do about it if that is soon."""
+    left = expires_at - now
+    at = f"{expires_at:%Y-%m-%d %H:%M} UTC"
+    if left <= timedelta(0):
+        return f"EXPIRED {_duration(-left)} ago, at {at}: {remedy}"
+    words = f"expires in {_duration(left)}, at {at}"
+    return f"{words}: {remedy} before that" if left <= SOON else words
+
+
+def _duration(span: timedelta) -> str:
+    if span >= timedelta(days=2):
+        return f"{span.days} days"
+    hours, rest_s = divmod(int(span.total_seconds()), 3600)
+    return f"{hours} h" if hours >= 2 else f"{hours * 60 + rest_s // 60} min"  # noqa: PLR2004 - below two hours minutes matter
+
+
+def _expiries(metadata: RepositoryMetadata) -> tuple[tuple[str, int, datetime], ...]:
+    return tuple(
+        (name, document.signed.version, document.signed.expires)
+        for name, document in (
+            ("root", metadata.root),
+            ("targets", metadata.targets),
+            ("campaign", metadata.campaign),
+            ("snapshot", metadata.snapshot),
+            ("timestamp", metadata.timestamp),
+        )
+    )
+
+
+def _describe(name: str, version: int, expires_at: datetime, now: datetime) -> dict[str, object]:
+    return {
+        "name": name,
+        "version": version,
+        "expires_at": expires_at.astimezone(UTC).isoformat(),
+        "is_expired": expires_at <= now,
+        "expiry": expiry_in_words(expires_at, now, _REMEDIES[name]),
+    }
+
+
+def _describe_assignment(
+    store: Store,
+    metadata: RepositoryMetadata,
+    trust: TrustRecord,
+    hardware_class: str,
+    now: datetime,
+) -> dict[str, object] | None:
+    assignment = read_assignment(store, metadata, trust, hardware_class)
+    if assignment is None:
+        return None
+    named = [
+        release.version
+        for release in list_releases(metadata)
+        if release.manifest_sha256 == assignment.manifest_sha256
+    ]
+    share_percent = assignment.drawn_ppm / 10_000
+    version = named[0] if named else "a release that is not published"
+    words = f"{version} to {share_percent:g} % of the devices"
+    if assignment.pinned_serial_numbers:
+        words += f" and {len(assignment.pinned_serial_numbers)} pinned"
+    if assignment.is_halted:
+        words = f"HALTED ({words})"
+    return {
+        "hardware_class": hardware_class,
+        "campaign": assignment.campaign,
+        "sequence": assignment.sequence,
+        "version": named[0] if named else None,
+        "drawn_ppm": assignment.drawn_ppm,
+        "pinned_serial_numbers": list(assignment.pinned_serial_numbers),
+        "is_halted": assignment.is_halted,
+        "expires_at": assignment.expires_at.isoformat(),
+        "words": words,
+        "expiry": expiry_in_words(assignment.expires_at, now, _REMEDIES["campaign"]),
+    }

@@ -1,0 +1,231 @@
+"""The repository's TUF metadata: built, signed and checked with python-tuf.
+
+Five documents (TUF 1.0.34): root, targets (the release role's list), campaign (delegated by
+targets for `campaigns/*/*` alone, signed online), snapshot and timestamp. The keys are those of
+the device trust record, so that gateways and devices trust the same people. No file is read or
+written here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from tuf.api.exceptions import RepositoryError as TufError
+from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-exported without __all__
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+from tuf.api.serialization import DeserializationError
+from tuf.api.serialization.json import JSONSerializer
+
+from manifests.errors import RepositoryError
+from signing.roles import Role
+from signing.tuf_signers import as_tuf_key, as_tuf_signer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from signing.roles import RoleKeys
+    from signing.signers import Signer
+
+CAMPAIGN = "campaign"
+CAMPAIGN_PATHS = ("campaigns/*/*",)
+METADATA_MAX_BYTES = 4 << 20
+# The four top-level roles of TUF, and who holds them with us.
+TOP_LEVEL_ROLES: Mapping[str, Role] = {
+    Root.type: Role.ROOT,
+    Targets.type: Role.RELEASE,
+    Snapshot.type: Role.SNAPSHOT,
+    Timestamp.type: Role.TIMESTAMP,
+}
+SIGNING_ROLES: Mapping[str, Role] = {**TOP_LEVEL_ROLES, CAMPAIGN: Role.CAMPAIGN}
+_SERIALIZER = JSONSerializer(compact=True)
+
+Document = TypeVar("Document", Root, Timestamp, Snapshot, Targets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryMetadata:
+    """The five documents of one state; python-tuf's objects, never changed once they are here."""
+
+    root: Metadata[Root]
+    targets: Metadata[Targets]
+    campaign: Metadata[Targets]
+    snapshot: Metadata[Snapshot]
+    timestamp: Metadata[Timestamp]
+
+
+def build_root(
+    role_keys: Mapping[Role, RoleKeys], *, version: int, expires: datetime
+) -> Metadata[Root]:
+    """Return an unsigned root that gives each TUF role to the keys that hold it with us.
+
+    Raises:
+        RepositoryError: Nobody holds one of the roles.
+    """
+    root = Root(version=version, expires=expires, consistent_snapshot=True)
+    for name, role in TOP_LEVEL_ROLES.items():
+        held = _held(role_keys, role)
+        for key in held.keys:
+            root.add_key(as_tuf_key(key), name)
+        root.roles[name].threshold = held.threshold
+    return Metadata(root)
+
+
+def build_delegations(role_keys: Mapping[Role, RoleKeys]) -> Delegations:
+    """Return the delegation of assignments, and of nothing else, to the campaign role.
+
+    Over releases it would let an online key add one.
+
+    Raises:
+        RepositoryError: Nobody holds the campaign role.
+    """
+    held = _held(role_keys, Role.CAMPAIGN)
+    keys = {key.keyid: key for key in map(as_tuf_key, held.keys)}
+    role = DelegatedRole(
+        CAMPAIGN, list(keys), held.threshold, terminating=True, paths=list(CAMPAIGN_PATHS)
+    )
+    return Delegations(cast("dict[str, Any]", keys), {CAMPAIGN: role})
+
+
+def build_targets(
+    *,
+    version: int,
+    expires: datetime,
+    files: Mapping[str, TargetFile],
+    delegations: Delegations | None,
+) -> Metadata[Targets]:
+    """Return unsigned targets: the list of releases, or campaign's list of assignments."""
+    return Metadata(
+        Targets(version=version, expires=expires, targets=dict(files), delegations=delegations)
+    )
+
+
+def build_snapshot(
+    *, version: int, expires: datetime, targets: Metadata[Targets], campaign: Metadata[Targets]
+) -> Metadata[Snapshot]:
+    """Return an unsigned snapshot of signed targets and campaign metadata."""
+    meta = {
+        f"{name}.json": _describe(document)
+        for name, document in ((Targets.type, targets), (CAMPAIGN, campaign))
+    }
+    return Metadata(Snapshot(version=version, expires=expires, meta=meta))
+
+
+def build_timestamp(
+    *, version: int, expires: datetime, snapshot: Metadata[Snapshot]
+) -> Metadata[Timestamp]:
+    """Return an unsigned timestamp over a signed snapshot."""
+    return Metadata(Timestamp(version=version, expires=expires, snapshot_meta=_describe(snapshot)))
+
+
+def sign_document(
+    name: str,
+    document: Metadata[Document],
+    signers: Mapping[Role, Sequence[Signer]],
+    delegator: Metadata[Root] | Metadata[Targets],
+) -> Metadata[Document]:
+    """Sign a document and verify it as its readers will.
+
+    Args:
+        name: TUF name of the role: root, targets, campaign, snapshot or timestamp.
+        document: The unsigned document.
+        signers: The private keys at hand, by our role.
+        delegator: Who says which keys the role has: root, or targets for campaign.
+
+    Raises:
+        RepositoryError: The keys at hand do not make up the role's threshold.
+    """
+    role = SIGNING_ROLES[name]
+    for signer in signers.get(role, ()):
+        document.sign(as_tuf_signer(signer), append=True)
+    verify_document(
+        name, document, delegator, hint=f"give the private keys of the role {role} to sign with"
+    )
+    return document
+
+
+def verify_document(
+    name: str,
+    document: Metadata[Document],
+    delegator: Metadata[Root] | Metadata[Targets],
+    *,
+    hint: str,
+) -> None:
+    """Verify that a document is signed by the threshold of its role.
+
+    Raises:
+        RepositoryError: It is not.
+    """
+    result = delegator.signed.get_verification_result(
+        name, document.signed_bytes, document.signatures
+    )
+    if not result.verified:
+        raise RepositoryError(
+            f"too few keys of the role {SIGNING_ROLES[name]} signed the repository's {name}",
+            expected=f"{result.threshold} of its {len(result.signed) + len(result.unsigned)} keys",
+            got=len(result.signed),
+            where=f"{name}.json",
+            hint=hint,
+        )
+
+
+def serialize_document(document: Metadata[Document]) -> bytes:
+    """Return a document as the bytes of its file."""
+    return document.to_bytes(_SERIALIZER)
+
+
+def parse_document(
+    name: str, untrusted_bytes: bytes, kind: type[Document], *, where: str
+) -> Metadata[Document]:
+    """Return a document of the expected kind, not verified yet.
+
+    Raises:
+        RepositoryError: It is not one.
+    """
+    try:
+        document: Metadata[Any] = Metadata.from_bytes(untrusted_bytes)
+    except (DeserializationError, TufError, RecursionError) as error:
+        raise RepositoryError(
+            f"the repository's {name} metadata cannot be read", got=error, where=where
+        ) from error
+    if not isinstance(document.signed, kind):
+        raise RepositoryError(
+            "a metadata file holds another role's document",
+            expected=name,
+            got=document.signed.type,
+            where=where,
+        )
+    return document
+
+
+def describe_target(path: str, content: bytes, custom: Mapping[str, object]) -> TargetFile:
+    """Return the entry of a target: length, SHA-256, and words for auditors."""
+    entry = TargetFile.from_data(path, content, ["sha256"])
+    entry.unrecognized_fields["custom"] = dict(custom)
+    return entry
+
+
+def _describe(document: Metadata[Any]) -> MetaFile:
+    return MetaFile.from_data(document.signed.version, serialize_document(document), ["sha256"])
+
+
+def _held(role_keys: Mapping[Role, RoleKeys], role: Role) -> RoleKeys:
+    held = role_keys.get(role)
+    if held is None:
+        raise RepositoryError(
+            f"nobody holds the role {role}",
+            expected=f"keys for {role} in the trust record",
+            got=", ".join(sorted(role_keys)) or "no role",
+            hint=f"make a key with `ampforge key generate` and add [signing.roles.{role}]",
+        )
+    return held
