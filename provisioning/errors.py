@@ -103,3 +103,7 @@ class VerificationError(ProvisioningError):
 
 class ReportError(ProvisioningError):
     """Raised when a report cannot be rendered from what it was given."""
+
+
+class IdentityError(ProvisioningError):
+    """Raised when a board cannot prove that it is the unit that it should be."""

@@ -1,0 +1,320 @@
+"""The firmware that a simulated board runs: the application's side of docs/spec/serial-link.md.
+
+It prints its name and version, answers SMP, keeps the unit's records, and drives the output. It
+runs only for the product that the simulator knows; the machine code in flash is never executed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from smp import image_management, os_management
+from smp.header import OP, CommandId, GroupId
+
+from firmware_images.approval import verify_approval
+from firmware_images.calibration_record import code_for_current_na
+from firmware_images.errors import CalibrationRecordError, FirmwareImageError
+from firmware_images.otadata import OtaState
+from firmware_images.waveform_slot import parse_waveform_slot
+from firmware_images.waveform_table import parse_waveform_table, table_digest
+from provisioning import link_messages as link
+from provisioning.errors import SimulatorError
+from provisioning.link_messages import BoardCommand, BoardErrorCode
+from provisioning.simulator.analog import DAC_CODES, MID_CODE
+from provisioning.simulator.boot import BootedImage, inspect_slot
+from provisioning.simulator.smp_server import BoardRefusalError, Handler, SmpServer
+from provisioning.simulator.unit_record import UnitRecord
+from provisioning.simulator.update_relay import UpdateRelay
+from provisioning.simulator.waveform_engine import WaveformEngine
+from signing.canonical_cbor import serialize_cbor
+from signing.cose import sign_one
+from signing.errors import SigningError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smp.message import Request, Response
+
+    from firmware_images.calibration_record import CalibrationRecord
+    from firmware_images.waveform import WaveformTable
+    from provisioning.simulator.board import SimulatedBoard
+    from provisioning.simulator.update_session import UpdateSession
+
+CHIP_NAME: Final = "ESP32-C3"
+
+
+class Application:
+    """One boot of the firmware.
+
+    Args:
+        board: The hardware.
+        image: What was booted.
+        update_session: Answers the update command; `None` if this line has no updater.
+
+    Attributes:
+        is_reset_due: Whether the chip restarts once the answer is sent.
+    """
+
+    def __init__(
+        self, board: SimulatedBoard, image: BootedImage, *, update_session: UpdateSession | None
+    ) -> None:
+        self.is_reset_due = False
+        self._board = board
+        self._image = image
+        self._log_lines: list[str] = []
+        self._engine: WaveformEngine | None = None
+        self._updates = UpdateRelay(update_session)
+        self._unit = UnitRecord(
+            board.flash, image.table.find("devrec"), mac=board.mac, now=board.now
+        )
+        self._server = SmpServer(self._handlers(), log=self._log_lines.append)
+
+    @property
+    def has_session(self) -> bool:
+        """Whether a waveform is running."""
+        return self._engine is not None and self._engine.is_running(self._board.output.time_s)
+
+    def banner(self) -> bytes:
+        """Return the line that the firmware prints once a second."""
+        return f"{self._image.project_name} {self._image.version}\r\n".encode()
+
+    def receive(self, untrusted_bytes: bytes) -> bytes:
+        """Take bytes from the UART; return log lines and answers."""
+        answers = self._server.receive(untrusted_bytes)
+        log = "".join(f"{line}\r\n" for line in self._log_lines).encode()
+        self._log_lines.clear()
+        return log + answers
+
+    def _handlers(self) -> dict[tuple[int, int, OP], Handler]:
+        handlers: dict[tuple[int, int, OP], Handler] = {}
+
+        def add(request_class: type[Request], serve: Callable[..., Response]) -> None:
+            key = (
+                int(request_class._GROUP_ID),  # noqa: SLF001 - how smp names a message's place
+                int(request_class._COMMAND_ID),  # noqa: SLF001
+                request_class._OP,  # noqa: SLF001
+            )
+            handlers[key] = Handler(request_class=request_class, serve=serve)
+
+        add(os_management.EchoWriteRequest, lambda r: os_management.EchoWriteResponse(r=r.d))
+        add(os_management.ResetWriteRequest, self._reset)
+        add(os_management.MCUMgrParametersReadRequest, self._parameters)
+        add(image_management.ImageStatesReadRequest, self._image_states)
+        add(link.InfoReadRequest, self._info)
+        add(link.IdentityWriteRequest, self._identity)
+        add(link.CertificateWriteRequest, self._store_certificate)
+        add(link.CertificateReadRequest, self._certificate)
+        add(link.ChallengeWriteRequest, self._challenge)
+        add(link.OutputWriteRequest, self._output)
+        add(link.CalibrationWriteRequest, self._store_calibration)
+        add(link.CalibrationReadRequest, self._calibration)
+        add(link.RunWriteRequest, self._run)
+        add(link.TrustWriteRequest, self._store_trust)
+        add(link.TrustReadRequest, self._trust)
+        add(link.UpdateWriteRequest, self._update)
+        assert {(GroupId.OS_MANAGEMENT, CommandId.OSManagement.RESET, OP.WRITE)} <= set(handlers)
+        assert {key[1] for key in handlers if key[0] == link.BOARD_GROUP_ID} == set(BoardCommand)
+        return handlers
+
+    def _reset(self, _: os_management.ResetWriteRequest) -> os_management.ResetWriteResponse:
+        self.is_reset_due = True
+        return os_management.ResetWriteResponse()
+
+    def _parameters(
+        self, _: os_management.MCUMgrParametersReadRequest
+    ) -> os_management.MCUMgrParametersReadResponse:
+        return os_management.MCUMgrParametersReadResponse(
+            buf_size=link.BOARD_BUFFER_BYTES, buf_count=1
+        )
+
+    def _image_states(
+        self, _: image_management.ImageStatesReadRequest
+    ) -> image_management.ImageStatesReadResponse:
+        states = []
+        for slot, partition in enumerate(self._image.table.ota_slots):
+            is_active = slot == self._image.slot
+            try:
+                image = inspect_slot(
+                    self._board.flash,
+                    self._image.table,
+                    partition,
+                    slot=slot,
+                    state=OtaState.UNDEFINED,
+                )
+            except SimulatorError:
+                continue
+            states.append(
+                image_management.ImageState(
+                    slot=slot,
+                    version=image.version,
+                    hash=image.image_sha256,
+                    bootable=True,
+                    pending=False,
+                    confirmed=is_active and self._image.state is not OtaState.PENDING_VERIFY,
+                    active=is_active,
+                )
+            )
+        return image_management.ImageStatesReadResponse(images=states)
+
+    def _info(self, _: link.InfoReadRequest) -> link.InfoReadResponse:
+        board, image = self._board, self._image
+        identity = self._unit.load_identity()
+        calibration = self._unit.load_calibration()
+        try:
+            digest = self._load_table()[1]
+        except BoardRefusalError:
+            digest = b""
+        return link.InfoReadResponse(
+            product=board.product.name,
+            hwclass=board.product.hardware_class,
+            hwrev=board.product.hardware_revision,
+            chip=CHIP_NAME,
+            mac=board.mac,
+            app=image.project_name,
+            ver=image.version,
+            appsha=image.image_sha256,
+            elfsha=image.elf_sha256,
+            tabsha=digest,
+            serial="" if identity is None else identity.serial,
+            calgen=0 if calibration is None else calibration[1],
+            slot=image.slot,
+            otastate=board.slot_state().name.lower(),
+            bat=board.battery_percent,
+            session=self.has_session,
+        )
+
+    def _identity(self, request: link.IdentityWriteRequest) -> link.IdentityWriteResponse:
+        return link.IdentityWriteResponse(
+            csr=self._unit.begin_identity(request.serial, request.job)
+        )
+
+    def _store_certificate(
+        self, request: link.CertificateWriteRequest
+    ) -> link.CertificateWriteResponse:
+        self._unit.store_certificate(request.cert, request.trust)
+        return link.CertificateWriteResponse()
+
+    def _certificate(self, _: link.CertificateReadRequest) -> link.CertificateReadResponse:
+        identity = self._unit.load_identity()
+        return link.CertificateReadResponse(
+            cert=b"" if identity is None else identity.certificate_der
+        )
+
+    def _challenge(self, request: link.ChallengeWriteRequest) -> link.ChallengeWriteResponse:
+        identity = self._unit.load_identity()
+        if identity is None:
+            raise BoardRefusalError(BoardErrorCode.BAD_STATE, "this board has no key yet")
+        payload = serialize_cbor(
+            {
+                1: request.nonce,
+                2: identity.serial,
+                3: self._board.mac,
+                4: self._image.image_sha256,
+            }
+        )
+        signature = sign_one(
+            payload, self._unit.signer(identity), content_type=link.CHALLENGE_CONTENT_TYPE
+        )
+        return link.ChallengeWriteResponse(sig=signature)
+
+    def _output(self, request: link.OutputWriteRequest) -> link.OutputWriteResponse:
+        if self.has_session:
+            raise BoardRefusalError(BoardErrorCode.IN_SESSION, "a waveform is running")
+        if not request.en:
+            self._board.output.switch_off()
+            return link.OutputWriteResponse(code=MID_CODE)
+        if (request.code is None) == (request.na is None):
+            raise BoardRefusalError(BoardErrorCode.BAD_VALUE, "exactly one of code and na")
+        if request.na is not None:
+            code = _code_for_na(self._load_calibration(), request.na)
+        else:
+            assert request.code is not None
+            code = request.code
+        if code >= DAC_CODES:
+            raise BoardRefusalError(BoardErrorCode.BAD_VALUE, f"the DAC has {DAC_CODES} codes")
+        self._board.drive_code(code)
+        return link.OutputWriteResponse(code=code)
+
+    def _store_calibration(
+        self, request: link.CalibrationWriteRequest
+    ) -> link.CalibrationWriteResponse:
+        return link.CalibrationWriteResponse(gen=self._unit.store_calibration(request.rec))
+
+    def _calibration(self, _: link.CalibrationReadRequest) -> link.CalibrationReadResponse:
+        record_bytes, generation = self._unit.load_calibration_bytes()
+        return link.CalibrationReadResponse(rec=record_bytes, gen=generation)
+
+    def _run(self, request: link.RunWriteRequest) -> link.RunWriteResponse:
+        table, _ = self._load_table()
+        try:
+            mode = table.mode(request.mode)
+        except FirmwareImageError as error:
+            raise BoardRefusalError(BoardErrorCode.BAD_VALUE, error) from error
+        if request.level >= len(mode.levels):
+            raise BoardRefusalError(
+                BoardErrorCode.BAD_VALUE, f"{mode.name} has {len(mode.levels)} levels"
+            )
+        if request.en and self.has_session:
+            raise BoardRefusalError(BoardErrorCode.IN_SESSION, "a waveform is running")
+        calibration = self._load_calibration()
+        output = self._board.output
+        engine = WaveformEngine(
+            table,
+            mode,
+            mode.levels[request.level],
+            start_s=output.time_s,
+            code_for_na=lambda current_na: _code_for_na(calibration, current_na),
+        )
+        if request.en:
+            self._engine = engine
+            output.play(engine.pieces)
+        else:
+            self._engine = None
+            output.switch_off()
+        return link.RunWriteResponse(period_us=engine.period_us)
+
+    def _store_trust(self, request: link.TrustWriteRequest) -> link.TrustWriteResponse:
+        return link.TrustWriteResponse(ver=self._unit.store_next_trust(request.rec))
+
+    def _trust(self, _: link.TrustReadRequest) -> link.TrustReadResponse:
+        trust = self._unit.load_trust()
+        return link.TrustReadResponse(ver=0 if trust is None else trust.version)
+
+    def _update(self, request: link.UpdateWriteRequest) -> link.UpdateWriteResponse:
+        if self.has_session:
+            raise BoardRefusalError(BoardErrorCode.IN_SESSION, "a waveform is running")
+        return self._updates.serve(request)
+
+    def _load_calibration(self) -> CalibrationRecord:
+        calibration = self._unit.load_calibration()
+        if calibration is None:
+            raise BoardRefusalError(
+                BoardErrorCode.NOT_CALIBRATED, "there is no valid calibration record"
+            )
+        return calibration[0]
+
+    def _load_table(self) -> tuple[WaveformTable, bytes]:
+        """Return the table of the running slot and its digest, if the policy role approved it."""
+        trust = self._unit.load_trust()
+        if trust is None:
+            raise BoardRefusalError(BoardErrorCode.BAD_SIGNATURE, "there is no trust record")
+        try:
+            partition = self._image.table.find(f"wave_{self._image.slot}")
+            content = self._board.flash.read(partition.offset_bytes, partition.size_bytes)
+            table_bytes, approval_bytes = parse_waveform_slot(content)
+            verify_approval(
+                approval_bytes,
+                trust,
+                table_bytes=table_bytes,
+                hardware_class=self._board.product.hardware_class,
+            )
+            return parse_waveform_table(table_bytes), table_digest(table_bytes)
+        except (FirmwareImageError, SigningError) as error:
+            raise BoardRefusalError(BoardErrorCode.BAD_SIGNATURE, error) from error
+
+
+def _code_for_na(calibration: CalibrationRecord, current_na: int) -> int:
+    try:
+        return code_for_current_na(calibration, current_na)
+    except CalibrationRecordError as error:
+        raise BoardRefusalError(BoardErrorCode.OUT_OF_SPAN, error) from error

@@ -1,0 +1,122 @@
+"""The board's eFuses: a file of `espefuse --virt`, served through the chip's registers.
+
+The file is espefuse's own: the 512 bytes of the register block at 0x60008800, last register first,
+each register big endian. Words are read from the file at every access, so that
+`espefuse --virt --path-efuse-file` and a running board always agree. Writing goes through
+espefuse's model of the controller, which knows the coding scheme and the protection bits.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from provisioning.errors import SimulatorError
+from signing.durable_file import create_durably
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EFUSE_BASE: Final = 0x60008800
+EFUSE_SIZE_BYTES: Final = 0x200
+MAC_BYTES: Final = 6
+_WORD: Final = struct.Struct(">I")
+_BLOCK0: Final = 0x2C
+_BLOCK1: Final = 0x44
+_WAFER_MINOR_VERSION: Final = 4
+_WAFER_MINOR_SHIFT: Final = 18
+
+
+def contains_address(address: int) -> bool:
+    """Whether a register belongs to the eFuse controller."""
+    return EFUSE_BASE <= address < EFUSE_BASE + EFUSE_SIZE_BYTES
+
+
+class EfuseFile:
+    """The eFuses of one board.
+
+    Args:
+        path: The file; made, with the MAC burned and chip revision v0.4, if it is not there.
+        mac: 6 bytes, most significant first.
+    """
+
+    def __init__(self, path: Path, *, mac: bytes) -> None:
+        self._path = path
+        if not path.exists():
+            create_durably(path, _factory_content(mac), mode=0o644)
+        if self.mac != mac:
+            raise SimulatorError(
+                "the eFuse file belongs to another board",
+                expected=mac.hex(":"),
+                got=self.mac.hex(":"),
+                where=path,
+            )
+
+    @property
+    def mac(self) -> bytes:
+        """The factory MAC address."""
+        low = self.read_word(EFUSE_BASE + _BLOCK1)
+        high = self.read_word(EFUSE_BASE + _BLOCK1 + 4)
+        return struct.pack(">HI", high & 0xFFFF, low)
+
+    def read_word(self, address: int) -> int:
+        """Return one register of the controller.
+
+        Raises:
+            SimulatorError: The file is gone or has another size.
+        """
+        try:
+            content = self._path.read_bytes()
+        except OSError as error:
+            raise SimulatorError(
+                "the eFuse file cannot be read", got=error.strerror, where=self._path
+            ) from error
+        if len(content) != EFUSE_SIZE_BYTES:
+            raise SimulatorError(
+                "the eFuse file has the wrong size",
+                expected=EFUSE_SIZE_BYTES,
+                got=len(content),
+                where=self._path,
+            )
+        offset = (address - EFUSE_BASE) & ~3
+        (value,) = _WORD.unpack_from(content, EFUSE_SIZE_BYTES - offset - 4)
+        return int(value)
+
+    def write_word(self, address: int, value: int) -> None:
+        """Write one register of the controller; a burn command burns.
+
+        Raises:
+            SimulatorError: espefuse's controller refuses it, for example a wrong check code.
+        """
+        from espefuse.efuse.esp32c3.emulate_efuse_controller import EmulateEfuseController
+        from esptool import FatalError
+
+        try:
+            controller = EmulateEfuseController(str(self._path))
+            controller.write_reg(address & ~3, value)
+            controller.save_to_file()
+        except FatalError as error:
+            raise SimulatorError("the eFuse controller refuses", got=error) from error
+
+    def read_field(self, *, word: int, shift: int, bits: int) -> int:
+        """Return a field of block 0, as the second-stage bootloader reads it.
+
+        Args:
+            word: Word number in block 0, from 0.
+            shift: Lowest bit.
+            bits: Number of bits.
+        """
+        return self.read_word(EFUSE_BASE + _BLOCK0 + 4 * word) >> shift & ((1 << bits) - 1)
+
+
+def _factory_content(mac: bytes) -> bytes:
+    assert len(mac) == MAC_BYTES
+    content = bytearray(EFUSE_SIZE_BYTES)
+    high, low = struct.unpack(">HI", mac)
+    for offset, value in (
+        (_BLOCK1, low),
+        (_BLOCK1 + 4, high),
+        (_BLOCK1 + 12, _WAFER_MINOR_VERSION << _WAFER_MINOR_SHIFT),
+    ):
+        _WORD.pack_into(content, EFUSE_SIZE_BYTES - offset - 4, value)
+    return bytes(content)

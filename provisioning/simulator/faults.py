@@ -1,0 +1,51 @@
+"""What is wrong with a simulated board: nothing, unless a plan says so.
+
+A plan is data, fixed before the board starts. Flash faults are obeyed by `flash`, analog faults by
+`analog`, the brown-out by `board`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class AnalogFault(StrEnum):
+    """A defect of the output stage, the fixture, or the way the DAC is wired."""
+
+    STUCK_BIT = "stuck-bit"
+    """DAC bit 4 (16 codes) always reads as set."""
+    SWAPPED_POLARITY = "swapped-polarity"
+    OPEN_SENSE = "open-sense"
+    """The regulator sees no current and drives to its compliance."""
+    LOW_COMPLIANCE = "low-compliance"
+    """5 V instead of 12 V."""
+    GAIN_TIMES_10 = "gain-times-10"
+    """A sense resistor ten times too small: mA taken for µA."""
+    HIGH_OFFSET = "high-offset"
+    """Offset of +9 µA."""
+    HIGH_NONLINEARITY = "high-nonlinearity"
+    """Integral nonlinearity of 8 LSB."""
+    FIXTURE_DRIFT = "fixture-drift"
+    """The fixture's shunt drifts by 1 % an hour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultPlan:
+    """Everything that is wrong with one board.
+
+    Attributes:
+        analog: Defects of the output.
+        dead_sectors: Flash sector numbers that no erase or write changes any more.
+        power_cut_after_bytes: The power fails once, when this many bytes were erased or written;
+            the operation in progress stays half done. `None`: never.
+        brown_out_above_na: The board resets when a static output above this is switched on.
+    """
+
+    analog: frozenset[AnalogFault] = field(default_factory=frozenset)
+    dead_sectors: frozenset[int] = field(default_factory=frozenset)
+    power_cut_after_bytes: int | None = None
+    brown_out_above_na: int | None = None
+
+
+NO_FAULTS = FaultPlan()

@@ -1,0 +1,324 @@
+"""A switching multimeter with a load fixture, as SCPI lines: what it measures is real physics.
+
+Channels (@100) to (@104) put a load across the board's electrodes; the current through it is read
+on a DC current range. The instrument has its own hidden error, constant per range and inside its
+one-year specification, and it is honest about overload (9.9E37). Errors go to the queue of
+`SYST:ERR?`, as IEEE 488.2 and SCPI-1999 have it. No I/O here: see `meter_server`.
+
+| command | meaning |
+|---|---|
+| `*IDN? *RST *CLS *OPC? *ESR? *STB? *TST? *WAI *OPC *ESE *SRE` | IEEE 488.2 |
+| `CONFigure:CURRent[:DC] [range]`, `CONF?` | DC current, range in amperes or AUTO, MIN, MAX, DEF |
+| `[SENSe:]CURRent[:DC]:RANGe`, `:RANGe:AUTO`, `:NPLC`, `:APERture` | and the same with `?` |
+| `SAMPle:COUNt n`, `READ?`, `MEASure:CURRent[:DC]?` | amperes, comma separated |
+| `ROUTe:CLOSe (@n)`, `ROUT:CLOS? (@n)`, `ROUT:OPEN (@n)`, `ROUT:OPEN:ALL` | the fixture |
+| `SYSTem:ERRor[:NEXT]?`, `SYST:VERS?` | error queue |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from provisioning.simulator.analog import OutputStage
+
+LOADS_OHM: Final[Mapping[int, float]] = {
+    100: 5_000.0,
+    101: 1_000.0,
+    102: 10_000.0,
+    103: 500.0,
+    104: 20_000.0,
+}
+OVERLOAD: Final = 9.9e37
+_LINE_FREQUENCY_HZ: Final = 50.0
+_OVERRANGE: Final = 1.2
+_RANGES_A: Final = (100e-6, 1e-3, 10e-3, 100e-3)
+_NPLC: Final = (0.02, 0.2, 1.0, 10.0, 100.0)
+_APERTURE_MIN_S: Final = 20e-6
+_APERTURE_MAX_S: Final = 100.0
+_COUNT_MAX: Final = 10_000
+_QUEUE_MAX: Final = 20
+_LINE_MAX_CHARACTERS: Final = 1024
+_CHANNEL_LIST: Final = re.compile(r"\(@\s*(\d+(?:\s*[,:]\s*\d+)*)\s*\)")
+_MNEMONIC: Final = re.compile(r"[*A-Za-z][A-Za-z]*\??")
+
+_SPEC_READING_PPM: Final = 500.0
+_SPEC_RANGE_PPM: Final = {100e-6: 250.0, 1e-3: 50.0, 10e-3: 200.0, 100e-3: 50.0}
+"""Accuracy of a 6½-digit meter over one year: 0.05 % of reading plus this part of range."""
+_NOISE_RANGE_PPM: Final = 1.0
+
+_NO_ERROR: Final = '+0,"No error"'
+_ERRORS: Final = {
+    -102: "Syntax error",
+    -104: "Data type error",
+    -108: "Parameter not allowed",
+    -109: "Missing parameter",
+    -113: "Undefined header",
+    -222: "Data out of range",
+    -224: "Illegal parameter value",
+    -350: "Queue overflow",
+}
+
+
+class _ScpiError(Exception):
+    """Raised while a command is carried out; its number goes to the error queue."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(_ERRORS[number])
+        self.number = number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RangeError:
+    gain: float
+    offset_a: float
+
+
+def _draw_errors(serial: str) -> dict[float, _RangeError]:
+    draw = random.Random(hashlib.sha256(f"meter {serial}".encode()).digest())
+    return {
+        range_a: _RangeError(
+            gain=1 + draw.uniform(-0.6, 0.6) * _SPEC_READING_PPM * 1e-6,
+            offset_a=draw.uniform(-0.6, 0.6) * _SPEC_RANGE_PPM[range_a] * 1e-6 * range_a,
+        )
+        for range_a in _RANGES_A
+    }
+
+
+class SimulatedMeter:
+    """One instrument and its fixture.
+
+    Args:
+        output: The board's output that the fixture is connected to.
+        serial: Serial number in `*IDN?`; the hidden error is drawn from it.
+    """
+
+    def __init__(self, output: OutputStage, *, serial: str) -> None:
+        self.identity = f"Ampforge,SM-6500,{serial},1.0"
+        self._output = output
+        self._errors_of_range = _draw_errors(serial)
+        self._noise = random.Random(f"meter noise {serial}")
+        self._queue: list[str] = []
+        self._closed: set[int] = set()
+        self._range_a = 1e-3
+        self._is_auto = True
+        self._aperture_s = 10 / _LINE_FREQUENCY_HZ
+        self._count = 1
+        self._commands = self._table()
+
+    def execute(self, untrusted_line: str) -> str | None:
+        """Carry out one line, which may hold several commands.
+
+        Returns:
+            The answers of its queries, joined by semicolons, or `None` if there are none.
+        """
+        if len(untrusted_line) > _LINE_MAX_CHARACTERS:
+            self._raise_later(-102)
+            return None
+        answers = []
+        for command in untrusted_line.strip().split(";"):
+            if not command.strip():
+                continue
+            try:
+                answer = self._execute_one(command.strip())
+            except _ScpiError as error:
+                self._raise_later(error.number)
+                break
+            if answer is not None:
+                answers.append(answer)
+        return ";".join(answers) if answers else None
+
+    def _execute_one(self, command: str) -> str | None:
+        header, _, text = command.partition(" ")
+        mnemonics = header.lstrip(":").split(":")
+        if not all(_MNEMONIC.fullmatch(mnemonic) for mnemonic in mnemonics):
+            raise _ScpiError(-102)
+        for pattern, act in self._commands:
+            if _matches(pattern, mnemonics):
+                return act(text.strip())
+        raise _ScpiError(-113)
+
+    def _table(self) -> list[tuple[tuple[str, ...], Callable[[str], str | None]]]:
+        sources: dict[str, Callable[[str], str | None]] = {
+            "*IDN?": _without_parameter(lambda: self.identity),
+            "*OPC?": _without_parameter(lambda: "1"),
+            "*TST?": _without_parameter(lambda: "+0"),
+            "*ESR?": _without_parameter(lambda: "+0"),
+            "*STB?": _without_parameter(lambda: "+4" if self._queue else "+0"),
+            "*RST": _without_parameter(self._reset),
+            "*CLS": _without_parameter(self._queue.clear),
+            "*WAI": _without_parameter(lambda: None),
+            "*OPC": _without_parameter(lambda: None),
+            "*ESE": _ignore_number,
+            "*SRE": _ignore_number,
+            "CONFigure:CURRent:DC": self._configure,
+            "CONFigure:CURRent": self._configure,
+            "CONFigure?": _without_parameter(self._configuration),
+            "MEASure:CURRent:DC?": self._measure,
+            "MEASure:CURRent?": self._measure,
+            "SAMPle:COUNt": self._set_count,
+            "SAMPle:COUNt?": _without_parameter(lambda: f"+{self._count}"),
+            "READ?": _without_parameter(self._read),
+            "ROUTe:CLOSe": self._close,
+            "ROUTe:CLOSe?": self._closed_state,
+            "ROUTe:OPEN": self._open,
+            "ROUTe:OPEN:ALL": _without_parameter(self._closed.clear),
+            "SYSTem:ERRor?": _without_parameter(self._next_error),
+            "SYSTem:ERRor:NEXT?": _without_parameter(self._next_error),
+            "SYSTem:VERSion?": _without_parameter(lambda: "1999.0"),
+        }
+        for prefix in ("SENSe:CURRent:DC", "SENSe:CURRent", "CURRent:DC", "CURRent"):
+            sources |= {
+                f"{prefix}:RANGe": self._set_range,
+                f"{prefix}:RANGe?": _without_parameter(lambda: _number(self._range_a)),
+                f"{prefix}:RANGe:AUTO": self._set_auto,
+                f"{prefix}:NPLC": self._set_nplc,
+                f"{prefix}:NPLC?": _without_parameter(
+                    lambda: _number(self._aperture_s * _LINE_FREQUENCY_HZ)
+                ),
+                f"{prefix}:APERture": self._set_aperture,
+                f"{prefix}:APERture?": _without_parameter(lambda: _number(self._aperture_s)),
+            }
+        return [(tuple(source.split(":")), act) for source, act in sources.items()]
+
+    def _reset(self) -> None:
+        self._range_a, self._is_auto = 1e-3, True
+        self._aperture_s = 10 / _LINE_FREQUENCY_HZ
+        self._count = 1
+        self._closed.clear()
+
+    def _configure(self, text: str) -> None:
+        self._aperture_s = 10 / _LINE_FREQUENCY_HZ
+        self._count = 1
+        self._set_range(text.split(",", maxsplit=1)[0] if text else "AUTO")
+
+    def _configuration(self) -> str:
+        return f'"CURR:DC {_number(self._range_a)}"'
+
+    def _measure(self, text: str) -> str:
+        self._configure(text)
+        return self._read()
+
+    def _set_range(self, text: str) -> None:
+        if text.upper() in {"AUTO", "DEF"}:
+            self._is_auto = True
+            return
+        wanted_a = _parse_number(text, lowest=0.0, highest=_RANGES_A[-1])
+        self._range_a = next(range_a for range_a in _RANGES_A if wanted_a <= range_a * (1 + 1e-9))
+        self._is_auto = False
+
+    def _set_auto(self, text: str) -> None:
+        if text.upper() not in {"0", "1", "ON", "OFF"}:
+            raise _ScpiError(-224 if text else -109)
+        self._is_auto = text.upper() in {"1", "ON"}
+
+    def _set_nplc(self, text: str) -> None:
+        wanted = _parse_number(text, lowest=_NPLC[0], highest=_NPLC[-1])
+        nplc = next(step for step in _NPLC if wanted <= step * (1 + 1e-9))
+        self._aperture_s = nplc / _LINE_FREQUENCY_HZ
+
+    def _set_aperture(self, text: str) -> None:
+        self._aperture_s = _parse_number(text, lowest=_APERTURE_MIN_S, highest=_APERTURE_MAX_S)
+
+    def _set_count(self, text: str) -> None:
+        self._count = round(_parse_number(text, lowest=1, highest=_COUNT_MAX))
+
+    def _close(self, text: str) -> None:
+        self._closed |= _parse_channels(text)
+
+    def _open(self, text: str) -> None:
+        self._closed -= _parse_channels(text)
+
+    def _closed_state(self, text: str) -> str:
+        return ",".join(str(int(channel in self._closed)) for channel in _parse_channels(text))
+
+    def _read(self) -> str:
+        return ",".join(_number(self._measure_once()) for _ in range(self._count))
+
+    def _measure_once(self) -> float:
+        conductance = sum(1 / LOADS_OHM[channel] for channel in self._closed)
+        load_ohm = 1 / conductance if conductance else math.inf
+        true_a = 1e-9 * self._output.measure_mean_na(load_ohm, aperture_s=self._aperture_s)
+        if self._is_auto:
+            self._range_a = next(
+                (step for step in _RANGES_A if abs(true_a) <= step * _OVERRANGE), _RANGES_A[-1]
+            )
+        if abs(true_a) > self._range_a * _OVERRANGE:
+            return math.copysign(OVERLOAD, true_a)
+        error = self._errors_of_range[self._range_a]
+        noise_a = self._noise.gauss(0, _NOISE_RANGE_PPM * 1e-6 * self._range_a)
+        return true_a * error.gain + error.offset_a + noise_a
+
+    def _raise_later(self, number: int) -> None:
+        if len(self._queue) == _QUEUE_MAX:
+            number = -350
+            self._queue.pop()
+        self._queue.append(f'{number},"{_ERRORS[number]}"')
+
+    def _next_error(self) -> str:
+        return self._queue.pop(0) if self._queue else _NO_ERROR
+
+
+def _matches(pattern: tuple[str, ...], mnemonics: list[str]) -> bool:
+    if len(pattern) != len(mnemonics):
+        return False
+    for long_form, got in zip(pattern, mnemonics, strict=True):
+        short_form = "".join(letter for letter in long_form if not letter.islower())
+        if got.upper() not in {long_form.upper(), short_form}:
+            return False
+    return True
+
+
+def _without_parameter(act: Callable[[], str | None]) -> Callable[[str], str | None]:
+    def checked(text: str) -> str | None:
+        if text:
+            raise _ScpiError(-108)
+        return act()
+
+    return checked
+
+
+def _ignore_number(text: str) -> None:
+    _parse_number(text, lowest=0, highest=255)
+
+
+def _parse_number(text: str, *, lowest: float, highest: float) -> float:
+    if not text:
+        raise _ScpiError(-109)
+    named = {"MIN": lowest, "MAX": highest}.get(text.upper())
+    if named is not None:
+        return named
+    try:
+        value = float(text)
+    except ValueError:
+        raise _ScpiError(-104) from None
+    if not lowest <= value <= highest:
+        raise _ScpiError(-222)
+    return value
+
+
+def _parse_channels(text: str) -> set[int]:
+    if not text:
+        raise _ScpiError(-109)
+    match = _CHANNEL_LIST.fullmatch(text)
+    if match is None:
+        raise _ScpiError(-102)
+    channels: set[int] = set()
+    for part in match[1].split(","):
+        first, _, last = part.partition(":")
+        span = {channel for channel in LOADS_OHM if int(first) <= channel <= int(last or first)}
+        if int(first) not in LOADS_OHM or int(last or first) not in LOADS_OHM:
+            raise _ScpiError(-222)
+        channels |= span
+    return channels
+
+
+def _number(value: float) -> str:
+    return f"{value:+.8E}"

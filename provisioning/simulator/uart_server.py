@@ -1,0 +1,238 @@
+"""Serves one board's UART: RFC 2217 on TCP, and on request a pseudo terminal.
+
+One thread per board, which sleeps until something happens: bytes, a connection, the next second of
+a running application, or the end. One RFC 2217 client at a time; the next one waits its turn. When
+a client leaves, DTR and RTS are released, as a real port does.
+
+With `pace`, every transfer takes the time that it would take at the line's baud rate.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import socket
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from provisioning.errors import SimulatorError
+from provisioning.simulator.rfc2217 import Event, EventKind, Rfc2217Session, serialize_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provisioning.simulator.board import SimulatedBoard
+
+_RECEIVE_BYTES: Final = 1 << 16
+_BITS_PER_BYTE: Final = 10
+_BANNER_PERIOD_S: Final = 1.0
+_SEND_TIMEOUT_S: Final = 5.0
+"""A client that takes nothing for this long is dropped."""
+_PTY_PATIENCE_S: Final = 0.2
+
+
+class UartServer:
+    """The serial port of one board.
+
+    Args:
+        board: The board.
+        host: Address to listen on.
+        port: TCP port, 0 for any free one.
+        monotonic: Clock of the once-a-second banner, in seconds.
+        wait: Called with seconds to wait when pacing; `None`: no pacing.
+        has_pty: Also offer a pseudo terminal (without reset lines).
+
+    Raises:
+        SimulatorError: The port cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        board: SimulatedBoard,
+        *,
+        host: str,
+        port: int,
+        monotonic: Callable[[], float],
+        wait: Callable[[float], None] | None = None,
+        has_pty: bool = False,
+    ) -> None:
+        self._board = board
+        self._monotonic = monotonic
+        self._wait = wait
+        self.negotiation_count = 0
+        try:
+            self._listener = socket.create_server((host, port), backlog=4)
+        except OSError as error:
+            raise SimulatorError(
+                "the simulated serial port cannot be opened",
+                got=error.strerror,
+                where=f"{host}:{port}",
+                hint="choose another base port, or 0 for any free one",
+            ) from error
+        self.port: int = self._listener.getsockname()[1]
+        self.pty_path: str | None = None
+        self._pty: int | None = None
+        self._pty_peer: int | None = None
+        if has_pty:
+            self._open_pty()
+        self._client: socket.socket | None = None
+        self._session = Rfc2217Session()
+        self._baud = 115200
+        self._next_banner_s: float | None = None
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._selector = selectors.DefaultSelector()
+        self._thread = threading.Thread(
+            target=self._run, name=f"simulated board {board.index}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
+        if self._pty is not None:
+            self._selector.register(self._pty, selectors.EVENT_READ)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving, wait for the thread, and close every socket."""
+        if self._thread.is_alive():
+            self._wake_sender.send(b"\x00")
+            self._thread.join()
+        self._selector.close()
+        for connection in (self._listener, self._wake_receiver, self._wake_sender, self._client):
+            if connection is not None:
+                connection.close()
+        for descriptor in (self._pty, self._pty_peer):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._client = self._pty = self._pty_peer = None
+
+    def _open_pty(self) -> None:
+        import tty
+
+        self._pty, self._pty_peer = os.openpty()
+        tty.setraw(self._pty_peer)
+        os.set_blocking(self._pty, False)
+        self.pty_path = os.ttyname(self._pty_peer)
+
+    def _run(self) -> None:
+        while True:
+            for key, _ in self._selector.select(self._seconds_to_banner()):
+                if key.fileobj is self._wake_receiver:
+                    return
+                if key.fileobj is self._listener:
+                    self._accept()
+                elif key.fileobj is self._client:
+                    self._receive_client()
+                else:
+                    self._receive_pty()
+            self._print_banner()
+
+    def _seconds_to_banner(self) -> float | None:
+        if self._board.application is None or (self._client is None and self._pty is None):
+            self._next_banner_s = None
+            return None
+        now_s = self._monotonic()
+        if self._next_banner_s is None:
+            self._next_banner_s = now_s + _BANNER_PERIOD_S
+        return max(0.0, self._next_banner_s - now_s)
+
+    def _print_banner(self) -> None:
+        now_s = self._monotonic()
+        if self._next_banner_s is not None and now_s >= self._next_banner_s:
+            self._next_banner_s = now_s + _BANNER_PERIOD_S
+            self._send(self._board.tick())
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.settimeout(_SEND_TIMEOUT_S)
+        self._client = client
+        self._session = Rfc2217Session()
+        self._baud = 115200
+        self._selector.unregister(self._listener)
+        self._selector.register(client, selectors.EVENT_READ)
+        self._send_raw(self._session.greet())
+
+    def _drop_client(self) -> None:
+        assert self._client is not None
+        self._selector.unregister(self._client)
+        self._client.close()
+        self._client = None
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._board.set_rts(is_asserted=False)
+        self._board.set_dtr(is_asserted=False)
+
+    def _receive_client(self) -> None:
+        assert self._client is not None
+        try:
+            untrusted_bytes = self._client.recv(_RECEIVE_BYTES)
+        except OSError:
+            untrusted_bytes = b""
+        if not untrusted_bytes:
+            self._drop_client()
+            return
+        for event in self._session.feed(untrusted_bytes):
+            self._take(event)
+            if self._client is None:
+                return
+
+    def _take(self, event: Event) -> None:
+        output = b""
+        match event.kind:
+            case EventKind.DATA:
+                self._spend(len(event.data))
+                output = self._board.receive(event.data, line_baud=self._baud)
+            case EventKind.BAUD:
+                self._baud = event.value
+                self.negotiation_count += 1
+            case EventKind.DTR:
+                output = self._board.set_dtr(is_asserted=bool(event.value))
+            case EventKind.RTS:
+                output = self._board.set_rts(is_asserted=bool(event.value))
+            case EventKind.PURGE | EventKind.REPLY:
+                pass
+        if event.reply:
+            self._send_raw(event.reply)
+        self._send(output)
+
+    def _receive_pty(self) -> None:
+        assert self._pty is not None
+        with suppress(OSError):
+            untrusted_bytes = os.read(self._pty, _RECEIVE_BYTES)
+            self._spend(len(untrusted_bytes))
+            self._send(self._board.receive(untrusted_bytes))
+
+    def _send(self, output: bytes) -> None:
+        if not output:
+            return
+        self._spend(len(output))
+        if self._pty is not None:
+            self._send_pty(self._pty, output)
+        self._send_raw(serialize_data(output))
+
+    def _send_pty(self, descriptor: int, output: bytes) -> None:
+        while output:
+            # Nobody may be reading: what does not fit is lost, as on a wire.
+            _, writable, _ = select.select([], [descriptor], [], _PTY_PATIENCE_S)
+            if not writable:
+                return
+            with suppress(OSError):
+                output = output[os.write(descriptor, output) :]
+
+    def _send_raw(self, content: bytes) -> None:
+        if self._client is None or not content:
+            return
+        try:
+            self._client.sendall(content)
+        except OSError:
+            self._drop_client()
+
+    def _spend(self, size_bytes: int) -> None:
+        if self._wait is not None:
+            self._wait(size_bytes * _BITS_PER_BYTE / self._baud)

@@ -1,0 +1,112 @@
+"""The waveform engine of the simulated firmware: which DAC code is driven when.
+
+It plays one level of one mode: pulses, bursts, rests, polarity flips, until the session or the hard
+stop ends it. Currents become DAC codes through the unit's calibration, as on the device. A ramp is
+driven tick by tick on the device; here it is summed in at most `_RAMP_PIECES` pieces, whose mean is
+the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firmware_images.waveform import Level, Mode, Segment, WaveformTable
+
+_RAMP_PIECES: Final = 8
+
+
+class WaveformEngine:
+    """One running mode.
+
+    Args:
+        table: The table it is from.
+        mode: The mode.
+        level: One of its levels.
+        start_s: Virtual time at which it began.
+        code_for_na: The unit's calibration: current in nanoamps to DAC code.
+    """
+
+    def __init__(
+        self,
+        table: WaveformTable,
+        mode: Mode,
+        level: Level,
+        *,
+        start_s: float,
+        code_for_na: Callable[[int], int],
+    ) -> None:
+        self._tick_s = table.tick_us * 1e-6
+        self._start_s = start_s
+        self._end_ticks = min(mode.session_ticks, table.hard_stop_ticks)
+        self._mode = mode
+        self._pulse_ticks = level.pulse_ticks
+        self._burst_ticks = mode.burst_ticks(level)
+        self._rest_code = code_for_na(0)
+        self.period_us = mode.repeat_ticks(level) * table.tick_us
+        self._pieces: list[tuple[float, float, int, int]] = []
+        position = 0.0
+        for segment in level.segments:
+            for duration_ticks, current_na in _split_segment(segment):
+                clamped_na = max(-table.clamp_na, min(table.clamp_na, current_na))
+                self._pieces.append(
+                    (
+                        position,
+                        position + duration_ticks,
+                        code_for_na(clamped_na),
+                        code_for_na(-clamped_na),
+                    )
+                )
+                position += duration_ticks
+
+    def is_running(self, time_s: float) -> bool:
+        """Whether the session is still going on."""
+        return (time_s - self._start_s) / self._tick_s < self._end_ticks
+
+    def pieces(self, start_s: float, end_s: float) -> list[tuple[int, float]]:
+        """Return how long each DAC code is driven between two virtual times.
+
+        Returns:
+            Pairs of code and seconds; after the end of the session there are none.
+        """
+        first = max(0.0, (start_s - self._start_s) / self._tick_s)
+        last = min(float(self._end_ticks), (end_s - self._start_s) / self._tick_s)
+        ticks: dict[int, float] = {}
+        burst = int(first // self._burst_ticks)
+        while burst * self._burst_ticks < last:
+            self._add_burst(burst, first, last, ticks)
+            burst += 1
+        return [(code, spent * self._tick_s) for code, spent in ticks.items()]
+
+    def _add_burst(self, burst: int, first: float, last: float, ticks: dict[int, float]) -> None:
+        begin = burst * self._burst_ticks
+        is_flipped = self._mode.flips_each_burst and burst % 2 == 1
+        pulse = max(0, int((first - begin) // self._pulse_ticks))
+        while pulse < self._mode.pulses_per_burst and begin + pulse * self._pulse_ticks < last:
+            pulse_begin = begin + pulse * self._pulse_ticks
+            for start, end, code, opposite_code in self._pieces:
+                spent = min(last, pulse_begin + end) - max(first, pulse_begin + start)
+                if spent > 0:
+                    driven = opposite_code if is_flipped else code
+                    ticks[driven] = ticks.get(driven, 0.0) + spent
+            pulse += 1
+        rest_begin = begin + self._mode.pulses_per_burst * self._pulse_ticks
+        spent = min(last, begin + self._burst_ticks) - max(first, rest_begin)
+        if spent > 0:
+            ticks[self._rest_code] = ticks.get(self._rest_code, 0.0) + spent
+
+
+def _split_segment(segment: Segment) -> list[tuple[float, int]]:
+    if segment.start_na == segment.end_na:
+        return [(float(segment.duration_ticks), segment.start_na)]
+    count = min(segment.duration_ticks, _RAMP_PIECES)
+    rise_na = segment.end_na - segment.start_na
+    return [
+        (
+            segment.duration_ticks / count,
+            segment.start_na + round(rise_na * (index + 0.5) / count),
+        )
+        for index in range(count)
+    ]
