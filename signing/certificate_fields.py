@@ -159,6 +159,7 @@ def parse_errors() -> tuple[type[Exception], ...]:
 
     return (
         ValueError,
+        TypeError,  # a name of another string type than X.509's
         # Raised for numbers below one, where warnings are errors; elsewhere the signature decides.
         CryptographyDeprecationWarning,
         x509.InvalidVersion,
