@@ -18,6 +18,7 @@ judge a table; whoever signs calls `limits_judging.refuse_violations` first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import ApprovalError
@@ -31,15 +32,16 @@ from firmware_images.waveform import DIGEST_BYTES, TICKS_MAX
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
 from firmware_images.waveform_table import parse_waveform_table, table_digest
 from signing.canonical_cbor import parse_cbor, serialize_cbor
-from signing.cose import sign_many
+from signing.cose import add_signature, sign_many
+from signing.cose_message import MAX_MESSAGE_BYTES, parse_message
 from signing.errors import CborError
-from signing.trust import Role
+from signing.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from signing.signers import Signer
-    from signing.trust import TrustRecord
+    from signing.trust_record import TrustRecord
 
 FORMAT: Final = 1
 APPROVAL_CONTENT_TYPE: Final = "application/vnd.ampforge.table-approval+cbor"
@@ -201,6 +203,34 @@ def verify_policy(untrusted_bytes: bytes, trust: TrustRecord) -> LimitsPolicy:
             hint="use the current policy file",
         )
     return policy
+
+
+def add_signatures(
+    untrusted_bytes: bytes, payload: bytes, signers: Sequence[Signer], *, content_type: str
+) -> bytes:
+    """Adds signatures to a signed policy or approval that others signed before.
+
+    Args:
+        untrusted_bytes: The message so far.
+        payload: What these signers mean to sign.
+        signers: Keys that have not signed it yet.
+        content_type: `APPROVAL_CONTENT_TYPE` or `POLICY_CONTENT_TYPE`.
+
+    Raises:
+        SigningError: When it is not such a message, or a key has signed already.
+        ApprovalError: When the message says something else than `payload`.
+    """
+    signed_payload = parse_message(untrusted_bytes, max_bytes=MAX_MESSAGE_BYTES).payload
+    if signed_payload != payload:
+        raise ApprovalError(
+            "the signatures so far are over something else",
+            expected=f"payload {sha256(payload).hexdigest()}",
+            got=f"payload {sha256(signed_payload).hexdigest()}",
+            hint="all signers must sign the same table under the same policy; start again",
+        )
+    for signer in signers:
+        untrusted_bytes = add_signature(untrusted_bytes, signer, content_type=content_type)
+    return untrusted_bytes
 
 
 def _refuse_other(what: str, expected: object, got: object) -> None:

@@ -6,6 +6,7 @@ says so.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from firmware_images.waveform_shape import build_level, count_ticks
 from firmware_images.waveform_train import Piece, PulseTrain, build_pulse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from firmware_images.limits_policy import LimitsPolicy
     from firmware_images.waveform_source import ModeSource, WaveformSource
 
@@ -38,7 +41,7 @@ def compile_table(
         WaveformSourceError: When it cannot be a table for another reason.
     """
     hard_stop_us = Decimal(policy.hard_stop_us)
-    try:
+    with _placed_in(source):
         return WaveformTable(
             hardware_class=hardware_class,
             tick_us=source.tick_us,
@@ -47,12 +50,30 @@ def compile_table(
             contact_area_mm2=policy.contact_area_mm2,
             policy_digest=policy.digest,
             policy_version=policy.version,
-            modes=tuple(_compile_mode(mode, source) for mode in source.modes),
+            modes=compile_modes(source),
         )
-    except (TickError, WaveformSourceError):
-        raise
+
+
+def compile_modes(source: WaveformSource) -> tuple[Mode, ...]:
+    """The modes alone, for looking at a waveform without a policy.
+
+    Raises:
+        WaveformError: As `compile_table`.
+    """
+    with _placed_in(source):
+        return tuple(_compile_mode(mode, source) for mode in source.modes)
+
+
+@contextmanager
+def _placed_in(source: WaveformSource) -> Iterator[None]:
+    """Names the source's file in what the waveform model refuses; keeps the kind of error."""
+    try:
+        yield
     except WaveformError as error:
-        raise WaveformSourceError(
+        if error.where is not None and error.where.startswith(source.where):
+            raise
+        kind = TickError if isinstance(error, TickError) else WaveformSourceError
+        raise kind(
             error.what,
             expected=error.expected,
             got=error.got,

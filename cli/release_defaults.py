@@ -1,0 +1,84 @@
+"""Where a release's files are, when a command is not told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.configuration import find_configuration_file, load_configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cli.configuration import Configuration
+    from firmware_images.product import ProductSettings, ReleaseSettings
+    from signing.trust_record import TrustRecord
+
+
+def is_configured() -> bool:
+    """Whether `load_configuration` would find a file without being told one."""
+    return (
+        bool(os.environ.get("AMPFORGE_CONFIG")) or find_configuration_file(Path.cwd()) is not None
+    )
+
+
+class ReleaseDefaults:
+    """What is not given on the command line, from `ampforge.toml`, read when first needed.
+
+    Args:
+        config_path: The file of `--config`, or `None` to search for one.
+    """
+
+    def __init__(self, config_path: Path | None) -> None:
+        self._config_path = config_path
+        self._loaded: Configuration | None = None
+
+    def waveforms(self) -> Path:
+        """The waveform source."""
+        return self._resolve(lambda release: release.waveforms)
+
+    def limits(self) -> Path:
+        """The limits policy."""
+        return self._resolve(lambda release: release.limits)
+
+    def approval(self) -> Path:
+        """The policy role's approval of the compiled table."""
+        return self._resolve(lambda release: release.approval)
+
+    def output_folder(self) -> Path:
+        """The folder for what is built."""
+        return self._resolve(lambda release: release.output)
+
+    def hardware_class(self) -> str:
+        """The boards that the product is made of."""
+        from firmware_images.product import ProductSettings
+
+        product: ProductSettings = self.configuration().section("product", ProductSettings)
+        return product.hardware_class
+
+    def _resolve(self, choose: Callable[[ReleaseSettings], str]) -> Path:
+        from firmware_images.product import ReleaseSettings
+
+        configuration = self.configuration()
+        return configuration.resolve(choose(configuration.section("release", ReleaseSettings)))
+
+    def trust_record(self) -> TrustRecord | None:
+        """The product's trust record, or `None` when there is no configuration or record yet."""
+        from signing.roles_settings import SigningSettings
+        from signing.trust_file import load_trust_record
+
+        if self._config_path is None and not is_configured():
+            return None
+        configuration = self.configuration()
+        if not configuration.has_section("signing"):
+            return None
+        settings = configuration.section("signing", SigningSettings)
+        path = configuration.resolve(settings.trust_record)
+        return load_trust_record(path) if path.exists() else None
+
+    def configuration(self) -> Configuration:
+        """The configuration itself."""
+        if self._loaded is None:
+            self._loaded = load_configuration(self._config_path)
+        return self._loaded

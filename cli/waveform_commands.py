@@ -1,0 +1,239 @@
+"""`ampforge waveform`: check, analyze, compile, inspect and plot what a device puts out."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Final
+
+import click
+
+from cli.output import print_result
+from cli.params import EXISTING_FILE, FILE, FOLDER, config_option, json_option
+from cli.release_defaults import ReleaseDefaults
+
+_AREA_CM2: Final = 1.0
+_ANY_HARDWARE: Final = "any"
+"""For judging and drawing: no rule depends on the boards a table is for."""
+
+limits_option = click.option(
+    "--limits",
+    "limits_path",
+    type=EXISTING_FILE,
+    help="Limits policy, TOML (default: [release] limits).",
+)
+hardware_class_option = click.option(
+    "--hardware-class", help="Boards it is for (default: [product] hardware_class)."
+)
+waveform_argument = click.argument("waveform_path", type=EXISTING_FILE, required=False)
+
+
+class DecimalType(click.ParamType[Decimal]):
+    """A plain decimal number."""
+
+    name = "number"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        """Return the number, or fail as Click does."""
+        try:
+            number = Decimal(str(value))
+        except InvalidOperation:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        if not number.is_finite():
+            self.fail(f"{value!r} is not finite", param, ctx)
+        return number
+
+
+@click.group()
+def group() -> None:
+    """Check, analyze, compile, inspect and plot waveforms."""
+
+
+@group.command(
+    "check", epilog="Example: ampforge waveform check waveforms.toml --limits limits.toml"
+)
+@waveform_argument
+@limits_option
+@click.option("--mode", "mode_name", help="For a CSV file: the mode it is.")
+@click.option("--tick-us", type=click.IntRange(1, 1_000_000), help="For a CSV file: its tick, µs.")
+@click.option(
+    "--session-s", type=DecimalType(), help="For a CSV file: the session (default: the longest)."
+)
+@config_option
+@json_option
+def check(
+    *,
+    waveform_path: Path | None,
+    limits_path: Path | None,
+    mode_name: str | None,
+    tick_us: int | None,
+    session_s: Decimal | None,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Judge every level of a waveform (TOML, CSV or compiled) by every rule of the limits policy.
+
+    Prints each rule's worst value and its margin; ends with exit code 5 when one is broken.
+    """
+    from cli.waveform_output import describe_findings, format_findings
+    from firmware_images.limits import judge_table, load_limits, refuse_violations
+    from firmware_images.waveform_files import CsvMode, build_table
+
+    defaults = ReleaseDefaults(config_path)
+    path = waveform_path or defaults.waveforms()
+    policy = load_limits(limits_path or defaults.limits())
+    csv_mode = None
+    if mode_name is not None and tick_us is not None:
+        csv_mode = CsvMode(name=mode_name, tick_us=tick_us, session_s=session_s)
+    table = build_table(path, policy, _ANY_HARDWARE, csv_mode=csv_mode)
+    findings = judge_table(table, policy)
+    print_result(
+        describe_findings(findings, path=path, policy=policy),
+        format_findings(findings, path=path, policy=policy),
+        as_json=as_json,
+    )
+    refuse_violations(findings, where=path)
+
+
+@group.command("analyze", epilog="Example: ampforge waveform analyze pulse.csv --json")
+@waveform_argument
+@click.option(
+    "--area-cm2",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_AREA_CM2,
+    show_default=True,
+    help="Electrode area.",
+)
+@click.option(
+    "--dead-band-ua",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="A current of this size or less belongs to no phase.",
+)
+@click.option(
+    "--tick-us",
+    type=click.IntRange(1, 1_000_000),
+    help="Move a CSV file's rows onto ticks of this length (default: take them as written).",
+)
+@config_option
+@json_option
+def analyze(
+    *,
+    waveform_path: Path | None,
+    area_cm2: float,
+    dead_band_ua: float,
+    tick_us: int | None,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Print charge, means, densities and Shannon's k of each waveform, in closed form."""
+    from cli.waveform_output import describe_analyses, format_analyses
+    from firmware_images.waveform_analysis import analyze_train
+    from firmware_images.waveform_files import read_waveform_file
+
+    path = waveform_path or ReleaseDefaults(config_path).waveforms()
+    file = read_waveform_file(path, tick_us=tick_us)
+    analyses = [
+        (named, analyze_train(named.train, area_cm2=area_cm2, dead_band_ua=dead_band_ua))
+        for named in file.trains
+    ]
+    document = describe_analyses(
+        file, analyses, path=path, area_cm2=area_cm2, dead_band_ua=dead_band_ua
+    )
+    print_result(document, format_analyses(file, analyses, area_cm2=area_cm2), as_json=as_json)
+
+
+@group.command("compile", epilog="Example: ampforge waveform compile -o build/flare.table")
+@waveform_argument
+@limits_option
+@hardware_class_option
+@click.option("-o", "--output", type=FILE, help="Default: waveforms.table in [release] output.")
+@config_option
+@json_option
+def compile_(
+    *,
+    waveform_path: Path | None,
+    limits_path: Path | None,
+    hardware_class: str | None,
+    output: Path | None,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Write the binary table that a release carries; nothing is written if a limit is broken."""
+    from cli.waveform_output import describe_table, format_table
+    from firmware_images.limits import judge_table, load_limits, refuse_violations
+    from firmware_images.waveform_files import build_table
+    from firmware_images.waveform_table import serialize_waveform_table
+    from signing.durable_file import save_durably
+
+    defaults = ReleaseDefaults(config_path)
+    path = waveform_path or defaults.waveforms()
+    policy = load_limits(limits_path or defaults.limits())
+    table = build_table(path, policy, hardware_class or defaults.hardware_class())
+    refuse_violations(judge_table(table, policy), where=path)
+    table_bytes = serialize_waveform_table(table)
+    if output is None:
+        output = defaults.output_folder() / "waveforms.table"
+        output.parent.mkdir(parents=True, exist_ok=True)
+    save_durably(output, table_bytes)
+    print_result(
+        describe_table(table, table_bytes, path=output),
+        format_table(table, table_bytes, path=output),
+        as_json=as_json,
+    )
+
+
+@group.command("inspect", epilog="Example: ampforge waveform inspect build/waveforms.table")
+@click.argument("table_path", type=EXISTING_FILE)
+@json_option
+def inspect(*, table_path: Path, as_json: bool) -> None:
+    """Show a compiled table, or the one in a waveform slot image."""
+    from cli.waveform_output import describe_table, format_table
+    from firmware_images.waveform_files import read_table
+
+    table, table_bytes, approval_bytes = read_table(table_path)
+    print_result(
+        describe_table(table, table_bytes, path=table_path, approval_bytes=approval_bytes),
+        format_table(table, table_bytes, path=table_path),
+        as_json=as_json,
+    )
+
+
+@group.command("plot", epilog="Example: ampforge waveform plot -o plots")
+@waveform_argument
+@limits_option
+@click.option(
+    "-o", "--output", "folder", type=FOLDER, default=Path(), help="Folder for one SVG per mode."
+)
+@config_option
+@json_option
+def plot(
+    *,
+    waveform_path: Path | None,
+    limits_path: Path | None,
+    folder: Path,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Draw each mode: its pulse at every level, its repeat period, and the limits on its peak."""
+    from firmware_images.limits import load_limits
+    from firmware_images.waveform_files import build_table
+    from firmware_images.waveform_plot import plot_mode
+    from signing.durable_file import save_durably
+
+    defaults = ReleaseDefaults(config_path)
+    policy = load_limits(limits_path or defaults.limits())
+    table = build_table(waveform_path or defaults.waveforms(), policy, _ANY_HARDWARE)
+    folder.mkdir(parents=True, exist_ok=True)
+    plots = {}
+    for mode in table.modes:
+        plots[mode.name] = str(folder / f"{mode.name.lower()}.svg")
+        save_durably(Path(plots[mode.name]), plot_mode(mode, policy, tick_us=table.tick_us))
+    print_result(
+        {"schema": "ampforge.waveform-plots/1", "plots": plots},
+        "\n".join(plots.values()),
+        as_json=as_json,
+    )
