@@ -1,0 +1,226 @@
+"""`ampforge bundle`: build, sign, inspect and verify a release bundle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.bundle_output import describe_verified, format_inspection, format_verified
+from cli.configuration import load_configuration
+from cli.output import print_result
+from cli.params import (
+    EXISTING_FILE,
+    FILE,
+    config_option,
+    json_option,
+    passphrase_file_option,
+    passphrase_source,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from cli.configuration import Configuration
+    from signing.trust import TrustRecord
+
+BUNDLE_ARGUMENT = click.argument("bundle_path", metavar="BUNDLE", type=EXISTING_FILE)
+trust_option = click.option(
+    "--trust",
+    "trust_path",
+    type=EXISTING_FILE,
+    help="Trust record (default: [signing] trust_record).",
+)
+
+
+@click.group()
+def group() -> None:
+    """Build, sign and verify a release bundle."""
+
+
+@group.command(
+    "build",
+    epilog="Example: ampforge bundle build --app firmware/images/flare-1.5.0.bin "
+    "--release-counter 2",
+)
+@click.option("--app", type=EXISTING_FILE, help="ESP32 application image.")
+@click.option("--waveforms", type=EXISTING_FILE, help="Waveform source.")
+@click.option("--limits", type=EXISTING_FILE, help="Limits policy.")
+@click.option("--partitions", type=EXISTING_FILE, help="Partition CSV.")
+@click.option("--approval", type=FILE, help="The policy role's approval of the compiled table.")
+@click.option("--bootloader", type=EXISTING_FILE, help="Second-stage bootloader to carry.")
+@click.option("--sbom", type=EXISTING_FILE, help="Software bill of materials to carry.")
+@click.option("--release-counter", type=click.IntRange(min=1), help="Rises with every release.")
+@click.option("--version", help="Only for an app whose image does not state a version.")
+@click.option("--output", type=FILE, help="Bundle to write (default: [release] output folder).")
+@trust_option
+@config_option
+@json_option
+def build(
+    *,
+    output: Path | None,
+    trust_path: Path | None,
+    config_path: Path | None,
+    as_json: bool,
+    **overrides: Path | str | int | None,
+) -> None:
+    """Put together everything that a release consists of, unsigned.
+
+    The inputs come from [product] and [release]; each can be given as an option. The waveforms are
+    compiled and judged against the limits, and the policy role must have approved the table.
+    """
+    from firmware_images.bundle import build_bundle
+    from firmware_images.bundle_inspection import inspect_bundle
+    from firmware_images.product import ProductSettings, ReleaseSettings
+    from firmware_images.release_inputs import load_release_inputs
+    from signing.durable_file import save_durably
+
+    configuration = load_configuration(config_path)
+    product = configuration.section("product", ProductSettings)
+    release = configuration.section("release", ReleaseSettings)
+    release = release.model_copy(update=_as_update(overrides))
+    inputs = load_release_inputs(
+        configuration.root, product, release, trust=_find_trust(configuration, trust_path)
+    )
+    content = build_bundle(inputs)
+    document = inspect_bundle(content)
+    path = output or configuration.resolve(release.bundle_name(product, str(document["version"])))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_durably(path, content)
+    carries_bootloader = inputs.bootloader is not None
+    human = [
+        f"built {path}",
+        f"  {product.name} {document['version']}, release counter {release.release_counter}",
+        f"  {len(content)} bytes, digest {document['digest']}",
+        "  with the product's bootloader"
+        if carries_bootloader
+        else "  without a bootloader: boards must already have one",
+        "not signed yet: run `ampforge bundle sign`",
+    ]
+    print_result({"path": str(path), **document}, "\n".join(human), as_json=as_json)
+
+
+def _as_update(overrides: Mapping[str, Path | str | int | None]) -> dict[str, object]:
+    # A path on the command line is relative to this folder, one in the file to the file's folder.
+    from pathlib import Path
+
+    return {
+        name: str(value.absolute()) if isinstance(value, Path) else value
+        for name, value in overrides.items()
+        if value is not None
+    }
+
+
+@group.command("sign", epilog="Example: ampforge bundle sign build/flare-1.4.0.bundle.zip")
+@BUNDLE_ARGUMENT
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    help="Private key file or URI; repeatable (default: [signing.roles.release] signer).",
+)
+@click.option("--output", type=FILE, help="Where to write it (default: in place).")
+@trust_option
+@config_option
+@passphrase_file_option
+@json_option
+def sign(
+    *,
+    bundle_path: Path,
+    keys: tuple[str, ...],
+    output: Path | None,
+    trust_path: Path | None,
+    config_path: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Judge a bundle's content and add release signatures, until the threshold is met."""
+    from firmware_images.bundle import sign_bundle
+    from firmware_images.bundle_inspection import inspect_bundle
+    from firmware_images.bundle_statement import count_signatures
+    from signing.durable_file import save_durably
+    from signing.roles import Role
+    from signing.roles_settings import SigningSettings
+    from signing.signers import load_signer
+
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the release key")
+    configuration = None if keys and trust_path is not None else load_configuration(config_path)
+    trust = _find_trust(configuration, trust_path)
+    if keys:
+        signers = tuple(load_signer(uri, passphrase=passphrase) for uri in keys)
+    else:
+        assert configuration is not None
+        settings = configuration.section("signing", SigningSettings)
+        signers = settings.load_signers(Role.RELEASE, configuration.root, passphrase=passphrase)
+    content = sign_bundle(_read_bundle(bundle_path), signers, trust=trust)
+    path = output or bundle_path
+    save_durably(path, content)
+    document: dict[str, object] = {"path": str(path), **inspect_bundle(content)}
+    human = f"signed {path} with {len(signers)} key{'s' if len(signers) > 1 else ''}"
+    if trust is None:
+        human += "\nno trust record was given, so nobody knows yet whether that is enough"
+    else:
+        count = count_signatures(content, trust)
+        document["release_signatures"] = len(count.signed_by)
+        document["release_threshold"] = count.threshold
+        human += f"\n{count}"
+        if not count.is_enough:
+            human += "; have another release engineer run `ampforge bundle sign`"
+    print_result(document, human, as_json=as_json)
+
+
+@group.command("inspect", epilog="Example: ampforge bundle inspect flare-1.4.0.bundle.zip --json")
+@BUNDLE_ARGUMENT
+@json_option
+def inspect(*, bundle_path: Path, as_json: bool) -> None:
+    """Show what a bundle says about itself, without verifying any signature."""
+    from firmware_images.bundle_inspection import inspect_bundle
+
+    document = inspect_bundle(_read_bundle(bundle_path), where=str(bundle_path))
+    print_result(document, format_inspection(document), as_json=as_json)
+
+
+@group.command("verify", epilog="Example: ampforge bundle verify build/flare-1.4.0.bundle.zip")
+@BUNDLE_ARGUMENT
+@trust_option
+@config_option
+@json_option
+def verify(
+    *, bundle_path: Path, trust_path: Path | None, config_path: Path | None, as_json: bool
+) -> None:
+    """Verify a bundle: signatures, approval, every part, and that the parts fit each other."""
+    from cli.failures import UsageRefusal
+    from firmware_images.bundle import verify_bundle
+
+    configuration = None if trust_path is not None else load_configuration(config_path)
+    trust = _find_trust(configuration, trust_path)
+    if trust is None:
+        raise UsageRefusal(
+            "there is no trust record to verify the bundle with",
+            expected="the file that [signing] trust_record names, or --trust FILE",
+            hint="make one with `ampforge trust sign`, or get it from the product's owner",
+        )
+    bundle = verify_bundle(_read_bundle(bundle_path), trust, where=str(bundle_path))
+    print_result(describe_verified(bundle), format_verified(bundle), as_json=as_json)
+
+
+def _read_bundle(path: Path) -> bytes:
+    from firmware_images.bundle_archive import ARCHIVE_MAX_BYTES
+    from firmware_images.errors import BundleError
+    from firmware_images.toml_document import read_bounded
+
+    return read_bounded(path, ARCHIVE_MAX_BYTES, BundleError)
+
+
+def _find_trust(configuration: Configuration | None, trust_path: Path | None) -> TrustRecord | None:
+    from signing.roles_settings import SigningSettings
+    from signing.trust_file import load_trust_record
+
+    if trust_path is not None:
+        return load_trust_record(trust_path)
+    if configuration is None or not configuration.has_section("signing"):
+        return None
+    settings = configuration.section("signing", SigningSettings)
+    path = configuration.resolve(settings.trust_record)
+    return load_trust_record(path) if path.exists() else None

@@ -1,0 +1,135 @@
+"""From the files that `[release]` names to the parts of a bundle.
+
+The waveform table is compiled here and judged against the limits, so that a bundle never carries a
+table that somebody compiled earlier from another source. The approval must already be there: this
+module says what is missing, the policy role decides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, verify_approval
+from firmware_images.bundle import BundleInputs
+from firmware_images.errors import ApprovalError, BundleError
+from firmware_images.esp_image import load_image
+from firmware_images.limits import load_limits
+from firmware_images.limits_judging import judge_table, refuse_violations
+from firmware_images.limits_policy import serialize_policy
+from firmware_images.partitions import CSV_MAX_BYTES, load_partition_table
+from firmware_images.toml_document import TOML_BYTES_MAX, read_bounded
+from firmware_images.waveform_compile import compile_table
+from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
+from firmware_images.waveform_source import load_waveforms
+from firmware_images.waveform_table import serialize_waveform_table, table_digest
+from signing.cose_message import parse_message, refuse_content_type
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from firmware_images.product import ProductSettings, ReleaseSettings
+    from signing.trust import TrustRecord
+
+SBOM_MAX_BYTES = 8 * 1024 * 1024
+
+
+def load_release_inputs(
+    root: Path,
+    product: ProductSettings,
+    release: ReleaseSettings,
+    *,
+    trust: TrustRecord | None = None,
+) -> BundleInputs:
+    """Return the inputs of a bundle, each part loaded, compiled and judged.
+
+    Args:
+        root: Folder that relative paths in `release` start from.
+        product: The section `[product]`.
+        release: The section `[release]`, options already applied.
+        trust: With it, the approval's signatures are verified, too.
+
+    Raises:
+        FirmwareImageError: A file is not acceptable, the table breaks a limit, or is not approved.
+        SigningError: The approval is not signed by the policy role.
+    """
+    policy = load_limits(root / release.limits)
+    waveforms = root / release.waveforms
+    table = compile_table(load_waveforms(waveforms), policy, product.hardware_class)
+    refuse_violations(judge_table(table, policy), where=waveforms)
+    table_bytes = serialize_waveform_table(table)
+    app, _ = load_image(root / release.app)
+    sources = {
+        "waveforms.toml": read_bounded(waveforms, TOML_BYTES_MAX, BundleError),
+        "limits.toml": read_bounded(root / release.limits, TOML_BYTES_MAX, BundleError),
+        "partitions.csv": read_bounded(root / release.partitions, CSV_MAX_BYTES, BundleError),
+    }
+    return BundleInputs(
+        product=product.name,
+        version=release.version,
+        release_counter=release.release_counter,
+        hardware_class=product.hardware_class,
+        hardware_revision_min=product.hardware_revision_min,
+        hardware_revision_max=product.hardware_revision_max,
+        chip=product.chip,
+        flash_size_bytes=product.flash_size_bytes,
+        app=app,
+        table=table_bytes,
+        approval=_load_approval(root, release, table_bytes, product, trust),
+        policy=serialize_policy(policy),
+        partition_table=load_partition_table(root / release.partitions),
+        bootloader=_load_bootloader(root, release),
+        sbom=_load_optional(root, release.sbom),
+        sources=sources,
+    )
+
+
+def _load_approval(
+    root: Path,
+    release: ReleaseSettings,
+    table_bytes: bytes,
+    product: ProductSettings,
+    trust: TrustRecord | None,
+) -> bytes:
+    path = root / release.approval
+    waveforms, limits = root / release.waveforms, root / release.limits
+    digest = table_digest(table_bytes)
+    command = f"ampforge policy approve {waveforms} --limits {limits} --output {path}"
+    hint = f"have a holder of the policy role run `{command}`"
+    if not path.exists():
+        raise ApprovalError(
+            "the waveform table is not approved",
+            expected=f"an approval of table {digest.hex()}",
+            got="no such file",
+            where=path,
+            hint=hint,
+        )
+    approval = read_bounded(path, APPROVAL_BYTES_MAX, ApprovalError)
+    message = parse_message(approval, max_bytes=APPROVAL_BYTES_MAX)
+    refuse_content_type(message, APPROVAL_CONTENT_TYPE)
+    claimed = parse_approval(message.payload)
+    if claimed.table_digest != digest:
+        raise ApprovalError(
+            "the approval is for another waveform table",
+            expected=digest.hex(),
+            got=claimed.table_digest.hex(),
+            where=path,
+            hint=f"waveforms or limits changed since: {hint}",
+        )
+    if trust is not None:
+        verify_approval(
+            approval, trust, table_bytes=table_bytes, hardware_class=product.hardware_class
+        )
+    return approval
+
+
+def _load_bootloader(root: Path, release: ReleaseSettings) -> bytes | None:
+    if release.bootloader is None or not (root / release.bootloader).exists():
+        return None
+    bootloader, _ = load_image(root / release.bootloader)
+    return bootloader
+
+
+def _load_optional(root: Path, path: str | None) -> bytes | None:
+    if path is None or not (root / path).exists():
+        return None
+    return read_bounded(root / path, SBOM_MAX_BYTES, BundleError)
