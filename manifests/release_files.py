@@ -1,4 +1,4 @@
-"""From a verified bundle to the files of its release: manifest, artifacts, and the bundle itself."""
+"""From a verified bundle to the files of its release: manifest, artifacts, the bundle itself."""
 
 from __future__ import annotations
 

@@ -1,0 +1,180 @@
+"""The fleet's memory: device reports, kept as they were signed, in SQLite.
+
+A report that comes twice is one report: its digest is its key. Every write is on the disk before
+it is acknowledged (`synchronous=FULL`). The bytes are kept whole, so that anybody can verify a
+report again later; the columns beside them are for looking things up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from manifests.device_report import ReportedResult
+from manifests.errors import FleetStoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from manifests.device_report import DeviceReport
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 5.0
+_CREATE = """
+CREATE TABLE report (
+    digest BLOB PRIMARY KEY,
+    received_at_s INTEGER NOT NULL,
+    serial_number TEXT NOT NULL,
+    hardware_class TEXT NOT NULL,
+    result INTEGER NOT NULL,
+    release_counter INTEGER NOT NULL,
+    app_sha256 BLOB NOT NULL,
+    table_sha256 BLOB NOT NULL,
+    manifest_sha256 BLOB NOT NULL,
+    assignment_sequence INTEGER NOT NULL,
+    freshness_sequence INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    message BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX report_by_serial_number ON report (serial_number, freshness_sequence);
+CREATE INDEX report_by_manifest ON report (manifest_sha256, result);
+"""
+_COLUMNS = (
+    "received_at_s, serial_number, hardware_class, result, release_counter, app_sha256, "
+    "table_sha256, manifest_sha256, assignment_sequence, freshness_sequence, reason"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredReport:
+    """A report and when it came.
+
+    Attributes:
+        received_at: When the server took it, UTC.
+        report: What the device said; its signature was verified before it was stored.
+    """
+
+    received_at: datetime
+    report: DeviceReport
+
+
+class FleetStore:
+    """Device reports in one SQLite file.
+
+    Args:
+        path: The file; created when it is not there, its folder must exist.
+
+    Raises:
+        FleetStoreError: It cannot be opened, or another version of this software made it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._prepare()
+        except sqlite3.Error as error:
+            raise self._translated("the report database cannot be opened", error) from error
+
+    def add_report(self, report: DeviceReport, message: bytes, *, received_at: datetime) -> bool:
+        """Store a verified report durably; whether it is new.
+
+        Args:
+            report: What the device said.
+            message: The bytes it came in, certificate and signature included.
+            received_at: The present, UTC.
+
+        Raises:
+            FleetStoreError: It could not be stored.
+        """
+        row = (
+            hashlib.sha256(message).digest(),
+            int(received_at.timestamp()),
+            report.serial_number,
+            report.hardware_class,
+            int(report.result),
+            report.release_counter,
+            report.app_sha256,
+            report.table_sha256,
+            report.manifest_sha256,
+            report.assignment_sequence,
+            report.freshness_sequence,
+            report.reason,
+            message,
+        )
+        statement = (
+            f"INSERT OR IGNORE INTO report (digest, {_COLUMNS}, message) "  # noqa: S608 - constants
+            f"VALUES ({', '.join('?' * len(row))})"
+        )
+        with self._lock:
+            try:
+                return self._connection.execute(statement, row).rowcount == 1
+            except sqlite3.Error as error:
+                raise self._translated("a device report cannot be stored", error) from error
+
+    def list_reports(self, serial_number: str | None = None) -> tuple[StoredReport, ...]:
+        """Return the reports of one device, or of all, the oldest first.
+
+        Raises:
+            FleetStoreError: They cannot be read.
+        """
+        where, values = ("WHERE serial_number = ?", (serial_number,)) if serial_number else ("", ())
+        statement = f"SELECT {_COLUMNS} FROM report {where} ORDER BY received_at_s, digest"  # noqa: S608 - constants
+        with self._lock:
+            try:
+                rows = self._connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._translated("device reports cannot be read", error) from error
+        return tuple(_stored(row) for row in rows)
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._connection.close()
+
+    def _prepare(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _CREATE.strip().split(";\n"):
+                    self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise FleetStoreError(
+                    "the report database is of another version",
+                    expected=SCHEMA_VERSION,
+                    got=version,
+                    where=self._path,
+                    hint="use the version of ampforge that made it, or another file",
+                )
+        finally:
+            self._connection.execute("COMMIT")
+
+    def _translated(self, what: str, error: sqlite3.Error) -> FleetStoreError:
+        return FleetStoreError(
+            what,
+            got=str(error),
+            where=self._path,
+            hint="check the folder, its permissions and the space left",
+        )
+
+
+def _stored(row: tuple[object, ...]) -> StoredReport:
+    from manifests.device_report import DeviceReport
+
+    names = [name.strip() for name in _COLUMNS.split(",")]
+    fields: dict[str, object] = dict(zip(names, row, strict=True))
+    received_at_s, result = fields.pop("received_at_s"), fields.pop("result")
+    assert isinstance(received_at_s, int)
+    report = DeviceReport(result=ReportedResult(result), **fields)  # type: ignore[arg-type]  # the columns' declared types
+    return StoredReport(received_at=datetime.fromtimestamp(received_at_s, UTC), report=report)
