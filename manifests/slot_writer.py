@@ -122,7 +122,9 @@ def stream_into_slot(
     for offset_bytes in range(start_bytes, artifact.size_bytes, chunk_bytes):
         before_chunk()
         wanted_bytes = min(chunk_bytes, artifact.size_bytes - offset_bytes)
-        content = yield Fetch(path=artifact.path, offset_bytes=offset_bytes, max_bytes=wanted_bytes)
+        content = yield Fetch(
+            path=artifact.path, offset_bytes=offset_bytes, max_bytes=wanted_bytes, is_part=True
+        )
         refuse_wrong_length(content, wanted_bytes, where=f"{artifact.path}, {offset_bytes:#x}")
         write_sectors(medium, partition, offset_bytes, content)
     digest = read_digest(medium, partition, artifact.size_bytes)

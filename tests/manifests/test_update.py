@@ -1,0 +1,182 @@
+"""The device's update, from assignment to signed report, over the real server application."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from firmware_images.otadata import OtaState, read_otadata
+from manifests.device_report import ReportedResult
+from manifests.fleet import FleetStore
+from manifests.server_app import RepositoryApp
+from manifests.transfer import run_session
+from manifests.update_outcome import UpdateResult, UpdateRules
+from manifests.updater import update_device
+from tests.firmware_images.release_parts import APP_1_4_0, APP_1_5_0, signer
+from tests.manifests.world import (
+    NOW,
+    PARTITIONS,
+    RULES,
+    SERIAL,
+    AppTransport,
+    bundle,
+    make_device,
+    make_publisher,
+    new_bundle,
+    old_bundle,
+    trust,
+)
+
+SHA_1_4_0 = hashlib.sha256(APP_1_4_0.read_bytes()).digest()
+SHA_1_5_0 = hashlib.sha256(APP_1_5_0.read_bytes()).digest()
+
+
+@pytest.fixture
+def publisher(tmp_path):
+    return make_publisher(tmp_path / "repository")
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    store = FleetStore(tmp_path / "reports.sqlite")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def transport(publisher, fleet):
+    app = RepositoryApp(
+        publisher.store.root,
+        trust=trust(),
+        freshness_signer=signer("freshness-1"),
+        fleet=fleet,
+        clock=lambda: NOW,
+    )
+    return AppTransport(app)
+
+
+def run(device, transport, rules=RULES):
+    return run_session(update_device(device, rules), transport)
+
+
+def test_a_release_is_installed_confirmed_after_boot_and_reported(publisher, transport, fleet):
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    device = make_device()
+    assert device.board.running_app_sha256 == SHA_1_4_0
+
+    written = run(device, transport)
+    assert written.result is UpdateResult.REBOOT_NEEDED
+    assert not device.board.is_output_on
+    assert device.record.load_update_state().release_counter == 0
+
+    device.board.boot()
+    assert device.board.running_slot == 1
+    assert device.board.running_app_sha256 == SHA_1_5_0
+    settled = run(device, transport)
+    assert settled.result is UpdateResult.INSTALLED
+    assert (settled.release_counter, settled.is_report_due) == (2, False)
+    entries = read_otadata(device.medium, PARTITIONS.find("otadata")).entries
+    assert entries[1].state is OtaState.VALID or entries[1].state == OtaState.VALID
+
+    (stored,) = fleet.list_reports(SERIAL)
+    assert stored.report.result is ReportedResult.INSTALLED
+    assert stored.report.app_sha256 == SHA_1_5_0
+    assert run(device, transport).result is UpdateResult.UP_TO_DATE
+    assert len(fleet.list_reports()) == 1
+
+
+def test_the_switch_waits_for_its_reboot(publisher, transport):
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    device = make_device()
+    run(device, transport)
+    before = bytes(device.medium.content)
+    assert run(device, transport).result is UpdateResult.REBOOT_NEEDED
+    assert bytes(device.medium.content) == before
+
+
+def test_a_failed_self_test_goes_back_and_is_reported(publisher, transport, fleet):
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    device = make_device()
+    run(device, transport)
+    device.board.boot()
+    device.board.failure = "the DAC does not answer"
+    assert "DAC" in run(device, transport).message
+    device.board.boot()
+    device.board.failure = None
+    assert device.board.running_slot == 0
+    # The report went out with the next poll, and the same release is not tried again by itself.
+    with pytest.raises(Exception, match="tried this release before") as refused:
+        run(device, transport)
+    assert "DAC" in refused.value.got
+    (stored,) = fleet.list_reports()
+    assert (stored.report.result, stored.report.reason) == (
+        ReportedResult.REVERTED,
+        "the DAC does not answer",
+    )
+    assert stored.report.app_sha256 == SHA_1_4_0
+    assert device.record.load_update_state().release_counter == 0
+    again = run(device, transport, replace(RULES, allows_reinstall=True))
+    assert again.result is UpdateResult.REBOOT_NEEDED
+
+
+def test_a_release_that_never_confirms_is_reverted_by_the_bootloader(publisher, transport, fleet):
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    device = make_device()
+    run(device, transport)
+    device.board.boot()
+    device.board.boot()
+    assert device.board.running_slot == 0
+    reverted = run(device, transport)
+    assert reverted.result is UpdateResult.REVERTED
+    assert "did not confirm" in fleet.list_reports()[0].report.reason
+
+
+def test_only_the_waveforms_change_and_the_application_is_not_fetched(publisher, transport):
+    publisher.publish_bundle(bundle(release_counter=2, peak_na=200_000), None, now=NOW)
+    device = make_device()
+    run(device, transport)
+    device.board.boot()
+    assert run(device, transport).result is UpdateResult.INSTALLED
+    assert device.board.running_slot == 1
+    assert not [path for path in transport.paths if SHA_1_4_0.hex() in path]
+
+
+def test_a_unit_fresh_from_the_factory_takes_the_counter_of_its_own_release(publisher, transport):
+    publisher.publish_bundle(old_bundle(), None, now=NOW)
+    device = make_device()
+    assert run(device, transport).result is UpdateResult.UP_TO_DATE
+    assert device.record.load_update_state().release_counter == 1
+
+
+def test_a_report_that_cannot_be_delivered_stays_due(publisher, transport, fleet, tmp_path):
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    device = make_device()
+    run(device, transport)
+    device.board.boot()
+    deaf = AppTransport(RepositoryApp(publisher.store.root, trust=trust()))
+    assert run(device, deaf).is_report_due
+    assert run(device, transport).result is UpdateResult.UP_TO_DATE
+    assert len(fleet.list_reports()) == 1
+
+
+def test_a_cut_download_goes_on_where_it_was(publisher, transport):
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    device = make_device()
+    session = update_device(device, RULES)
+    fetch = next(session)
+    while fetch.offset_bytes < 3 * 4096 or SHA_1_5_0.hex() not in fetch.path:
+        fetch = session.send(transport.fetch(fetch))
+    session.close()
+    transport.paths.clear()
+    offsets = []
+    run_session(
+        update_device(device, UpdateRules(chunk_bytes=4096)),
+        transport,
+        on_fetch=lambda wish: offsets.append((wish.path, wish.offset_bytes)),
+    )
+    app_offsets = [offset for path, offset in offsets if SHA_1_5_0.hex() in path]
+    assert app_offsets[0] == 2 * 4096
+    device.board.boot()
+    assert device.board.running_app_sha256 == SHA_1_5_0
