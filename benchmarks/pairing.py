@@ -59,7 +59,12 @@ class Comparison:
 
 
 def measure_pairs(
-    ours: Callable[[], object], theirs: Callable[[], object], *, rounds: int
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    *,
+    rounds: int,
+    prepare: Callable[[], object] = lambda: None,
+    check: Callable[[], object] = lambda: None,
 ) -> tuple[Pair, ...]:
     """Time both, alternating, after one round that is thrown away.
 
@@ -67,6 +72,8 @@ def measure_pairs(
         ours: Does our way once; raises if it fails, so that a failure is never a fast result.
         theirs: Does the other way once.
         rounds: Rounds that count.
+        prepare: Called before each of the two, untimed: puts back what they change.
+        check: Called after each, untimed; raises if the work was not done.
 
     Returns:
         One pair per round.
@@ -74,20 +81,25 @@ def measure_pairs(
     pairs: list[Pair] = []
     for number in range(rounds + 1):
         if number % 2:
-            theirs_s = _time_s(theirs)
-            ours_s = _time_s(ours)
+            theirs_s = _time_s(theirs, prepare, check)
+            ours_s = _time_s(ours, prepare, check)
         else:
-            ours_s = _time_s(ours)
-            theirs_s = _time_s(theirs)
+            ours_s = _time_s(ours, prepare, check)
+            theirs_s = _time_s(theirs, prepare, check)
         if number:
             pairs.append(Pair(ours_s=ours_s, theirs_s=theirs_s))
     return tuple(pairs)
 
 
-def _time_s(action: Callable[[], object]) -> float:
+def _time_s(
+    action: Callable[[], object], prepare: Callable[[], object], check: Callable[[], object]
+) -> float:
+    prepare()
     start = time.perf_counter()
     action()
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    check()
+    return seconds
 
 
 def format_table(comparisons: Sequence[Comparison]) -> str:
