@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.configuration import FILE_NAME, load_configuration
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.params import FOLDER, json_option
@@ -58,24 +59,57 @@ def _relative_files(folder: Path) -> Iterator[Path]:
     return (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
 
 
+def sign_first_trust_record(folder: Path) -> tuple[Path, ...]:
+    """Make test keys for every role of a product folder and sign its first trust record.
+
+    Returns:
+        The files written.
+    """
+    from firmware_images.product import ProductSettings
+    from signing.durable_file import create_durably
+    from signing.roles import Role
+    from signing.roles_settings import SigningSettings
+    from signing.trial_keys import generate_test_keys
+    from signing.trust import sign_trust_record
+    from signing.trust_file import next_trust_record
+
+    configuration = load_configuration(folder / FILE_NAME)
+    settings = configuration.section("signing", SigningSettings)
+    keys = generate_test_keys(settings, configuration.root)
+    record = next_trust_record(
+        None,
+        product=configuration.section("product", ProductSettings).name,
+        roles=settings.load_role_keys(configuration.root),
+    )
+    signers = settings.load_signers(Role.ROOT, configuration.root)
+    path = configuration.resolve(settings.trust_record)
+    create_durably(path, sign_trust_record(record, signers), mode=0o644)
+    return (*keys, path)
+
+
 @click.command(
-    epilog="Example: ampforge init my-product && cd my-product && ampforge waveform check"
+    epilog="Example: ampforge init flare --test-keys && cd flare && ampforge waveform check"
 )
 @click.argument("folder", type=FOLDER, default="flare")
+@click.option(
+    "--test-keys",
+    is_flag=True,
+    help="Make marked, unencrypted keys for every role, to try things out; never for products.",
+)
 @json_option
-def init(folder: Path, as_json: bool) -> None:
+def init(*, folder: Path, test_keys: bool, as_json: bool) -> None:
     """Copy the example product `flare` into FOLDER (new or empty) as a starting point."""
     written = copy_example(folder)
-    human = "\n".join(
-        [
-            f"{len(written)} files in {folder}:",
-            *(f"  {path}" for path in written),
-            f"next: cd {folder}; ampforge waveform check waveforms.toml",
-        ]
-    )
+    lines = [f"{len(written)} files in {folder}:", *(f"  {path}" for path in written)]
+    key_paths: tuple[Path, ...] = ()
+    if test_keys:
+        key_paths = sign_first_trust_record(folder)
+        lines.append(f"{len(key_paths) - 1} test keys and the trust record {key_paths[-1].name}")
+    lines.append(f"next: cd {folder}; ampforge waveform check")
     document = {
         "schema": "ampforge.init/1",
         "folder": str(folder),
         "files": [str(path) for path in written],
+        "test_keys": [str(path) for path in key_paths[:-1]],
     }
-    print_result(document, human, as_json=as_json)
+    print_result(document, "\n".join(lines), as_json=as_json)
