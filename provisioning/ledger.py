@@ -186,29 +186,29 @@ class Ledger:
                 serial, state = unit.serial, UnitState(unit.state)
                 if state is UnitState.PASS and not again:
                     return Reservation(
-                        serial=serial, mac=mac, job=None, job_number=None, is_new=False,
-                        is_resumed=False, unit_state=state, bundle_digest=unit.bundle_digest,
+                        serial=serial, mac=mac, job=None, job_number=None,
+                        opened_at=parse_time(unit.changed_at), is_new=False, is_resumed=False,
+                        unit_state=state, bundle_digest=unit.bundle_digest,
                     )  # fmt: skip
-            job, number, is_resumed = open_job(
-                connection, writer, serial=serial, bundle_digest=bundle_digest, now=now
-            )
+            job = open_job(connection, writer, serial=serial, bundle_digest=bundle_digest, now=now)
             reservation = Reservation(
-                serial=serial, mac=mac, job=job, job_number=number, is_new=unit is None,
-                is_resumed=is_resumed, unit_state=state, bundle_digest=bundle_digest,
+                serial=serial, mac=mac, job=job.job, job_number=job.number,
+                opened_at=job.opened_at, is_new=unit is None, is_resumed=job.is_resumed,
+                unit_state=state, bundle_digest=bundle_digest,
             )  # fmt: skip
             connection.execute(
                 update(units)
                 .where(units.c.serial == serial)
                 .values(
                     state=UnitState.IN_WORK.value,
-                    last_job=job,
+                    last_job=job.job,
                     bundle_digest=bundle_digest,
                     changed_at=format_time(now),
                 )
             )
             append_event(
                 connection, writer, epoch=epoch, step=RESERVE_STEP, phase=Phase.CONFIRM,
-                data={"new": unit is None, "resumed": is_resumed, "job_number": number},
+                data={"new": unit is None, "resumed": job.is_resumed, "job_number": job.number},
                 mac=mac, reservation=reservation,
             )  # fmt: skip
         return reservation

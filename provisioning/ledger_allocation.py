@@ -6,12 +6,13 @@ what is read here cannot change before it is written.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, select, update
 
 from provisioning.errors import SerialNumberError
-from provisioning.ledger_events import format_time
+from provisioning.ledger_events import format_time, parse_time
 from provisioning.ledger_schema import jobs, serial_numbers, units
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.serial_numbers import SEQUENCE_MAX, SerialNumber, iso_week_of
@@ -22,6 +23,23 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from provisioning.ledger_values import Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenJob:
+    """The job that works on a unit.
+
+    Attributes:
+        job: Its name.
+        number: 1 for the unit's first job.
+        opened_at: When it was opened, aware.
+        is_resumed: It was open already.
+    """
+
+    job: str
+    number: int
+    opened_at: dt.datetime
+    is_resumed: bool
 
 
 def allocate_serial(
@@ -93,11 +111,11 @@ def open_job(
     serial: str,
     bundle_digest: bytes,
     now: dt.datetime,
-) -> tuple[str, int, bool]:
+) -> OpenJob:
     """Return the unit's open job for this bundle, or open one.
 
     Returns:
-        Name of the job, its number for this unit, and whether it was open already.
+        The job, opened now or before.
     """
     rows = connection.execute(
         select(jobs).where(jobs.c.serial == serial).order_by(jobs.c.number)
@@ -106,7 +124,9 @@ def open_job(
         if row.state != JobState.OPEN.value:
             continue
         if row.bundle_digest == bundle_digest:
-            return row.job, row.number, True
+            return OpenJob(
+                job=row.job, number=row.number, opened_at=parse_time(row.opened_at), is_resumed=True
+            )
         connection.execute(
             update(jobs)
             .where(jobs.c.job == row.job)
@@ -124,4 +144,4 @@ def open_job(
             opened_at=format_time(now),
         )
     )
-    return job, number, False
+    return OpenJob(job=job, number=number, opened_at=now, is_resumed=False)

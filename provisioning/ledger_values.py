@@ -89,6 +89,7 @@ class Reservation:
         mac: Chip MAC, 6 bytes.
         job: Name of the job; `None` when the unit passed before and nothing is to be done.
         job_number: 1 for the unit's first job.
+        opened_at: When the job was opened, or the unit's last change when there is no job.
         is_new: The number was given just now.
         is_resumed: The job was open already.
         unit_state: Where the unit stood before.
@@ -99,6 +100,7 @@ class Reservation:
     mac: bytes
     job: str | None
     job_number: int | None
+    opened_at: dt.datetime
     is_new: bool
     is_resumed: bool
     unit_state: UnitState

@@ -1,0 +1,165 @@
+"""Gives a board its identity: key made on the board, certificate of the factory CA, proof.
+
+The private key never leaves the board. The first trust record travels with the certificate, and the
+board checks that the one chains to the factory CA of the other. Afterwards the certificate is read
+back, and the board signs a fresh nonce: a certificate that was only stored proves nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from provisioning.errors import IdentityError
+from provisioning.link_messages import (
+    CHALLENGE_CONTENT_TYPE,
+    CertificateReadRequest,
+    CertificateReadResponse,
+    CertificateWriteRequest,
+    CertificateWriteResponse,
+    ChallengeWriteRequest,
+    ChallengeWriteResponse,
+    IdentityWriteRequest,
+    IdentityWriteResponse,
+    TrustReadRequest,
+    TrustReadResponse,
+)
+from signing.canonical_cbor import serialize_cbor
+from signing.certificates import CertificateKind, issue_certificate, verify_certificate
+from signing.cose import verify_one
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from provisioning.device_link import DeviceLink
+    from provisioning.ledger_values import Reservation
+    from provisioning.station_files import StationKeys
+    from signing.certificates import Certificate
+
+NONCE_BYTES: Final = 32
+_CHALLENGE_MAX_BYTES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedIdentity:
+    """What a board has to prove.
+
+    Attributes:
+        serial: Serial number.
+        mac: Chip MAC, 6 bytes.
+        app_sha256: SHA-256 of the application image that must be running.
+        ca_der: Certificate of the factory CA.
+        now: The present, aware.
+    """
+
+    serial: str
+    mac: bytes
+    app_sha256: bytes
+    ca_der: bytes
+    now: dt.datetime
+
+
+def install_identity(
+    link: DeviceLink,
+    *,
+    keys: StationKeys,
+    trust_bytes: bytes,
+    trust_version: int,
+    reservation: Reservation,
+) -> None:
+    """Have the board make its key, certify it, and store certificate and trust record.
+
+    Safe to repeat: the same job gives the same certificate.
+
+    Args:
+        link: The board's application.
+        keys: The station's keys, the factory CA's among them.
+        trust_bytes: Signed trust record.
+        trust_version: Its version.
+        reservation: Serial number and job.
+
+    Raises:
+        BoardRefusalError: The board has another identity, or does not accept the certificate.
+        SigningError: The board's request is not signed by its key, or names something else.
+        IdentityError: The board trusts a newer record than this station has.
+    """
+    assert reservation.job is not None, "identity is part of a job"
+    stored_version = link.request(TrustReadRequest, TrustReadResponse).ver
+    if stored_version > trust_version:
+        raise IdentityError(
+            "the board has a newer trust record than the station",
+            expected=f"at most version {trust_version}",
+            got=f"version {stored_version}",
+            where=link.where,
+            hint="bring the station's trust record up to date",
+        )
+    csr = link.request(
+        IdentityWriteRequest,
+        IdentityWriteResponse,
+        serial=reservation.serial,
+        job=reservation.job,
+    ).csr
+    certificate_der = issue_certificate(
+        keys.ca_signer,
+        keys.ca_der,
+        csr,
+        expected_serial_number=reservation.serial,
+        expected_mac=reservation.mac.hex(":"),
+        expected_job_id=reservation.job,
+        not_before=reservation.opened_at,
+    )
+    link.request(
+        CertificateWriteRequest, CertificateWriteResponse, cert=certificate_der, trust=trust_bytes
+    )
+
+
+def verify_identity(link: DeviceLink, *, expected: ExpectedIdentity, nonce: bytes) -> Certificate:
+    """Read the certificate back and have the board sign a nonce with its key.
+
+    Args:
+        link: The board's application.
+        expected: What the board has to prove.
+        nonce: Fresh random bytes.
+
+    Returns:
+        The board's verified certificate.
+
+    Raises:
+        IdentityError: The certificate is missing or names another unit, or the proof is of
+            something else.
+        SigningError: Certificate or signature do not verify.
+    """
+    stored = link.request(CertificateReadRequest, CertificateReadResponse).cert
+    if not stored:
+        raise IdentityError(
+            "the board has no certificate", expected=expected.serial, where=link.where
+        )
+    certificate = verify_certificate(
+        stored, expected.ca_der, now=expected.now, kind=CertificateKind.DEVICE
+    )
+    named = (certificate.serial_number, certificate.common_name)
+    if named != (expected.serial, expected.mac.hex(":")):
+        raise IdentityError(
+            "the board's certificate is for another unit",
+            expected=f"{expected.serial}, {expected.mac.hex(':')}",
+            got=f"{named[0]}, {named[1]}",
+            where=link.where,
+            hint="its flash was copied from another board: erase it and start again",
+        )
+    signed = link.request(ChallengeWriteRequest, ChallengeWriteResponse, nonce=nonce).sig
+    verified = verify_one(
+        signed,
+        [certificate.public_key],
+        content_type=CHALLENGE_CONTENT_TYPE,
+        max_bytes=_CHALLENGE_MAX_BYTES,
+    )
+    proof = serialize_cbor({1: nonce, 2: expected.serial, 3: expected.mac, 4: expected.app_sha256})
+    if verified.payload != proof:
+        raise IdentityError(
+            "the board signed something else than it was asked",
+            expected="our nonce, its serial number, its MAC and its application",
+            got=verified.payload.hex()[:64],
+            where=link.where,
+            hint="the answer may be a replay; do not release this unit",
+        )
+    return certificate

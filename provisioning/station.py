@@ -1,0 +1,185 @@
+"""A station that is ready to work: everything verified before the first board is touched.
+
+`open_station` loads what `station init` made, verifies the release bundle against the trust record,
+and checks that all of it belongs together. What it returns is passed to `provisioning.slots`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from firmware_images.bundle import verify_bundle
+from provisioning.errors import StationError
+from provisioning.flasher import EsptoolFlasher
+from provisioning.ledger import Ledger
+from provisioning.ledger_values import Writer
+from provisioning.scpi_meter import open_meter
+from provisioning.serial_numbers import require_code
+from provisioning.serial_port import open_port
+from provisioning.station_files import LEDGER_NAME, load_station_keys
+from signing.trust import verify_trust_record
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from firmware_images.bundle import Bundle
+    from provisioning.flasher import Flasher
+    from provisioning.instruments import Meter
+    from provisioning.serial_port import BoardPort
+    from provisioning.station_files import StationKeys
+    from provisioning.station_settings import StationSettings
+    from signing.trust import TrustRecord
+
+PORT_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """Where a station meets the world; parameters, so that each can be replaced.
+
+    Attributes:
+        now: The present moment, aware.
+        clock_s: Monotonic clock, in seconds.
+        new_job: A job name that was never used.
+        random_bytes: That many bytes nobody can predict.
+    """
+
+    now: Callable[[], dt.datetime]
+    clock_s: Callable[[], float]
+    new_job: Callable[[], str]
+    random_bytes: Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Station:
+    """Everything that working on a board needs. Shared by all slots.
+
+    Attributes:
+        settings: Section `[station]`.
+        serial_model: Model code of the serial numbers, three characters.
+        outside: Clocks and randomness.
+        ledger: The open ledger.
+        writer: Who writes into it.
+        keys: Keys and certificates.
+        trust: The verified trust record.
+        trust_bytes: The same as it is installed on boards.
+        bundle: The verified release.
+    """
+
+    settings: StationSettings
+    serial_model: str
+    outside: Outside
+    ledger: Ledger
+    writer: Writer
+    keys: StationKeys
+    trust: TrustRecord
+    trust_bytes: bytes
+    bundle: Bundle
+
+    def open_port(self, url: str) -> BoardPort:
+        """Open the port of one slot."""
+        return open_port(url, timeout_s=PORT_TIMEOUT_S)
+
+    def open_flasher(self, port: BoardPort, url: str) -> Flasher:
+        """Return what writes the flash behind an open port."""
+        return EsptoolFlasher(
+            port, where=url, baud=self.settings.flash_baud, use_stub=self.settings.use_stub
+        )
+
+    def open_meter(self, address: str) -> Meter:
+        """Open the meter of one slot."""
+        return open_meter(address, self.settings.metrology, clock=self.outside.now)
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self.ledger.close()
+
+
+def open_station(
+    folder: Path,
+    settings: StationSettings,
+    *,
+    product_model: str,
+    bundle_bytes: bytes,
+    trust_bytes: bytes,
+    outside: Outside,
+    passphrase: Callable[[], bytes] | None,
+    bundle_where: str = "bundle",
+) -> Station:
+    """Verify everything that the station works with.
+
+    Args:
+        folder: The station's folder, made by `station init`.
+        settings: Section `[station]`.
+        product_model: Model of the product, used in serial numbers when the settings name none.
+        bundle_bytes: The release bundle, unverified.
+        trust_bytes: The signed trust record, unverified.
+        outside: Clocks and randomness.
+        passphrase: Asked when a key is encrypted.
+        bundle_where: The bundle's file, for messages.
+
+    Raises:
+        LedgerError: There is no ledger, or it cannot be used.
+        SigningError: Trust record, bundle, key or certificate do not verify.
+        FirmwareImageError: The bundle's content is not acceptable.
+        StationError: The pieces do not belong together.
+        SerialNumberError: The model does not fit in a serial number.
+    """
+    serial_model = require_code(settings.serials.model or product_model, field="model")
+    trust = verify_trust_record(trust_bytes, current=None)
+    bundle = verify_bundle(bundle_bytes, trust, where=bundle_where)
+    writer = Writer(station=settings.name, now=outside.now, new_job=outside.new_job)
+    ledger = Ledger.open(folder / LEDGER_NAME)
+    try:
+        keys = load_station_keys(
+            folder, station_name=settings.name, now=outside.now(), passphrase=passphrase
+        )
+        _require_same_factory(trust, keys)
+        _require_same_product(bundle, ledger)
+    except BaseException:
+        ledger.close()
+        raise
+    return Station(
+        settings=settings,
+        serial_model=serial_model,
+        outside=outside,
+        ledger=ledger,
+        writer=writer,
+        keys=keys,
+        trust=trust,
+        trust_bytes=trust_bytes,
+        bundle=bundle,
+    )
+
+
+def _require_same_factory(trust: TrustRecord, keys: StationKeys) -> None:
+    if trust.factory_ca_der != keys.ca_der:
+        raise StationError(
+            "the trust record does not carry this factory's CA",
+            expected="the certificate in factory-ca.cert.der",
+            got="another one" if trust.factory_ca_der else "none",
+            where=f"trust record version {trust.version}",
+            hint="sign the next trust record with this CA: "
+            "`ampforge trust sign --factory-ca STATION/factory-ca.cert.der`",
+        )
+    if keys.station_signer.public_key.key_id in trust.revoked_key_ids:
+        raise StationError(
+            "this station is revoked",
+            expected="a station whose key the trust record does not revoke",
+            got=keys.station_signer.public_key.key_id.hex()[:16],
+            hint="set up a new station; boards refuse what this one signs",
+        )
+
+
+def _require_same_product(bundle: Bundle, ledger: Ledger) -> None:
+    if bundle.statement.product != ledger.identity.product:
+        raise StationError(
+            "the bundle is for another product than the ledger",
+            expected=ledger.identity.product,
+            got=bundle.statement.product,
+            where=ledger.database.path,
+            hint="each product has its own station folder",
+        )

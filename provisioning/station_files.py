@@ -1,0 +1,247 @@
+"""The station's folder: ledger, factory CA, the station's own key and certificate.
+
+| file | content |
+|---|---|
+| `ledger.sqlite3` | the ledger (`provisioning.ledger`) |
+| `factory-ca.pem`, `factory-ca.pub.pem` | key of the factory CA |
+| `factory-ca.cert.der` | its certificate, which every board's trust record carries |
+| `station.pem`, `station.pub.pem` | key that signs calibration records and chain heads |
+| `station.cert.der` | its certificate, issued by the factory CA |
+
+The folder is made complete or not at all: a half-made one could not be told from a damaged one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from provisioning.errors import StationError
+from provisioning.ledger import create_ledger
+from signing.certificates import (
+    Certificate,
+    CertificateKind,
+    create_ca_certificate,
+    issue_station_certificate,
+    verify_certificate,
+)
+from signing.durable_file import create_durably
+from signing.keys import Algorithm, generate_key
+from signing.signers import load_signer
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable
+
+    from provisioning.ledger_values import LedgerIdentity
+    from signing.signers import SoftwareSigner
+
+LEDGER_NAME: Final = "ledger.sqlite3"
+CA_KEY_NAME: Final = "factory-ca.pem"
+CA_CERTIFICATE_NAME: Final = "factory-ca.cert.der"
+STATION_KEY_NAME: Final = "station.pem"
+STATION_CERTIFICATE_NAME: Final = "station.cert.der"
+_CERTIFICATE_MAX_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationKeys:
+    """What a station signs with.
+
+    Attributes:
+        ca_signer: Key of the factory CA.
+        ca_der: Its certificate.
+        station_signer: The station's own key.
+        station_der: Its certificate, verified.
+    """
+
+    ca_signer: SoftwareSigner
+    ca_der: bytes
+    station_signer: SoftwareSigner
+    station_der: bytes
+
+
+def create_station(
+    folder: Path,
+    *,
+    product: str,
+    station_name: str,
+    ledger_uuid: str,
+    now: dt.datetime,
+    passphrase: bytes | None,
+    is_test_key: bool = False,
+) -> LedgerIdentity:
+    """Make the station's folder: keys, certificates and the factory's one ledger.
+
+    Args:
+        folder: Folder that does not exist, or is empty.
+        product: Product that is made here.
+        station_name: Name of the station.
+        ledger_uuid: A new UUID.
+        now: The present, aware.
+        passphrase: Encrypts both keys; `None` leaves them in plain text.
+        is_test_key: Mark the keys as test keys.
+
+    Raises:
+        StationError: The folder has something in it, or cannot be made.
+        LedgerError: The ledger cannot be created.
+        SigningError: A key cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StationError(
+            "the station is set up already",
+            expected="no folder, or an empty one",
+            got="a folder with something in it",
+            where=folder,
+            hint="a second ledger would start a second series of serial numbers; "
+            "use the station that is there",
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(
+            tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".draft", dir=folder.parent)
+        )
+    except OSError as error:
+        raise _cannot_make(folder, error) from error
+    try:
+        _write_keys(
+            draft,
+            product=product,
+            station_name=station_name,
+            now=now,
+            passphrase=passphrase,
+            is_test_key=is_test_key,
+        )
+        identity = create_ledger(
+            draft / LEDGER_NAME, product=product, ledger_uuid=ledger_uuid, created_at=now
+        )
+        try:
+            draft.rename(folder)  # onto an empty folder or a free name; refused otherwise
+        except OSError as error:
+            raise _cannot_make(folder, error) from error
+        _sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return identity
+
+
+def load_station_keys(
+    folder: Path,
+    *,
+    station_name: str,
+    now: dt.datetime,
+    passphrase: Callable[[], bytes] | None,
+) -> StationKeys:
+    """Load and check the keys of a station that `create_station` made.
+
+    Args:
+        folder: The station's folder.
+        station_name: Name that the station's certificate must have.
+        now: The present, aware.
+        passphrase: Asked when a key is encrypted.
+
+    Raises:
+        StationError: A file is missing, or key and certificate do not belong together.
+        SigningError: A key or certificate cannot be used.
+    """
+    ca_der = read_certificate(folder / CA_CERTIFICATE_NAME)
+    station_der = read_certificate(folder / STATION_CERTIFICATE_NAME)
+    ca_signer = load_signer(str(folder / CA_KEY_NAME), passphrase=passphrase)
+    station_signer = load_signer(str(folder / STATION_KEY_NAME), passphrase=passphrase)
+    certificate = verify_certificate(station_der, ca_der, now=now, kind=CertificateKind.STATION)
+    if certificate.common_name != station_name:
+        raise StationError(
+            "the station's certificate is for another station",
+            expected=station_name,
+            got=certificate.common_name,
+            where=folder / STATION_CERTIFICATE_NAME,
+            hint="set name under [station] to the station that this folder was made for",
+        )
+    _require_own_key(certificate, station_signer, folder)
+    return StationKeys(
+        ca_signer=ca_signer, ca_der=ca_der, station_signer=station_signer, station_der=station_der
+    )
+
+
+def read_certificate(path: Path) -> bytes:
+    """Read a certificate of the station's folder, unverified.
+
+    Raises:
+        StationError: It is not there, or too long to be one.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_CERTIFICATE_MAX_BYTES + 1)
+    except OSError as error:
+        raise StationError(
+            "the station is not set up",
+            expected="a certificate made by `ampforge station init`",
+            got=error.strerror,
+            where=path,
+            hint="run `ampforge station init` once for this factory, or name its folder",
+        ) from error
+    if len(content) > _CERTIFICATE_MAX_BYTES:
+        raise StationError(
+            "this is not a certificate",
+            expected=f"at most {_CERTIFICATE_MAX_BYTES} bytes",
+            got="more",
+            where=path,
+        )
+    return content
+
+
+def _write_keys(
+    draft: Path,
+    *,
+    product: str,
+    station_name: str,
+    now: dt.datetime,
+    passphrase: bytes | None,
+    is_test_key: bool,
+) -> None:
+    for name in (CA_KEY_NAME, STATION_KEY_NAME):
+        generate_key(
+            draft / name, Algorithm.ECDSA_P256, passphrase=passphrase, is_test_key=is_test_key
+        )
+
+    def given_passphrase() -> bytes:
+        assert passphrase is not None, "an unencrypted key asks for no passphrase"
+        return passphrase
+
+    ca_signer = load_signer(str(draft / CA_KEY_NAME), passphrase=given_passphrase)
+    station = load_signer(str(draft / STATION_KEY_NAME), passphrase=given_passphrase)
+    ca_der = create_ca_certificate(ca_signer, common_name=f"{product} factory CA", not_before=now)
+    station_der = issue_station_certificate(
+        ca_signer, ca_der, station.public_key, station_name=station_name, not_before=now
+    )
+    create_durably(draft / CA_CERTIFICATE_NAME, ca_der, mode=0o644)
+    create_durably(draft / STATION_CERTIFICATE_NAME, station_der, mode=0o644)
+
+
+def _require_own_key(certificate: Certificate, signer: SoftwareSigner, folder: Path) -> None:
+    if certificate.public_key != signer.public_key:
+        raise StationError(
+            "the station's key and certificate do not belong together",
+            expected=certificate.public_key.key_id.hex()[:16],
+            got=signer.public_key.key_id.hex()[:16],
+            where=folder,
+            hint="restore the station's folder from its backup",
+        )
+
+
+def _cannot_make(folder: Path, error: OSError) -> StationError:
+    return StationError("the station's folder cannot be made", got=error.strerror, where=folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # some file systems cannot flush a folder
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,225 @@
+"""The digital half of a unit's workflow: flash, identity, power cycle.
+
+Each step ends with a read-back over the factory link; what the board says about itself is judged by
+`unit_judgement`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firmware_images.waveform_table import table_digest
+from provisioning.errors import BoardRefusalError, IdentityError, LinkTimeoutError
+from provisioning.identity import NONCE_BYTES, ExpectedIdentity, install_identity, verify_identity
+from provisioning.ledger_values import SerialState
+from provisioning.station_values import Step, UnitRejection
+from provisioning.unit_judgement import judge_handshake, judge_record, judge_restart
+from signing.errors import SigningError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from provisioning.device_link import DeviceLink
+    from provisioning.flasher import Flasher, RegionReport
+    from provisioning.link_messages import InfoReadResponse
+    from provisioning.station import Station
+    from provisioning.unit_job import UnitJob
+
+
+class UnitBringUp:
+    """Flash, identity and power cycle of one unit within one job.
+
+    Args:
+        station: What all slots share.
+        job: The job's memory.
+        link: The board's application.
+        flasher: Writes the board's flash.
+        on_progress: Told the step, its fraction and a text.
+
+    Attributes:
+        info: What the application said last; `None` while nothing answered.
+    """
+
+    def __init__(
+        self,
+        station: Station,
+        job: UnitJob,
+        link: DeviceLink,
+        *,
+        flasher: Flasher,
+        on_progress: Callable[[Step, float, str], None],
+    ) -> None:
+        self._station = station
+        self._job = job
+        self._link = link
+        self._flasher = flasher
+        self._on_progress = on_progress
+        self.info: InfoReadResponse | None = None
+
+    def flash(self) -> None:
+        """Write the release, start it, and read its digest back over the link.
+
+        Raises:
+            UnitRejection: The application stays silent, or is not the one of the release.
+            ProvisioningError: Port or flash loader failed.
+        """
+        bundle = self._station.bundle
+        self._job.perform(
+            Step.FLASH,
+            intent={"bundle": bundle.digest.hex(), "version": bundle.statement.version},
+            act=self._write_flash,
+            still_holds=lambda _confirmed: self._runs_the_release(),
+        )
+
+    def identify(self) -> None:
+        """Give the board its identity and trust record, and have it prove the key.
+
+        Raises:
+            BoardRefusalError: The board has another identity, or refuses certificate or trust.
+            IdentityError: The proof fails.
+            SigningError: Request, certificate or signature do not verify.
+        """
+        self._job.perform(
+            Step.IDENTITY,
+            intent={"trust_version": self._station.trust.version},
+            act=self._install_identity,
+            still_holds=self._proves_again,
+            serial_state=SerialState.ASSIGNED,
+        )
+
+    def power_cycle(self, *, read_record: Callable[[], bytes], written: bytes) -> None:
+        """Reset the board by its line; everything that it was given must still be there.
+
+        Args:
+            read_record: Reads the calibration record that the board holds.
+            written: The one that it was given.
+
+        Raises:
+            UnitRejection: It does not start again, or lost something.
+        """
+
+        def find_faults(info: InfoReadResponse) -> tuple[str, ...]:
+            reservation = self._job.reservation
+            return judge_restart(
+                info,
+                bundle=self._station.bundle,
+                mac=reservation.mac,
+                serial=reservation.serial,
+            ) + judge_record(
+                read_record(),
+                written=written,
+                ca_der=self._station.keys.ca_der,
+                now=self._station.outside.now(),
+                serial=reservation.serial,
+                mac=reservation.mac,
+            )
+
+        def act() -> Mapping[str, object]:
+            info = self._restart(Step.POWER_CYCLE, "the board does not start again after a reset")
+            _reject_unless_empty(Step.POWER_CYCLE, find_faults(info))
+            return {"app_sha256": info.appsha.hex(), "slot_generation": info.calgen}
+
+        self._job.perform(
+            Step.POWER_CYCLE,
+            intent={},
+            act=act,
+            # Whoever resumes has reset the board already; what counts is that it still knows all.
+            still_holds=lambda _confirmed: not find_faults(self._link.read_info()),
+        )
+
+    def _write_flash(self) -> Mapping[str, object]:
+        regions = self._station.bundle.flash_regions()
+        reports = self._flasher.write(
+            regions, on_progress=lambda done: self._on_progress(Step.FLASH, done, "writing flash")
+        )
+        self._on_progress(Step.FLASH, 1.0, "starting the application")
+        info = self._restart(Step.FLASH, "the application does not answer on the factory link")
+        _reject_unless_empty(Step.FLASH, self._judge_handshake(info))
+        return {
+            "regions": [_region_document(report) for report in reports],
+            "app_sha256": info.appsha.hex(),
+            "app": f"{info.app} {info.ver}",
+        }
+
+    def _runs_the_release(self) -> bool:
+        self._link.reset_board()
+        try:
+            self.info = self._link.wait_until_ready()
+        except LinkTimeoutError:
+            return False
+        return not self._judge_handshake(self.info)
+
+    def _restart(self, step: Step, silence: str) -> InfoReadResponse:
+        self._link.reset_board()
+        try:
+            self.info = self._link.wait_until_ready()
+        except LinkTimeoutError as error:
+            raise UnitRejection(step, (f"{silence}: {error.hint}",)) from error
+        return self.info
+
+    def _judge_handshake(self, info: InfoReadResponse) -> tuple[str, ...]:
+        return judge_handshake(
+            info,
+            bundle=self._station.bundle,
+            mac=self._job.reservation.mac,
+            serial=self._job.reservation.serial,
+        )
+
+    def _install_identity(self) -> Mapping[str, object]:
+        install_identity(
+            self._link,
+            keys=self._station.keys,
+            trust_bytes=self._station.trust_bytes,
+            trust_version=self._station.trust.version,
+            reservation=self._job.reservation,
+        )
+        return self._prove_identity()
+
+    def _proves_again(self, confirmed: Mapping[str, object]) -> bool:
+        try:
+            return self._prove_identity() == confirmed
+        except (BoardRefusalError, IdentityError, SigningError):
+            return False
+
+    def _prove_identity(self) -> Mapping[str, object]:
+        station, reservation = self._station, self._job.reservation
+        certificate = verify_identity(
+            self._link,
+            expected=ExpectedIdentity(
+                serial=reservation.serial,
+                mac=reservation.mac,
+                app_sha256=station.bundle.image.image_sha256,
+                ca_der=station.keys.ca_der,
+                now=station.outside.now(),
+            ),
+            nonce=station.outside.random_bytes(NONCE_BYTES),
+        )
+        wanted, used = table_digest(station.bundle.table_bytes), self._link.read_info().tabsha
+        if used != wanted:
+            raise IdentityError(
+                "the board does not accept the waveform table of the release",
+                expected=wanted.hex(),
+                got=used.hex() or "no approved table",
+                where=self._link.where,
+                hint="check that the trust record names the policy keys that approved the table",
+            )
+        return {
+            "certificate": certificate.der.hex(),
+            "key_id": certificate.public_key.key_id.hex(),
+            "trust_version": station.trust.version,
+        }
+
+
+def _reject_unless_empty(step: Step, reasons: tuple[str, ...]) -> None:
+    if reasons:
+        raise UnitRejection(step, reasons)
+
+
+def _region_document(report: RegionReport) -> dict[str, object]:
+    return {
+        "name": report.name,
+        "offset_bytes": report.offset_bytes,
+        "size_bytes": report.size_bytes,
+        "md5": report.md5,
+        "was_there": report.was_there,
+    }

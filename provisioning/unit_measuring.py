@@ -1,0 +1,233 @@
+"""The measuring half of a unit's workflow: calibrate, write the record, verify.
+
+The signed record is part of the INTENT, so that a station that was killed between writing and
+reading back writes the same bytes again instead of a second record.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firmware_images.calibration_record import (
+    CalibrationRecord,
+    refuse_uncovered_table,
+    sign_calibration_record,
+)
+from firmware_images.errors import CalibrationRecordError
+from provisioning.calibration import calibrate_unit
+from provisioning.calibration_result import (
+    CalibrationResult,
+    calibration_digest,
+    parse_calibration_result,
+    serialize_calibration_result,
+)
+from provisioning.errors import CalibrationError, VerificationError
+from provisioning.ledger_events import Phase
+from provisioning.link_messages import (
+    CalibrationReadRequest,
+    CalibrationReadResponse,
+    CalibrationWriteRequest,
+    CalibrationWriteResponse,
+)
+from provisioning.station_values import Step, UnitRejection
+from provisioning.verification import verify_unit
+from provisioning.verification_result import (
+    VerificationResult,
+    parse_verification_result,
+    serialize_verification_result,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from provisioning.device_link import DeviceLink
+    from provisioning.instruments import Meter
+    from provisioning.ledger_values import Reservation
+    from provisioning.output_port import OutputPort
+    from provisioning.station import Station
+    from provisioning.unit_job import UnitJob
+
+_RESULT = "result"
+_RECORD = "record"
+
+
+class UnitMeasuring:
+    """Calibration, record and verification of one unit within one job.
+
+    Args:
+        station: What all slots share.
+        job: The job's memory.
+        link: The board's application.
+        output: The board's output.
+        open_meter: Opens the slot's meter; called when the first reading is needed.
+        on_progress: Told the step, its fraction and a text.
+
+    Attributes:
+        calibration: The result, once there is one.
+        verification: The result, once there is one.
+    """
+
+    def __init__(
+        self,
+        station: Station,
+        job: UnitJob,
+        link: DeviceLink,
+        *,
+        output: OutputPort,
+        open_meter: Callable[[], Meter],
+        on_progress: Callable[[Step, float, str], None],
+    ) -> None:
+        self._station = station
+        self._job = job
+        self._link = link
+        self._output = output
+        self._open_meter = open_meter
+        self._on_progress = on_progress
+        self.calibration: CalibrationResult | None = None
+        self.verification: VerificationResult | None = None
+
+    def calibrate(self) -> CalibrationResult:
+        """Measure and fit, unless this job did so already; look at its findings."""
+        settings = self._station.settings.metrology
+
+        def act() -> Mapping[str, object]:
+            result = calibrate_unit(
+                self._output,
+                self._open_meter(),
+                settings,
+                progress=lambda text, done: self._on_progress(Step.CALIBRATE, done, text),
+                clock=self._station.outside.now,
+            )
+            self.calibration = result
+            return {_RESULT: serialize_calibration_result(result)}
+
+        def still_holds(confirmed: Mapping[str, object]) -> bool:
+            try:
+                self.calibration = parse_calibration_result(confirmed.get(_RESULT))
+            except CalibrationError:
+                return False
+            return self.calibration.settings == settings
+
+        self._job.perform(
+            Step.CALIBRATE,
+            intent={"loads_ohm": list(settings.loads_ohm)},
+            act=act,
+            still_holds=still_holds,
+        )
+        assert self.calibration is not None, "done now or confirmed before"
+        return self.calibration
+
+    def write_record(self, calibration: CalibrationResult) -> bytes:
+        """Sign the calibration record, write it, read it back, and return it."""
+        record, record_bytes = self._choose_record(calibration)
+        try:
+            refuse_uncovered_table(record, self._station.bundle.waveform_table)
+        except CalibrationRecordError as error:
+            raise UnitRejection(Step.RECORD, (str(error),)) from error
+
+        def act() -> Mapping[str, object]:
+            answer = self._link.request(
+                CalibrationWriteRequest, CalibrationWriteResponse, rec=record_bytes
+            )
+            return {"slot_generation": answer.gen, "stored": self.read_record().hex()}
+
+        self._job.perform(
+            Step.RECORD,
+            intent={
+                _RECORD: record_bytes.hex(),
+                "generation": record.generation,
+                "fit_digest": record.fit_digest.hex(),
+            },
+            act=act,
+            still_holds=lambda _confirmed: self.read_record() == record_bytes,
+        )
+        return record_bytes
+
+    def read_record(self) -> bytes:
+        """Return the calibration record that the board holds."""
+        return self._link.request(CalibrationReadRequest, CalibrationReadResponse).rec
+
+    def verify(self, calibration: CalibrationResult) -> VerificationResult:
+        """Measure every mode's levels on fresh points, unless this job did so already."""
+        settings = self._station.settings.metrology
+
+        def act() -> Mapping[str, object]:
+            result = verify_unit(
+                self._output,
+                self._open_meter(),
+                self._station.bundle.waveform_table,
+                settings,
+                progress=lambda text, done: self._on_progress(Step.VERIFY, done, text),
+                clock=self._station.outside.now,
+                calibration=calibration,
+            )
+            self.verification = result
+            return {_RESULT: serialize_verification_result(result)}
+
+        def still_holds(confirmed: Mapping[str, object]) -> bool:
+            try:
+                self.verification = parse_verification_result(confirmed.get(_RESULT))
+            except VerificationError:
+                return False
+            return True
+
+        table = self._station.bundle.statement.parts["waveform-table.bin"].sha256.hex()
+        self._job.perform(
+            Step.VERIFY, intent={"waveform_table": table}, act=act, still_holds=still_holds
+        )
+        assert self.verification is not None, "done now or confirmed before"
+        return self.verification
+
+    def _choose_record(self, calibration: CalibrationResult) -> tuple[CalibrationRecord, bytes]:
+        """Return the record that this job intended for this very fit, or a new one."""
+        reservation = self._job.reservation
+        fit_digest = calibration_digest(calibration)
+        intent = self._job.last_intent(Step.RECORD)
+        record = self._build_record(
+            calibration,
+            fit_digest=fit_digest,
+            generation=self._next_generation(reservation, fit_digest),
+        )
+        if intent is not None and intent.get("fit_digest") == fit_digest.hex():
+            return record, bytes.fromhex(str(intent[_RECORD]))
+        keys = self._station.keys
+        return record, sign_calibration_record(record, keys.station_signer, keys.station_der)
+
+    def _next_generation(self, reservation: Reservation, fit_digest: bytes) -> int:
+        """Count the unit's records: the one for this fit keeps its number, a new one is next."""
+        intents = [
+            chained.event.data
+            for chained in self._station.ledger.events(serial=reservation.serial)
+            if chained.event.step == Step.RECORD.value and chained.event.phase is Phase.INTENT
+        ]
+        generations = {str(data["fit_digest"]): int(str(data["generation"])) for data in intents}
+        known = generations.get(fit_digest.hex())
+        return known if known is not None else max(generations.values(), default=0) + 1
+
+    def _build_record(
+        self, calibration: CalibrationResult, *, fit_digest: bytes, generation: int
+    ) -> CalibrationRecord:
+        assert calibration.fit is not None, "only an accepted calibration is written to a board"
+        assert self._job.reservation.job is not None
+        settings = calibration.settings
+        loads_ohm = (*settings.claim_loads_ohm, settings.claim_end_load_ohm)
+        return CalibrationRecord(
+            serial=self._job.reservation.serial,
+            mac=self._job.reservation.mac,
+            job_id=self._job.reservation.job,
+            generation=generation,
+            full_scale_na=settings.full_scale_na,
+            dac_bits=settings.dac_bits,
+            gain_ppm=calibration.gain_ppm,
+            offset_na=calibration.offset_na,
+            reference_load_ohm=settings.reference_load_ohm,
+            output_impedance_ohm=calibration.output_impedance_ohm,
+            verified_min_na=calibration.fit.span_min_na,
+            verified_max_na=calibration.fit.span_max_na,
+            verified_load_min_ohm=min(loads_ohm),
+            verified_load_max_ohm=max(loads_ohm),
+            temperature_centi_c=self._station.settings.temperature_centi_c,
+            instrument=str(calibration.instrument),
+            fit_digest=fit_digest,
+            created_at=calibration.finished_at.replace(microsecond=0),
+        )

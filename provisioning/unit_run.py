@@ -1,0 +1,253 @@
+"""Takes one board through the whole workflow, from a blank chip to a verdict.
+
+detect → reserve → flash → identity → calibrate → record → power cycle → verify → final. A board
+that is not good enough is a verdict and closes its job; a dead port or instrument is an error,
+leaves the job open, and the next start goes on where this one stopped.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+from provisioning.board_output import BoardOutput
+from provisioning.device_link import DeviceLink
+from provisioning.errors import (
+    BoardRefusalError,
+    FlashError,
+    IdentityError,
+    LedgerError,
+    ProvisioningError,
+    StationError,
+)
+from provisioning.ledger import RESERVE_STEP
+from provisioning.ledger_events import Phase
+from provisioning.ledger_values import UnitState
+from provisioning.station_values import (
+    Progress,
+    SlotConfig,
+    Step,
+    UnitRejection,
+    UnitReport,
+    Verdict,
+)
+from provisioning.unit_bringup import UnitBringUp
+from provisioning.unit_job import UnitJob
+from provisioning.unit_judgement import judge_calibration, judge_verification
+from provisioning.unit_measuring import UnitMeasuring
+from provisioning.unit_records import load_results
+from signing.errors import SigningError
+from signing.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provisioning.flasher import ChipFacts, Flasher
+    from provisioning.instruments import Meter
+    from provisioning.ledger_values import Reservation
+    from provisioning.station import Station
+
+
+class UnitRun:
+    """One board in one slot, once.
+
+    Args:
+        station: What all slots share.
+        slot: Where the board is.
+        again: Work on a unit that passed already.
+        on_progress: Told every piece of news; called from this thread.
+        is_stopping: Asked between steps whether the operator wants to stop.
+    """
+
+    def __init__(
+        self,
+        station: Station,
+        slot: SlotConfig,
+        *,
+        again: bool,
+        on_progress: Callable[[Progress], None],
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._station = station
+        self._slot = slot
+        self._again = again
+        self._on_progress = on_progress
+        self._is_stopping = is_stopping
+        self._resources = ExitStack()
+        self._meter: Meter | None = None
+        self._step = Step.DETECT
+        self._started_s = station.outside.clock_s()
+
+    def run(self) -> UnitReport:
+        """Do everything that is left to do for the board in this slot.
+
+        Returns:
+            The report, passed or not.
+
+        Raises:
+            Refusal: Port, board, instrument or ledger stopped the work; the job stays open.
+        """
+        with self._resources:
+            port = self._station.open_port(self._slot.port)
+            self._resources.callback(port.close)
+            flasher = self._station.open_flasher(port, self._slot.port)
+            link = DeviceLink(port, where=self._slot.port)
+            chip = self._detect(flasher)
+            reservation = self._reserve(chip.mac)
+            if reservation.job is None:
+                link.reset_board()
+                return self._report_passed_before(reservation)
+            job = UnitJob(self._station.ledger, self._station.writer, reservation)
+            bring_up = UnitBringUp(
+                self._station, job, link, flasher=flasher, on_progress=self._tell
+            )
+            measuring = UnitMeasuring(
+                self._station,
+                job,
+                link,
+                output=BoardOutput(link),
+                open_meter=self._open_meter,
+                on_progress=self._tell,
+            )
+            try:
+                verdict = self._work(bring_up, measuring)
+            except UnitRejection as rejection:
+                verdict = rejection.verdict
+            except Refusal as error:
+                with suppress(LedgerError):  # the first error is the one to report
+                    job.note(self._step, {"error": type(error).__name__, "message": str(error)})
+                raise
+            with suppress(ProvisioningError):  # the verdict stands; this only switches off
+                link.reset_board()
+            return self._finish(job, bring_up, measuring, verdict)
+
+    def _work(self, bring_up: UnitBringUp, measuring: UnitMeasuring) -> Verdict:
+        try:
+            self._begin(Step.FLASH, "comparing flash")
+            bring_up.flash()
+            self._begin(Step.IDENTITY, "key, certificate and proof")
+            bring_up.identify()
+            self._begin(Step.CALIBRATE, "measuring at two loads")
+            calibration = measuring.calibrate()
+            if findings := judge_calibration(calibration):
+                raise UnitRejection(Step.CALIBRATE, findings)
+            self._begin(Step.RECORD, "writing the calibration record")
+            record_bytes = measuring.write_record(calibration)
+            self._begin(Step.POWER_CYCLE, "reset and read back")
+            bring_up.power_cycle(read_record=measuring.read_record, written=record_bytes)
+            self._begin(Step.VERIFY, "measuring every level on fresh points")
+            state, reasons = judge_verification(measuring.verify(calibration))
+        except (BoardRefusalError, IdentityError, SigningError) as error:
+            raise UnitRejection(self._step, (str(error),)) from error
+        failed_step = None if state is UnitState.PASS else Step.VERIFY
+        return Verdict(state=state, failed_step=failed_step, reasons=reasons)
+
+    def _detect(self, flasher: Flasher) -> ChipFacts:
+        self._begin(Step.DETECT, "connecting")
+        writer, ledger = self._station.writer, self._station.ledger
+        where = {"slot": self._slot.name, "port": self._slot.port}
+        ledger.append(writer, step=Step.DETECT.value, phase=Phase.INTENT, data=where)
+        chip = flasher.detect()
+        wanted = self._station.bundle.statement.chip
+        if chip.chip.lower().replace("-", "") != wanted:
+            raise FlashError(
+                "this is not the product's chip",
+                expected=wanted,
+                got=chip.chip,
+                where=self._slot.port,
+                hint="check which board is in the slot; it got no serial number",
+            )
+        ledger.append(
+            writer,
+            step=Step.DETECT.value,
+            phase=Phase.CONFIRM,
+            data=where | {"chip": chip.chip, "revision": chip.revision},
+            mac=chip.mac,
+        )
+        return chip
+
+    def _reserve(self, mac: bytes) -> Reservation:
+        self._begin(Step.RESERVE, f"MAC {mac.hex(':')}")
+        station = self._station
+        station.ledger.append(
+            station.writer, step=RESERVE_STEP, phase=Phase.INTENT, data={}, mac=mac
+        )
+        reservation = station.ledger.reserve(
+            station.writer,
+            mac=mac,
+            prefix=station.settings.serials.prefix,
+            model=station.serial_model,
+            bundle_digest=station.bundle.digest,
+            again=self._again,
+        )
+        self._tell(Step.RESERVE, 1.0, reservation.serial)
+        return reservation
+
+    def _finish(
+        self, job: UnitJob, bring_up: UnitBringUp, measuring: UnitMeasuring, verdict: Verdict
+    ) -> UnitReport:
+        self._step = Step.FINAL
+        failed_step = None if verdict.failed_step is None else verdict.failed_step.value
+        self._station.ledger.finish(
+            self._station.writer,
+            reservation=job.reservation,
+            unit_state=verdict.state,
+            data={
+                "outcome": verdict.state.value,
+                "failed_step": failed_step,
+                "reasons": list(verdict.reasons),
+                "bundle": self._station.bundle.digest.hex(),
+                "firmware_version": self._station.bundle.statement.version,
+            },
+        )
+        self._tell(Step.FINAL, 1.0, verdict.state.value)
+        return UnitReport(
+            slot=self._slot.name,
+            serial=job.reservation.serial,
+            mac=job.reservation.mac,
+            job=job.reservation.job,
+            state=verdict.state,
+            failed_step=verdict.failed_step,
+            reasons=verdict.reasons,
+            firmware_version=None if bring_up.info is None else bring_up.info.ver,
+            calibration=measuring.calibration,
+            verification=measuring.verification,
+            duration_s=self._station.outside.clock_s() - self._started_s,
+        )
+
+    def _report_passed_before(self, reservation: Reservation) -> UnitReport:
+        self._tell(Step.FINAL, 1.0, "passed before; left alone")
+        calibration, verification = load_results(self._station.ledger, reservation.serial)
+        return UnitReport(
+            slot=self._slot.name,
+            serial=reservation.serial,
+            mac=reservation.mac,
+            job=None,
+            state=reservation.unit_state,
+            failed_step=None,
+            reasons=(),
+            firmware_version=None,
+            calibration=calibration,
+            verification=verification,
+            duration_s=self._station.outside.clock_s() - self._started_s,
+        )
+
+    def _open_meter(self) -> Meter:
+        if self._meter is None:
+            self._meter = self._station.open_meter(self._slot.meter)
+            self._resources.callback(self._meter.close)
+        return self._meter
+
+    def _begin(self, step: Step, text: str) -> None:
+        if self._is_stopping():
+            raise StationError(
+                "the operator stopped the station",
+                got=f"before step {step.value}",
+                where=f"slot {self._slot.name}",
+                hint="start the station again: it goes on where it stopped",
+            )
+        self._step = step
+        self._tell(step, 0.0, text)
+
+    def _tell(self, step: Step, fraction: float, text: str) -> None:
+        self._on_progress(Progress(slot=self._slot.name, step=step, fraction=fraction, text=text))
