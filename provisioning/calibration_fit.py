@@ -1,0 +1,240 @@
+"""Fits gain, offset and output impedance together from readings at two loads.
+
+The model is I(code, R) = (g·(code - mid) + o) / (1 + R·y) with y the output conductance. Weights
+hold repeatability and the allowance for nonlinearity; the latter is the same current at both loads,
+so it enters as a covariance between the readings of one code and does not blur the impedance.
+Systematic terms are added to the covariance afterwards as fully correlated patterns. Implements
+docs/spec/calibration.md §4.2 to §4.4. This module judges nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioning.calibration_result import CalibrationFit, CodeDeviation
+from provisioning.errors import CalibrationError
+from provisioning.line_fit import fit_ols
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioning.calibration_result import CodeReading, Triple
+    from provisioning.line_fit import FittedLine
+    from provisioning.measurement_settings import MetrologySettings
+
+IMPEDANCE_CAP_OHM: Final = 100_000_000
+"""Above this the output impedance cannot be told from infinity with these loads, Ω."""
+_REPEATABILITY_FLOOR_NA: Final = 0.5
+_ITERATIONS: Final = 8
+_PARAMETERS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linearity:
+    """How straight the converter is.
+
+    Attributes:
+        line: Best line of the linearity codes at the first load, nA on code minus mid-code.
+        deviations: Every code's distance from it, LSB.
+    """
+
+    line: FittedLine
+    deviations: tuple[CodeDeviation, ...]
+
+    @property
+    def inl_lsb(self) -> float:
+        """The largest deviation, LSB."""
+        return max(abs(entry.deviation_lsb) for entry in self.deviations)
+
+
+def pooled_sd_na(readings: Sequence[CodeReading]) -> float:
+    """Return the standard deviation of one sample, pooled over readings, nA."""
+    dof = sum(reading.count - 1 for reading in readings)
+    if dof == 0:
+        return _REPEATABILITY_FLOOR_NA
+    total = math.fsum((reading.count - 1) * reading.sd_na**2 for reading in readings)
+    return max(math.sqrt(total / dof), _REPEATABILITY_FLOOR_NA)
+
+
+def fit_linearity(
+    readings: Sequence[CodeReading], line_codes: Sequence[int], settings: MetrologySettings
+) -> Linearity:
+    """Return the best line through some codes, and the deviation of all codes from it.
+
+    Args:
+        readings: Readings into one load.
+        line_codes: The codes that define the line.
+        settings: Mid-code.
+    """
+    chosen = set(line_codes)
+    on_line = [reading for reading in readings if reading.code in chosen]
+    line = fit_ols(
+        [float(reading.code - settings.mid_code) for reading in on_line],
+        [reading.mean_na for reading in on_line],
+    )
+    return Linearity(
+        line=line,
+        deviations=tuple(
+            CodeDeviation(
+                code=reading.code,
+                deviation_lsb=(reading.mean_na - line.value_at(reading.code - settings.mid_code))
+                / abs(line.slope),
+            )
+            for reading in sorted(readings, key=lambda reading: reading.code)
+        ),
+    )
+
+
+def fit_two_loads(
+    readings: Sequence[CodeReading], linearity: Linearity, settings: MetrologySettings
+) -> CalibrationFit:
+    """Fit gain, offset and output impedance.
+
+    Args:
+        readings: Readings of the same codes into two loads, none overloaded.
+        linearity: Carried into the result.
+        settings: Converter, reference load, instrument and fixture.
+
+    Raises:
+        CalibrationError: The readings do not determine the three parameters.
+    """
+    import numpy as np
+
+    d = np.array([float(reading.code - settings.mid_code) for reading in readings])
+    load = np.array([float(reading.load_ohm) for reading in readings])
+    current = np.array([reading.mean_na for reading in readings])
+    if len(set(load)) < len(settings.loads_ohm) or len(set(d)) < _PARAMETERS:
+        raise CalibrationError(
+            "the readings do not determine gain, offset and output impedance",
+            expected="at least three codes at two loads",
+            got=f"{len(set(d))} codes at {len(set(load))} loads",
+            hint="measure again; some readings were overloaded",
+        )
+    repeatability = pooled_sd_na(readings)
+    counts = np.array([float(reading.count) for reading in readings])
+    allowance = settings.inl_allowance_lsb * settings.lsb_na
+    variance = np.diag(repeatability**2 / counts)
+    variance += allowance**2 * (d[:, None] == d[None, :])
+    whiten = np.linalg.inv(np.linalg.cholesky(variance))
+
+    theta = _start(d, load, current)
+    for _ in range(_ITERATIONS):
+        step, _ = _solve(
+            np, whiten, _jacobian(np, theta, d, load), current - _model(theta, d, load)
+        )
+        theta = theta + step
+    jacobian = _jacobian(np, theta, d, load)
+    residual = current - _model(theta, d, load)
+    _, gain_matrix = _solve(np, whiten, jacobian, residual)
+    to_reported, reported = _reference(np, theta, settings)
+    statistical = to_reported @ gain_matrix @ variance @ gain_matrix.T @ to_reported.T
+    combined = statistical.copy()
+    for pattern in _systematic_patterns(np, theta, readings, settings):
+        shift = to_reported @ gain_matrix @ pattern
+        combined += np.outer(shift, shift)
+
+    whitened = whiten @ residual
+    gain, offset, conductance_ns = (float(value) for value in reported)
+    at_reference = current * (1 + load * theta[2]) / (1 + settings.reference_load_ohm * theta[2])
+    dof = len(readings) - _PARAMETERS
+    return CalibrationFit(
+        gain_ppm=round(gain),
+        offset_na=round(offset),
+        output_impedance_ohm=_impedance(conductance_ns),
+        conductance_ns=conductance_ns,
+        gain_u_ppm=math.sqrt(combined[0][0]),
+        offset_u_na=math.sqrt(combined[1][1]),
+        conductance_u_ns=math.sqrt(combined[2][2]),
+        covariance=_triples(combined),
+        fit_covariance=_triples(statistical),
+        chi2=float(whitened @ whitened),
+        dof=dof,
+        residual_sd_na=math.sqrt(float(residual @ residual) / dof),
+        repeatability_na=repeatability,
+        span_min_na=math.ceil(float(at_reference.min())),
+        span_max_na=math.floor(float(at_reference.max())),
+        inl_lsb=linearity.inl_lsb,
+        deviations=linearity.deviations,
+    )
+
+
+def _model(theta: Any, d: Any, load: Any) -> Any:
+    return (theta[0] * d + theta[1]) / (1 + load * theta[2])
+
+
+def _jacobian(np: Any, theta: Any, d: Any, load: Any) -> Any:
+    factor = 1 / (1 + load * theta[2])
+    return np.column_stack(
+        (d * factor, factor, -load * (theta[0] * d + theta[1]) * factor * factor)
+    )
+
+
+def _start(d: Any, load: Any, current: Any) -> Any:
+    # One line for each load; the two slopes give the conductance, and that the rest.
+    low, high = sorted(set(load))
+    lines = {
+        ohm: fit_ols(d[load == ohm].tolist(), current[load == ohm].tolist()) for ohm in (low, high)
+    }
+    slope_low, slope_high = lines[low].slope, lines[high].slope
+    conductance = (slope_low - slope_high) / (slope_high * high - slope_low * low)
+    factor = 1 + low * conductance
+    return [slope_low * factor, lines[low].intercept * factor, conductance]
+
+
+def _solve(np: Any, whiten: Any, jacobian: Any, residual: Any) -> tuple[Any, Any]:
+    # Columns are scaled to unit length: nA per code, nA and siemens differ by twelve decades.
+    scale = np.linalg.norm(whiten @ jacobian, axis=0)
+    gain_matrix = np.linalg.pinv(whiten @ jacobian / scale) @ whiten / scale[:, None]
+    return gain_matrix @ residual, gain_matrix
+
+
+def _reference(np: Any, theta: Any, settings: MetrologySettings) -> tuple[Any, Any]:
+    # From (nA per code, nA, S) at zero load to (ppm, nA, nS) at the reference load.
+    g, o, y = theta
+    ohm = settings.reference_load_ohm
+    factor = 1 / (1 + ohm * y)
+    ppm = 1e6 / settings.lsb_na
+    reported = np.array([g * ppm * factor, o * factor, y * 1e9])
+    jacobian = np.array(
+        [
+            [ppm * factor, 0.0, -g * ppm * ohm * factor * factor],
+            [0.0, factor, -o * ohm * factor * factor],
+            [0.0, 0.0, 1e9],
+        ]
+    )
+    return jacobian, reported
+
+
+def _systematic_patterns(
+    np: Any, theta: Any, readings: Sequence[CodeReading], settings: MetrologySettings
+) -> list[Any]:
+    # Each pattern is one standard deviation of an error that all readings share. Rectangular
+    # limits are divided by sqrt 3 (JCGM 100 §4.3.7).
+    root3 = math.sqrt(3)
+    current = np.array([reading.mean_na for reading in readings])
+    load = np.array([float(reading.load_ohm) for reading in readings])
+    patterns = []
+    for range_ua in sorted({reading.range_ua for reading in readings}):
+        accuracy = settings.accuracy_of_range(range_ua)
+        here = np.array([float(reading.range_ua == range_ua) for reading in readings])
+        patterns.append(here * current * accuracy.reading_percent / 100 / root3)
+        patterns.append(here * range_ua * 1_000 * accuracy.range_percent / 100 / root3)
+    for ohm in sorted(set(load)):
+        # A load that is off by its tolerance changes the divider with the output impedance.
+        slope = -current * theta[2] / (1 + load * theta[2])
+        patterns.append((load == ohm) * slope * ohm * settings.load_tolerance_percent / 100 / root3)
+    patterns.append(np.full(len(readings), settings.leakage_na / root3))
+    return patterns
+
+
+def _impedance(conductance_ns: float) -> int:
+    if conductance_ns * IMPEDANCE_CAP_OHM <= 1e9:  # noqa: PLR2004 - nS in a siemens
+        return IMPEDANCE_CAP_OHM
+    return round(1e9 / conductance_ns)
+
+
+def _triples(matrix: Any) -> tuple[Triple, Triple, Triple]:
+    rows = [(float(row[0]), float(row[1]), float(row[2])) for row in matrix]
+    return rows[0], rows[1], rows[2]

@@ -1,0 +1,245 @@
+"""The result of a calibration: readings, fit and findings, to and from JSON.
+
+A result holds every reading and the settings, so `calibration.recompute_calibration` gets the same
+fit and the same findings from the stored document. Normative text: docs/spec/calibration.md §4.6.
+This module computes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum, unique
+from typing import Annotated, Final
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from provisioning.errors import CalibrationError
+from provisioning.instruments import InstrumentIdentity
+from provisioning.measurement_settings import MetrologySettings
+
+CALIBRATION_SCHEMA: Final = "ampforge.calibration-result/1"
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Triple = tuple[Finite, Finite, Finite]
+
+
+@unique
+class ReadingStep(StrEnum):
+    """Why a reading was taken."""
+
+    PROBE = "probe"
+    SWEEP = "sweep"
+    COMPLIANCE = "compliance"
+
+
+@unique
+class FindingName(StrEnum):
+    """What can be wrong with a unit so that calibration must not hide it."""
+
+    STUCK_BIT = "stuck-bit"
+    SWAPPED_POLARITY = "swapped-polarity"
+    OPEN_SENSE = "open-sense"
+    GAIN_TIMES_TEN = "gain-times-ten"
+    GAIN = "gain"
+    OFFSET = "offset"
+    COMPLIANCE = "compliance"
+    OUTPUT_IMPEDANCE = "output-impedance"
+    INL = "inl"
+    NOT_MONOTONIC = "not-monotonic"
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class CodeReading(_Document):
+    """What the meter read at one code into one load.
+
+    Attributes:
+        step: Why it was taken.
+        code: DAC code.
+        load_ohm: Load, Ω.
+        range_ua: Range, µA.
+        mean_na: Mean, nA; 0 when overloaded.
+        sd_na: Standard deviation of a sample, nA.
+        count: Samples.
+        is_overload: The current was larger than the range.
+    """
+
+    step: ReadingStep
+    code: Annotated[int, Field(ge=0)]
+    load_ohm: Annotated[int, Field(gt=0)]
+    range_ua: Annotated[int, Field(gt=0)]
+    mean_na: Finite
+    sd_na: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    count: Annotated[int, Field(gt=0)]
+    is_overload: bool = False
+
+
+class Finding(_Document):
+    """One reason for which a unit is refused.
+
+    Attributes:
+        name: What is wrong.
+        message: The same as a sentence, with the figures.
+        measured: The figure that decided.
+        limit: What it was held against.
+        unit: Unit of both.
+    """
+
+    name: FindingName
+    message: str
+    measured: Finite
+    limit: Finite
+    unit: str
+
+
+class CodeDeviation(_Document):
+    """How far one code is from the best line, in LSB.
+
+    Attributes:
+        code: DAC code.
+        deviation_lsb: Reading minus best line, in fitted LSB.
+    """
+
+    code: int
+    deviation_lsb: Finite
+
+
+class CalibrationFit(_Document):
+    """What was fitted (docs/spec/calibration.md §4.3).
+
+    Attributes:
+        gain_ppm: Gain at the reference load, ppm of nominal.
+        offset_na: Current of the mid-code at the reference load, nA.
+        output_impedance_ohm: Output impedance, Ω; capped where it cannot be told from infinity.
+        conductance_ns: Its inverse as fitted, nS.
+        gain_u_ppm: Standard uncertainty of the gain, systematic terms included, ppm.
+        offset_u_na: Standard uncertainty of the offset, nA.
+        conductance_u_ns: Standard uncertainty of the conductance, nS.
+        covariance: Of (gain ppm, offset nA, conductance nS), systematic terms included.
+        fit_covariance: The same from the fit alone.
+        chi2: Weighted sum of squares; information, not a criterion.
+        dof: Readings minus three.
+        residual_sd_na: Scatter about the fit, nA.
+        repeatability_na: Pooled standard deviation of one sample, nA.
+        span_min_na: Lowest current of the fit, nA.
+        span_max_na: Highest current of the fit, nA.
+        inl_lsb: Largest deviation from the best line, LSB.
+        deviations: Deviation of every code of the first load.
+    """
+
+    gain_ppm: int
+    offset_na: int
+    output_impedance_ohm: int
+    conductance_ns: Finite
+    gain_u_ppm: Finite
+    offset_u_na: Finite
+    conductance_u_ns: Finite
+    covariance: tuple[Triple, Triple, Triple]
+    fit_covariance: tuple[Triple, Triple, Triple]
+    chi2: Finite
+    dof: int
+    residual_sd_na: Finite
+    repeatability_na: Finite
+    span_min_na: int
+    span_max_na: int
+    inl_lsb: Finite
+    deviations: tuple[CodeDeviation, ...]
+
+
+class CalibrationResult(_Document):
+    """A whole calibration.
+
+    Attributes:
+        settings: What it was measured and judged with.
+        instrument: Identity of the meter.
+        certificate: The meter's certificate on file, or `None`.
+        started_at: Before the first reading, UTC.
+        finished_at: After the last one, UTC.
+        readings: In the order in which they were taken.
+        fit: Gain, offset and impedance; `None` when the unit is too faulty to fit.
+        findings: Reasons to refuse the unit; empty for a good one.
+    """
+
+    settings: MetrologySettings
+    instrument: InstrumentIdentity
+    certificate: str | None
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
+    readings: tuple[CodeReading, ...]
+    fit: CalibrationFit | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the unit may get a calibration record."""
+        return self.fit is not None and not self.findings
+
+    @property
+    def gain_ppm(self) -> int:
+        """Gain at the reference load, ppm; raises `CalibrationError` without a fit."""
+        return self._fit().gain_ppm
+
+    @property
+    def offset_na(self) -> int:
+        """Offset at the reference load, nA; raises `CalibrationError` without a fit."""
+        return self._fit().offset_na
+
+    @property
+    def output_impedance_ohm(self) -> int:
+        """Output impedance, Ω; raises `CalibrationError` without a fit."""
+        return self._fit().output_impedance_ohm
+
+    @property
+    def inl_lsb(self) -> float:
+        """Largest deviation from the best line, LSB; raises `CalibrationError` without a fit."""
+        return self._fit().inl_lsb
+
+    def _fit(self) -> CalibrationFit:
+        if self.fit is None:
+            raise CalibrationError(
+                "the unit was not fitted",
+                got="; ".join(finding.message for finding in self.findings),
+                hint="repair or scrap the unit; nothing may be written to it",
+            )
+        return self.fit
+
+
+def serialize_calibration_result(result: CalibrationResult) -> dict[str, object]:
+    """Return a result as a JSON document."""
+    return {"schema": CALIBRATION_SCHEMA, **result.model_dump(mode="json")}
+
+
+def parse_calibration_result(untrusted_document: object) -> CalibrationResult:
+    """Parse a stored result.
+
+    Raises:
+        CalibrationError: It is not a document of this schema.
+    """
+    document = dict(untrusted_document) if isinstance(untrusted_document, dict) else {}
+    schema = document.pop("schema", None)
+    if schema != CALIBRATION_SCHEMA:
+        raise CalibrationError(
+            "the stored calibration is of another schema",
+            expected=CALIBRATION_SCHEMA,
+            got=repr(schema)[:80],
+            hint="read it with the version of ampforge that wrote it",
+        )
+    try:
+        return CalibrationResult.model_validate_json(json.dumps(document, allow_nan=False))
+    except (ValidationError, TypeError, ValueError, RecursionError) as error:
+        first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
+        raise CalibrationError(
+            "the stored calibration is damaged",
+            got=first["msg"] if first else str(error),
+            where=".".join(str(part) for part in first["loc"]) if first else None,
+            hint="restore the ledger from its backup",
+        ) from error
+
+
+def calibration_digest(result: CalibrationResult) -> bytes:
+    """Return SHA-256 over the canonical JSON of a result, which the calibration record carries."""
+    document = serialize_calibration_result(result)
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).digest()

@@ -1,0 +1,255 @@
+"""Section `[station.metrology]`: the converter, the instrument, the fixture, the limits, the rule.
+
+The defaults are the reference product `flare` measured with a 6½-digit multimeter. Every figure
+that decides about a unit stands here and is copied into the results, so that a stored result can be
+recomputed without this file. This module measures nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import date
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from provisioning.errors import MetrologySettingsError
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class AccuracyRange(_Section):
+    """One range of the multimeter, as its maker specifies it.
+
+    Attributes:
+        range_ua: Full scale, µA.
+        reading_percent: Part of the reading, percent.
+        range_percent: Part of the full scale, percent.
+    """
+
+    range_ua: PositiveInt
+    reading_percent: NonNegativeFloat
+    range_percent: NonNegativeFloat
+
+
+class LoadChannel(_Section):
+    """Which relay of the fixture connects which load.
+
+    Attributes:
+        load_ohm: Load resistance, Ω.
+        channel: Number in `ROUT:CLOS (@n)`.
+    """
+
+    load_ohm: PositiveInt
+    channel: PositiveInt
+
+
+class InstrumentCalibration(_Section):
+    """A calibration certificate of an instrument that this station may use.
+
+    Attributes:
+        serial_number: As `*IDN?` tells it.
+        certificate: Number of the certificate.
+        due: Last day on which the certificate may be relied on.
+    """
+
+    serial_number: Annotated[str, Field(min_length=1, max_length=64)]
+    certificate: Annotated[str, Field(min_length=1, max_length=128)]
+    due: date
+
+
+class MetrologySettings(_Section):
+    """Everything that measuring and judging a unit depends on.
+
+    Attributes:
+        full_scale_na: Current at the ends of the converter for an ideal unit, nA.
+        dac_bits: Resolution of the converter.
+        working_span_na: The fit covers nominal currents from minus to plus this, nA.
+        linearity_span_na: Linearity is judged over this nominal span, nA.
+        loads_ohm: The two loads of the fit, Ω.
+        reference_load_ohm: Load at which gain and offset are stated, Ω.
+        claim_loads_ohm: Loads at which the claim limit is verified for every level, Ω.
+        claim_end_load_ohm: Load at which each mode's highest level is verified in addition, Ω.
+        compliance_load_ohm: Load of the compliance test, Ω.
+        compliance_current_na: Current of the compliance test, nA.
+        compliance_shortfall_percent: How far the current may fall short there, percent.
+        load_channels: Relay of each load.
+        load_tolerance_percent: Tolerance of each load resistor, contacts included, percent.
+        leakage_na: Bound of the fixture's leakage, nA.
+        accuracy: The instrument's specification by range.
+        accuracy_source: Where the specification was read.
+        instruments: Certificates on file; when any is given, no other instrument is accepted.
+        line_frequency_hz: Mains frequency, which the integration time is counted in.
+        nplc: Integration time of one sample, mains periods.
+        sample_count: Samples per reading.
+        aperture_max_s: Longest integration of one sample that the instrument offers, s.
+        start_delay_max_s: Longest time from the start of a mode to the first sample, s.
+        shape_limit_percent: Limit of a capture's deviation from the table, percent of the peak.
+        calibration_limit_percent: Calibration limit, percent of the target.
+        calibration_limit_na: Calibration limit, floor, nA.
+        claim_limit_percent: Claim limit, percent of the target.
+        claim_limit_na: Claim limit, floor, nA.
+        idle_limit_na: Limit of the direct current at level 0 and of a balanced mode's mean, nA.
+        timing_limit_percent: How far a reported period may be from the table's, percent.
+        gain_limit_percent: Largest gain error that calibration corrects, percent.
+        offset_limit_na: Largest offset that calibration corrects, nA.
+        inl_limit_lsb: Largest integral nonlinearity, LSB.
+        inl_allowance_lsb: Standard deviation granted to nonlinearity in the fit's weights, LSB.
+        output_impedance_min_ohm: Smallest acceptable output impedance, Ω.
+        guard_factor: r in the guard band w = r·U.
+        test_uncertainty_ratio_min: Smallest limit/U that a station may verify with.
+    """
+
+    full_scale_na: PositiveInt = 1_000_000
+    dac_bits: Annotated[int, Field(ge=6, le=20)] = 12
+    working_span_na: PositiveInt = 650_000
+    linearity_span_na: PositiveInt = 920_000
+
+    loads_ohm: tuple[PositiveInt, PositiveInt] = (1_000, 10_000)
+    reference_load_ohm: PositiveInt = 5_000
+    claim_loads_ohm: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1_000, 10_000)
+    claim_end_load_ohm: PositiveInt = 500
+    compliance_load_ohm: PositiveInt = 20_000
+    compliance_current_na: PositiveInt = 500_000
+    compliance_shortfall_percent: PositiveFloat = 1.0
+    load_channels: tuple[LoadChannel, ...] = (
+        LoadChannel(load_ohm=5_000, channel=100),
+        LoadChannel(load_ohm=1_000, channel=101),
+        LoadChannel(load_ohm=10_000, channel=102),
+        LoadChannel(load_ohm=500, channel=103),
+        LoadChannel(load_ohm=20_000, channel=104),
+    )
+    load_tolerance_percent: NonNegativeFloat = 0.1
+    leakage_na: NonNegativeFloat = 5.0
+
+    accuracy: Annotated[tuple[AccuracyRange, ...], Field(min_length=1)] = (
+        AccuracyRange(range_ua=100, reading_percent=0.05, range_percent=0.025),
+        AccuracyRange(range_ua=1_000, reading_percent=0.05, range_percent=0.005),
+        AccuracyRange(range_ua=10_000, reading_percent=0.05, range_percent=0.02),
+    )
+    accuracy_source: str = "6½-digit multimeter, DC current, 1 year, 23 °C ± 5 °C"
+    instruments: tuple[InstrumentCalibration, ...] = ()
+    line_frequency_hz: Annotated[int, Field(ge=40, le=400)] = 50
+    nplc: PositiveFloat = 1.0
+    sample_count: Annotated[int, Field(ge=2, le=100)] = 4
+    aperture_max_s: PositiveFloat = 1.0
+    start_delay_max_s: PositiveFloat = 0.25
+    shape_limit_percent: PositiveFloat = 5.0
+
+    calibration_limit_percent: PositiveFloat = 1.0
+    calibration_limit_na: PositiveInt = 1_500
+    claim_limit_percent: PositiveFloat = 10.0
+    claim_limit_na: PositiveInt = 8_000
+    idle_limit_na: PositiveInt = 2_000
+    timing_limit_percent: PositiveFloat = 0.5
+
+    gain_limit_percent: PositiveFloat = 4.0
+    offset_limit_na: PositiveInt = 6_000
+    inl_limit_lsb: PositiveFloat = 3.0
+    inl_allowance_lsb: PositiveFloat = 0.5
+    output_impedance_min_ohm: PositiveInt = 200_000
+
+    guard_factor: Annotated[float, Field(ge=0, le=3, allow_inf_nan=False)] = 1.0
+    test_uncertainty_ratio_min: NonNegativeFloat = 4.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.loads_ohm[0] >= self.loads_ohm[1]:
+            raise ValueError("loads_ohm: the first load must be the smaller one")
+        if not self.working_span_na < self.linearity_span_na < self.full_scale_na:
+            raise ValueError("working_span_na < linearity_span_na < full_scale_na does not hold")
+        ranges = [entry.range_ua for entry in self.accuracy]
+        if ranges != sorted(set(ranges)):
+            raise ValueError("accuracy: ranges must be distinct and ascending")
+        known = [entry.load_ohm for entry in self.load_channels]
+        if len(set(known)) != len(known):
+            raise ValueError("load_channels: a load is named twice")
+        if missing := self.needed_loads_ohm - set(known):
+            raise ValueError(f"load_channels: no channel for {sorted(missing)} ohm")
+        return self
+
+    @property
+    def needed_loads_ohm(self) -> frozenset[int]:
+        """Every load that calibration and verification connect, Ω."""
+        return frozenset(
+            (
+                *self.loads_ohm,
+                *self.claim_loads_ohm,
+                self.reference_load_ohm,
+                self.claim_end_load_ohm,
+                self.compliance_load_ohm,
+            )
+        )
+
+    @property
+    def mid_code(self) -> int:
+        """The code of nominally zero current."""
+        return 1 << (self.dac_bits - 1)
+
+    @property
+    def max_code(self) -> int:
+        """The largest code of the converter."""
+        return (1 << self.dac_bits) - 1
+
+    @property
+    def lsb_na(self) -> float:
+        """One code of an ideal unit, nA (docs/spec/calibration.md §1)."""
+        return 2 * self.full_scale_na / (1 << self.dac_bits)
+
+    @property
+    def sample_aperture_s(self) -> float:
+        """Integration time of one sample, s."""
+        return self.nplc / self.line_frequency_hz
+
+    def nominal_code(self, current_na: float) -> int:
+        """Return the code at which an ideal unit gives a current, kept inside the converter."""
+        code = self.mid_code + math.floor(current_na / self.lsb_na + 0.5)
+        return min(max(code, 0), self.max_code)
+
+    def accuracy_for(self, current_na: float) -> AccuracyRange:
+        """Return the smallest range that holds a current.
+
+        Raises:
+            MetrologySettingsError: No range of the instrument does.
+        """
+        for entry in self.accuracy:
+            if abs(current_na) <= entry.range_ua * 1_000:
+                return entry
+        raise MetrologySettingsError(
+            "no range of the instrument holds this current",
+            expected=f"at most {self.accuracy[-1].range_ua} µA",
+            got=f"{current_na / 1_000:.3f} µA",
+            where="[station.metrology] accuracy",
+            hint="add the range that the instrument has, or lower the span",
+        )
+
+    def accuracy_of_range(self, range_ua: int) -> AccuracyRange:
+        """Return the specification of one range, µA.
+
+        Raises:
+            MetrologySettingsError: The range is not in the table.
+        """
+        for entry in self.accuracy:
+            if entry.range_ua == range_ua:
+                return entry
+        raise MetrologySettingsError(
+            "the instrument's specification has no such range",
+            expected=", ".join(str(entry.range_ua) for entry in self.accuracy),
+            got=range_ua,
+            where="[station.metrology] accuracy",
+            hint="add the range that the reading was taken on",
+        )
+
+    def calibration_limit_at(self, target_na: int) -> float:
+        """Return the calibration limit at a target, nA (docs/spec/calibration.md §6.1)."""
+        return max(abs(target_na) * self.calibration_limit_percent / 100, self.calibration_limit_na)
+
+    def claim_limit_at(self, target_na: int) -> float:
+        """Return the claim limit at a target, nA (docs/spec/calibration.md §6.1)."""
+        return max(abs(target_na) * self.claim_limit_percent / 100, self.claim_limit_na)

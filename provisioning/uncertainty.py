@@ -1,0 +1,267 @@
+"""Measurement uncertainty of one reading, the guarded decision, and the risk that it is wrong.
+
+Implements docs/spec/calibration.md §5 (budget), §6 (decision) and §7 (risk). Pure functions of
+numbers; normal distributions use `math.erfc`, integrals a fixed Gauss-Legendre rule. This module
+measures nothing and knows no unit under test.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import TYPE_CHECKING, Final
+
+from provisioning.errors import RiskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from provisioning.measurement_settings import MetrologySettings
+
+COVERAGE_FACTOR: Final = 2
+"""U = 2u: about 95 % when the combined distribution is near normal."""
+_REACH_SIGMAS: Final = 9.0
+_PANELS_PER_SIGMA: Final = 4
+_PANELS_MAX: Final = 20_000
+_SPREAD: Final = 2 * math.sqrt(10 / 7)
+_SKEW: Final = 13 * math.sqrt(70)
+# Nodes and weights of the five-point Gauss-Legendre rule on [-1, 1].
+_RULE: Final = (
+    (0.0, 128 / 225),
+    (math.sqrt(5 - _SPREAD) / 3, (322 + _SKEW) / 900),
+    (-math.sqrt(5 - _SPREAD) / 3, (322 + _SKEW) / 900),
+    (math.sqrt(5 + _SPREAD) / 3, (322 - _SKEW) / 900),
+    (-math.sqrt(5 + _SPREAD) / 3, (322 - _SKEW) / 900),
+)
+
+
+@unique
+class Outcome(StrEnum):
+    """The four outcomes of a guarded decision, best first."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    CONDITIONAL_PASS = "CONDITIONAL_PASS"  # noqa: S105 - a verdict, not a password
+    CONDITIONAL_FAIL = "CONDITIONAL_FAIL"
+    FAIL = "FAIL"
+
+    @property
+    def severity(self) -> int:
+        """0 for PASS to 3 for FAIL."""
+        return list(Outcome).index(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Standard uncertainties of one reading, nA.
+
+    Attributes:
+        instrument_na: The maker's specification at this reading and range, rectangular.
+        load_na: Load tolerance through the smallest acceptable output impedance, rectangular.
+        leakage_na: The fixture's leakage, rectangular.
+        repeatability_na: Standard deviation of the mean of the samples.
+        quantisation_na: The unit's own step, LSB/√12: the point stands for its neighbourhood.
+    """
+
+    instrument_na: float
+    load_na: float
+    leakage_na: float
+    repeatability_na: float
+    quantisation_na: float
+
+    @property
+    def standard_na(self) -> float:
+        """Combined standard uncertainty u, nA."""
+        return math.sqrt(
+            self.instrument_na**2
+            + self.load_na**2
+            + self.leakage_na**2
+            + self.repeatability_na**2
+            + self.quantisation_na**2
+        )
+
+    @property
+    def expanded_na(self) -> float:
+        """Expanded uncertainty U = 2u, nA."""
+        return COVERAGE_FACTOR * self.standard_na
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Risk:
+    """Joint probabilities of a wrong decision.
+
+    Attributes:
+        pfa: A bad unit is made and accepted.
+        pfr: A good unit is made and rejected.
+    """
+
+    pfa: float
+    pfr: float
+
+
+def build_budget(
+    reading_na: float,
+    *,
+    range_ua: int,
+    load_ohm: int,
+    sample_sd_na: float,
+    count: int,
+    settings: MetrologySettings,
+) -> Budget:
+    """Return the uncertainty budget of a reading (docs/spec/calibration.md §5).
+
+    Args:
+        reading_na: The reading, nA.
+        range_ua: Its range, µA.
+        load_ohm: The load, Ω.
+        sample_sd_na: Standard deviation of one sample, nA.
+        count: Samples in the mean.
+        settings: Instrument specification, fixture and converter.
+    """
+    accuracy = settings.accuracy_of_range(range_ua)
+    root3 = math.sqrt(3)
+    specification = (
+        abs(reading_na) * accuracy.reading_percent / 100
+        + range_ua * 1_000 * accuracy.range_percent / 100
+    )
+    divider = load_ohm / (settings.output_impedance_min_ohm + load_ohm)
+    return Budget(
+        instrument_na=specification / root3,
+        load_na=abs(reading_na) * divider * settings.load_tolerance_percent / 100 / root3,
+        leakage_na=settings.leakage_na / root3,
+        repeatability_na=sample_sd_na / math.sqrt(count),
+        quantisation_na=settings.lsb_na / math.sqrt(12),
+    )
+
+
+def judge_error(
+    error: float, *, limit: float, expanded_uncertainty: float, guard_factor: float
+) -> Outcome:
+    """Judge a measured error with a guard band (ILAC-G8:09/2019 §4.2.3; JCGM 106 §8.3).
+
+    The acceptance limit is `limit - r·U`. Between it and the limit the unit is probably good, up to
+    `limit + r·U` probably bad; neither is certain enough to decide alone.
+
+    Args:
+        error: Measured value minus target.
+        limit: Tolerance limit of its size, in the same unit.
+        expanded_uncertainty: U = 2u.
+        guard_factor: r.
+    """
+    size, guard = abs(error), guard_factor * expanded_uncertainty
+    if size <= limit - guard:
+        return Outcome.PASS
+    if size <= limit:
+        return Outcome.CONDITIONAL_PASS
+    if size <= limit + guard:
+        return Outcome.CONDITIONAL_FAIL
+    return Outcome.FAIL
+
+
+def worst_outcome(outcomes: Iterable[Outcome]) -> Outcome:
+    """Return the worst of several outcomes: a unit is as good as its worst point."""
+    return max(outcomes, key=lambda outcome: outcome.severity)
+
+
+def normal_cdf(z: float) -> float:
+    """Return the standard normal distribution function, accurate in the lower tail."""
+    return 0.5 * math.erfc(-z / math.sqrt(2))
+
+
+def nonconformity_probability(error: float, *, limit: float, standard_uncertainty: float) -> float:
+    """Return the probability that the true error is outside ±limit, given the measured one.
+
+    JCGM 106 §7.3, with a prior that is flat over the width of u.
+
+    Args:
+        error: Measured error.
+        limit: Tolerance limit.
+        standard_uncertainty: u, more than zero.
+    """
+    return normal_cdf((-limit - error) / standard_uncertainty) + normal_cdf(
+        (error - limit) / standard_uncertainty
+    )
+
+
+def compute_risk(
+    *, tolerance: float, process_sd: float, measurement_sd: float, guard_band: float = 0.0
+) -> Risk:
+    """Return the joint probabilities of false accept and false reject (JCGM 106 §9.5).
+
+    True values are normal with mean 0, measurement errors normal and independent of them. Limits
+    are ±tolerance, acceptance is within ±(tolerance - guard_band); a negative guard band accepts
+    more. All arguments are in one unit.
+
+    Raises:
+        RiskError: A value is negative or not finite, or the guard band leaves nothing to accept.
+    """
+    for name, value in (
+        ("tolerance", tolerance),
+        ("process sd", process_sd),
+        ("measurement sd", measurement_sd),
+    ):
+        if not math.isfinite(value) or value < 0 or (value == 0 and name == "tolerance"):
+            raise RiskError(
+                f"the {name} describes no decision",
+                expected="a finite number, zero or more; the tolerance more than zero",
+                got=value,
+                hint="give all values in one unit, standard deviations as 1 sigma",
+            )
+    if not math.isfinite(guard_band) or guard_band >= tolerance:
+        raise RiskError(
+            "the guard band leaves nothing to accept",
+            expected=f"less than the tolerance {tolerance:g}",
+            got=guard_band,
+            hint="measure better, or widen the tolerance",
+        )
+    accept = tolerance - guard_band
+    if process_sd == 0:
+        # Every unit is exactly right; only noise can reject it.
+        return Risk(pfa=0.0, pfr=_outside(accept, measurement_sd))
+    if measurement_sd == 0:
+        return Risk(
+            pfa=max(_outside(tolerance, process_sd) - _outside(accept, process_sd), 0.0),
+            pfr=max(_outside(accept, process_sd) - _outside(tolerance, process_sd), 0.0),
+        )
+
+    # The unit has true value x; both sides are symmetric, so only x > 0 is integrated.
+    def density(x: float) -> float:
+        return math.exp(-0.5 * (x / process_sd) ** 2) / (process_sd * math.sqrt(2 * math.pi))
+
+    def accepted(x: float) -> float:
+        return density(x) * (
+            normal_cdf((accept - x) / measurement_sd) - normal_cdf((-accept - x) / measurement_sd)
+        )
+
+    def rejected(x: float) -> float:
+        return density(x) * (
+            normal_cdf((x - accept) / measurement_sd) + normal_cdf((-accept - x) / measurement_sd)
+        )
+
+    far = max(_REACH_SIGMAS * process_sd, tolerance)
+    near = min(_REACH_SIGMAS * process_sd, tolerance)
+    # Beyond the reach of both bells the integrand is below 1e-18 of its peak.
+    end = min(far, max(tolerance, accept + _REACH_SIGMAS * measurement_sd))
+    begin = max(0.0, min(near, accept - _REACH_SIGMAS * measurement_sd))
+    width = min(process_sd, measurement_sd)
+    return Risk(
+        pfa=min(2 * _integrate(accepted, tolerance, end, width), 1.0),
+        pfr=min(2 * _integrate(rejected, begin, near, width), 1.0),
+    )
+
+
+def _outside(limit: float, sd: float) -> float:
+    # Probability that a normal value of mean 0 is outside ±limit.
+    return math.erfc(limit / (sd * math.sqrt(2))) if sd > 0 else 0.0
+
+
+def _integrate(function: Callable[[float], float], begin: float, end: float, width: float) -> float:
+    if end <= begin:
+        return 0.0
+    panels = min(max(math.ceil((end - begin) / width * _PANELS_PER_SIGMA), 1), _PANELS_MAX)
+    half = (end - begin) / panels / 2
+    return half * math.fsum(
+        weight * function(begin + (2 * index + 1 + node) * half)
+        for index in range(panels)
+        for node, weight in _RULE
+    )

@@ -1,0 +1,336 @@
+"""Judges the readings of a verification: points, idle current, waveforms, and the whole unit.
+
+Pure: the same readings and settings give the same outcome. A unit's outcome is the worst of all its
+points (docs/spec/calibration.md §6.3).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Self
+
+from firmware_images.calibration_record import round_half_away
+from provisioning.uncertainty import Outcome, build_budget, judge_error, worst_outcome
+from provisioning.verification_result import PointResult, WaveformResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioning.measurement_settings import MetrologySettings
+    from provisioning.verification_result import ExpectedRecord
+
+PPM: Final = 1_000_000
+REASONS_MAX: Final = 12
+_DECIMALS: Final = 3
+_NOISE_FACTOR: Final = 3.0
+_NOISE_NA: Final = 500.0
+"""Noise of a short sample that the shape limit allows for, nA rms."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawPoint:
+    """One point before it is judged; without a reading it is a plan.
+
+    Attributes:
+        mode: Name of the mode; empty for the idle current.
+        level_index: Level, from 0; -1 for the idle current.
+        target_na: What is asked for, nA.
+        load_ohm: Load, Ω.
+        range_ua: Range, µA.
+        code: The code that the board chose.
+        mean_na: Mean of the samples, nA.
+        sd_na: Standard deviation of a sample, nA.
+        count: Samples.
+        is_overload: The current was larger than every range.
+    """
+
+    mode: str
+    level_index: int
+    target_na: int
+    load_ohm: int
+    range_ua: int
+    code: int = 0
+    mean_na: float = 0.0
+    sd_na: float = 0.0
+    count: int = 1
+    is_overload: bool = False
+
+    def measured(
+        self,
+        *,
+        code: int,
+        range_ua: int,
+        mean_na: float,
+        sd_na: float,
+        count: int,
+        is_overload: bool = False,
+    ) -> Self:
+        """Return the planned point with its reading."""
+        return replace(
+            self,
+            code=code,
+            range_ua=range_ua,
+            mean_na=mean_na,
+            sd_na=sd_na,
+            count=count,
+            is_overload=is_overload,
+        )
+
+    @classmethod
+    def from_result(cls, point: PointResult) -> Self:
+        """Return what was read for a stored point."""
+        return cls(
+            mode=point.mode,
+            level_index=point.level_index,
+            target_na=point.target_na,
+            load_ohm=point.load_ohm,
+            range_ua=point.range_ua,
+            code=point.code,
+            mean_na=point.measured_na,
+            sd_na=point.sd_na,
+            count=point.count,
+            is_overload=point.is_overload,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawWaveform:
+    """One played mode before it is judged; attributes as in `WaveformResult`.
+
+    Attributes:
+        peak_na: Peak of the level, nA.
+    """
+
+    mode: str
+    level_index: int
+    peak_na: int
+    load_ohm: int
+    range_ua: int
+    period_us: int
+    expected_period_us: int
+    aperture_s: float
+    expected_mean_na: float
+    mean_na: float
+    sample_aperture_s: float
+    samples_na: tuple[int, ...]
+    delay_s: float
+    shape_rms_na: float
+    is_inverted: bool
+
+    @classmethod
+    def from_result(cls, waveform: WaveformResult) -> Self:
+        """Return what was read for a stored mode."""
+        return cls(
+            mode=waveform.mode,
+            level_index=waveform.level_index,
+            peak_na=waveform.peak_na,
+            load_ohm=waveform.load_ohm,
+            range_ua=waveform.range_ua,
+            period_us=waveform.period_us,
+            expected_period_us=waveform.expected_period_us,
+            aperture_s=waveform.aperture_s,
+            expected_mean_na=waveform.expected_mean_na,
+            mean_na=waveform.mean_na,
+            sample_aperture_s=waveform.sample_aperture_s,
+            samples_na=waveform.samples_na,
+            delay_s=waveform.delay_s,
+            shape_rms_na=waveform.shape_rms_na,
+            is_inverted=waveform.is_inverted,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A judged verification; attributes as in `VerificationResult`."""
+
+    points: tuple[PointResult, ...]
+    idle: tuple[PointResult, ...]
+    waveforms: tuple[WaveformResult, ...]
+    outcome: Outcome
+    reasons: tuple[str, ...]
+
+
+def judge_readings(
+    raw_points: Sequence[RawPoint],
+    raw_waveforms: Sequence[RawWaveform],
+    settings: MetrologySettings,
+    record: ExpectedRecord | None,
+) -> Judged:
+    """Judge everything that was read.
+
+    Args:
+        raw_points: Points and idle currents.
+        raw_waveforms: Played modes.
+        settings: Limits, instrument and rule.
+        record: The calibration that the board should be using, or `None`.
+    """
+    pooled_na = _pooled_sd_na(raw_points)
+    judged = [_judge_point(raw, pooled_na, settings) for raw in raw_points]
+    points = tuple(point for point in judged if point.mode)
+    idle = tuple(point for point in judged if not point.mode)
+    waveforms = tuple(_judge_waveform(raw, pooled_na, settings) for raw in raw_waveforms)
+    verdicts = [(point.outcome, _point_reason(point)) for point in judged]
+    verdicts += [(waveform.outcome, _waveform_reason(waveform)) for waveform in waveforms]
+    if record is not None and (reason := _record_reason(raw_points, record, settings)):
+        verdicts.append((Outcome.FAIL, reason))
+    bad = sorted(
+        (verdict for verdict in verdicts if verdict[0] is not Outcome.PASS),
+        key=lambda verdict: -verdict[0].severity,
+    )
+    reasons = [f"{outcome}: {reason}" for outcome, reason in bad]
+    if len(reasons) > REASONS_MAX:
+        reasons[REASONS_MAX:] = [f"and {len(reasons) - REASONS_MAX} more points"]
+    return Judged(
+        points=points,
+        idle=idle,
+        waveforms=waveforms,
+        outcome=worst_outcome(outcome for outcome, _ in verdicts),
+        reasons=tuple(reasons),
+    )
+
+
+def _judge_point(raw: RawPoint, pooled_na: float, settings: MetrologySettings) -> PointResult:
+    expanded_na = build_budget(
+        raw.mean_na,
+        range_ua=raw.range_ua,
+        load_ohm=raw.load_ohm,
+        # A few samples guess their scatter badly, all together well; the larger one counts.
+        sample_sd_na=max(raw.sd_na, pooled_na),
+        count=raw.count,
+        settings=settings,
+    ).expanded_na
+    if raw.mode:
+        claim_na = settings.claim_limit_at(raw.target_na)
+        calibration_na = settings.calibration_limit_at(raw.target_na)
+        applies = raw.load_ohm == settings.reference_load_ohm
+        limits_na = (claim_na, calibration_na) if applies else (claim_na,)
+    else:
+        claim_na, calibration_na, applies = float(settings.idle_limit_na), 0.0, False
+        limits_na = (claim_na,)
+    error_na = raw.mean_na - raw.target_na
+    outcome = worst_outcome(
+        judge_error(
+            error_na,
+            limit=limit_na,
+            expanded_uncertainty=expanded_na,
+            guard_factor=settings.guard_factor,
+        )
+        for limit_na in limits_na
+    )
+    return PointResult(
+        mode=raw.mode,
+        level_index=raw.level_index,
+        target_na=raw.target_na,
+        load_ohm=raw.load_ohm,
+        code=raw.code,
+        range_ua=raw.range_ua,
+        count=raw.count,
+        sd_na=raw.sd_na,
+        is_overload=raw.is_overload,
+        measured_na=raw.mean_na,
+        error_na=round(error_na, _DECIMALS),
+        expanded_uncertainty_na=round(expanded_na, _DECIMALS),
+        calibration_limit_na=calibration_na if applies else None,
+        claim_limit_na=claim_na,
+        outcome=Outcome.FAIL if raw.is_overload else outcome,
+    )
+
+
+def _judge_waveform(
+    raw: RawWaveform, pooled_na: float, settings: MetrologySettings
+) -> WaveformResult:
+    expanded_na = build_budget(
+        raw.mean_na,
+        range_ua=raw.range_ua,
+        load_ohm=raw.load_ohm,
+        sample_sd_na=pooled_na,
+        count=1,
+        settings=settings,
+    ).expanded_na
+    outcome = judge_error(
+        raw.mean_na - raw.expected_mean_na,
+        limit=settings.idle_limit_na,
+        expanded_uncertainty=expanded_na,
+        guard_factor=settings.guard_factor,
+    )
+    shape_limit_na = raw.peak_na * settings.shape_limit_percent / 100 + _NOISE_FACTOR * _NOISE_NA
+    timing = abs(raw.period_us - raw.expected_period_us) / raw.expected_period_us
+    is_bad = (
+        raw.is_inverted
+        or raw.shape_rms_na > shape_limit_na
+        or timing > settings.timing_limit_percent / 100
+    )
+    return WaveformResult(
+        mode=raw.mode,
+        level_index=raw.level_index,
+        peak_na=raw.peak_na,
+        load_ohm=raw.load_ohm,
+        range_ua=raw.range_ua,
+        period_us=raw.period_us,
+        expected_period_us=raw.expected_period_us,
+        aperture_s=raw.aperture_s,
+        expected_mean_na=raw.expected_mean_na,
+        mean_na=raw.mean_na,
+        expanded_uncertainty_na=round(expanded_na, _DECIMALS),
+        limit_na=float(settings.idle_limit_na),
+        sample_aperture_s=raw.sample_aperture_s,
+        samples_na=raw.samples_na,
+        delay_s=raw.delay_s,
+        shape_rms_na=raw.shape_rms_na,
+        shape_limit_na=shape_limit_na,
+        is_inverted=raw.is_inverted,
+        outcome=Outcome.FAIL if is_bad else outcome,
+    )
+
+
+def _pooled_sd_na(points: Sequence[RawPoint]) -> float:
+    dof = sum(point.count - 1 for point in points)
+    if dof == 0:
+        return 0.0
+    return math.sqrt(math.fsum((point.count - 1) * point.sd_na**2 for point in points) / dof)
+
+
+def _record_reason(
+    points: Sequence[RawPoint], record: ExpectedRecord, settings: MetrologySettings
+) -> str | None:
+    for point in points:
+        expected = settings.mid_code + round_half_away(
+            (point.target_na - record.offset_na) * (1 << settings.dac_bits) * PPM,
+            record.gain_ppm * 2 * settings.full_scale_na,
+        )
+        if point.code != expected:
+            return (
+                "the board does not use its own calibration record: for "
+                f"{point.target_na / 1_000:g} µA it chose code {point.code}, expected {expected}"
+            )
+    return None
+
+
+def _point_reason(point: PointResult) -> str:
+    name = f"{point.mode} level {point.level_index + 1}" if point.mode else "idle current"
+    return (
+        f"{name}, {point.target_na / 1_000:+g} µA into {point.load_ohm / 1_000:g} kΩ: error "
+        f"{point.error_na / 1_000:+.3f} µA, limit ±{point.deciding_limit_na / 1_000:.3f} µA, "
+        f"U {point.expanded_uncertainty_na / 1_000:.3f} µA"
+    )
+
+
+def _waveform_reason(waveform: WaveformResult) -> str:
+    if waveform.is_inverted:
+        return f"{waveform.mode}: the polarity is inverted"
+    if waveform.shape_rms_na > waveform.shape_limit_na:
+        return (
+            f"{waveform.mode}: the capture is {waveform.shape_rms_na / 1_000:.2f} µA rms from the "
+            f"table, limit {waveform.shape_limit_na / 1_000:.2f} µA"
+        )
+    if waveform.outcome is Outcome.FAIL and waveform.period_us != waveform.expected_period_us:
+        return (
+            f"{waveform.mode}: the period is {waveform.period_us} µs, the table says "
+            f"{waveform.expected_period_us} µs"
+        )
+    return (
+        f"{waveform.mode}: mean {waveform.mean_na / 1_000:+.3f} µA over {waveform.aperture_s:g} s, "
+        f"expected {waveform.expected_mean_na / 1_000:+.3f} ± {waveform.limit_na / 1_000:g} µA, "
+        f"U {waveform.expanded_uncertainty_na / 1_000:.3f} µA"
+    )
