@@ -107,3 +107,7 @@ class ReportError(ProvisioningError):
 
 class IdentityError(ProvisioningError):
     """Raised when a board cannot prove that it is the unit that it should be."""
+
+
+class ExportError(ProvisioningError):
+    """Raised when the exported record of a unit is not one, or was changed."""

@@ -1,9 +1,6 @@
-"""The record of one unit: shown, told as a history, and exported with a proof.
+"""The record of one unit as JSON documents: what it is, and what was done to it.
 
-An export holds every event of the unit as it was written, and for each station the links of its
-chain from the unit's first event to the head: of other units only the digests, which tell nothing
-about them. Whoever holds the factory CA's certificate can check that nothing was changed
-(`verify_export`). Normative text: docs/spec/ledger-and-record-export.md §5.
+Schemas are described in docs/spec/ledger-and-record-export.md §5. `unit_exports` adds the proof.
 """
 
 from __future__ import annotations
@@ -11,27 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from provisioning.calibration_result import CalibrationResult, parse_calibration_result
-from provisioning.ledger_events import Phase, event_digest, format_time
-from provisioning.ledger_journal import read_links
+from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_queries import find_unit, list_jobs
 from provisioning.station_values import Step
 from provisioning.verification_result import VerificationResult, parse_verification_result
-from signing.canonical_cbor import serialize_cbor
-from signing.cose import sign_one
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Mapping
 
     from provisioning.ledger import Ledger
-    from provisioning.ledger_events import ChainedEvent
+    from provisioning.ledger_events import Event
     from provisioning.ledger_values import JobRecord, UnitRecord
-    from provisioning.station_files import StationKeys
 
 SHOW_SCHEMA: Final = "ampforge.unit/1"
 HISTORY_SCHEMA: Final = "ampforge.unit-history/1"
-EXPORT_SCHEMA: Final = "ampforge.unit-export/1"
-HEAD_CONTENT_TYPE: Final = "application/vnd.ampforge.chain-head+cbor"
 _RESULT_KEY: Final = "result"
 
 
@@ -76,11 +66,11 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
     final = confirmed.get(Step.FINAL.value, {})
     return {
         "schema": SHOW_SCHEMA,
-        **_unit_document(unit),
+        **unit_document(unit),
         "ledger": {"uuid": ledger.identity.uuid, "epoch": ledger.identity.epoch},
         "firmware_version": final.get("firmware_version"),
         "reasons": final.get("reasons", []),
-        "jobs": [_job_document(job) for job in jobs],
+        "jobs": [job_document(job) for job in jobs],
         "calibration": _calibration_document(calibration, confirmed),
         "verification": _verification_document(verification),
         "event_count": len(events),
@@ -92,84 +82,16 @@ def describe_history(ledger: Ledger, serial: str) -> dict[str, object]:
     unit = find_unit(ledger.database, serial=serial)
     return {
         "schema": HISTORY_SCHEMA,
-        **_unit_document(unit),
-        "events": [_event_document(chained) for chained in ledger.events(serial=serial)],
+        **unit_document(unit),
+        "events": [
+            event_document(chained.event, link=chained.hash)
+            for chained in ledger.events(serial=serial)
+        ],
     }
 
 
-def export_unit(
-    ledger: Ledger, serial: str, *, keys: StationKeys, station: str, now: dt.datetime
-) -> dict[str, object]:
-    """Return the whole record of a unit with the proof of its place in every chain.
-
-    Args:
-        ledger: The open ledger.
-        serial: Serial number of the unit.
-        keys: Keys of the station that vouches for the heads.
-        station: Its name.
-        now: The present, aware.
-
-    Raises:
-        LedgerError: There is no such unit, or a chain is broken.
-    """
-    unit = find_unit(ledger.database, serial=serial)
-    events = ledger.events(serial=serial)
-    heads = ledger.verify_chains()
-    first_numbers: dict[str, int] = {}
-    for chained in events:
-        first_numbers.setdefault(chained.event.station, chained.event.number)
-    chains = [
-        _chain_document(ledger, name, first, serial)
-        for name, first in sorted(first_numbers.items())
-    ]
-    statement = serialize_cbor(
-        {
-            1: ledger.identity.uuid,
-            2: ledger.identity.epoch,
-            3: serial,
-            4: format_time(now),
-            5: {name: [heads[name][0], heads[name][1]] for name in first_numbers},
-        }
-    )
-    return {
-        "schema": EXPORT_SCHEMA,
-        **_unit_document(unit),
-        "ledger": {"uuid": ledger.identity.uuid, "epoch": ledger.identity.epoch},
-        "exported_at": format_time(now),
-        "exported_by": station,
-        "jobs": [_job_document(job) for job in list_jobs(ledger.database, serial)],
-        "events": [_event_document(chained) for chained in events],
-        "chains": chains,
-        "heads_cose": sign_one(
-            statement, keys.station_signer, content_type=HEAD_CONTENT_TYPE
-        ).hex(),
-        "station_certificate": keys.station_der.hex(),
-    }
-
-
-def _chain_document(
-    ledger: Ledger, station: str, first_number: int, serial: str
-) -> dict[str, object]:
-    with ledger.database.reading() as connection:
-        rows = read_links(connection, station, first_number=first_number)
-    own = {
-        chained.event.number: chained.content
-        for chained in ledger.events(serial=serial)
-        if chained.event.station == station
-    }
-    links = [
-        {
-            "number": row.number,
-            "digest": event_digest(row.content).hex(),
-            "hash": row.hash.hex(),
-            **({"content": own[row.number].hex()} if row.number in own else {}),
-        }
-        for row in rows
-    ]
-    return {"station": station, "previous": rows[0].previous.hex(), "links": links}
-
-
-def _unit_document(unit: UnitRecord) -> dict[str, object]:
+def unit_document(unit: UnitRecord) -> dict[str, object]:
+    """Return the fields that every document about a unit begins with."""
     return {
         "serial": unit.serial,
         "mac": unit.mac.hex(":"),
@@ -180,7 +102,8 @@ def _unit_document(unit: UnitRecord) -> dict[str, object]:
     }
 
 
-def _job_document(job: JobRecord) -> dict[str, object]:
+def job_document(job: JobRecord) -> dict[str, object]:
+    """Return one job as JSON values."""
     return {
         "job": job.job,
         "number": job.number,
@@ -193,8 +116,8 @@ def _job_document(job: JobRecord) -> dict[str, object]:
     }
 
 
-def _event_document(chained: ChainedEvent) -> dict[str, object]:
-    event = chained.event
+def event_document(event: Event, *, link: bytes) -> dict[str, object]:
+    """Return one event as JSON values, with the hash of its link."""
     return {
         "station": event.station,
         "number": event.number,
@@ -203,7 +126,7 @@ def _event_document(chained: ChainedEvent) -> dict[str, object]:
         "step": event.step,
         "phase": event.phase.value,
         "data": dict(event.data),
-        "hash": chained.hash.hex(),
+        "hash": link.hex(),
     }
 
 

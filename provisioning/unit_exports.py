@@ -1,0 +1,249 @@
+"""Exports the record of one unit so that a stranger can check it, and checks such an export.
+
+An export holds every event of the unit as it was written, and for each station the links of its
+chain from the unit's first event to the head: of other units only the digests, which tell nothing
+about them. The heads are signed by the station, whose certificate chains to the factory CA.
+Normative text: docs/spec/ledger-and-record-export.md §6.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from provisioning.errors import ExportError
+from provisioning.ledger_events import event_digest, format_time, parse_event
+from provisioning.ledger_journal import read_events, read_links, verify_station_chain
+from provisioning.ledger_queries import find_unit, list_jobs
+from provisioning.unit_records import event_document, job_document, unit_document
+from signing.canonical_cbor import serialize_cbor
+from signing.certificates import CertificateKind, verify_certificate
+from signing.cose import sign_one, verify_one
+from signing.hash_chain import link_hash
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from provisioning.ledger import Ledger
+    from provisioning.ledger_events import ChainedEvent, Event
+    from provisioning.station_files import StationKeys
+
+EXPORT_SCHEMA: Final = "ampforge.unit-export/1"
+EXPORT_MAX_BYTES: Final = 256 << 20
+HEAD_CONTENT_TYPE: Final = "application/vnd.ampforge.chain-head+cbor"
+
+
+def export_unit(
+    ledger: Ledger, serial: str, *, keys: StationKeys, station: str, now: dt.datetime
+) -> dict[str, object]:
+    """Return the whole record of a unit with the proof of its place in every chain.
+
+    Args:
+        ledger: The open ledger.
+        serial: Serial number of the unit.
+        keys: Keys of the station that vouches for the heads.
+        station: Its name.
+        now: The present, aware.
+
+    Raises:
+        LedgerError: There is no such unit, or a chain is broken.
+    """
+    unit = find_unit(ledger.database, serial=serial)
+    with ledger.database.reading() as connection:  # one state of the ledger for all of it
+        events = read_events(connection, serial=serial)
+        stations = sorted({chained.event.station for chained in events})
+        chains = [_chain_document(connection, name, events) for name in stations]
+        heads: dict[str, list[object]] = {
+            name: list(verify_station_chain(connection, name)) for name in stations
+        }
+    statement = _serialize_heads(
+        uuid=ledger.identity.uuid,
+        epoch=ledger.identity.epoch,
+        serial=serial,
+        exported_at=format_time(now),
+        heads=heads,
+    )
+    return {
+        "schema": EXPORT_SCHEMA,
+        **unit_document(unit),
+        "ledger": {"uuid": ledger.identity.uuid, "epoch": ledger.identity.epoch},
+        "exported_at": format_time(now),
+        "exported_by": station,
+        "jobs": [job_document(job) for job in list_jobs(ledger.database, serial)],
+        "events": [event_document(chained.event, link=chained.hash) for chained in events],
+        "chains": chains,
+        "heads_cose": sign_one(
+            statement, keys.station_signer, content_type=HEAD_CONTENT_TYPE
+        ).hex(),
+        "station_certificate": keys.station_der.hex(),
+    }
+
+
+def _chain_document(
+    connection: Connection, station: str, events: Sequence[ChainedEvent]
+) -> dict[str, object]:
+    own = {
+        chained.event.number: chained.content
+        for chained in events
+        if chained.event.station == station
+    }
+    rows = read_links(connection, station, first_number=min(own))
+    links = [
+        {
+            "number": row.number,
+            "digest": event_digest(row.content).hex(),
+            "hash": row.hash.hex(),
+            **({"content": own[row.number].hex()} if row.number in own else {}),
+        }
+        for row in rows
+    ]
+    return {"station": station, "previous": rows[0].previous.hex(), "links": links}
+
+
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")]
+
+
+class _Link(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    number: Annotated[int, Field(ge=0)]
+    digest: Hash
+    hash: Hash
+    content: Hex | None = None
+
+
+class _Chain(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    station: str
+    previous: Hash
+    links: Annotated[tuple[_Link, ...], Field(strict=False, min_length=1)]
+
+
+class _Ledger(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    uuid: str
+    epoch: int
+
+
+class _Export(BaseModel):
+    """What of an export is proved; the readable rest is compared with it, or proves nothing."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    schema_: Annotated[Literal["ampforge.unit-export/1"], Field(alias="schema")]
+    serial: str
+    ledger: _Ledger
+    exported_at: str
+    events: tuple[dict[str, object], ...]
+    chains: tuple[_Chain, ...]
+    heads_cose: Hex
+    station_certificate: Hex
+
+
+def verify_export(
+    untrusted_bytes: bytes, ca_der: bytes, *, now: dt.datetime, where: str
+) -> tuple[Event, ...]:
+    """Return the events of an export, if a station of this factory vouches for each of them.
+
+    Args:
+        untrusted_bytes: The export, JSON.
+        ca_der: Certificate of the factory CA.
+        now: The present, aware.
+        where: What to name in an error.
+
+    Raises:
+        ExportError: It is not an export, or an event, a link or a head was changed.
+        SigningError: Certificate or signature do not verify.
+    """
+    export = _parse_export(untrusted_bytes, where)
+    certificate = verify_certificate(
+        bytes.fromhex(export.station_certificate), ca_der, now=now, kind=CertificateKind.STATION
+    )
+    verified = verify_one(
+        bytes.fromhex(export.heads_cose),
+        [certificate.public_key],
+        content_type=HEAD_CONTENT_TYPE,
+    )
+    heads = {
+        chain.station: [chain.links[-1].number + 1, _verify_chain(chain, where)]
+        for chain in export.chains
+    }
+    statement = _serialize_heads(
+        uuid=export.ledger.uuid,
+        epoch=export.ledger.epoch,
+        serial=export.serial,
+        exported_at=export.exported_at,
+        heads=heads,
+    )
+    if verified.payload != statement:
+        raise _changed("heads as the station signed them", "others", where)
+    events = {
+        link.hash: parse_event(bytes.fromhex(link.content), where=where)
+        for chain in export.chains
+        for link in chain.links
+        if link.content is not None
+    }
+    if any(event.serial != export.serial for event in events.values()):
+        raise _changed(f"the events of {export.serial}", "another unit's", where)
+    told = {str(document.get("hash")): document for document in export.events}
+    proved = {
+        name: event_document(event, link=bytes.fromhex(name)) for name, event in events.items()
+    }
+    if told != proved:
+        raise _changed("the events that are proved", "others, or not all of them", where)
+    return tuple(events[name] for name in told)
+
+
+def _verify_chain(chain: _Chain, where: str) -> bytes:
+    previous = bytes.fromhex(chain.previous)
+    for place, link in enumerate(chain.links):
+        digest = bytes.fromhex(link.digest)
+        if link.content is not None and event_digest(bytes.fromhex(link.content)) != digest:
+            raise _changed(f"event {link.number} as it was chained", "another content", where)
+        if link.number != chain.links[0].number + place:
+            raise _changed(f"event {chain.links[0].number + place}", f"{link.number}", where)
+        previous = link_hash(previous, digest)
+        if previous.hex() != link.hash:
+            raise _changed(f"link {link.number} to follow from the one before", "a break", where)
+    return previous
+
+
+def _parse_export(untrusted_bytes: bytes, where: str) -> _Export:
+    if len(untrusted_bytes) > EXPORT_MAX_BYTES:
+        raise ExportError(
+            "the export is too long", expected=f"at most {EXPORT_MAX_BYTES} bytes", where=where
+        )
+    try:
+        return _Export.model_validate_json(untrusted_bytes)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ExportError(
+            "this is not the export of a unit",
+            expected=EXPORT_SCHEMA,
+            got=first["msg"],
+            where=f"{where}: {'.'.join(str(part) for part in first['loc'])}",
+            hint="make one with `ampforge unit export SERIAL`",
+        ) from error
+
+
+def _changed(expected: str, got: str, where: str) -> ExportError:
+    return ExportError(
+        "the export was changed after it was made",
+        expected=expected,
+        got=got,
+        where=where,
+        hint="ask the factory for a new export",
+    )
+
+
+def _serialize_heads(
+    *, uuid: str, epoch: int, serial: str, exported_at: str, heads: dict[str, list[object]]
+) -> bytes:
+    return serialize_cbor({1: uuid, 2: epoch, 3: serial, 4: exported_at, 5: heads})
