@@ -27,7 +27,9 @@ from signing.roles import Role, RoleKeys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
+    from signing.certificates import Certificate, CertificateKind
     from signing.keys import PublicKey
 
 MAX_REVOKED_KEYS: Final = 64
@@ -132,6 +134,35 @@ class TrustRecord:
                 hint="add the role's keys to the trust record and have root sign it",
             )
         return role_keys
+
+    def verify_certificate(
+        self, untrusted_der: bytes, *, now: datetime, kind: CertificateKind | None = None
+    ) -> Certificate:
+        """Verify that this record's factory CA issued a certificate whose key is not revoked.
+
+        Implements docs/spec/trust.md §6.3.
+
+        Args:
+            untrusted_der: The certificate.
+            now: The present, aware.
+            kind: What the holder must be; `None` leaves it to the caller to look.
+
+        Raises:
+            CertificateError: It is not issued by the CA, not yet valid, or of another kind.
+            RevokedKeyError: Its key is revoked.
+            TrustError: The record names no factory CA.
+        """
+        from signing.certificates import verify_certificate
+
+        if not self.factory_ca_der:
+            raise TrustError(
+                "the trust record names no factory CA",
+                where=self._where,
+                hint="have root sign a record with the factory CA's certificate",
+            )
+        certificate = verify_certificate(untrusted_der, self.factory_ca_der, now=now, kind=kind)
+        self.refuse_revoked(certificate.public_key)
+        return certificate
 
     def refuse_revoked(self, key: PublicKey) -> None:
         """Refuse a key that this record revokes, for keys that come in certificates.
