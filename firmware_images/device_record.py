@@ -278,7 +278,7 @@ def parse_update_state(untrusted_bytes: bytes) -> UpdateState:
                     last_outcome=last_outcome,
                     last_manifest_digest=last_manifest_digest,
                 )
-                # Python's True equals 1; the bytes tell them apart.
+                # The format's 1 could have been True, which equals it; the bytes tell.
                 if serialize_update_state(state) == untrusted_bytes:
                     return state
     raise RecordError(
@@ -314,7 +314,8 @@ def _parse_pending(value: object) -> PendingUpdate | None:
 
 
 def _is_uint32(number: int) -> bool:
-    return 0 <= number <= _UINT32_MAX
+    # A CBOR boolean is an int to Python.
+    return type(number) is int and 0 <= number <= _UINT32_MAX
 
 
 def _parse_map(untrusted_bytes: bytes, *, what: str) -> object:

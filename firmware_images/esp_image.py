@@ -11,22 +11,8 @@ SHA-256 of all that. The header fields that this module reads itself, little end
 | 12 | 2 | chip id | 5 is ESP32-C3 |
 | 23 | 1 | digest | 1: a SHA-256 follows the checksum |
 
-An application of ESP-IDF begins its first segment with a descriptor (`esp_app_desc_t`, 256 bytes):
-
-| offset | bytes | field |
-|---|---|---|
-| 0 | 4 | magic ABCD5432 |
-| 4 | 4 | secure version |
-| 16 | 32 | version, text |
-| 48 | 32 | project name, text |
-| 80 | 16 | build time, text |
-| 96 | 16 | build date, text |
-| 112 | 32 | ESP-IDF version, text |
-| 144 | 32 | SHA-256 of the ELF file |
-| 176 | 4 | lowest and highest eFuse block revision |
-| 180 | 1 | MMU page size, as a power of two |
-
-An image without a descriptor is still an image: those fields are then `None`. Nothing here runs or
+What an ESP-IDF application says about itself in its first segment is in `app_descriptor`. An
+image without a descriptor is still an image: those fields are then `None`. Nothing here runs or
 disassembles code, and a Secure Boot signature sector is recognised but not verified.
 """
 
@@ -34,9 +20,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from firmware_images.app_descriptor import parse_app_descriptor
 from firmware_images.errors import EspImageError
 
 if TYPE_CHECKING:
@@ -46,15 +33,12 @@ IMAGE_MAX_BYTES = 16 * 1024 * 1024
 IMAGE_MAGIC = 0xE9
 SEGMENT_COUNT_MAX = 16
 DIGEST_BYTES = 32
-DESCRIPTOR_MAGIC = 0xABCD5432
 SIGNATURE_SECTOR_BYTES = 4096
 _SIGNATURE_MAGIC = b"\xe7\x02"
 _CHECKSUM_ROW_BYTES = 16
 _HEADER = struct.Struct("<BBBBIBBBBHBHHBBBBB")
 assert _HEADER.size == 24  # noqa: PLR2004 - the size in the text above
 _SEGMENT_HEADER = struct.Struct("<II")
-_DESCRIPTOR = struct.Struct("<II8s32s32s16s16s32s32sHHB3s72s")
-assert _DESCRIPTOR.size == 256  # noqa: PLR2004 - the size in the text above
 _HINT = "build the image again, or copy it again from where it was built"
 
 
@@ -223,7 +207,7 @@ def inspect_image(untrusted_bytes: bytes, *, where: str) -> EspImage:
         min_chip_revision=loaded.min_rev_full,
         max_chip_revision=loaded.max_rev_full,
         signature_bytes=_measure_signature(untrusted_bytes, end, where=where),
-        **_parse_descriptor(loaded.segments[0].data, where=where),
+        **_descriptor_fields(loaded.segments[0].data, where=where),
     )
 
 
@@ -302,45 +286,6 @@ def _measure_signature(untrusted_bytes: bytes, end: int, *, where: str) -> int:
     return len(following)
 
 
-def _parse_descriptor(segment: bytes, *, where: str) -> dict[str, Any]:
-    if len(segment) < _DESCRIPTOR.size:
-        return {}
-    (magic, secure_version, _, version, project, time, date, idf, elf_sha256, _, _, page, _, _) = (
-        _DESCRIPTOR.unpack_from(segment)
-    )
-    if magic != DESCRIPTOR_MAGIC:
-        return {}
-    texts = {
-        name: _parse_text(field, name=name, where=where)
-        for name, field in (
-            ("project_name", project),
-            ("version", version),
-            ("idf_version", idf),
-            ("date", date),
-            ("time", time),
-        )
-    }
-    return {
-        "project_name": texts["project_name"],
-        "version": texts["version"],
-        "idf_version": texts["idf_version"],
-        "build_date": f"{texts['date']} {texts['time']}".strip() or None,
-        "secure_version": secure_version,
-        "elf_sha256": elf_sha256,
-        "mmu_page_size_bytes": 1 << page if 0 < page <= 20 else None,  # noqa: PLR2004 - 1 MiB
-    }
-
-
-def _parse_text(field: bytes, *, name: str, where: str) -> str:
-    content, _, rest = field.partition(b"\0")
-    # An undecodable byte becomes a surrogate, which is not printable.
-    text = content.decode("utf-8", errors="surrogateescape")
-    if not text.isprintable() or rest.strip(b"\0"):
-        raise EspImageError(
-            f"the application descriptor's {name} is not text",
-            expected="printable UTF-8, padded with zero bytes",
-            got=field.rstrip(b"\0").hex(),
-            where=where,
-            hint=_HINT,
-        )
-    return text
+def _descriptor_fields(segment: bytes, *, where: str) -> dict[str, Any]:
+    descriptor = parse_app_descriptor(segment, where=where)
+    return {} if descriptor is None else asdict(descriptor)

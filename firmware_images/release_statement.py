@@ -177,23 +177,23 @@ def parse_statement(
             statement = ReleaseStatement(
                 product=product,
                 version=version,
-                release_counter=release_counter,
+                release_counter=int(release_counter),
                 hardware_class=hardware_class,
-                hardware_revision_min=revision_min,
-                hardware_revision_max=revision_max,
+                hardware_revision_min=int(revision_min),
+                hardware_revision_max=int(revision_max),
                 chip=chip,
-                flash_size_bytes=flash_size_bytes,
+                flash_size_bytes=int(flash_size_bytes),
                 parts={str(name): _parse_part(part, where) for name, part in parts.items()},
                 app=AppFacts(
                     project_name=project_name,
                     version=app_version,
-                    secure_version=secure_version,
+                    secure_version=None if secure_version is None else int(secure_version),
                     elf_sha256=elf_sha256,
                 ),
                 policy_digest=policy_digest,
-                policy_version=policy_version,
+                policy_version=int(policy_version),
             )
-            # Python's True equals 1; the bytes tell them apart.
+            # A CBOR boolean is an int to Python; as a number it gives other bytes.
             if serialize_statement(statement) == untrusted_bytes:
                 return statement
     raise BundleError(
@@ -208,7 +208,7 @@ def parse_statement(
 def _parse_part(value: object, where: str) -> Part:
     match value:
         case [int(size_bytes), bytes(sha256)]:
-            return Part(size_bytes=size_bytes, sha256=sha256)
+            return Part(size_bytes=int(size_bytes), sha256=sha256)
     raise BundleError(
         "a part in the release statement does not have size and digest", where=where, hint=_HINT
     )

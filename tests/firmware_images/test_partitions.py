@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_read_or_is_huge_is_refused(tmp_path):
     with pytest.raises(PartitionTableError, match="cannot be read"):
         load_partition_table(tmp_path / "none.csv")
     (tmp_path / "huge.csv").write_bytes(b"#" * 70_000)
-    with pytest.raises(PartitionTableError, match="too large"):
+    with pytest.raises(PartitionTableError, match="too long"):
         load_partition_table(tmp_path / "huge.csv")
 
 
