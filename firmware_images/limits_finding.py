@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+COUNT_UNIT: Final = "differences"
+"""The unit of a rule that compares statements; its limit is zero."""
+
+_SEVERITY_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +57,11 @@ class Finding:
 
     @property
     def severity(self) -> float:
-        """The margin as a share of the limit, for finding the worst; smaller is worse."""
-        return self.margin / self.limit if self.limit > 0 else self.margin
+        """The margin as a share of the limit, for finding the worst; smaller is worse.
+
+        Rounded, so that levels which differ by a factor alone compare as equal.
+        """
+        return round(self.margin / self.limit if self.limit > 0 else self.margin, _SEVERITY_DIGITS)
 
     @property
     def place(self) -> str:

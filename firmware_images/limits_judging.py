@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from firmware_images.errors import LimitError, PolicyError
 from firmware_images.limits_case import build_case
-from firmware_images.limits_finding import Finding
+from firmware_images.limits_finding import COUNT_UNIT, Finding
 from firmware_images.limits_rules import (
     judge_balance,
     judge_dc_density,
@@ -89,20 +89,31 @@ def refuse_violations(findings: Iterable[Finding], *, where: object) -> None:
     Raises:
         LimitError: With rule, value, limit and place of the worst violation, and how many more.
     """
-    violations = sorted((f for f in findings if f.is_violation), key=lambda f: f.severity)
+    violations = sorted(
+        (f for f in findings if f.is_violation), key=lambda f: (f.severity, -f.value)
+    )
     if not violations:
         return
     worst = violations[0]
-    rules = sorted({finding.rule for finding in violations})
-    more = len(violations) - 1
-    rest = f"; {more} more violations of {', '.join(rules)}" if more else ""
+    rest = ""
+    if len(violations) > 1:
+        rules = ", ".join(sorted({finding.rule for finding in violations}))
+        rest = f"; {len(violations)} violations in all, of {rules}"
+    if worst.unit == COUNT_UNIT:
+        raise LimitError(
+            f"{worst.rule}: the table differs from the policy{rest}",
+            expected="no difference",
+            got=worst.detail,
+            where=f"{where}, {worst.place}",
+            hint=f"correct the waveform, or have the policy {worst.source} changed",
+        )
     detail = f" ({worst.detail})" if worst.detail else ""
     raise LimitError(
         f"{worst.rule}: {worst.what}{detail} is over the limit{rest}",
         expected=f"{'below' if worst.is_strict else 'at most'} {worst.limit:.6g} {worst.unit}",
         got=f"{worst.value:.6g} {worst.unit}",
         where=f"{where}, {worst.place}",
-        hint=f"the limit comes from: {worst.source}; see `ampforge waveform check`",
+        hint=f"limit from {worst.source}; `ampforge waveform check` shows every rule's margin",
     )
 
 
@@ -111,7 +122,8 @@ def find_worst(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     worst: dict[tuple[str, str], Finding] = {}
     for finding in findings:
         key = (finding.rule, finding.what)
-        if key not in worst or finding.severity < worst[key].severity:
+        rank = (finding.severity, -finding.value)
+        if key not in worst or rank < (worst[key].severity, -worst[key].value):
             worst[key] = finding
     return tuple(worst.values())
 
@@ -154,7 +166,7 @@ def _count(
         detail="; ".join(differences),
         value=float(len(differences)),
         limit=0.0,
-        unit="differences",
+        unit=COUNT_UNIT,
         is_strict=False,
         source=source,
         mode=mode,

@@ -87,18 +87,19 @@ def judge_balance(case: LevelCase) -> Iterator[Finding]:
     net_uc = fsum(piece.charge_na_us for piece in case.pulse.pieces) / _NA_US_PER_UC
     phases = find_phases(case.pulse)
     largest = max(phases, key=lambda phase: phase.charge_na_us)
-    share = case.limit("BALANCE_CHARGE_SHARE") / 100
+    share_uc = case.limit("BALANCE_CHARGE_SHARE") / 100 * largest.charge_na_us / _NA_US_PER_UC
+    is_share = share_uc > case.limit("BALANCE_CHARGE")
     dc_ua = fsum(p.charge_na_us for p in case.burst.pieces) / case.burst.period_us / _NA_PER_UA
     if abs(case.analysis.idc_ua) > abs(dc_ua):
         dc_ua = case.analysis.idc_ua
     yield case.find(
-        "BALANCE_CHARGE",
+        "BALANCE_CHARGE_SHARE" if is_share else "BALANCE_CHARGE",
         "charge that each pulse leaves unpaired",
         abs(net_uc),
         "µC",
         rule="BALANCE",
         detail=f"{dc_ua:+.3f} µA of DC",
-        limit=max(share * largest.charge_na_us / _NA_US_PER_UC, case.limit("BALANCE_CHARGE")),
+        limit=share_uc if is_share else None,
         segment=largest.piece,
         time_ms=largest.start_us / _US_PER_MS,
     )

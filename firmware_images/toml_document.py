@@ -15,10 +15,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pydantic_core import ErrorDetails
+
     from firmware_images.errors import FirmwareImageError
 
 TOML_BYTES_MAX = 256 * 1024
 _SHOWN_CHARACTERS = 60
+_SHOWN_PROBLEMS = 3
+_OWN_WORDS = {
+    "extra_forbidden": "is not a key of this file",
+    "finite_number": "must be a finite number",
+    "is_instance_of": "must be a number",
+    "missing": "is missing",
+}
 
 
 class StrictDocument(BaseModel):
@@ -94,15 +103,22 @@ def validate_document(
         return model.model_validate(values)
     except ValidationError as cause:
         problems = cause.errors(include_url=False, include_context=False)
-        first = problems[0]
-        key = ".".join(_show_key(part) for part in first["loc"]) or "the whole document"
-        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        shown = "; ".join(_describe(problem) for problem in problems[:_SHOWN_PROBLEMS])
+        more = len(problems) - _SHOWN_PROBLEMS
+        has_input = problems[0]["type"] not in {"missing", "extra_forbidden"}
         raise error(
-            f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}",
-            got=None if first["type"] == "missing" else _show(first["input"]),
-            where=f"{where}{more}",
+            f"{shown}; {more} more" if more > 0 else shown,
+            got=_show(problems[0]["input"]) if has_input else None,
+            where=where,
             hint="compare with the example product's file of the same name",
         ) from cause
+
+
+def _describe(problem: ErrorDetails) -> str:
+    key = ".".join(_show_key(part) for part in problem["loc"]) or "the whole document"
+    if problem["type"] in _OWN_WORDS:
+        return f"{key} {_OWN_WORDS[problem['type']]}"
+    return f"{key}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
 
 
 def _parse_decimal(text: str) -> Decimal:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from firmware_images.errors import TickError, WaveformError, WaveformSourceError
 from firmware_images.waveform import Level, Mode, WaveformTable
 from firmware_images.waveform_phases import find_phases
-from firmware_images.waveform_shape import build_level, count_ticks
+from firmware_images.waveform_shape import build_level, count_ticks, format_decimal
 from firmware_images.waveform_train import Piece, PulseTrain, build_pulse
 
 if TYPE_CHECKING:
@@ -115,8 +115,11 @@ def _count_pulses(mode: ModeSource, level: Level, tick_us: int, where: str) -> i
     pulse_ms = Decimal(level.pulse_ticks * tick_us) / 1000
     raise TickError(
         f"TICK: a burst cuts pulse {whole + 1} short: {_describe_cut(level, rest_ticks, tick_us)}",
-        expected=f"a multiple of {pulse_ms:f} ms, such as {max(whole, 1) * pulse_ms:f} ms",
-        got=f"{mode.burst_on_us / 1000:f} ms",
+        expected=(
+            f"a multiple of {format_decimal(pulse_ms)} ms, "
+            f"such as {format_decimal(max(whole, 1) * pulse_ms)} ms"
+        ),
+        got=f"{format_decimal(mode.burst_on_us / 1000)} ms",
         where=f"{where}, burst_on_ms",
         hint="end bursts, and reverse the polarity, only between whole pulses",
     )

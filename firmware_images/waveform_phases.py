@@ -141,7 +141,7 @@ def _join(fragments: Sequence[Phase]) -> Phase:
 def _find_runs_within(pieces: Sequence[Piece], end_us: float) -> list[Phase]:
     """Phases of one sign taken together; each run lasts until the next one begins."""
     runs = [_join(list(phases)) for _, phases in groupby(_scan(pieces, 0.0), key=lambda p: p.sign)]
-    ends_us = [*(run.start_us for run in runs[1:]), end_us]
+    ends_us = [*(run.start_us for run in runs[1:]), end_us][: len(runs)]
     return [
         replace(run, duration_us=until_us - run.start_us)
         for run, until_us in zip(runs, ends_us, strict=True)

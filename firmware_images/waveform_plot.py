@@ -27,7 +27,7 @@ _LOWER: Final = "#9cc3e6"
 _WIDTH_INCHES: Final = 9.6
 _HEIGHT_INCHES: Final = 3.4
 _DRAWN_PIECES_MAX: Final = 6000
-_HEADROOM: Final = 1.12
+_HEADROOM: Final = 1.3
 _US_PER_MS: Final = 1e3
 _US_PER_S: Final = 1e6
 _NA_PER_UA: Final = 1e3
@@ -100,8 +100,20 @@ def _draw_period(axes: Any, mode: Mode, tick_us: int) -> None:
         axes.plot(times, currents, color=_HIGHEST, linewidth=0.8)
     else:
         _draw_envelope(axes, mode, tick_us, unit_us)
-    name = "bursts of both polarities" if mode.flips_each_burst else "one burst"
-    axes.set_xlabel(f"repeat period: {name}, {unit}")
+    axes.set_xlabel(f"repeat period, {unit}")
+    if mode.flips_each_burst:
+        half = train.period_us / unit_us / 2
+        axes.axvspan(half, 2 * half, color=_LOWER, alpha=0.14, linewidth=0)
+        for start, label in ((0.0, "first polarity"), (half, "reversed")):
+            axes.annotate(
+                label,
+                (start, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(4, -4),
+                textcoords="offset points",
+                verticalalignment="top",
+                fontsize=7.5,
+            )
 
 
 def _draw_envelope(axes: Any, mode: Mode, tick_us: int, unit_us: float) -> None:

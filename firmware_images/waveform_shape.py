@@ -112,7 +112,7 @@ def build_level(shape: Shape, *, peak_ua: Decimal, tick_us: int, where: str) -> 
         raise TickError(
             "TICK: the last sample of a pulse must be zero",
             expected="0 µA",
-            got=f"{last.end * peak_ua / shape.peak:f} µA",
+            got=f"{format_decimal(last.end * peak_ua / shape.peak)} µA",
             where=f"{where}, {last.where}",
             hint="end the pulse with a ramp to zero or with a rest",
         )
@@ -130,12 +130,17 @@ def count_ticks(duration_us: Decimal, tick_us: int, *, where: str, least: int = 
     ticks = duration_us / tick_us
     whole = int(ticks)
     if ticks != whole or whole < least:
-        lower_us, upper_us = max(whole, least) * tick_us, max(whole + 1, least) * tick_us
+        multiples = sorted({max(count, least) * tick_us for count in (whole, whole + 1)})
         raise TickError(
             "TICK: a duration is not a whole number of ticks",
-            expected=f"a multiple of {tick_us} µs, such as {lower_us} µs or {upper_us} µs",
-            got=f"{duration_us:f} µs",
+            expected=f"a multiple of {tick_us} µs: {' or '.join(f'{m} µs' for m in multiples)}",
+            got=f"{format_decimal(duration_us)} µs",
             where=where,
             hint="change the duration, or the tick if the hardware allows it",
         )
     return whole
+
+
+def format_decimal(value: Decimal) -> str:
+    """A decimal for a message: no exponent, no trailing zeros."""
+    return format(value.normalize(), "f")

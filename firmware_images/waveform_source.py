@@ -216,7 +216,7 @@ def _build_segment(segment: _Segment, name: str, mode_where: str) -> ShapeSegmen
             raise WaveformSourceError(
                 "a segment must say where it begins and ends",
                 expected="at, or from and to",
-                got=", ".join(sorted(segment.model_fields_set)),
+                got=", ".join(sorted(segment.model_dump(by_alias=True, exclude_unset=True))),
                 where=where,
             )
     _refuse_number(segment.ms, _MS_MAX, "ms", where)
