@@ -1,0 +1,171 @@
+"""Builds tests/rejected/signing; `python -m tests.signing.rejected_vectors` writes.
+
+Each file is a message or certificate that someone could hand us, with one thing wrong, and is named
+after it. Everything else about it is right: the signatures are by the golden keys, over what the
+file says, wherever that is not the point.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from signing.canonical_cbor import parse_cbor, serialize_cbor
+from signing.certificates import create_ca_certificate, issue_station_certificate
+from signing.cose import sign_many, sign_one
+from signing.cose_message import SIGN1_TAG, SIGN_TAG, kid_of, sign1_structure
+from signing.errors import (
+    AlgorithmError,
+    CertificateError,
+    CoseError,
+    RevokedKeyError,
+    SignatureError,
+    SigningError,
+    ThresholdError,
+    TrustError,
+    UnknownKeyError,
+)
+from signing.trust import TRUST_RECORD_CONTENT_TYPE
+from tests.signing.fixed_keys import fixed_signer
+from tests.signing.golden_vectors import (
+    CA,
+    CONTENT_TYPE,
+    ED25519,
+    NOT_BEFORE,
+    P256,
+    PAYLOAD,
+    POLICY,
+    ROOTS,
+    STATION,
+    build_vectors,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FOLDER = Path(__file__).parent.parent / "rejected" / "signing"
+HEADER: Mapping[int, object] = {1: -7, 3: CONTENT_TYPE, 4: kid_of(P256.public_key)}
+
+# File name -> the error, and a telling part of its message.
+EXPECTED: dict[str, tuple[type[SigningError], str]] = {
+    "one-algorithm-of-another-key.cose": (AlgorithmError, "another algorithm than its key has"),
+    "one-content-type-of-another-kind.cose": (CoseError, "of another kind"),
+    "one-flipped-payload-bit.cose": (SignatureError, "does not match the signed bytes"),
+    "one-kid-of-another-key.cose": (SignatureError, "does not match the signed bytes"),
+    "one-length-in-long-form.cose": (CoseError, "longer than it needs to be"),
+    "one-payload-detached.cose": (CoseError, "another shape"),
+    "one-signed-by-stranger.cose": (UnknownKeyError, "no key that may sign it"),
+    "one-trailing-byte.cose": (CoseError, "bytes follow the CBOR item"),
+    "one-unprotected-algorithm.cose": (CoseError, "another shape"),
+    "one-without-tag.cose": (CoseError, "not a signed message"),
+    "two-below-threshold.cose": (ThresholdError, "expected 2 distinct keys, got 1"),
+    "two-by-one-key.cose": (CoseError, "one key signed a message twice"),
+    "two-out-of-order.cose": (CoseError, "rising kids"),
+    "trust-root-below-threshold.cose": (ThresholdError, "too few keys of the role root"),
+    "trust-signed-by-policy.cose": (UnknownKeyError, "which holds policy"),
+    "trust-with-revoked-root-signing.cose": (RevokedKeyError, "signed by a revoked key"),
+    "trust-without-spare-root-key.cose": (TrustError, "the role root has too few keys"),
+    "station-of-another-ca.der": (CertificateError, "not issued by the factory CA"),
+    "station-with-trailing-byte.der": (CertificateError, "cannot be read"),
+    "station-before-its-time.der": (CertificateError, "not valid at this time"),
+}
+
+
+def build_rejected() -> dict[str, bytes]:
+    """Return each rejected file's name and content."""
+    return {**_messages_of_one(), **_messages_of_two(), **_trust_records(), **_certificates()}
+
+
+def _forge(header: Mapping[int, object], payload: object = PAYLOAD, unprotected: object = None):
+    protected = serialize_cbor(header)
+    signed = payload if isinstance(payload, bytes) else b""
+    signature = P256.sign(sign1_structure(protected, signed))
+    fields = [protected, {} if unprotected is None else unprotected, payload, signature]
+    return SIGN1_TAG + serialize_cbor(fields)
+
+
+def _messages_of_one() -> dict[str, bytes]:
+    right = sign_one(PAYLOAD, P256, content_type=CONTENT_TYPE)
+    without_algorithm = {key: value for key, value in HEADER.items() if key != 1}
+    return {
+        "one-algorithm-of-another-key.cose": _forge({**HEADER, 1: -8}),
+        "one-content-type-of-another-kind.cose": _forge({**HEADER, 3: "application/other"}),
+        "one-flipped-payload-bit.cose": right.replace(b"\x1a\0\x03\xa9\x80", b"\x1a\0\x03\xa9\x81"),
+        "one-kid-of-another-key.cose": _forge({**HEADER, 4: kid_of(POLICY.public_key)}),
+        "one-length-in-long-form.cose": right[:1] + b"\x98\x04" + right[2:],
+        "one-payload-detached.cose": _forge(HEADER, payload=None),
+        "one-signed-by-stranger.cose": sign_one(
+            PAYLOAD, fixed_signer("stranger"), content_type=CONTENT_TYPE
+        ),
+        "one-trailing-byte.cose": right + b"\0",
+        "one-unprotected-algorithm.cose": _forge(without_algorithm, unprotected={1: -7}),
+        "one-without-tag.cose": right[1:],
+    }
+
+
+def _messages_of_two() -> dict[str, bytes]:
+    body = parse_cbor(
+        sign_many(PAYLOAD, [P256, ED25519], content_type=CONTENT_TYPE)[2:], max_bytes=1000
+    )
+    assert isinstance(body, list)
+    first, second = body[3]
+
+    def signed_by(*signatures: object) -> bytes:
+        return SIGN_TAG + serialize_cbor([*body[:3], list(signatures)])
+
+    return {
+        "two-below-threshold.cose": signed_by(first),
+        "two-by-one-key.cose": signed_by(first, first),
+        "two-out-of-order.cose": signed_by(second, first),
+    }
+
+
+def _trust_records() -> dict[str, bytes]:
+    golden = parse_cbor(build_vectors()["trust-record-1.cose"][2:], max_bytes=4000)
+    assert isinstance(golden, list)
+    document = parse_cbor(golden[2], max_bytes=4000)
+    assert isinstance(document, dict)
+    extra = fixed_signer("golden root 4").public_key
+    wide = sorted([*(root.public_key for root in ROOTS), extra], key=lambda key: key.key_id)
+    roles = document[4]
+    revoking = {
+        **document,
+        4: {**roles, "root": [2, [key.spki_der for key in wide]]},
+        6: [ROOTS[0].public_key.key_id],
+    }
+    two_keys = {**document, 4: {**roles, "root": [2, roles["root"][1][:2]]}}
+
+    def signed(record: object, *signers) -> bytes:
+        return sign_many(serialize_cbor(record), signers, content_type=TRUST_RECORD_CONTENT_TYPE)
+
+    return {
+        "trust-root-below-threshold.cose": signed(document, ROOTS[0]),
+        "trust-signed-by-policy.cose": signed(document, POLICY),
+        "trust-with-revoked-root-signing.cose": signed(revoking, ROOTS[0], ROOTS[1]),
+        "trust-without-spare-root-key.cose": signed(two_keys, *ROOTS),
+    }
+
+
+def _certificates() -> dict[str, bytes]:
+    other_ca = fixed_signer("golden other ca")
+    other_der = create_ca_certificate(
+        other_ca, common_name="Flare factory CA", not_before=NOT_BEFORE
+    )
+    ca_der = create_ca_certificate(CA, common_name="Flare factory CA", not_before=NOT_BEFORE)
+
+    def station(ca, der, not_before) -> bytes:
+        return issue_station_certificate(
+            ca, der, STATION.public_key, station_name="station-1", not_before=not_before
+        )
+
+    return {
+        "station-of-another-ca.der": station(other_ca, other_der, NOT_BEFORE),
+        "station-with-trailing-byte.der": station(CA, ca_der, NOT_BEFORE) + b"\0",
+        "station-before-its-time.der": station(CA, ca_der, NOT_BEFORE.replace(year=2099)),
+    }
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for file_name, content in build_rejected().items():
+        (FOLDER / file_name).write_bytes(content)
