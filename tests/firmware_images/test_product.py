@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+import tomllib
+
+import pytest
+from pydantic import ValidationError
+
+from firmware_images.product import ProductSettings, ReleaseSettings, gtin_check_digit
+from tests.firmware_images.release_parts import FLARE
+
+DOCUMENT = tomllib.loads((FLARE / "ampforge.toml").read_text())
+
+
+def parse_product(**changes: object) -> ProductSettings:
+    return ProductSettings.model_validate_json(json.dumps(DOCUMENT["product"] | changes))
+
+
+def parse_release(**changes: object) -> ReleaseSettings:
+    return ReleaseSettings.model_validate_json(json.dumps(DOCUMENT["release"] | changes))
+
+
+def test_the_example_product_is_acceptable_and_its_files_are_there():
+    product, release = parse_product(), parse_release()
+    assert product.hardware_class == "flare-c3"
+    for path in (release.app, release.waveforms, release.limits, release.partitions):
+        assert (FLARE / path).is_file()
+    assert release.bundle_name(product, "1.4.0") == "build/flare-1.4.0.bundle.zip"
+
+
+@pytest.mark.parametrize(
+    ("digits", "check"), [("0950600013435", 2), ("0629104150021", 3), ("0000000000000", 0)]
+)
+def test_the_gtin_check_digit_is_the_one_of_gs1(digits, check):
+    assert gtin_check_digit(digits) == check
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gtin": "09506000134353"}, "should be 2"),
+        ({"gtin": "0950600013435"}, "pattern"),
+        ({"hardware_revision_min": 2}, "hardware_revision_min is above"),
+        ({"claim_load_min_ohm": 20_000}, "claim_load_min_ohm is above"),
+        ({"flash_size_bytes": 4_194_305}, "multiple of"),
+        ({"chip": "esp8266"}, "pattern"),
+        ({"model": "fl-1"}, "pattern"),
+        ({"colour": "white"}, "not permitted"),
+        ({"hardware_revision_min": "1"}, "valid integer"),
+    ],
+)
+def test_a_wrong_product_is_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        parse_product(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"release_counter": 0}, {"app": ""}, {"version": "a/b"}, {"approved": True}]
+)
+def test_a_wrong_release_is_refused(changes):
+    with pytest.raises(ValidationError):
+        parse_release(**changes)
