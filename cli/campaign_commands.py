@@ -1,0 +1,75 @@
+"""`ampforge campaign`: say which devices get which release, and when."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.configuration import load_configuration
+from cli.output import print_result
+from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.group()
+def group() -> None:
+    """Say which devices get which release, and when."""
+
+
+@group.command(
+    "create", epilog="Example: ampforge campaign create --release 1.5.0 --name pilot --percent 5"
+)
+@click.option("--release", "version", required=True, help="Version of a published release.")
+@click.option("--name", required=True, help="Name; the same name keeps the devices drawn before.")
+@click.option(
+    "--percent",
+    type=click.FloatRange(0, 100),
+    default=100.0,
+    show_default=True,
+    help="Share of the devices.",
+)
+@click.option("--pin", "pins", multiple=True, help="Serial number that installs it; repeatable.")
+@click.option("--halt", is_flag=True, help="Nobody installs anything until the next campaign.")
+@config_option
+@passphrase_file_option
+@json_option
+def create(
+    *,
+    version: str,
+    name: str,
+    percent: float,
+    pins: tuple[str, ...],
+    halt: bool,
+    config_path: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Assign a published release to devices; it replaces what was assigned before.
+
+    Needs the campaign, snapshot and timestamp keys only: an online machine can decide who installs
+    a release and when, and never what is in it.
+    """
+    from cli.publication_output import describe_publication, format_publication
+    from cli.repository_files import open_publisher
+    from manifests.publishing import AssignmentPlan
+    from signing.roles import Role
+
+    configuration = load_configuration(config_path)
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the online keys")
+    roles = (Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
+    publisher = open_publisher(configuration, roles, passphrase=passphrase)
+    plan = AssignmentPlan(
+        campaign=name,
+        drawn_ppm=round(percent * 10_000),
+        pinned_serial_numbers=pins,
+        is_halted=halt,
+    )
+    now = datetime.now(UTC).replace(microsecond=0)
+    publication = publisher.publish_plan(version, plan, now=now)
+    print_result(
+        describe_publication(publication), format_publication(publication), as_json=as_json
+    )

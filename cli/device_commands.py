@@ -1,0 +1,277 @@
+"""`ampforge device`: update a device the way a device does, and ask one what it runs."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.configuration import load_configuration
+from cli.failures import UsageRefusal
+from cli.output import print_result
+from cli.params import EXISTING_FILE, EXISTING_FOLDER, FOLDER, config_option, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from manifests.transfer import Fetch
+    from manifests.update_outcome import UpdateOutcome, UpdateRules
+    from provisioning.device_link import DeviceLink
+    from provisioning.simulator.board import SimulatedBoard
+
+BOARD_FILE = "board.json"
+BOARD_FILE_MAX_BYTES = 4096
+SESSIONS_MAX = 3
+"""Install and switch, confirm after the boot, and one more when the boot went back."""
+OPEN_TIMEOUT_S = 1.0
+
+
+@click.group()
+def group() -> None:
+    """Update a device the way a device does, and ask one what it runs."""
+
+
+@group.command(
+    "update",
+    epilog="Example: ampforge device update --board line/board-0 --url http://127.0.0.1:8470",
+)
+@click.option("--url", required=True, help="Server with the published repository.")
+@click.option("--board", "board_folder", type=EXISTING_FOLDER, help="Folder of a simulated board.")
+@click.option("--gateway", is_flag=True, help="Relay to a board on --port, verified by TUF first.")
+@click.option("--port", help="Serial port or rfc2217:// URL of the board, with --gateway.")
+@click.option(
+    "--root",
+    "root_path",
+    type=EXISTING_FILE,
+    help="Trusted TUF root, with --gateway (default: the one of [repository] folder).",
+)
+@click.option(
+    "--cache", type=FOLDER, help="What the gateway verified (default: .ampforge-gateway here)."
+)
+@click.option("--reinstall", is_flag=True, help="Install the release that it has once more.")
+@config_option
+@json_option
+def update(
+    *,
+    url: str,
+    board_folder: Path | None,
+    gateway: bool,
+    port: str | None,
+    root_path: Path | None,
+    cache: Path | None,
+    reinstall: bool,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Install the release that is assigned to a device, boot it, and have it confirmed.
+
+    A board with a network of its own asks the server (--board). A board without one is served by
+    a gateway over its serial link (--gateway --port): the gateway verifies everything by TUF, and
+    the board verifies everything again.
+    """
+    if gateway == (board_folder is not None):
+        raise UsageRefusal(
+            "it is not clear which board to update",
+            expected="--board FOLDER, or --gateway with --port",
+            hint="see `ampforge device update --help`",
+        )
+    report = _Progress(is_quiet=as_json)
+    if board_folder is not None:
+        document = _update_simulated(
+            board_folder, url, config_path, allows_reinstall=reinstall, on_fetch=report
+        )
+    else:
+        if port is None or reinstall:
+            raise UsageRefusal(
+                "a gateway serves a board on a port, and cannot make it install again",
+                expected="--gateway --port URL, without --reinstall",
+            )
+        root = (root_path or _default_root(config_path)).read_bytes()
+        folder = cache or Path(".ampforge-gateway")
+        document = _update_through_gateway(url, port, root, folder, on_fetch=report)
+    print_result(document, _in_words(document), as_json=as_json)
+
+
+@group.command("info", epilog="Example: ampforge device info --port /dev/ttyUSB0")
+@click.option("--port", help="Serial port or rfc2217:// URL of the board.")
+@click.option("--board", "board_folder", type=EXISTING_FOLDER, help="Folder of a simulated board.")
+@json_option
+def info(*, port: str | None, board_folder: Path | None, as_json: bool) -> None:
+    """Show what a board says that it is and runs. Nothing of it is verified."""
+    if (port is None) == (board_folder is None):
+        raise UsageRefusal("give one board", expected="--port URL or --board FOLDER")
+    if board_folder is not None:
+        with closing(open_simulated_board(board_folder)) as board:
+            document = _describe_simulated(board)
+    else:
+        assert port is not None
+        document = _with_link(port, lambda link: _as_text(link.read_info().model_dump()))
+        for name in ("header", "version", "sequence", "smp_data"):
+            document.pop(name, None)
+    print_result(document, as_json=as_json)
+
+
+def open_simulated_board(folder: Path) -> SimulatedBoard:
+    """Open a simulated board from its folder, and boot it.
+
+    Raises:
+        UsageRefusal: The folder is not a board's.
+    """
+    from provisioning.simulator.board import SimulatedBoard
+
+    path = folder / BOARD_FILE
+    try:
+        with path.open("rb") as file:
+            facts = json.loads(file.read(BOARD_FILE_MAX_BYTES))
+        seed, index = int(facts["seed"]), int(facts["index"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageRefusal(
+            "the folder is not that of a simulated board",
+            expected=f"a folder with {BOARD_FILE}, as `ampforge station simulate` makes it",
+            got=type(error).__name__,
+            where=path,
+        ) from error
+    return SimulatedBoard(folder, seed, index, now=lambda: datetime.now(UTC))
+
+
+def _update_simulated(
+    folder: Path,
+    url: str,
+    config_path: Path | None,
+    *,
+    allows_reinstall: bool,
+    on_fetch: Callable[[Fetch], None],
+) -> dict[str, object]:
+    from cli.board_update import as_update_device, running_image
+    from manifests.http_transport import HttpTransport
+    from manifests.transfer import run_session
+    from manifests.update_outcome import UpdateResult
+    from manifests.updater import update_device
+
+    rules = _load_rules(config_path, allows_reinstall=allows_reinstall)
+    with closing(HttpTransport(url)) as transport, closing(open_simulated_board(folder)) as board:
+        before = running_image(board).version
+        outcomes: list[UpdateOutcome] = []
+        for _ in range(SESSIONS_MAX):
+            session = update_device(as_update_device(board), rules)
+            outcomes.append(run_session(session, transport, on_fetch=on_fetch))
+            if outcomes[-1].result is not UpdateResult.REBOOT_NEEDED:
+                break
+            board.power_cycle()
+        after = running_image(board).version
+    return {
+        "schema": "ampforge.device-update/1",
+        "result": str(outcomes[-1].result),
+        "message": outcomes[-1].message,
+        "release_counter": outcomes[-1].release_counter,
+        "is_report_due": outcomes[-1].is_report_due,
+        "version_before": before,
+        "version_after": after,
+    }
+
+
+def _update_through_gateway(
+    url: str, port: str, root: bytes, cache: Path, *, on_fetch: Callable[[Fetch], None]
+) -> dict[str, object]:
+    from cli.gateway_relay import relay_update
+    from manifests.gateway import Gateway
+
+    with closing(Gateway(url, trusted_root=root, cache=cache)) as gateway:
+        gateway.refresh()
+        return _with_link(port, lambda link: relay_update(link, gateway, on_fetch=on_fetch))
+
+
+def _with_link(port: str, act: Callable[[DeviceLink], dict[str, object]]) -> dict[str, object]:
+    from provisioning.device_link import DeviceLink
+    from provisioning.serial_port import open_port
+
+    with closing(open_port(port, timeout_s=OPEN_TIMEOUT_S)) as opened:
+        link = DeviceLink(opened, where=port)
+        link.wait_until_ready()
+        return act(link)
+
+
+def _load_rules(config_path: Path | None, *, allows_reinstall: bool) -> UpdateRules:
+    from cli.configuration import find_configuration_file
+    from manifests.manifests_settings import UpdateSettings
+    from manifests.update_outcome import UpdateRules
+
+    settings = UpdateSettings()
+    if config_path is not None or find_configuration_file(Path.cwd()) is not None:
+        configuration = load_configuration(config_path)
+        if configuration.has_section("update"):
+            settings = configuration.section("update", UpdateSettings)
+    return UpdateRules(
+        minimum_battery_percent=settings.minimum_battery_percent, allows_reinstall=allows_reinstall
+    )
+
+
+def _default_root(config_path: Path | None) -> Path:
+    from cli.repository_files import load_repository_settings
+
+    configuration = load_configuration(config_path)
+    folder = configuration.resolve(load_repository_settings(configuration).folder)
+    path = folder / "metadata" / "1.root.json"
+    if not path.is_file():
+        raise UsageRefusal(
+            "there is no TUF root to trust",
+            expected="--root FILE, from a trusted place and not from the server",
+            where=path,
+        )
+    return path
+
+
+def _describe_simulated(board: SimulatedBoard) -> dict[str, object]:
+    from cli.board_update import as_update_device, running_image
+
+    image = running_image(board)
+    record = as_update_device(board).record
+    identity = record.load_identity()
+    state = record.load_update_state()
+    return {
+        "schema": "ampforge.device-info/1",
+        "mac": board.mac.hex(":"),
+        "serial": identity.serial if identity else "",
+        "application": image.project_name,
+        "version": image.version,
+        "app_sha256": image.image_sha256.hex(),
+        "slot": image.slot,
+        "ota_state": board.slot_state().name.lower(),
+        "release_counter": state.release_counter,
+        "last_update": state.last_outcome,
+    }
+
+
+def _as_text(fields: Mapping[str, object]) -> dict[str, object]:
+    return {
+        name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()
+    }
+
+
+def _in_words(document: Mapping[str, object]) -> str:
+    lines = [f"{document['result']}: {document['message']}"]
+    before, after = document.get("version_before"), document.get("version_after")
+    if before != after:
+        lines.append(f"  {before} -> {after}")
+    if document.get("is_report_due"):
+        lines.append("  the report still waits for a server that takes it")
+    return "\n".join(lines)
+
+
+class _Progress:
+    """One line on the terminal for each resource that is fetched."""
+
+    def __init__(self, *, is_quiet: bool) -> None:
+        self._is_quiet = is_quiet
+        self._last = ""
+
+    def __call__(self, fetch: Fetch) -> None:
+        if self._is_quiet or fetch.path == self._last:
+            return
+        self._last = fetch.path
+        verb = "post" if fetch.body is not None else "get "
+        click.echo(f"  {verb} {fetch.path}", err=True)

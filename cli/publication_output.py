@@ -1,0 +1,43 @@
+"""What a publication is said to be, as a document and in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from manifests.publishing import Publication
+
+
+def describe_publication(publication: Publication) -> dict[str, object]:
+    """Return a publication as a document for scripts."""
+    manifest, assignment = publication.manifest, publication.assignment
+    return {
+        "schema": "ampforge.publication/1",
+        "version": manifest.version,
+        "release_counter": manifest.release_counter,
+        "hardware_class": manifest.hardware_class,
+        "is_new_release": publication.is_new_release,
+        "manifest_sha256": publication.manifest_sha256.hex(),
+        "app_sha256": manifest.app.sha256.hex(),
+        "campaign": assignment.campaign,
+        "assignment_sequence": assignment.sequence,
+        "drawn_ppm": assignment.drawn_ppm,
+        "pinned_serial_numbers": list(assignment.pinned_serial_numbers),
+        "is_halted": assignment.is_halted,
+        "assignment_expires_at": assignment.expires_at.isoformat(),
+    }
+
+
+def format_publication(publication: Publication) -> str:
+    """Return a publication as a person reads it."""
+    manifest, assignment = publication.manifest, publication.assignment
+    what = "published" if publication.is_new_release else "assigned"
+    who = f"{assignment.drawn_ppm / 10_000:g} % of the {manifest.hardware_class} devices"
+    if assignment.pinned_serial_numbers:
+        who += f" and {', '.join(assignment.pinned_serial_numbers)}"
+    state = "HALTED: nobody installs it" if assignment.is_halted else f"for {who}"
+    return (
+        f"{what} release {manifest.version} (counter {manifest.release_counter}), {state}\n"
+        f"  campaign {assignment.campaign!r}, assignment {assignment.sequence}, "
+        f"until {assignment.expires_at:%Y-%m-%d}"
+    )

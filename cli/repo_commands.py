@@ -1,0 +1,172 @@
+"""`ampforge repo`: make a TUF repository, publish releases to it, say what expires when."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.configuration import load_configuration
+from cli.output import print_result
+from cli.params import (
+    EXISTING_FILE,
+    config_option,
+    json_option,
+    passphrase_file_option,
+    passphrase_source,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROMPT = "Passphrase of the signing keys"
+
+
+@click.group()
+def group() -> None:
+    """Publish releases in a TUF repository."""
+
+
+@group.command("init", epilog="Example: ampforge repo init")
+@click.option(
+    "--insecure-test-keys", is_flag=True, help="Accept keys that are marked as test keys."
+)
+@config_option
+@passphrase_file_option
+@json_option
+def init(
+    *,
+    insecure_test_keys: bool,
+    config_path: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Make an empty repository that trusts whom the device trust record trusts.
+
+    Root is signed by the [signing] keys of the role root, targets by release, and snapshot,
+    timestamp and campaign by their own online keys.
+    """
+    from cli.repository_files import open_publisher
+    from manifests.repository import init_repository
+    from manifests.tuf_metadata import SIGNING_ROLES
+
+    configuration = load_configuration(config_path)
+    passphrase = passphrase_source(passphrase_file, prompt=PROMPT)
+    publisher = open_publisher(configuration, SIGNING_ROLES.values(), passphrase=passphrase)
+    metadata = init_repository(
+        publisher.store,
+        publisher.trust,
+        publisher.signers,
+        publisher.settings,
+        now=_now(),
+        allows_test_keys=insecure_test_keys,
+    )
+    root = metadata.root.signed
+    document = {
+        "schema": "ampforge.repo-init/1",
+        "folder": str(publisher.store),
+        "product": publisher.trust.product,
+        "root_version": root.version,
+        "thresholds": {name: role.threshold for name, role in root.roles.items()},
+        "root_expires_at": root.expires.isoformat(),
+    }
+    human = (
+        f"made a repository for {publisher.trust.product} in {publisher.store}\n"
+        f"  clients start from metadata/1.root.json: give it to them by a trusted way\n"
+        f"  root expires {root.expires:%Y-%m-%d}; publish with `ampforge repo publish BUNDLE`"
+    )
+    print_result(document, human, as_json=as_json)
+
+
+@group.command("publish", epilog="Example: ampforge repo publish build/flare-1.5.0.bundle.zip")
+@click.argument("bundle_path", metavar="BUNDLE", type=EXISTING_FILE)
+@click.option("--campaign", help="Name of the campaign (default: the release's).")
+@click.option(
+    "--percent",
+    type=click.FloatRange(0, 100),
+    default=100.0,
+    show_default=True,
+    help="Share of the devices that install it.",
+)
+@config_option
+@passphrase_file_option
+@json_option
+def publish(
+    *,
+    bundle_path: Path,
+    campaign: str | None,
+    percent: float,
+    config_path: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Verify a signed bundle, publish its release, and assign it to devices.
+
+    The bundle is verified with the trust record. Manifest and assignment for devices, and the TUF
+    metadata for gateways, are derived from it and signed together.
+    """
+    from cli.publication_output import describe_publication, format_publication
+    from cli.repository_files import open_publisher
+    from firmware_images.bundle_archive import ARCHIVE_MAX_BYTES
+    from firmware_images.errors import BundleError
+    from firmware_images.toml_document import read_bounded
+    from manifests.publishing import AssignmentPlan
+    from signing.roles import Role
+
+    configuration = load_configuration(config_path)
+    passphrase = passphrase_source(passphrase_file, prompt=PROMPT)
+    content = read_bounded(bundle_path, ARCHIVE_MAX_BYTES, BundleError)
+    roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
+    publisher = open_publisher(configuration, roles, passphrase=passphrase)
+    plan = None
+    if campaign is not None or percent < 100:  # noqa: PLR2004 - percent
+        name = campaign or f"{bundle_path.stem} to {percent:g} %"[:48]
+        plan = AssignmentPlan(campaign=name, drawn_ppm=round(percent * 10_000))
+    publication = publisher.publish_bundle(content, plan, now=_now())
+    print_result(
+        describe_publication(publication), format_publication(publication), as_json=as_json
+    )
+
+
+@group.command("status", epilog="Example: ampforge repo status")
+@config_option
+@json_option
+def status(*, config_path: Path | None, as_json: bool) -> None:
+    """Say which releases are published, who installs what, and what expires when."""
+    from cli.repository_files import load_repository_settings, load_trust
+    from manifests.repository_status import describe_repository, format_status
+    from manifests.store import FolderStore
+
+    configuration = load_configuration(config_path)
+    folder = configuration.resolve(load_repository_settings(configuration).folder)
+    document = describe_repository(FolderStore(folder), load_trust(configuration), now=_now())
+    print_result(document, format_status(document), as_json=as_json)
+
+
+@group.command("renew", epilog="Example: ampforge repo renew")
+@config_option
+@passphrase_file_option
+@json_option
+def renew(*, config_path: Path | None, passphrase_file: Path | None, as_json: bool) -> None:
+    """Sign snapshot and timestamp again, before they expire; for a daily job."""
+    from cli.repository_files import open_publisher
+    from signing.roles import Role
+
+    configuration = load_configuration(config_path)
+    passphrase = passphrase_source(passphrase_file, prompt=PROMPT)
+    roles = (Role.SNAPSHOT, Role.TIMESTAMP)
+    publisher = open_publisher(configuration, roles, passphrase=passphrase)
+    metadata = publisher.renew(now=_now())
+    document = {
+        "schema": "ampforge.repo-renew/1",
+        "timestamp_version": metadata.timestamp.signed.version,
+        "timestamp_expires_at": metadata.timestamp.signed.expires.isoformat(),
+        "snapshot_expires_at": metadata.snapshot.signed.expires.isoformat(),
+    }
+    human = f"renewed: the timestamp holds until {metadata.timestamp.signed.expires:%Y-%m-%d %H:%M}"
+    print_result(document, human, as_json=as_json)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

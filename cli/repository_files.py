@@ -1,0 +1,101 @@
+"""What `repo`, `campaign` and `serve` take from `ampforge.toml`: repository, trust and keys."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from cli.failures import UsageRefusal
+from manifests.manifests_settings import RepositorySettings, ServeSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from cli.configuration import Configuration
+    from manifests.publishing import Publisher
+    from signing.roles import Role
+    from signing.signers import SoftwareSigner
+    from signing.trust_record import TrustRecord
+
+
+def load_repository_settings(configuration: Configuration) -> RepositorySettings:
+    """Return `[repository]`, or its defaults where it is left out."""
+    if configuration.has_section("repository"):
+        return configuration.section("repository", RepositorySettings)
+    return RepositorySettings()
+
+
+def load_serve_settings(configuration: Configuration) -> ServeSettings:
+    """Return `[serve]`, or its defaults where it is left out."""
+    if configuration.has_section("serve"):
+        return configuration.section("serve", ServeSettings)
+    return ServeSettings()
+
+
+def find_trust_record(configuration: Configuration) -> Path:
+    """Return the file of the product's signed trust record.
+
+    Raises:
+        UsageRefusal: There is none.
+    """
+    from signing.roles_settings import SigningSettings
+
+    path = configuration.resolve(configuration.section("signing", SigningSettings).trust_record)
+    if not path.is_file():
+        raise UsageRefusal(
+            "there is no trust record",
+            expected="the file that [signing] trust_record names",
+            where=path,
+            hint="make one with `ampforge trust sign`",
+        )
+    return path
+
+
+def load_trust(configuration: Configuration) -> TrustRecord:
+    """Return the product's trust record, verified.
+
+    Raises:
+        UsageRefusal: There is none.
+        TrustError: It does not verify.
+    """
+    from signing.trust_file import load_trust_record
+
+    return load_trust_record(find_trust_record(configuration))
+
+
+def load_signers(
+    configuration: Configuration,
+    roles: Iterable[Role],
+    *,
+    passphrase: Callable[[], bytes],
+) -> dict[Role, tuple[SoftwareSigner, ...]]:
+    """Open the private keys that sign for some roles on this machine.
+
+    Raises:
+        KeyFileError: A role names no private key, or one cannot be opened.
+    """
+    from signing.roles_settings import SigningSettings
+
+    settings = configuration.section("signing", SigningSettings)
+    return {
+        role: settings.load_signers(role, configuration.root, passphrase=passphrase)
+        for role in roles
+    }
+
+
+def open_publisher(
+    configuration: Configuration, roles: Iterable[Role], *, passphrase: Callable[[], bytes]
+) -> Publisher:
+    """Return the configured repository and the keys to publish to it with."""
+    from manifests.publishing import Publisher
+    from manifests.store import FolderStore
+
+    settings = load_repository_settings(configuration)
+    return Publisher(
+        store=FolderStore(configuration.resolve(settings.folder)),
+        trust=load_trust(configuration),
+        signers=load_signers(configuration, roles, passphrase=passphrase),
+        settings=settings,
+        draw_bytes=secrets.token_bytes,
+    )

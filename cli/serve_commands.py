@@ -1,0 +1,97 @@
+"""`ampforge serve`: a published repository over HTTP, with nonces and device reports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.configuration import load_configuration
+from cli.output import print_result
+from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cli.configuration import Configuration
+    from manifests.server import ServerPlan
+
+
+@click.command("serve", epilog="Example: ampforge serve --port 8470")
+@click.option("--host", help="Address to listen on (default: [serve] host, else this machine).")
+@click.option("--port", type=click.IntRange(1, 65535), help="TCP port (default: [serve] port).")
+@config_option
+@passphrase_file_option
+@json_option
+def serve(
+    *,
+    host: str | None,
+    port: int | None,
+    config_path: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Serve the repository to devices and gateways until interrupted.
+
+    Metadata, messages and artifacts are plain files and may come from any web server or CDN; this
+    one also answers devices' nonces with the freshness key, and stores their signed reports.
+    """
+    from manifests.server import run_server
+
+    configuration = load_configuration(config_path)
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the freshness key")
+    plan = load_server_plan(configuration, host=host, port=port, passphrase=passphrase)
+    url = f"http://{plan.host}:{plan.port}"
+    document = {
+        "schema": "ampforge.serve/1",
+        "url": url,
+        "folder": str(plan.folder),
+        "reports": str(plan.reports_path),
+    }
+    human = f"serving {plan.folder} at {url}\n  reports go to {plan.reports_path}; Ctrl-C ends it"
+    print_result(document, human, as_json=as_json)
+    run_server(plan)
+
+
+def load_server_plan(
+    configuration: Configuration,
+    *,
+    host: str | None,
+    port: int | None,
+    passphrase: Callable[[], bytes],
+) -> ServerPlan:
+    """Return what `ampforge.toml` says is to be served.
+
+    Args:
+        configuration: The loaded file.
+        host: Overrides `[serve] host`.
+        port: Overrides `[serve] port`.
+        passphrase: Asked when the freshness key is encrypted.
+
+    Raises:
+        UsageRefusal: There is no trust record or no such section.
+        SigningError: The freshness key cannot be opened.
+    """
+    from cli.repository_files import (
+        find_trust_record,
+        load_repository_settings,
+        load_serve_settings,
+        load_signers,
+    )
+    from manifests.server import ServerPlan
+    from signing.roles import Role
+    from signing.trust_file import read_trust_record
+
+    settings = load_serve_settings(configuration)
+    (freshness, *_) = load_signers(configuration, [Role.FRESHNESS], passphrase=passphrase)[
+        Role.FRESHNESS
+    ]
+    return ServerPlan(
+        folder=configuration.resolve(load_repository_settings(configuration).folder),
+        trust_record=read_trust_record(find_trust_record(configuration)),
+        freshness_key_der=freshness.to_pkcs8_der(),
+        reports_path=configuration.resolve(settings.reports),
+        host=host or settings.host,
+        port=port or settings.port,
+    )

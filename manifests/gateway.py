@@ -1,0 +1,172 @@
+"""A gateway's or phone's side: everything it relays to a board, it verified by TUF before.
+
+The board trusts COSE alone and would refuse what is wrong; the gateway verifies because it has a
+clock, a disk and TUF's protection against freezing, mixing and endless data, and so that it never
+wears a board out with bytes that cannot be right. python-tuf's `ngclient` does the verifying.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from manifests.errors import TransportError
+from manifests.http_transport import HttpTransport, parse_base_url
+from manifests.published_releases import assignment_target_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tuf.ngclient.updater import Updater
+
+    from manifests.transfer import Fetch
+
+Result = TypeVar("Result")
+ROOT_MAX_BYTES = 512_000
+ARTIFACT_MAX_BYTES = 64 << 20
+DEVICE_PREFIX = "device/"
+ASSIGNMENT_SUFFIX = "/assignment.cose"
+
+
+class Gateway:
+    """A `transfer.Transport` that gives out TUF targets, verified, and passes posts through.
+
+    Args:
+        base_url: The server's root.
+        trusted_root: The first root metadata, from a trusted place and never from the server.
+        cache: Folder for metadata and targets; kept, it protects against going back in time.
+    """
+
+    def __init__(self, base_url: str, *, trusted_root: bytes, cache: Path) -> None:
+        self._base_url = parse_base_url(base_url)
+        self._trusted_root = trusted_root
+        self._cache = cache
+        self._http = HttpTransport(base_url)
+        self._updater: Updater | None = None
+        self._targets: dict[str, bytes] = {}
+
+    def refresh(self) -> None:
+        """Bring the metadata up to date, from root to targets.
+
+        Raises:
+            TransportError: The server cannot be reached, or what it serves does not verify.
+        """
+        self._targets.clear()
+        self._updater = self._open_updater()
+        self._translated(self._updater.refresh, "the repository's metadata")
+
+    def fetch(self, fetch: Fetch) -> bytes:
+        """Return bytes of a verified target, or the answer to a post.
+
+        Raises:
+            TransportError: There is no such target, it does not verify, or it is larger than what
+                was asked for.
+        """
+        if fetch.body is not None:
+            return self._http.fetch(fetch)
+        content = self._read_target(target_path_of(fetch.path))
+        if not fetch.is_part and len(content) > fetch.max_bytes:
+            raise TransportError(
+                "a message is larger than a board accepts",
+                expected=f"at most {fetch.max_bytes} bytes",
+                got=f"{len(content)} bytes",
+                where=fetch.path,
+            )
+        return content[fetch.offset_bytes : fetch.offset_bytes + fetch.max_bytes]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _open_updater(self) -> Updater:
+        from tuf.ngclient.updater import Updater
+
+        metadata, targets = self._cache / "metadata", self._cache / "targets"
+        try:
+            metadata.mkdir(parents=True, exist_ok=True)
+            targets.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TransportError(
+                "the gateway's cache cannot be made", got=error.strerror, where=self._cache
+            ) from error
+        return self._translated(
+            lambda: Updater(
+                metadata_dir=str(metadata),
+                metadata_base_url=f"{self._base_url}/metadata/",
+                target_dir=str(targets),
+                target_base_url=f"{self._base_url}/targets/",
+                bootstrap=self._trusted_root,
+            ),
+            "the trusted root metadata",
+        )
+
+    def _read_target(self, path: str) -> bytes:
+        if path not in self._targets:
+            if self._updater is None:
+                self.refresh()
+            self._targets[path] = self._translated(lambda: self._download(path), path)
+        return self._targets[path]
+
+    def _download(self, path: str) -> bytes:
+        from pathlib import Path
+
+        assert self._updater is not None
+        entry = self._updater.get_targetinfo(path)
+        if entry is None or entry.length > ARTIFACT_MAX_BYTES:
+            raise TransportError(
+                "the repository lists no such target",
+                expected=path,
+                got="nothing" if entry is None else f"{entry.length} bytes",
+                where=self._base_url,
+                hint="the board was shown something that nobody signed, or it was withdrawn",
+            )
+        file_path = self._updater.find_cached_target(entry) or self._updater.download_target(entry)
+        return Path(file_path).read_bytes()
+
+    def _translated(self, act: Callable[[], Result], what: str) -> Result:
+        import urllib3
+        from tuf.api.exceptions import DownloadError
+        from tuf.api.exceptions import RepositoryError as TufError
+
+        try:
+            return act()
+        except (DownloadError, urllib3.exceptions.HTTPError) as error:
+            raise TransportError(
+                "the server cannot be reached, or does not have what its metadata lists",
+                got=f"{type(error).__name__}: {error}"[:300],
+                where=f"{self._base_url}, {what}",
+                hint="check that `ampforge serve` runs there",
+            ) from error
+        except TufError as error:
+            raise TransportError(
+                "what the server shows does not verify",
+                expected="metadata and targets signed by the product's roles, and not expired",
+                got=f"{type(error).__name__}: {error}"[:300],
+                where=f"{self._base_url}, {what}",
+                hint="run `ampforge repo status` at the repository; do not trust this server "
+                "until that is explained",
+            ) from error
+        except (OSError, ValueError) as error:
+            raise TransportError(
+                "the gateway cannot keep what it verified",
+                got=str(error)[:300],
+                where=self._cache,
+                hint="check the folder and the space left; a damaged cache may be removed",
+            ) from error
+
+
+def target_path_of(device_path: str) -> str:
+    """Return the TUF target that holds the same bytes as a path of the device tree.
+
+    Raises:
+        TransportError: No device asks for such a path.
+    """
+    name = device_path.removeprefix(DEVICE_PREFIX)
+    if name == device_path or ".." in name:
+        raise TransportError(
+            "a board asks for something that is not for boards",
+            expected=f"a path below {DEVICE_PREFIX}",
+            got=device_path,
+        )
+    hardware_class = name.removesuffix(ASSIGNMENT_SUFFIX)
+    return name if hardware_class == name else assignment_target_path(hardware_class)
