@@ -7,6 +7,7 @@ board: the station does, and only when `is_accepted`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -174,10 +175,11 @@ def _judge(readings: Sequence[CodeReading], settings: MetrologySettings) -> _Sta
     compliance = [reading for reading in readings if reading.step is ReadingStep.COMPLIANCE]
     if not compliance:
         return _Stage(linearity=linearity)
+    asked_na = [linearity.line.value_at(reading.code - settings.mid_code) for reading in compliance]
+    # Whatever the output impedance: with less than this the second load cannot be swept.
+    least_na = settings.working_span_na * second / settings.compliance_load_ohm
     findings = judge_overload(compliance, response) or judge_compliance(
-        compliance,
-        [_least_na(reading, linearity, settings) for reading in compliance],
-        shortfall_percent=settings.compliance_shortfall_percent,
+        compliance, asked_na, [math.copysign(least_na, asked) for asked in asked_na]
     )
     codes = working_codes(settings)
     loaded = _take(readings, ReadingStep.SWEEP, second, codes, is_optional=True)
@@ -185,6 +187,7 @@ def _judge(readings: Sequence[CodeReading], settings: MetrologySettings) -> _Sta
         return _Stage(findings=findings, linearity=linearity)
     if findings := judge_overload(loaded, response):
         return _Stage(findings=findings, linearity=linearity)
+    enough = 1 - settings.compliance_shortfall_percent / 100
     fit = fit_two_loads([*(by_code[code] for code in codes), *loaded], linearity, settings)
     return _Stage(
         linearity=linearity,
@@ -194,8 +197,8 @@ def _judge(readings: Sequence[CodeReading], settings: MetrologySettings) -> _Sta
             *judge_linearity(linearity, sweep, pooled_sd_na(sweep), settings),
             *judge_compliance(
                 compliance,
-                [_fitted_na(reading, fit, settings) for reading in compliance],
-                shortfall_percent=settings.compliance_shortfall_percent,
+                asked_na,
+                [_fitted_na(reading, fit, settings) * enough for reading in compliance],
             ),
         ),
     )
@@ -224,13 +227,6 @@ def _take(
             hint="measure the unit again",
         )
     return [found[code] for code in codes]
-
-
-def _least_na(reading: CodeReading, linearity: Linearity, settings: MetrologySettings) -> float:
-    # The current of the lowest output impedance that is acceptable: less than that is no droop.
-    at_first_load = linearity.line.value_at(reading.code - settings.mid_code)
-    impedance = settings.output_impedance_min_ohm
-    return at_first_load * (impedance + settings.loads_ohm[0]) / (impedance + reading.load_ohm)
 
 
 def _fitted_na(reading: CodeReading, fit: CalibrationFit, settings: MetrologySettings) -> float:

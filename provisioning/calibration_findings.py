@@ -37,13 +37,16 @@ def judge_probe(
     by_code = {reading.code: reading for reading in readings}
     mid, above, below = (by_code[code] for code in probe_codes(settings))
     loudest = max((mid, above, below), key=lambda reading: abs(reading.mean_na))
-    if any(reading.is_overload for reading in (mid, above, below)):
+    # At a rail two codes that differ by a tenth of the range give one current, and a large one.
+    closest_na = min(abs(above.mean_na - mid.mean_na), abs(mid.mean_na - below.mean_na))
+    is_at_rail = closest_na < _RESPONSE_MIN * PROBE_NA and abs(loudest.mean_na) > 2 * PROBE_NA
+    if is_at_rail or any(reading.is_overload for reading in (mid, above, below)):
         return (
             _finding(
                 FindingName.OPEN_SENSE,
                 "the output runs to its rail whatever the code is: sense resistor or feedback open",
-                measured=loudest.range_ua,
-                limit=loudest.range_ua,
+                measured=abs(loudest.mean_na) / 1_000 if is_at_rail else loudest.range_ua,
+                limit=PROBE_NA / 1_000,
                 unit="µA",
             ),
         )
@@ -141,29 +144,27 @@ def judge_overload(sweep: Sequence[CodeReading], gain: float) -> tuple[Finding, 
 
 def judge_compliance(
     readings: Sequence[CodeReading],
-    predicted_na: Sequence[float],
-    *,
-    shortfall_percent: float,
+    asked_na: Sequence[float],
+    needed_na: Sequence[float],
 ) -> tuple[Finding, ...]:
-    """Judge the current into the compliance load against what the unit should drive.
+    """Judge the current into the compliance load.
 
     Args:
         readings: One for each polarity.
-        predicted_na: The current that compliance must allow, for each reading, nA.
-        shortfall_percent: How much less is accepted.
+        asked_na: The current that the code asks for, nA.
+        needed_na: The least current that is acceptable, signed like `asked_na`, nA.
     """
     findings = []
-    for reading, predicted in zip(readings, predicted_na, strict=True):
-        ratio = reading.mean_na / predicted
-        if ratio < 1 - shortfall_percent / 100:
+    for reading, asked, needed in zip(readings, asked_na, needed_na, strict=True):
+        if reading.mean_na / needed < 1:
             volts = abs(reading.mean_na) * reading.load_ohm * 1e-9
             findings.append(
                 _finding(
                     FindingName.COMPLIANCE,
-                    f"{predicted / 1_000:+.1f} µA into {reading.load_ohm / 1_000:g} kΩ gives only "
+                    f"{asked / 1_000:+.1f} µA into {reading.load_ohm / 1_000:g} kΩ gives only "
                     f"{reading.mean_na / 1_000:+.1f} µA: the output stops at {volts:.1f} V",
                     measured=volts,
-                    limit=abs(predicted) * reading.load_ohm * 1e-9,
+                    limit=abs(needed) * reading.load_ohm * 1e-9,
                     unit="V",
                 )
             )
@@ -173,7 +174,7 @@ def judge_compliance(
 def judge_line(fit: CalibrationFit, settings: MetrologySettings) -> tuple[Finding, ...]:
     """Judge gain, offset and output impedance against what calibration may correct."""
     findings = []
-    # The gain into a short circuit: a low but good output impedance costs 2 % at the reference load.
+    # The gain into a short circuit: a low but good impedance costs 2 % at the reference load.
     gain = fit.gain_ppm / PPM * (1 + settings.reference_load_ohm * fit.conductance_ns * 1e-9)
     if abs(gain - 1) > settings.gain_limit_percent / 100:
         findings.append(

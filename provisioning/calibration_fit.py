@@ -134,6 +134,8 @@ def fit_two_loads(
     for pattern in _systematic_patterns(np, theta, readings, settings):
         shift = to_reported @ gain_matrix @ pattern
         combined += np.outer(shift, shift)
+    # Products round; a covariance is symmetric.
+    statistical, combined = (matrix / 2 + matrix.T / 2 for matrix in (statistical, combined))
 
     whitened = whiten @ residual
     gain, offset, conductance_ns = (float(value) for value in reported)

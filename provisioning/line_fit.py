@@ -239,7 +239,7 @@ def _line(
 
 @contextmanager
 def _representable() -> Iterator[None]:
-    # Sums of arbitrary floats overflow, cancel to nothing or meet infinities: one fault of the data.
+    # Sums of any floats overflow, cancel to nothing or meet infinities: one fault of the data.
     try:
         yield
     except (ArithmeticError, ValueError) as error:

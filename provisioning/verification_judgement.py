@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from provisioning.verification_result import ExpectedRecord
 
 PPM: Final = 1_000_000
-REASONS_MAX: Final = 12
 _DECIMALS: Final = 3
 _NOISE_FACTOR: Final = 3.0
 _NOISE_NA: Final = 500.0
@@ -117,6 +116,7 @@ class RawWaveform:
     delay_s: float
     shape_rms_na: float
     is_inverted: bool
+    is_overload: bool = False
 
     @classmethod
     def from_result(cls, waveform: WaveformResult) -> Self:
@@ -137,6 +137,7 @@ class RawWaveform:
             delay_s=waveform.delay_s,
             shape_rms_na=waveform.shape_rms_na,
             is_inverted=waveform.is_inverted,
+            is_overload=waveform.is_overload,
         )
 
 
@@ -170,23 +171,21 @@ def judge_readings(
     points = tuple(point for point in judged if point.mode)
     idle = tuple(point for point in judged if not point.mode)
     waveforms = tuple(_judge_waveform(raw, pooled_na, settings) for raw in raw_waveforms)
-    verdicts = [(point.outcome, _point_reason(point)) for point in judged]
-    verdicts += [(waveform.outcome, _waveform_reason(waveform)) for waveform in waveforms]
+    reasons = _point_reasons(judged)
+    reasons += [
+        (waveform.outcome, _waveform_reason(waveform))
+        for waveform in waveforms
+        if waveform.outcome is not Outcome.PASS
+    ]
     if record is not None and (reason := _record_reason(raw_points, record, settings)):
-        verdicts.append((Outcome.FAIL, reason))
-    bad = sorted(
-        (verdict for verdict in verdicts if verdict[0] is not Outcome.PASS),
-        key=lambda verdict: -verdict[0].severity,
-    )
-    reasons = [f"{outcome}: {reason}" for outcome, reason in bad]
-    if len(reasons) > REASONS_MAX:
-        reasons[REASONS_MAX:] = [f"and {len(reasons) - REASONS_MAX} more points"]
+        reasons.append((Outcome.FAIL, reason))
+    reasons.sort(key=lambda entry: -entry[0].severity)
     return Judged(
         points=points,
         idle=idle,
         waveforms=waveforms,
-        outcome=worst_outcome(outcome for outcome, _ in verdicts),
-        reasons=tuple(reasons),
+        outcome=worst_outcome([Outcome.PASS, *(outcome for outcome, _ in reasons)]),
+        reasons=tuple(f"{outcome}: {reason}" for outcome, reason in reasons),
     )
 
 
@@ -257,7 +256,8 @@ def _judge_waveform(
     shape_limit_na = raw.peak_na * settings.shape_limit_percent / 100 + _NOISE_FACTOR * _NOISE_NA
     timing = abs(raw.period_us - raw.expected_period_us) / raw.expected_period_us
     is_bad = (
-        raw.is_inverted
+        raw.is_overload
+        or raw.is_inverted
         or raw.shape_rms_na > shape_limit_na
         or timing > settings.timing_limit_percent / 100
     )
@@ -280,6 +280,7 @@ def _judge_waveform(
         shape_rms_na=raw.shape_rms_na,
         shape_limit_na=shape_limit_na,
         is_inverted=raw.is_inverted,
+        is_overload=raw.is_overload,
         outcome=Outcome.FAIL if is_bad else outcome,
     )
 
@@ -307,6 +308,20 @@ def _record_reason(
     return None
 
 
+def _point_reasons(points: Sequence[PointResult]) -> list[tuple[Outcome, str]]:
+    # One sentence for each mode: its worst point, and how many others there are.
+    reasons = []
+    for mode in dict.fromkeys(point.mode for point in points):
+        bad = [
+            point for point in points if point.mode == mode and point.outcome is not Outcome.PASS
+        ]
+        if bad:
+            worst = max(bad, key=lambda point: (point.outcome.severity, point.share_of_limit))
+            more = f" (and {len(bad) - 1} more points)" if len(bad) > 1 else ""
+            reasons.append((worst.outcome, _point_reason(worst) + more))
+    return reasons
+
+
 def _point_reason(point: PointResult) -> str:
     name = f"{point.mode} level {point.level_index + 1}" if point.mode else "idle current"
     return (
@@ -317,6 +332,8 @@ def _point_reason(point: PointResult) -> str:
 
 
 def _waveform_reason(waveform: WaveformResult) -> str:
+    if waveform.is_overload:
+        return f"{waveform.mode}: the current is larger than {waveform.range_ua} µA while it plays"
     if waveform.is_inverted:
         return f"{waveform.mode}: the polarity is inverted"
     if waveform.shape_rms_na > waveform.shape_limit_na:

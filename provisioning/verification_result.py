@@ -70,6 +70,11 @@ class PointResult(_Document):
             return self.claim_limit_na
         return min(self.calibration_limit_na, self.claim_limit_na)
 
+    @property
+    def share_of_limit(self) -> float:
+        """Size of the error over the deciding limit: 1 is at the limit."""
+        return abs(self.error_na) / self.deciding_limit_na
+
 
 class WaveformResult(_Document):
     """One mode, played by the board's own engine.
@@ -93,6 +98,7 @@ class WaveformResult(_Document):
         shape_rms_na: Measured minus expected capture, root mean square, nA.
         shape_limit_na: Its limit, nA.
         is_inverted: The capture fits better upside down.
+        is_overload: The current left the range; nothing else of this entry was measured.
         outcome: Worst of mean, period, shape and polarity.
     """
 
@@ -114,6 +120,7 @@ class WaveformResult(_Document):
     shape_rms_na: NotNegative
     shape_limit_na: NotNegative
     is_inverted: bool
+    is_overload: bool
     outcome: Outcome
 
 
