@@ -11,11 +11,13 @@ from provisioning.calibration_result import CalibrationResult, parse_calibration
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_queries import find_unit, list_jobs
 from provisioning.station_values import Step
-from provisioning.verification_result import VerificationResult, parse_verification_result
+from provisioning.verification_result import (
+    PointResult,
+    VerificationResult,
+    parse_verification_result,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from provisioning.ledger import Ledger
     from provisioning.ledger_events import Event
     from provisioning.ledger_values import JobRecord, UnitRecord
@@ -71,8 +73,9 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
         "firmware_version": final.get("firmware_version"),
         "reasons": final.get("reasons", []),
         "jobs": [job_document(job) for job in jobs],
-        "calibration": _calibration_document(calibration, confirmed),
-        "verification": _verification_document(verification),
+        "calibration": calibration_figures(calibration),
+        "calibration_record": confirmed.get(Step.RECORD.value, {}).get("stored"),
+        "verification": verification_figures(verification),
         "event_count": len(events),
     }
 
@@ -130,9 +133,8 @@ def event_document(event: Event, *, link: bytes) -> dict[str, object]:
     }
 
 
-def _calibration_document(
-    result: CalibrationResult | None, confirmed: Mapping[str, Mapping[str, object]]
-) -> dict[str, object] | None:
+def calibration_figures(result: CalibrationResult | None) -> dict[str, object] | None:
+    """Return the figures of a calibration as JSON values; `None` when nothing was fitted."""
     if result is None or result.fit is None:
         return None
     return {
@@ -142,30 +144,42 @@ def _calibration_document(
         "inl_lsb": result.inl_lsb,
         "instrument": str(result.instrument),
         "findings": [finding.message for finding in result.findings],
-        "record": confirmed.get(Step.RECORD.value, {}).get("stored"),
     }
 
 
-def _verification_document(result: VerificationResult | None) -> dict[str, object] | None:
+def verification_figures(result: VerificationResult | None) -> dict[str, object] | None:
+    """Return the outcome of a verification and each mode's worst point as JSON values."""
     if result is None:
         return None
-    worst: dict[str, dict[str, object]] = {}
-    for point in result.points:
-        margin = abs(point.error_na) / point.deciding_limit_na
-        if point.mode not in worst or margin > float(str(worst[point.mode]["used_of_limit"])):
-            worst[point.mode] = {
-                "mode": point.mode,
-                "level_index": point.level_index,
-                "load_ohm": point.load_ohm,
-                "target_na": point.target_na,
-                "error_na": point.error_na,
-                "expanded_uncertainty_na": point.expanded_uncertainty_na,
-                "limit_na": point.deciding_limit_na,
-                "used_of_limit": margin,
-            }
     return {
         "outcome": result.outcome.value,
         "reasons": list(result.reasons),
         "point_count": len(result.points),
-        "worst": list(worst.values()),
+        "worst": [
+            {
+                "mode": point.mode,
+                "level_index": point.level_index,
+                "load_ohm": point.load_ohm,
+                "target_na": point.target_na,
+                "measured_na": point.measured_na,
+                "error_na": point.error_na,
+                "expanded_uncertainty_na": point.expanded_uncertainty_na,
+                "limit_na": point.deciding_limit_na,
+            }
+            for point in worst_points(result)
+        ],
     }
+
+
+def worst_points(result: VerificationResult) -> tuple[PointResult, ...]:
+    """Return for each mode the point that used most of its limit."""
+    worst: dict[str, PointResult] = {}
+    for point in result.points:
+        known = worst.get(point.mode)
+        if known is None or _used_of_limit(point) > _used_of_limit(known):
+            worst[point.mode] = point
+    return tuple(worst.values())
+
+
+def _used_of_limit(point: PointResult) -> float:
+    return abs(point.error_na) / point.deciding_limit_na

@@ -1,0 +1,122 @@
+"""What the station's commands share: settings, folder, ledger, clocks."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.configuration import load_configuration
+from cli.failures import UsageRefusal
+from cli.params import FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cli.configuration import Configuration
+    from provisioning.ledger import Ledger
+    from provisioning.station import Outside
+    from provisioning.station_settings import StationSettings
+
+PASSPHRASE_PROMPT = "Passphrase of the station's keys"  # noqa: S105 - what to ask, not a secret
+_BUNDLE_PATTERN = "*.bundle.zip"
+
+station_option = click.option(
+    "--station",
+    "station_folder",
+    type=FOLDER,
+    help="The station's folder (default: [station] folder).",
+)
+
+
+def utc_now() -> datetime:
+    """Return the present, in UTC."""
+    return datetime.now(UTC)
+
+
+def real_outside() -> Outside:
+    """Return the clocks and the randomness of this machine."""
+    from provisioning.station import Outside
+
+    return Outside(
+        now=utc_now,
+        clock_s=time.monotonic,
+        new_job=lambda: str(uuid.uuid4()),
+        random_bytes=os.urandom,
+    )
+
+
+def load_station_settings(configuration: Configuration) -> StationSettings:
+    """Return section `[station]`, or its defaults where there is none."""
+    from provisioning.station_settings import SECTION, StationSettings
+
+    if not configuration.has_section(SECTION):
+        return StationSettings()
+    return configuration.section(SECTION, StationSettings)
+
+
+def find_station_folder(config_path: Path | None, station_folder: Path | None) -> Path:
+    """Return the station's folder, from the command line or the configuration."""
+    if station_folder is not None:
+        return station_folder
+    configuration = load_configuration(config_path)
+    return configuration.resolve(load_station_settings(configuration).folder)
+
+
+@contextmanager
+def open_ledger(config_path: Path | None, station_folder: Path | None) -> Iterator[Ledger]:
+    """Open the ledger that `station init` made; nothing else ever makes one."""
+    from provisioning.ledger import Ledger
+    from provisioning.station_files import LEDGER_NAME
+
+    ledger = Ledger.open(find_station_folder(config_path, station_folder) / LEDGER_NAME)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def find_bundle(configuration: Configuration) -> Path:
+    """Return the only bundle in the folder that `bundle build` writes to."""
+    from firmware_images.product import ReleaseSettings
+
+    folder = configuration.resolve(configuration.section("release", ReleaseSettings).output)
+    found = sorted(folder.glob(_BUNDLE_PATTERN))
+    if len(found) != 1:
+        raise UsageRefusal(
+            "it is not clear which bundle is meant",
+            expected=f"one {_BUNDLE_PATTERN}",
+            got=", ".join(path.name for path in found) or "none",
+            where=folder,
+            hint="name the bundle: `ampforge station run BUNDLE`",
+        )
+    return found[0]
+
+
+def read_file(path: Path, *, max_bytes: int) -> bytes:
+    """Return a file's content, if it is not longer than anything that could be meant."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise UsageRefusal("the file cannot be read", got=error.strerror, where=path) from error
+    if len(content) > max_bytes:
+        raise UsageRefusal(
+            "the file is too long", expected=f"at most {max_bytes} bytes", got="more", where=path
+        )
+    return content
+
+
+def trust_path(configuration: Configuration, given: Path | None) -> Path:
+    """Return the trust record's file."""
+    if given is not None:
+        return given
+    from signing.roles_settings import SigningSettings
+
+    return configuration.resolve(configuration.section("signing", SigningSettings).trust_record)

@@ -1,0 +1,129 @@
+"""What `station check` looks at: each thing by itself, so that one fault hides no other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cli.failures import describe_error
+from signing.refusal import Refusal
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from provisioning.station_settings import StationSettings
+    from provisioning.station_values import SlotConfig
+
+_PORT_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What it is.
+        found: What was found, when it is good.
+        error: What is wrong with it, or `None`.
+    """
+
+    name: str
+    found: str
+    error: Refusal | None
+
+    def document(self) -> dict[str, object]:
+        """Return the check as JSON values."""
+        error = None if self.error is None else describe_error(self.error)
+        return {"name": self.name, "found": self.found, "error": error}
+
+    def line(self) -> str:
+        """Return the check as a person reads it."""
+        if self.error is None:
+            return f"ok     {self.name}: {self.found}"
+        hint = f"\n         next: {self.error.hint}" if self.error.hint else ""
+        return f"ERROR  {self.name}: {self.error}{hint}"
+
+
+def check_station(
+    *,
+    folder: Path,
+    settings: StationSettings,
+    slots: Iterable[SlotConfig],
+    trust_path: Path,
+    passphrase: Callable[[], bytes],
+    now: Callable[[], dt.datetime],
+) -> tuple[Check, ...]:
+    """Look at everything that a station needs."""
+
+    def check_ledger() -> str:
+        from provisioning.ledger import Ledger
+        from provisioning.station_files import LEDGER_NAME
+
+        ledger = Ledger.open(folder / LEDGER_NAME)
+        try:
+            chains = ledger.verify_chains()
+        finally:
+            ledger.close()
+        count = sum(count for count, _ in chains.values())
+        return f"{ledger.identity.uuid}, {count} events, chains unbroken"
+
+    def check_keys() -> str:
+        from provisioning.station_files import load_station_keys
+
+        keys = load_station_keys(
+            folder, station_name=settings.name, now=now(), passphrase=passphrase
+        )
+        return f"station key {keys.station_signer.public_key.key_id.hex()[:16]}"
+
+    def check_trust() -> str:
+        from provisioning.errors import StationError
+        from provisioning.station_files import CA_CERTIFICATE_NAME, read_certificate
+        from signing.trust_file import load_trust_record
+
+        record = load_trust_record(trust_path)
+        if record.factory_ca_der != read_certificate(folder / CA_CERTIFICATE_NAME):
+            raise StationError(
+                "the trust record does not carry this factory's CA",
+                where=trust_path,
+                hint=f"`ampforge trust sign --factory-ca {folder / CA_CERTIFICATE_NAME}`",
+            )
+        return f"version {record.version}, carries this factory's CA"
+
+    checks = [
+        _check("ledger", check_ledger),
+        _check("keys", check_keys),
+        _check("trust record", check_trust),
+    ]
+    for slot in slots:
+        checks.append(_check(f"slot {slot.name} port", partial(_open_port, slot)))
+        checks.append(_check(f"slot {slot.name} meter", partial(_ask_meter, slot, settings, now)))
+    return tuple(checks)
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name=name, found=look(), error=None)
+    except Refusal as error:
+        return Check(name=name, found="", error=error)
+
+
+def _open_port(slot: SlotConfig) -> str:
+    from provisioning.serial_port import open_port
+
+    open_port(slot.port, timeout_s=_PORT_TIMEOUT_S).close()
+    return slot.port
+
+
+def _ask_meter(slot: SlotConfig, settings: StationSettings, now: Callable[[], dt.datetime]) -> str:
+    from provisioning.instrument_certificates import refuse_uncertified
+    from provisioning.scpi_meter import open_meter
+
+    meter = open_meter(slot.meter, settings.metrology, clock=now)
+    try:
+        certificate = refuse_uncertified(meter.identity, settings.metrology, today=now().date())
+    finally:
+        meter.close()
+    return f"{meter.identity}" + (f", certificate {certificate}" if certificate else "")

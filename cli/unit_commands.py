@@ -1,0 +1,163 @@
+"""`ampforge unit`: the record of one unit."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.output import print_result
+from cli.params import (
+    EXISTING_FILE,
+    FILE,
+    config_option,
+    json_option,
+    passphrase_file_option,
+    passphrase_source,
+)
+from cli.station_access import (
+    PASSPHRASE_PROMPT,
+    find_station_folder,
+    load_station_settings,
+    open_ledger,
+    read_file,
+    station_option,
+    utc_now,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioning.ledger import Ledger
+
+_MAC_PATTERN = re.compile(r"([0-9a-f]{2}[:-]){5}[0-9a-f]{2}", re.ASCII | re.IGNORECASE)
+unit_argument = click.argument("unit", metavar="SERIAL|MAC")
+
+
+@click.group()
+def group() -> None:
+    """Show, tell and export the record of one unit."""
+
+
+@group.command("show", epilog="Example: ampforge unit show AMPFL1264700001Z")
+@unit_argument
+@station_option
+@config_option
+@json_option
+def show(
+    *, unit: str, station_folder: Path | None, config_path: Path | None, as_json: bool
+) -> None:
+    """Show where a unit stands: state, firmware, calibration, worst points, jobs."""
+    from cli.unit_documents import format_unit
+    from provisioning.unit_records import describe_unit
+
+    with open_ledger(config_path, station_folder) as ledger:
+        document = describe_unit(ledger, _find_serial(ledger, unit))
+    print_result(document, format_unit(document), as_json=as_json)
+
+
+@group.command("history", epilog="Example: ampforge unit history AMPFL1264700001Z")
+@unit_argument
+@station_option
+@config_option
+@json_option
+def history(
+    *, unit: str, station_folder: Path | None, config_path: Path | None, as_json: bool
+) -> None:
+    """Tell everything that was done to a unit, in order."""
+    from cli.unit_documents import format_history
+    from provisioning.unit_records import describe_history
+
+    with open_ledger(config_path, station_folder) as ledger:
+        document = describe_history(ledger, _find_serial(ledger, unit))
+    print_result(document, format_history(document), as_json=as_json)
+
+
+@group.command("export", epilog="Example: ampforge unit export AMPFL1264700001Z --output unit.json")
+@unit_argument
+@click.option("--output", type=FILE, help="Where to write it (default: SERIAL.unit.json).")
+@station_option
+@config_option
+@passphrase_file_option
+@json_option
+def export(
+    *,
+    unit: str,
+    output: Path | None,
+    station_folder: Path | None,
+    config_path: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Write the whole record of a unit with the proof that nothing in it was changed."""
+    from pathlib import Path as RealPath
+
+    from cli.configuration import load_configuration
+    from provisioning.station_files import load_station_keys
+    from provisioning.unit_exports import export_unit
+    from signing.durable_file import save_durably
+
+    settings = load_station_settings(load_configuration(config_path))
+    folder = find_station_folder(config_path, station_folder)
+    keys = load_station_keys(
+        folder,
+        station_name=settings.name,
+        now=utc_now(),
+        passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
+    )
+    with open_ledger(config_path, station_folder) as ledger:
+        serial = _find_serial(ledger, unit)
+        exported = export_unit(ledger, serial, keys=keys, station=settings.name, now=utc_now())
+    path = output or RealPath(f"{serial}.unit.json")
+    save_durably(path, (json.dumps(exported, indent=2, ensure_ascii=False) + "\n").encode())
+    events = exported["events"]
+    assert isinstance(events, list)
+    document = {
+        "schema": "ampforge.unit-exported/1",
+        "serial": serial,
+        "path": str(path),
+        "event_count": len(events),
+    }
+    human = f"wrote {path}: {len(events)} events of {serial}, each with its place in the chain"
+    print_result(document, human, as_json=as_json)
+
+
+@group.command(
+    "verify", epilog="Example: ampforge unit verify unit.json --factory-ca factory-ca.cert.der"
+)
+@click.argument("export_path", metavar="EXPORT", type=EXISTING_FILE)
+@click.option(
+    "--factory-ca", type=EXISTING_FILE, required=True, help="Certificate of the factory CA, DER."
+)
+@json_option
+def verify(*, export_path: Path, factory_ca: Path, as_json: bool) -> None:
+    """Check an exported record, without the ledger: signed, chained and complete."""
+    from provisioning.unit_exports import EXPORT_MAX_BYTES, verify_export
+
+    events = verify_export(
+        read_file(export_path, max_bytes=EXPORT_MAX_BYTES),
+        read_file(factory_ca, max_bytes=4096),
+        now=utc_now(),
+        where=str(export_path),
+    )
+    serial = events[0].serial
+    document = {
+        "schema": "ampforge.unit-verified/1",
+        "serial": serial,
+        "event_count": len(events),
+        "stations": sorted({event.station for event in events}),
+    }
+    human = f"{export_path} is unchanged: {len(events)} events of {serial}"
+    print_result(document, human, as_json=as_json)
+
+
+def _find_serial(ledger: Ledger, typed: str) -> str:
+    from provisioning.ledger_queries import find_unit
+    from provisioning.serial_numbers import normalise_typed_serial, parse_serial
+
+    if _MAC_PATTERN.fullmatch(typed):
+        mac = bytes.fromhex(typed.replace("-", "").replace(":", ""))
+        return find_unit(ledger.database, mac=mac).serial
+    return str(parse_serial(normalise_typed_serial(typed)))

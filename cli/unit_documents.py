@@ -1,0 +1,58 @@
+"""The record of a unit as a person reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_NANOAMPS_PER_MICROAMP = 1000
+
+
+def format_unit(document: dict[str, Any]) -> str:
+    """Return `ampforge.unit/1` as text."""
+    lines = [
+        f"{document['serial']}  {document['state']}",
+        f"  MAC        {document['mac']}",
+        f"  firmware   {document['firmware_version'] or '-'}  (bundle {document['bundle'][:16]})",
+        f"  first seen {document['first_seen_at']}",
+        f"  changed    {document['changed_at']}",
+    ]
+    lines += [f"  reason     {reason}" for reason in document["reasons"]]
+    calibration = document["calibration"]
+    if calibration is not None:
+        lines.append(
+            f"  calibrated gain {calibration['gain_ppm'] / 1e6:.6f}, offset "
+            f"{calibration['offset_na'] / _NANOAMPS_PER_MICROAMP:+.3f} µA, "
+            f"{calibration['instrument']}"
+        )
+    verification = document["verification"]
+    if verification is not None:
+        lines.append(
+            f"  verified   {verification['outcome']}, {verification['point_count']} points"
+        )
+        lines += [_format_worst(worst) for worst in verification["worst"]]
+    lines += [
+        f"  job {job['number']}      {job['state']}, {job['outcome'] or 'no outcome yet'}, "
+        f"{job['station']}, {job['opened_at']}"
+        for job in document["jobs"]
+    ]
+    return "\n".join(lines)
+
+
+def format_history(document: dict[str, Any]) -> str:
+    """Return `ampforge.unit-history/1` as text, one line for each event."""
+    lines = [f"{document['serial']}  {document['state']}"]
+    lines += [
+        f"  {event['at']}  {event['station']:<12} {event['step']:<12} {event['phase']:<8}"
+        f" {event['hash'][:12]}"
+        for event in document["events"]
+    ]
+    return "\n".join(lines)
+
+
+def _format_worst(worst: dict[str, Any]) -> str:
+    return (
+        f"    {worst['mode']:<9} level {worst['level_index'] + 1}: worst error "
+        f"{worst['error_na'] / _NANOAMPS_PER_MICROAMP:+.3f} µA of "
+        f"±{worst['limit_na'] / _NANOAMPS_PER_MICROAMP:.3f} µA at {worst['load_ohm']} Ω, "
+        f"U = {worst['expanded_uncertainty_na'] / _NANOAMPS_PER_MICROAMP:.3f} µA"
+    )
