@@ -109,14 +109,18 @@ def parse_approval(untrusted_bytes: bytes) -> TableApproval:
             f"not a table approval: {error.what}", expected=error.expected, got=error.got
         ) from error
     match fields:
-        case {2: bytes() as table, 3: bytes() as policy, 4: int() as version, 5: str() as hardware}:
+        case {2: bytes() as table, 3: bytes() as policy, 4: int(version), 5: str() as hardware}:
             approval = TableApproval(
                 table_digest=table,
                 policy_digest=policy,
                 policy_version=version,
                 hardware_class=hardware,
             )
-            is_in_range = 1 <= version <= TICKS_MAX and len(table) == len(policy) == DIGEST_BYTES
+            is_in_range = (
+                not isinstance(version, bool)
+                and 1 <= version <= TICKS_MAX
+                and len(table) == len(policy) == DIGEST_BYTES
+            )
             if is_in_range and serialize_approval(approval) == untrusted_bytes:
                 return approval
         case _:
