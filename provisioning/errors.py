@@ -59,10 +59,6 @@ class SimulatorError(ProvisioningError):
     """Raised when a simulated board or line cannot be set up, or is asked for the impossible."""
 
 
-class PowerCutError(SimulatorError):
-    """Raised inside a simulated board at the moment its fault plan cuts the power."""
-
-
 class FitDataError(ProvisioningError):
     """Raised when measured data cannot be fitted: too few points, no spread, no uncertainty."""
 

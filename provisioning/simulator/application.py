@@ -12,7 +12,7 @@ from smp import image_management, os_management
 from smp.header import OP, CommandId, GroupId
 
 from firmware_images.approval import verify_approval
-from firmware_images.calibration_record import code_for_current_na
+from firmware_images.calibration_record import code_for_current_na, refuse_uncovered_table
 from firmware_images.errors import CalibrationRecordError, FirmwareImageError
 from firmware_images.otadata import OtaState
 from firmware_images.waveform_slot import parse_waveform_slot
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from smp.message import Request, Response
 
     from firmware_images.calibration_record import CalibrationRecord
-    from firmware_images.waveform import WaveformTable
+    from firmware_images.waveform import Level, Mode, WaveformTable
     from provisioning.simulator.board import SimulatedBoard
     from provisioning.simulator.update_session import UpdateSession
 
@@ -63,6 +63,7 @@ class Application:
         self._image = image
         self._log_lines: list[str] = []
         self._engine: WaveformEngine | None = None
+        self._is_output_locked = False
         self._updates = UpdateRelay(update_session)
         self._unit = UnitRecord(
             board.flash, image.table.find("devrec"), mac=board.mac, now=board.now
@@ -73,6 +74,27 @@ class Application:
     def has_session(self) -> bool:
         """Whether a waveform is running."""
         return self._engine is not None and self._engine.is_running(self._board.output.time_s)
+
+    def lock_output(self) -> None:
+        """Switch the output off, and refuse to switch it on until the next boot."""
+        self._is_output_locked = True
+        self._engine = None
+        self._board.output.switch_off()
+
+    def self_test(self) -> str | None:
+        """Check what a first boot must show; return what failed, or `None`.
+
+        The waveform table of the running slot must be approved, and covered by the unit's
+        calibration.
+        """
+        if self._image.version in self._board.faults.failing_self_tests:
+            return "the self-test fails by plan"
+        try:
+            table, _ = self._load_table()
+            refuse_uncovered_table(self._load_calibration(), table)
+        except (BoardRefusalError, CalibrationRecordError) as error:
+            return str(error)
+        return None
 
     def banner(self) -> bytes:
         """Return the line that the firmware prints once a second."""
@@ -218,11 +240,13 @@ class Application:
         return link.ChallengeWriteResponse(sig=signature)
 
     def _output(self, request: link.OutputWriteRequest) -> link.OutputWriteResponse:
-        if self.has_session:
-            raise BoardRefusalError(BoardErrorCode.IN_SESSION, "a waveform is running")
         if not request.en:
+            self._engine = None
             self._board.output.switch_off()
             return link.OutputWriteResponse(code=MID_CODE)
+        if self.has_session:
+            raise BoardRefusalError(BoardErrorCode.IN_SESSION, "a waveform is running")
+        self._refuse_locked_output()
         if (request.code is None) == (request.na is None):
             raise BoardRefusalError(BoardErrorCode.BAD_VALUE, "exactly one of code and na")
         if request.na is not None:
@@ -254,24 +278,28 @@ class Application:
             raise BoardRefusalError(
                 BoardErrorCode.BAD_VALUE, f"{mode.name} has {len(mode.levels)} levels"
             )
-        if request.en and self.has_session:
+        level = mode.levels[request.level]
+        if request.en:
+            self._start_engine(table, mode, level)
+        else:
+            self._engine = None
+            self._board.output.switch_off()
+        return link.RunWriteResponse(period_us=mode.repeat_ticks(level) * table.tick_us)
+
+    def _start_engine(self, table: WaveformTable, mode: Mode, level: Level) -> None:
+        if self.has_session:
             raise BoardRefusalError(BoardErrorCode.IN_SESSION, "a waveform is running")
+        self._refuse_locked_output()
         calibration = self._load_calibration()
         output = self._board.output
-        engine = WaveformEngine(
+        self._engine = WaveformEngine(
             table,
             mode,
-            mode.levels[request.level],
+            level,
             start_s=output.time_s,
             code_for_na=lambda current_na: _code_for_na(calibration, current_na),
         )
-        if request.en:
-            self._engine = engine
-            output.play(engine.pieces)
-        else:
-            self._engine = None
-            output.switch_off()
-        return link.RunWriteResponse(period_us=engine.period_us)
+        output.play(self._engine.pieces)
 
     def _store_trust(self, request: link.TrustWriteRequest) -> link.TrustWriteResponse:
         return link.TrustWriteResponse(ver=self._unit.store_next_trust(request.rec))
@@ -284,6 +312,12 @@ class Application:
         if self.has_session:
             raise BoardRefusalError(BoardErrorCode.IN_SESSION, "a waveform is running")
         return self._updates.serve(request)
+
+    def _refuse_locked_output(self) -> None:
+        if self._is_output_locked:
+            raise BoardRefusalError(
+                BoardErrorCode.BAD_STATE, "the output is locked until the next boot"
+            )
 
     def _load_calibration(self) -> CalibrationRecord:
         calibration = self._unit.load_calibration()

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import FirmwareImageError
 from firmware_images.otadata import OtaState, read_otadata, select_boot
-from provisioning.errors import PowerCutError, SimulatorError
+from provisioning.errors import SimulatorError
 from provisioning.simulator.analog import LSB_NA, MID_CODE, OutputStage, draw_truth
 from provisioning.simulator.application import Application
 from provisioning.simulator.boot import BootedImage, try_boot
 from provisioning.simulator.efuses import EfuseFile
-from provisioning.simulator.faults import NO_FAULTS, FaultPlan
+from provisioning.simulator.faults import NO_FAULTS, FaultPlan, PowerCutError
 from provisioning.simulator.flash import NorFlash
 from provisioning.simulator.loader import Loader, NextStep
 from provisioning.simulator.product import FLARE, SimulatedProduct
@@ -291,6 +291,10 @@ class SimulatedBoard:
         otadata = read_otadata(self.flash, self.running.table.find("otadata"))
         choice = select_boot(otadata, len(self.running.table.ota_slots))
         return choice.state if choice.slot == self.running.slot else OtaState.UNDEFINED
+
+    def secure_version(self) -> int:
+        """Return the anti-rollback counter: the burned bits of SECURE_VERSION in block 0."""
+        return self._efuses.read_field(word=4, shift=14, bits=16).bit_count()
 
     def drive_code(self, code: int) -> None:
         """Put a static code on the DAC.

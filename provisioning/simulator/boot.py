@@ -101,7 +101,11 @@ def boot_flash(medium: FlashMedium) -> BootedImage:
 
 
 def try_boot(medium: FlashMedium) -> BootedImage | SimulatorError | FirmwareImageError:
-    """Boot, and return the reason instead of raising it: a board that cannot boot is silent."""
+    """Boot, and return the reason instead of raising it: a board that cannot boot is silent.
+
+    Raises:
+        PowerCutError: The fault plan cuts the power while otadata is written.
+    """
     try:
         return boot_flash(medium)
     except (SimulatorError, FirmwareImageError) as error:

@@ -10,6 +10,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
+class PowerCutError(Exception):
+    """Raised inside a simulated board at the moment its plan cuts the power.
+
+    It is no refusal, so that nothing that handles refusals outlives the board.
+    """
+
+
 class AnalogFault(StrEnum):
     """A defect of the output stage, the fixture, or the way the DAC is wired."""
 
@@ -40,12 +47,14 @@ class FaultPlan:
         power_cut_after_bytes: The power fails once, when this many bytes were erased or written;
             the operation in progress stays half done. `None`: never.
         brown_out_above_na: The board resets when a static output above this is switched on.
+        failing_self_tests: Versions of the application whose self-test fails.
     """
 
     analog: frozenset[AnalogFault] = field(default_factory=frozenset)
     dead_sectors: frozenset[int] = field(default_factory=frozenset)
     power_cut_after_bytes: int | None = None
     brown_out_above_na: int | None = None
+    failing_self_tests: frozenset[str] = field(default_factory=frozenset)
 
 
 NO_FAULTS = FaultPlan()

@@ -11,8 +11,8 @@ import threading
 from typing import TYPE_CHECKING, Final, Self
 
 from firmware_images.flash_medium import ERASED_BYTE, SECTOR_BYTES, check_range
-from provisioning.errors import PowerCutError, SimulatorError
-from provisioning.simulator.faults import NO_FAULTS, FaultPlan
+from provisioning.errors import SimulatorError
+from provisioning.simulator.faults import NO_FAULTS, FaultPlan, PowerCutError
 from signing.durable_file import create_durably
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class NorFlash:
         else:
             os.pwrite(self._file, content, offset_bytes)
         if is_cut:
-            raise PowerCutError("the power is cut by plan", where=f"flash {offset_bytes:#x}")
+            raise PowerCutError(f"the power is cut by plan at flash offset {offset_bytes:#x}")
 
     def _change_living(self, offset_bytes: int, content: bytes) -> None:
         position = offset_bytes

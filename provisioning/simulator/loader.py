@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import FlashMediumError
 from firmware_images.flash_medium import SECTOR_BYTES
-from provisioning.errors import PowerCutError, SimulatorError
+from provisioning.errors import SimulatorError
 from provisioning.simulator.flash_download import FlashDownload, checksum
 from provisioning.simulator.slip import PacketAssembler, serialize_packet
 
@@ -172,8 +172,6 @@ class Loader:
             return self._serialize(operation, Answer(status=Status.WRONG_CHECKSUM))
         try:
             answer = command(data)
-        except PowerCutError:
-            raise
         except RequestError as error:
             answer = Answer(status=error.status)
         except (SimulatorError, FlashMediumError):

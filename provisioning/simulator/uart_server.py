@@ -212,16 +212,19 @@ class UartServer:
         if not output:
             return
         self._spend(len(output))
+        self._send_raw(serialize_data(output))
         if self._pty is not None:
             self._send_pty(self._pty, output)
-        self._send_raw(serialize_data(output))
 
     def _send_pty(self, descriptor: int, output: bytes) -> None:
+        # Nobody may be reading: what does not fit is lost, as on a wire. Only a reader that kept up
+        # until now is waited for.
+        patience_s = 0.0
         while output:
-            # Nobody may be reading: what does not fit is lost, as on a wire.
-            _, writable, _ = select.select([], [descriptor], [], _PTY_PATIENCE_S)
+            _, writable, _ = select.select([], [descriptor], [], patience_s)
             if not writable:
                 return
+            patience_s = _PTY_PATIENCE_S
             with suppress(OSError):
                 output = output[os.write(descriptor, output) :]
 
