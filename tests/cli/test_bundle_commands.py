@@ -1,0 +1,229 @@
+"""`ampforge bundle`: from the example product's files to a verified release, as people do it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli.failures import run_and_exit
+from cli.init_command import copy_example, sign_first_trust_record
+from cli.main import ampforge
+from firmware_images.bundle import verify_bundle
+from firmware_images.bundle_archive import parse_archive, serialize_archive
+from signing.trust_file import load_trust_record
+
+FOREIGN_APP = Path(__file__).parents[1] / "assets" / "foreign" / "hello-1.0.0.bin"
+BUNDLE = "build/flare-1.4.0.bundle.zip"
+SIGNED = "build/signed.zip"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """The example product with keys, an approval and a signed bundle beside an unsigned one."""
+    folder = tmp_path_factory.mktemp("product") / "flare"
+    copy_example(folder)
+    sign_first_trust_record(folder)
+    config = ["--config", str(folder / "ampforge.toml")]
+    for arguments in (
+        ["policy", "approve"],
+        ["bundle", "build"],
+        ["bundle", "sign", str(folder / BUNDLE), "--output", str(folder / SIGNED)],
+    ):
+        assert CliRunner().invoke(ampforge, [*arguments, *config]).exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def approved(prepared, tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "flare"
+    shutil.copytree(prepared, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
+    return folder
+
+
+@pytest.fixture
+def product(approved) -> Path:
+    """The same, before anything was approved or built."""
+    shutil.rmtree(approved / "build")
+    return approved
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments: object, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as exited:
+            run_and_exit(ampforge, [str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert exited.value.code == code, printed
+        return printed.err if code else printed.out
+
+    return call
+
+
+def test_the_example_product_becomes_a_signed_release(approved, run):
+    assert "not signed yet" in run("bundle", "build")
+    signed = run("bundle", "sign", BUNDLE, "--key", "keys/release-3.pem")
+    assert "1 of 2 release signatures that are needed" in signed
+    assert "another release engineer" in signed
+    document = json.loads(run("bundle", "sign", BUNDLE, "--key", "keys/release-1.pem", "--json"))
+    assert (document["release_signatures"], document["release_threshold"]) == (2, 2)
+    verified = run("bundle", "verify", BUNDLE)
+    assert "verified: flare 1.4.0, release counter 1" in verified
+    assert "2 of 2 needed" in verified
+    assert "LIFT, TIGHTEN, INFUSE under policy version 1" in verified
+
+
+def test_the_configured_keys_sign_together(approved, run):
+    assert "with 2 keys" in run("bundle", "sign", BUNDLE)
+    document = json.loads(run("bundle", "verify", BUNDLE, "--json"))
+    assert document["schema"] == "ampforge.bundle-verification/1"
+    assert document["verified"] is True
+    assert len(document["signed_by"]) == 2
+    assert [region["name"] for region in document["flash_regions"]] == [
+        *("partition-table", "otadata", "ota_0", "wave_0")
+    ]
+
+
+def test_building_twice_from_two_folders_gives_the_same_bytes(approved, run, tmp_path):
+    run("bundle", "build", "--output", tmp_path / "one.zip")
+    other = tmp_path / "another place"
+    shutil.copytree(approved, other)
+    run("bundle", "build", "--config", other / "ampforge.toml", "--output", tmp_path / "two.zip")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+
+def test_a_second_release_needs_two_options(approved, run):
+    built = run(
+        *("bundle", "build", "--app", "firmware/images/flare-1.5.0.bin"),
+        *("--release-counter", 2, "--json"),
+    )
+    document = json.loads(built)
+    assert (document["version"], document["release_counter"]) == ("1.5.0", 2)
+    assert document["path"].endswith("flare-1.5.0.bundle.zip")
+
+
+def test_any_other_app_is_built_and_signed_like_the_products_own(approved, run):
+    document = json.loads(run("bundle", "build", "--app", FOREIGN_APP, "--json"))
+    assert document["app"]["project_name"] == "hello_world"
+    run("bundle", "sign", document["path"])
+    assert "hello_world" in run("bundle", "verify", document["path"])
+
+
+def test_a_bootloader_in_its_place_is_carried(approved, run):
+    shutil.copy(FOREIGN_APP, approved / "bootloader" / "bootloader.bin")
+    message = run("bundle", "build", code=5)
+    assert "reach into the partition table" in message
+
+
+def test_without_an_approval_the_command_to_run_is_named(product, run):
+    message = run("bundle", "build", code=5)
+    assert "the waveform table is not approved" in message
+    assert "ampforge policy approve" in message
+    assert not (product / BUNDLE).exists()
+
+
+def test_a_waveform_that_changed_after_its_approval_is_not_built(approved, run):
+    path = approved / "waveforms.toml"
+    path.write_text(path.read_text().replace("400", "399"))
+    message = run("bundle", "build", code=5)
+    assert "for another waveform table" in message
+    assert "ampforge policy approve" in message
+
+
+def test_a_waveform_over_a_limit_is_refused_with_the_rules_name(approved, run):
+    path = approved / "limits.toml"
+    text = path.read_text()
+    head, tail = text.split("[limits.PEAK]", maxsplit=1)
+    path.write_text(f"{head}[limits.PEAK]{tail.replace('value = 600', 'value = 300', 1)}")
+    message = run("bundle", "build", code=5)
+    assert "PEAK" in message
+
+
+def test_an_approval_by_a_release_key_is_refused_at_build(product, run):
+    trust = (product / "trust.cose").rename(product / "hidden.cose")
+    run("policy", "approve", "--key", "keys/release-1.pem")
+    trust.rename(product / "trust.cose")
+    message = run("bundle", "build", code=3)
+    assert "no key of the role policy" in message
+
+
+def test_a_bundle_with_a_flipped_bit_is_refused(approved, run):
+    changed = bytearray(Path(SIGNED).read_bytes())
+    changed[len(changed) // 2] ^= 1
+    Path("flipped.zip").write_bytes(changed)
+    assert "not exactly as it was built" in run("bundle", "verify", "flipped.zip", code=5)
+    members = parse_archive(Path(SIGNED).read_bytes())
+    app = members["app.bin"]
+    repaired = serialize_archive(members | {"app.bin": app[:-1] + bytes([app[-1] ^ 1])})
+    Path("repaired.zip").write_bytes(repaired)
+    assert "not the one that was signed" in run("bundle", "verify", "repaired.zip", code=5)
+    inspection = run("bundle", "inspect", "repaired.zip")
+    assert "NOT AS STATED" in inspection
+    assert "problem: a part is not the one that was signed" in inspection
+
+
+def test_an_unsigned_bundle_does_not_verify_and_is_inspected(approved, run):
+    assert "not signed" in run("bundle", "verify", BUNDLE, code=3)
+    assert "not signed" in run("bundle", "inspect", BUNDLE)
+    document = json.loads(run("bundle", "inspect", BUNDLE, "--json"))
+    assert document["schema"] == "ampforge.bundle/1"
+    assert (document["signed"], document["verified"]) == (False, False)
+    assert document["problems"] == []
+    assert [mode["name"] for mode in document["waveform"]["modes"]] == [
+        *("LIFT", "TIGHTEN", "INFUSE")
+    ]
+    assert {part["name"] for part in document["parts"]} >= {"app.bin", "sources/limits.toml"}
+
+
+def test_a_signed_bundle_is_inspected_with_its_keys(approved, run):
+    document = json.loads(run("bundle", "inspect", SIGNED, "--json"))
+    assert [entry["algorithm"] for entry in document["signatures"]] == ["ecdsa-p256"] * 2
+    assert "ecdsa-p256" in run("bundle", "inspect", SIGNED)
+
+
+def test_a_key_of_another_role_may_not_sign(approved, run):
+    before = Path(BUNDLE).read_bytes()
+    message = run("bundle", "sign", BUNDLE, "--key", "keys/policy.pem", code=3)
+    assert "does not hold the release role" in message
+    assert Path(BUNDLE).read_bytes() == before
+
+
+def test_signing_without_a_trust_record_says_what_is_not_known(approved, run, tmp_path):
+    (approved / "trust.cose").unlink()
+    output = tmp_path / "signed.zip"
+    assert "no trust record" in run("bundle", "sign", BUNDLE, "--output", output)
+    assert json.loads(run("bundle", "inspect", output, "--json"))["signed"]
+    assert "no trust record" in run("bundle", "verify", output, code=2)
+
+
+def test_a_bundle_verifies_without_a_configuration(approved, run, tmp_path, monkeypatch):
+    trust = load_trust_record(approved / "trust.cose")
+    assert verify_bundle(Path(SIGNED).read_bytes(), trust).threshold == 2
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    out = run("bundle", "verify", approved / SIGNED, "--trust", approved / "trust.cose")
+    assert "verified" in out
+    assert "ampforge.toml" in run("bundle", "verify", approved / SIGNED, code=2)
+
+
+def test_what_is_no_bundle_is_refused(product, run):
+    Path("text.zip").write_text("hello")
+    assert "not a bundle" in run("bundle", "inspect", "text.zip", code=5)
+    assert "not a bundle" in run("bundle", "verify", "text.zip", code=5)
+
+
+def test_the_sbom_is_carried_when_it_is_there(approved, run):
+    Path("sbom.json").write_text('{"bomFormat": "CycloneDX"}')
+    document = json.loads(run("bundle", "build", "--sbom", "sbom.json", "--json"))
+    assert "sbom.json" in {part["name"] for part in document["parts"]}
+
+
+def test_a_version_is_only_for_an_app_that_states_none(approved, run):
+    message = run("bundle", "build", "--version", "9.9.9", code=5)
+    assert "app's version does not match" in message

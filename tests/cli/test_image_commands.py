@@ -1,0 +1,68 @@
+"""`ampforge image inspect`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.failures import run_and_exit
+from cli.main import ampforge
+from tests.firmware_images.test_esp_image import CODE, build_image
+
+ROOT = Path(__file__).parents[2]
+APP = ROOT / "examples" / "flare" / "firmware" / "images" / "flare-1.4.0.bin"
+
+
+@pytest.fixture
+def inspect(capsys):
+    def call(*arguments: object, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as exited:
+            run_and_exit(ampforge, ["image", "inspect", *(str(a) for a in arguments)])
+        printed = capsys.readouterr()
+        assert exited.value.code == code, printed
+        return printed.err if code else printed.out
+
+    return call
+
+
+def test_an_image_is_shown_with_its_descriptor_and_digests(inspect):
+    text = inspect(APP)
+    digest = hashlib.sha256(APP.read_bytes()).hexdigest()
+    for part in ("esp32c3", "flare", "1.4.0", digest, "matches", "of padding"):
+        assert part in text
+
+
+def test_the_document_is_versioned(inspect):
+    document = json.loads(inspect(APP, "--json"))
+    assert document["schema"] == "ampforge.image/1"
+    assert document["has_descriptor"] is True
+    assert (document["project_name"], document["version"]) == ("flare", "1.4.0")
+    assert document["segments"][0] == {"address": 0x3C000020, "size_bytes": 268}
+
+
+def test_an_image_without_a_descriptor_says_so_clearly(inspect, tmp_path):
+    path = tmp_path / "bare.bin"
+    path.write_bytes(build_image(CODE, has_digest=False))
+    text = inspect(path)
+    assert "the image does not say its project, version" in text
+    assert "built without one" in text
+    assert json.loads(inspect(path, "--json"))["project_name"] is None
+
+
+def test_a_signed_image_says_that_its_signature_is_not_verified(inspect, tmp_path):
+    path = tmp_path / "signed.bin"
+    path.write_bytes(build_image(CODE).ljust(4096, b"\xff") + b"\xe7\x02" + bytes(4094))
+    assert "it is not verified here" in inspect(path)
+
+
+def test_a_damaged_image_is_refused(inspect, tmp_path):
+    path = tmp_path / "damaged.bin"
+    content = bytearray(APP.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    message = inspect(path, code=5)
+    assert "does not match" in message
+    assert str(path) in message
