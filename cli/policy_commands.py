@@ -74,13 +74,10 @@ def sign(
     defaults = ReleaseDefaults(config_path)
     policy = load_limits(limits_path or defaults.limits())
     signers = _load_signers(defaults, keys, passphrase_file)
-    if output is None:
-        output = defaults.output_folder() / "limits.cose"
-        output.parent.mkdir(parents=True, exist_ok=True)
-    signed = sign_policy(policy, signers)
+    output = output or defaults.output_folder() / "limits.cose"
     count, status = _save(
         output,
-        signed,
+        sign_policy(policy, signers),
         payload=serialize_policy(policy),
         content_type=POLICY_CONTENT_TYPE,
         signers=signers,
@@ -142,10 +139,8 @@ def approve(
     table, table_bytes = read_or_compile(path, policy, defaults.hardware_class)
     refuse_violations(judge_table(table, policy), where=path)
     approval = build_approval(table_bytes)
+    output = output or defaults.approval()
     signers = _load_signers(defaults, keys, passphrase_file)
-    if output is None:
-        output = defaults.approval()
-        output.parent.mkdir(parents=True, exist_ok=True)
     count, status = _save(
         output,
         sign_approval(approval, signers),
@@ -220,5 +215,6 @@ def _save(
         except ThresholdError:
             needed = trust.keys_of(Role.POLICY).threshold
             status += f" of the {needed} that the role needs: add the others with --add"
+    output.parent.mkdir(parents=True, exist_ok=True)
     save_durably(output, signed)
     return count, status

@@ -1,0 +1,174 @@
+"""`ampforge policy`: who may sign, what is judged first, and what a refusal leaves behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cli.failures import run_and_exit
+from cli.main import ampforge
+from firmware_images.approval import verify_approval, verify_policy
+from firmware_images.waveform_table import serialize_waveform_table
+from signing.keys import Algorithm, generate_key
+from signing.roles import Role, RoleKeys
+from signing.trust import sign_trust_record
+from signing.trust_record import TrustRecord
+from tests.firmware_images.waveform_builders import flare_policy, flare_table
+from tests.signing.fixed_keys import fixed_signer
+
+ROOT = Path(__file__).parents[2]
+FLARE = ROOT / "examples" / "flare"
+REJECTED = ROOT / "tests" / "rejected" / "waveforms"
+
+
+@pytest.fixture
+def product(tmp_path, monkeypatch):
+    """The example product's files, with two policy keys and a trust record that names them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
+    for name in ("ampforge.toml", "waveforms.toml", "limits.toml"):
+        shutil.copy(FLARE / name, tmp_path)
+    (tmp_path / "keys").mkdir()
+    keys = {
+        name: generate_key(
+            tmp_path / "keys" / f"{name}.pem", Algorithm.ED25519, passphrase=None, is_test_key=True
+        )
+        for name in ("policy", "policy-2", "release-1")
+    }
+    save_trust(tmp_path, keys, threshold=1)
+    return tmp_path, keys
+
+
+def save_trust(folder, keys, *, threshold):
+    root = (fixed_signer("root"), fixed_signer("root-2"))
+    record = TrustRecord(
+        product="flare",
+        version=1,
+        roles={
+            Role.ROOT: RoleKeys(threshold=1, keys=tuple(key.public_key for key in root)),
+            Role.POLICY: RoleKeys(threshold=threshold, keys=(keys["policy"], keys["policy-2"])),
+        },
+        minimum_policy_version=1,
+    )
+    (folder / "trust.cose").write_bytes(sign_trust_record(record, root))
+    return record
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            run_and_exit(ampforge, ["policy", *map(str, arguments)])
+        output = capsys.readouterr()
+        return caught.value.code, output.out, output.err
+
+    return run
+
+
+def test_approve_judges_compiles_and_signs_what_the_configuration_names(run, product):
+    folder, keys = product
+    record = save_trust(folder, keys, threshold=1)
+    code, out, err = run("approve", "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert (document["signatures"], document["hardware_class"]) == (1, "flare-c3")
+    approval = verify_approval(
+        (folder / "build" / "approval.cose").read_bytes(),
+        record,
+        table_bytes=serialize_waveform_table(flare_table()),
+        hardware_class="flare-c3",
+    )
+    assert approval.table_digest.hex() == document["table_digest"]
+
+
+def test_a_second_key_is_added_until_the_threshold_is_met(run, product):
+    folder, keys = product
+    record = save_trust(folder, keys, threshold=2)
+    code, out, _ = run("approve")
+    assert (code, "of the 2 that the role needs" in out) == (0, True)
+    code, out, _ = run("approve", "--add", "--key", "keys/policy-2.pem")
+    assert (code, "2 signatures, in" in out) == (0, True)
+    verify_approval(
+        (folder / "build" / "approval.cose").read_bytes(),
+        record,
+        table_bytes=serialize_waveform_table(flare_table()),
+        hardware_class="flare-c3",
+    )
+    code, _, err = run("approve", "--add", "--key", "keys/policy-2.pem")
+    assert (code, "error:" in err) == (3, True)
+
+
+def test_a_compiled_table_is_approved_as_it_is(run, product):
+    folder, _ = product
+    (folder / "flare.table").write_bytes(serialize_waveform_table(flare_table()))
+    code, out, _ = run("approve", "flare.table", "-o", "a.cose", "--json")
+    assert code == 0
+    assert json.loads(out)["policy_digest"] == flare_policy().digest.hex()
+
+
+def test_a_dangerous_waveform_is_not_approved(run, product):
+    folder, _ = product
+    code, out, err = run("approve", REJECTED / "balanced_mode_carrying_6_ua_of_dc.toml")
+    assert (code, out) == (5, "")
+    assert "BALANCE" in err
+    assert not (folder / "build").exists()
+
+
+def test_a_table_of_another_policy_is_not_approved(run, product):
+    folder, _ = product
+    (folder / "flare.table").write_bytes(serialize_waveform_table(flare_table()))
+    text = (folder / "limits.toml").read_text().replace("version = 1", "version = 2")
+    (folder / "limits.toml").write_text(text)
+    code, _, err = run("approve", "flare.table")
+    assert (code, "another policy" in err) == (5, True)
+
+
+def test_a_key_of_another_role_is_refused_before_anything_is_written(run, product):
+    folder, _ = product
+    for verb in ("approve", "sign"):
+        code, out, err = run(verb, "--key", "keys/release-1.pem", "-o", "x.cose")
+        assert (code, out) == (3, "")
+        assert "no key of the role policy" in err
+    assert not (folder / "x.cose").exists()
+
+
+def test_sign_writes_a_policy_that_verifies(run, product):
+    folder, keys = product
+    record = save_trust(folder, keys, threshold=1)
+    code, out, _ = run("sign")
+    assert (code, "signed flare-limits version 1" in out) == (0, True)
+    signed = (folder / "build" / "limits.cose").read_bytes()
+    assert verify_policy(signed, record) == flare_policy()
+    code, out, _ = run("sign", "limits.toml", "-o", "p.cose", "--json")
+    assert json.loads(out)["digest"] == flare_policy().digest.hex()
+
+
+def test_signatures_are_added_only_to_a_file_that_is_there(run, product):
+    folder, _ = product
+    code, _, err = run("sign", "--add", "-o", "none.cose")
+    assert (code, "cannot be read" in err) == (5, True)
+    assert not (folder / "none.cose").exists()
+
+
+def test_without_a_configuration_everything_is_given(run, product):
+    folder, _ = product
+    for name in ("ampforge.toml", "trust.cose"):
+        (folder / name).unlink()
+    (folder / "flare.table").write_bytes(serialize_waveform_table(flare_table()))
+    options = ("--limits", "limits.toml", "--key", "keys/release-1.pem", "-o", "a.cose")
+    code, _, _ = run("approve", "flare.table", *options)
+    assert code == 0
+    code, _, err = run("approve", "waveforms.toml", *options)
+    assert (code, "no ampforge.toml" in err) == (2, True)
+
+
+def test_a_readable_key_and_a_missing_one_are_refused(run, product):
+    folder, _ = product
+    (folder / "keys" / "policy.pem").chmod(0o644)
+    assert run("approve")[0] == 3
+    (folder / "keys" / "policy.pem").unlink()
+    assert run("sign")[0] == 3
+    assert not (folder / "build" / "approval.cose").exists()

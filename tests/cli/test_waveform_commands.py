@@ -1,0 +1,241 @@
+"""`ampforge waveform`: exit codes, documents, files, and what a refusal leaves behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.failures import run_and_exit
+from cli.main import ampforge
+from firmware_images.waveform_slot import serialize_waveform_slot
+from firmware_images.waveform_table import parse_waveform_table
+
+ROOT = Path(__file__).parents[2]
+FLARE = ROOT / "examples" / "flare"
+REJECTED = ROOT / "tests" / "rejected" / "waveforms"
+LIMITS = ("--limits", str(FLARE / "limits.toml"))
+KEYS = [
+    "phase_charge_uc",
+    "net_charge_uc",
+    "idc_ua",
+    "idc_window_ua",
+    "iavg_ua",
+    "irms_ua",
+    "irms_burst_ua",
+    "ipeak_ua",
+    "jrms_ma_cm2",
+    "power_density_w_cm2",
+    "shannon_k",
+    "shannon_k_applies",
+    "period_s",
+]
+E1 = "t_us,i_ua\n0,400\n500,400\n500,0\n600,0\n600,-400\n1100,-400\n1100,0\n10000,0\n"
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Runs a command in an empty folder; returns exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            run_and_exit(ampforge, ["waveform", *map(str, arguments)])
+        output = capsys.readouterr()
+        return caught.value.code, output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def in_flare(monkeypatch):
+    monkeypatch.setenv("AMPFORGE_CONFIG", str(FLARE / "ampforge.toml"))
+
+
+def test_analyze_prints_the_figures_of_a_csv_under_the_agreed_names(run, tmp_path):
+    (tmp_path / "e1.csv").write_text(E1)
+    code, out, _ = run("analyze", "e1.csv", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert [key for key in document if key in KEYS] == KEYS
+    (waveform,) = document["waveforms"]
+    assert [waveform[key] for key in KEYS] == [document[key] for key in KEYS]
+    assert document["irms_ua"] == pytest.approx(126.49110640673517)
+    assert document["shannon_k"] == pytest.approx(-1.3979400086720375)
+    assert document["shannon_k_applies"] is True
+
+
+def test_analyze_takes_area_dead_band_and_tick(run, tmp_path):
+    (tmp_path / "ramp.csv").write_text("0,0\n149,100\n300,0\n500,0\n")
+    _, out, _ = run("analyze", "ramp.csv", "--area-cm2", 0.5, "--dead-band-ua", 50, "--json")
+    document = json.loads(out)
+    assert document["phase_charge_uc"] == pytest.approx(0.01125)
+    assert document["jrms_ma_cm2"] == pytest.approx(document["irms_ua"] / 500)
+    assert (document["tick_us"], document["moved_rows"]) == (None, 0)
+    _, out, _ = run("analyze", "ramp.csv", "--tick-us", 100, "--json")
+    document = json.loads(out)
+    assert (document["moved_rows"], document["largest_shift_us"]) == (1, 49)
+    assert document["phase_charge_uc"] == pytest.approx(0.015)
+    _, out, _ = run("analyze", "ramp.csv", "--tick-us", 100)
+    assert "1 rows were moved onto ticks of 100 µs, by 49 µs at most" in out
+
+
+def test_analyze_prints_each_level_of_a_toml_and_of_its_table(run, tmp_path):
+    code, out, _ = run("analyze", FLARE / "waveforms.toml", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert len(document["waveforms"]) == 14
+    assert "idc_ua" not in document
+    infuse = document["waveforms"][-1]
+    assert (infuse["mode"], infuse["level_ua"]) == ("INFUSE", 200)
+    assert (infuse["idc_ua"], infuse["idc_window_ua"]) == (0, pytest.approx(200))
+    assert infuse["pulse_net_charge_uc"] == pytest.approx(11600)
+    run("compile", FLARE / "waveforms.toml", *LIMITS, "--hardware-class", "flare-c3", "-o", "t")
+    _, out, _ = run("analyze", "t", "--json")
+    assert json.loads(out)["waveforms"] == document["waveforms"]
+    code, _, err = run("analyze", "t", "--tick-us", 50)
+    assert (code, "has its tick" in err) == (5, True)
+    _, out, _ = run("analyze", FLARE / "waveforms.toml")
+    assert "information: the phase exceeds 1 ms" in out
+    _, out, _ = run("analyze", FLARE / "waveforms.toml", "--tick-us", 50, "--json")
+    assert json.loads(out)["tick_us"] == 50
+
+
+def test_check_prints_each_rule_with_its_worst_value_and_margin(run):
+    code, out, err = run("check", FLARE / "waveforms.toml", *LIMITS)
+    assert (code, err) == (0, "")
+    assert "within every limit" in out
+    jdc = next(line for line in out.splitlines() if " JDC " in line)
+    assert jdc.split("  ")[0].startswith("✓")
+    for part in ("0.444 mA/cm²", "≤ 0.5", "0.056", "mode INFUSE, level 4 (200 µA)"):
+        assert part in jdc
+
+
+def test_check_uses_the_configuration(run, in_flare):
+    code, out, _ = run("check", "--json")
+    document = json.loads(out)
+    assert (code, document["passed"], document["violations"]) == (0, True, 0)
+    assert document["policy"]["name"] == "flare-limits"
+    assert {
+        "rule",
+        "value",
+        "limit",
+        "margin",
+        "mode",
+        "level",
+        "segment",
+        "time_ms",
+        "source",
+    } <= (document["findings"][0].keys())
+
+
+def test_check_refuses_dc_in_a_balanced_mode_with_exit_code_5(run):
+    path = REJECTED / "balanced_mode_carrying_6_ua_of_dc.toml"
+    code, out, err = run("check", path, *LIMITS)
+    assert code == 5
+    assert any(line.startswith("✗  BALANCE") for line in out.splitlines())
+    assert "error: BALANCE: charge that each pulse leaves unpaired (+6.000 µA of DC)" in err
+    assert "mode LIFT, level 2 (400 µA)" in err
+    code, out, err = run("check", path, *LIMITS, "--json")
+    assert (code, json.loads(out)["passed"]) == (5, False)
+    assert json.loads(err)["error"] == "LimitError"
+
+
+@pytest.mark.parametrize("path", sorted(REJECTED.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_file_of_the_gallery_ends_with_exit_code_5_and_writes_nothing(run, path, tmp_path):
+    code, out, err = run(
+        "compile", path, *LIMITS, "--hardware-class", "flare-c3", "-o", tmp_path / "t"
+    )
+    assert (code, out) == (5, "")
+    assert err.startswith("error: ")
+    assert path.name in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_judges_a_csv_as_the_mode_it_is_said_to_be(run, tmp_path):
+    (tmp_path / "e1.csv").write_text(E1)
+    code, out, _ = run("check", "e1.csv", *LIMITS, "--mode", "TIGHTEN", "--tick-us", 100, "--json")
+    assert code == 5  # 400 µA is above TIGHTEN's claim
+    broken = {f["rule"] for f in json.loads(out)["findings"] if f["violation"]}
+    assert broken == {"PEAK"}
+    code, _, err = run("check", "e1.csv", *LIMITS)
+    assert (code, "add --mode NAME --tick-us T" in err) == (5, True)
+    code, _, err = run("check", "e1.csv", *LIMITS, "--mode", "TINGLE", "--tick-us", 100)
+    assert (code, "no such mode" in err) == (5, True)
+    code, _, err = run("check", "e1.csv", *LIMITS, "--mode", "LIFT", "--tick-us", 300)
+    assert (code, "TICK" in err) == (5, True)
+    options = ("--mode", "TIGHTEN", "--tick-us", 100, "--session-s", "2000")
+    _, out, _ = run("check", "e1.csv", *LIMITS, *options)
+    assert "✗  SESSION" in out
+    for text in ("soon", "inf"):
+        code, _, err = run("check", "e1.csv", *LIMITS, "--session-s", text)
+        assert code == 2
+
+
+def test_compile_and_inspect_show_the_same_table(run, tmp_path, in_flare):
+    code, out, _ = run("compile", "-o", "flare.table", "--json")
+    compiled = json.loads(out)
+    assert code == 0
+    assert (
+        parse_waveform_table((tmp_path / "flare.table").read_bytes()).hardware_class == "flare-c3"
+    )
+    _, out, _ = run("inspect", "flare.table", "--json")
+    assert json.loads(out) == compiled
+    assert compiled["modes"][1]["levels"][0]["segments"][2] == [20, -50_000, -50_000]
+    _, out, _ = run("inspect", "flare.table")
+    assert "80 160 240 320 400" in out
+    assert compiled["digest"] in out
+    slot = serialize_waveform_slot((tmp_path / "flare.table").read_bytes(), b"approval")
+    (tmp_path / "slot.bin").write_bytes(slot)
+    _, out, _ = run("inspect", "slot.bin", "--json")
+    assert json.loads(out)["approval_size_bytes"] == 8
+    code, out, _ = run("check", "flare.table")
+    assert (code, "within every limit" in out) == (0, True)
+
+
+def test_compile_writes_beside_the_release_by_default(run, tmp_path):
+    text = (FLARE / "ampforge.toml").read_text()
+    for name in ("waveforms.toml", "limits.toml"):
+        (tmp_path / name).write_text((FLARE / name).read_text())
+    (tmp_path / "ampforge.toml").write_text(text)
+    code, out, _ = run("compile")
+    assert (code, "waveforms.table: 1148 bytes for flare-c3" in out) == (0, True)
+    assert (tmp_path / "build" / "waveforms.table").is_file()
+
+
+def test_inspect_refuses_what_is_no_table(run, tmp_path):
+    (tmp_path / "t").write_bytes(b"AFWT")
+    code, _, err = run("inspect", "t")
+    assert (code, "not a waveform table" in err) == (5, True)
+    (tmp_path / "t").write_bytes(bytes(70_000))
+    code, _, err = run("inspect", "t")
+    assert (code, "too long" in err) == (5, True)
+
+
+def test_plot_writes_one_svg_per_mode(run, tmp_path):
+    code, out, _ = run("plot", FLARE / "waveforms.toml", *LIMITS, "-o", "plots", "--json")
+    assert code == 0
+    assert json.loads(out)["plots"]["LIFT"] == "plots/lift.svg"
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [
+        "infuse.svg",
+        "lift.svg",
+        "tighten.svg",
+    ]
+
+
+def test_analyze_loads_no_plotting_and_no_cryptography(tmp_path):
+    (tmp_path / "e1.csv").write_text(E1)
+    script = (
+        "import sys\nfrom cli.main import main\nsys.argv = ['ampforge', 'waveform', 'analyze', "
+        "'e1.csv', '--json']\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    for heavy in ("matplotlib", "numpy", "cryptography", "esptool", "rich"):
+        assert f"'{heavy}'" not in done.stdout.splitlines()[-1]
