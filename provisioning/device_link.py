@@ -204,6 +204,8 @@ class DeviceLink:
 
     def _is_answer(self, message_bytes: bytes, request: smp_message.Request) -> bool:
         """Whether a message answers this request; the answer to an earlier one is dropped."""
+        if len(message_bytes) < smp_header.Header.SIZE:
+            raise self._not_an_answer("an SMP header of 8 bytes", f"{len(message_bytes)} bytes")
         try:
             header = smp_header.Header.loads(message_bytes[: smp_header.Header.SIZE])
         except (ValueError, TypeError, SMPException) as error:
