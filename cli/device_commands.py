@@ -81,9 +81,14 @@ def update(
         )
     report = _Progress(is_quiet=as_json)
     if board_folder is not None:
-        document = _update_simulated(
-            board_folder, url, config_path, allows_reinstall=reinstall, on_fetch=report
-        )
+        from manifests.http_transport import HttpTransport
+
+        rules = _load_rules(config_path, allows_reinstall=reinstall)
+        with (
+            closing(HttpTransport(url)) as transport,
+            closing(open_simulated_board(board_folder)) as board,
+        ):
+            document = update_board(board, transport, rules, on_fetch=report)
     else:
         if port is None or reinstall:
             raise UsageRefusal(
@@ -92,7 +97,7 @@ def update(
             )
         root = (root_path or _default_root(config_path)).read_bytes()
         folder = cache or Path(".ampforge-gateway")
-        document = _update_through_gateway(url, port, root, folder, on_fetch=report)
+        document = update_through_gateway(url, port, root, folder, on_fetch=report)
     print_result(document, _in_words(document), as_json=as_json)
 
 
@@ -138,31 +143,40 @@ def open_simulated_board(folder: Path) -> SimulatedBoard:
     return SimulatedBoard(folder, seed, index, now=lambda: datetime.now(UTC))
 
 
-def _update_simulated(
-    folder: Path,
-    url: str,
-    config_path: Path | None,
+def update_board(
+    board: SimulatedBoard,
+    transport: Transport,
+    rules: UpdateRules,
     *,
-    allows_reinstall: bool,
-    on_fetch: Callable[[Fetch], None],
+    on_fetch: Callable[[Fetch], None] = lambda _: None,
 ) -> dict[str, object]:
+    """Run a simulated board's own updater until the update is settled, over its reboots.
+
+    Args:
+        board: The board; it runs its application.
+        transport: Where bytes come from.
+        rules: What the updater keeps to.
+        on_fetch: Called before each wish of the board is carried out.
+
+    Returns:
+        The outcome as a document (`ampforge.device-update/1`).
+
+    Raises:
+        Refusal: What the board refused, or could not get.
+    """
     from cli.board_update import as_update_device, running_image
-    from manifests.http_transport import HttpTransport
     from manifests.transfer import run_session
     from manifests.update_outcome import UpdateResult
     from manifests.updater import update_device
 
-    rules = _load_rules(config_path, allows_reinstall=allows_reinstall)
-    with closing(HttpTransport(url)) as transport, closing(open_simulated_board(folder)) as board:
-        before = running_image(board).version
-        outcomes: list[UpdateOutcome] = []
-        for _ in range(SESSIONS_MAX):
-            session = update_device(as_update_device(board), rules)
-            outcomes.append(run_session(session, transport, on_fetch=on_fetch))
-            if outcomes[-1].result is not UpdateResult.REBOOT_NEEDED:
-                break
-            board.power_cycle()
-        after = running_image(board).version
+    before = running_image(board).version
+    outcomes: list[UpdateOutcome] = []
+    for _ in range(SESSIONS_MAX):
+        session = update_device(as_update_device(board), rules)
+        outcomes.append(run_session(session, transport, on_fetch=on_fetch))
+        if outcomes[-1].result is not UpdateResult.REBOOT_NEEDED:
+            break
+        board.power_cycle()
     return {
         "schema": "ampforge.device-update/1",
         "result": str(outcomes[-1].result),
@@ -170,13 +184,32 @@ def _update_simulated(
         "release_counter": outcomes[-1].release_counter,
         "is_report_due": outcomes[-1].is_report_due,
         "version_before": before,
-        "version_after": after,
+        "version_after": running_image(board).version,
     }
 
 
-def _update_through_gateway(
-    url: str, port: str, root: bytes, cache: Path, *, on_fetch: Callable[[Fetch], None]
+def update_through_gateway(
+    url: str,
+    port: str,
+    root: bytes,
+    cache: Path,
+    *,
+    on_fetch: Callable[[Fetch], None] = lambda _: None,
 ) -> dict[str, object]:
+    """Verify a repository by TUF, and relay it to a board on a serial port.
+
+    Args:
+        url: The server.
+        port: Serial port or rfc2217:// URL of the board.
+        root: The trusted TUF root.
+        cache: Folder for what was verified.
+        on_fetch: Called before each wish of the board is carried out.
+
+    Raises:
+        TransportError: The server cannot be reached, or what it shows does not verify.
+        UpdateRefusedError: The board refused.
+        ProvisioningError: The link died.
+    """
     from cli.gateway_relay import relay_update
     from manifests.gateway import Gateway
 

@@ -80,8 +80,12 @@ def build_app(plan: ServerPlan) -> RepositoryApp:
     return RepositoryApp(plan.folder, trust=trust, freshness_signer=signer, fleet=fleet)
 
 
-def run_server(plan: ServerPlan) -> None:
+def run_server(plan: ServerPlan, *, is_port_reserved: bool = False) -> None:
     """Serve until this process is interrupted or terminated.
+
+    Args:
+        plan: What is served and where.
+        is_port_reserved: Whether a parent process holds the port for this one.
 
     Raises:
         ServerError: The address cannot be listened on, or the worker failed.
@@ -92,6 +96,9 @@ def run_server(plan: ServerPlan) -> None:
 
     # Built once here so that a plan that cannot work is refused before anything listens.
     build_app(plan)
+    if not is_port_reserved:
+        # Two servers with SO_REUSEPORT would silently share the port.
+        _reserve_port(plan.host, plan.port, is_shared=False).close()
     with closing(_reserve_port(plan.host, plan.port)):
         server = Granian(
             target="manifests.server_app",
@@ -188,7 +195,7 @@ def _serve_for_parent() -> None:
     stream = FileIO(sys.stdin.fileno(), closefd=False)
     plan = _receive_plan(stream)
     threading.Thread(target=_end_with_parent, args=(stream,), daemon=True).start()
-    run_server(plan)
+    run_server(plan, is_port_reserved=True)
 
 
 def _end_with_parent(stream: FileIO) -> None:
@@ -197,12 +204,13 @@ def _end_with_parent(stream: FileIO) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _reserve_port(host: str, port: int) -> socket.socket:
+def _reserve_port(host: str, port: int, *, is_shared: bool = True) -> socket.socket:
     # granian binds with SO_REUSEPORT: a bound socket that never listens keeps the port for it.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     reserved = socket.socket(family, socket.SOCK_STREAM)
     try:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        option = socket.SO_REUSEPORT if is_shared else socket.SO_REUSEADDR
+        reserved.setsockopt(socket.SOL_SOCKET, option, 1)
         reserved.bind((host, port))
     except OSError as error:
         reserved.close()

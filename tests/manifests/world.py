@@ -28,7 +28,6 @@ from signing.certificates import (
     issue_station_certificate,
 )
 from signing.roles import Role, RoleKeys
-from signing.signers import SoftwareSigner
 from signing.trust import sign_trust_record, verify_trust_record
 from signing.trust_record import TrustRecord
 from tests.firmware_images.release_parts import (
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from firmware_images.flash_medium import FlashMedium
     from manifests.server_app import RepositoryApp
     from manifests.transfer import Fetch
+    from signing.signers import SoftwareSigner
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 BEFORE = NOW - timedelta(days=1)
@@ -359,5 +359,3 @@ class AppTransport:
                 where=fetch.path,
             )
         return request.content
-
-

@@ -1,0 +1,78 @@
+"""The report database and the repository's folder: durable, bounded, and honest when they fail."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from manifests.errors import FleetStoreError, RepositoryError
+from manifests.fleet import FleetStore
+from manifests.store import FolderStore
+from tests.manifests.test_device_messages import REPORT
+from tests.manifests.world import NOW
+
+
+def test_reports_survive_being_reopened_and_come_back_as_they_were(tmp_path):
+    path = tmp_path / "reports.sqlite"
+    with closing(FleetStore(path)) as fleet:
+        assert fleet.add_report(REPORT, b"signed", received_at=NOW)
+        assert not fleet.add_report(REPORT, b"signed", received_at=NOW)
+    with closing(FleetStore(path)) as fleet:
+        (stored,) = fleet.list_reports()
+        assert (stored.report, stored.received_at) == (REPORT, NOW)
+        assert fleet.list_reports("unknown") == ()
+
+
+def test_a_database_of_another_version_is_left_alone(tmp_path):
+    path = tmp_path / "reports.sqlite"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 9")
+    with pytest.raises(FleetStoreError, match="another version"):
+        FleetStore(path)
+    (tmp_path / "x").write_text("this is no database, and long enough to be seen as none" * 9)
+    with pytest.raises(FleetStoreError, match="cannot be opened"):
+        FleetStore(tmp_path / "x")
+
+
+def test_a_closed_database_says_so(tmp_path):
+    fleet = FleetStore(tmp_path / "reports.sqlite")
+    fleet.close()
+    with pytest.raises(FleetStoreError, match="cannot be read"):
+        fleet.list_reports()
+
+
+def test_a_folder_store_writes_whole_files_and_gives_them_second_names(tmp_path):
+    store = FolderStore(tmp_path)
+    store.write("a/b", b"content")
+    store.copy("a/b", "c/d")
+    store.copy("a/b", "c/d")
+    assert store.read("c/d", max_bytes=7) == b"content"
+    assert (tmp_path / "a/b").stat().st_ino == (tmp_path / "c/d").stat().st_ino
+    assert store.read("nothing", max_bytes=1) is None
+    with pytest.raises(RepositoryError, match="too large"):
+        store.read("a/b", max_bytes=6)
+    with pytest.raises(RepositoryError, match="cannot be read"):
+        store.read("a", max_bytes=6)
+    with pytest.raises(RepositoryError, match="cannot be written"):
+        store.write("a/b/c", b"")
+    with pytest.raises(RepositoryError, match="cannot be written"):
+        store.copy("nothing", "e")
+    with (
+        pytest.raises(RepositoryError, match="cannot be written"),
+        FolderStore(tmp_path / "a" / "b").exclusively(),
+    ):
+        pass
+
+
+def test_where_links_cannot_be_made_the_file_is_copied(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(95, "Operation not supported")
+
+    store = FolderStore(tmp_path)
+    store.write("a", b"content")
+    monkeypatch.setattr("manifests.store.os.link", no_links)
+    store.copy("a", "b")
+    assert (tmp_path / "b").read_bytes() == b"content"
+    assert str(store) == str(tmp_path)

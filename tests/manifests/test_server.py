@@ -1,0 +1,466 @@
+"""The server over real HTTP, as a partial downloader and as an attacker see it."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import pytest
+
+from manifests.device_report import verify_device_report
+from manifests.errors import ServerError, TransportError
+from manifests.fleet import FleetStore
+from manifests.freshness import serialize_freshness_request, verify_freshness
+from manifests.http_transport import HttpTransport
+from manifests.manifests_settings import ServeSettings
+from manifests.server import ServerPlan, build_app, run_server, serve_in_background
+from manifests.server_app import RepositoryApp
+from manifests.transfer import Fetch, run_session
+from manifests.update_outcome import UpdateResult, UpdateRules
+from manifests.updater import update_device
+from tests.firmware_images.release_parts import APP_1_5_0, signer
+from tests.manifests.test_device_messages import REQUEST, signed_report
+from tests.manifests.world import (
+    HARDWARE_CLASS,
+    NOW,
+    Request,
+    ask,
+    make_device,
+    make_publisher,
+    new_bundle,
+    trust,
+    trust_bytes,
+)
+
+APP = APP_1_5_0.read_bytes()
+APP_PATH = f"/device/artifacts/{hashlib.sha256(APP).hexdigest()}"
+ASSIGNMENT_PATH = f"/device/{HARDWARE_CLASS}/assignment.cose"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    publisher = make_publisher(folder / "repository")
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    plan = ServerPlan(
+        folder=publisher.store.root,
+        trust_record=trust_bytes(),
+        freshness_key_der=signer("freshness-1").to_pkcs8_der(),
+        reports_path=folder / "reports.sqlite",
+    )
+    with serve_in_background(plan) as url:
+        yield publisher, url, plan
+
+
+@pytest.fixture
+def connection(served):
+    parts = urlsplit(served[1])
+    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=5)) as opened:
+        yield opened
+
+
+def get(connection, path, method="GET", body=None, **headers):
+    connection.request(
+        method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+    )
+    response = connection.getresponse()
+    return response.status, dict(response.getheaders()), response.read()
+
+
+def test_every_answer_has_a_length_and_none_is_chunked(connection):
+    for method, path, headers, status in (
+        ("GET", "/metadata/timestamp.json", {}, 200),
+        ("GET", APP_PATH, {}, 200),
+        ("HEAD", APP_PATH, {}, 200),
+        ("GET", APP_PATH, {"Range": "bytes=10-19"}, 206),
+        ("GET", APP_PATH, {"Range": "bytes=99999999-"}, 416),
+        ("GET", "/nothing", {}, 404),
+        ("PUT", APP_PATH, {}, 405),
+        ("GET", "/api/health", {}, 200),
+        ("GET", "/api/reports", {}, 405),
+        ("GET", "/api/nothing", {}, 404),
+    ):
+        got, fields, body = get(connection, path, method, **headers)
+        assert got == status, path
+        assert "transfer-encoding" not in fields, path
+        assert method == "HEAD" or int(fields["content-length"]) == len(body), path
+
+
+def test_a_file_comes_with_a_strong_etag_and_is_not_sent_again(connection):
+    for path, content in ((APP_PATH, APP), ("/metadata/timestamp.json", None)):
+        status, fields, body = get(connection, path)
+        assert status == 200
+        assert content is None or body == content
+        etag = fields["etag"]
+        assert etag.startswith('"')
+        assert get(connection, path, If_None_Match=etag)[0] == 304
+        assert get(connection, path, If_None_Match=f'"x", W/{etag}')[0] == 304
+        assert get(connection, path, If_None_Match="*")[0] == 304
+        assert get(connection, path, If_None_Match='"x"')[0] == 200
+        status, head, nothing = get(connection, path, "HEAD")
+        assert (status, nothing) == (200, b"")
+        assert (head["content-length"], head["etag"]) == (str(len(body)), etag)
+
+
+def test_ranges_are_exact(connection):
+    etag = get(connection, APP_PATH)[1]["etag"]
+    size = len(APP)
+    for asked, first, last in (
+        ("bytes=0-0", 0, 0),
+        ("bytes=10-99", 10, 99),
+        (f"bytes={size - 5}-", size - 5, size - 1),
+        ("bytes=-7", size - 7, size - 1),
+        (f"bytes=100-{size + 1000}", 100, size - 1),
+        (f"bytes=-{size + 1000}", 0, size - 1),
+    ):
+        status, fields, body = get(connection, APP_PATH, Range=asked, If_Range=etag)
+        assert status == 206, asked
+        assert body == APP[first : last + 1], asked
+        assert fields["content-range"] == f"bytes {first}-{last}/{size}"
+    small = get(connection, ASSIGNMENT_PATH)[2]
+    assert get(connection, ASSIGNMENT_PATH, Range="bytes=3-8")[2] == small[3:9]
+
+
+def test_a_range_that_cannot_be_served_is_416_and_nonsense_is_ignored(connection):
+    for asked in (f"bytes={len(APP)}-", "bytes=-0", "bytes=999999999999-9999999999999"):
+        status, fields, _ = get(connection, APP_PATH, Range=asked)
+        assert (status, fields["content-range"]) == (416, f"bytes */{len(APP)}"), asked
+    for asked in ("bytes=0-1,4-5", "items=0-1", "bytes=5-2", "bytes=-", "bytes=a-b"):
+        assert get(connection, APP_PATH, Range=asked)[0] == 200, asked
+    assert get(connection, APP_PATH, Range="bytes=0-1", If_Range='"other"')[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../reports.sqlite",
+        "/metadata/../repository.json",
+        "/metadata/%2e%2e/repository.json",
+        "/metadata/..%2frepository.json",
+        "/repository.json",
+        "/.publishing.lock",
+        "/metadata/.hidden",
+        "/metadata",
+        "/metadata/",
+        "/metadata//timestamp.json",
+        "//metadata/timestamp.json",
+        "/metadata/timestamp.json/",
+        "/metadata/timestamp.json%00",
+        "/metadata/a\\..\\b",
+        "/device/a/b/c/d/e/f",
+        "/metadata/" + "a" * 300,
+    ],
+)
+def test_path_tricks_find_nothing(connection, path):
+    assert get(connection, path)[0] == 404
+
+
+def test_a_link_out_of_the_folder_is_not_followed(served, connection):
+    link = served[0].store.root / "metadata" / "secret.json"
+    link.symlink_to("/etc/hostname")
+    assert get(connection, "/metadata/secret.json")[0] == 404
+    link.unlink()
+
+
+def test_a_replaced_file_is_served_at_once(served, connection):
+    before = get(connection, "/metadata/timestamp.json")
+    served[0].renew(now=NOW)
+    after = get(connection, "/metadata/timestamp.json", If_None_Match=before[1]["etag"])
+    assert after[0] == 200
+    assert after[2] != before[2]
+    assert after[1]["cache-control"] == "no-cache"
+    assert "immutable" in get(connection, "/metadata/1.root.json")[1]["cache-control"]
+    assert "immutable" in get(connection, APP_PATH)[1]["cache-control"]
+
+
+def test_a_nonce_is_answered_with_the_assignment_in_force(connection):
+    status, fields, message = get(
+        connection, "/api/freshness", "POST", serialize_freshness_request(REQUEST)
+    )
+    assert (status, fields["cache-control"]) == (200, "no-store")
+    assert verify_freshness(message, trust(), request=REQUEST).assignment_sequence == 1
+
+
+def test_a_report_is_stored_once_and_only_if_it_verifies(served, connection):
+    message = signed_report()
+    verify_device_report(message, trust(), now=NOW)
+    assert get(connection, "/api/reports", "POST", message)[0] == 201
+    assert get(connection, "/api/reports", "POST", message)[0] == 200
+    flipped = message[:-1] + bytes([message[-1] ^ 1])
+    status, _, text = get(connection, "/api/reports", "POST", flipped)
+    assert (status, b"signature" in text) == (400, True)
+    with closing(FleetStore(served[2].reports_path)) as fleet:
+        assert len(fleet.list_reports()) == 1
+
+
+def test_a_body_without_length_or_too_long_is_refused(connection, served):
+    status, _, _ = get(connection, "/api/freshness", "POST", b"x" * 2000)
+    assert status == 413
+    connection.close()
+    connection.request("POST", "/api/freshness", iter([b"ab"]), {"Transfer-Encoding": "chunked"})
+    assert connection.getresponse().status == 411
+    assert get_after_close(served)[0] == 400
+
+
+def get_after_close(served):
+    parts = urlsplit(served[1])
+    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=5)) as opened:
+        return get(opened, "/api/freshness", "POST", b"\xa0")
+
+
+def test_a_device_updates_over_http(served):
+    device = make_device()
+    with closing(HttpTransport(served[1])) as transport:
+        rules = UpdateRules(chunk_bytes=16_384)
+        written = run_session(update_device(device, rules), transport)
+        assert written.result is UpdateResult.REBOOT_NEEDED
+        device.board.boot()
+        settled = run_session(update_device(device, rules), transport)
+    assert (settled.result, settled.is_report_due) == (UpdateResult.INSTALLED, False)
+
+
+def test_the_port_of_a_running_server_is_not_shared(served):
+    parts = urlsplit(served[1])
+    with closing(socket.socket()) as other:
+        other.bind(("127.0.0.1", 0))
+        taken = ServerPlan(folder=served[2].folder, port=other.getsockname()[1])
+        with pytest.raises(ServerError, match="cannot be listened on"):
+            run_server(taken)
+    with pytest.raises(ServerError, match="cannot be listened on") as refused:
+        run_server(ServerPlan(folder=served[2].folder, port=parts.port))
+    assert "another server uses the port" in refused.value.hint
+    with (
+        pytest.raises(ServerError),
+        serve_in_background(ServerPlan(folder=served[2].folder, host="192.0.2.1")),
+    ):
+        pass
+
+
+def test_a_plan_that_cannot_work_starts_no_server(tmp_path):
+    with (
+        pytest.raises(ServerError, match="did not start"),
+        serve_in_background(ServerPlan(folder=tmp_path, trust_record=b"not a trust record")),
+    ):
+        pass
+
+
+def test_a_server_ends_with_its_parent(tmp_path):
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from manifests.server import ServerPlan, serve_in_background\n"
+        f"with serve_in_background(ServerPlan(folder=Path({str(tmp_path)!r}))) as url:\n"
+        "    print(url, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    url = parent.stdout.readline().strip()
+    parent.kill()
+    parent.wait()
+    parts = urlsplit(url)
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        with closing(socket.socket()) as probe:
+            if probe.connect_ex((parts.hostname, parts.port)) != 0:
+                return
+    os.kill(parent.pid, signal.SIGKILL)
+    raise AssertionError("the server outlived its parent")
+
+
+class TestApplication:
+    """The same application without a socket, for what is awkward to provoke from outside."""
+
+    def test_an_app_without_trust_offers_files_only(self, tmp_path):
+        app = RepositoryApp(tmp_path)
+        assert ask(app, Request("POST", "/api/freshness", body=b"x")).status == 404
+        assert ask(app, Request("POST", "/api/reports", body=b"x")).status == 404
+        assert ask(app, Request("GET", "/api/health")).status == 503
+        assert ask(app, Request("DELETE", "/api/health")).status == 405
+
+    def test_a_body_longer_than_it_said_is_cut_off(self, served):
+        app = build_app(served[2])
+        request = Request("POST", "/api/freshness", {"content-length": "10"}, b"x" * 5000)
+        assert ask(app, request).status == 413
+        assert ask(app, Request("POST", "/api/freshness", {"content-length": "²"})).status == 411
+
+    def test_a_hardware_class_without_assignment_is_answered_with_none(self, served):
+        app = build_app(served[2])
+        from dataclasses import replace
+
+        request = replace(REQUEST, hardware_class="glow-c3")
+        answer = ask(
+            app, Request("POST", "/api/freshness", body=serialize_freshness_request(request))
+        )
+        assert verify_freshness(answer.content, trust(), request=request).assignment_sequence == 0
+
+    def test_the_sequence_never_falls_when_the_clock_is_set_back(self, served):
+        from datetime import timedelta
+
+        times = iter([NOW, NOW - timedelta(hours=1)])
+        app = RepositoryApp(
+            served[2].folder,
+            trust=trust(),
+            freshness_signer=signer("freshness-1"),
+            clock=lambda: next(times),
+        )
+        body = serialize_freshness_request(REQUEST)
+        first, second = (
+            verify_freshness(
+                ask(app, Request("POST", "/api/freshness", body=body)).content,
+                trust(),
+                request=REQUEST,
+            )
+            for _ in range(2)
+        )
+        assert second.sequence == first.sequence
+        assert second.time_s < first.time_s
+
+    def test_a_store_that_cannot_write_says_so(self, served, tmp_path):
+        fleet = FleetStore(tmp_path / "reports.sqlite")
+        app = RepositoryApp(served[2].folder, trust=trust(), fleet=fleet, clock=lambda: NOW)
+        fleet.close()
+        assert ask(app, Request("POST", "/api/reports", body=signed_report())).status == 503
+
+    def test_files_are_answered_from_memory_in_part_and_whole(self, served):
+        app = build_app(served[2])
+        whole = ask(app, Request("GET", ASSIGNMENT_PATH))
+        part = ask(app, Request("GET", ASSIGNMENT_PATH, {"range": "bytes=2-4"}))
+        assert (whole.status, part.status) == (200, 206)
+        assert part.content == whole.content[2:5]
+        big = ask(app, Request("GET", APP_PATH, {"range": "bytes=2-4"}))
+        assert big.content == APP[2:5]
+        assert ask(app, Request("GET", APP_PATH)).content == APP
+        assert ask(app, Request("HEAD", APP_PATH)).content == b""
+        etag = whole.fields["etag"]
+        assert ask(app, Request("GET", ASSIGNMENT_PATH, {"if-none-match": etag})).status == 304
+        assert ask(app, Request("GET", APP_PATH, {"range": "bytes=-0"})).status == 416
+
+    def test_a_large_file_without_its_digest_in_its_name_gets_one(self, served):
+        path = served[2].folder / "metadata" / "large.json"
+        path.write_bytes(b"x" * 70_000)
+        try:
+            answer = ask(build_app(served[2]), Request("GET", "/metadata/large.json"))
+        finally:
+            path.unlink()
+        assert answer.fields["etag"] == f'"{hashlib.sha256(b"x" * 70_000).hexdigest()[:32]}"'
+
+    def test_no_more_files_are_kept_in_memory_than_the_bound(self, tmp_path):
+        from manifests.served_files import MEMORY_MAX_FILES, ServedFiles
+
+        folder = tmp_path / "metadata"
+        folder.mkdir()
+        files = ServedFiles(tmp_path)
+        for number in range(MEMORY_MAX_FILES + 3):
+            (folder / f"{number}.json").write_bytes(b"{}")
+            assert files.find(f"/metadata/{number}.json") is not None
+        assert len(files._kept) == MEMORY_MAX_FILES
+
+
+def test_the_default_address_is_this_machine_only():
+    assert ServeSettings().host == "127.0.0.1"
+
+
+class EvilServer:
+    """A server that says what a test tells it to, byte for byte, once for each connection."""
+
+    def __init__(self, *answers):
+        self.answers = answers
+        self.requests = []
+
+    def __enter__(self):
+        import threading
+
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+        return self
+
+    def run(self):
+        for answer in self.answers:
+            peer, _ = self.socket.accept()
+            with peer:
+                self.requests.append(peer.recv(65_536).decode())
+                pieces = [answer] if isinstance(answer, bytes) else answer
+                try:
+                    for piece in pieces:
+                        peer.sendall(piece)
+                except OSError:
+                    continue
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+
+def fetch_from(server, **fields):
+    wish = {"path": "device/x", "max_bytes": 10} | fields
+    with closing(HttpTransport(server.url, timeout_s=5, attempts=3)) as transport:
+        return transport.fetch(Fetch(**wish))
+
+
+HEAD_200 = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+
+class TestTransport:
+    """What comes from a server is bounded, whatever it is."""
+
+    def test_a_broken_connection_is_taken_up_where_it_broke(self):
+        rest = b"HTTP/1.1 206 P\r\nContent-Length: 6\r\nContent-Range: bytes 4-9/10\r\n\r\nefghij"
+        with EvilServer(HEAD_200 % 10 + b"abcd", rest) as server:
+            assert fetch_from(server) == b"abcdefghij"
+        assert "Range: bytes=4-9" in server.requests[1]
+
+    def test_a_server_that_never_stops_is_cut_off(self):
+        def endless():
+            yield b"HTTP/1.1 200 OK\r\n\r\n"
+            for _ in range(20_000):
+                yield b"x" * 1000
+
+        with EvilServer(endless()) as server, pytest.raises(TransportError, match="more than"):
+            fetch_from(server)
+
+    def test_a_server_that_ignores_range_is_refused(self):
+        with (
+            EvilServer(HEAD_200 % 10 + b"abcdefghij") as server,
+            pytest.raises(TransportError, match="does not send the part"),
+        ):
+            fetch_from(server, offset_bytes=5, is_part=True)
+
+    def test_another_part_than_the_one_asked_for_is_refused(self):
+        answer = b"HTTP/1.1 206 P\r\nContent-Length: 2\r\nContent-Range: bytes 0-1/10\r\n\r\nab"
+        with EvilServer(answer) as server, pytest.raises(TransportError, match="does not send"):
+            fetch_from(server, offset_bytes=5, is_part=True)
+
+    def test_a_redirect_is_not_followed(self):
+        answer = b"HTTP/1.1 302 F\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"
+        with EvilServer(answer) as server, pytest.raises(TransportError, match="302"):
+            fetch_from(server)
+
+    def test_garbage_is_an_error_of_ours(self):
+        with (
+            EvilServer(b"\x00\xffnonsense\r\n\r\n" * 3, b"", b"") as server,
+            pytest.raises(TransportError, match="broke off"),
+        ):
+            fetch_from(server)
+
+    def test_a_post_is_sent_once(self):
+        with EvilServer(b"", b"HTTP/1.1 200 OK\r\n\r\n") as server, pytest.raises(TransportError):
+            fetch_from(server, body=b"report")
+        assert len(server.requests) == 1
+
+    @pytest.mark.parametrize(
+        "url", ["", "ftp://x", "http://", "http://x:99999", "x:80", "http://["]
+    )
+    def test_a_url_that_cannot_be_used_is_refused(self, url):
+        with pytest.raises(TransportError, match="URL cannot be used"):
+            HttpTransport(url)
