@@ -4,7 +4,7 @@
 |---|---|
 | 0x60008800 + 0x200 | eFuse controller (`efuses`) |
 | 0x60002000 + 0x100 | SPI1 controller: user commands reach the flash chip |
-| 0x60008090, 0x600080A8 | RTC watchdog: enabling it resets the chip |
+| 0x60008090, 0x600080A8 | RTC watchdog: once enabled and locked again, it resets the chip |
 | RAM that was uploaded | as uploaded |
 | anything else | keeps what is written, reads 0 before |
 
@@ -55,6 +55,7 @@ class ChipRegisters:
 
     def __init__(self, *, efuse_file: EfuseFile, flash_size_bytes: int) -> None:
         self.is_watchdog_reset_due = False
+        self._is_watchdog_armed = False
         self._efuses = efuse_file
         capacity_code = flash_size_bytes.bit_length() - 1
         self._flash_id = _FLASH_MAKER | _FLASH_TYPE << 8 | capacity_code << 16
@@ -92,7 +93,10 @@ class ChipRegisters:
         if address == _SPI_CMD and value & _SPI_CMD_USR:
             self._run_flash_command()
         elif address == _RTC_WDT_CONFIG0 and value & _RTC_WDT_ENABLE:
-            self.is_watchdog_reset_due = self._words.get(_RTC_WDT_PROTECT) == _RTC_WDT_KEY
+            self._is_watchdog_armed = self._words.get(_RTC_WDT_PROTECT) == _RTC_WDT_KEY
+        elif address == _RTC_WDT_PROTECT and value != _RTC_WDT_KEY and self._is_watchdog_armed:
+            self._is_watchdog_armed = False
+            self.is_watchdog_reset_due = True
 
     def _run_flash_command(self) -> None:
         command = self._words.get(_SPI_USER2, 0) & 0xFF

@@ -223,6 +223,16 @@ def make_board(folder: Path, *, seed: int = 1, index: int = 0, **options: Any) -
     return SimulatedBoard(folder / f"board-{index}", seed, index, now=now, **options)
 
 
+def enter_download_mode(board: SimulatedBoard) -> bytes:
+    """Move the reset lines as esptool does; return what the board prints."""
+    board.set_dtr(is_asserted=False)
+    board.set_rts(is_asserted=True)
+    board.set_dtr(is_asserted=True)
+    log = board.set_rts(is_asserted=False)
+    board.set_dtr(is_asserted=False)
+    return log
+
+
 def finish_identity(link: BoardLink, **trust_changes: Any) -> None:
     """Give a board its serial number, certificate and trust record."""
     csr = link.ask(IdentityWriteRequest(serial=SERIAL, job=JOB), IdentityWriteResponse).csr

@@ -14,7 +14,7 @@ from provisioning.simulator.faults import FaultPlan
 from provisioning.simulator.flash_download import checksum
 from provisioning.simulator.loader import Operation
 from provisioning.simulator.slip import PacketAssembler, serialize_packet
-from tests.provisioning.simulator.parts import flash_release, make_board
+from tests.provisioning.simulator.parts import enter_download_mode, flash_release, make_board
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,15 +60,6 @@ class Host:
         packets = self.upload(STUB_CODE)
         assert packets[-1] == b"OHAI"
         self.status_bytes = 2
-
-
-def enter_download_mode(board: SimulatedBoard) -> bytes:
-    board.set_dtr(is_asserted=False)
-    board.set_rts(is_asserted=True)
-    board.set_dtr(is_asserted=True)
-    log = board.set_rts(is_asserted=False)
-    board.set_dtr(is_asserted=False)
-    return log
 
 
 @pytest.fixture
@@ -272,7 +263,7 @@ def test_the_stub_stays_restarts_the_rom_or_runs_flash(stub):
     assert stub.board.mode is BoardMode.APPLICATION
 
 
-def test_enabling_the_watchdog_with_its_key_resets_the_chip(rom):
+def test_the_watchdog_enabled_with_its_key_and_locked_again_resets_the_chip(rom):
     flash_release(rom.board.flash)
 
     def write(address: int, value: int) -> None:
@@ -282,6 +273,8 @@ def test_enabling_the_watchdog_with_its_key_resets_the_chip(rom):
     assert rom.board.mode is BoardMode.ROM
     write(0x600080A8, 0x50D83AA1)
     write(0x60008090, 1 << 31)
+    assert rom.board.mode is BoardMode.ROM
+    write(0x600080A8, 0)
     assert rom.board.mode is BoardMode.APPLICATION
 
 
