@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import fsum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,7 +88,7 @@ def find_runs(train: PulseTrain, session_us: float) -> tuple[Phase, ...]:
 
 def _scan(pieces: Sequence[Piece], dead_band_na: float) -> list[Phase]:
     """The phases from the beginning of `pieces` to their end, without wrapping around."""
-    phases: list[list[Phase]] = []
+    phases: list[_OpenPhase] = []
     is_open = False
     start_us = 0.0
     for number, piece in enumerate(pieces, start=1):
@@ -96,24 +96,33 @@ def _scan(pieces: Sequence[Piece], dead_band_na: float) -> list[Phase]:
         for from_us, to_us, sign in _cut_above(piece, dead_band_na):
             has_part = True
             is_whole = from_us == 0 and to_us == piece.duration_us
-            part = piece if is_whole else piece.cut(from_us, to_us)
-            fragment = Phase(
-                charge_na_us=abs(part.charge_na_us),
-                squared_na2_us=part.squared_na2_us,
-                duration_us=part.duration_us,
-                start_us=start_us + from_us,
-                piece=number,
-                sign=sign,
-            )
             goes_on = is_open and from_us == 0 and piece.start_na * sign > dead_band_na
-            if goes_on and phases[-1][-1].sign == sign:
-                phases[-1].append(fragment)
-            else:
-                phases.append([fragment])
+            if not (goes_on and phases[-1].sign == sign):
+                phases.append(_OpenPhase(start_us + from_us, number, sign, []))
+            phases[-1].parts.append(piece if is_whole else piece.cut(from_us, to_us))
             is_open = to_us == piece.duration_us and piece.end_na * sign > dead_band_na
         is_open = is_open and has_part
         start_us += piece.duration_us
-    return [_join(fragments) for fragments in phases]
+    return [phase.close() for phase in phases]
+
+
+class _OpenPhase(NamedTuple):
+    """A phase while its parts are gathered."""
+
+    start_us: float
+    piece: int
+    sign: int
+    parts: list[Piece]
+
+    def close(self) -> Phase:
+        return Phase(
+            charge_na_us=abs(fsum(part.charge_na_us for part in self.parts)),
+            squared_na2_us=fsum(part.squared_na2_us for part in self.parts),
+            duration_us=fsum(part.duration_us for part in self.parts),
+            start_us=self.start_us,
+            piece=self.piece,
+            sign=self.sign,
+        )
 
 
 def _cut_above(piece: Piece, dead_band_na: float) -> Iterator[tuple[float, float, int]]:

@@ -47,24 +47,26 @@ def find_largest_window_mean(train: PulseTrain, window_us: float) -> WindowMean:
     best_charge, best_start_us = base, 0.0
     trailing = _Edge(train.pieces, starts_us, charges)
     leading = _Edge(train.pieces, starts_us, charges)
-
-    def consider(start_us: float) -> None:
-        nonlocal best_charge, best_start_us
-        charge = base + leading.charge_until(start_us + rest_us) - trailing.charge_until(start_us)
-        if abs(charge) > abs(best_charge):
-            best_charge, best_start_us = charge, start_us
-
     for begin_us, end_us in pairwise(_find_moments(starts_us, period_us, rest_us)):
-        if end_us <= begin_us:
+        width_us = end_us - begin_us
+        if width_us <= 0:
             continue
-        middle_us = (begin_us + end_us) / 2
-        trailing.advance_to(middle_us)
-        leading.advance_to(middle_us + rest_us)
-        consider(begin_us)
-        slope_begin = leading.current_at(begin_us + rest_us) - trailing.current_at(begin_us)
-        slope_end = leading.current_at(end_us + rest_us) - trailing.current_at(end_us)
-        if slope_begin * slope_end < 0:
-            consider(begin_us + (end_us - begin_us) * slope_begin / (slope_begin - slope_end))
+        middle_us = begin_us + width_us / 2
+        current, slope, charge = trailing.look(begin_us, middle_us)
+        next_current, next_slope, next_charge = leading.look(
+            begin_us + rest_us, middle_us + rest_us
+        )
+        window_charge = base + next_charge - charge
+        if abs(window_charge) > abs(best_charge):
+            best_charge, best_start_us = window_charge, begin_us
+        # The derivative of the window's charge, at the beginning and at the end of this stretch.
+        change = next_current - current
+        change_at_end = change + (next_slope - slope) * width_us
+        if change * change_at_end < 0:
+            turn_us = width_us * change / (change - change_at_end)
+            window_charge += turn_us * change / 2
+            if abs(window_charge) > abs(best_charge):
+                best_charge, best_start_us = window_charge, begin_us + turn_us
     return WindowMean(best_charge / window_us, best_start_us)
 
 
@@ -90,26 +92,29 @@ class _Edge:
         self._lap_us = 0.0
         self._lap_charge = 0.0
 
-    def advance_to(self, moment_us: float) -> None:
-        """Moves to the piece that holds `moment_us`, over the end of the period if need be."""
-        while self._starts_us[self._index + 1] + self._lap_us <= moment_us:
+    def look(self, moment_us: float, within_us: float) -> tuple[float, float, float]:
+        """What the edge sees at a moment.
+
+        Args:
+            moment_us: The moment, in the piece of `within_us` or at one of its ends.
+            within_us: A moment inside that piece; it never falls from one call to the next.
+
+        Returns:
+            The current, its slope, and the charge since the beginning of the first period.
+        """
+        while self._starts_us[self._index + 1] + self._lap_us <= within_us:
             self._index += 1
             if self._index == len(self._pieces):
                 self._index = 0
                 self._lap_us += self._starts_us[-1]
                 self._lap_charge += self._charges[-1]
-
-    def current_at(self, moment_us: float) -> float:
-        """The current at a moment within, or at an end of, the present piece."""
-        return self._pieces[self._index].value_at(self._elapsed_us(moment_us))
-
-    def charge_until(self, moment_us: float) -> float:
-        """The charge from the beginning of the period to a moment in the present piece."""
-        elapsed_us = self._elapsed_us(moment_us)
-        piece = self._pieces[self._index]
-        part = elapsed_us * (piece.start_na + piece.value_at(elapsed_us)) / 2
-        return self._lap_charge + self._charges[self._index] + part
-
-    def _elapsed_us(self, moment_us: float) -> float:
+        duration_us, start_na, end_na = self._pieces[self._index]
         elapsed_us = moment_us - self._lap_us - self._starts_us[self._index]
-        return min(max(elapsed_us, 0.0), self._pieces[self._index].duration_us)
+        if elapsed_us < 0.0:  # by rounding only
+            elapsed_us = 0.0
+        elif elapsed_us > duration_us:
+            elapsed_us = duration_us
+        slope = (end_na - start_na) / duration_us
+        current = start_na + slope * elapsed_us
+        charge = self._charges[self._index] + elapsed_us * (start_na + current) / 2
+        return current, slope, self._lap_charge + charge
