@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import version
 
 import click
 
@@ -60,6 +59,8 @@ class LazyGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    from importlib.metadata import version
+
     if value and not ctx.resilient_parsing:
         click.echo(f"ampforge {version('ampforge')}")
         ctx.exit()

@@ -29,7 +29,9 @@ def group() -> None:
     """Sign and show the device trust record: the keys and thresholds of each role."""
 
 
-@group.command("sign", epilog="Example: ampforge trust sign --factory-ca factory/factory-ca.der")
+@group.command(
+    "sign", epilog="Example: ampforge trust sign --factory-ca station/factory-ca.cert.der"
+)
 @click.option(
     "--factory-ca",
     type=EXISTING_FILE,
