@@ -86,7 +86,7 @@ def build(
     content = build_bundle(inputs)
     document = inspect_bundle(content)
     path = output or configuration.resolve(release.bundle_name(product, str(document["version"])))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     save_durably(path, content)
     carries_bootloader = inputs.bootloader is not None
     human = [
@@ -99,6 +99,20 @@ def build(
         "not signed yet: run `ampforge bundle sign`",
     ]
     print_result({"path": str(path), **document}, "\n".join(human), as_json=as_json)
+
+
+def _make_folder(folder: Path) -> None:
+    from cli.failures import UsageRefusal
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageRefusal(
+            "the output folder cannot be made",
+            got=error.strerror,
+            where=folder,
+            hint="give another place with --output, or correct output in [release]",
+        ) from error
 
 
 def _as_update(overrides: Mapping[str, Path | str | int | None]) -> dict[str, object]:

@@ -98,8 +98,9 @@ def judge_contents(
     _refuse_other("the table's hardware class", statement.hardware_class, table.hardware_class)
     _refuse_other("the table's policy", policy.digest.hex(), table.policy_digest.hex())
     _refuse_other("the table's policy version", policy.version, table.policy_version)
-    refuse_violations(judge_table(table, policy), where=TABLE)
+    # Approval first: judging takes time, and only the policy role may make us spend it.
     approval = _judge_approval(statement, parts, trust)
+    refuse_violations(judge_table(table, policy), where=TABLE)
     partition_table = parse_partition_table(parts[PARTITION_TABLE], where=PARTITION_TABLE)
     _judge_layout(statement, parts, partition_table)
     if BOOTLOADER in parts:

@@ -227,3 +227,8 @@ def test_the_sbom_is_carried_when_it_is_there(approved, run):
 def test_a_version_is_only_for_an_app_that_states_none(approved, run):
     message = run("bundle", "build", "--version", "9.9.9", code=5)
     assert "app's version does not match" in message
+
+
+def test_an_output_folder_that_cannot_be_made_is_refused(approved, run):
+    message = run("bundle", "build", "--output", "ampforge.toml/bundle.zip", code=2)
+    assert "output folder cannot be made" in message

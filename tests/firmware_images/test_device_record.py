@@ -148,6 +148,7 @@ def test_an_identity_with_a_wrong_field_is_refused(key, value):
         (6, {1: bytes(32), 2: 1, 3: 1, 4: True, 5: bytes(32)}),
         (6, {1: bytes(32), 2: 1, 3: 1, 4: 1, 5: bytes(32), 6: 0}),
         (7, "o" * 65),
+        (8, bytes(31)),
         (9, 0),
     ],
 )
@@ -156,6 +157,18 @@ def test_an_update_state_with_a_wrong_field_is_refused(key, value):
     assert isinstance(fields, dict)
     with pytest.raises(RecordError, match="does not have its fields"):
         parse_update_state(serialize_cbor(fields | {key: value}))
+
+
+def test_what_could_not_be_read_back_is_not_written():
+    flash, record = new_record()
+    record.save_update_state(STATE)
+    record.save_identity(IDENTITY)
+    before = bytes(flash.content)
+    with pytest.raises(RecordError, match="does not have its fields"):
+        record.save_update_state(replace(STATE, last_outcome="o" * 65))
+    with pytest.raises(RecordError, match="does not have its fields"):
+        record.save_identity(replace(IDENTITY, mac=b"short"))
+    assert flash.content == before
 
 
 uint32 = st.integers(0, 0xFFFFFFFF)
