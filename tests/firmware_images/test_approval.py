@@ -28,7 +28,7 @@ from signing.roles import Role, RoleKeys
 from signing.trust_record import TrustRecord
 from tests.signing.fixed_keys import fixed_signer
 
-from .waveform_builders import GOLDEN, change_policy, flare_policy, flare_table
+from .waveform_builders import GOLDEN, ROOT, change_policy, flare_policy, flare_table
 
 POLICY_KEYS = ("policy", "policy-2", "policy-3")
 TABLE = (GOLDEN / "tighten.table").read_bytes()
@@ -187,3 +187,10 @@ def test_an_old_policy_is_refused_even_when_it_is_signed():
         verify_policy(signed, trust(minimum_policy_version=2))
     newer = sign_policy(change_policy(flare_policy(), version=2), [signer("policy")])
     assert verify_policy(newer, trust(minimum_policy_version=2)).version == 2
+
+
+def test_the_specification_prints_the_golden_payload_and_policy_digest():
+    text = (ROOT / "docs" / "spec" / "policy-and-approval.md").read_text()
+    block = text.partition("## 5. ")[2].partition("```\n")[2].partition("```")[0]
+    assert bytes.fromhex("".join(block.split())) == PAYLOAD
+    assert APPROVAL.policy_digest.hex() in text.partition("## 4. ")[0]

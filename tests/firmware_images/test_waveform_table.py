@@ -29,6 +29,7 @@ from firmware_images.waveform_table import (
 from .waveform_builders import (
     E1,
     GOLDEN,
+    ROOT,
     build_mode,
     build_table,
     flare_policy,
@@ -249,3 +250,11 @@ def test_a_slot_that_breaks_the_format_is_refused_by_name(changed, telling):
 def test_a_slot_is_not_written_from_parts_that_do_not_fit(table, approval):
     with pytest.raises(WaveformTableError, match="does not fit"):
         serialize_waveform_slot(table, approval)
+
+
+def test_the_specification_prints_the_golden_table():
+    text = (ROOT / "docs" / "spec" / "waveform-table.md").read_text()
+    block = text.partition("## 11. ")[2].partition("```\n")[2].partition("```")[0]
+    printed = b"".join(bytes.fromhex(line[6:53]) for line in block.splitlines())
+    assert printed == TABLE
+    assert hashlib.sha256(TABLE).hexdigest() in text
