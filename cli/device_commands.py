@@ -18,7 +18,7 @@ from cli.params import EXISTING_FILE, EXISTING_FOLDER, FOLDER, config_option, js
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from manifests.transfer import Fetch
+    from manifests.transfer import Fetch, Transport
     from manifests.update_outcome import UpdateOutcome, UpdateRules
     from provisioning.device_link import DeviceLink
     from provisioning.simulator.board import SimulatedBoard
@@ -28,6 +28,7 @@ BOARD_FILE_MAX_BYTES = 4096
 SESSIONS_MAX = 3
 """Install and switch, confirm after the boot, and one more when the boot went back."""
 OPEN_TIMEOUT_S = 1.0
+READY_TIMEOUT_S = 8.0
 
 
 @click.group()
@@ -224,7 +225,7 @@ def _with_link(port: str, act: Callable[[DeviceLink], dict[str, object]]) -> dic
 
     with closing(open_port(port, timeout_s=OPEN_TIMEOUT_S)) as opened:
         link = DeviceLink(opened, where=port)
-        link.wait_until_ready()
+        link.wait_until_ready(timeout_s=READY_TIMEOUT_S)
         return act(link)
 
 

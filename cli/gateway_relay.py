@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SESSIONS_MAX = 3
 ANSWER_TIMEOUT_S = 10.0
 """A board may hash a whole slot before it answers."""
+READY_TIMEOUT_S = 8.0
 RESULT_MAX_LENGTH = 256
 
 
@@ -46,7 +47,7 @@ def relay_update(
         result = _relay_session(link, source, on_fetch)
         if not result.startswith(UpdateResult.REBOOT_NEEDED):
             break
-        link.wait_until_ready()
+        link.wait_until_ready(timeout_s=READY_TIMEOUT_S)
     if result.startswith(REFUSED_PREFIX):
         raise UpdateRefusedError(
             "the board refused the update",
@@ -64,6 +65,7 @@ def relay_update(
 
 
 def _relay_session(link: DeviceLink, source: Transport, on_fetch: Callable[[Fetch], None]) -> str:
+    failure: TransportError | None = None
     answer = _ask(link, start=True)
     while not answer.done:
         if answer.path is None or answer.len is None:
@@ -74,18 +76,20 @@ def _relay_session(link: DeviceLink, source: Transport, on_fetch: Callable[[Fetc
             path=answer.path,
             offset_bytes=answer.off or 0,
             max_bytes=answer.len,
-            is_part=True,
+            is_part=answer.post is None,
             body=answer.post,
         )
         on_fetch(fetch)
         try:
             data = source.fetch(fetch)
-        except TransportError:
+        except TransportError as error:
             if fetch.body is None:
                 raise
-            # A report that cannot be delivered now: the board keeps it.
-            data = b""
+            # The board decides: it keeps a report for later, and does not install without a nonce.
+            failure, data = error, b""
         answer = _ask(link, data=data, off=fetch.offset_bytes)
+    if failure is not None and (answer.result or "").startswith(REFUSED_PREFIX):
+        raise failure
     return (answer.result or "")[:RESULT_MAX_LENGTH]
 
 
