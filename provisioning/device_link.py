@@ -108,7 +108,10 @@ class DeviceLink:
         while True:
             try:
                 return self.request(
-                    InfoReadRequest, InfoReadResponse, attempts=1, timeout_s=_READY_ATTEMPT_S
+                    InfoReadRequest,
+                    InfoReadResponse,
+                    attempts=1,
+                    timeout_s=min(timeout_s, _READY_ATTEMPT_S),
                 )
             except (LinkTimeoutError, LinkAnswerError) as error:
                 if self._clock_s() >= deadline_s:

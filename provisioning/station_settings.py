@@ -73,6 +73,7 @@ class StationSettings(_Section):
         serials: The maker's part of the serial numbers.
         flash_baud: Rate at which flash is written, baud.
         use_stub: Whether esptool's stub loader is used.
+        boot_timeout_s: How long a board may take to answer after a reset, in seconds.
         temperature_centi_c: Ambient temperature in hundredths of a degree Celsius.
         slots: The fixture's places.
         metrology: How units are measured and judged.
@@ -83,6 +84,7 @@ class StationSettings(_Section):
     serials: SerialSettings = SerialSettings()
     flash_baud: Annotated[int, Field(ge=9_600, le=3_000_000)] = 921_600
     use_stub: bool = True
+    boot_timeout_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 4.0
     temperature_centi_c: Annotated[int, Field(ge=-4_000, le=12_500)] = 2_300
     slots: Annotated[tuple[SlotSettings, ...], Field(strict=False, max_length=64)] = ()
     metrology: MetrologySettings = MetrologySettings()

@@ -144,7 +144,7 @@ class UnitBringUp:
     def _runs_the_release(self) -> bool:
         self._link.reset_board()
         try:
-            self.info = self._link.wait_until_ready()
+            self.info = self._wait_until_ready()
         except LinkTimeoutError:
             return False
         return not self._judge_handshake(self.info)
@@ -152,10 +152,13 @@ class UnitBringUp:
     def _restart(self, step: Step, silence: str) -> InfoReadResponse:
         self._link.reset_board()
         try:
-            self.info = self._link.wait_until_ready()
+            self.info = self._wait_until_ready()
         except LinkTimeoutError as error:
             raise UnitRejection(step, (f"{silence}: {error.hint}",)) from error
         return self.info
+
+    def _wait_until_ready(self) -> InfoReadResponse:
+        return self._link.wait_until_ready(timeout_s=self._station.settings.boot_timeout_s)
 
     def _judge_handshake(self, info: InfoReadResponse) -> tuple[str, ...]:
         return judge_handshake(

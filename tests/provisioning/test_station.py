@@ -1,0 +1,376 @@
+"""The station takes real simulated boards from blank chips to verdicts."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from firmware_images.errors import FirmwareImageError
+from provisioning.errors import LedgerError, StationError
+from provisioning.flasher import EsptoolFlasher
+from provisioning.ledger_queries import list_jobs, list_serials, list_units
+from provisioning.ledger_values import JobState, SerialState, UnitState
+from provisioning.serial_numbers import parse_serial
+from provisioning.simulator.faults import AnalogFault, FaultPlan
+from provisioning.simulator.line import SimulatedLine
+from provisioning.slots import run_slots
+from provisioning.station_files import create_station, load_station_keys
+from provisioning.station_settings import StationSettings
+from provisioning.station_values import SlotConfig, Step
+from signing.errors import SigningError
+from signing.trust import sign_trust_record
+from tests.firmware_images.release_parts import APP_1_5_0, FOREIGN_APP, build_trust, signer
+from tests.provisioning.station_bench import (
+    BUNDLE,
+    SEED,
+    STATION,
+    TRUST,
+    make_bench,
+    open_bench,
+    outside,
+    slot_configs,
+    write_bundle,
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_bench(tmp_path)
+    return tmp_path
+
+
+def run(folder, line, slots=None, settings=None, **options):
+    station = open_bench(folder, settings)
+    try:
+        return run_slots(station, slots or slot_configs(line), **options)
+    finally:
+        station.close()
+
+
+def reports(results):
+    for result in results:
+        assert result.error is None, result.error
+    return [result.report for result in results]
+
+
+def steps_of(folder, serial):
+    station = open_bench(folder)
+    try:
+        return [
+            (chained.event.step, chained.event.phase.value)
+            for chained in station.ledger.events(serial=serial)
+        ]
+    finally:
+        station.close()
+
+
+def test_two_boards_at_once_become_two_released_units(folder):
+    news = []
+    with SimulatedLine(folder / "line", board_count=2, seed=SEED) as line:
+        first, second = reports(run(folder, line, on_progress=news.append))
+        assert first.is_passed
+        assert second.is_passed
+        assert first.serial != second.serial
+        assert {parse_serial(report.serial).sequence for report in (first, second)} == {1, 2}
+        assert [first.mac, second.mac] == [slot.board.mac for slot in line.slots]
+        assert first.firmware_version == "1.4.0"
+        assert first.calibration.is_accepted
+        assert {slot.board.running.slot for slot in line.slots} == {0}
+    assert {progress.step for progress in news if progress.slot == "1"} == set(Step)
+    assert all(0 <= progress.fraction <= 1 for progress in news)
+    station = open_bench(folder)
+    assert {unit.state for unit in list_units(station.ledger.database)} == {UnitState.PASS}
+    assert {serial.state for serial in list_serials(station.ledger.database)} == {
+        SerialState.RELEASED
+    }
+    station.ledger.verify_chains()
+    station.close()
+    steps = steps_of(folder, first.serial)
+    acts = [step.value for step in Step][2:-1]
+    assert steps == [
+        ("reserve", "CONFIRM"),
+        *((step, phase) for step in acts for phase in ("INTENT", "CONFIRM")),
+        ("final", "CONFIRM"),
+    ]
+
+
+def test_a_unit_that_passed_is_left_alone_and_again_keeps_its_number(folder):
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        (first,) = reports(run(folder, line))
+        boots = line.slots[0].board.boot_count
+        (second,) = reports(run(folder, line))
+        assert (second.job, second.serial, second.state) == (None, first.serial, UnitState.PASS)
+        assert second.verification == first.verification
+        assert line.slots[0].board.boot_count > boots
+        assert line.slots[0].board.application is not None, "the board runs its application again"
+        (third,) = reports(run(folder, line, again=True))
+        assert third.is_passed
+        assert third.serial == first.serial
+        assert third.job != first.job
+    station = open_bench(folder)
+    records = [
+        chained.event.data["generation"]
+        for chained in station.ledger.events(serial=first.serial)
+        if (chained.event.step, chained.event.phase.value) == ("record", "INTENT")
+    ]
+    station.close()
+    assert records == [1, 2]
+
+
+def test_flash_that_is_right_already_is_not_written_again(folder):
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        run(folder, line)
+        run(folder, line, again=True)
+    station = open_bench(folder)
+    (unit,) = list_units(station.ledger.database)
+    flashed = [
+        [region["was_there"] for region in chained.event.data["regions"]]
+        for chained in station.ledger.events(serial=unit.serial)
+        if (chained.event.step, chained.event.phase.value) == ("flash", "CONFIRM")
+    ]
+    station.close()
+    assert flashed == [[False] * 4, [True] * 4]
+
+
+@pytest.mark.parametrize("fault", [AnalogFault.STUCK_BIT, AnalogFault.HIGH_OFFSET])
+def test_a_bad_unit_is_a_verdict_with_reasons_and_others_go_on(folder, fault):
+    faults = {0: FaultPlan(analog=frozenset({fault}))}
+    with SimulatedLine(folder / "line", board_count=2, seed=SEED, faults=faults) as line:
+        bad, good = reports(run(folder, line))
+        assert good.is_passed
+        assert (bad.state, bad.failed_step) == (UnitState.FAIL, Step.CALIBRATE)
+        assert bad.reasons
+        assert line.slots[0].board.application is not None
+        (retried,) = reports(run(folder, line, slot_configs(line)[:1]))
+        assert retried.serial == bad.serial
+    station = open_bench(folder)
+    states = [job.state for job in list_jobs(station.ledger.database, bad.serial)]
+    serials = {serial.serial: serial.state for serial in list_serials(station.ledger.database)}
+    station.close()
+    assert states == [JobState.CLOSED, JobState.CLOSED]
+    assert serials[bad.serial] is SerialState.ASSIGNED
+    assert serials[good.serial] is SerialState.RELEASED
+
+
+def test_a_foreign_application_is_flashed_and_failed_at_the_handshake(folder):
+    settings = StationSettings(boot_timeout_s=0.05)
+    write_bundle(folder, app=FOREIGN_APP, version="1.0.0")
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        (report,) = reports(run(folder, line, settings=settings))
+    assert (report.state, report.failed_step) == (UnitState.FAIL, Step.FLASH)
+    assert "does not answer on the factory link" in report.reasons[0]
+    assert report.firmware_version is None
+
+
+def test_a_dead_port_and_a_dead_meter_stop_only_their_own_slots(folder):
+    with SimulatedLine(folder / "line", board_count=2, seed=SEED) as line:
+        first, second = slot_configs(line)
+        nowhere = "TCPIP0::127.0.0.1::1::SOCKET"
+        slots = (
+            SlotConfig(name="dead port", port="rfc2217://127.0.0.1:1", meter=nowhere),
+            replace(first, meter="TCPIP0::127.0.0.1::2::SOCKET"),
+            second,
+        )
+        dead_port, dead_meter, good = run(folder, line, slots)
+        assert good.report.is_passed
+        assert dead_port.report is None
+        assert "cannot be opened" in dead_port.error.what
+        assert "instrument" in dead_meter.error.what
+        (resumed,) = reports(run(folder, line, (first,)))
+        assert resumed.is_passed
+    phases = steps_of(folder, resumed.serial)
+    assert ("calibrate", "NOTE") in phases
+    assert phases.count(("flash", "INTENT")) == 1, "what was confirmed is not done again"
+    assert phases.count(("calibrate", "INTENT")) == 2
+
+
+def test_a_stopped_station_stops_between_steps_and_goes_on_later(folder):
+    stop = threading.Event()
+
+    def stop_at_identity(progress):
+        if progress.step is Step.IDENTITY:
+            stop.set()
+
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        (result,) = run(folder, line, on_progress=stop_at_identity, stop=stop)
+        assert isinstance(result.error, StationError)
+        assert "operator" in result.error.what
+        (report,) = reports(run(folder, line))
+    assert report.is_passed
+    assert steps_of(folder, report.serial).count(("identity", "INTENT")) == 1
+
+
+def test_a_board_of_another_factory_is_failed_and_keeps_its_identity(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other-factory")
+    make_bench(other)
+    station = open_bench(other)
+    settings = StationSettings.model_validate({"serials": {"prefix": "XYZ"}})
+    station.close()
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        elsewhere = open_bench(other, settings)
+        run_slots(elsewhere, slot_configs(line))
+        elsewhere.close()
+        (report,) = reports(run(folder, line))
+    assert (report.state, report.failed_step) == (UnitState.FAIL, Step.FLASH)
+    assert "already has the serial number XYZ" in report.reasons[0]
+
+
+def test_another_release_is_another_job(folder):
+    stop = threading.Event()
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        run(
+            folder, line, stop=stop,
+            on_progress=lambda news: stop.set() if news.step is Step.CALIBRATE else None,
+        )  # fmt: skip
+        write_bundle(folder, app=APP_1_5_0)
+        (report,) = reports(run(folder, line))
+    assert report.is_passed
+    assert report.firmware_version == "1.5.0"
+    station = open_bench(folder)
+    jobs = list_jobs(station.ledger.database, report.serial)
+    station.close()
+    assert [job.state for job in jobs] == [JobState.ABANDONED, JobState.CLOSED]
+
+
+@pytest.mark.parametrize(
+    ("slots", "telling"),
+    [
+        ((), "number of slots"),
+        ((("1", "a", "b"), ("1", "c", "d")), "same name"),
+        ((("1", "a", "b"), ("2", "a", "d")), "same port"),
+        ((("1", "a", "b"), ("2", "c", "b")), "same meter"),
+    ],
+)
+def test_slots_that_share_something_are_refused_before_anything_is_done(folder, slots, telling):
+    station = open_bench(folder)
+    configs = [SlotConfig(name=name, port=port, meter=meter) for name, port, meter in slots]
+    with pytest.raises(StationError, match=telling):
+        run_slots(station, configs)
+    assert list_units(station.ledger.database) == ()
+    station.close()
+
+
+class TestOpening:
+    def test_a_flipped_bit_in_the_bundle_is_refused(self, folder):
+        content = bytearray((folder / BUNDLE).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / BUNDLE).write_bytes(content)
+        with pytest.raises((SigningError, FirmwareImageError)):
+            open_bench(folder)
+
+    def test_a_trust_record_of_another_factory_is_refused(self, folder):
+        (folder / TRUST).write_bytes(sign_trust_record(build_trust(), [signer("root-1")]))
+        with pytest.raises(StationError, match="does not carry this factory's CA") as refusal:
+            open_bench(folder)
+        assert "ampforge trust sign" in refusal.value.hint
+
+    def test_a_revoked_station_is_refused(self, folder):
+        keys = load_station_keys(
+            folder / STATION, station_name="station-1", now=outside().now(), passphrase=None
+        )
+        trust = replace(
+            build_trust(),
+            factory_ca_der=keys.ca_der,
+            revoked_key_ids=frozenset({keys.station_signer.public_key.key_id}),
+        )
+        (folder / TRUST).write_bytes(sign_trust_record(trust, [signer("root-1")]))
+        with pytest.raises(StationError, match="revoked"):
+            open_bench(folder)
+
+    def test_a_ledger_of_another_product_is_refused(self, folder, tmp_path_factory):
+        other = tmp_path_factory.mktemp("other")
+        create_station(
+            other / "glow", product="glow", station_name="station-1", ledger_uuid="u",
+            now=outside().now(), passphrase=None,
+        )  # fmt: skip
+        (folder / STATION / "ledger.sqlite3").unlink()
+        (other / "glow" / "ledger.sqlite3").rename(folder / STATION / "ledger.sqlite3")
+        with pytest.raises(StationError, match="another product"):
+            open_bench(folder)
+
+    def test_a_folder_without_a_ledger_is_refused_and_stays_without(self, folder):
+        (folder / STATION / "ledger.sqlite3").unlink()
+        with pytest.raises(LedgerError, match="there is no ledger"):
+            open_bench(folder)
+        assert not (folder / STATION / "ledger.sqlite3").exists()
+
+
+class TestSetUp:
+    def make(self, folder, **changes):
+        arguments = {
+            "product": "flare", "station_name": "station-1", "ledger_uuid": "u",
+            "now": outside().now(), "passphrase": None,
+        }  # fmt: skip
+        return create_station(folder, **(arguments | changes))
+
+    def test_a_second_set_up_is_refused_and_changes_nothing(self, folder):
+        before = {path.name: path.read_bytes() for path in (folder / STATION).iterdir()}
+        with pytest.raises(StationError, match="set up already"):
+            self.make(folder / STATION)
+        assert {path.name: path.read_bytes() for path in (folder / STATION).iterdir()} == before
+
+    def test_what_fails_half_way_leaves_nothing(self, tmp_path):
+        with pytest.raises(SigningError):
+            self.make(tmp_path / "station", station_name="")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_that_cannot_be_made_is_our_error(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(StationError, match="cannot be made"):
+            self.make(tmp_path / "file" / "station")
+
+    def test_keys_are_private_and_encrypted_with_the_passphrase(self, tmp_path):
+        self.make(tmp_path / "station", passphrase=b"long enough")
+        for name in ("factory-ca.pem", "station.pem"):
+            path = tmp_path / "station" / name
+            assert path.stat().st_mode & 0o777 == 0o600
+            assert b"ENCRYPTED" in path.read_bytes()
+        keys = load_station_keys(
+            tmp_path / "station", station_name="station-1", now=outside().now(),
+            passphrase=lambda: b"long enough",
+        )  # fmt: skip
+        assert keys.ca_signer.public_key != keys.station_signer.public_key
+
+    def test_another_station_s_name_is_refused(self, folder):
+        with pytest.raises(StationError, match="another station"):
+            load_station_keys(
+                folder / STATION, station_name="station-2", now=outside().now(), passphrase=None
+            )
+
+    def test_a_key_of_another_station_is_refused(self, folder, tmp_path_factory):
+        other = tmp_path_factory.mktemp("other")
+        self.make(other / "station")
+        (other / "station" / "station.pem").rename(folder / STATION / "station.pem")
+        with pytest.raises(StationError, match="do not belong together"):
+            load_station_keys(
+                folder / STATION, station_name="station-1", now=outside().now(), passphrase=None
+            )
+
+    def test_a_missing_or_overlong_certificate_is_refused(self, folder):
+        path = folder / STATION / "factory-ca.cert.der"
+        path.write_bytes(bytes(5000))
+        for telling in ("not a certificate", "not set up"):
+            with pytest.raises(StationError, match=telling):
+                load_station_keys(
+                    folder / STATION, station_name="station-1", now=outside().now(), passphrase=None
+                )
+            path.unlink(missing_ok=True)
+
+
+def test_the_rom_loader_alone_flashes_too(folder):
+    station = open_bench(folder)
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        url = line.slots[0].port_url
+        port = station.open_port(url)
+        flasher = EsptoolFlasher(port, where=url, use_stub=False)
+        done = []
+        regions = station.bundle.flash_regions()
+        written = flasher.write(regions, on_progress=done.append)
+        assert [report.was_there for report in written] == [False] * len(regions)
+        again = flasher.write(regions, on_progress=done.append)
+        assert [report.was_there for report in again] == [True] * len(regions)
+        assert done[-1] == pytest.approx(1.0)
+        port.close()
+    station.close()
