@@ -1,0 +1,115 @@
+"""The figures that a report states about one unit: worst error and U per mode, budget, risk.
+
+Pure functions of stored results; no formatting. Implements docs/spec/calibration.md §9.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provisioning.uncertainty import (
+    Budget,
+    Outcome,
+    build_budget,
+    nonconformity_probability,
+    worst_outcome,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from provisioning.measurement_settings import MetrologySettings
+    from provisioning.verification_result import PointResult, VerificationResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeFigures:
+    """One mode of one unit.
+
+    Attributes:
+        mode: Name of the mode.
+        worst: The point that is closest to its limit, or furthest beyond it.
+        outcome: Worst outcome of the mode, its played waveform included.
+        mean_na: Whole-period mean while the mode plays, nA, or `None` when it was not played.
+        aperture_s: Integration time of that mean, s.
+    """
+
+    mode: str
+    worst: PointResult
+    outcome: Outcome
+    mean_na: float | None
+    aperture_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskFigures:
+    """Probability that a unit is outside a limit although it measured as it did.
+
+    Attributes:
+        worst_point: Largest probability of a single point.
+        unit_bound: Sum over all points: an upper bound for the unit, whatever their correlation.
+    """
+
+    worst_point: float
+    unit_bound: float
+
+
+def build_mode_figures(result: VerificationResult) -> tuple[ModeFigures, ...]:
+    """Return the figures of each mode, in the order of the table."""
+    figures = []
+    for mode in dict.fromkeys(point.mode for point in result.points):
+        points = [point for point in result.points if point.mode == mode]
+        played = [waveform for waveform in result.waveforms if waveform.mode == mode]
+        figures.append(
+            ModeFigures(
+                mode=mode,
+                worst=worst_point(points),
+                outcome=worst_outcome(entry.outcome for entry in (*points, *played)),
+                mean_na=played[0].mean_na if played else None,
+                aperture_s=played[0].aperture_s if played else None,
+            )
+        )
+    order = {mode: index for index, mode in enumerate(w.mode for w in result.waveforms)}
+    return tuple(sorted(figures, key=lambda entry: order.get(entry.mode, len(order))))
+
+
+def worst_point(points: Iterable[PointResult]) -> PointResult:
+    """Return the point with the largest share of its deciding limit."""
+    return max(points, key=lambda point: point.share_of_limit)
+
+
+def build_risk_figures(result: VerificationResult) -> RiskFigures:
+    """Return the probabilities of a false accept, given what was measured (JCGM 106 §7.3)."""
+    probabilities = [
+        nonconformity_probability(
+            point.error_na,
+            limit=point.deciding_limit_na,
+            standard_uncertainty=point.expanded_uncertainty_na / 2,
+        )
+        for point in (*result.points, *result.idle)
+    ]
+    return RiskFigures(
+        worst_point=max(probabilities), unit_bound=min(math.fsum(probabilities), 1.0)
+    )
+
+
+def rebuild_budget(point: PointResult, settings: MetrologySettings) -> Budget:
+    """Return the budget behind a stored point; its repeatability is what is left of U."""
+    without = build_budget(
+        point.measured_na,
+        range_ua=point.range_ua,
+        load_ohm=point.load_ohm,
+        sample_sd_na=0.0,
+        count=1,
+        settings=settings,
+    )
+    left = (point.expanded_uncertainty_na / 2) ** 2 - without.standard_na**2
+    return Budget(
+        instrument_na=without.instrument_na,
+        load_na=without.load_na,
+        leakage_na=without.leakage_na,
+        repeatability_na=math.sqrt(max(left, 0.0)),
+        quantisation_na=without.quantisation_na,
+    )

@@ -1,0 +1,111 @@
+"""`ampforge calibration fit` and `risk`: the JSON that scripts rely on, and refusals."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cli.calibration_commands import group
+from cli.failures import run_and_exit
+
+FIT_KEYS = {
+    "intercept",
+    "slope",
+    "intercept_se",
+    "slope_se",
+    "covariance",
+    "correlation",
+    "residual_sd",
+    "chi2",
+    "dof",
+}
+RISK = ("--tolerance-ua", "1.5", "--process-sd-ua", "0.6", "--measurement-sd-ua", "0.15")
+
+
+@pytest.fixture
+def call(capsys):
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exited:
+            run_and_exit(group, arguments)
+        captured = capsys.readouterr()
+        return int(exited.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("x,y,u_x,u_y\n1,2,.1,.1\n2,4.1,.1,.2\n3,5.9,.1,.1\n4,8.05,.1,.2\n")
+    return str(path)
+
+
+@pytest.mark.parametrize("method", ["ols", "wls", "york"])
+def test_fit_prints_exactly_the_promised_keys(call, data, method):
+    code, out, _ = call("fit", data, "--method", method, "--json")
+    assert code == 0
+    assert set(json.loads(out)) == FIT_KEYS
+    code, out, _ = call("fit", data, "--method", method, "--predict", "10", "--json")
+    value = json.loads(out)
+    assert set(value) == FIT_KEYS | {"prediction", "prediction_se"}
+    assert value["prediction"] == pytest.approx(value["intercept"] + 10 * value["slope"])
+    variance = value["intercept_se"] ** 2 + 100 * value["slope_se"] ** 2 + 20 * value["covariance"]
+    assert value["prediction_se"] == pytest.approx(variance**0.5)
+    assert value["dof"] == 2
+
+
+def test_fit_tells_a_person_the_same(call, data):
+    code, out, _ = call("fit", data, "--predict", "2.5")
+    assert code == 0
+    assert "intercept" in out
+    assert "at x = 2.5" in out
+
+
+@pytest.mark.parametrize(("method", "columns"), [("wls", "x,y,u_y"), ("york", "x,y,u_x,u_y")])
+def test_a_method_that_needs_uncertainties_says_which_columns(call, tmp_path, method, columns):
+    path = tmp_path / "plain.csv"
+    path.write_text("x,y\n1,2\n2,4\n3,6\n")
+    code, _, err = call("fit", str(path), "--method", method)
+    assert code == 2
+    assert columns in err
+
+
+def test_data_that_cannot_be_fitted_are_refused_with_the_line(call, tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text("x,y\n1,2\n2,four\n")
+    code, out, err = call("fit", str(path), "--json")
+    assert code == 6
+    assert out == ""
+    assert "line 3, column y" in json.loads(err)["where"]
+
+
+@pytest.mark.parametrize("x", ["nan", "inf", "1e308"])
+def test_a_prediction_that_is_no_number_is_refused(call, tmp_path, x):
+    path = tmp_path / "steep.csv"
+    path.write_text("x,y\n1,10\n2,20\n3,31\n")
+    code, out, _ = call("fit", str(path), "--predict", x, "--json")
+    assert (code, out) == (2, "")
+
+
+def test_risk_prints_both_probabilities(call):
+    code, out, _ = call("risk", *RISK, "--json")
+    assert code == 0
+    value = json.loads(out)
+    assert set(value) == {"pfa", "pfr"}
+    assert value["pfa"] == pytest.approx(0.00244535, rel=1e-5)
+    assert value["pfr"] == pytest.approx(0.00531939, rel=1e-5)
+    _, guarded, _ = call("risk", *RISK, "--guard-band-ua", "0.3", "--json")
+    assert json.loads(guarded)["pfa"] == pytest.approx(6.094e-5, rel=1e-3)
+
+
+def test_risk_tells_a_person_the_same(call):
+    code, out, _ = call("risk", *RISK, "--guard-band-ua", "0.3")
+    assert code == 0
+    assert "accepted within ±1.2 µA" in out
+
+
+def test_a_guard_band_that_leaves_nothing_is_a_usage_error(call):
+    code, out, err = call("risk", *RISK, "--guard-band-ua", "2")
+    assert (code, out) == (2, "")
+    assert "nothing to accept" in err
