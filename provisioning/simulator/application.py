@@ -12,20 +12,17 @@ from smp import image_management, os_management
 from smp.header import OP, CommandId, GroupId
 
 from firmware_images.approval import verify_approval
-from firmware_images.calibration_record import code_for_current_na, refuse_uncovered_table
+from firmware_images.calibration_record import refuse_uncovered_table
 from firmware_images.errors import CalibrationRecordError, FirmwareImageError
-from firmware_images.otadata import OtaState
 from firmware_images.waveform_slot import parse_waveform_slot
 from firmware_images.waveform_table import parse_waveform_table, table_digest
 from provisioning import link_messages as link
-from provisioning.errors import SimulatorError
 from provisioning.link_messages import BoardCommand, BoardErrorCode
-from provisioning.simulator.analog import DAC_CODES, MID_CODE
-from provisioning.simulator.boot import BootedImage, inspect_slot
+from provisioning.simulator.output_control import OutputControl
 from provisioning.simulator.smp_server import BoardRefusalError, Handler, SmpServer
+from provisioning.simulator.standard_groups import describe_images, describe_parameters
 from provisioning.simulator.unit_record import UnitRecord
 from provisioning.simulator.update_relay import UpdateRelay
-from provisioning.simulator.waveform_engine import WaveformEngine
 from signing.canonical_cbor import serialize_cbor
 from signing.cose import sign_one
 from signing.errors import SigningError
@@ -36,8 +33,9 @@ if TYPE_CHECKING:
     from smp.message import Request, Response
 
     from firmware_images.calibration_record import CalibrationRecord
-    from firmware_images.waveform import Level, Mode, WaveformTable
+    from firmware_images.waveform import WaveformTable
     from provisioning.simulator.board import SimulatedBoard
+    from provisioning.simulator.boot import BootedImage
     from provisioning.simulator.update_session import UpdateSession
 
 CHIP_NAME: Final = "ESP32-C3"
@@ -62,24 +60,21 @@ class Application:
         self._board = board
         self._image = image
         self._log_lines: list[str] = []
-        self._engine: WaveformEngine | None = None
-        self._is_output_locked = False
         self._updates = UpdateRelay(update_session)
         self._unit = UnitRecord(
             board.flash, image.table.find("devrec"), mac=board.mac, now=board.now
         )
+        self._output = OutputControl(board, load_calibration=self._load_calibration)
         self._server = SmpServer(self._handlers(), log=self._log_lines.append)
 
     @property
     def has_session(self) -> bool:
         """Whether a waveform is running."""
-        return self._engine is not None and self._engine.is_running(self._board.output.time_s)
+        return self._output.has_session
 
     def lock_output(self) -> None:
         """Switch the output off, and refuse to switch it on until the next boot."""
-        self._is_output_locked = True
-        self._engine = None
-        self._board.output.switch_off()
+        self._output.lock()
 
     def self_test(self) -> str | None:
         """Check what a first boot must show; return what failed, or `None`.
@@ -120,14 +115,17 @@ class Application:
 
         add(os_management.EchoWriteRequest, lambda r: os_management.EchoWriteResponse(r=r.d))
         add(os_management.ResetWriteRequest, self._reset)
-        add(os_management.MCUMgrParametersReadRequest, self._parameters)
-        add(image_management.ImageStatesReadRequest, self._image_states)
+        add(os_management.MCUMgrParametersReadRequest, lambda _: describe_parameters())
+        add(
+            image_management.ImageStatesReadRequest,
+            lambda _: describe_images(self._board.flash, self._image),
+        )
         add(link.InfoReadRequest, self._info)
         add(link.IdentityWriteRequest, self._identity)
         add(link.CertificateWriteRequest, self._store_certificate)
         add(link.CertificateReadRequest, self._certificate)
         add(link.ChallengeWriteRequest, self._challenge)
-        add(link.OutputWriteRequest, self._output)
+        add(link.OutputWriteRequest, self._output.serve)
         add(link.CalibrationWriteRequest, self._store_calibration)
         add(link.CalibrationReadRequest, self._calibration)
         add(link.RunWriteRequest, self._run)
@@ -141,42 +139,6 @@ class Application:
     def _reset(self, _: os_management.ResetWriteRequest) -> os_management.ResetWriteResponse:
         self.is_reset_due = True
         return os_management.ResetWriteResponse()
-
-    def _parameters(
-        self, _: os_management.MCUMgrParametersReadRequest
-    ) -> os_management.MCUMgrParametersReadResponse:
-        return os_management.MCUMgrParametersReadResponse(
-            buf_size=link.BOARD_BUFFER_BYTES, buf_count=1
-        )
-
-    def _image_states(
-        self, _: image_management.ImageStatesReadRequest
-    ) -> image_management.ImageStatesReadResponse:
-        states = []
-        for slot, partition in enumerate(self._image.table.ota_slots):
-            is_active = slot == self._image.slot
-            try:
-                image = inspect_slot(
-                    self._board.flash,
-                    self._image.table,
-                    partition,
-                    slot=slot,
-                    state=OtaState.UNDEFINED,
-                )
-            except SimulatorError:
-                continue
-            states.append(
-                image_management.ImageState(
-                    slot=slot,
-                    version=image.version,
-                    hash=image.image_sha256,
-                    bootable=True,
-                    pending=False,
-                    confirmed=is_active and self._image.state is not OtaState.PENDING_VERIFY,
-                    active=is_active,
-                )
-            )
-        return image_management.ImageStatesReadResponse(images=states)
 
     def _info(self, _: link.InfoReadRequest) -> link.InfoReadResponse:
         board, image = self._board, self._image
@@ -239,26 +201,6 @@ class Application:
         )
         return link.ChallengeWriteResponse(sig=signature)
 
-    def _output(self, request: link.OutputWriteRequest) -> link.OutputWriteResponse:
-        if not request.en:
-            self._engine = None
-            self._board.output.switch_off()
-            return link.OutputWriteResponse(code=MID_CODE)
-        if self.has_session:
-            raise BoardRefusalError(BoardErrorCode.IN_SESSION, "a waveform is running")
-        self._refuse_locked_output()
-        if (request.code is None) == (request.na is None):
-            raise BoardRefusalError(BoardErrorCode.BAD_VALUE, "exactly one of code and na")
-        if request.na is not None:
-            code = _code_for_na(self._load_calibration(), request.na)
-        else:
-            assert request.code is not None
-            code = request.code
-        if code >= DAC_CODES:
-            raise BoardRefusalError(BoardErrorCode.BAD_VALUE, f"the DAC has {DAC_CODES} codes")
-        self._board.drive_code(code)
-        return link.OutputWriteResponse(code=code)
-
     def _store_calibration(
         self, request: link.CalibrationWriteRequest
     ) -> link.CalibrationWriteResponse:
@@ -267,39 +209,6 @@ class Application:
     def _calibration(self, _: link.CalibrationReadRequest) -> link.CalibrationReadResponse:
         record_bytes, generation = self._unit.load_calibration_bytes()
         return link.CalibrationReadResponse(rec=record_bytes, gen=generation)
-
-    def _run(self, request: link.RunWriteRequest) -> link.RunWriteResponse:
-        table, _ = self._load_table()
-        try:
-            mode = table.mode(request.mode)
-        except FirmwareImageError as error:
-            raise BoardRefusalError(BoardErrorCode.BAD_VALUE, error) from error
-        if request.level >= len(mode.levels):
-            raise BoardRefusalError(
-                BoardErrorCode.BAD_VALUE, f"{mode.name} has {len(mode.levels)} levels"
-            )
-        level = mode.levels[request.level]
-        if request.en:
-            self._start_engine(table, mode, level)
-        else:
-            self._engine = None
-            self._board.output.switch_off()
-        return link.RunWriteResponse(period_us=mode.repeat_ticks(level) * table.tick_us)
-
-    def _start_engine(self, table: WaveformTable, mode: Mode, level: Level) -> None:
-        if self.has_session:
-            raise BoardRefusalError(BoardErrorCode.IN_SESSION, "a waveform is running")
-        self._refuse_locked_output()
-        calibration = self._load_calibration()
-        output = self._board.output
-        self._engine = WaveformEngine(
-            table,
-            mode,
-            level,
-            start_s=output.time_s,
-            code_for_na=lambda current_na: _code_for_na(calibration, current_na),
-        )
-        output.play(self._engine.pieces)
 
     def _store_trust(self, request: link.TrustWriteRequest) -> link.TrustWriteResponse:
         return link.TrustWriteResponse(ver=self._unit.store_next_trust(request.rec))
@@ -313,11 +222,8 @@ class Application:
             raise BoardRefusalError(BoardErrorCode.IN_SESSION, "a waveform is running")
         return self._updates.serve(request)
 
-    def _refuse_locked_output(self) -> None:
-        if self._is_output_locked:
-            raise BoardRefusalError(
-                BoardErrorCode.BAD_STATE, "the output is locked until the next boot"
-            )
+    def _run(self, request: link.RunWriteRequest) -> link.RunWriteResponse:
+        return self._output.run(request, self._load_table()[0])
 
     def _load_calibration(self) -> CalibrationRecord:
         calibration = self._unit.load_calibration()
@@ -345,10 +251,3 @@ class Application:
             return parse_waveform_table(table_bytes), table_digest(table_bytes)
         except (FirmwareImageError, SigningError) as error:
             raise BoardRefusalError(BoardErrorCode.BAD_SIGNATURE, error) from error
-
-
-def _code_for_na(calibration: CalibrationRecord, current_na: int) -> int:
-    try:
-        return code_for_current_na(calibration, current_na)
-    except CalibrationRecordError as error:
-        raise BoardRefusalError(BoardErrorCode.OUT_OF_SPAN, error) from error

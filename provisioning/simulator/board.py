@@ -9,17 +9,15 @@ The board does no I/O of its own. Whoever serves its UART calls `set_dtr`, `set_
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import FirmwareImageError
 from firmware_images.otadata import OtaState, read_otadata, select_boot
-from provisioning.errors import SimulatorError
 from provisioning.simulator.analog import LSB_NA, MID_CODE, OutputStage, draw_truth
 from provisioning.simulator.application import Application
+from provisioning.simulator.board_folder import open_board_folder
 from provisioning.simulator.boot import BootedImage, try_boot
 from provisioning.simulator.efuses import EfuseFile
 from provisioning.simulator.faults import NO_FAULTS, FaultPlan, PowerCutError
@@ -29,7 +27,6 @@ from provisioning.simulator.product import FLARE, SimulatedProduct
 from provisioning.simulator.registers import ChipRegisters
 from provisioning.simulator.rom_loader import RomLoader
 from provisioning.simulator.stub_loader import GREETING, StubLoader
-from signing.durable_file import create_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
 DEFAULT_BAUD: Final = 115200
 _ROM_BANNER: Final = "ESP-ROM:esp32c3-api1-20210207\r\nBuild:Feb  7 2021\r\n"
 _BAUD_TOLERANCE: Final = 0.03
-_BOARD_FORMAT: Final = 1
 
 
 class BoardMode(Enum):
@@ -54,12 +50,6 @@ class BoardMode(Enum):
     APPLICATION = auto()
     SILENT = auto()
     """Something that the simulator cannot run, or nothing at all."""
-
-
-def mac_for(seed: int, index: int) -> bytes:
-    """Return a locally administered MAC, distinct for each index below 65536 of one seed."""
-    digest = hashlib.sha256(f"ampforge board {seed}".encode()).digest()
-    return b"\x02" + digest[:3] + index.to_bytes(2, "big")
 
 
 class SimulatedBoard:
@@ -93,18 +83,11 @@ class SimulatedBoard:
         self.folder = folder
         self.product = product
         self.now = now
-        self.mac = mac_for(seed, index)
+        self.mac = open_board_folder(folder, seed=seed, index=index)
         self.battery_percent = 80
         self.boot_count = 0
         self.lock = threading.RLock()
         self.faults = faults
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SimulatorError(
-                "the board's folder cannot be made", got=error.strerror, where=folder
-            ) from error
-        _check_board_file(folder / "board.json", mac=self.mac, seed=seed, index=index)
         self.efuse_path = folder / "efuse.bin"
         self._efuses = EfuseFile(self.efuse_path, mac=self.mac)
         self.flash = NorFlash(folder / "flash.bin", faults=faults)
@@ -315,23 +298,3 @@ class SimulatedBoard:
     def _take_output(self) -> bytes:
         output, self._pending_output = self._pending_output, b""
         return output
-
-
-def _check_board_file(path: Path, *, mac: bytes, seed: int, index: int) -> None:
-    wanted = {"format": _BOARD_FORMAT, "index": index, "mac": mac.hex(":"), "seed": seed}
-    if not path.exists():
-        content = json.dumps(wanted, indent=2, sort_keys=True) + "\n"
-        create_durably(path, content.encode(), mode=0o644)
-        return
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise SimulatorError("the board's file cannot be read", got=error, where=path) from error
-    if found != wanted:
-        raise SimulatorError(
-            "the folder holds another board",
-            expected=wanted,
-            got=found,
-            where=path,
-            hint="use the seed that the line was made with, or another folder",
-        )

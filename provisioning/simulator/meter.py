@@ -20,9 +20,20 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from provisioning.simulator.scpi import (
+    ERROR_TEXTS,
+    ScpiError,
+    format_number,
+    ignore_number,
+    is_match,
+    parse_channels,
+    parse_header,
+    parse_number,
+    without_parameter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,33 +57,12 @@ _APERTURE_MAX_S: Final = 100.0
 _COUNT_MAX: Final = 10_000
 _QUEUE_MAX: Final = 20
 _LINE_MAX_CHARACTERS: Final = 1024
-_CHANNEL_LIST: Final = re.compile(r"\(@\s*(\d+(?:\s*[,:]\s*\d+)*)\s*\)")
-_MNEMONIC: Final = re.compile(r"[*A-Za-z][A-Za-z]*\??")
-
 _SPEC_READING_PPM: Final = 500.0
 _SPEC_RANGE_PPM: Final = {100e-6: 250.0, 1e-3: 50.0, 10e-3: 200.0, 100e-3: 50.0}
 """Accuracy of a 6½-digit meter over one year: 0.05 % of reading plus this part of range."""
 _NOISE_RANGE_PPM: Final = 1.0
 
 _NO_ERROR: Final = '+0,"No error"'
-_ERRORS: Final = {
-    -102: "Syntax error",
-    -104: "Data type error",
-    -108: "Parameter not allowed",
-    -109: "Missing parameter",
-    -113: "Undefined header",
-    -222: "Data out of range",
-    -224: "Illegal parameter value",
-    -350: "Queue overflow",
-}
-
-
-class _ScpiError(Exception):
-    """Raised while a command is carried out; its number goes to the error queue."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(_ERRORS[number])
-        self.number = number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +118,7 @@ class SimulatedMeter:
                 continue
             try:
                 answer = self._execute_one(command.strip())
-            except _ScpiError as error:
+            except ScpiError as error:
                 self._raise_later(error.number)
                 break
             if answer is not None:
@@ -137,54 +127,52 @@ class SimulatedMeter:
 
     def _execute_one(self, command: str) -> str | None:
         header, _, text = command.partition(" ")
-        mnemonics = header.lstrip(":").split(":")
-        if not all(_MNEMONIC.fullmatch(mnemonic) for mnemonic in mnemonics):
-            raise _ScpiError(-102)
+        mnemonics = parse_header(header)
         for pattern, act in self._commands:
-            if _matches(pattern, mnemonics):
+            if is_match(pattern, mnemonics):
                 return act(text.strip())
-        raise _ScpiError(-113)
+        raise ScpiError(-113)
 
     def _table(self) -> list[tuple[tuple[str, ...], Callable[[str], str | None]]]:
         sources: dict[str, Callable[[str], str | None]] = {
-            "*IDN?": _without_parameter(lambda: self.identity),
-            "*OPC?": _without_parameter(lambda: "1"),
-            "*TST?": _without_parameter(lambda: "+0"),
-            "*ESR?": _without_parameter(lambda: "+0"),
-            "*STB?": _without_parameter(lambda: "+4" if self._queue else "+0"),
-            "*RST": _without_parameter(self._reset),
-            "*CLS": _without_parameter(self._queue.clear),
-            "*WAI": _without_parameter(lambda: None),
-            "*OPC": _without_parameter(lambda: None),
-            "*ESE": _ignore_number,
-            "*SRE": _ignore_number,
+            "*IDN?": without_parameter(lambda: self.identity),
+            "*OPC?": without_parameter(lambda: "1"),
+            "*TST?": without_parameter(lambda: "+0"),
+            "*ESR?": without_parameter(lambda: "+0"),
+            "*STB?": without_parameter(lambda: "+4" if self._queue else "+0"),
+            "*RST": without_parameter(self._reset),
+            "*CLS": without_parameter(self._queue.clear),
+            "*WAI": without_parameter(lambda: None),
+            "*OPC": without_parameter(lambda: None),
+            "*ESE": ignore_number,
+            "*SRE": ignore_number,
             "CONFigure:CURRent:DC": self._configure,
             "CONFigure:CURRent": self._configure,
-            "CONFigure?": _without_parameter(self._configuration),
+            "CONFigure?": without_parameter(self._configuration),
             "MEASure:CURRent:DC?": self._measure,
             "MEASure:CURRent?": self._measure,
             "SAMPle:COUNt": self._set_count,
-            "SAMPle:COUNt?": _without_parameter(lambda: f"+{self._count}"),
-            "READ?": _without_parameter(self._read),
+            "SAMPle:COUNt?": without_parameter(lambda: f"+{self._count}"),
+            "READ?": without_parameter(self._read),
             "ROUTe:CLOSe": self._close,
             "ROUTe:CLOSe?": self._closed_state,
             "ROUTe:OPEN": self._open,
-            "ROUTe:OPEN:ALL": _without_parameter(self._closed.clear),
-            "SYSTem:ERRor?": _without_parameter(self._next_error),
-            "SYSTem:ERRor:NEXT?": _without_parameter(self._next_error),
-            "SYSTem:VERSion?": _without_parameter(lambda: "1999.0"),
+            "ROUTe:OPEN:ALL": without_parameter(self._closed.clear),
+            "SYSTem:ERRor?": without_parameter(self._next_error),
+            "SYSTem:ERRor:NEXT?": without_parameter(self._next_error),
+            "SYSTem:VERSion?": without_parameter(lambda: "1999.0"),
         }
         for prefix in ("SENSe:CURRent:DC", "SENSe:CURRent", "CURRent:DC", "CURRent"):
             sources |= {
                 f"{prefix}:RANGe": self._set_range,
-                f"{prefix}:RANGe?": _without_parameter(lambda: _number(self._range_a)),
+                f"{prefix}:RANGe?": without_parameter(lambda: format_number(self._range_a)),
                 f"{prefix}:RANGe:AUTO": self._set_auto,
                 f"{prefix}:NPLC": self._set_nplc,
-                f"{prefix}:NPLC?": _without_parameter(
-                    lambda: _number(self._aperture_s * _LINE_FREQUENCY_HZ)
+                f"{prefix}:NPLC?": without_parameter(
+                    lambda: format_number(self._aperture_s * _LINE_FREQUENCY_HZ)
                 ),
                 f"{prefix}:APERture": self._set_aperture,
-                f"{prefix}:APERture?": _without_parameter(lambda: _number(self._aperture_s)),
+                f"{prefix}:APERture?": without_parameter(lambda: format_number(self._aperture_s)),
             }
         return [(tuple(source.split(":")), act) for source, act in sources.items()]
 
@@ -200,7 +188,7 @@ class SimulatedMeter:
         self._set_range(text.split(",", maxsplit=1)[0] if text else "AUTO")
 
     def _configuration(self) -> str:
-        return f'"CURR:DC {_number(self._range_a)}"'
+        return f'"CURR:DC {format_number(self._range_a)}"'
 
     def _measure(self, text: str) -> str:
         self._configure(text)
@@ -210,37 +198,39 @@ class SimulatedMeter:
         if text.upper() in {"AUTO", "DEF"}:
             self._is_auto = True
             return
-        wanted_a = _parse_number(text, lowest=0.0, highest=_RANGES_A[-1])
+        wanted_a = parse_number(text, lowest=0.0, highest=_RANGES_A[-1])
         self._range_a = next(range_a for range_a in _RANGES_A if wanted_a <= range_a * (1 + 1e-9))
         self._is_auto = False
 
     def _set_auto(self, text: str) -> None:
         if text.upper() not in {"0", "1", "ON", "OFF"}:
-            raise _ScpiError(-224 if text else -109)
+            raise ScpiError(-224 if text else -109)
         self._is_auto = text.upper() in {"1", "ON"}
 
     def _set_nplc(self, text: str) -> None:
-        wanted = _parse_number(text, lowest=_NPLC[0], highest=_NPLC[-1])
+        wanted = parse_number(text, lowest=_NPLC[0], highest=_NPLC[-1])
         nplc = next(step for step in _NPLC if wanted <= step * (1 + 1e-9))
         self._aperture_s = nplc / _LINE_FREQUENCY_HZ
 
     def _set_aperture(self, text: str) -> None:
-        self._aperture_s = _parse_number(text, lowest=_APERTURE_MIN_S, highest=_APERTURE_MAX_S)
+        self._aperture_s = parse_number(text, lowest=_APERTURE_MIN_S, highest=_APERTURE_MAX_S)
 
     def _set_count(self, text: str) -> None:
-        self._count = round(_parse_number(text, lowest=1, highest=_COUNT_MAX))
+        self._count = round(parse_number(text, lowest=1, highest=_COUNT_MAX))
 
     def _close(self, text: str) -> None:
-        self._closed |= _parse_channels(text)
+        self._closed.update(parse_channels(text, LOADS_OHM))
 
     def _open(self, text: str) -> None:
-        self._closed -= _parse_channels(text)
+        self._closed.difference_update(parse_channels(text, LOADS_OHM))
 
     def _closed_state(self, text: str) -> str:
-        return ",".join(str(int(channel in self._closed)) for channel in _parse_channels(text))
+        return ",".join(
+            str(int(channel in self._closed)) for channel in parse_channels(text, LOADS_OHM)
+        )
 
     def _read(self) -> str:
-        return ",".join(_number(self._measure_once()) for _ in range(self._count))
+        return ",".join(format_number(self._measure_once()) for _ in range(self._count))
 
     def _measure_once(self) -> float:
         conductance = sum(1 / LOADS_OHM[channel] for channel in self._closed)
@@ -260,65 +250,7 @@ class SimulatedMeter:
         if len(self._queue) == _QUEUE_MAX:
             number = -350
             self._queue.pop()
-        self._queue.append(f'{number},"{_ERRORS[number]}"')
+        self._queue.append(f'{number},"{ERROR_TEXTS[number]}"')
 
     def _next_error(self) -> str:
         return self._queue.pop(0) if self._queue else _NO_ERROR
-
-
-def _matches(pattern: tuple[str, ...], mnemonics: list[str]) -> bool:
-    if len(pattern) != len(mnemonics):
-        return False
-    for long_form, got in zip(pattern, mnemonics, strict=True):
-        short_form = "".join(letter for letter in long_form if not letter.islower())
-        if got.upper() not in {long_form.upper(), short_form}:
-            return False
-    return True
-
-
-def _without_parameter(act: Callable[[], str | None]) -> Callable[[str], str | None]:
-    def checked(text: str) -> str | None:
-        if text:
-            raise _ScpiError(-108)
-        return act()
-
-    return checked
-
-
-def _ignore_number(text: str) -> None:
-    _parse_number(text, lowest=0, highest=255)
-
-
-def _parse_number(text: str, *, lowest: float, highest: float) -> float:
-    if not text:
-        raise _ScpiError(-109)
-    named = {"MIN": lowest, "MAX": highest}.get(text.upper())
-    if named is not None:
-        return named
-    try:
-        value = float(text)
-    except ValueError:
-        raise _ScpiError(-104) from None
-    if not lowest <= value <= highest:
-        raise _ScpiError(-222)
-    return value
-
-
-def _parse_channels(text: str) -> set[int]:
-    if not text:
-        raise _ScpiError(-109)
-    match = _CHANNEL_LIST.fullmatch(text)
-    if match is None:
-        raise _ScpiError(-102)
-    channels: set[int] = set()
-    for part in match[1].split(","):
-        first, _, last = part.partition(":")
-        span = {channel for channel in LOADS_OHM if int(first) <= channel <= int(last or first)}
-        if int(first) not in LOADS_OHM or int(last or first) not in LOADS_OHM:
-            raise _ScpiError(-222)
-        channels |= span
-    return channels
-
-
-def _number(value: float) -> str:
-    return f"{value:+.8E}"

@@ -12,7 +12,7 @@ from provisioning.simulator.analog import (
     OutputStage,
     draw_truth,
 )
-from provisioning.simulator.board import mac_for
+from provisioning.simulator.board_folder import mac_for
 from provisioning.simulator.faults import AnalogFault, FaultPlan
 
 MACS = [mac_for(7, index) for index in range(400)]

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from provisioning.errors import SimulatorError
-from provisioning.simulator.board import mac_for
+from provisioning.simulator.board_folder import mac_for
 from provisioning.simulator.efuses import EFUSE_BASE, EfuseFile
 from provisioning.simulator.registers import ChipRegisters
 

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioning.errors import SimulatorError
+from provisioning.link_messages import (
+    BoardErrorCode,
+    CalibrationWriteRequest,
+    CalibrationWriteResponse,
+    OutputWriteRequest,
+    UpdateWriteRequest,
+    UpdateWriteResponse,
+)
+from provisioning.simulator.faults import FaultPlan
+from tests.provisioning.simulator.parts import (
+    BoardLink,
+    calibration_record,
+    finish_identity,
+    make_running_board,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioning.simulator.application import Application
+    from provisioning.simulator.board import SimulatedBoard
+
+
+class ScriptedSession:
+    """Asks for what it was told to ask for, and remembers what it got."""
+
+    def __init__(self, board: SimulatedBoard) -> None:
+        self.board = board
+        self.received: list[bytes | None] = []
+        self.questions: list[dict[str, object]] = [
+            {"path": "a", "off": 0, "len": 4},
+            {"path": "b", "off": 8, "len": 4, "post": b"nonce"},
+            {"done": True, "result": "installed"},
+        ]
+
+    def answer(self, data: bytes | None) -> dict[str, object]:
+        self.received.append(data)
+        question = self.questions.pop(0)
+        if question.get("done"):
+            self.board.request_reset()
+        elif "fail" in question:
+            raise SimulatorError("the updater refuses")
+        return question
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> BoardLink:
+    return make_running_board(tmp_path, update_session_factory=ScriptedSession)
+
+
+def session_of(unit: BoardLink) -> ScriptedSession:
+    assert unit.board.application is not None
+    session = unit.board.application._updates._session
+    assert isinstance(session, ScriptedSession)
+    return session
+
+
+def running(unit: BoardLink) -> Application:
+    assert unit.board.application is not None
+    return unit.board.application
+
+
+def send(unit: BoardLink, **fields: object) -> UpdateWriteResponse:
+    return unit.ask(UpdateWriteRequest(**fields), UpdateWriteResponse)
+
+
+def refuse(unit: BoardLink, **fields: object) -> int:
+    return unit.refusal(UpdateWriteRequest(**fields))
+
+
+def test_questions_and_answers_alternate_and_the_board_restarts_after_its_last_word(unit):
+    session, boots = session_of(unit), unit.board.boot_count
+    first = send(unit, start=True)
+    assert (first.path, first.off, first.len) == ("a", 0, 4)
+    second = send(unit, data=b"1234", off=0)
+    assert second.post == b"nonce"
+    last = send(unit, data=b"", off=8)
+    assert (last.done, last.result) == (True, "installed")
+    assert session.received == [None, b"1234", b""]
+    assert unit.board.boot_count == boots + 1
+
+
+def test_an_answer_that_was_not_asked_for_is_refused_and_not_passed_on(unit):
+    session = session_of(unit)
+    assert refuse(unit, data=b"x") == BoardErrorCode.BAD_STATE
+    send(unit, start=True)
+    assert refuse(unit, data=b"x", off=4) == BoardErrorCode.BAD_VALUE
+    assert refuse(unit, data=b"12345", off=0) == BoardErrorCode.BAD_VALUE
+    assert refuse(unit, off=0) == BoardErrorCode.BAD_VALUE
+    assert session.received == [None]
+
+
+@pytest.mark.parametrize("question", [{"fail": 1}, {"path": "x" * 999}, {"unknown": 1}])
+def test_an_updater_that_refuses_or_misbehaves_ends_the_relay(unit, question):
+    session_of(unit).questions = [question]
+    assert refuse(unit, start=True) == BoardErrorCode.BAD_STATE
+    assert refuse(unit, data=b"x", off=0) == BoardErrorCode.BAD_STATE
+
+
+def test_electrodes_stay_off_until_the_next_boot(unit):
+    running(unit).lock_output()
+    request = OutputWriteRequest(en=True, code=2100)
+    assert unit.refusal(request) == BoardErrorCode.BAD_STATE
+    assert not unit.board.output.is_enabled
+    unit.board.power_cycle()
+    assert unit.send(request.BYTES) is not None
+    assert unit.board.output.is_enabled
+
+
+def test_the_self_test_needs_an_approved_table_that_the_calibration_covers(unit):
+    assert "no trust record" in str(running(unit).self_test())
+    finish_identity(unit)
+    assert "no valid calibration" in str(running(unit).self_test())
+    narrow = calibration_record(unit.board.mac, verified_max_na=300_000)
+    unit.ask(CalibrationWriteRequest(rec=narrow), CalibrationWriteResponse)
+    assert "more current than was verified" in str(running(unit).self_test())
+    wide = calibration_record(unit.board.mac, generation=2)
+    unit.ask(CalibrationWriteRequest(rec=wide), CalibrationWriteResponse)
+    assert running(unit).self_test() is None
+
+
+def test_a_self_test_can_fail_by_plan(tmp_path):
+    faults = FaultPlan(failing_self_tests=frozenset({"1.4.0"}))
+    unit = make_running_board(tmp_path, faults=faults)
+    assert "by plan" in str(running(unit).self_test())
