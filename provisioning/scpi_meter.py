@@ -56,7 +56,7 @@ class ScpiMeter:
         clock: Callable[[], datetime],
         timeout_s: float = 5.0,
     ) -> None:
-        self._resource = resource
+        self._resource: Any = resource
         self._where = where
         self._load_channels = dict(load_channels)
         self._line_frequency_hz = line_frequency_hz
@@ -216,9 +216,10 @@ class ScpiMeter:
         from pyvisa import Error
 
         self._tell(*lines)
+        resource: Any = self._resource
         try:
-            self._resource.timeout = 1_000 * (self._timeout_s + wait_s)
-            answer: bytes = self._resource.read_bytes(ANSWER_MAX_BYTES, break_on_termchar=True)
+            resource.timeout = 1_000 * (self._timeout_s + wait_s)
+            answer: bytes = resource.read_bytes(ANSWER_MAX_BYTES, break_on_termchar=True)
         except (Error, OSError) as error:
             self._give_up()
             raise self._translate(error) from error
@@ -236,7 +237,8 @@ class ScpiMeter:
     def _give_up(self) -> None:
         from pyvisa import Error
 
-        resource, self._resource = self._resource, None
+        resource: Any = self._resource
+        self._resource = None
         with suppress(Error, OSError):
             resource.close()
 
@@ -244,7 +246,8 @@ class ScpiMeter:
         from pyvisa.constants import StatusCode
         from pyvisa.errors import VisaIOError
 
-        if isinstance(error, VisaIOError) and error.error_code == StatusCode.error_timeout:
+        code = error.error_code if isinstance(error, VisaIOError) else None
+        if code == StatusCode.error_timeout:
             return InstrumentTimeoutError(
                 "the instrument does not answer",
                 expected=f"an answer within {self._timeout_s:g} s",
