@@ -1,11 +1,13 @@
 """A NOR flash chip in a file: erases to FF by sector, and a write can only clear bits.
 
 Every operation goes straight to the file, so a killed process leaves exactly what the chip would
-hold. The chip's faults come from the board's `FaultPlan`.
+hold. One chip is soldered to one board: the file is locked while it is open. The chip's faults
+come from the board's `FaultPlan`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from typing import TYPE_CHECKING, Final, Self
@@ -31,7 +33,7 @@ class NorFlash:
         faults: What is wrong with the chip.
 
     Raises:
-        SimulatorError: The file has another size, or cannot be opened.
+        SimulatorError: The file has another size, cannot be opened, or another board uses it.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class NorFlash:
             raise SimulatorError(
                 "the flash file cannot be opened", got=error.strerror, where=path
             ) from error
+        self._refuse_second_user(path)
         actual_bytes = os.fstat(self._file).st_size
         if actual_bytes != size_bytes:
             os.close(self._file)
@@ -59,6 +62,18 @@ class NorFlash:
                 where=path,
                 hint="remove the file to start with an erased flash",
             )
+
+    def _refuse_second_user(self, path: Path) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._file)
+            raise SimulatorError(
+                "the simulated board is in use",
+                got=error.strerror,
+                where=path,
+                hint="end the process that runs this board, or talk to it through its port",
+            ) from error
 
     def __enter__(self) -> Self:
         return self

@@ -20,6 +20,7 @@ from provisioning.errors import SimulatorError
 from provisioning.link_frames import Frame, LineAssembler, serialize_frame
 from provisioning.link_messages import BOARD_BUFFER_BYTES, BOARD_GROUP_ID, BoardErrorCode
 from signing.canonical_cbor import serialize_cbor
+from signing.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -126,6 +127,8 @@ class SmpServer:
             return self._refuse(header, BoardErrorCode.BAD_VALUE, reason)
         except BoardRefusalError as error:
             return self._refuse(header, error.code, error)
+        except Refusal as error:
+            return self._refuse(header, BoardErrorCode.BAD_STATE, error)
         return _answer(header, response.BYTES[_HEADER.size :])
 
     def _refuse(self, header: _Header, code: BoardErrorCode, reason: object) -> bytes:

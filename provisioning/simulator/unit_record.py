@@ -91,8 +91,15 @@ class UnitRecord:
         return (b"", 0) if stored is None else (stored.payload, stored.generation)
 
     def signer(self, identity: IdentityRecord) -> SoftwareSigner:
-        """Return the device's own key."""
-        return SoftwareSigner.from_pkcs8_der(identity.private_key_der, where="identity record")
+        """Return the device's own key.
+
+        Raises:
+            BoardRefusalError: What is stored is not a key.
+        """
+        try:
+            return SoftwareSigner.from_pkcs8_der(identity.private_key_der, where="identity record")
+        except SigningError as error:
+            raise BoardRefusalError(BoardErrorCode.STORAGE, error) from error
 
     def begin_identity(self, serial: str, job_id: str) -> bytes:
         """Make the key if there is none, store it, and return a certificate request.

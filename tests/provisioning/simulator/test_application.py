@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +21,7 @@ from provisioning import link_messages as link
 from provisioning.link_messages import BoardErrorCode
 from provisioning.simulator.board import BoardMode
 from provisioning.simulator.faults import FaultPlan
-from signing.canonical_cbor import parse_cbor
+from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.certificate_requests import parse_csr
 from signing.certificates import verify_certificate
 from signing.cose import verify_one
@@ -360,3 +362,79 @@ def test_a_new_slot_is_pending_until_somebody_confirms_it(tmp_path):
     board.power_cycle()
     assert read_info(BoardLink(board=board)).otastate == "pending_verify"
     assert Role.POLICY in keys().signers
+
+
+def answer_to(unit: BoardLink, group: int, command: int, body: object, *, version: int = 1):
+    encoded = body if isinstance(body, bytes) else serialize_cbor(body)
+    header = struct.pack("!BBHHBB", 2 | version << 3, 0, len(encoded), group, 9, command)
+    answer = unit.send(header + encoded)
+    assert answer is not None
+    assert (answer[0], answer[6], answer[7]) == (3 | version << 3, 9, command)
+    return parse_cbor(answer[8:], max_bytes=1000)
+
+
+@pytest.mark.parametrize(
+    ("group", "command", "body", "expected"),
+    [
+        (63, 0, {}, {"rc": 8}),
+        (64, 99, {}, {"rc": 8}),
+        (64, 4, b"\xff", {"rc": 9}),
+        (64, 4, b"\x81\x01", {"rc": 9}),
+        (64, 4, {1: 2}, {"rc": 9}),
+        (64, 4, {"en": 1}, {"err": {"group": 64, "rc": 2}}),
+        (64, 4, {"en": True, "more": 1}, {"err": {"group": 64, "rc": 2}}),
+        (64, 4, {"en": True, "sequence": 1}, {"err": {"group": 64, "rc": 2}}),
+        (64, 3, {"nonce": b"short"}, {"err": {"group": 64, "rc": 2}}),
+        (0, 0, {"d": 5}, {"rc": 3}),
+    ],
+)
+def test_what_is_not_a_request_is_answered_with_an_error(unit, group, command, body, expected):
+    assert answer_to(unit, group, command, body) == expected
+
+
+@pytest.mark.parametrize("message", [b"", b"\x0a\x00", b"\x09" + bytes(7), b"\x08" + bytes(9)])
+def test_what_has_no_header_of_a_request_is_not_answered(unit, message):
+    assert unit.send(message) is None
+
+
+@pytest.mark.parametrize("name", ["calibration", "trust"])
+def test_a_record_damaged_in_flash_counts_as_absent(finished, name):
+    from firmware_images.device_record import DeviceRecord
+    from tests.provisioning.simulator.parts import TABLE
+
+    slots = getattr(DeviceRecord(finished.board.flash, TABLE.find("devrec")), name)
+    payload = bytearray(slots.load().payload)
+    payload[len(payload) // 2] ^= 1
+    slots.save(bytes(payload))
+    assert read_info(finished).calgen == 0
+    request = link.OutputWriteRequest(en=True, na=80_000)
+    assert finished.refusal(request) == BoardErrorCode.NOT_CALIBRATED
+    torn = TABLE.find("devrec").offset_bytes
+    finished.board.flash.write(torn, bytes(0x6000))
+    assert read_info(finished).serial == ""
+    assert finished.ask(link.TrustReadRequest(), link.TrustReadResponse).ver == 0
+    assert finished.ask(link.CalibrationReadRequest(), link.CalibrationReadResponse).gen == 0
+
+
+def test_a_private_key_damaged_in_flash_is_reported_as_storage(finished):
+    from firmware_images.device_record import DeviceRecord
+    from tests.provisioning.simulator.parts import TABLE
+
+    record = DeviceRecord(finished.board.flash, TABLE.find("devrec"))
+    identity = record.load_identity()
+    assert identity is not None
+    record.save_identity(replace(identity, private_key_der=b"no key"))
+    for request in (
+        link.ChallengeWriteRequest(nonce=bytes(16)),
+        link.IdentityWriteRequest(serial=SERIAL, job=JOB),
+    ):
+        assert finished.refusal(request) == BoardErrorCode.STORAGE
+
+
+def test_the_secure_version_is_the_count_of_burned_efuse_bits(unit):
+    assert unit.board.secure_version() == 0
+    content = bytearray(unit.board.efuse_path.read_bytes())
+    word = 0x200 - (0x2C + 16) - 4
+    content[word : word + 4] = (0b11 << 14).to_bytes(4, "big")
+    unit.board.efuse_path.write_bytes(content)
+    assert unit.board.secure_version() == 2

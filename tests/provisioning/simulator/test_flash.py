@@ -114,6 +114,16 @@ def test_a_file_of_another_size_is_refused_and_kept(tmp_path):
     assert path.read_bytes() == b"short"
 
 
+def test_a_chip_that_another_board_uses_is_refused_until_it_is_free(tmp_path):
+    path = tmp_path / "flash.bin"
+    with (
+        NorFlash(path, size_bytes=SIZE_BYTES),
+        pytest.raises(SimulatorError, match="in use"),
+    ):
+        NorFlash(path, size_bytes=SIZE_BYTES)
+    NorFlash(path, size_bytes=SIZE_BYTES).close()
+
+
 def test_a_flash_that_is_a_folder_is_refused(tmp_path):
     with pytest.raises(SimulatorError, match="cannot be opened"):
         NorFlash(tmp_path, size_bytes=SIZE_BYTES)
