@@ -3,59 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from cli.configuration import load_configuration
-from cli.failures import UnitFailed, UsageRefusal, exit_code
 from cli.output import print_result
 from cli.params import (
-    EXISTING_FILE,
     FOLDER,
     config_option,
     json_option,
     passphrase_file_option,
-    passphrase_source,
     read_passphrase_file,
 )
-from cli.slot_option import slot_configs, slots_option
-from cli.station_access import (
-    PASSPHRASE_PROMPT,
-    find_bundle,
-    find_station_folder,
-    load_station_settings,
-    read_file,
-    real_outside,
-    station_option,
-    trust_path,
-    utc_now,
-)
-
-if TYPE_CHECKING:
-    from cli.configuration import Configuration
-    from provisioning.simulator.line import SimulatedLine
-    from provisioning.station import Station
-    from provisioning.station_values import SlotConfig, SlotResult
-
-BUNDLE_MAX_BYTES = 64 << 20
-TRUST_MAX_BYTES = 1 << 20
-SIMULATED_FOLDER = "simulated-line"
-DEFAULT_SEED = 1
-
-trust_option = click.option(
-    "--trust",
-    "trust_file",
-    type=EXISTING_FILE,
-    help="Trust record (default: [signing] trust_record).",
-)
-seed_option = click.option(
-    "--seed",
-    type=click.IntRange(0, 9999),
-    default=DEFAULT_SEED,
-    show_default=True,
-    help="What the simulated boards' MACs and analog figures are drawn from.",
-)
+from cli.station_access import load_station_settings, station_option, utc_now
+from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line
+from cli.station_run import run
+from cli.station_views import check, report
 
 
 @click.group()
@@ -118,78 +81,6 @@ def init(
     print_result(document, "\n".join(human), as_json=as_json)
 
 
-@group.command(
-    "run",
-    epilog="Example: ampforge station run build/flare-1.4.0.bundle.zip --simulate 4",
-)
-@click.argument("bundle_path", metavar="[BUNDLE]", type=EXISTING_FILE, required=False)
-@slots_option
-@click.option(
-    "--simulate", type=click.IntRange(1, 64), help="Work on that many simulated boards instead."
-)
-@seed_option
-@click.option("--again", is_flag=True, help="Work on units that passed already.")
-@station_option
-@trust_option
-@config_option
-@passphrase_file_option
-@json_option
-@click.pass_context
-def run(
-    ctx: click.Context,
-    *,
-    bundle_path: Path | None,
-    slots: tuple[dict[str, str], ...],
-    simulate: int | None,
-    seed: int,
-    again: bool,
-    station_folder: Path | None,
-    trust_file: Path | None,
-    config_path: Path | None,
-    passphrase_file: Path | None,
-    as_json: bool,
-) -> None:
-    """Take the board in every slot from a blank chip to a verdict.
-
-    BUNDLE is the signed release (default: the only one that `bundle build` wrote). Everything is
-    verified before the first board is touched. A unit that is not good enough gives exit code 10,
-    a dead port or instrument 6; the other slots go on. Started again, the station goes on where it
-    stopped, and a unit that passed is left alone.
-    """
-    from contextlib import ExitStack
-
-    from cli.station_documents import describe_run, format_run
-
-    if slots and simulate is not None:
-        raise UsageRefusal(
-            "--slots and --simulate exclude each other", hint="leave one of them out"
-        )
-    configuration = load_configuration(config_path)
-    with ExitStack() as stack:
-        station = _open_station(
-            configuration,
-            bundle_path=bundle_path or find_bundle(configuration),
-            station_folder=station_folder,
-            trust_file=trust_file,
-            passphrase_file=passphrase_file,
-        )
-        stack.callback(station.close)
-        if simulate is not None:
-            folder = find_station_folder(config_path, station_folder) / SIMULATED_FOLDER
-            line = stack.enter_context(_simulated_line(folder, board_count=simulate, seed=seed))
-            chosen = _simulated_slots(line)
-        else:
-            chosen = slot_configs(slots) or station.settings.slot_configs()
-        results = _run_slots(station, chosen, again=again, as_json=as_json)
-        document = describe_run(station, results)
-    print_result(document, format_run(results), as_json=as_json)
-    errors = [exit_code(result.error) for result in results if result.error is not None]
-    if errors:
-        ctx.exit(errors[0])
-    if document["failed"]:
-        raise UnitFailed
-
-
 @group.command("simulate", epilog="Example: ampforge station simulate --boards 4 --base-port 7000")
 @click.option(
     "--boards", type=click.IntRange(1, 256), default=1, show_default=True, help="How many boards."
@@ -225,7 +116,7 @@ def simulate_line(
     Each board is an ESP32-C3 on an RFC 2217 port that unmodified esptool can flash, with a SCPI
     multimeter of its own on TCP. What was flashed stays in the folder.
     """
-    with _simulated_line(
+    with simulated_line(
         folder, board_count=boards, seed=seed, base_port=base_port, pace=pace, has_pty=has_pty
     ) as line:
         document = {
@@ -254,118 +145,8 @@ def simulate_line(
         line.serve_until_interrupted()
 
 
-@group.command("check", epilog="Example: ampforge station check")
-@slots_option
-@station_option
-@config_option
-@passphrase_file_option
-@json_option
-@click.pass_context
-def check(
-    ctx: click.Context,
-    *,
-    slots: tuple[dict[str, str], ...],
-    station_folder: Path | None,
-    config_path: Path | None,
-    passphrase_file: Path | None,
-    as_json: bool,
-) -> None:
-    """Check ledger, keys, trust record, ports and meters, without touching a board's flash."""
-    from cli.station_checks import check_station
-
-    configuration = load_configuration(config_path)
-    settings = load_station_settings(configuration)
-    checks = check_station(
-        folder=station_folder or configuration.resolve(settings.folder),
-        settings=settings,
-        slots=slot_configs(slots) or settings.slot_configs(),
-        trust_path=trust_path(configuration, None),
-        passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
-        now=utc_now,
-    )
-    document = {
-        "schema": "ampforge.station-check/1",
-        "station": settings.name,
-        "checks": [entry.document() for entry in checks],
-        "ok": all(entry.error is None for entry in checks),
-    }
-    print_result(document, "\n".join(entry.line() for entry in checks), as_json=as_json)
-    errors = [exit_code(entry.error) for entry in checks if entry.error is not None]
-    if errors:
-        ctx.exit(errors[0])
-
-
-def _open_station(
-    configuration: Configuration,
-    *,
-    bundle_path: Path,
-    station_folder: Path | None,
-    trust_file: Path | None,
-    passphrase_file: Path | None,
-) -> Station:
-    from firmware_images.product import ProductSettings
-    from provisioning.station import open_station
-
-    settings = load_station_settings(configuration)
-    return open_station(
-        station_folder or configuration.resolve(settings.folder),
-        settings,
-        product_model=configuration.section("product", ProductSettings).model,
-        bundle_bytes=read_file(bundle_path, max_bytes=BUNDLE_MAX_BYTES),
-        trust_bytes=read_file(trust_path(configuration, trust_file), max_bytes=TRUST_MAX_BYTES),
-        outside=real_outside(),
-        passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
-        bundle_where=str(bundle_path),
-    )
-
-
-def _run_slots(
-    station: Station, slots: tuple[SlotConfig, ...], *, again: bool, as_json: bool
-) -> tuple[SlotResult, ...]:
-    from rich.console import Console
-
-    from cli.station_display import choose_display
-    from provisioning.slots import run_slots
-
-    with choose_display(Console(), slots, as_json=as_json) as display:
-        return run_slots(
-            station,
-            slots,
-            again=again,
-            on_progress=display.on_progress,
-            on_result=display.on_result,
-        )
-
-
-def _simulated_line(
-    folder: Path,
-    *,
-    board_count: int,
-    seed: int,
-    base_port: int | None = None,
-    pace: bool = False,
-    has_pty: bool = False,
-) -> SimulatedLine:
-    from provisioning.simulator.line import SimulatedLine
-
-    return SimulatedLine(
-        folder,
-        board_count=board_count,
-        seed=seed,
-        base_port=base_port,
-        pace=pace,
-        has_pty=has_pty,
-        now=utc_now,
-    )
-
-
-def _simulated_slots(line: SimulatedLine) -> tuple[SlotConfig, ...]:
-    from provisioning.station_values import SlotConfig
-
-    return tuple(
-        SlotConfig(name=str(number), port=slot.port_url, meter=slot.meter_address)
-        for number, slot in enumerate(line.slots, start=1)
-    )
+for _command in (run, check, report):
+    group.add_command(_command)
 
 
 def _new_passphrase(passphrase_file: Path | None) -> bytes:

@@ -1,0 +1,60 @@
+"""Options and the simulated line that several station commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.params import EXISTING_FILE
+from cli.station_access import utc_now
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioning.simulator.line import SimulatedLine
+
+BUNDLE_MAX_BYTES = 64 << 20
+TRUST_MAX_BYTES = 1 << 20
+SIMULATED_FOLDER = "simulated-line"
+DEFAULT_SEED = 1
+
+trust_option = click.option(
+    "--trust",
+    "trust_file",
+    type=EXISTING_FILE,
+    help="Trust record (default: [signing] trust_record).",
+)
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 9999),
+    default=DEFAULT_SEED,
+    show_default=True,
+    help="What the simulated boards' MACs and analog figures are drawn from.",
+)
+bundle_argument = click.argument(
+    "bundle_path", metavar="[BUNDLE]", type=EXISTING_FILE, required=False
+)
+
+
+def simulated_line(
+    folder: Path,
+    *,
+    board_count: int,
+    seed: int,
+    base_port: int | None = None,
+    pace: bool = False,
+    has_pty: bool = False,
+) -> SimulatedLine:
+    """Return a line of simulated boards, not yet serving."""
+    from provisioning.simulator.line import SimulatedLine
+
+    return SimulatedLine(
+        folder,
+        board_count=board_count,
+        seed=seed,
+        base_port=base_port,
+        pace=pace,
+        has_pty=has_pty,
+        now=utc_now,
+    )

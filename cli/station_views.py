@@ -1,0 +1,122 @@
+"""`ampforge station check` and `ampforge station report`: look, and change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.configuration import load_configuration
+from cli.failures import exit_code
+from cli.output import print_result
+from cli.params import (
+    FILE,
+    config_option,
+    json_option,
+    passphrase_file_option,
+    passphrase_source,
+)
+from cli.slot_option import slot_configs, slots_option
+from cli.station_access import (
+    PASSPHRASE_PROMPT,
+    find_bundle,
+    load_station_settings,
+    open_ledger,
+    read_file,
+    station_option,
+    trust_path,
+    utc_now,
+)
+from cli.station_options import BUNDLE_MAX_BYTES, bundle_argument, trust_option
+
+
+@click.command("check", epilog="Example: ampforge station check")
+@slots_option
+@station_option
+@config_option
+@passphrase_file_option
+@json_option
+@click.pass_context
+def check(
+    ctx: click.Context,
+    *,
+    slots: tuple[dict[str, str], ...],
+    station_folder: Path | None,
+    config_path: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Check ledger, keys, trust record, ports and meters, without touching a board's flash."""
+    from cli.station_checks import check_station
+
+    configuration = load_configuration(config_path)
+    settings = load_station_settings(configuration)
+    checks = check_station(
+        folder=station_folder or configuration.resolve(settings.folder),
+        settings=settings,
+        slots=slot_configs(slots) or settings.slot_configs(),
+        trust_path=trust_path(configuration, None),
+        passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
+        now=utc_now,
+    )
+    document = {
+        "schema": "ampforge.station-check/1",
+        "station": settings.name,
+        "checks": [entry.document() for entry in checks],
+        "ok": all(entry.error is None for entry in checks),
+    }
+    print_result(document, "\n".join(entry.line() for entry in checks), as_json=as_json)
+    errors = [exit_code(entry.error) for entry in checks if entry.error is not None]
+    if errors:
+        ctx.exit(errors[0])
+
+
+@click.command("report", epilog="Example: ampforge station report --output line.html")
+@bundle_argument
+@click.option("--unit", "serial", metavar="SERIAL", help="One unit instead of the whole line.")
+@click.option(
+    "--output", type=FILE, default=Path("report.html"), show_default=True, help="HTML to write."
+)
+@station_option
+@trust_option
+@config_option
+@json_option
+def report(
+    *,
+    bundle_path: Path | None,
+    serial: str | None,
+    output: Path,
+    station_folder: Path | None,
+    trust_file: Path | None,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Write an HTML report of the units that were made with a release, with plots.
+
+    BUNDLE is the release (default: the only one that `bundle build` wrote).
+    """
+    from firmware_images.bundle import verify_bundle
+    from provisioning.serial_numbers import normalise_typed_serial, parse_serial
+    from provisioning.station_report import render_report
+    from signing.durable_file import save_durably
+    from signing.trust_file import load_trust_record
+
+    configuration = load_configuration(config_path)
+    path = bundle_path or find_bundle(configuration)
+    bundle = verify_bundle(
+        read_file(path, max_bytes=BUNDLE_MAX_BYTES),
+        load_trust_record(trust_path(configuration, trust_file)),
+        where=str(path),
+    )
+    chosen = None if serial is None else str(parse_serial(normalise_typed_serial(serial)))
+    with open_ledger(config_path, station_folder) as ledger:
+        page, count = render_report(
+            ledger,
+            bundle,
+            station=load_station_settings(configuration).name,
+            now=utc_now(),
+            serial=chosen,
+        )
+    save_durably(output, page.encode())
+    document = {"schema": "ampforge.station-report/1", "path": str(output), "units": count}
+    print_result(document, f"wrote {output}: {count} units", as_json=as_json)

@@ -1,0 +1,107 @@
+"""Turns what the ledger knows into the pages of `provisioning.reports`.
+
+Only units that were worked on with the given release are reported: their waveforms and limits are
+those of its bundle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firmware_images.waveform_plot import plot_mode
+from provisioning.errors import ReportError
+from provisioning.ledger_queries import list_units
+from provisioning.reports import (
+    ReportedUnit,
+    ReportHeader,
+    render_line_report,
+    render_unit_report,
+)
+from provisioning.station_values import Step
+from provisioning.unit_records import load_results
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from firmware_images.bundle import Bundle
+    from provisioning.ledger import Ledger
+
+
+def render_report(
+    ledger: Ledger,
+    bundle: Bundle,
+    *,
+    station: str,
+    now: dt.datetime,
+    serial: str | None = None,
+    note: str = "",
+) -> tuple[str, int]:
+    """Return the report of the line, or of one unit, as an HTML document.
+
+    Args:
+        ledger: The open ledger.
+        bundle: The verified release.
+        station: Name of the station.
+        now: The present, aware.
+        serial: The unit; `None` for all units of the release.
+        note: A sentence at the top of the page.
+
+    Returns:
+        The page, and how many units are in it.
+
+    Raises:
+        ReportError: No unit was worked on with this release.
+        LedgerError: An event is damaged.
+    """
+    units = tuple(
+        load_reported_unit(ledger, unit.serial)
+        for unit in list_units(ledger.database)
+        if unit.bundle_digest == bundle.digest and serial in {None, unit.serial}
+    )
+    if not units:
+        raise ReportError(
+            "there is nothing to report",
+            expected=f"units that were worked on with {bundle.statement.version}",
+            got="none" if serial is None else f"not {serial}",
+            where=ledger.database.path,
+            hint="name the bundle that the units were made with",
+        )
+    header = ReportHeader(
+        product=bundle.statement.product,
+        hardware_class=bundle.statement.hardware_class,
+        release=bundle.statement.version,
+        bundle_digest=bundle.digest.hex(),
+        station=station,
+        created_at=now,
+        note=note,
+    )
+    table = bundle.waveform_table
+    pictures = {
+        mode.name: plot_mode(mode, bundle.policy, tick_us=table.tick_us) for mode in table.modes
+    }
+    if serial is None:
+        return render_line_report(units, header, pictures), len(units)
+    return render_unit_report(units[0], header, pictures), 1
+
+
+def load_reported_unit(ledger: Ledger, serial: str) -> ReportedUnit:
+    """Return a unit as a report shows it: its last verdict and results."""
+    (unit,) = (unit for unit in list_units(ledger.database) if unit.serial == serial)
+    calibration, verification = load_results(ledger, serial)
+    final = [
+        chained.event.data
+        for chained in ledger.events(serial=serial)
+        if chained.event.step == Step.FINAL.value
+    ]
+    last = final[-1] if final else {}
+    reasons = last.get("reasons", [])
+    version = last.get("firmware_version")
+    return ReportedUnit(
+        serial=serial,
+        mac=unit.mac.hex(":"),
+        verdict=unit.state.value.upper().replace("-", "_"),
+        reasons=tuple(map(str, reasons)) if isinstance(reasons, list) else (),
+        firmware_before=None if version is None else str(version),
+        calibration=calibration,
+        verification=verification,
+    )

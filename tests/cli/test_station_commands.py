@@ -1,0 +1,369 @@
+"""`ampforge station`, `unit` and `serials`, as a person at the line uses them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cli.failures import run_and_exit
+from cli.init_command import copy_example, sign_first_trust_record
+from cli.main import ampforge
+from cli.station_display import LiveDisplay, PlainDisplay, SilentDisplay, choose_display, summarize
+from provisioning.errors import PortError
+from provisioning.ledger_values import UnitState
+from provisioning.station_values import Progress, SlotConfig, SlotResult, Step, UnitReport
+
+CONFIG_ADDITION = """
+[station]
+name = "station-7"
+
+[station.serials]
+prefix = "TST"
+
+[station.metrology]
+nplc = 1.0
+"""
+SLOT = SlotConfig(name="1", port="/dev/ttyUSB0", meter="TCPIP0::10.0.0.9::5025::SOCKET")
+
+
+def call(capsys, *arguments, code=0):
+    with pytest.raises(SystemExit) as exited:
+        run_and_exit(ampforge, [str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert exited.value.code == code, captured.err or captured.out
+    return captured.out if code != 2 and captured.out else captured.err
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory):
+    """A product whose first two units were made on simulated boards."""
+    from click.testing import CliRunner
+
+    folder = tmp_path_factory.mktemp("product") / "flare"
+    copy_example(folder)
+    with (folder / "ampforge.toml").open("a") as file:
+        file.write(CONFIG_ADDITION)
+    sign_first_trust_record(folder)
+    config = ["--config", str(folder / "ampforge.toml")]
+    outputs = []
+    for arguments in (
+        ["station", "init", "--no-passphrase", "--test-keys", "--json"],
+        ["trust", "sign", "--factory-ca", str(folder / "station" / "factory-ca.cert.der")],
+        ["policy", "approve"],
+        ["bundle", "build"],
+        ["bundle", "sign", str(folder / "build" / "flare-1.4.0.bundle.zip")],
+        ["station", "run", "--simulate", "2", "--json"],
+    ):
+        result = CliRunner().invoke(ampforge, [*arguments, *config])
+        assert result.exit_code == 0, result.output
+        outputs.append(result.stdout)
+    return folder, json.loads(outputs[0]), json.loads(outputs[-1])
+
+
+@pytest.fixture
+def product(line, tmp_path, monkeypatch):
+    folder = tmp_path / "flare"
+    shutil.copytree(line[0], folder)
+    monkeypatch.chdir(folder)
+    for name in ("AMPFORGE_CONFIG", "AMPFORGE_PASSPHRASE_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture
+def serial(line):
+    return line[2]["slots"][0]["serial"]
+
+
+def test_init_says_what_it_made_and_what_comes_next(line):
+    document = line[1]
+    assert document["schema"] == "ampforge.station-init/1"
+    assert document["station"] == "station-7"
+    assert Path(document["factory_ca"]).is_file()
+    assert document["ledger"]["epoch"] == 1
+
+
+def test_init_again_is_refused_and_changes_nothing(product, capsys):
+    before = (product / "station" / "ledger.sqlite3").read_bytes()
+    message = call(capsys, "station", "init", "--no-passphrase", code=6)
+    assert "set up already" in message
+    assert (product / "station" / "ledger.sqlite3").read_bytes() == before
+
+
+def test_run_reports_each_slot_with_its_figures(line):
+    document = line[2]
+    assert document["schema"] == "ampforge.station-run/1"
+    assert (document["passed"], document["failed"], document["errors"]) == (2, 0, 0)
+    first = document["slots"][0]
+    assert first["serial"].startswith("TSTFL1")
+    assert (first["state"], first["firmware_version"]) == ("pass", "1.4.0")
+    assert {worst["mode"] for worst in first["verification"]["worst"]} == {
+        "LIFT", "TIGHTEN", "INFUSE",
+    }  # fmt: skip
+    assert first["calibration"]["gain_ppm"] > 900_000
+
+
+def test_run_again_leaves_passed_units_alone(product, capsys, serial):
+    text = call(capsys, "station", "run", "--simulate", "1")
+    assert f"{serial} pass before; left alone" in text
+    assert "slot 1  detect: connecting" in text
+    assert "worst error" in text
+
+
+def test_slots_and_simulate_exclude_each_other(product, capsys):
+    slot = "port=a,meter=b"
+    message = call(capsys, "station", "run", "--simulate", "1", "--slots", slot, code=2)
+    assert "exclude each other" in message
+
+
+@pytest.mark.parametrize(
+    "slot", ["port=a", "meter=b", "port=a,meter=", "port=a,meter=b,port=c", "nonsense", "x=1"]
+)
+def test_a_slot_that_cannot_be_read_is_a_usage_error(product, capsys, slot):
+    message = call(capsys, "station", "run", "--slots", slot, code=2)
+    assert "slots" in message
+
+
+def test_run_without_slots_says_how_to_name_them(product, capsys):
+    message = call(capsys, "station", "run", code=6)
+    assert "--slots port=" in message
+
+
+def test_a_dead_slot_is_reported_with_exit_code_6(product, capsys):
+    text = call(
+        capsys, "station", "run", "--json", "--slots",
+        "port=rfc2217://127.0.0.1:1,meter=TCPIP0::127.0.0.1::2::SOCKET,name=left", code=6,
+    )  # fmt: skip
+    document = json.loads(text)
+    assert document["errors"] == 1
+    assert document["slots"][0]["slot"] == "left"
+    assert document["slots"][0]["error"]["error"] == "PortError"
+
+
+def test_an_unclear_bundle_is_asked_for(product, capsys):
+    shutil.copy(
+        product / "build" / "flare-1.4.0.bundle.zip", product / "build" / "other.bundle.zip"
+    )
+    message = call(capsys, "station", "run", "--simulate", "1", code=2)
+    assert "it is not clear which bundle is meant" in message
+
+
+def test_a_changed_bundle_is_refused_before_any_board_is_touched(product, capsys):
+    path = product / "build" / "flare-1.4.0.bundle.zip"
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(SystemExit) as exited:
+        run_and_exit(ampforge, ["station", "run", "--simulate", "1"])
+    assert exited.value.code in {3, 5}
+    assert "slot 1" not in capsys.readouterr().out
+
+
+def test_a_failed_unit_gives_exit_code_10(product, capsys):
+    """An impossible limit fails every unit; the verdict names its reasons."""
+    path = product / "ampforge.toml"
+    path.write_text(
+        path.read_text() + "calibration_limit_na = 1\nidle_limit_na = 1\n"
+        "calibration_limit_percent = 0.001\ntest_uncertainty_ratio_min = 0.0\n"
+    )
+    text = call(capsys, "station", "run", "--simulate", "1", "--again", "--json", code=10)
+    document = json.loads(text)
+    assert document["failed"] == 1
+    assert document["slots"][0]["failed_step"] == "verify"
+    assert document["slots"][0]["reasons"]
+    shown = call(capsys, "unit", "show", document["slots"][0]["serial"])
+    assert "reason " in shown
+
+
+def test_check_looks_at_everything_and_names_what_is_wrong(product, capsys):
+    text = call(capsys, "station", "check")
+    assert text.count("ok     ") == 3
+    (product / "trust.cose").unlink()
+    broken = call(
+        capsys, "station", "check", "--slots",
+        "port=rfc2217://127.0.0.1:1,meter=TCPIP0::127.0.0.1::2::SOCKET", code=3,
+    )  # fmt: skip
+    assert broken.count("ok     ") == 2
+    assert broken.count("ERROR  ") == 3
+
+
+def test_check_finds_a_trust_record_without_the_factory(product, capsys):
+    shutil.rmtree(product / "station")
+    call(capsys, "station", "init", "--no-passphrase")
+    document = json.loads(call(capsys, "station", "check", "--json", code=6))
+    assert document["ok"] is False
+    (error,) = [entry["error"] for entry in document["checks"] if entry["error"]]
+    assert "does not carry this factory's CA" in error["what"]
+
+
+def test_check_asks_a_real_meter_and_port(product, capsys):
+    from provisioning.simulator.line import SimulatedLine
+
+    with SimulatedLine(product / "line", board_count=1, seed=3) as line:
+        slot = line.slots[0]
+        text = call(
+            capsys, "station", "check", "--slots",
+            f"port={slot.port_url},meter={slot.meter_address}",
+        )  # fmt: skip
+    assert text.count("ok     ") == 5
+
+
+def test_report_writes_a_page_for_the_line_and_for_a_unit(product, capsys, serial):
+    call(capsys, "station", "report")
+    page = (product / "report.html").read_text()
+    assert serial in page
+    call(capsys, "station", "report", "--unit", serial.lower(), "--output", "unit.html")
+    assert serial in (product / "unit.html").read_text()
+    message = call(capsys, "station", "report", "--unit", "AMPFL1260700001P", code=6)
+    assert "nothing to report" in message or "check character" in message
+
+
+def test_serials_status_lists_every_number(product, capsys, serial):
+    document = json.loads(call(capsys, "serials", "status", "--json"))
+    assert document["counts"]["released"] == 2
+    assert serial in {entry["serial"] for entry in document["serials"]}
+    text = call(capsys, "serials", "status")
+    assert f"{serial}  released" in text
+
+
+def test_a_wrong_folder_never_starts_a_second_series(product, capsys, tmp_path):
+    message = call(capsys, "serials", "status", "--station", tmp_path / "elsewhere", code=6)
+    assert "there is no ledger" in message
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_unit_is_shown_by_serial_number_or_mac(product, capsys, serial):
+    document = json.loads(call(capsys, "unit", "show", serial, "--json"))
+    assert document["serial"] == serial
+    typed = f"{serial[:3]}-{serial[3:].lower()}"
+    assert call(capsys, "unit", "show", typed).startswith(serial)
+    assert call(capsys, "unit", "show", document["mac"].replace(":", "-")).startswith(serial)
+    assert "verified   PASS" in call(capsys, "unit", "show", serial)
+
+
+def test_a_misread_serial_number_is_found_before_anything_is_looked_up(product, capsys, serial):
+    other = "0" if serial[-1] != "0" else "1"
+    assert "check character" in call(capsys, "unit", "show", serial[:-1] + other, code=6)
+    assert "no such unit" in call(capsys, "unit", "show", "02:00:00:00:00:00", code=6)
+
+
+def test_the_history_is_told_line_by_line(product, capsys, serial):
+    text = call(capsys, "unit", "history", serial)
+    assert text.count(" INTENT ") == 6
+    document = json.loads(call(capsys, "unit", "history", serial, "--json"))
+    assert document["events"][-1]["step"] == "final"
+
+
+def test_an_export_is_verified_by_whoever_has_the_factory_ca(product, capsys, serial):
+    call(capsys, "unit", "export", serial)
+    path = product / f"{serial}.unit.json"
+    ca_path = product / "station" / "factory-ca.cert.der"
+    text = call(capsys, "unit", "verify", path, "--factory-ca", ca_path)
+    assert "is unchanged" in text
+    path.write_text(path.read_text().replace('"outcome": "pass"', '"outcome": "fail"', 1))
+    exported = json.loads(path.read_text())
+    exported["events"][0]["step"] = "final"
+    path.write_text(json.dumps(exported))
+    message = call(capsys, "unit", "verify", path, "--factory-ca", ca_path, code=6)
+    assert "was changed" in message
+
+
+def test_simulate_serves_until_it_is_interrupted(tmp_path):
+    """A real process: it prints its addresses, answers on them, and ends cleanly on Ctrl-C."""
+    process = subprocess.Popen(
+        [
+            sys.executable, "-c", "from cli.main import main; main()", "station", "simulate",
+            "--boards", "2", "--folder", str(tmp_path / "line"), "--json",
+        ],
+        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    try:
+        text = ""
+        while not text.endswith("}\n") or text.count("{") != text.count("}"):
+            line = process.stdout.readline()
+            assert line, "the simulator ended by itself"
+            text += line
+        document = json.loads(text)
+        assert len(document["slots"]) == 2
+        from provisioning.serial_port import open_port
+
+        open_port(document["slots"][1]["port"], timeout_s=1.0).close()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+class TestDisplay:
+    def report(self, **changes):
+        values = {
+            "slot": "1", "serial": "AMPFL1260700001P", "mac": bytes(6), "job": "j",
+            "state": UnitState.PASS, "failed_step": None, "reasons": (),
+            "firmware_version": "1.4.0", "calibration": None, "verification": None,
+            "duration_s": 1.25,
+        }  # fmt: skip
+        return SlotResult(slot=SLOT, report=UnitReport(**(values | changes)), error=None)
+
+    def news(self, step, text="x", fraction=0.0):
+        return Progress(slot="1", step=step, fraction=fraction, text=text)
+
+    def test_a_terminal_shows_one_row_for_each_slot_in_place(self):
+        output = io.StringIO()
+        console = Console(file=output, force_terminal=True, width=100, color_system=None)
+        other = SlotConfig(name="2", port="b", meter="b")
+        display = choose_display(console, [SLOT, other], as_json=False)
+        assert isinstance(display, LiveDisplay)
+        with display:
+            display.on_progress(self.news(Step.RESERVE, "AMPFL1260700001P", 1.0))
+            display.on_progress(self.news(Step.FLASH, "writing flash", 0.5))
+            half = Console(width=100, record=True, file=io.StringIO())
+            half.print(display._draw())
+            display.on_result(self.report())
+        drawn = half.export_text()
+        assert "AMPFL1260700001P" in drawn
+        assert "writing flash" in drawn
+        assert "pass in 1.2 s" in output.getvalue()
+
+    def test_a_pipe_gets_one_line_for_each_step(self):
+        output = io.StringIO()
+        display = choose_display(Console(file=output), [SLOT], as_json=False)
+        assert isinstance(display, PlainDisplay)
+        with display:
+            for fraction in (0.0, 0.5, 1.0):
+                display.on_progress(self.news(Step.FLASH, "writing flash", fraction))
+            display.on_result(self.report())
+        assert output.getvalue().splitlines() == [
+            "slot 1  flash: writing flash",
+            "slot 1  AMPFL1260700001P pass in 1.2 s",
+        ]
+
+    def test_json_output_is_not_disturbed(self):
+        output = io.StringIO()
+        display = choose_display(Console(file=output), [SLOT], as_json=True)
+        assert isinstance(display, SilentDisplay)
+        with display:
+            display.on_progress(self.news(Step.FLASH))
+            display.on_result(self.report())
+        assert output.getvalue() == ""
+
+    def test_a_failure_says_where_and_why(self):
+        result = self.report(
+            state=UnitState.FAIL, failed_step=Step.VERIFY, reasons=("too much", "and more")
+        )
+        assert summarize(result) == (
+            "fail",
+            "AMPFL1260700001P fail at verify: too much (and 1 more)",
+        )
+        dead = SlotResult(slot=SLOT, report=None, error=PortError("the serial port died"))
+        assert summarize(dead) == ("error", "error: the serial port died")
