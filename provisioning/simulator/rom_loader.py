@@ -7,7 +7,7 @@ answers carry four status bytes, its MD5 is hexadecimal text.
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from provisioning.simulator.loader import (
     Answer,
@@ -17,6 +17,11 @@ from provisioning.simulator.loader import (
     RequestError,
     Status,
 )
+
+if TYPE_CHECKING:
+    from provisioning.simulator.efuses import EfuseFile
+    from provisioning.simulator.flash import NorFlash
+    from provisioning.simulator.registers import ChipRegisters
 
 _MEMORY_BEGIN: Final = struct.Struct("<IIII")
 _READ_LIMIT_BYTES: Final = 64
@@ -32,8 +37,8 @@ class RomLoader(Loader):
     STATUS_BYTES = 4
     IS_STUB = False
 
-    def __init__(self, **hardware: object) -> None:
-        super().__init__(**hardware)  # type: ignore[arg-type]
+    def __init__(self, *, flash: NorFlash, registers: ChipRegisters, efuse_file: EfuseFile) -> None:
+        super().__init__(flash=flash, registers=registers, efuse_file=efuse_file)
         self._segments: dict[int, bytearray] = {}
         self._segment_start = 0
         self._next_block = 0

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from firmware_images.flash_medium import check_range
 from provisioning.simulator.loader import Answer, Loader, NextStep, Operation, RequestError
 from provisioning.simulator.slip import serialize_packet
+
+if TYPE_CHECKING:
+    from provisioning.simulator.efuses import EfuseFile
+    from provisioning.simulator.flash import NorFlash
+    from provisioning.simulator.registers import ChipRegisters
 
 GREETING: Final = serialize_packet(b"OHAI")
 _READ: Final = struct.Struct("<IIII")
@@ -25,8 +30,8 @@ class StubLoader(Loader):
     STATUS_BYTES = 2
     IS_STUB = True
 
-    def __init__(self, **hardware: object) -> None:
-        super().__init__(**hardware)  # type: ignore[arg-type]
+    def __init__(self, *, flash: NorFlash, registers: ChipRegisters, efuse_file: EfuseFile) -> None:
+        super().__init__(flash=flash, registers=registers, efuse_file=efuse_file)
         self._stream: _FlashStream | None = None
         self._commands |= {
             Operation.ERASE_FLASH: lambda _: self._erase(0, self._flash.size_bytes),
