@@ -21,6 +21,21 @@ check: $(SYNCED)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-report=xml
 
+# Everything that `make check` samples: all kill points, all power cuts, fresh examples.
+soak: $(SYNCED)
+	AMPFORGE_SOAK=1 AMPFORGE_KILL_SAMPLE=34 $(BIN)/python -m pytest -n 2 --timeout=3600
+
+# Each property of each parser, with fifty times as many examples.
+fuzz: $(SYNCED)
+	AMPFORGE_SOAK=1 AMPFORGE_EXAMPLES_FACTOR=50 $(BIN)/python -m pytest -n 2 --timeout=3600 -k "$(FUZZ)"
+FUZZ ?= arbitrary or garbage or round or flip or mutat or bytes
+
+benchmarks: $(SYNCED)
+	$(BIN)/python benchmarks/command_line.py
+	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/flashing.py
+	$(BIN)/python benchmarks/server.py
+
 format: $(SYNCED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -51,3 +66,6 @@ $(SYNCED): requirements/build.txt requirements/dev.txt pyproject.toml | $(BIN)/p
 	$(INSTALL) --require-hashes -r requirements/dev.txt
 	$(INSTALL) --no-deps -e .
 	touch $@ $(RUNTIME_SYNCED)
+
+clean:
+	rm -rf $(VENV) dist build ampforge-demo .coverage* coverage.xml

@@ -1,0 +1,36 @@
+"""How thoroughly the suite looks: a seeded sample by default, everything in soak.
+
+* default: hypothesis draws the same examples each time, so that a red run is red again;
+* `AMPFORGE_SOAK=1` (`make soak`): fresh examples, and tests that sample an exhaustive proof do all
+  of it;
+* `AMPFORGE_EXAMPLES_FACTOR=N` (`make fuzz`): N times as many examples for each property.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    import pytest
+
+IS_SOAK = os.environ.get("AMPFORGE_SOAK") == "1"
+EXAMPLES_FACTOR = int(os.environ.get("AMPFORGE_EXAMPLES_FACTOR", "1"))
+
+settings.register_profile("sample", deadline=None, derandomize=True)
+settings.register_profile("soak", deadline=None)
+settings.load_profile("soak" if IS_SOAK else "sample")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Ask each property for more examples, whatever number its own decorator names."""
+    if EXAMPLES_FACTOR == 1:
+        return
+    for item in items:
+        test = getattr(item, "obj", None)
+        current = getattr(test, "_hypothesis_internal_use_settings", None)
+        if current is not None:
+            more = settings(current, max_examples=current.max_examples * EXAMPLES_FACTOR)
+            test._hypothesis_internal_use_settings = more
