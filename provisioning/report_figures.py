@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioning.uncertainty import (
     Budget,
@@ -18,10 +18,13 @@ from provisioning.uncertainty import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.verification_result import PointResult, VerificationResult
+
+RANKED_MAX: Final = 60
+"""A report shows this many units as pictures: the worst ones; the table has all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,9 @@ def build_mode_figures(result: VerificationResult) -> tuple[ModeFigures, ...]:
             ModeFigures(
                 mode=mode,
                 worst=worst_point(points),
-                outcome=worst_outcome(entry.outcome for entry in (*points, *played)),
+                outcome=worst_outcome(
+                    [*(point.outcome for point in points), *(entry.outcome for entry in played)]
+                ),
                 mean_na=played[0].mean_na if played else None,
                 aperture_s=played[0].aperture_s if played else None,
             )
@@ -80,8 +85,20 @@ def worst_point(points: Iterable[PointResult]) -> PointResult:
     return max(points, key=lambda point: point.share_of_limit)
 
 
+def rank_units(
+    units: Sequence[tuple[str, VerificationResult]],
+) -> list[tuple[str, VerificationResult]]:
+    """Return the units closest to a limit, or furthest beyond it, at most `RANKED_MAX`."""
+    return sorted(units, key=lambda entry: -worst_of_unit(entry[1]).share_of_limit)[:RANKED_MAX]
+
+
+def worst_of_unit(result: VerificationResult) -> PointResult:
+    """Return the worst point of a unit, its idle currents included."""
+    return worst_point((*result.points, *result.idle))
+
+
 def build_risk_figures(result: VerificationResult) -> RiskFigures:
-    """Return the probabilities of a false accept, given what was measured (JCGM 106 §7.3)."""
+    """Return the probabilities of a false accept, given what was measured (JCGM 106 §7)."""
     probabilities = [
         nonconformity_probability(
             point.error_na,

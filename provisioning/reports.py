@@ -12,20 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioning.errors import ReportError
 from provisioning.inline_svg import inline_svg
+from provisioning.report_error_plot import plot_line_errors, plot_unit_errors
 from provisioning.report_figures import (
+    RANKED_MAX,
     build_mode_figures,
     build_risk_figures,
     rebuild_budget,
     worst_point,
 )
-from provisioning.report_plots import (
-    RANKED_MAX,
-    plot_captures,
-    plot_line_errors,
-    plot_linearity,
-    plot_ranking,
-    plot_unit_errors,
-)
+from provisioning.report_plots import plot_captures, plot_linearity, plot_ranking
 from provisioning.uncertainty import Outcome
 
 if TYPE_CHECKING:

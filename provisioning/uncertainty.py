@@ -137,7 +137,7 @@ def build_budget(
 def judge_error(
     error: float, *, limit: float, expanded_uncertainty: float, guard_factor: float
 ) -> Outcome:
-    """Judge a measured error with a guard band (ILAC-G8:09/2019 §4.2.3; JCGM 106 §8.3).
+    """Judge a measured error with a guard band (ILAC-G8:09/2019 §4.2.3; JCGM 106 §8).
 
     The acceptance limit is `limit - r·U`. Between it and the limit the unit is probably good, up to
     `limit + r·U` probably bad; neither is certain enough to decide alone.
@@ -171,7 +171,7 @@ def normal_cdf(z: float) -> float:
 def nonconformity_probability(error: float, *, limit: float, standard_uncertainty: float) -> float:
     """Return the probability that the true error is outside ±limit, given the measured one.
 
-    JCGM 106 §7.3, with a prior that is flat over the width of u.
+    JCGM 106 §7, with a prior that is flat over the width of u.
 
     Args:
         error: Measured error.
@@ -186,7 +186,7 @@ def nonconformity_probability(error: float, *, limit: float, standard_uncertaint
 def compute_risk(
     *, tolerance: float, process_sd: float, measurement_sd: float, guard_band: float = 0.0
 ) -> Risk:
-    """Return the joint probabilities of false accept and false reject (JCGM 106 §9.5).
+    """Return the joint probabilities of false accept and false reject (JCGM 106 §9).
 
     True values are normal with mean 0, measurement errors normal and independent of them. Limits
     are ±tolerance, acceptance is within ±(tolerance - guard_band); a negative guard band accepts

@@ -17,7 +17,8 @@ from firmware_images.waveform_table import serialize_waveform_table, table_diges
 from provisioning.errors import InstrumentOverloadError, VerificationError
 from provisioning.instrument_certificates import refuse_uncertified
 from provisioning.uncertainty import Outcome, build_budget
-from provisioning.verification_judgement import RawPoint, RawWaveform, judge_readings
+from provisioning.verification_judgement import judge_readings
+from provisioning.verification_readings import RawPoint, RawWaveform
 from provisioning.verification_result import ExpectedRecord, VerificationResult
 from provisioning.waveform_expectation import WaveformExpectation
 
