@@ -33,7 +33,7 @@ class UnitBringUp:
         station: What all slots share.
         job: The job's memory.
         link: The board's application.
-        flasher: Writes the board's flash.
+        flasher: Writes the board's flash; it has just found the chip in its ROM loader.
         on_progress: Told the step, its fraction and a text.
 
     Attributes:
@@ -54,6 +54,7 @@ class UnitBringUp:
         self._link = link
         self._flasher = flasher
         self._on_progress = on_progress
+        self._is_in_loader = True
         self.info: InfoReadResponse | None = None
 
     def flash(self) -> None:
@@ -129,6 +130,8 @@ class UnitBringUp:
 
     def _write_flash(self) -> Mapping[str, object]:
         regions = self._station.bundle.flash_regions()
+        if not self._is_in_loader:
+            self._flasher.detect()  # the read-back of an earlier CONFIRM started the application
         reports = self._flasher.write(
             regions, on_progress=lambda done: self._on_progress(Step.FLASH, done, "writing flash")
         )
@@ -142,7 +145,7 @@ class UnitBringUp:
         }
 
     def _runs_the_release(self) -> bool:
-        self._link.reset_board()
+        self._reset_board()
         try:
             self.info = self._wait_until_ready()
         except LinkTimeoutError:
@@ -150,12 +153,16 @@ class UnitBringUp:
         return not self._judge_handshake(self.info)
 
     def _restart(self, step: Step, silence: str) -> InfoReadResponse:
-        self._link.reset_board()
+        self._reset_board()
         try:
             self.info = self._wait_until_ready()
         except LinkTimeoutError as error:
             raise UnitRejection(step, (f"{silence}: {error.hint}",)) from error
         return self.info
+
+    def _reset_board(self) -> None:
+        self._is_in_loader = False
+        self._link.reset_board()
 
     def _wait_until_ready(self) -> InfoReadResponse:
         return self._link.wait_until_ready(timeout_s=self._station.settings.boot_timeout_s)

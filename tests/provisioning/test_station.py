@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from firmware_images.errors import FirmwareImageError
-from provisioning.errors import LedgerError, StationError
+from provisioning.errors import FlashError, LedgerError, PortError, StationError
 from provisioning.flasher import EsptoolFlasher
 from provisioning.ledger_queries import list_jobs, list_serials, list_units
 from provisioning.ledger_values import JobState, SerialState, UnitState
+from provisioning.measurement_settings import MetrologySettings
 from provisioning.serial_numbers import parse_serial
 from provisioning.simulator.faults import AnalogFault, FaultPlan
 from provisioning.simulator.line import SimulatedLine
@@ -200,6 +201,83 @@ def test_a_stopped_station_stops_between_steps_and_goes_on_later(folder):
         (report,) = reports(run(folder, line))
     assert report.is_passed
     assert steps_of(folder, report.serial).count(("identity", "INTENT")) == 1
+
+
+def test_a_station_that_stops_before_every_step_does_each_step_once(folder):
+    """Each start goes one step further; what was confirmed is never done again."""
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        for last in list(Step)[3:-1]:
+            stop = threading.Event()
+
+            def stop_before(progress, last=last, stop=stop):
+                if list(Step).index(progress.step) == list(Step).index(last) - 1:
+                    stop.set()
+
+            (result,) = run(folder, line, on_progress=stop_before, stop=stop)
+            assert f"before step {last.value}" in result.error.got
+        (report,) = reports(run(folder, line))
+    assert report.is_passed
+    assert report.calibration is not None
+    intents = [step for step, phase in steps_of(folder, report.serial) if phase == "INTENT"]
+    assert intents == [step.value for step in list(Step)[2:-1]]
+
+
+def test_a_board_that_lost_its_flash_since_is_done_again_from_there(folder):
+    """A CONFIRM whose read-back no longer holds counts for nothing, and neither do later ones."""
+    stop = threading.Event()
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        run(
+            folder, line, stop=stop,
+            on_progress=lambda news: stop.set() if news.step is Step.POWER_CYCLE else None,
+        )  # fmt: skip
+        line.slots[0].board.flash.erase(0, 4 << 20)
+        (report,) = reports(run(folder, line))
+    assert report.is_passed
+    intents = [step for step, phase in steps_of(folder, report.serial) if phase == "INTENT"]
+    assert intents.count("flash") == intents.count("calibrate") == intents.count("record") == 2
+
+
+def test_dead_flash_is_the_slot_s_error_and_the_job_stays_open(folder):
+    faults = {0: FaultPlan(dead_sectors=frozenset({0x20}))}
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED, faults=faults) as line:
+        (result,) = run(folder, line)
+    assert isinstance(result.error, FlashError)
+    assert "MD5" in result.error.got
+    station = open_bench(folder)
+    (unit,) = list_units(station.ledger.database)
+    assert [job.state for job in list_jobs(station.ledger.database, unit.serial)] == [JobState.OPEN]
+    station.close()
+
+
+def test_a_port_that_dies_while_flashing_is_the_slot_s_error(folder):
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+
+        def cut(progress):
+            if progress.step is Step.FLASH and 0 < progress.fraction < 1:
+                line.slots[0].uart.stop()
+
+        (result,) = run(folder, line, on_progress=cut)
+    assert isinstance(result.error, (PortError, FlashError))
+
+
+def test_a_chip_of_another_kind_gets_no_serial_number(folder):
+    station = open_bench(folder)
+    other = replace(station.bundle, statement=replace(station.bundle.statement, chip="esp32s3"))
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        (result,) = run_slots(replace(station, bundle=other), slot_configs(line))
+    assert "not the product's chip" in result.error.what
+    assert list_serials(station.ledger.database) == ()
+    station.close()
+
+
+def test_a_level_beyond_the_verified_span_is_a_verdict_before_anything_is_written(folder):
+    metrology = MetrologySettings(working_span_na=40_000)
+    settings = StationSettings(metrology=metrology)
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        (report,) = reports(run(folder, line, settings=settings))
+    assert (report.state, report.failed_step) == (UnitState.FAIL, Step.RECORD)
+    assert "more current than was verified" in report.reasons[0]
+    assert ("record", "INTENT") not in steps_of(folder, report.serial)
 
 
 def test_a_board_of_another_factory_is_failed_and_keeps_its_identity(folder, tmp_path_factory):
