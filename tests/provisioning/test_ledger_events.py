@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,7 @@ from provisioning.ledger_events import (
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.hash_chain import GENESIS
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "ledger"
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 moments = st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2099, 1, 1), timezones=st.just(dt.UTC))  # noqa: DTZ001
 values = st.recursive(
@@ -102,3 +104,16 @@ def test_the_chain_links_the_digest_and_finds_a_change():
 def test_times_are_text_of_fixed_length_that_is_read_back(moment):
     assert len(format_time(moment)) == 27
     assert parse_time(format_time(moment)) == moment
+
+
+def test_the_golden_event_is_read_written_and_chained_as_it_was_made_elsewhere():
+    content = (GOLDEN / "event.cbor").read_bytes()
+    event = parse_event(content, where="event.cbor")
+    assert (event.serial, event.step, event.data["version"]) == (
+        "AMPFLR260700001R",
+        "flash",
+        "1.4.0",
+    )
+    chained = chain_event(event, previous=GENESIS)
+    assert chained.content == content
+    assert chained.hash.hex() == (GOLDEN / "event.hash").read_text().strip()

@@ -39,6 +39,7 @@ def a_serial(**changes):
 def test_check_character_agrees_with_the_published_grid_example():
     """The GRid standard (ISO 7064 MOD 37,36) publishes A1-2425G-ABC1234002-M."""
     assert check_character("A12425GABC1234002") == "M"
+    assert check_character("AMPFLR260700001") == "R"
 
 
 def test_a_serial_number_is_sixteen_characters_in_the_stated_order():
