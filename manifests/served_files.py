@@ -2,8 +2,10 @@
 
 Only `metadata/`, `targets/` and `device/` are served, and only names made of letters, digits,
 `.`, `_`, `+` and `-`: a path with anything else names nothing, so there is nothing to normalise
-and nothing to escape from. Small files are kept in memory until they change on disk; files whose
-name is their digest are never read to make an ETag. No network here.
+and nothing to escape from. Files are kept in memory, the least recently asked for making room.
+What a publication replaces is looked at on disk for each request, so that it is seen at once; what
+never changes, once a second. Files whose name is their digest are never read to make an ETag. No
+network here.
 """
 
 from __future__ import annotations
@@ -12,27 +14,30 @@ import hashlib
 import os
 import re
 import stat
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-MEMORY_FILE_MAX_BYTES = 64 << 10
-MEMORY_MAX_FILES = 512
+KEPT_FILE_MAX_BYTES = 4 << 20
+KEPT_MAX_BYTES = 64 << 20
+KEPT_MAX_FILES = 4096
+RECHECK_IMMUTABLE_S = 1.0
+ETAG_DIGITS = 32
 _PATH = re.compile(
     r"/(?:metadata|targets|device)(?:/[A-Za-z0-9_+][A-Za-z0-9._+-]{0,199}){1,4}", re.ASCII
 )
 _DIGEST_IN_NAME = re.compile(r"[0-9a-f]{64}")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
-_CONTENT_TYPES = {
-    "json": "application/json",
-    "cose": "application/cose",
-    "zip": "application/zip",
-}
+_CONTENT_TYPES = {"json": "application/json", "cose": "application/cose", "zip": "application/zip"}
 IMMUTABLE = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
+
+Headers = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +48,19 @@ class ServedFile:
         file_path: Where it lies.
         size_bytes: Its length.
         etag: Strong entity tag, quotes included.
-        headers: All headers of a 200, Content-Length included.
-        content: Its bytes, when it is kept in memory.
+        headers: All headers of a 200.
+        not_modified_headers: Those of a 304 (RFC 9110 §15.4.5).
+        content: Its bytes, when they are kept in memory.
+        is_immutable: Whether no publication ever replaces it.
     """
 
     file_path: str
     size_bytes: int
     etag: str
-    headers: list[tuple[str, str]]
+    headers: Headers
+    not_modified_headers: Headers
     content: bytes | None
+    is_immutable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,43 +75,67 @@ class UnsatisfiableRangeError(ValueError):
     """Raised when a range lies outside the file: the response is 416."""
 
 
+@dataclass(slots=True, kw_only=True)
+class _Kept:
+    served: ServedFile
+    version: tuple[int, int, int]
+    recheck_at_s: float
+
+
 class ServedFiles:
     """The files below a repository's folder.
 
     Args:
         root: The repository's folder.
+        clock_s: Monotonic clock, seconds.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._root = str(root.resolve())
-        self._kept: OrderedDict[str, tuple[tuple[int, int, int], ServedFile]] = OrderedDict()
+        self._clock_s = clock_s
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept_bytes = 0
 
     def find(self, path: str) -> ServedFile | None:
-        """Return the file that a request path names, or `None`.
+        """Return the file that a request path names, or `None`."""
+        kept = self._kept.get(path)
+        if kept is not None and kept.served.is_immutable and self._clock_s() < kept.recheck_at_s:
+            return kept.served
+        return self._look(path, kept)
 
-        A file in memory is used as long as inode, size and modification time are the same.
-        """
-        if _PATH.fullmatch(path) is None:
+    def _look(self, path: str, kept: _Kept | None) -> ServedFile | None:
+        if kept is None and _PATH.fullmatch(path) is None:
             return None
         file_path = self._root + path
         try:
             status = os.stat(file_path, follow_symlinks=False)  # noqa: PTH116 - a Path costs more than the stat
-        except (OSError, ValueError):
-            return None
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        version = (status.st_ino, status.st_size, status.st_mtime_ns)
-        kept = self._kept.get(path)
-        if kept is not None and kept[0] == version:
-            return kept[1]
-        try:
+            version = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if kept is not None and kept.version == version:
+                kept.recheck_at_s = self._clock_s() + RECHECK_IMMUTABLE_S
+                self._kept.move_to_end(path)
+                return kept.served
+            self._drop(path)
+            if not stat.S_ISREG(status.st_mode):
+                return None
             served = _describe(path, file_path, status.st_size)
-        except OSError:
+        except (OSError, ValueError):
+            self._drop(path)
             return None
-        self._kept[path] = (version, served)
-        if len(self._kept) > MEMORY_MAX_FILES:
-            self._kept.popitem(last=False)
+        self._keep(path, served, version)
         return served
+
+    def _keep(self, path: str, served: ServedFile, version: tuple[int, int, int]) -> None:
+        self._kept[path] = _Kept(
+            served=served, version=version, recheck_at_s=self._clock_s() + RECHECK_IMMUTABLE_S
+        )
+        self._kept_bytes += len(served.content or b"")
+        while self._kept_bytes > KEPT_MAX_BYTES or len(self._kept) > KEPT_MAX_FILES:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, path: str) -> None:
+        kept = self._kept.pop(path, None)
+        if kept is not None:
+            self._kept_bytes -= len(kept.served.content or b"")
 
 
 def is_not_modified(if_none_match: str, etag: str) -> bool:
@@ -144,27 +177,33 @@ def parse_range(header: str, size_bytes: int) -> ByteRange | None:
 def _describe(path: str, file_path: str, size_bytes: int) -> ServedFile:
     name = path.rpartition("/")[2]
     content: bytes | None = None
-    if size_bytes <= MEMORY_FILE_MAX_BYTES:
+    if size_bytes <= KEPT_FILE_MAX_BYTES:
         with open(file_path, "rb") as file:  # noqa: PTH123 - the path is text on the hot path
-            content = file.read(MEMORY_FILE_MAX_BYTES)
+            content = file.read(KEPT_FILE_MAX_BYTES)
         size_bytes = len(content)
     named = _DIGEST_IN_NAME.match(name)
-    if content is not None:
-        digest = hashlib.sha256(content).hexdigest()
-    elif named is not None:
+    if named is not None:
         digest = named.group()
+    elif content is not None:
+        digest = hashlib.sha256(content).hexdigest()
     else:
         with open(file_path, "rb") as file:  # noqa: PTH123 - as above
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    etag = f'"{digest[:32]}"'
     is_immutable = named is not None or name.partition(".")[0].isdigit()
-    headers = [
-        ("content-type", _CONTENT_TYPES.get(name.rpartition(".")[2], "application/octet-stream")),
-        ("content-length", str(size_bytes)),
-        ("etag", etag),
-        ("cache-control", IMMUTABLE if is_immutable else REVALIDATE),
-        ("accept-ranges", "bytes"),
-    ]
+    etag = ("etag", f'"{digest[:ETAG_DIGITS]}"')
+    cache_control = ("cache-control", IMMUTABLE if is_immutable else REVALIDATE)
+    content_type = _CONTENT_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
     return ServedFile(
-        file_path=file_path, size_bytes=size_bytes, etag=etag, headers=headers, content=content
+        file_path=file_path,
+        size_bytes=size_bytes,
+        etag=etag[1],
+        headers=[
+            ("content-type", content_type),
+            ("content-length", str(size_bytes)),
+            etag,
+            cache_control,
+        ],
+        not_modified_headers=[etag, cache_control],
+        content=content,
+        is_immutable=is_immutable,
     )

@@ -24,6 +24,7 @@ from manifests.errors import FleetStoreError
 from manifests.freshness import Freshness, parse_freshness_request, sign_freshness
 from manifests.message_fields import MESSAGE_MAX_BYTES
 from manifests.served_files import (
+    ByteRange,
     ServedFile,
     ServedFiles,
     UnsatisfiableRangeError,
@@ -44,6 +45,8 @@ OK, CREATED, PARTIAL_CONTENT, NOT_MODIFIED = 200, 201, 206, 304
 BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED, LENGTH_REQUIRED = 400, 404, 405, 411
 TOO_LARGE, RANGE_NOT_SATISFIABLE, UNAVAILABLE = 413, 416, 503
 BODY_MAX_BYTES = {"/api/freshness": MESSAGE_MAX_BYTES, "/api/reports": REPORT_MAX_BYTES}
+MEMORY_ANSWER_MAX_BYTES = 1 << 20
+"""Larger answers are streamed from the file: one from memory is held once for each client."""
 TIMESTAMP_PATH = "/metadata/timestamp.json"
 _COSE = "application/cose"
 _TEXT = "text/plain; charset=utf-8"
@@ -119,17 +122,18 @@ class RepositoryApp:
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         """Answer one request."""
-        path = scope.path
+        method, path = scope.method, scope.path
+        if method == "GET" or method == "HEAD":  # noqa: PLR1714 - twice as fast as a set, on every request
+            served = self._files.find(path)
+            if served is not None:
+                _answer_file(exchange, served, scope.headers, is_head=method == "HEAD")
+                return
         if path.startswith("/api/"):
             await self._answer_api(scope, exchange)
-        elif scope.method not in {"GET", "HEAD"}:
-            _answer_text(exchange, METHOD_NOT_ALLOWED, "use GET or HEAD", [("allow", "GET, HEAD")])
+        elif method in {"GET", "HEAD"}:
+            _answer_text(exchange, NOT_FOUND, "there is no such file here")
         else:
-            served = self._files.find(path)
-            if served is None:
-                _answer_text(exchange, NOT_FOUND, "there is no such file here")
-            else:
-                _answer_file(exchange, served, scope.headers, is_head=scope.method == "HEAD")
+            _answer_text(exchange, METHOD_NOT_ALLOWED, "use GET or HEAD", [("allow", "GET, HEAD")])
 
     async def _answer_api(self, scope: Scope, exchange: Exchange) -> None:
         if scope.path == "/api/health":
@@ -208,9 +212,7 @@ class RepositoryApp:
 def _answer_file(exchange: Exchange, served: ServedFile, headers: Any, *, is_head: bool) -> None:
     if_none_match = headers.get("if-none-match")
     if if_none_match is not None and is_not_modified(if_none_match, served.etag):
-        # Content-Length would describe the body that a 200 had (RFC 9110 §8.6); RFC 9110 §15.4.5
-        # asks for ETag and Cache-Control.
-        exchange.response_empty(NOT_MODIFIED, [served.headers[2], served.headers[3]])
+        exchange.response_empty(NOT_MODIFIED, served.not_modified_headers)
         return
     if is_head:
         exchange.response_empty(OK, served.headers)
@@ -224,25 +226,25 @@ def _answer_file(exchange: Exchange, served: ServedFile, headers: Any, *, is_hea
             _answer_text(exchange, RANGE_NOT_SATISFIABLE, "outside the file", [content_range])
             return
         if part is not None:
-            _answer_part(exchange, served, part.start_bytes, part.end_bytes)
+            _answer_part(exchange, served, part)
             return
-    if served.content is not None:
+    if served.content is not None and served.size_bytes <= MEMORY_ANSWER_MAX_BYTES:
         exchange.response_bytes(OK, served.headers, served.content)
     else:
         exchange.response_file(OK, served.headers, served.file_path)
 
 
-def _answer_part(exchange: Exchange, served: ServedFile, start: int, end: int) -> None:
-    content_type, _, etag, cache_control, accept_ranges = served.headers
+def _answer_part(exchange: Exchange, served: ServedFile, part: ByteRange) -> None:
+    start, end = part.start_bytes, part.end_bytes
+    content_type, _, etag, cache_control = served.headers
     headers = [
         content_type,
         ("content-length", str(end - start)),
         ("content-range", f"bytes {start}-{end - 1}/{served.size_bytes}"),
         etag,
         cache_control,
-        accept_ranges,
     ]
-    if served.content is not None:
+    if served.content is not None and end - start <= MEMORY_ANSWER_MAX_BYTES:
         exchange.response_bytes(PARTIAL_CONTENT, headers, served.content[start:end])
     else:
         exchange.response_file_range(PARTIAL_CONTENT, headers, served.file_path, start, end)

@@ -345,25 +345,61 @@ class TestApplication:
         assert ask(app, Request("GET", ASSIGNMENT_PATH, {"if-none-match": etag})).status == 304
         assert ask(app, Request("GET", APP_PATH, {"range": "bytes=-0"})).status == 416
 
-    def test_a_large_file_without_its_digest_in_its_name_gets_one(self, served):
-        path = served[2].folder / "metadata" / "large.json"
-        path.write_bytes(b"x" * 70_000)
-        try:
-            answer = ask(build_app(served[2]), Request("GET", "/metadata/large.json"))
-        finally:
-            path.unlink()
-        assert answer.fields["etag"] == f'"{hashlib.sha256(b"x" * 70_000).hexdigest()[:32]}"'
+    def test_a_large_file_is_streamed_and_gets_a_tag_by_its_content(self, tmp_path):
+        from manifests.served_files import KEPT_FILE_MAX_BYTES
 
-    def test_no_more_files_are_kept_in_memory_than_the_bound(self, tmp_path):
-        from manifests.served_files import MEMORY_MAX_FILES, ServedFiles
+        content = b"x" * (KEPT_FILE_MAX_BYTES + 1)
+        (tmp_path / "targets").mkdir()
+        (tmp_path / "targets" / "large.zip").write_bytes(content)
+        app = RepositoryApp(tmp_path)
+        answer = ask(app, Request("GET", "/targets/large.zip"))
+        assert answer.content == content
+        assert answer.fields["etag"] == f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        part = ask(app, Request("GET", "/targets/large.zip", {"range": "bytes=1-"}))
+        assert (part.status, len(part.content)) == (206, KEPT_FILE_MAX_BYTES)
 
+    def test_a_replaced_file_is_seen_at_once_and_one_that_never_changes_after_a_second(
+        self, tmp_path
+    ):
+        from manifests.served_files import RECHECK_IMMUTABLE_S, ServedFiles
+
+        folder, now_s = tmp_path / "metadata", [0.0]
+        folder.mkdir()
+        files = ServedFiles(tmp_path, clock_s=lambda: now_s[0])
+        assert files.find("/metadata/timestamp.json") is None
+        (folder / "timestamp.json").write_bytes(b"1")
+        (folder / "1.root.json").write_bytes(b"1")
+        first = files.find("/metadata/timestamp.json")
+        assert files.find("/metadata/timestamp.json") is first
+        root = files.find("/metadata/1.root.json")
+        for name in ("timestamp.json", "1.root.json"):
+            (folder / name).write_bytes(b"22")
+        assert files.find("/metadata/timestamp.json").content == b"22"
+        assert files.find("/metadata/1.root.json") is root
+        now_s[0] += RECHECK_IMMUTABLE_S
+        assert files.find("/metadata/1.root.json").content == b"22"
+        for name in ("timestamp.json", "1.root.json"):
+            (folder / name).unlink()
+            (folder / name).mkdir()
+        now_s[0] += RECHECK_IMMUTABLE_S
+        assert files.find("/metadata/timestamp.json") is None
+        assert files.find("/metadata/1.root.json") is None
+        assert not files._kept
+        assert files._kept_bytes == 0
+
+    def test_no_more_is_kept_in_memory_than_the_bounds(self, tmp_path, monkeypatch):
+        from manifests import served_files
+
+        monkeypatch.setattr(served_files, "KEPT_MAX_FILES", 3)
+        monkeypatch.setattr(served_files, "KEPT_MAX_BYTES", 50)
         folder = tmp_path / "metadata"
         folder.mkdir()
-        files = ServedFiles(tmp_path)
-        for number in range(MEMORY_MAX_FILES + 3):
-            (folder / f"{number}.json").write_bytes(b"{}")
+        files = served_files.ServedFiles(tmp_path)
+        for number, size in enumerate((10, 10, 10, 10, 45)):
+            (folder / f"{number}.json").write_bytes(b"x" * size)
             assert files.find(f"/metadata/{number}.json") is not None
-        assert len(files._kept) == MEMORY_MAX_FILES
+        assert list(files._kept) == ["/metadata/4.json"]
+        assert files._kept_bytes == 45
 
 
 def test_the_default_address_is_this_machine_only():
