@@ -1,0 +1,64 @@
+"""The golden messages: built from fixed values and fixed keys, so that their bytes never change.
+
+    python -m tests.manifests.golden_messages
+
+writes them anew; do that only together with a new format version in docs/spec.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from manifests.assignment import ASSIGNMENT_CONTENT_TYPE, serialize_assignment
+from manifests.device_report import sign_device_report
+from manifests.freshness import serialize_freshness_request, sign_freshness
+from manifests.manifest import MANIFEST_CONTENT_TYPE, serialize_manifest
+from signing.cose import sign_many, sign_one
+from signing.keys import Algorithm
+from signing.roles import Role, RoleKeys
+from signing.trust_record import TrustRecord
+from tests.manifests.test_device_messages import ASSIGNMENT, FRESHNESS, MANIFEST, REPORT, REQUEST
+from tests.signing.fixed_keys import fixed_signer
+
+FOLDER = Path(__file__).parents[1] / "golden" / "manifests"
+PLACEHOLDER_CERTIFICATE = bytes.fromhex("3000")
+RELEASE = (fixed_signer("release-1"), fixed_signer("release-2", Algorithm.ED25519))
+CAMPAIGN, FRESH, DEVICE = (fixed_signer(name) for name in ("campaign", "freshness", "device"))
+
+
+def golden_trust() -> TrustRecord:
+    """A trust record in which the fixed keys hold the roles that devices ask for."""
+
+    def held(threshold, *signers):
+        return RoleKeys(threshold=threshold, keys=tuple(s.public_key for s in signers))
+
+    return TrustRecord(
+        product="flare",
+        version=1,
+        roles={
+            Role.ROOT: held(1, fixed_signer("root-1"), fixed_signer("root-2")),
+            Role.RELEASE: held(2, *RELEASE),
+            Role.CAMPAIGN: held(1, CAMPAIGN),
+            Role.FRESHNESS: held(1, FRESH),
+        },
+        minimum_policy_version=1,
+    )
+
+
+def build() -> dict[str, bytes]:
+    """Return each golden file's name and bytes."""
+    manifest, assignment = serialize_manifest(MANIFEST), serialize_assignment(ASSIGNMENT)
+    return {
+        "manifest.cbor": manifest,
+        "manifest.cose": sign_many(manifest, RELEASE, content_type=MANIFEST_CONTENT_TYPE),
+        "assignment.cbor": assignment,
+        "assignment.cose": sign_one(assignment, CAMPAIGN, content_type=ASSIGNMENT_CONTENT_TYPE),
+        "freshness-request.cbor": serialize_freshness_request(REQUEST),
+        "freshness.cose": sign_freshness(FRESHNESS, FRESH),
+        "report.cbor": sign_device_report(REPORT, DEVICE, PLACEHOLDER_CERTIFICATE),
+    }
+
+
+if __name__ == "__main__":
+    for file_name, content in build().items():
+        (FOLDER / file_name).write_bytes(content)

@@ -1,0 +1,46 @@
+"""The committed messages are what this software writes, byte for byte, and what it reads."""
+
+from __future__ import annotations
+
+import cbor2
+import pytest
+
+from manifests.assignment import verify_assignment
+from manifests.freshness import parse_freshness_request, verify_freshness
+from manifests.manifest import verify_manifest
+from tests.manifests.golden_messages import FOLDER, build, golden_trust
+from tests.manifests.test_device_messages import ASSIGNMENT, FRESHNESS, MANIFEST, REQUEST
+
+FILES = build()
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_golden_file_is_written_again_byte_for_byte(name):
+    assert (FOLDER / name).read_bytes() == FILES[name]
+
+
+def test_the_golden_messages_read_as_what_they_are():
+    def read(name):
+        return (FOLDER / name).read_bytes()
+
+    trust = golden_trust()
+    assert verify_manifest(read("manifest.cose"), trust) == MANIFEST
+    assert verify_assignment(read("assignment.cose"), trust) == ASSIGNMENT
+    assert parse_freshness_request(read("freshness-request.cbor")) == REQUEST
+    assert verify_freshness(read("freshness.cose"), trust, request=REQUEST) == FRESHNESS
+
+
+def test_an_independent_cbor_reader_sees_the_keys_of_the_specification():
+    manifest = cbor2.loads((FOLDER / "manifest.cbor").read_bytes())
+    assert list(manifest) == list(range(1, 13))
+    assert (manifest[2], manifest[3], manifest[4]) == ("flare", 2, "1.5.0")
+    assignment = cbor2.loads((FOLDER / "assignment.cbor").read_bytes())
+    assert list(assignment) == list(range(1, 13))
+    report = cbor2.loads((FOLDER / "report.cbor").read_bytes())
+    assert cbor2.loads(cbor2.loads(report[2][1:])[2])[2] == "FL26A000017"
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(FILES) if name.endswith(".cbor")])
+def test_an_independent_cbor_writer_writes_the_same_bytes(name):
+    content = (FOLDER / name).read_bytes()
+    assert cbor2.dumps(cbor2.loads(content), canonical=True) == content
