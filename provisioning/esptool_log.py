@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from esptool.logger import TemplateLogger, log
 
@@ -70,7 +70,7 @@ def listening(
     with _install_lock:
         if not _installed:
             _installed.append(SlotLogger())
-            log.set_logger(_installed[0])
+            cast("Any", log).set_logger(_installed[0])  # the proxy hides its own class
     before = (_listeners.on_line, _listeners.on_progress)
     _listeners.on_line, _listeners.on_progress = on_line, on_progress
     try:

@@ -11,7 +11,7 @@ import hashlib
 import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import serial
 
@@ -135,15 +135,18 @@ class EsptoolFlasher:
             if not self._port.is_open:
                 self._port.open()
             self._port.baudrate = LINK_BAUD
-            self._esp = cmds.detect_chip(
-                self._port, baud=LINK_BAUD, connect_attempts=_CONNECT_ATTEMPTS
+            esp: Any = cmds.detect_chip(
+                cast("Any", self._port),  # esptool takes an open port as well as a name
+                baud=LINK_BAUD,
+                connect_attempts=_CONNECT_ATTEMPTS,
             )
+            self._esp = esp
             self._is_prepared = False
-            revision = self._esp.get_chip_revision()
+            revision = esp.get_chip_revision()
             return ChipFacts(
-                chip=self._esp.CHIP_NAME,
+                chip=esp.CHIP_NAME,
                 revision=f"{revision // 100}.{revision % 100}",
-                mac=bytes(self._esp.read_mac("BASE_MAC")),
+                mac=bytes(esp.read_mac("BASE_MAC")),
             )
 
     def write(
@@ -176,11 +179,11 @@ class EsptoolFlasher:
                 on_progress((done + fraction * size) / total_bytes)
 
             with self._talking(report):
-                self._prepare()
+                esp = self._prepared_loader()
                 md5 = hashlib.md5(region.content, usedforsecurity=False).hexdigest()
-                was_there = self._esp.flash_md5sum(region.offset_bytes, size_bytes) == md5
+                was_there = esp.flash_md5sum(region.offset_bytes, size_bytes) == md5
                 if not was_there:
-                    cmds.write_flash(self._esp, [(region.offset_bytes, region.content)])
+                    cmds.write_flash(esp, [(region.offset_bytes, region.content)])
             done_bytes += size_bytes
             report(1.0)
             reports.append(
@@ -194,18 +197,21 @@ class EsptoolFlasher:
             )
         return tuple(reports)
 
-    def _prepare(self) -> None:
+    def _prepared_loader(self) -> Any:
+        """Return esptool's loader with the stub running and the flash attached."""
         from esptool import cmds
 
-        if self._is_prepared:
-            return
-        self._require_open_chip()
-        if self._use_stub:
-            self._esp = cmds.run_stub(self._esp)
-        if self._esp.IS_STUB and self._baud != LINK_BAUD:
-            self._esp.change_baud(self._baud)
-        cmds.attach_flash(self._esp)
-        self._is_prepared = True
+        esp: Any = self._esp
+        if not self._is_prepared:
+            self._require_open_chip()
+            if self._use_stub:
+                esp = cmds.run_stub(esp)
+            if esp.IS_STUB and self._baud != LINK_BAUD:
+                esp.change_baud(self._baud)
+            cmds.attach_flash(esp)
+            self._esp = esp
+            self._is_prepared = True
+        return esp
 
     def _require_open_chip(self) -> None:
         """Refuse a chip that hides its flash: esptool would write without checking."""

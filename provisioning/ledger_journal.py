@@ -5,6 +5,7 @@ Every function takes a connection inside a transaction of `provisioning.ledger_d
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select
@@ -29,6 +30,23 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from provisioning.ledger_values import Reservation, Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLink:
+    """One link of a chain as the database has it.
+
+    Attributes:
+        number: Place in the station's chain.
+        previous: Hash of the link before.
+        content: Content of the event.
+        hash: Hash of this link.
+    """
+
+    number: int
+    previous: bytes
+    content: bytes
+    hash: bytes
 
 
 def append_event(
@@ -102,14 +120,17 @@ def list_stations(connection: Connection) -> tuple[str, ...]:
 
 def read_links(
     connection: Connection, station: str, *, first_number: int = 0
-) -> tuple[Row[Any], ...]:
-    """Return number, previous, content and hash of a station's events from one number on."""
+) -> tuple[StoredLink, ...]:
+    """Return the links of a station's chain from one number on, unverified."""
     statement = (
         select(events.c.number, events.c.previous, events.c.content, events.c.hash)
         .where(events.c.station == station, events.c.number >= first_number)
         .order_by(events.c.number)
     )
-    return tuple(connection.execute(statement))
+    return tuple(
+        StoredLink(number=row.number, previous=row.previous, content=row.content, hash=row.hash)
+        for row in connection.execute(statement)
+    )
 
 
 def verify_station_chain(connection: Connection, station: str) -> tuple[int, bytes]:
@@ -135,7 +156,7 @@ def verify_station_chain(connection: Connection, station: str) -> tuple[int, byt
     return len(rows), head
 
 
-def _as_links(rows: Iterable[Row[Any]]) -> Iterable[tuple[bytes, bytes, bytes]]:
+def _as_links(rows: Iterable[StoredLink]) -> Iterable[tuple[bytes, bytes, bytes]]:
     return ((row.previous, event_digest(row.content), row.hash) for row in rows)
 
 

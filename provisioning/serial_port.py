@@ -7,7 +7,7 @@ nothing of what travels over the port.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 import serial
@@ -68,11 +68,13 @@ def open_port(url: str, *, timeout_s: float) -> BoardPort:
         PortError: There is no such port, or it is in use.
     """
     with translated_port_errors(url, what="the serial port cannot be opened"):
-        port: BoardPort
-        if urlsplit(url).scheme == RFC2217_SCHEME:
-            port = Rfc2217Port()
-        else:
-            port = serial.serial_for_url(url, do_not_open=True, exclusive=True)
+        is_remote = urlsplit(url).scheme == RFC2217_SCHEME
+        port = cast(
+            "BoardPort",  # whose attributes pyserial has as properties
+            Rfc2217Port()
+            if is_remote
+            else serial.serial_for_url(url, do_not_open=True, exclusive=True),
+        )
         port.port = url
         port.baudrate = LINK_BAUD
         port.timeout = timeout_s
