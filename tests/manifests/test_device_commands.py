@@ -166,6 +166,22 @@ def test_status_and_renew_say_what_holds_until_when(run, config, repository):
     assert "1.5.0 to 100 % of the devices" in text
 
 
+def test_a_share_and_pins_are_told_in_words(run, config, product, repository):
+    import click.testing
+
+    invoke = click.testing.CliRunner().invoke
+    bundle = str(product.bundle_path("1.5.0"))
+    text = invoke(ampforge, ["repo", "publish", bundle, "--percent", "5", *config]).stdout
+    assert "assigned release 1.5.0 (counter 2), for 5 % of the flare-c3 devices" in text
+    pilot = ["campaign", "create", "--release", "1.5.0", "--name", "pilot", "--percent", "0"]
+    text = invoke(ampforge, [*pilot, "--pin", "FL26A000017", *config]).stdout
+    assert "0 % of the flare-c3 devices and FL26A000017" in text
+    assert "HALTED" in invoke(ampforge, [*pilot, "--halt", *config]).stdout
+    with pytest.raises(Refusal, match="campaign has a wrong length"):
+        run("campaign", "create", "--release", "1.5.0", "--name", "n" * 49, *config)
+    run("campaign", "create", "--release", "1.5.0", "--name", "all", *config)
+
+
 def test_test_keys_need_to_be_allowed(product, config, tmp_path):
     import click.testing
 
