@@ -217,6 +217,53 @@ def test_check_asks_a_real_meter_and_port(product, capsys):
     assert text.count("ok     ") == 5
 
 
+def test_encrypted_keys_are_opened_by_the_passphrase_file_or_by_asking(
+    product, capsys, monkeypatch
+):
+    shutil.rmtree(product / "station")
+    secret = product / "station.pass"
+    secret.write_text("correct horse battery\n")
+    secret.chmod(0o600)
+    call(capsys, "station", "init", "--passphrase-file", secret)
+    call(
+        capsys, "trust", "sign", "--factory-ca", product / "station" / "factory-ca.cert.der"
+    )  # fmt: skip
+    assert call(capsys, "station", "check", "--passphrase-file", secret).count("ok     ") == 3
+    secret.write_text("wrong\n")
+    message = call(capsys, "station", "check", "--passphrase-file", secret, code=3)
+    assert "passphrase" in message
+
+
+def test_a_new_passphrase_is_asked_for_twice(product):
+    from click.testing import CliRunner
+
+    answers = "correct horse battery\ncorrect horse battery\n"
+    result = CliRunner().invoke(
+        ampforge, ["station", "init", "--station", "other-station"], input=answers
+    )
+    assert result.exit_code == 0, result.output
+    assert b"ENCRYPTED" in (product / "other-station" / "station.pem").read_bytes()
+
+
+def test_a_station_without_its_own_section_uses_the_defaults(product, capsys):
+    path = product / "ampforge.toml"
+    path.write_text(path.read_text().replace(CONFIG_ADDITION, ""))
+    document = json.loads(call(capsys, "station", "check", "--json", code=6))
+    assert document["station"] == "station-1"
+    assert "another station" in document["checks"][1]["error"]["what"]
+
+
+@pytest.mark.parametrize("content", [None, bytes(5000)])
+def test_a_factory_ca_that_cannot_be_one_is_a_usage_error(product, capsys, content, serial):
+    call(capsys, "unit", "export", serial)
+    path = product / "ca.der"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    call(capsys, "unit", "verify", f"{serial}.unit.json", "--factory-ca", path, code=2)
+
+
 def test_report_writes_a_page_for_the_line_and_for_a_unit(product, capsys, serial):
     call(capsys, "station", "report")
     page = (product / "report.html").read_text()

@@ -330,6 +330,19 @@ def test_slots_that_share_something_are_refused_before_anything_is_done(folder, 
     station.close()
 
 
+def test_a_bug_is_raised_and_stops_the_other_slots(folder):
+    def buggy(result):
+        raise ZeroDivisionError
+
+    station = open_bench(folder)
+    nowhere = SlotConfig(name="1", port="rfc2217://127.0.0.1:1", meter="m")
+    stop = threading.Event()
+    with pytest.raises(ZeroDivisionError):
+        run_slots(station, [nowhere], on_result=buggy, stop=stop)
+    assert stop.is_set()
+    station.close()
+
+
 class TestOpening:
     def test_a_flipped_bit_in_the_bundle_is_refused(self, folder):
         content = bytearray((folder / BUNDLE).read_bytes())
