@@ -75,9 +75,9 @@ class DeviceReport:
     reason: str
 
 
-def sign_device_report(report: DeviceReport, signer: Signer, certificate_der: bytes) -> bytes:
-    """Return the body that a device posts: its certificate, and the report that its key signed."""
-    payload = serialize_cbor(
+def serialize_device_report(report: DeviceReport) -> bytes:
+    """Return the payload that the device signs."""
+    return serialize_cbor(
         {
             1: MESSAGE_FORMAT_VERSION,
             2: report.serial_number,
@@ -92,7 +92,11 @@ def sign_device_report(report: DeviceReport, signer: Signer, certificate_der: by
             11: report.reason,
         }
     )
-    message = sign_one(payload, signer, content_type=REPORT_CONTENT_TYPE)
+
+
+def sign_device_report(report: DeviceReport, signer: Signer, certificate_der: bytes) -> bytes:
+    """Return the body that a device posts: its certificate, and the report that its key signed."""
+    message = sign_one(serialize_device_report(report), signer, content_type=REPORT_CONTENT_TYPE)
     return serialize_cbor({1: certificate_der, 2: message})
 
 

@@ -1,6 +1,7 @@
 """The fleet's memory: device reports, kept as they were signed, in SQLite.
 
-A report that comes twice is one report: its digest is its key. Every write is on the disk before
+A report that comes twice is one report: the digest of what was signed is its key (a signature is no
+name: ECDSA has two for the same content). Every write is on the disk before
 it is acknowledged (`synchronous=FULL`). The bytes are kept whole, so that anybody can verify a
 report again later; the columns beside them are for looking things up.
 """
@@ -14,13 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from manifests.device_report import ReportedResult
+from manifests.device_report import DeviceReport, ReportedResult, serialize_device_report
 from manifests.errors import FleetStoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from manifests.device_report import DeviceReport
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
@@ -97,7 +96,7 @@ class FleetStore:
             FleetStoreError: It could not be stored.
         """
         row = (
-            hashlib.sha256(message).digest(),
+            hashlib.sha256(serialize_device_report(report)).digest(),
             int(received_at.timestamp()),
             report.serial_number,
             report.hardware_class,
@@ -170,8 +169,6 @@ class FleetStore:
 
 
 def _stored(row: tuple[object, ...]) -> StoredReport:
-    from manifests.device_report import DeviceReport
-
     names = [name.strip() for name in _COLUMNS.split(",")]
     fields: dict[str, object] = dict(zip(names, row, strict=True))
     received_at_s, result = fields.pop("received_at_s"), fields.pop("result")

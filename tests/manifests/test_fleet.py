@@ -18,7 +18,7 @@ def test_reports_survive_being_reopened_and_come_back_as_they_were(tmp_path):
     path = tmp_path / "reports.sqlite"
     with closing(FleetStore(path)) as fleet:
         assert fleet.add_report(REPORT, b"signed", received_at=NOW)
-        assert not fleet.add_report(REPORT, b"signed", received_at=NOW)
+        assert not fleet.add_report(REPORT, b"signed once more", received_at=NOW)
     with closing(FleetStore(path)) as fleet:
         (stored,) = fleet.list_reports()
         assert (stored.report, stored.received_at) == (REPORT, NOW)
