@@ -148,6 +148,7 @@ def refuse_length(untrusted_der: bytes, what: str) -> None:
             f"{what} has an impossible length",
             expected=f"1 to {MAX_CERTIFICATE_BYTES} bytes",
             got=f"{len(untrusted_der)} bytes",
+            hint="give the certificate itself, in DER",
         )
 
 
@@ -172,7 +173,10 @@ def parse_errors() -> tuple[type[Exception], ...]:
 def unreadable(what: str, error: Exception) -> CertificateError:
     """Return our error for one of `cryptography` or ASN.1."""
     return CertificateError(
-        f"{what} cannot be read", expected="DER as we write it", got=str(error)[:200]
+        f"{what} cannot be read",
+        expected="DER as we write it",
+        got=str(error)[:200],
+        hint="get the certificate again from its origin; PEM is not read here",
     )
 
 

@@ -56,6 +56,7 @@ __all__ = [
     "create_csr",
     "issue_certificate",
     "issue_station_certificate",
+    "parse_ca_certificate",
     "parse_csr",
     "verify_certificate",
 ]
@@ -198,7 +199,7 @@ def verify_certificate(
     from cryptography import x509
 
     refuse_length(untrusted_der, "a certificate")
-    ca = _load_ca(ca_der)
+    ca = parse_ca_certificate(ca_der)
     try:
         certificate = x509.load_der_x509_certificate(untrusted_der)
         _refuse_foreign(certificate, ca)
@@ -237,20 +238,38 @@ def verify_certificate(
     )
 
 
-def _load_ca(ca_der: bytes) -> x509.Certificate:
+def parse_ca_certificate(ca_der: bytes) -> x509.Certificate:
+    """Read a CA's certificate, and refuse one that could issue none of ours.
+
+    Args:
+        ca_der: The certificate; that it is the right CA's is the caller's to know.
+
+    Raises:
+        CertificateError: It is no certificate, not a CA's, or of a key that is not used here.
+    """
     from cryptography import x509
 
     refuse_length(ca_der, "the factory CA's certificate")
     try:
         ca = x509.load_der_x509_certificate(ca_der)
         constraints = ca.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except x509.ExtensionNotFound as error:
-        raise CertificateError("the factory CA's certificate is not a CA's") from error
+        public_key_of(ca.public_key(), where="factory CA")
+    except x509.ExtensionNotFound:
+        raise _not_a_ca() from None
     except parse_errors() as error:
         raise unreadable("the factory CA's certificate", error) from error
     if not constraints.ca:
-        raise CertificateError("the factory CA's certificate is not a CA's")
+        raise _not_a_ca()
     return ca
+
+
+def _not_a_ca() -> CertificateError:
+    return CertificateError(
+        "the factory CA's certificate is not a CA's",
+        expected="a certificate that may issue others",
+        got="one that may not",
+        hint="give the factory-ca.cert.der that `ampforge station init` wrote",
+    )
 
 
 def _refuse_foreign(certificate: x509.Certificate, ca: x509.Certificate) -> None:
@@ -296,7 +315,7 @@ def _issue(
 ) -> bytes:
     from cryptography import x509
 
-    ca = _load_ca(ca_der)
+    ca = parse_ca_certificate(ca_der)
     if public_key_of(ca.public_key(), where="factory CA") != ca_signer.public_key:
         raise CertificateError(
             "the factory CA's private key does not belong to its certificate",

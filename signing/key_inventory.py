@@ -6,11 +6,11 @@ or signs; a file that cannot be used is described with its problem instead of en
 
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from signing.errors import KeyFileError
+from signing.input_file import is_present
 from signing.keys import (
     Algorithm,
     PublicKey,
@@ -19,14 +19,13 @@ from signing.keys import (
     public_key_path,
     read_key_file,
 )
-from signing.signers import is_encrypted_key, load_signer
+from signing.signers import OTHERS, is_encrypted_key, load_signer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PUBLIC_SUFFIX: Final = ".pub.pem"
 PRIVATE_SUFFIX: Final = ".pem"
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,10 @@ def find_key_files(folder: Path) -> tuple[Path, ...]:
         names = {path.name: path for path in folder.iterdir() if path.suffix == PRIVATE_SUFFIX}
     except OSError as error:
         raise KeyFileError(
-            "a folder of keys cannot be read", got=error.strerror, where=folder
+            "a folder of keys cannot be read",
+            got=error.strerror,
+            where=folder,
+            hint="check the path and its permissions",
         ) from error
     return tuple(
         path
@@ -80,11 +82,11 @@ def describe_key_file(path: Path) -> KeyFacts:
     content, public_key, problem = b"", None, None
     is_private = is_encrypted = False
     try:
-        content = read_key_file(path)
+        content, mode = read_key_file(path)
         is_private = b"PRIVATE KEY-----" in content
         is_encrypted = is_private and is_encrypted_key(content)
         public_key = _public_key_of_file(path, is_private=is_private, is_encrypted=is_encrypted)
-        if is_encrypted and path.stat().st_mode & _OTHERS:
+        if is_encrypted and mode & OTHERS:
             problem = f"open to other users: run chmod 600 {path}"
     except KeyFileError as error:
         problem = str(error) if error.hint is None else f"{error}; {error.hint}"
@@ -102,7 +104,7 @@ def private_sibling(public_path: Path) -> Path:
     """Return the private key's file beside a public one, if it is there, else the public one."""
     name = f"{public_path.name.removesuffix(PUBLIC_SUFFIX)}{PRIVATE_SUFFIX}"
     private_path = public_path.with_name(name)
-    return private_path if private_path.exists() else public_path
+    return private_path if is_present(private_path) else public_path
 
 
 def refuse_foreign_sibling(path: Path, key: PublicKey) -> None:
@@ -112,7 +114,7 @@ def refuse_foreign_sibling(path: Path, key: PublicKey) -> None:
         KeyFileError: The two do not belong together.
     """
     sibling = public_key_path(path)
-    if sibling.exists() and load_public_key(sibling) != key:
+    if is_present(sibling) and load_public_key(sibling) != key:
         raise KeyFileError(
             "a public key file does not belong to the private key beside it",
             expected=f"key {key.key_id.hex()}",

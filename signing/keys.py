@@ -19,7 +19,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from signing.durable_file import create_durably
-from signing.errors import KeyFileError, SignatureError
+from signing.errors import DurableFileError, KeyFileError, SignatureError
+from signing.input_file import is_present, read_input_and_mode
 from signing.key_encryption import (
     INITIALISATION_VECTOR_BYTES,
     SALT_BYTES,
@@ -207,18 +208,17 @@ def load_public_key(path: Path) -> PublicKey:
     Raises:
         KeyFileError: The file cannot be read, or does not hold one.
     """
-    return parse_public_key(read_key_file(path), where=str(path))
+    return parse_public_key(read_key_file(path)[0], where=str(path))
 
 
-def read_key_file(path: Path) -> bytes:
-    """Return the bytes of a key file, at most `KEY_FILE_MAX_BYTES` and one.
+def read_key_file(path: Path) -> tuple[bytes, int]:
+    """Return the bytes of a key file, at most `KEY_FILE_MAX_BYTES` and one, and its mode.
 
     Raises:
         KeyFileError: The file cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            return stream.read(KEY_FILE_MAX_BYTES + 1)
+        return read_input_and_mode(path, KEY_FILE_MAX_BYTES)
     except OSError as error:
         raise KeyFileError(
             "a key file cannot be read",
@@ -234,7 +234,7 @@ def is_test_key(path: Path) -> bool:
     Raises:
         KeyFileError: The file cannot be read.
     """
-    return has_test_key_mark(read_key_file(path))
+    return has_test_key_mark(read_key_file(path)[0])
 
 
 def has_test_key_mark(content: bytes) -> bool:
@@ -267,20 +267,41 @@ def generate_key(
     """
     from signing.signers import SoftwareSigner
 
-    if path.suffix != ".pem" or path.name.endswith(".pub.pem"):
-        raise KeyFileError("a private key file needs another name", expected="NAME.pem", where=path)
+    refuse_key_path(path)
     public_path = public_key_path(path)
-    if public_path.exists():
-        raise KeyFileError(
-            "a public key of that name exists already",
-            where=public_path,
-            hint="choose another name; keys are never overwritten",
-        )
     signer = SoftwareSigner.generate(algorithm)
     mark = TEST_KEY_MARK if is_test_key else b""
     create_durably(path, mark + _serialize_private_key(signer.to_pkcs8_der(), passphrase, path))
-    create_durably(public_path, mark + signer.public_key.pem(), mode=0o644)
+    try:
+        create_durably(public_path, mark + signer.public_key.pem(), mode=0o644)
+    except DurableFileError:
+        # Nobody has seen this key yet: without its public half it would only block the name.
+        path.unlink()
+        raise
     return signer.public_key
+
+
+def refuse_key_path(path: Path) -> None:
+    """Refuse a path that `generate_key` cannot use, before anything is asked or made.
+
+    Raises:
+        KeyFileError: The name is not a private key's, or one of the two files exists.
+    """
+    if path.suffix != ".pem" or path.name.endswith(".pub.pem"):
+        raise KeyFileError(
+            "a private key file needs another name",
+            expected="NAME.pem",
+            got=path.name,
+            where=path,
+            hint="give a name that ends in .pem; the public key goes to NAME.pub.pem",
+        )
+    for kind, taken in (("private", path), ("public", public_key_path(path))):
+        if is_present(taken):
+            raise KeyFileError(
+                f"a {kind} key of that name exists already",
+                where=taken,
+                hint="choose another name; keys are never overwritten",
+            )
 
 
 def _serialize_private_key(pkcs8_der: bytes, passphrase: bytes | None, path: Path) -> bytes:

@@ -8,13 +8,13 @@ bad source of randomness cannot give the key away.
 
 from __future__ import annotations
 
-import os
 import stat
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from signing.errors import KeyFileError, PassphraseError
+from signing.input_file import is_present, read_input_and_mode
 from signing.keys import (
     KEY_FILE_MAX_BYTES,
     Algorithm,
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _COORDINATE_BYTES: Final = 32
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+"""Permission bits that a private key file must not have."""
+
 _PRIVATE_MARK: Final = b"PRIVATE KEY-----"
 _HINT_PRIVATE: Final = "give a PEM private key, P-256 or Ed25519, as `ampforge key generate` makes"
 
@@ -157,7 +159,7 @@ def load_signer(uri: str, *, passphrase: Callable[[], bytes] | None = None) -> S
             got="a pkcs11: URI",
             hint="PKCS#11 comes with the extra ampforge[hsm]; use a PEM file until then",
         )
-    elif colon and "/" not in scheme and not Path(uri).exists():
+    elif colon and "/" not in scheme and not is_present(Path(uri)):
         raise KeyFileError(
             "a key is named by a URI of an unknown kind",
             expected="a path or file:PATH",
@@ -175,9 +177,7 @@ def is_encrypted_key(untrusted_bytes: bytes) -> bool:
 
 def _read_private_file(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
-            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-            content = stream.read(KEY_FILE_MAX_BYTES + 1)
+        content, mode = read_input_and_mode(path, KEY_FILE_MAX_BYTES)
     except OSError as error:
         raise KeyFileError(
             "a private key file cannot be read",
@@ -185,11 +185,11 @@ def _read_private_file(path: Path) -> bytes:
             where=path,
             hint="check the path; `ampforge key generate` makes a new key",
         ) from error
-    if mode & _OTHERS:
+    if mode & OTHERS:
         raise KeyFileError(
             "a private key file is open to other users",
             expected="mode 0600",
-            got=f"mode {mode:04o}",
+            got=f"mode {stat.S_IMODE(mode):04o}",
             where=path,
             hint=f"run `chmod 600 {path}`; if others may have read it, replace the key",
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from signing.errors import KeyFileError
-from signing.keys import Algorithm, generate_key
+from signing.keys import Algorithm, generate_key, refuse_key_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +39,8 @@ def generate_test_keys(settings: SigningSettings, root: Path) -> tuple[Path, ...
         for public_path in role.keys
     )
     for path in private_paths:
+        refuse_key_path(path)
+    for path in private_paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         generate_key(path, Algorithm.ECDSA_P256, passphrase=None, is_test_key=True)
     return private_paths
@@ -49,6 +51,8 @@ def _private_path(public_path: Path) -> Path:
         raise KeyFileError(
             "a public key file needs another name",
             expected=f"NAME{_PUBLIC_SUFFIX}",
+            got=public_path.name,
             where=public_path,
+            hint="correct keys in [signing.roles]",
         )
     return public_path.with_name(public_path.name.removesuffix(_PUBLIC_SUFFIX) + ".pem")

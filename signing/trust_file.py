@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from signing.cose_message import MAX_MESSAGE_BYTES
 from signing.errors import TrustError
+from signing.input_file import read_input
 from signing.trust import verify_trust_record
 from signing.trust_record import TrustRecord
 
@@ -23,8 +24,7 @@ def read_trust_record(path: Path) -> bytes:
         TrustError: The file cannot be read, or is far too long to be one.
     """
     try:
-        with path.open("rb") as file:
-            untrusted_bytes = file.read(MAX_MESSAGE_BYTES + 1)
+        untrusted_bytes = read_input(path, MAX_MESSAGE_BYTES)
     except OSError as error:
         raise TrustError(
             "the trust record cannot be read",
@@ -38,6 +38,7 @@ def read_trust_record(path: Path) -> bytes:
             expected=f"at most {MAX_MESSAGE_BYTES} bytes",
             got="more",
             where=path,
+            hint="name the product's trust record, as `ampforge trust sign` wrote it",
         )
     return untrusted_bytes
 
@@ -70,11 +71,16 @@ def next_trust_record(
 
     Raises:
         TrustError: The record cannot be used.
+        CertificateError: The certificate is not a CA's.
     """
+    from signing.certificates import parse_ca_certificate
+
     if minimum_policy_version is None:
         minimum_policy_version = 0 if current is None else current.minimum_policy_version
     if factory_ca_der is None:
         factory_ca_der = b"" if current is None else current.factory_ca_der
+    else:
+        parse_ca_certificate(factory_ca_der)
     return TrustRecord(
         product=product,
         version=1 if current is None else current.version + 1,

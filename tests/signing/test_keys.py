@@ -94,10 +94,18 @@ def test_generating_never_overwrites(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="exists already"):
         generate_key(path, Algorithm.ED25519, passphrase=None)
     (tmp_path / "k.pub.pem").unlink()
-    with pytest.raises(DurableFileError, match="exists already"):
+    with pytest.raises(KeyFileError, match="exists already"):
         generate_key(path, Algorithm.ED25519, passphrase=None)
     assert path.read_bytes() == before["k.pem"]
     assert not (tmp_path / "k.pub.pem").exists()
+
+
+def test_a_private_key_whose_public_half_cannot_be_written_does_not_stay(tmp_path: Path) -> None:
+    # The public file's name is four characters longer, which is too long for the file system.
+    path = tmp_path / f"{'k' * 230}.pem"
+    with pytest.raises(DurableFileError, match="cannot be written"):
+        generate_key(path, Algorithm.ED25519, passphrase=None)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["k.pub.pem", "k", "k.key"])
