@@ -52,8 +52,9 @@ class Gateway:
             TransportError: The server cannot be reached, or what it serves does not verify.
         """
         self._targets.clear()
-        self._updater = self._open_updater()
-        self._translated(self._updater.refresh, "the repository's metadata")
+        updater = self._open_updater()
+        self._translated(updater.refresh, "the repository's metadata")
+        self._updater = updater
 
     def fetch(self, fetch: Fetch) -> bytes:
         """Return bytes of a verified target, or the answer to a post.

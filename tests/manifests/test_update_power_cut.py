@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 
 import pytest
@@ -18,6 +19,7 @@ from tests.manifests.world import (
     NOW,
     RULES,
     AppTransport,
+    bundle,
     make_device,
     make_publisher,
     new_bundle,
@@ -103,3 +105,40 @@ def test_a_cut_at_any_operation_leaves_a_board_that_boots_and_finishes(
         assert outcome.result in {UpdateResult.INSTALLED, UpdateResult.UP_TO_DATE}, where
         assert device.board.running_app_sha256 == NEW, where
         assert device.record.load_update_state().release_counter == 2, where
+
+
+def test_an_earlier_rejection_is_not_taken_for_the_verdict_on_the_next_release(tmp_path):
+    publisher = make_publisher(tmp_path / "repository")
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    app = RepositoryApp(
+        publisher.store.root,
+        trust=trust(),
+        freshness_signer=signer("freshness-1"),
+        clock=lambda: NOW,
+    )
+    transport = AppTransport(app)
+    flash = CuttableFlash(FLASH_BYTES)
+    device = make_device(flash)
+    run_session(update_device(device, RULES), transport)
+    device.board.boot()
+    device.board.boot()
+    assert run_session(update_device(device, RULES), transport).result is UpdateResult.REVERTED
+    publisher.publish_bundle(bundle(release_counter=3, is_newer_app=True), None, now=NOW)
+    rejected = bytes(flash.content)
+    flash.operations = 0
+    assert live(device, transport).release_counter == 3
+    written = flash.operations
+    for cut_at, done_bytes in itertools.product(range(written), (0, 9)):
+        flash.content[:] = rejected
+        flash.operations, flash.cut_at, flash.done_bytes = 0, cut_at, done_bytes
+        device.board.boot()
+        with pytest.raises(PowerCutError):
+            live(device, transport)
+        flash.cut_at = None
+        was_booted_into = device.board.running_slot == 1
+        device.board.boot()
+        outcome = live(device, transport)
+        if not was_booted_into:
+            assert outcome.result is not UpdateResult.REVERTED, cut_at
+        if outcome.result is not UpdateResult.REVERTED:
+            assert outcome.release_counter == 3, cut_at
