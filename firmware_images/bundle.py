@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle_archive import parse_archive
@@ -39,10 +38,11 @@ from firmware_images.bundle_contents import (
     SOURCES,
     TABLE,
     Contents,
+    bootloader_offset_bytes,
     judge_contents,
+    refuse_other_product,
 )
 from firmware_images.bundle_statement import find_statement, read_signed_statement
-from firmware_images.errors import BundleError
 from firmware_images.otadata import initial_otadata
 from firmware_images.partitions import TABLE_OFFSET_BYTES
 from firmware_images.release_statement import ReleaseStatement, parse_statement
@@ -68,11 +68,6 @@ __all__ = [
     "sign_bundle",
     "verify_bundle",
 ]
-
-# Where the ROM looks for the second-stage bootloader; 0 for every chip that is not named.
-BOOTLOADER_OFFSETS_BYTES: Mapping[str, int] = MappingProxyType(
-    {"esp32": 0x1000, "esp32s2": 0x1000, "esp32c5": 0x2000, "esp32p4": 0x2000}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +144,7 @@ class Bundle:
             ),
         ]
         if self.bootloader is not None:
-            offset_bytes = BOOTLOADER_OFFSETS_BYTES.get(self.statement.chip, 0)
+            offset_bytes = bootloader_offset_bytes(self.statement.chip)
             regions.append(
                 FlashRegion(name="bootloader", offset_bytes=offset_bytes, content=self.bootloader)
             )
@@ -183,14 +178,7 @@ def verify_bundle(untrusted_bytes: bytes, trust: TrustRecord, *, where: str = "b
     message = read_signed_statement(raw)
     signed_by = trust.verify_message(message, Role.RELEASE)
     statement = parse_statement(message.payload, where=name)
-    if statement.product != trust.product:
-        raise BundleError(
-            "the bundle is for another product",
-            expected=trust.product,
-            got=statement.product,
-            where=where,
-            hint="use the trust record of that product, or its bundle",
-        )
+    refuse_other_product(statement, trust, where=where)
     parts = {member: content for member, content in members.items() if member != name}
     contents = judge_contents(statement, parts, trust=trust)
     assert contents.approval is not None

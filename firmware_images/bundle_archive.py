@@ -86,6 +86,7 @@ def serialize_archive(members: Mapping[str, bytes]) -> bytes:
             "the bundle is too large",
             expected=f"at most {ARCHIVE_MAX_BYTES} bytes",
             got=f"{len(archive)} bytes",
+            hint="carry less: a smaller app, bootloader, bill of materials or sources",
         )
     return archive
 
@@ -106,6 +107,7 @@ def parse_archive(untrusted_bytes: bytes, *, where: str = "bundle") -> dict[str,
             expected=f"at most {ARCHIVE_MAX_BYTES} bytes",
             got=f"{len(untrusted_bytes)} bytes",
             where=where,
+            hint=_HINT,
         )
     members: dict[str, bytes] = {}
     offset = 0
@@ -125,8 +127,11 @@ def parse_archive(untrusted_bytes: bytes, *, where: str = "bundle") -> dict[str,
         raise BundleError(
             "this is not a bundle",
             expected="a ZIP archive that `ampforge bundle build` wrote",
-            got=untrusted_bytes[:4].hex() or "an empty file",
+            got=f"a file that starts with {untrusted_bytes[:4].hex()}"
+            if untrusted_bytes
+            else "an empty file",
             where=where,
+            hint="name the .bundle.zip that `ampforge bundle build` or `bundle sign` wrote",
         )
     _judge_names(list(members), where=where)
     expected = serialize_archive(members)

@@ -22,6 +22,7 @@ from firmware_images.bundle_contents import (
     TABLE,
     UNSIGNED_STATEMENT,
     judge_contents,
+    refuse_other_product,
 )
 from firmware_images.bundle_statement import find_statement, read_signed_statement
 from firmware_images.errors import BundleError
@@ -141,25 +142,33 @@ def build_bundle(inputs: BundleInputs) -> bytes:
 
 
 def sign_bundle(
-    untrusted_bytes: bytes, signers: Sequence[Signer], *, trust: TrustRecord | None = None
+    untrusted_bytes: bytes,
+    signers: Sequence[Signer],
+    *,
+    trust: TrustRecord | None = None,
+    where: str = "bundle",
 ) -> bytes:
     """Add release signatures to a bundle, signed before or not; its content is judged first.
 
     Args:
         untrusted_bytes: The bundle.
         signers: One for each release engineer who signs now.
-        trust: With it, the approval is verified and each signer must hold the release role.
+        trust: With it, the product and the approval are verified and each signer must hold the
+            release role.
+        where: The file's name, for messages.
 
     Raises:
         FirmwareImageError: The content is not acceptable.
         SigningError: A signer does not hold the role, or has signed already.
     """
-    members = parse_archive(untrusted_bytes)
+    members = parse_archive(untrusted_bytes, where=where)
     name, raw = find_statement(members)
     is_signed = name == SIGNED_STATEMENT
     payload = read_signed_statement(raw).payload if is_signed else raw
     statement = parse_statement(payload, where=name)
     parts = {member: content for member, content in members.items() if member != name}
+    if trust is not None:
+        refuse_other_product(statement, trust, where=where)
     judge_contents(statement, parts, trust=trust)
     if trust is not None:
         for signer in signers:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, verify_approval
@@ -17,8 +18,11 @@ from firmware_images.esp_image import inspect_image
 from firmware_images.limits import parse_policy
 from firmware_images.limits_judging import judge_table, refuse_violations
 from firmware_images.partitions import (
+    FLAG_READ_ONLY,
+    SUBTYPE_APP_OTA_0,
     SUBTYPE_DATA_OTA,
     TABLE_OFFSET_BYTES,
+    TYPE_APP,
     TYPE_DATA,
     parse_partition_table,
 )
@@ -50,6 +54,11 @@ SBOM = "sbom.json"
 SOURCES = "sources/"
 REQUIRED_PARTS = frozenset({APP, TABLE, APPROVAL, POLICY, PARTITION_TABLE})
 OPTIONAL_PARTS = frozenset({BOOTLOADER, SBOM})
+# Where the ROM looks for the second-stage bootloader; 0 for every chip that is not named.
+BOOTLOADER_OFFSETS_BYTES: Mapping[str, int] = MappingProxyType(
+    {"esp32": 0x1000, "esp32s2": 0x1000}
+    | dict.fromkeys(("esp32c5", "esp32h4", "esp32p4", "esp32s31"), 0x2000)
+)
 OTA_SLOT_COUNT = 2
 DEVICE_RECORD_PARTITION = "devrec"
 OTADATA_PARTITION = "otadata"
@@ -113,6 +122,27 @@ def judge_contents(
         partition_table=partition_table,
         approval=approval,
     )
+
+
+def bootloader_offset_bytes(chip: str) -> int:
+    """Return where a chip's ROM looks for the second-stage bootloader, from the start of flash."""
+    return BOOTLOADER_OFFSETS_BYTES.get(chip, 0)
+
+
+def refuse_other_product(statement: ReleaseStatement, trust: TrustRecord, *, where: str) -> None:
+    """Refuse a release of another product than the trust record's.
+
+    Raises:
+        BundleError: The names differ.
+    """
+    if statement.product != trust.product:
+        raise BundleError(
+            "the bundle is for another product",
+            expected=trust.product,
+            got=statement.product,
+            where=where,
+            hint="use the trust record of that product, or its bundle",
+        )
 
 
 def _judge_digests(statement: ReleaseStatement, parts: Mapping[str, bytes]) -> None:
@@ -196,25 +226,49 @@ def _judge_layout(
             where=PARTITION_TABLE,
             hint="give the product's partition CSV two app slots of the same size",
         )
-    otadata = table.find(OTADATA_PARTITION)
-    if (otadata.type, otadata.subtype) != (TYPE_DATA, SUBTYPE_DATA_OTA):
-        raise BundleError(
-            "the partition otadata is not of the type that the bootloader looks for",
-            expected="data, ota",
-            got=f"{otadata.type:#x}, {otadata.subtype:#x}",
-            where=PARTITION_TABLE,
-        )
+    # The bootloader goes by type and subtype, we by name: both must mean the same partition.
+    _judge_partition(table, OTADATA_PARTITION, type_=TYPE_DATA, subtype=SUBTYPE_DATA_OTA)
+    _judge_partition(table, DEVICE_RECORD_PARTITION, type_=TYPE_DATA)
+    for slot in range(OTA_SLOT_COUNT):
+        subtype = SUBTYPE_APP_OTA_0 + slot
+        _judge_partition(table, f"ota_{slot}", type_=TYPE_APP, subtype=subtype)
+        _judge_partition(table, f"wave_{slot}", type_=TYPE_DATA)
     table.check_fits(DEVICE_RECORD_PARTITION, DEVICE_RECORD_SIZE_BYTES)
     slot_image_bytes = len(serialize_waveform_slot(parts[TABLE], parts[APPROVAL]))
     for slot in range(OTA_SLOT_COUNT):
         table.check_fits(f"ota_{slot}", len(parts[APP]))
         table.check_fits(f"wave_{slot}", slot_image_bytes)
-    if len(parts.get(BOOTLOADER, b"")) > TABLE_OFFSET_BYTES:
+    room_bytes = TABLE_OFFSET_BYTES - bootloader_offset_bytes(statement.chip)
+    if len(parts.get(BOOTLOADER, b"")) > room_bytes:
         raise BundleError(
             "the bootloader would reach into the partition table",
-            expected=f"at most {TABLE_OFFSET_BYTES} bytes",
+            expected=f"at most {room_bytes} bytes",
             got=f"{len(parts[BOOTLOADER])} bytes",
             where=BOOTLOADER,
+            hint="give the second-stage bootloader of the product's ESP-IDF build, not an app",
+        )
+
+
+def _judge_partition(
+    table: PartitionTable, name: str, *, type_: int, subtype: int | None = None
+) -> None:
+    partition = table.find(name)
+    wanted = (type_, partition.subtype if subtype is None else subtype)
+    if (partition.type, partition.subtype) != wanted:
+        raise BundleError(
+            f"the partition {name} is not of the type that is looked for",
+            expected=f"type {wanted[0]:#x}, subtype {wanted[1]:#x}",
+            got=f"type {partition.type:#x}, subtype {partition.subtype:#x}",
+            where=PARTITION_TABLE,
+            hint="correct the type and subtype in the product's partition CSV",
+        )
+    if partition.flags & FLAG_READ_ONLY:
+        raise BundleError(
+            f"the partition {name} is read-only, and the board has to write it",
+            expected="no flag readonly",
+            got=f"flags {partition.flags:#x}",
+            where=PARTITION_TABLE,
+            hint="take the flag out of the product's partition CSV",
         )
 
 

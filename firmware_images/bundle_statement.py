@@ -58,6 +58,7 @@ def find_statement(members: Mapping[str, bytes]) -> tuple[str, bytes]:
             "the bundle does not have exactly one release statement",
             expected=f"{SIGNED_STATEMENT}, or {UNSIGNED_STATEMENT} before it is signed",
             got=" and ".join(names) or "neither",
+            hint="get the bundle again from whoever built it; never repack it",
         )
     return names[0], members[names[0]]
 

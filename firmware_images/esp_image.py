@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from firmware_images.app_descriptor import parse_app_descriptor
 from firmware_images.errors import EspImageError
+from signing.input_file import read_input
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,8 +104,7 @@ def load_image(path: Path) -> tuple[bytes, EspImage]:
         EspImageError: The file cannot be read, or is not a whole image.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(IMAGE_MAX_BYTES + 1)
+        content = read_input(path, IMAGE_MAX_BYTES)
     except OSError as error:
         raise EspImageError(
             "the image cannot be read",
@@ -180,7 +180,11 @@ def inspect_image(untrusted_bytes: bytes, *, where: str) -> EspImage:
     """
     if len(untrusted_bytes) > IMAGE_MAX_BYTES:
         raise EspImageError(
-            "the image is too large", expected=f"at most {IMAGE_MAX_BYTES} bytes", where=where
+            "the image is too large",
+            expected=f"at most {IMAGE_MAX_BYTES} bytes",
+            got=f"{len(untrusted_bytes)} bytes or more",
+            where=where,
+            hint="give the application image alone, not an image of the whole flash",
         )
     end = measure_image(untrusted_bytes, where=where)
     chip = _find_chip(_HEADER.unpack_from(untrusted_bytes)[9], where=where)
@@ -212,7 +216,15 @@ def inspect_image(untrusted_bytes: bytes, *, where: str) -> EspImage:
 
 
 def _find_chip(chip_id: int, *, where: str) -> str:
-    from esptool.targets import CHIP_DEFS
+    try:
+        from esptool.targets import CHIP_DEFS
+    except OSError as error:  # esptool looks for its settings when it is imported
+        raise EspImageError(
+            "esptool cannot read its settings",
+            got=error.strerror,
+            where=error.filename,
+            hint="make that file readable, or remove it",
+        ) from error
 
     names = {
         rom.IMAGE_CHIP_ID: name
@@ -225,6 +237,7 @@ def _find_chip(chip_id: int, *, where: str) -> str:
             expected=", ".join(f"{number} ({name})" for number, name in sorted(names.items())),
             got=f"chip id {chip_id}",
             where=where,
+            hint=_HINT,
         )
     return str(names[chip_id])
 

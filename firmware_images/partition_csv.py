@@ -50,6 +50,7 @@ _SUBTYPES = {
     },
 }
 _FLAGS = {"encrypted": FLAG_ENCRYPTED, "readonly": FLAG_READ_ONLY}
+_HINT = "compare with the example product's partitions.csv"
 _MULTIPLIERS = {"k": 1024, "m": 1024 * 1024}
 
 
@@ -64,7 +65,10 @@ def load_partition_table(path: Path) -> PartitionTable:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise PartitionTableError(
-            "the partition CSV is not UTF-8 text", got=str(error), where=path
+            "the partition CSV is not UTF-8 text",
+            got=f"byte {error.start}",
+            where=path,
+            hint="check that this is the file that was meant, and save it as UTF-8",
         ) from error
     return parse_partition_csv(text, where=str(path))
 
@@ -99,8 +103,9 @@ def _parse_row(line: str, next_offset_bytes: int, *, where: str) -> Partition:
         raise PartitionTableError(
             "the row does not have the fields of a partition",
             expected="name, type, subtype, offset, size[, flags]",
-            got=line,
+            got=line[:80],
             where=where,
+            hint=_HINT,
         )
     name, type_text, subtype_text, offset_text, size_text = fields[:5]
     kind = _parse_number(type_text, names=_TYPES, field="type", where=where)
@@ -117,7 +122,11 @@ def _parse_row(line: str, next_offset_bytes: int, *, where: str) -> Partition:
     for flag in filter(None, fields[5].split(":") if len(fields) == _FIELDS_MAX else ()):
         if flag not in _FLAGS:
             raise PartitionTableError(
-                "the row has an unknown flag", expected=" or ".join(_FLAGS), got=flag, where=where
+                "the row has an unknown flag",
+                expected=" or ".join(_FLAGS),
+                got=flag,
+                where=where,
+                hint=_HINT,
             )
         flags |= _FLAGS[flag]
     return Partition(
@@ -142,6 +151,7 @@ def _parse_number(text: str, *, names: dict[str, int], field: str, where: str) -
         raise PartitionTableError(
             f"the {field} cannot be read",
             expected=", ".join(["a number", *names]),
-            got=repr(text),
+            got=repr(text[:80]),
             where=where,
+            hint=_HINT,
         ) from None

@@ -31,6 +31,7 @@ FLAG_ENCRYPTED = 1 << 0
 FLAG_READ_ONLY = 1 << 1
 _UINT32_MAX = 0xFFFFFFFF
 _UINT8_MAX = 0xFF
+_HINT = "correct the product's partition CSV and build again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +124,19 @@ def judge_partitions(partitions: tuple[Partition, ...], *, where: str) -> Partit
         PartitionTableError: A name, alignment, size or order is not acceptable.
     """
     if not partitions:
-        raise PartitionTableError("the partition table is empty", where=where)
+        raise PartitionTableError(
+            "the partition table is empty",
+            expected="a row for each partition",
+            where=where,
+            hint=_HINT,
+        )
     if len(partitions) > ENTRY_COUNT_MAX:
         raise PartitionTableError(
             "the partition table has too many partitions",
             expected=f"at most {ENTRY_COUNT_MAX}",
             got=len(partitions),
             where=where,
+            hint=_HINT,
         )
     last_end_bytes = FIRST_PARTITION_OFFSET_BYTES
     names: set[str] = set()
@@ -137,7 +144,7 @@ def judge_partitions(partitions: tuple[Partition, ...], *, where: str) -> Partit
         place = f"{where}, partition {partition.name!r}"
         _judge_fields(partition, where=place)
         if partition.name in names:
-            raise PartitionTableError("two partitions have the same name", where=place)
+            raise PartitionTableError("two partitions have the same name", where=place, hint=_HINT)
         names.add(partition.name)
         if partition.offset_bytes < last_end_bytes:
             raise PartitionTableError(
@@ -159,10 +166,11 @@ def _judge_fields(partition: Partition, *, where: str) -> None:
             expected=f"1 to {LABEL_MAX_BYTES} bytes",
             got=repr(partition.name),
             where=where,
+            hint=_HINT,
         )
     if not partition.name.isprintable():
         raise PartitionTableError(
-            "a partition's name has characters that cannot be printed", where=where
+            "a partition's name has characters that cannot be printed", where=where, hint=_HINT
         )
     if not 0 <= partition.type < _UINT8_MAX or not 0 <= partition.subtype < _UINT8_MAX:
         raise PartitionTableError(
@@ -170,10 +178,15 @@ def _judge_fields(partition: Partition, *, where: str) -> None:
             expected="0 to 254",
             got=f"{partition.type}, {partition.subtype}",
             where=where,
+            hint=_HINT,
         )
     if partition.flags & ~(FLAG_ENCRYPTED | FLAG_READ_ONLY):
         raise PartitionTableError(
-            "a partition has unknown flags", got=f"{partition.flags:#x}", where=where
+            "a partition has unknown flags",
+            expected="encrypted, readonly",
+            got=f"{partition.flags:#x}",
+            where=where,
+            hint=_HINT,
         )
     alignment = APP_ALIGNMENT_BYTES if partition.type == TYPE_APP else SECTOR_BYTES
     if partition.offset_bytes % alignment:
@@ -182,6 +195,7 @@ def _judge_fields(partition: Partition, *, where: str) -> None:
             expected=f"a multiple of {alignment:#x}",
             got=f"{partition.offset_bytes:#x}",
             where=where,
+            hint=_HINT,
         )
     if partition.size_bytes <= 0 or partition.size_bytes % SECTOR_BYTES:
         raise PartitionTableError(
@@ -189,12 +203,14 @@ def _judge_fields(partition: Partition, *, where: str) -> None:
             expected=f"a positive multiple of {SECTOR_BYTES:#x}",
             got=f"{partition.size_bytes:#x}",
             where=where,
+            hint=_HINT,
         )
     if partition.end_bytes > _UINT32_MAX:
         raise PartitionTableError(
             "a partition ends beyond what the table can address",
             got=f"{partition.end_bytes:#x}",
             where=where,
+            hint=_HINT,
         )
 
 
@@ -205,6 +221,7 @@ def _judge_ota(partitions: tuple[Partition, ...], *, where: str) -> None:
             "there is more than one otadata partition",
             got=", ".join(p.name for p in otadata),
             where=where,
+            hint=_HINT,
         )
     if otadata and otadata[0].size_bytes != 2 * SECTOR_BYTES:
         raise PartitionTableError(
@@ -212,6 +229,7 @@ def _judge_ota(partitions: tuple[Partition, ...], *, where: str) -> None:
             expected=f"{2 * SECTOR_BYTES:#x} bytes",
             got=f"{otadata[0].size_bytes:#x}",
             where=where,
+            hint=_HINT,
         )
     slots = [p.ota_slot for p in partitions if p.ota_slot is not None]
     if sorted(slots) != list(range(len(slots))):
@@ -219,4 +237,5 @@ def _judge_ota(partitions: tuple[Partition, ...], *, where: str) -> None:
             "the OTA slots are not numbered from ota_0 without gaps",
             got=", ".join(f"ota_{slot}" for slot in slots),
             where=where,
+            hint=_HINT,
         )

@@ -7,6 +7,7 @@ module says what is missing, the policy role decides.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, verify_approval
@@ -23,6 +24,7 @@ from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
 from firmware_images.waveform_source import load_waveforms
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
 from signing.cose_message import parse_message, refuse_content_type
+from signing.input_file import is_present
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +80,7 @@ def load_release_inputs(
         policy=serialize_policy(policy),
         partition_table=load_partition_table(root / release.partitions),
         bootloader=_load_bootloader(root, release),
-        sbom=_load_optional(root, release.sbom),
+        sbom=_load_sbom(root, release.sbom),
         sources=sources,
     )
 
@@ -95,7 +97,7 @@ def _load_approval(
     digest = table_digest(table_bytes)
     command = f"ampforge policy approve {waveforms} --limits {limits} --output {path}"
     hint = f"have a holder of the policy role run `{command}`"
-    if not path.exists():
+    if not is_present(path):
         raise ApprovalError(
             "the waveform table is not approved",
             expected=f"an approval of table {digest.hex()}",
@@ -123,13 +125,31 @@ def _load_approval(
 
 
 def _load_bootloader(root: Path, release: ReleaseSettings) -> bytes | None:
-    if release.bootloader is None or not (root / release.bootloader).exists():
+    if release.bootloader is None or not is_present(root / release.bootloader):
         return None
     bootloader, _ = load_image(root / release.bootloader)
     return bootloader
 
 
-def _load_optional(root: Path, path: str | None) -> bytes | None:
-    if path is None or not (root / path).exists():
+def _load_sbom(root: Path, path: str | None) -> bytes | None:
+    if path is None or not is_present(root / path):
         return None
-    return read_bounded(root / path, SBOM_MAX_BYTES, BundleError)
+    content = read_bounded(root / path, SBOM_MAX_BYTES, BundleError)
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _not_an_sbom(root / path, f"not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise _not_an_sbom(root / path, f"JSON with a {type(document).__name__} outside")
+    return content
+
+
+def _not_an_sbom(path: Path, got: str) -> BundleError:
+    # A bundle is public: a file that was named by mistake must not travel in it.
+    return BundleError(
+        "this is not a software bill of materials",
+        expected="a JSON object, as CycloneDX and SPDX write",
+        got=got,
+        where=path,
+        hint="name the bill of materials in JSON, or leave sbom out",
+    )

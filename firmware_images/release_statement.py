@@ -246,7 +246,8 @@ def _judge(statement: ReleaseStatement) -> None:
             "app description",
             app,
             all(
-                text is None or len(text) <= _DESCRIPTOR_TEXT_MAX_CHARACTERS
+                text is None
+                or (len(text) <= _DESCRIPTOR_TEXT_MAX_CHARACTERS and text.isprintable())
                 for text in (app.project_name, app.version)
             )
             and (app.secure_version is None or 0 <= app.secure_version <= RELEASE_COUNTER_MAX)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from signing.input_file import read_input
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -51,8 +53,7 @@ Document = TypeVar("Document", bound=BaseModel)
 def read_bounded(path: Path, bytes_max: int, error: type[FirmwareImageError]) -> bytes:
     """The content of a file that a person named, refused when it is unreadable or too long."""
     try:
-        with path.open("rb") as file:
-            content = file.read(bytes_max + 1)
+        content = read_input(path, bytes_max)
     except OSError as cause:
         raise error(
             "the file cannot be read",
@@ -66,6 +67,7 @@ def read_bounded(path: Path, bytes_max: int, error: type[FirmwareImageError]) ->
             expected=f"at most {bytes_max} bytes",
             got=f"more than {bytes_max} bytes",
             where=path,
+            hint="check that this is the file that was meant",
         )
     return content
 
@@ -87,9 +89,20 @@ def parse_toml_document(
     try:
         values = tomllib.loads(untrusted_bytes.decode("utf-8"), parse_float=_parse_decimal)
     except UnicodeDecodeError as cause:
-        raise error("the file is not UTF-8 text", got=f"byte {cause.start}", where=where) from cause
+        raise error(
+            "the file is not UTF-8 text",
+            got=f"byte {cause.start}",
+            where=where,
+            hint="check that this is the file that was meant, and save it as UTF-8",
+        ) from cause
     except (tomllib.TOMLDecodeError, RecursionError) as cause:
-        raise error("the file is not TOML", expected="TOML 1.0", got=cause, where=where) from cause
+        raise error(
+            "the file is not TOML",
+            expected="TOML 1.0",
+            got=cause,
+            where=where,
+            hint="correct the line that the message names",
+        ) from cause
     except ValueError as cause:  # an integer of thousands of digits
         raise error("the file has a number out of range", got=cause, where=where) from cause
     return validate_document(values, model, where=where, error=error)

@@ -7,10 +7,12 @@ import zipfile
 from dataclasses import replace
 
 import pytest
+from esptool.targets import CHIP_DEFS
 
 from firmware_images.approval import APPROVAL_CONTENT_TYPE
 from firmware_images.bundle import BundleInputs, build_bundle, sign_bundle, verify_bundle
 from firmware_images.bundle_archive import parse_archive, serialize_archive
+from firmware_images.bundle_contents import bootloader_offset_bytes
 from firmware_images.errors import (
     ApprovalError,
     BundleError,
@@ -201,6 +203,9 @@ def test_what_does_not_fit_together_is_not_built(changes, error, message):
         ("devrec", "record", PartitionTableError, "no partition 'devrec'"),
         ("0x1a0000, 0x180000", "0x1a0000, 0x10000", PartitionTableError, "does not fit .* ota_1"),
         ("wave_1", "wave_x", PartitionTableError, "no partition 'wave_1'"),
+        ("wave_1,   data", "wave_1,   0x42", BundleError, "wave_1 is not of the type"),
+        ("devrec,   data", "devrec,   0x42", BundleError, "devrec is not of the type"),
+        ("0x10000,  0x8000", "0x10000,  0x8000, readonly", BundleError, "devrec is read-only"),
     ],
 )
 def test_a_layout_that_cannot_update_is_not_built(old, new, error, message):
@@ -208,6 +213,21 @@ def test_a_layout_that_cannot_update_is_not_built(old, new, error, message):
     table = parse_partition_csv(FLARE_CSV.replace(old, new), where="test")
     with pytest.raises(error, match=message):
         build_bundle(build_inputs(partition_table=table))
+
+
+def test_app_slots_whose_names_are_exchanged_are_not_built():
+    # The factory would write the app to one slot, and the bootloader start the other.
+    exchanged = FLARE_CSV.replace("app,  ota_0", "app,  ota_x").replace(
+        "app,  ota_1", "app,  ota_0"
+    )
+    table = parse_partition_csv(exchanged.replace("ota_x", "ota_1"), where="test")
+    with pytest.raises(BundleError, match="ota_0 is not of the type"):
+        build_bundle(build_inputs(partition_table=table))
+
+
+def test_each_chips_bootloader_goes_where_its_rom_looks():
+    for chip, rom in CHIP_DEFS.items():
+        assert bootloader_offset_bytes(chip) == rom.BOOTLOADER_FLASH_OFFSET, chip
 
 
 def test_a_bootloader_that_reaches_into_the_partition_table_is_not_built():
@@ -298,6 +318,11 @@ def test_one_signature_form_is_taken_only_where_one_signature_is_enough(unsigned
     assert verify_bundle(bundle, build_trust(release_threshold=1)).threshold == 1
     with pytest.raises(SigningError):
         verify_bundle(bundle, build_trust())
+
+
+def test_nobody_signs_a_bundle_of_another_product(unsigned):
+    with pytest.raises(BundleError, match="another product: expected glow, got flare"):
+        sign_bundle(unsigned, [signer("release-1")], trust=build_trust(product="glow"))
 
 
 def test_a_bundle_of_another_product_is_refused(signed):
