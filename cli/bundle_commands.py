@@ -14,6 +14,7 @@ from cli.params import (
     FILE,
     config_option,
     json_option,
+    make_folder,
     passphrase_file_option,
     passphrase_source,
 )
@@ -86,7 +87,7 @@ def build(
     content = build_bundle(inputs)
     document = inspect_bundle(content)
     path = output or configuration.resolve(release.bundle_name(product, str(document["version"])))
-    _make_folder(path.parent)
+    make_folder(path.parent)
     save_durably(path, content)
     carries_bootloader = inputs.bootloader is not None
     human = [
@@ -99,20 +100,6 @@ def build(
         "not signed yet: run `ampforge bundle sign`",
     ]
     print_result({"path": str(path), **document}, "\n".join(human), as_json=as_json)
-
-
-def _make_folder(folder: Path) -> None:
-    from cli.failures import UsageRefusal
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageRefusal(
-            "the output folder cannot be made",
-            got=error.strerror,
-            where=folder,
-            hint="give another place with --output, or correct output in [release]",
-        ) from error
 
 
 def _as_update(overrides: Mapping[str, Path | str | int | None]) -> dict[str, object]:
@@ -167,7 +154,7 @@ def sign(
         assert configuration is not None
         settings = configuration.section("signing", SigningSettings)
         signers = settings.load_signers(Role.RELEASE, configuration.root, passphrase=passphrase)
-    content = sign_bundle(_read_bundle(bundle_path), signers, trust=trust)
+    content = sign_bundle(_read_bundle(bundle_path), signers, trust=trust, where=str(bundle_path))
     path = output or bundle_path
     save_durably(path, content)
     document: dict[str, object] = {"path": str(path), **inspect_bundle(content)}
@@ -228,6 +215,7 @@ def _read_bundle(path: Path) -> bytes:
 
 
 def _find_trust(configuration: Configuration | None, trust_path: Path | None) -> TrustRecord | None:
+    from signing.input_file import is_present
     from signing.roles_settings import SigningSettings
     from signing.trust_file import load_trust_record
 
@@ -237,4 +225,4 @@ def _find_trust(configuration: Configuration | None, trust_path: Path | None) ->
         return None
     settings = configuration.section("signing", SigningSettings)
     path = configuration.resolve(settings.trust_record)
-    return load_trust_record(path) if path.exists() else None
+    return load_trust_record(path) if is_present(path) else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from cli.failures import UsageRefusal
+from signing.input_file import is_present, read_input
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -92,9 +93,26 @@ def _as_json(table: dict[str, object]) -> str:
 def find_configuration_file(start: Path) -> Path | None:
     """Return the nearest `ampforge.toml` in a folder or above it."""
     for folder in (start, *start.parents):
-        if (folder / FILE_NAME).is_file():
-            return folder / FILE_NAME
+        path = folder / FILE_NAME
+        if is_present(path) and not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir may raise
+            return path
     return None
+
+
+def current_folder() -> Path:
+    """Return the folder that the command was started in.
+
+    Raises:
+        UsageRefusal: It was removed since.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise UsageRefusal(
+            "the folder that this runs in is gone",
+            got=error.strerror,
+            hint="change to a folder that exists",
+        ) from error
 
 
 def load_configuration(path: Path | None = None) -> Configuration:
@@ -105,16 +123,15 @@ def load_configuration(path: Path | None = None) -> Configuration:
     """
     if path is None and (named := os.environ.get("AMPFORGE_CONFIG")):
         path = Path(named)
-    found = path if path is not None else find_configuration_file(Path.cwd())
+    found = path if path is not None else find_configuration_file(current_folder())
     if found is None:
         raise UsageRefusal(
             f"no {FILE_NAME} here or in a folder above",
-            where=Path.cwd(),
+            where=current_folder(),
             hint="run `ampforge init` to start from the example product, or give --config FILE",
         )
     try:
-        with found.open("rb") as file:
-            content = file.read(CONFIGURATION_MAX_BYTES + 1)
+        content = read_input(found, CONFIGURATION_MAX_BYTES)
     except OSError as error:
         raise UsageRefusal(
             "the configuration cannot be read",

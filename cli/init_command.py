@@ -12,6 +12,7 @@ from cli.configuration import FILE_NAME, load_configuration
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.params import FOLDER, json_option
+from signing.input_file import is_present
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +40,16 @@ def copy_example(folder: Path) -> tuple[Path, ...]:
     Raises:
         UsageRefusal: The folder has something in it, or cannot be written.
     """
-    if folder.exists() and any(folder.iterdir()):
+    try:
+        is_new = not is_present(folder)
+        entry_count = 0 if is_new else sum(1 for _ in folder.iterdir())
+    except OSError as error:
+        raise _cannot_copy(folder, error) from error
+    if entry_count:
         raise UsageRefusal(
             "the folder is not empty",
             expected="a new or empty folder",
-            got=f"{sum(1 for _ in folder.iterdir())} entries",
+            got=f"{entry_count} entries",
             where=folder,
             hint="name another folder: `ampforge init NAME`",
         )
@@ -51,8 +57,20 @@ def copy_example(folder: Path) -> tuple[Path, ...]:
         with example_folder() as source:
             shutil.copytree(source, folder, ignore=_BUILD_LEFTOVERS, dirs_exist_ok=True)
     except OSError as error:
-        raise UsageRefusal("the example cannot be copied", got=error, where=folder) from error
+        # Half an example would look like a whole one.
+        for path in (folder,) if is_new else tuple(folder.iterdir()):
+            shutil.rmtree(path, ignore_errors=True)
+        raise _cannot_copy(folder, error) from error
     return tuple(_relative_files(folder))
+
+
+def _cannot_copy(folder: Path, error: OSError) -> UsageRefusal:
+    return UsageRefusal(
+        "the example cannot be copied",
+        got=error.strerror or str(error)[:200],
+        where=folder,
+        hint="name a folder that can be made and written: `ampforge init NAME`",
+    )
 
 
 def _relative_files(folder: Path) -> Iterator[Path]:

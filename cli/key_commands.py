@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.configuration import find_configuration_file, load_configuration
+from cli.configuration import current_folder, find_configuration_file, load_configuration
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.params import (
@@ -16,7 +15,9 @@ from cli.params import (
     EXISTING_FOLDER,
     FILE,
     config_option,
+    encode_passphrase,
     json_option,
+    make_folder,
     passphrase_file_option,
     passphrase_source,
     read_passphrase_file,
@@ -24,6 +25,7 @@ from cli.params import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cli.configuration import Configuration
     from signing.key_inventory import KeyFacts
@@ -65,15 +67,16 @@ def generate(
     The private key is encrypted with a passphrase that is asked for twice.
     """
     from signing.key_inventory import describe_key_file
-    from signing.keys import Algorithm, generate_key, public_key_path
+    from signing.keys import Algorithm, generate_key, public_key_path, refuse_key_path
 
     if no_passphrase and passphrase_file is not None:
         raise UsageRefusal(
             "--no-passphrase and --passphrase-file exclude each other",
             hint="leave one of them out (AMPFORGE_PASSPHRASE_FILE counts as given)",
         )
-    _make_folder(path.parent)
+    refuse_key_path(path)
     passphrase = None if no_passphrase else _new_passphrase(passphrase_file)
+    make_folder(path.parent)
     generate_key(path, Algorithm(algorithm), passphrase=passphrase, is_test_key=test_key)
     facts = describe_key_file(path)
     document = {
@@ -141,22 +144,13 @@ def inspect(
     print_result(document, _format_key(document), as_json=as_json)
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageRefusal(
-            "the folder for the key cannot be made", got=error.strerror, where=folder
-        ) from error
-
-
 def _new_passphrase(passphrase_file: Path | None) -> bytes:
     if passphrase_file is not None:
         return read_passphrase_file(passphrase_file)
     answer: str = click.prompt(
         "Passphrase for the new key", hide_input=True, confirmation_prompt=True, err=True
     )
-    return answer.encode()
+    return encode_passphrase(answer)
 
 
 def _configured_files(configuration: Configuration) -> list[tuple[Role, Path]]:
@@ -174,7 +168,7 @@ def _configured_files(configuration: Configuration) -> list[tuple[Role, Path]]:
 def _known_roles(config_path: Path | None) -> dict[bytes, Role]:
     # A folder can be listed where there is no ampforge.toml, or one whose keys are yet to be made.
     is_named = config_path is not None or "AMPFORGE_CONFIG" in os.environ
-    if not is_named and find_configuration_file(Path.cwd()) is None:
+    if not is_named and find_configuration_file(current_folder()) is None:
         return {}
     configuration = load_configuration(config_path)
     if not configuration.has_section("signing"):

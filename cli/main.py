@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 
 import click
@@ -85,4 +86,7 @@ def ampforge() -> None:
 
 def main() -> None:
     """Run the command line and exit with the code that `cli.failures` assigns."""
+    # A file name, or a terminal that cannot show a letter, must not turn a result into a traceback.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     run_and_exit(ampforge, sys.argv[1:])

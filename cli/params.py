@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from cli.failures import UsageRefusal
+from signing.input_file import read_input_and_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,23 @@ passphrase_file_option = click.option(
 )
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder that a file goes to, with those above it.
+
+    Raises:
+        UsageRefusal: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageRefusal(
+            "the output folder cannot be made",
+            got=error.strerror,
+            where=folder,
+            hint="give another place, or check the permissions of the folder above",
+        ) from error
+
+
 def read_passphrase_file(path: Path) -> bytes:
     """Return the passphrase in a file, without its line end.
 
@@ -43,12 +60,13 @@ def read_passphrase_file(path: Path) -> bytes:
         UsageRefusal: The file cannot be read, is readable by others, is empty or too long.
     """
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = file.read(PASSPHRASE_FILE_MAX_BYTES + 1)
+        content, mode = read_input_and_mode(path, PASSPHRASE_FILE_MAX_BYTES)
     except OSError as error:
         raise UsageRefusal(
-            "the passphrase file cannot be read", got=error.strerror, where=path
+            "the passphrase file cannot be read",
+            got=error.strerror,
+            where=path,
+            hint="check the path and its permissions",
         ) from error
     if mode & 0o077:
         raise UsageRefusal(
@@ -59,14 +77,21 @@ def read_passphrase_file(path: Path) -> bytes:
             hint=f"run `chmod 600 {path}`, and change the passphrase if others may have seen it",
         )
     passphrase = content.rstrip(b"\r\n")
-    if not passphrase or len(content) > PASSPHRASE_FILE_MAX_BYTES:
+    line_count = len(passphrase.split(b"\n"))
+    if not passphrase or len(content) > PASSPHRASE_FILE_MAX_BYTES or line_count > 1:
         raise UsageRefusal(
             "the passphrase file does not hold a passphrase",
-            expected=f"1 to {PASSPHRASE_FILE_MAX_BYTES} bytes",
-            got=f"{len(content)} bytes",
+            expected=f"one line of 1 to {PASSPHRASE_FILE_MAX_BYTES} bytes",
+            got=f"{len(content)} bytes" if line_count == 1 else f"{line_count} lines",
             where=path,
+            hint="put the passphrase alone into the file",
         )
     return passphrase
+
+
+def encode_passphrase(answer: str) -> bytes:
+    """Return the very bytes that were typed, UTF-8 or not."""
+    return answer.encode("utf-8", "surrogateescape")
 
 
 def passphrase_source(passphrase_file: Path | None, *, prompt: str) -> Callable[[], bytes]:
@@ -81,6 +106,6 @@ def passphrase_source(passphrase_file: Path | None, *, prompt: str) -> Callable[
         if passphrase_file is not None:
             return read_passphrase_file(passphrase_file)
         answer: str = click.prompt(prompt, hide_input=True, err=True)
-        return answer.encode()
+        return encode_passphrase(answer)
 
     return get

@@ -12,6 +12,7 @@ from cli.params import (
     FILE,
     config_option,
     json_option,
+    make_folder,
     passphrase_file_option,
     passphrase_source,
 )
@@ -215,6 +216,6 @@ def _save(
         except ThresholdError:
             needed = trust.keys_of(Role.POLICY).threshold
             status += f" of the {needed} that the role needs: add the others with --add"
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output.parent)
     save_durably(output, signed)
     return count, status

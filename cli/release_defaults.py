@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.configuration import find_configuration_file, load_configuration
+from cli.configuration import current_folder, find_configuration_file, load_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from cli.configuration import Configuration
     from firmware_images.product import ProductSettings, ReleaseSettings
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def is_configured() -> bool:
     """Whether `load_configuration` would find a file without being told one."""
     return (
-        bool(os.environ.get("AMPFORGE_CONFIG")) or find_configuration_file(Path.cwd()) is not None
+        bool(os.environ.get("AMPFORGE_CONFIG"))
+        or find_configuration_file(current_folder()) is not None
     )
 
 
@@ -65,6 +66,7 @@ class ReleaseDefaults:
 
     def trust_record(self) -> TrustRecord | None:
         """The product's trust record, or `None` when there is no configuration or record yet."""
+        from signing.input_file import is_present
         from signing.roles_settings import SigningSettings
         from signing.trust_file import load_trust_record
 
@@ -75,7 +77,7 @@ class ReleaseDefaults:
             return None
         settings = configuration.section("signing", SigningSettings)
         path = configuration.resolve(settings.trust_record)
-        return load_trust_record(path) if path.exists() else None
+        return load_trust_record(path) if is_present(path) else None
 
     def configuration(self) -> Configuration:
         """The configuration itself."""

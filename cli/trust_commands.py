@@ -61,6 +61,7 @@ def sign(
     """
     from firmware_images.product import ProductSettings
     from signing.durable_file import save_durably
+    from signing.input_file import is_present
     from signing.roles import Role
     from signing.roles_settings import SigningSettings
     from signing.trust import sign_trust_record, verify_trust_record
@@ -69,13 +70,13 @@ def sign(
     configuration = load_configuration(config_path)
     settings = configuration.section("signing", SigningSettings)
     path = output or configuration.resolve(settings.trust_record)
-    current = load_trust_record(path) if path.exists() else None
+    current = load_trust_record(path) if is_present(path) else None
     record = next_trust_record(
         current,
         product=configuration.section("product", ProductSettings).name,
         roles=settings.load_role_keys(configuration.root),
         minimum_policy_version=minimum_policy_version,
-        factory_ca_der=None if factory_ca is None else factory_ca.read_bytes(),
+        factory_ca_der=None if factory_ca is None else _read_certificate(factory_ca),
     )
     signers = settings.load_signers(
         Role.ROOT,
@@ -106,6 +107,22 @@ def trust_record_path(configuration: Configuration) -> Path:
     from signing.roles_settings import SigningSettings
 
     return configuration.resolve(configuration.section("signing", SigningSettings).trust_record)
+
+
+def _read_certificate(path: Path) -> bytes:
+    from cli.failures import UsageRefusal
+    from signing.certificate_fields import MAX_CERTIFICATE_BYTES
+    from signing.input_file import read_input
+
+    try:
+        return read_input(path, MAX_CERTIFICATE_BYTES)
+    except OSError as error:
+        raise UsageRefusal(
+            "the factory CA's certificate cannot be read",
+            got=error.strerror,
+            where=path,
+            hint="name the factory-ca.cert.der that `ampforge station init` wrote",
+        ) from error
 
 
 def _document(record: TrustRecord, path: Path) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -232,3 +233,65 @@ def test_a_version_is_only_for_an_app_that_states_none(approved, run):
 def test_an_output_folder_that_cannot_be_made_is_refused(approved, run):
     message = run("bundle", "build", "--output", "ampforge.toml/bundle.zip", code=2)
     assert "output folder cannot be made" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n", "not JSON"),
+        (b"[1]", "JSON with a list outside"),
+        (b"[" * 100_000, "not JSON"),
+        (b"\xff", "not JSON"),
+    ],
+)
+def test_what_is_no_bill_of_materials_does_not_travel_in_a_bundle(approved, run, content, message):
+    (approved / "bill").write_bytes(content)
+    (approved / BUNDLE).unlink()
+    refusal = run("bundle", "build", "--sbom", "bill", code=5)
+    assert "not a software bill of materials" in refusal
+    assert message in refusal
+    assert not (approved / BUNDLE).exists()
+
+
+def test_a_bill_of_materials_is_carried(approved, run):
+    (approved / "sbom.json").write_text('{"bomFormat": "CycloneDX"}')
+    run("bundle", "build", "--sbom", "sbom.json")
+    assert parse_archive((approved / BUNDLE).read_bytes())["sbom.json"].startswith(b"{")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bundle", "inspect", "pipe"),
+        ("bundle", "sign", "pipe"),
+        ("bundle", "verify", BUNDLE, "--trust", "pipe"),
+        ("bundle", "build", "--app", "pipe"),
+        ("bundle", "build", "--partitions", "pipe"),
+        ("image", "inspect", "pipe"),
+        ("policy", "approve", "--limits", "pipe"),
+        ("key", "inspect", "pipe"),
+        ("trust", "sign", "--factory-ca", "pipe"),
+    ],
+)
+def test_a_pipe_that_nobody_writes_to_is_refused_at_once(approved, run, arguments):
+    os.mkfifo(approved / "pipe")
+    before = {path: path.read_bytes() for path in approved.rglob("*") if path.is_file()}
+    code = 5 if arguments[0] in {"bundle", "image", "policy"} else 3
+    refusal = run(*arguments, code=3 if "--trust" in arguments else code)
+    assert "  next:" in refusal
+    after = {path: path.read_bytes() for path in approved.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_file_name_that_is_too_long_is_refused(approved, run):
+    assert "File name too long" in run("bundle", "build", "--approval", "x" * 300, code=5)
+
+
+def test_a_strangers_text_cannot_write_to_the_terminal(approved, run):
+    members = parse_archive((approved / BUNDLE).read_bytes())
+    statement = members["statement.cbor"].replace(b"eflare", b"e\x1b[31m", 1)
+    assert statement != members["statement.cbor"]
+    forged = serialize_archive(members | {"statement.cbor": statement})
+    (approved / "forged.zip").write_bytes(forged)
+    refusal = run("bundle", "inspect", "forged.zip", code=5)
+    assert "\x1b" not in refusal

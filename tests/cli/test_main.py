@@ -132,6 +132,43 @@ def test_an_error_is_printed_with_all_its_parts(capsys):
     assert document["exit_code"] == 3
 
 
+def test_what_a_stranger_wrote_is_shown_and_not_obeyed(capsys):
+    @click.command()
+    def fail() -> None:
+        raise SigningError("a\x1b[2J", got="b\n  next:     forged", where="c\udcff\u202e µ")
+
+    with pytest.raises(SystemExit):
+        run_and_exit(fail, [])
+    assert capsys.readouterr().err.splitlines() == [
+        "error: a\\x1b[2J",
+        "  got:      b\\n  next:     forged",
+        "  where:    c\\udcff\\u202e µ",
+    ]
+
+
+def test_a_folder_that_was_removed_is_named(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
+    gone.rmdir()
+    with pytest.raises(UsageRefusal, match="is gone"):
+        load_configuration()
+
+
+def test_a_terminal_that_cannot_show_a_letter_gets_a_result_all_the_same(tmp_path):
+    copy_example(tmp_path / "flare")
+    done = subprocess.run(
+        [sys.executable, "-c", "from cli.main import main; main()", "waveform", "check"],
+        cwd=tmp_path / "flare",
+        env=os.environ
+        | {"PYTHONIOENCODING": "latin-1", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        check=True,
+    )
+    assert b"\\u2264" in done.stdout  # less or equal
+
+
 @pytest.mark.parametrize(
     ("parts", "text"),
     [
@@ -230,6 +267,7 @@ def test_a_passphrase_file_is_read_without_its_line_end(tmp_path):
         (b"x", 0o644, "read by others"),
         (b"\n", 0o600, "does not hold"),
         (b"x" * 5000, 0o600, "hold"),
+        (b"-----BEGIN\nPRIVATE KEY-----\n", 0o600, "one line .* got 2 lines"),
     ],
 )
 def test_a_wrong_passphrase_file_is_refused(tmp_path, content, mode, told):

@@ -7,10 +7,11 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from cli.failures import UsageRefusal
 from cli.init_command import copy_example, init, sign_first_trust_record
 from cli.trust_commands import group
 from signing.certificates import create_ca_certificate
-from signing.errors import DurableFileError, KeyFileError, SigningError
+from signing.errors import CertificateError, DurableFileError, KeyFileError, SigningError
 from signing.keys import Algorithm, is_test_key
 from signing.roles import Role
 from signing.signers import SoftwareSigner
@@ -90,3 +91,23 @@ def test_a_changed_record_is_refused_by_show(product):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert isinstance(_run("show", path).exception, SigningError)
+
+
+def test_a_copy_of_the_example_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    def fill_disk(*_arguments, **_options):
+        (tmp_path / "flare" / "keys").mkdir(parents=True)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cli.init_command.shutil.copytree", fill_disk)
+    with pytest.raises(UsageRefusal, match="No space left") as refused:
+        copy_example(tmp_path / "flare")
+    assert refused.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_certificate_is_not_signed_as_the_factory_ca(product):
+    before = (product / "trust.cose").read_bytes()
+    for name in ("keys/root-1.pem", "waveforms.toml", "/dev/zero", "/dev/null"):
+        refused = _run("sign", "--factory-ca", name)
+        assert isinstance(refused.exception, CertificateError)
+    assert (product / "trust.cose").read_bytes() == before
