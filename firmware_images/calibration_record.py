@@ -31,7 +31,7 @@ from firmware_images.calibration_values import (
 )
 from firmware_images.errors import CalibrationRecordError
 from signing.canonical_cbor import parse_cbor, serialize_cbor
-from signing.errors import CborError
+from signing.errors import CborError, RevokedKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -95,7 +95,7 @@ def verify_calibration_record(
     now: datetime,
     serial: str,
     mac: bytes,
-    revoked_key_ids: Container[bytes] = frozenset(),
+    revoked_key_ids: Container[bytes],
 ) -> CalibrationRecord:
     """Return the record, if a station of this factory signed it for this very board.
 
@@ -105,7 +105,9 @@ def verify_calibration_record(
         now: The time at which the station's certificate must be valid.
         serial: Serial number that the board has.
         mac: The board's six-byte base MAC.
-        revoked_key_ids: Keys that no longer count.
+        revoked_key_ids: The trust record's, wherever a record is accepted: written to a board, read
+            back or serviced. Empty for one that a board verified when it was written, because it
+            stays valid when its station is revoked later (docs/spec/trust.md §8).
 
     Raises:
         CalibrationRecordError: It is unreadable, or belongs to another board.
@@ -117,7 +119,7 @@ def verify_calibration_record(
     certificate_der, cose = _parse_envelope(untrusted_bytes)
     certificate = verify_certificate(certificate_der, ca_der, now=now, kind=CertificateKind.STATION)
     if certificate.public_key.key_id in revoked_key_ids:
-        raise CalibrationRecordError(
+        raise RevokedKeyError(
             "the calibration record was signed by a revoked station",
             expected="a station that is not revoked",
             got=f"key {certificate.public_key.key_id.hex()[:16]} of {certificate.common_name!r}",

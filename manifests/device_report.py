@@ -35,7 +35,7 @@ from manifests.message_fields import (
     parse_message,
 )
 from signing.canonical_cbor import parse_cbor, serialize_cbor
-from signing.certificates import CertificateKind, verify_certificate
+from signing.certificates import CertificateKind
 from signing.cose import sign_one, verify_one
 from signing.errors import CborError
 
@@ -132,10 +132,9 @@ def verify_device_report(
     )
     untrusted_message = envelope.read_bytes(2, "message", minimum=1, maximum=MESSAGE_MAX_BYTES)
     envelope.finish()
-    certificate = verify_certificate(
-        untrusted_certificate, trust.factory_ca_der, now=now, kind=CertificateKind.DEVICE
+    certificate = trust.verify_certificate(
+        untrusted_certificate, now=now, kind=CertificateKind.DEVICE
     )
-    trust.refuse_revoked(certificate.public_key)
     verified = verify_one(
         untrusted_message,
         [certificate.public_key],

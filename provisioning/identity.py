@@ -25,7 +25,7 @@ from provisioning.link_messages import (
     TrustReadResponse,
 )
 from signing.canonical_cbor import serialize_cbor
-from signing.certificates import CertificateKind, issue_certificate, verify_certificate
+from signing.certificates import CertificateKind, issue_certificate
 from signing.cose import verify_one
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from provisioning.ledger_values import Reservation
     from provisioning.station_files import StationKeys
     from signing.certificates import Certificate
+    from signing.trust import TrustRecord
 
 NONCE_BYTES: Final = 32
 _CHALLENGE_MAX_BYTES: Final = 1024
@@ -48,14 +49,14 @@ class ExpectedIdentity:
         serial: Serial number.
         mac: Chip MAC, 6 bytes.
         app_sha256: SHA-256 of the application image that must be running.
-        ca_der: Certificate of the factory CA.
+        trust: Names the factory CA, and the keys that no longer count.
         now: The present, aware.
     """
 
     serial: str
     mac: bytes
     app_sha256: bytes
-    ca_der: bytes
+    trust: TrustRecord
     now: dt.datetime
 
 
@@ -134,8 +135,8 @@ def verify_identity(link: DeviceLink, *, expected: ExpectedIdentity, nonce: byte
         raise IdentityError(
             "the board has no certificate", expected=expected.serial, where=link.where
         )
-    certificate = verify_certificate(
-        stored, expected.ca_der, now=expected.now, kind=CertificateKind.DEVICE
+    certificate = expected.trust.verify_certificate(
+        stored, now=expected.now, kind=CertificateKind.DEVICE
     )
     named = (certificate.serial_number, certificate.common_name)
     if named != (expected.serial, expected.mac.hex(":")):

@@ -109,7 +109,7 @@ class UnitBringUp:
             ) + judge_record(
                 read_record(),
                 written=written,
-                ca_der=self._station.keys.ca_der,
+                trust=self._station.trust,
                 now=self._station.outside.now(),
                 serial=reservation.serial,
                 mac=reservation.mac,
@@ -199,7 +199,7 @@ class UnitBringUp:
                 serial=reservation.serial,
                 mac=reservation.mac,
                 app_sha256=station.bundle.image.image_sha256,
-                ca_der=station.keys.ca_der,
+                trust=station.trust,
                 now=station.outside.now(),
             ),
             nonce=station.outside.random_bytes(NONCE_BYTES),

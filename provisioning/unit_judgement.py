@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from provisioning.calibration_result import CalibrationResult
     from provisioning.link_messages import InfoReadResponse
     from provisioning.verification_result import VerificationResult
+    from signing.trust import TrustRecord
 
 
 def judge_handshake(
@@ -75,14 +76,14 @@ def judge_restart(
 
 
 def judge_record(
-    stored: bytes, *, written: bytes, ca_der: bytes, now: dt.datetime, serial: str, mac: bytes
+    stored: bytes, *, written: bytes, trust: TrustRecord, now: dt.datetime, serial: str, mac: bytes
 ) -> tuple[str, ...]:
     """Judge the calibration record that was read back: it decides whatever is measured.
 
     Args:
         stored: What the board holds.
         written: What the station wrote.
-        ca_der: Certificate of the factory CA.
+        trust: Names the factory CA, and the stations that no longer count.
         now: The present, aware.
         serial: Serial number of the unit.
         mac: Its MAC.
@@ -90,7 +91,14 @@ def judge_record(
     if not stored:
         return ("the board has no calibration record",)
     try:
-        record = verify_calibration_record(stored, ca_der, now=now, serial=serial, mac=mac)
+        record = verify_calibration_record(
+            stored,
+            trust.factory_ca_der,
+            now=now,
+            serial=serial,
+            mac=mac,
+            revoked_key_ids=trust.revoked_key_ids,
+        )
     except (SigningError, FirmwareImageError) as error:
         return (f"the board's calibration record does not verify: {error}",)
     if record.is_identity:

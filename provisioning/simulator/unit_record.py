@@ -15,7 +15,7 @@ from firmware_images.errors import FirmwareImageError, RecordError
 from provisioning.link_messages import BoardErrorCode
 from provisioning.simulator.smp_server import BoardRefusalError
 from signing.certificate_requests import create_csr
-from signing.certificates import verify_certificate
+from signing.certificates import CertificateKind
 from signing.errors import SigningError
 from signing.keys import Algorithm
 from signing.signers import SoftwareSigner
@@ -78,7 +78,7 @@ class UnitRecord:
         if stored is None:
             return None
         try:
-            return self._verify_calibration(stored.payload), stored.generation
+            return self._verify_calibration(stored.payload, is_new=False), stored.generation
         except BoardRefusalError:
             return None
 
@@ -141,7 +141,9 @@ class UnitRecord:
         if trust is None:
             raise BoardRefusalError(BoardErrorCode.BAD_STATE, "this board has no trust record")
         try:
-            certificate = verify_certificate(certificate_der, trust.factory_ca_der, now=self._now())
+            certificate = trust.verify_certificate(
+                certificate_der, now=self._now(), kind=CertificateKind.DEVICE
+            )
         except SigningError as error:
             raise BoardRefusalError(BoardErrorCode.BAD_SIGNATURE, error) from error
         own_key = self.signer(identity).public_key
@@ -165,7 +167,7 @@ class UnitRecord:
         Raises:
             BoardRefusalError: It does not verify, or flash fails.
         """
-        record = self._verify_calibration(record_bytes)
+        record = self._verify_calibration(record_bytes, is_new=True)
         stored = self.load_calibration()
         if stored is not None and record.generation < stored[0].generation:
             raise BoardRefusalError(
@@ -200,7 +202,7 @@ class UnitRecord:
         if self._load(self._record.trust.load) != trust_bytes:
             self._save(lambda: self._record.trust.save(trust_bytes).generation)
 
-    def _verify_calibration(self, record_bytes: bytes) -> CalibrationRecord:
+    def _verify_calibration(self, record_bytes: bytes, *, is_new: bool) -> CalibrationRecord:
         identity, trust = self.load_identity(), self.load_trust()
         if identity is None or trust is None:
             raise BoardRefusalError(
@@ -213,7 +215,8 @@ class UnitRecord:
                 now=self._now(),
                 serial=identity.serial,
                 mac=self._mac,
-                revoked_key_ids=trust.revoked_key_ids,
+                # A record outlives the station that signed it (docs/spec/trust.md §8).
+                revoked_key_ids=trust.revoked_key_ids if is_new else frozenset(),
             )
         except (SigningError, FirmwareImageError) as error:
             raise BoardRefusalError(BoardErrorCode.BAD_SIGNATURE, error) from error

@@ -25,7 +25,7 @@ from firmware_images.errors import CalibrationRecordError
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.certificates import create_ca_certificate, issue_station_certificate
 from signing.cose import sign_one
-from signing.errors import CborError, SigningError
+from signing.errors import CborError, RevokedKeyError, SigningError
 from tests.firmware_images.release_parts import build_policy, build_table, signer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "records"
@@ -152,7 +152,7 @@ def test_a_record_of_a_station_of_another_factory_is_refused(signed):
 
 def test_a_record_of_a_revoked_station_is_refused(signed, ca_der):
     revoked = frozenset({signer("station").public_key.key_id})
-    with pytest.raises(CalibrationRecordError, match="revoked station"):
+    with pytest.raises(RevokedKeyError, match="revoked station"):
         verify(signed, ca_der, revoked_key_ids=revoked)
 
 
@@ -304,7 +304,9 @@ def test_arbitrary_bytes_raise_only_our_errors(content):
     with pytest.raises(CalibrationRecordError):
         parse_calibration_record(content)
     with pytest.raises((CalibrationRecordError, CborError)):
-        verify_calibration_record(content, b"", now=MADE_AT, serial="", mac=b"")
+        verify_calibration_record(
+            content, b"", now=MADE_AT, serial="", mac=b"", revoked_key_ids=frozenset()
+        )
 
 
 def test_verified_loads_the_wrong_way_round_are_refused():

@@ -14,7 +14,7 @@ from provisioning.ledger_values import UnitState
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
 from provisioning.station_values import Step
-from signing.errors import SigningError
+from signing.errors import RevokedKeyError, SigningError
 from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import build_trust, signer
 from tests.provisioning.station_bench import (
@@ -56,7 +56,7 @@ def bench(tmp_path_factory):
 def expected(station, reservation, **changes):
     values = {
         "serial": reservation.serial, "mac": reservation.mac,
-        "app_sha256": station.bundle.image.image_sha256, "ca_der": station.keys.ca_der,
+        "app_sha256": station.bundle.image.image_sha256, "trust": station.trust,
         "now": outside().now(),
     }  # fmt: skip
     return ExpectedIdentity(**(values | changes))
@@ -107,9 +107,18 @@ def test_a_certificate_of_another_factory_is_refused(bench, tmp_path):
     other = open_bench(tmp_path)
     with pytest.raises(SigningError):
         verify_identity(
-            link, expected=expected(station, reservation, ca_der=other.keys.ca_der), nonce=NONCE
+            link, expected=expected(station, reservation, trust=other.trust), nonce=NONCE
         )
     other.close()
+
+
+def test_a_board_whose_key_was_revoked_proves_nothing(bench):
+    station, link, reservation = bench
+    install(station, link, reservation)
+    proved = verify_identity(link, expected=expected(station, reservation), nonce=NONCE)
+    revoking = replace(station.trust, revoked_key_ids=frozenset({proved.public_key.key_id}))
+    with pytest.raises(RevokedKeyError):
+        verify_identity(link, expected=expected(station, reservation, trust=revoking), nonce=NONCE)
 
 
 def test_a_board_in_another_job_is_refused_by_its_request(bench):

@@ -9,15 +9,17 @@ import pytest
 
 from firmware_images.calibration_record import CalibrationRecord, sign_calibration_record
 from provisioning.ledger_values import UnitState
-from provisioning.link_messages import InfoReadResponse
+from provisioning.link_messages import InfoReadResponse, ReleaseReadResponse
 from provisioning.station_files import create_station, load_station_keys
 from provisioning.uncertainty import Outcome
 from provisioning.unit_judgement import (
     judge_handshake,
     judge_record,
+    judge_release_floor,
     judge_restart,
     judge_verification,
 )
+from tests.firmware_images.release_parts import build_trust
 from tests.provisioning.station_bench import outside
 
 MAC = bytes.fromhex("0277e1f60000")
@@ -36,6 +38,8 @@ class Statement:
     hardware_class: str = "flare-c3"
     hardware_revision_min: int = 1
     hardware_revision_max: int = 2
+    release_counter: int = 3
+    policy_version: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +131,8 @@ def record():
 
 class TestRecord:
     def judge(self, keys, stored, written, **changes):
-        arguments = {"ca_der": keys.ca_der, "now": NOW, "serial": SERIAL, "mac": MAC} | changes
+        trust = replace(build_trust(), factory_ca_der=keys.ca_der)
+        arguments = {"trust": trust, "now": NOW, "serial": SERIAL, "mac": MAC} | changes
         return judge_record(stored, written=written, **arguments)
 
     def sign(self, keys, record):
@@ -136,6 +141,12 @@ class TestRecord:
     def test_the_record_that_was_written_is_good(self, keys, record):
         signed = self.sign(keys, record)
         assert self.judge(keys, signed, signed) == ()
+
+    def test_a_record_of_a_revoked_station_fails(self, keys, record):
+        signed = self.sign(keys, record)
+        revoked = frozenset({keys.station_signer.public_key.key_id})
+        trust = replace(build_trust(), factory_ca_der=keys.ca_der, revoked_key_ids=revoked)
+        assert "revoked station" in self.judge(keys, signed, signed, trust=trust)[0]
 
     def test_a_missing_record_fails(self, keys, record):
         assert "no calibration record" in self.judge(keys, b"", self.sign(keys, record))[0]
@@ -157,3 +168,20 @@ class TestRecord:
         earlier = self.sign(keys, replace(record, generation=1))
         later = self.sign(keys, replace(record, generation=2))
         assert "another calibration record" in self.judge(keys, earlier, later)[0]
+
+
+@pytest.mark.parametrize(
+    ("counter", "policy", "reasons"),
+    [
+        (3, 2, []),
+        (0, 0, ["the board keeps release counter 0", "the board keeps policy version 0"]),
+        (4, 2, ["had a newer release before: its release counter is 4, the bundle's 3"]),
+        (3, 5, ["had a newer release before: its policy version is 5, the bundle's 2"]),
+    ],
+)
+def test_a_board_keeps_exactly_the_counters_of_the_release(counter, policy, reasons):
+    floor = ReleaseReadResponse(sequence=0, counter=counter, policy=policy)
+    judged = judge_release_floor(floor, bundle=Release())
+    assert len(judged) == len(reasons)
+    for sentence, telling in zip(judged, reasons, strict=True):
+        assert telling in sentence

@@ -306,9 +306,26 @@ def test_a_revoked_station_no_longer_calibrates(finished):
         link.TrustWriteRequest(rec=keys().trust_bytes(version=2, revoked_key_ids=revoked)),
         link.TrustWriteResponse,
     )
-    assert read_info(finished).calgen == 0
-    request = link.OutputWriteRequest(en=True, na=80_000)
-    assert finished.refusal(request) == BoardErrorCode.NOT_CALIBRATED
+    again = link.CalibrationWriteRequest(rec=calibration_record(finished.board.mac, generation=2))
+    assert finished.refusal(again) == BoardErrorCode.BAD_SIGNATURE
+
+
+def test_a_unit_outlives_the_station_that_calibrated_it(finished):
+    """Otherwise revoking one station would switch off every unit that it ever calibrated."""
+    revoked = frozenset({keys().station.public_key.key_id})
+    finished.ask(
+        link.TrustWriteRequest(rec=keys().trust_bytes(version=2, revoked_key_ids=revoked)),
+        link.TrustWriteResponse,
+    )
+    assert read_info(finished).calgen == 1
+    finished.ask(link.OutputWriteRequest(en=True, na=80_000), link.OutputWriteResponse)
+
+
+def test_a_stations_certificate_is_no_identity(tmp_path):
+    unit = make_running_board(tmp_path)
+    unit.ask(link.IdentityWriteRequest(serial=SERIAL, job=JOB), link.IdentityWriteResponse)
+    request = link.CertificateWriteRequest(cert=keys().station_der, trust=keys().trust_bytes())
+    assert unit.refusal(request) == BoardErrorCode.BAD_SIGNATURE
 
 
 def test_an_update_without_an_updater_is_refused(finished):
