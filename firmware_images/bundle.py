@@ -85,6 +85,7 @@ class Bundle:
 
     Attributes:
         statement: What was signed.
+        signed_statement: The same with its signatures, for whoever verifies it again: the board.
         digest: SHA-256 of the signed statement: the release's identity, signatures aside.
         signed_by: Ids of the release keys that signed.
         threshold: How many had to.
@@ -106,6 +107,7 @@ class Bundle:
     """
 
     statement: ReleaseStatement
+    signed_statement: bytes
     digest: bytes
     signed_by: frozenset[bytes]
     threshold: int
@@ -187,6 +189,7 @@ def verify_bundle(untrusted_bytes: bytes, trust: TrustRecord, *, where: str = "b
         statement,
         contents,
         parts,
+        signed_statement=raw,
         approval=contents.approval,
         digest=hashlib.sha256(message.payload).digest(),
         signatures=(signed_by, release_keys.threshold, len(release_keys.keys)),
@@ -198,6 +201,7 @@ def _assemble(
     contents: Contents,
     parts: Mapping[str, bytes],
     *,
+    signed_statement: bytes,
     approval: TableApproval,
     digest: bytes,
     signatures: tuple[frozenset[bytes], int, int],
@@ -205,6 +209,7 @@ def _assemble(
     signed_by, threshold, release_key_count = signatures
     return Bundle(
         statement=statement,
+        signed_statement=signed_statement,
         digest=digest,
         signed_by=signed_by,
         threshold=threshold,

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle_archive import parse_archive
-from firmware_images.bundle_contents import SIGNED_STATEMENT, UNSIGNED_STATEMENT
+from firmware_images.bundle_contents import (
+    SIGNED_STATEMENT,
+    UNSIGNED_STATEMENT,
+    refuse_other_product,
+)
 from firmware_images.errors import BundleError
-from firmware_images.release_statement import RELEASE_CONTENT_TYPE
+from firmware_images.release_statement import RELEASE_CONTENT_TYPE, parse_statement
 from signing.cose import verify_signatures
 from signing.cose_message import MAX_MESSAGE_BYTES, parse_message, refuse_content_type
 from signing.trust import Role
@@ -16,6 +20,7 @@ from signing.trust import Role
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from firmware_images.release_statement import ReleaseStatement
     from signing.cose_message import CoseMessage
     from signing.trust import TrustRecord
 
@@ -72,6 +77,30 @@ def read_signed_statement(untrusted_bytes: bytes) -> CoseMessage:
     message = parse_message(untrusted_bytes, max_bytes=MAX_MESSAGE_BYTES)
     refuse_content_type(message, RELEASE_CONTENT_TYPE)
     return message
+
+
+def verify_statement(
+    untrusted_bytes: bytes, trust: TrustRecord, *, where: str = "release statement"
+) -> ReleaseStatement:
+    """Return a signed statement without its bundle, as a board is shown it.
+
+    What it says of the parts is true of the release; whether these are the parts is for the caller
+    to compare.
+
+    Args:
+        untrusted_bytes: COSE_Sign by the release role.
+        trust: The trust record in force.
+        where: What to name in an error.
+
+    Raises:
+        SigningError: Too few release keys signed it.
+        BundleError: It is no statement, or one of another product.
+    """
+    message = read_signed_statement(untrusted_bytes)
+    trust.verify_message(message, Role.RELEASE)
+    statement = parse_statement(message.payload, where=where)
+    refuse_other_product(statement, trust, where=where)
+    return statement
 
 
 def count_signatures(untrusted_bytes: bytes, trust: TrustRecord) -> SignatureCount:

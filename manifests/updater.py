@@ -109,8 +109,8 @@ def _is_running(device: UpdateDevice, release: Release) -> bool:
 
 
 def _up_to_date(device: UpdateDevice, release: Release) -> UpdateOutcome:
-    # A unit fresh from the factory has its release's content and no counter yet: it takes the
-    # counter of the signed manifest that describes exactly what runs.
+    # The factory leaves the counter of the release that it flashed. A board that was flashed by
+    # other means has none: it takes that of the signed manifest that describes exactly what runs.
     state = device.record.load_update_state()
     manifest = release.manifest
     if manifest.release_counter > state.release_counter:

@@ -30,6 +30,12 @@ JobText = Annotated[str, Field(min_length=1, max_length=64)]
 Digest = Annotated[bytes, Field(min_length=32, max_length=32)]
 RecordBytes = Annotated[bytes, Field(min_length=1, max_length=4000)]
 CertificateBytes = Annotated[bytes, Field(min_length=1, max_length=2048)]
+RELEASE_STATEMENT_MAX_BYTES: Final = 6000
+"""Longest signed release statement that fits one message."""
+ReleaseStatementBytes = Annotated[
+    bytes, Field(min_length=1, max_length=RELEASE_STATEMENT_MAX_BYTES)
+]
+Counter = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
 
 
 @unique
@@ -45,6 +51,7 @@ class BoardCommand(IntEnum):
     RUN = 6
     TRUST = 7
     UPDATE = 8
+    RELEASE = 9
 
 
 @unique
@@ -323,3 +330,40 @@ class UpdateWriteResponse(message.WriteResponse):
     """When present, `path` is to be POSTed with these bytes and `data` is the answer's body."""
     done: bool | None = None
     result: Annotated[str, Field(max_length=256)] | None = None
+
+
+class ReleaseWriteRequest(message.WriteRequest):
+    """Show the board the signed statement of the release that it runs."""
+
+    _GROUP_ID = BOARD_GROUP_ID
+    _COMMAND_ID = BoardCommand.RELEASE
+
+    stmt: ReleaseStatementBytes
+    """COSE_Sign by the release role, exactly as the bundle carries it."""
+
+
+class ReleaseWriteResponse(message.WriteResponse):
+    """What the board refuses to go below from now on, as read back from its flash."""
+
+    _GROUP_ID = BOARD_GROUP_ID
+    _COMMAND_ID = BoardCommand.RELEASE
+
+    counter: Counter
+    policy: Counter
+
+
+class ReleaseReadRequest(message.ReadRequest):
+    """Ask below which release the board never goes."""
+
+    _GROUP_ID = BOARD_GROUP_ID
+    _COMMAND_ID = BoardCommand.RELEASE
+
+
+class ReleaseReadResponse(message.ReadResponse):
+    """The release counter in force and the policy version floor; 0 before the first release."""
+
+    _GROUP_ID = BOARD_GROUP_ID
+    _COMMAND_ID = BoardCommand.RELEASE
+
+    counter: Counter
+    policy: Counter

@@ -14,6 +14,7 @@ from provisioning.errors import StationError
 from provisioning.flasher import EsptoolFlasher
 from provisioning.ledger import Ledger
 from provisioning.ledger_values import Writer
+from provisioning.link_messages import RELEASE_STATEMENT_MAX_BYTES
 from provisioning.scpi_meter import open_meter
 from provisioning.serial_numbers import require_code
 from provisioning.serial_port import open_port
@@ -139,6 +140,7 @@ def open_station(
         )
         _require_same_factory(trust, keys)
         _require_same_product(bundle, ledger)
+        _require_sendable_statement(bundle, where=bundle_where)
     except BaseException:
         ledger.close()
         raise
@@ -182,4 +184,16 @@ def _require_same_product(bundle: Bundle, ledger: Ledger) -> None:
             got=bundle.statement.product,
             where=ledger.database.path,
             hint="each product has its own station folder",
+        )
+
+
+def _require_sendable_statement(bundle: Bundle, *, where: str) -> None:
+    size_bytes = len(bundle.signed_statement)
+    if size_bytes > RELEASE_STATEMENT_MAX_BYTES:
+        raise StationError(
+            "the signed release statement does not fit one message to a board",
+            expected=f"at most {RELEASE_STATEMENT_MAX_BYTES} bytes",
+            got=f"{size_bytes} bytes",
+            where=where,
+            hint="build the bundle with fewer source texts",
         )

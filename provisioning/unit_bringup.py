@@ -12,8 +12,19 @@ from firmware_images.waveform_table import table_digest
 from provisioning.errors import BoardRefusalError, IdentityError, LinkTimeoutError
 from provisioning.identity import NONCE_BYTES, ExpectedIdentity, install_identity, verify_identity
 from provisioning.ledger_values import SerialState
+from provisioning.link_messages import (
+    ReleaseReadRequest,
+    ReleaseReadResponse,
+    ReleaseWriteRequest,
+    ReleaseWriteResponse,
+)
 from provisioning.station_values import Step, UnitRejection
-from provisioning.unit_judgement import judge_handshake, judge_record, judge_restart
+from provisioning.unit_judgement import (
+    judge_handshake,
+    judge_record,
+    judge_release_floor,
+    judge_restart,
+)
 from signing.errors import SigningError
 
 if TYPE_CHECKING:
@@ -73,16 +84,21 @@ class UnitBringUp:
         )
 
     def identify(self) -> None:
-        """Give the board its identity and trust record, and have it prove the key.
+        """Give the board identity, trust record and release counter, and have it prove the key.
 
         Raises:
-            BoardRefusalError: The board has another identity, or refuses certificate or trust.
+            BoardRefusalError: The board has another identity, or refuses certificate, trust record
+                or release statement.
             IdentityError: The proof fails.
+            UnitRejection: The board had a newer release before.
             SigningError: Request, certificate or signature do not verify.
         """
         self._job.perform(
             Step.IDENTITY,
-            intent={"trust_version": self._station.trust.version},
+            intent={
+                "trust_version": self._station.trust.version,
+                "release_counter": self._station.bundle.statement.release_counter,
+            },
             act=self._install_identity,
             still_holds=self._proves_again,
             serial_state=SerialState.ASSIGNED,
@@ -100,13 +116,11 @@ class UnitBringUp:
         """
 
         def find_faults(info: InfoReadResponse) -> tuple[str, ...]:
-            reservation = self._job.reservation
-            return judge_restart(
-                info,
-                bundle=self._station.bundle,
-                mac=reservation.mac,
-                serial=reservation.serial,
-            ) + judge_record(
+            reservation, bundle = self._job.reservation, self._station.bundle
+            restarted = judge_restart(
+                info, bundle=bundle, mac=reservation.mac, serial=reservation.serial
+            )
+            record = judge_record(
                 read_record(),
                 written=written,
                 trust=self._station.trust,
@@ -114,6 +128,7 @@ class UnitBringUp:
                 serial=reservation.serial,
                 mac=reservation.mac,
             )
+            return restarted + record + judge_release_floor(self._read_floor(), bundle=bundle)
 
         def act() -> Mapping[str, object]:
             info = self._restart(Step.POWER_CYCLE, "the board does not start again after a reset")
@@ -183,11 +198,23 @@ class UnitBringUp:
             trust_version=self._station.trust.version,
             reservation=self._job.reservation,
         )
-        return self._prove_identity()
+        proof = self._prove_identity()
+        # Last, because the board compares the statement with the table, which needs its trust.
+        self._link.request(
+            ReleaseWriteRequest,
+            ReleaseWriteResponse,
+            stmt=self._station.bundle.signed_statement,
+        )
+        floor = self._read_floor()
+        _reject_unless_empty(Step.IDENTITY, judge_release_floor(floor, bundle=self._station.bundle))
+        return {**proof, **_floor_document(floor)}
+
+    def _read_floor(self) -> ReleaseReadResponse:
+        return self._link.request(ReleaseReadRequest, ReleaseReadResponse)
 
     def _proves_again(self, confirmed: Mapping[str, object]) -> bool:
         try:
-            return self._prove_identity() == confirmed
+            return {**self._prove_identity(), **_floor_document(self._read_floor())} == confirmed
         except (BoardRefusalError, IdentityError, SigningError):
             return False
 
@@ -223,6 +250,10 @@ class UnitBringUp:
 def _reject_unless_empty(step: Step, reasons: tuple[str, ...]) -> None:
     if reasons:
         raise UnitRejection(step, reasons)
+
+
+def _floor_document(floor: ReleaseReadResponse) -> dict[str, object]:
+    return {"release_counter": floor.counter, "policy_version_floor": floor.policy}
 
 
 def _region_document(report: RegionReport) -> dict[str, object]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from firmware_images.bundle import Bundle
     from provisioning.calibration_result import CalibrationResult
-    from provisioning.link_messages import InfoReadResponse
+    from provisioning.link_messages import InfoReadResponse, ReleaseReadResponse
     from provisioning.verification_result import VerificationResult
     from signing.trust import TrustRecord
 
@@ -72,6 +72,24 @@ def judge_restart(
         reasons.append("the board has no valid calibration record after the power cycle")
     if info.tabsha != table_digest(bundle.table_bytes):
         reasons.append("the board does not use the waveform table of the release")
+    return tuple(reasons)
+
+
+def judge_release_floor(floor: ReleaseReadResponse, *, bundle: Bundle) -> tuple[str, ...]:
+    """Judge below which release a board never goes: exactly the one that it was given."""
+    statement = bundle.statement
+    reasons = []
+    for name, expected, got in (
+        ("release counter", statement.release_counter, floor.counter),
+        ("policy version", statement.policy_version, floor.policy),
+    ):
+        if got > expected:
+            reasons.append(
+                f"the board had a newer release before: its {name} is {got}, the bundle's "
+                f"{expected}; provision it with the newest release"
+            )
+        elif got < expected:
+            reasons.append(f"the board keeps {name} {got}, expected {expected}")
     return tuple(reasons)
 
 

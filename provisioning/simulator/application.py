@@ -132,6 +132,8 @@ class Application:
         add(link.TrustWriteRequest, self._store_trust)
         add(link.TrustReadRequest, self._trust)
         add(link.UpdateWriteRequest, self._update)
+        add(link.ReleaseWriteRequest, self._take_release)
+        add(link.ReleaseReadRequest, self._release)
         assert {(GroupId.OS_MANAGEMENT, CommandId.OSManagement.RESET, OP.WRITE)} <= set(handlers)
         assert {key[1] for key in handlers if key[0] == link.BOARD_GROUP_ID} == set(BoardCommand)
         return handlers
@@ -221,6 +223,23 @@ class Application:
         if self.has_session:
             raise BoardRefusalError(BoardErrorCode.IN_SESSION, "a waveform is running")
         return self._updates.serve(request)
+
+    def _take_release(self, request: link.ReleaseWriteRequest) -> link.ReleaseWriteResponse:
+        state = self._unit.take_release(
+            request.stmt,
+            app_sha256=self._image.image_sha256,
+            table_sha256=self._load_table()[1],
+            hardware_class=self._board.product.hardware_class,
+        )
+        return link.ReleaseWriteResponse(
+            counter=state.release_counter, policy=state.policy_version_floor
+        )
+
+    def _release(self, _: link.ReleaseReadRequest) -> link.ReleaseReadResponse:
+        state = self._unit.load_update_state()
+        return link.ReleaseReadResponse(
+            counter=state.release_counter, policy=state.policy_version_floor
+        )
 
     def _run(self, request: link.RunWriteRequest) -> link.RunWriteResponse:
         return self._output.run(request, self._load_table()[0])

@@ -1,4 +1,4 @@
-"""What the simulated firmware keeps about its unit: trust, identity, certificate, calibration.
+"""What the simulated firmware keeps about its unit: trust, identity, calibration, release counter.
 
 All of it lies in the `devrec` partition, and all of it is verified again whenever it is used. A
 record that does not verify counts as absent.
@@ -7,10 +7,12 @@ record that does not verify counts as absent.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from firmware_images.bundle_contents import APP, TABLE
+from firmware_images.bundle_statement import verify_statement
 from firmware_images.calibration_record import CalibrationRecord, verify_calibration_record
-from firmware_images.device_record import DeviceRecord, IdentityRecord
+from firmware_images.device_record import DeviceRecord, IdentityRecord, UpdateState
 from firmware_images.errors import FirmwareImageError, RecordError
 from provisioning.link_messages import BoardErrorCode
 from provisioning.simulator.smp_server import BoardRefusalError
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from firmware_images.flash_medium import FlashMedium
     from firmware_images.partitions import Partition
+
+Saved = TypeVar("Saved")
 
 
 class UnitRecord:
@@ -189,6 +193,56 @@ class UnitRecord:
         self._store_trust(trust_bytes)
         return trust.version
 
+    def load_update_state(self) -> UpdateState:
+        """Return what the board never goes below; a damaged one is an error and never a blank.
+
+        Raises:
+            BoardRefusalError: Both copies are damaged.
+        """
+        try:
+            return self._record.load_update_state()
+        except FirmwareImageError as error:
+            raise BoardRefusalError(BoardErrorCode.STORAGE, error) from error
+
+    def take_release(
+        self, statement_bytes: bytes, *, app_sha256: bytes, table_sha256: bytes, hardware_class: str
+    ) -> UpdateState:
+        """Never go below the release that runs; return what holds now, as the flash has it.
+
+        Args:
+            statement_bytes: The signed statement of that release.
+            app_sha256: The application that runs.
+            table_sha256: The waveform table that it plays.
+            hardware_class: The board's.
+
+        Raises:
+            BoardRefusalError: The statement does not verify or is of another release, an update
+                waits for its first boot, or flash fails.
+        """
+        trust, state = self.load_trust(), self.load_update_state()
+        if trust is None:
+            raise BoardRefusalError(BoardErrorCode.BAD_SIGNATURE, "there is no trust record")
+        if state.pending is not None:
+            raise BoardRefusalError(BoardErrorCode.BAD_STATE, "an update is not settled yet")
+        try:
+            statement = verify_statement(statement_bytes, trust)
+        except (SigningError, FirmwareImageError) as error:
+            raise BoardRefusalError(BoardErrorCode.BAD_SIGNATURE, error) from error
+        parts = statement.parts
+        named = tuple(parts[part].sha256 if part in parts else b"" for part in (APP, TABLE))
+        if (statement.hardware_class, *named) != (hardware_class, app_sha256, table_sha256):
+            raise BoardRefusalError(
+                BoardErrorCode.BAD_VALUE, "the statement is of another release than the one running"
+            )
+        raised = replace(
+            state,
+            release_counter=max(state.release_counter, statement.release_counter),
+            policy_version_floor=max(state.policy_version_floor, statement.policy_version),
+        )
+        if raised != state:
+            self._save(lambda: self._record.save_update_state(raised))
+        return self.load_update_state()
+
     def _accept_trust(self, trust_bytes: bytes) -> TrustRecord:
         current = self.load_trust()
         if current is not None and self._load(self._record.trust.load) == trust_bytes:
@@ -222,13 +276,9 @@ class UnitRecord:
             raise BoardRefusalError(BoardErrorCode.BAD_SIGNATURE, error) from error
 
     def _save_identity(self, identity: IdentityRecord) -> None:
-        def save() -> int:
-            self._record.save_identity(identity)
-            return 0
+        self._save(lambda: self._record.save_identity(identity))
 
-        self._save(save)
-
-    def _save(self, act: Callable[[], int]) -> int:
+    def _save(self, act: Callable[[], Saved]) -> Saved:
         try:
             return act()
         except RecordError as error:

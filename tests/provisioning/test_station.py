@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from firmware_images.device_record import DeviceRecord
 from firmware_images.errors import FirmwareImageError
 from provisioning.errors import FlashError, LedgerError, PortError, StationError
 from provisioning.flasher import EsptoolFlasher
@@ -293,6 +294,43 @@ def test_a_board_of_another_factory_is_failed_and_keeps_its_identity(folder, tmp
         (report,) = reports(run(folder, line))
     assert (report.state, report.failed_step) == (UnitState.FAIL, Step.FLASH)
     assert "already has the serial number XYZ" in report.reasons[0]
+
+
+def test_a_unit_leaves_the_factory_with_the_release_counter_of_its_bundle(folder):
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        (report,) = reports(run(folder, line))
+        state = update_state(line)
+    assert report.is_passed
+    assert (state.release_counter, state.policy_version_floor) == (1, 1)
+    station = open_bench(folder)
+    (confirmed,) = [
+        chained.event.data
+        for chained in station.ledger.events(serial=report.serial)
+        if (chained.event.step, chained.event.phase.value) == ("identity", "CONFIRM")
+    ]
+    station.close()
+    assert (confirmed["release_counter"], confirmed["policy_version_floor"]) == (1, 1)
+
+
+def test_a_returned_unit_with_a_newer_release_is_failed_and_keeps_its_counter(folder):
+    """An old bundle at the station must not make a board forget what it had."""
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        (first,) = reports(run(folder, line))
+        record_of(line).save_update_state(replace(update_state(line), release_counter=5))
+        (second,) = reports(run(folder, line, again=True))
+        assert update_state(line).release_counter == 5
+    assert first.is_passed
+    assert (second.state, second.failed_step) == (UnitState.FAIL, Step.IDENTITY)
+    assert "had a newer release before: its release counter is 5" in second.reasons[0]
+
+
+def record_of(line):
+    board = line.slots[0].board
+    return DeviceRecord(board.flash, board.running.table.find("devrec"))
+
+
+def update_state(line):
+    return record_of(line).load_update_state()
 
 
 def test_another_release_is_another_job(folder):
