@@ -11,21 +11,12 @@ import click
 from cli.output import print_result
 from cli.params import EXISTING_FILE, FILE, FOLDER, config_option, json_option
 from cli.release_defaults import ReleaseDefaults
+from cli.waveform_options import hardware_class_option, limits_option, waveform_argument
+from cli.waveform_sheet_commands import spec_sheet
 
 _AREA_CM2: Final = 1.0
 _ANY_HARDWARE: Final = "any"
 """For judging and drawing: no rule depends on the boards a table is for."""
-
-limits_option = click.option(
-    "--limits",
-    "limits_path",
-    type=EXISTING_FILE,
-    help="Limits policy, TOML (default: [release] limits).",
-)
-hardware_class_option = click.option(
-    "--hardware-class", help="Boards it is for (default: [product] hardware_class)."
-)
-waveform_argument = click.argument("waveform_path", type=EXISTING_FILE, required=False)
 
 
 class DecimalType(click.ParamType[Decimal]):
@@ -49,6 +40,9 @@ class DecimalType(click.ParamType[Decimal]):
 @click.group()
 def group() -> None:
     """Check, analyze, compile, inspect and plot waveforms."""
+
+
+group.add_command(spec_sheet)
 
 
 @group.command(
