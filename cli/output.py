@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import TYPE_CHECKING
 
 import click
+
+from cli.failures import UsageRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,12 +21,25 @@ def print_result(value: Mapping[str, object], human: str | None = None, *, as_js
         value: The result as a JSON document.
         human: The same for a person; `None` prints one `key  value` line for each entry.
         as_json: Whether `--json` was given.
+
+    Raises:
+        UsageRefusal: The disk that standard output goes to is full.
     """
     if as_json:
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     elif human is not None:
-        click.echo(human)
+        text = human
     else:
         width = max((len(key) for key in value), default=0)
-        for key, entry in value.items():
-            click.echo(f"{key:<{width}}  {entry}")
+        text = "\n".join(f"{key:<{width}}  {entry}" for key, entry in value.items())
+    try:
+        click.echo(text)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # the reader went away, which `cli.failures` knows
+        raise UsageRefusal(
+            "the result cannot be written out",
+            got=error.strerror,
+            where="standard output",
+            hint="what the command does is done; make room, or send its output elsewhere",
+        ) from error

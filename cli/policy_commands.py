@@ -68,12 +68,15 @@ def sign(
     as_json: bool,
 ) -> None:
     """Sign the canonical form of a limits policy with the policy role's key."""
-    from firmware_images.approval import sign_policy
+    from firmware_images.approval import refuse_outdated_policy, sign_policy
     from firmware_images.limits import load_limits
     from firmware_images.limits_policy import POLICY_CONTENT_TYPE, serialize_policy
 
     defaults = ReleaseDefaults(config_path)
     policy = load_limits(limits_path or defaults.limits())
+    trust = defaults.trust_record()
+    if trust is not None:
+        refuse_outdated_policy(policy.version, trust)
     signers = _load_signers(defaults, keys, passphrase_file)
     output = output or defaults.output_folder() / "limits.cose"
     count, status = _save(
@@ -83,7 +86,7 @@ def sign(
         content_type=POLICY_CONTENT_TYPE,
         signers=signers,
         is_added=is_added,
-        trust=defaults.trust_record(),
+        trust=trust,
     )
     document: dict[str, object] = {
         "schema": "ampforge.policy-signature/1",
@@ -128,6 +131,7 @@ def approve(
     from firmware_images.approval import (
         APPROVAL_CONTENT_TYPE,
         build_approval,
+        refuse_outdated_policy,
         serialize_approval,
         sign_approval,
     )
@@ -136,6 +140,9 @@ def approve(
 
     defaults = ReleaseDefaults(config_path)
     policy = load_limits(limits_path or defaults.limits())
+    trust = defaults.trust_record()
+    if trust is not None:
+        refuse_outdated_policy(policy.version, trust)
     path = table_path or defaults.waveforms()
     table, table_bytes = read_or_compile(path, policy, defaults.hardware_class)
     refuse_violations(judge_table(table, policy), where=path)
@@ -149,7 +156,7 @@ def approve(
         content_type=APPROVAL_CONTENT_TYPE,
         signers=signers,
         is_added=is_added,
-        trust=defaults.trust_record(),
+        trust=trust,
     )
     document: dict[str, object] = {
         "schema": "ampforge.table-approval/1",

@@ -174,14 +174,23 @@ def verify_approval(
     _refuse_other("policy version", approval.policy_version, table.policy_version)
     _refuse_other("hardware class", approval.hardware_class, table.hardware_class)
     _refuse_other("hardware class", hardware_class, approval.hardware_class)
-    if approval.policy_version < trust.minimum_policy_version:
-        raise ApprovalError(
-            "the table was approved under a policy that no longer counts",
-            expected=f"policy version {trust.minimum_policy_version} or later",
-            got=f"version {approval.policy_version}",
-            hint="judge the table by the current policy and have it approved again",
-        )
+    refuse_outdated_policy(approval.policy_version, trust)
     return approval
+
+
+def refuse_outdated_policy(policy_version: int, trust: TrustRecord) -> None:
+    """Refuse a limits policy that is older than root allows, before signing and after.
+
+    Raises:
+        ApprovalError: It is below the trust record's minimum.
+    """
+    if policy_version < trust.minimum_policy_version:
+        raise ApprovalError(
+            "the limits policy is one that no longer counts",
+            expected=f"policy version {trust.minimum_policy_version} or later",
+            got=f"version {policy_version}",
+            hint="judge by the current policy, and have its version signed or approved",
+        )
 
 
 def sign_policy(policy: LimitsPolicy, signers: Sequence[Signer]) -> bytes:
@@ -199,13 +208,7 @@ def verify_policy(untrusted_bytes: bytes, trust: TrustRecord) -> LimitsPolicy:
     """
     payload = trust.verify(untrusted_bytes, Role.POLICY, content_type=POLICY_CONTENT_TYPE)
     policy = parse_policy(payload)
-    if policy.version < trust.minimum_policy_version:
-        raise ApprovalError(
-            "the policy no longer counts",
-            expected=f"version {trust.minimum_policy_version} or later",
-            got=f"version {policy.version}",
-            hint="use the current policy file",
-        )
+    refuse_outdated_policy(policy.version, trust)
     return policy
 
 

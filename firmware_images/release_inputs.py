@@ -48,12 +48,19 @@ def load_release_inputs(
         root: Folder that relative paths in `release` start from.
         product: The section `[product]`.
         release: The section `[release]`, options already applied.
-        trust: With it, the approval's signatures are verified, too.
+        trust: With it, the product and the approval's signatures are verified, too.
 
     Raises:
         FirmwareImageError: A file is not acceptable, the table breaks a limit, or is not approved.
         SigningError: The approval is not signed by the policy role.
     """
+    if trust is not None and product.name != trust.product:
+        raise BundleError(
+            "the trust record is for another product",
+            expected=product.name,
+            got=trust.product,
+            hint="correct name in [product], or name this product's trust record",
+        )
     policy = load_limits(root / release.limits)
     waveforms = root / release.waveforms
     table = compile_table(load_waveforms(waveforms), policy, product.hardware_class)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -295,3 +297,35 @@ def test_a_strangers_text_cannot_write_to_the_terminal(approved, run):
     (approved / "forged.zip").write_bytes(forged)
     refusal = run("bundle", "inspect", "forged.zip", code=5)
     assert "\x1b" not in refusal
+
+
+def test_a_product_that_the_trust_record_does_not_name_is_not_built(approved, run):
+    config = approved / "ampforge.toml"
+    config.write_text(config.read_text().replace('name = "flare"', 'name = "glow"', 1))
+    refusal = run("bundle", "build", code=5)
+    assert "another product" in refusal
+    assert not list(approved.glob("build/glow*"))
+
+
+@pytest.mark.parametrize("verb", ["approve", "sign"])
+def test_nobody_signs_for_a_policy_that_no_longer_counts(approved, run, verb):
+    run("trust", "sign", "--minimum-policy-version", "2")
+    before = (approved / "build" / "approval.cose").read_bytes()
+    assert "no longer counts" in run("policy", verb, code=5)
+    assert (approved / "build" / "approval.cose").read_bytes() == before
+    assert not (approved / "build" / "limits.cose").exists()
+
+
+def test_a_full_disk_under_the_output_is_told(approved):
+    command = [sys.executable, "-c", "from cli.main import main; main()", "bundle", "inspect"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*command, BUNDLE],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert b"No space left" in done.stderr
+    assert b"Traceback" not in done.stderr
