@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from provisioning.simulator.board import SimulatedBoard
     from provisioning.simulator.boot import BootedImage
 
-SECURE_VERSION = 0
-"""The simulated eFuses start at secure version 0 and nothing burns them."""
-
 
 class SimulatedBoardControl:
     """What the updater asks of a board, answered by a simulated one.
@@ -59,8 +56,8 @@ class SimulatedBoardControl:
 
     @property
     def secure_version(self) -> int:
-        """The lowest secure version that the chip still boots."""
-        return SECURE_VERSION
+        """The lowest secure version that the chip still boots, as its eFuses say."""
+        return self._board.secure_version()
 
     def in_session(self) -> bool:
         """Whether a waveform runs."""

@@ -56,16 +56,10 @@ class FactoryFloor:
 
     def power_on(self) -> SimulatedLine:
         """Return the line: boards with serial ports, each with a multimeter; enter it to start."""
-        from cli.board_update import make_update_session
-        from cli.station_access import utc_now
-        from provisioning.simulator.line import SimulatedLine
+        from cli.station_options import simulated_line
 
-        return SimulatedLine(
-            self._product.folder / LINE_FOLDER,
-            board_count=self._board_count,
-            seed=self._seed,
-            update_session_factory=make_update_session,
-            now=utc_now,
+        return simulated_line(
+            self._product.folder / LINE_FOLDER, board_count=self._board_count, seed=self._seed
         )
 
     def provision(self, line: SimulatedLine, *, as_json: bool) -> FactoryDay:

@@ -46,13 +46,24 @@ def simulated_line(
     pace: bool = False,
     has_pty: bool = False,
 ) -> SimulatedLine:
-    """Return a line of simulated boards, not yet serving."""
+    """Return a line of simulated boards that can be updated in the field, too; not yet serving.
+
+    Args:
+        folder: Where the boards keep flash and eFuses.
+        board_count: How many boards.
+        seed: What they are drawn from.
+        base_port: First TCP port; any free ones when absent.
+        pace: Take the time that the baud rate takes.
+        has_pty: Offer a pseudo terminal for each board, too.
+    """
+    from cli.board_update import make_update_session
     from provisioning.simulator.line import SimulatedLine
 
     return SimulatedLine(
         folder,
         board_count=board_count,
         seed=seed,
+        update_session_factory=make_update_session,
         base_port=base_port,
         pace=pace,
         has_pty=has_pty,

@@ -262,6 +262,25 @@ def test_a_release_that_fails_its_self_test_leaves_the_old_one_running(
         assert run("device", "info", "--port", slot.port_url)["ver"] == "1.4.0"
 
 
+def test_a_release_below_the_chip_s_burned_secure_version_is_refused(
+    product, run, config, url, tmp_path
+):
+    """The bootloader would refuse to start it; the board does not install it in the first place."""
+    from datetime import UTC, datetime
+
+    folder = tmp_path / "board-1"
+    with closing(SimulatedBoard(folder, SEED, 4, now=lambda: datetime.now(UTC))) as board:
+        finish_board(product, board)
+        fuses = bytearray(board.efuse_path.read_bytes())
+        word = len(fuses) - (0x2C + 16) - 4
+        fuses[word : word + 4] = (1 << 14).to_bytes(4, "big")
+        board.efuse_path.write_bytes(fuses)
+    flash = (folder / "flash.bin").read_bytes()
+    with pytest.raises(Refusal, match="its secure version would go back"):
+        run("device", "update", "--board", str(folder), "--url", url, *config)
+    assert (folder / "flash.bin").read_bytes() == flash
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
