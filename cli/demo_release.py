@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from firmware_images.product import ProductSettings, ReleaseSettings
     from provisioning.station_settings import StationSettings
     from signing.roles_settings import SigningSettings
-    from signing.signers import SoftwareSigner
+    from signing.signers import Signer
     from signing.trust_record import TrustRecord
 
 FIRST_VERSION, SECOND_VERSION = "1.4.0", "1.5.0"
@@ -84,7 +84,7 @@ class DemoProduct:
 
         return load_trust_record(self.trust_path)
 
-    def signers(self, role: Role) -> tuple[SoftwareSigner, ...]:
+    def signers(self, role: Role) -> tuple[Signer, ...]:
         """Return the private keys of a role."""
         return self.signing.load_signers(role, self.root)
 

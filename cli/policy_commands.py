@@ -21,7 +21,7 @@ from cli.release_defaults import ReleaseDefaults
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from signing.signers import SoftwareSigner
+    from signing.signers import Signer
     from signing.trust_record import TrustRecord
 
 key_option = click.option(
@@ -177,7 +177,7 @@ def approve(
 
 def _load_signers(
     defaults: ReleaseDefaults, keys: tuple[str, ...], passphrase_file: Path | None
-) -> tuple[SoftwareSigner, ...]:
+) -> tuple[Signer, ...]:
     from signing.roles import Role
     from signing.roles_settings import SigningSettings
     from signing.signers import load_signer
@@ -196,7 +196,7 @@ def _save(
     *,
     payload: bytes,
     content_type: str,
-    signers: tuple[SoftwareSigner, ...],
+    signers: tuple[Signer, ...],
     is_added: bool,
     trust: TrustRecord | None,
 ) -> tuple[int, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cli.configuration import Configuration
     from manifests.publishing import Publisher
     from signing.roles import Role
-    from signing.signers import SoftwareSigner
+    from signing.signers import Signer
     from signing.trust_record import TrustRecord
 
 
@@ -69,7 +69,7 @@ def load_signers(
     roles: Iterable[Role],
     *,
     passphrase: Callable[[], bytes],
-) -> dict[Role, tuple[SoftwareSigner, ...]]:
+) -> dict[Role, tuple[Signer, ...]]:
     """Open the private keys that sign for some roles on this machine.
 
     Raises:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cli.configuration import Configuration
     from manifests.server import ServerPlan
+    from signing.signers import Signer
 
 
 @click.command("serve", epilog="Example: ampforge serve --port 8470")
@@ -90,8 +91,23 @@ def load_server_plan(
     return ServerPlan(
         folder=configuration.resolve(load_repository_settings(configuration).folder),
         trust_record=read_trust_record(find_trust_record(configuration)),
-        freshness_key_der=freshness.to_pkcs8_der(),
+        freshness_key_der=_private_key_der(freshness),
         reports_path=configuration.resolve(settings.reports),
         host=host or settings.host,
         port=port or settings.port,
     )
+
+
+def _private_key_der(freshness: Signer) -> bytes:
+    from signing.errors import KeyFileError
+    from signing.signers import SoftwareSigner
+
+    # A token's login does not survive into the server's processes.
+    if not isinstance(freshness, SoftwareSigner):
+        raise KeyFileError(
+            "the freshness key must be in a file to be served with",
+            expected="a PEM file",
+            got="a key in a hardware module",
+            hint="name its file in [signing.roles.freshness] signer; it is an online key",
+        )
+    return freshness.to_pkcs8_der()

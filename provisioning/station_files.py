@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provisioning.ledger_values import LedgerIdentity
-    from signing.signers import SoftwareSigner
+    from signing.signers import Signer
 
 LEDGER_NAME: Final = "ledger.sqlite3"
 CA_KEY_NAME: Final = "factory-ca.pem"
@@ -60,9 +60,9 @@ class StationKeys:
         station_der: Its certificate, verified.
     """
 
-    ca_signer: SoftwareSigner
+    ca_signer: Signer
     ca_der: bytes
-    station_signer: SoftwareSigner
+    station_signer: Signer
     station_der: bytes
 
 
@@ -223,7 +223,7 @@ def _write_keys(
     create_durably(draft / STATION_CERTIFICATE_NAME, station_der, mode=0o644)
 
 
-def _require_own_key(certificate: Certificate, signer: SoftwareSigner, folder: Path) -> None:
+def _require_own_key(certificate: Certificate, signer: Signer, folder: Path) -> None:
     if certificate.public_key != signer.public_key:
         raise StationError(
             "the station's key and certificate do not belong together",

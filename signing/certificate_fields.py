@@ -16,7 +16,7 @@ from signing.keys import Algorithm, PublicKey
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from signing.signers import SoftwareSigner
+    from signing.signers import Signer
 
 MAX_CERTIFICATE_BYTES: Final = 4096
 NO_END: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -55,15 +55,17 @@ def begin_certificate(key: PublicKey, number: int, not_before: datetime) -> x509
     )
 
 
-def sign_der(builder: Any, signer: SoftwareSigner) -> bytes:
-    """Sign a certificate or request and return it as DER; ECDSA is deterministic."""
+def sign_der(builder: Any, signer: Signer) -> bytes:
+    """Sign a certificate or request and return it as DER; ECDSA by a file's key is repeatable."""
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import Encoding
 
+    from signing.certificate_keys import as_private_key
+
     if signer.public_key.algorithm is Algorithm.ED25519:
-        signed = builder.sign(signer.private_key, None)
+        signed = builder.sign(as_private_key(signer), None)
     else:
-        signed = builder.sign(signer.private_key, SHA256(), ecdsa_deterministic=True)
+        signed = builder.sign(as_private_key(signer), SHA256())
     der: bytes = signed.public_bytes(Encoding.DER)
     return der
 

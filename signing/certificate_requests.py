@@ -21,7 +21,7 @@ from signing.errors import CertificateError
 from signing.keys import PublicKey, public_key_of
 
 if TYPE_CHECKING:
-    from signing.signers import SoftwareSigner
+    from signing.signers import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class CertificateRequest:
     job_id: str
 
 
-def create_csr(signer: SoftwareSigner, *, serial_number: str, mac: str, job_id: str) -> bytes:
+def create_csr(signer: Signer, *, serial_number: str, mac: str, job_id: str) -> bytes:
     """Make a device's certificate request: serialNumber, CN = MAC, OU = job.
 
     Args:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from signing.signers import SoftwareSigner
+    from signing.signers import Signer
 
 __all__ = [
     "Certificate",
@@ -81,9 +81,7 @@ class Certificate:
     kind: CertificateKind
 
 
-def create_ca_certificate(
-    ca_signer: SoftwareSigner, *, common_name: str, not_before: datetime
-) -> bytes:
+def create_ca_certificate(ca_signer: Signer, *, common_name: str, not_before: datetime) -> bytes:
     """Make the factory CA's self-signed certificate.
 
     Args:
@@ -110,7 +108,7 @@ def create_ca_certificate(
 
 
 def issue_certificate(
-    ca_signer: SoftwareSigner,
+    ca_signer: Signer,
     ca_certificate_der: bytes,
     csr_der: bytes,
     *,
@@ -157,7 +155,7 @@ def issue_certificate(
 
 
 def issue_station_certificate(
-    ca_signer: SoftwareSigner,
+    ca_signer: Signer,
     ca_der: bytes,
     station_public_key: PublicKey,
     *,
@@ -309,11 +307,13 @@ def _refuse_time(certificate: x509.Certificate, now: datetime) -> None:
 
 def _issue(
     builder: x509.CertificateBuilder,
-    ca_signer: SoftwareSigner,
+    ca_signer: Signer,
     ca_der: bytes,
     kind: CertificateKind,
 ) -> bytes:
     from cryptography import x509
+
+    from signing.certificate_keys import as_private_key
 
     ca = parse_ca_certificate(ca_der)
     if public_key_of(ca.public_key(), where="factory CA") != ca_signer.public_key:
@@ -327,7 +327,9 @@ def _issue(
     builder = (
         builder.issuer_name(ca.subject)
         .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_signer.private_key.public_key()),
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(
+                as_private_key(ca_signer).public_key()
+            ),
             critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

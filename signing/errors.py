@@ -17,6 +17,10 @@ class PassphraseError(KeyFileError):
     """Raised when a private key needs a passphrase, or the one given does not open it."""
 
 
+class Pkcs11Error(KeyFileError):
+    """Raised when a key in a hardware module cannot be reached, or its token does not sign."""
+
+
 class SignatureError(SigningError):
     """Raised when signed bytes do not verify."""
 

@@ -33,7 +33,7 @@ from signing.signers import load_signer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from signing.signers import SoftwareSigner
+    from signing.signers import Signer
 
 
 def _as_list(value: object) -> object:
@@ -110,7 +110,7 @@ class SigningSettings(BaseModel):
 
     def load_signers(
         self, role: Role, root: Path, *, passphrase: Callable[[], bytes] | None = None
-    ) -> tuple[SoftwareSigner, ...]:
+    ) -> tuple[Signer, ...]:
         """Open the private keys that sign for a role on this machine.
 
         Args:

@@ -2,12 +2,14 @@
 
 A `Signer` gives its public key and signs bytes; nothing that uses one can see the private key.
 Signatures are raw: r and s big-endian, 32 bytes each (RFC 9053 §2.1), or Ed25519 (RFC 8032).
-ECDSA is deterministic (RFC 6979): the same key over the same bytes gives the same signature, and a
-bad source of randomness cannot give the key away.
+ECDSA by a key file is deterministic (RFC 6979): the same key over the same bytes gives the same
+signature, and a bad source of randomness cannot give the key away. Keys in hardware modules are in
+`signing.pkcs11_signer`.
 """
 
 from __future__ import annotations
 
+import os
 import stat
 from functools import cached_property
 from pathlib import Path
@@ -22,9 +24,10 @@ from signing.keys import (
     has_test_key_mark,
     public_key_of,
 )
+from signing.pkcs11_uri import is_pkcs11_uri, parse_pkcs11_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _COORDINATE_BYTES: Final = 32
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -135,8 +138,32 @@ class SoftwareSigner:
         return ECDSA(SHA256(), deterministic_signing=True)
 
 
-def load_signer(uri: str, *, passphrase: Callable[[], bytes] | None = None) -> SoftwareSigner:
-    """Open the private key that a URI names.
+def load_signer(
+    uri: str,
+    *,
+    passphrase: Callable[[], bytes] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Signer:
+    """Open the private key that a URI names, in a file or in a hardware module.
+
+    Args:
+        uri: A path, `file:` and a path, or a `pkcs11:` URI.
+        passphrase: Asked once, and only if the key is encrypted or its token needs a PIN.
+        environment: Where a token's module and PIN may be named; this process's own if `None`.
+
+    Raises:
+        PassphraseError: The passphrase or PIN is missing or wrong.
+        KeyFileError: The key cannot be opened, is open to others, or is not usable.
+    """
+    if is_pkcs11_uri(uri):
+        return _load_from_token(uri, passphrase, os.environ if environment is None else environment)
+    return load_software_signer(uri, passphrase=passphrase)
+
+
+def load_software_signer(
+    uri: str, *, passphrase: Callable[[], bytes] | None = None
+) -> SoftwareSigner:
+    """Open the private key of a file, where the key itself is needed in memory.
 
     Args:
         uri: A path, or `file:` and a path.
@@ -152,22 +179,40 @@ def load_signer(uri: str, *, passphrase: Callable[[], bytes] | None = None) -> S
     scheme, colon, rest = uri.partition(":")
     if colon and scheme == "file":
         path = Path(rest.removeprefix("//"))
-    elif colon and scheme == "pkcs11":
+    elif is_pkcs11_uri(uri):
         raise KeyFileError(
-            "keys in a hardware module are not supported by this installation",
+            "a key in a hardware module cannot be used here",
             expected="a PEM file",
             got="a pkcs11: URI",
-            hint="PKCS#11 comes with the extra ampforge[hsm]; use a PEM file until then",
+            hint="this needs the private key itself; name its file",
         )
     elif colon and "/" not in scheme and not is_present(Path(uri)):
         raise KeyFileError(
             "a key is named by a URI of an unknown kind",
-            expected="a path or file:PATH",
+            expected="a path, file:PATH or pkcs11:…",
             got=f"{scheme}:",
         )
     else:
         path = Path(uri)
     return _parse_private_key(_read_private_file(path), path, passphrase)
+
+
+def _load_from_token(
+    uri: str, passphrase: Callable[[], bytes] | None, environment: Mapping[str, str]
+) -> Signer:
+    parse_pkcs11_uri(uri)  # what is wrong with the URI is wrong without the extra, too
+    try:
+        from signing.pkcs11_signer import load_pkcs11_signer
+    except ModuleNotFoundError as error:
+        if error.name != "pkcs11":
+            raise
+        raise KeyFileError(
+            "keys in a hardware module are not supported by this installation",
+            expected="the package python-pkcs11",
+            got="not installed",
+            hint="install Ampforge with it: pip install 'ampforge[hsm]'",
+        ) from error
+    return load_pkcs11_signer(uri, passphrase=passphrase, environment=environment)
 
 
 def is_encrypted_key(untrusted_bytes: bytes) -> bool:

@@ -69,7 +69,7 @@ def test_a_role_without_keys_or_without_a_private_key_is_named(root: Path) -> No
         settings.load_signers(Role.CAMPAIGN, root)
     with pytest.raises(KeyFileError, match="no private key for the role release"):
         settings.load_signers(Role.RELEASE, root)
-    with pytest.raises(KeyFileError, match="hardware module are not supported"):
+    with pytest.raises(KeyFileError, match="object or id, to say which key"):
         settings_of('[roles.root]\nkeys = ["k"]\nsigner = "pkcs11:token=t"').load_signers(
             Role.ROOT, root
         )

@@ -141,7 +141,7 @@ def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("pkcs11:token=release;object=key", "hardware module are not supported"),
+        ("pkcs11:token=release", "a pkcs11: URI does not name a key"),
         ("https://example.org/key", "URI of an unknown kind: expected .* got https:"),
         ("kms:release", "URI of an unknown kind"),
     ],

@@ -1,0 +1,206 @@
+"""Keys in a real SoftHSM, filled by its own tool, with OpenSSL judging what it signs."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from signing.certificates import (
+    create_ca_certificate,
+    create_csr,
+    issue_certificate,
+    verify_certificate,
+)
+from signing.cose import sign_many, sign_one, verify_many, verify_one
+from signing.errors import CertificateError, KeyFileError, PassphraseError, Pkcs11Error
+from signing.keys import Algorithm, generate_key
+from signing.signers import load_signer, load_software_signer
+from tests.signing.fixed_keys import fixed_signer
+from tests.signing.test_independent import openssl_verify
+from tests.softhsm import PIN, Token, make_token
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TYPE = "application/vnd.ampforge.test"
+NOT_BEFORE = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ALGORITHMS = pytest.mark.parametrize("algorithm", list(Algorithm))
+
+
+@pytest.fixture
+def token() -> Token:
+    return make_token()
+
+
+def moved_key(token: Token, folder: Path, algorithm: Algorithm, name: str = "key"):
+    """Make a key file, import it into the token, and return its public key and URI."""
+    path = folder / f"{name}.pem"
+    public = generate_key(path, algorithm, passphrase=None)
+    return public, token.import_key(path, name, f"{len(name):02x}")
+
+
+@ALGORITHMS
+def test_a_token_signs_and_openssl_and_we_accept_it(token, tmp_path, algorithm):
+    public, uri = moved_key(token, tmp_path, algorithm)
+    signer = load_signer(uri, environment=token.environment)
+    assert signer.public_key == public
+    public.verify(b"", signer.sign(b""))
+    for message in (b"message", bytes(100_000)):
+        signature = signer.sign(message)
+        public.verify(message, signature)
+        assert "ver" in openssl_verify(tmp_path, algorithm, signer, message, signature).lower()
+    assert token.label in repr(signer)
+    assert public.key_id.hex() in repr(signer)
+
+
+def test_messages_by_a_token_verify_and_mix_with_those_of_files(token, tmp_path):
+    public, uri = moved_key(token, tmp_path, Algorithm.ECDSA_P256)
+    signer, other = load_signer(uri, environment=token.environment), fixed_signer("other")
+    one = sign_one(b"payload", signer, content_type=TYPE)
+    assert verify_one(one, [public], content_type=TYPE).payload == b"payload"
+    both = sign_many(b"payload", [other, signer], content_type=TYPE)
+    verified = verify_many(both, [public, other.public_key], threshold=2, content_type=TYPE)
+    assert public.key_id in verified.key_ids
+
+
+@ALGORITHMS
+def test_a_factory_ca_in_a_token_issues_certificates(token, tmp_path, algorithm):
+    _, uri = moved_key(token, tmp_path, algorithm)
+    ca_signer = load_signer(uri, environment=token.environment)
+    ca = create_ca_certificate(ca_signer, common_name="factory", not_before=NOT_BEFORE)
+    names = {"serial_number": "F1-26W09-000017", "mac": "a0:b1:c2:00:00:01", "job_id": "job-1"}
+    csr = create_csr(fixed_signer("device"), **names)
+    issued = issue_certificate(
+        ca_signer,
+        ca,
+        csr,
+        **{f"expected_{name}": value for name, value in names.items()},
+        not_before=NOT_BEFORE,
+    )
+    certificate = verify_certificate(issued, ca, now=NOT_BEFORE)
+    assert certificate.public_key == fixed_signer("device").public_key
+
+
+def test_a_key_for_certificates_never_gives_its_private_half():
+    from signing.certificate_keys import as_private_key
+
+    for algorithm in Algorithm:
+        key = as_private_key(fixed_signer("ca", algorithm))
+        with pytest.raises(CertificateError, match="not given out"):
+            key.private_bytes()
+
+
+def test_the_pin_is_asked_for_once_for_all_keys_of_a_token(token, tmp_path):
+    asked = []
+
+    def ask() -> bytes:
+        asked.append(1)
+        return PIN.encode()
+
+    environment = {"AMPFORGE_PKCS11_MODULE": str(token.module), "AMPFORGE_PKCS11_PIN": ""}
+    for name in ("a", "bb"):
+        public, uri = moved_key(token, tmp_path, Algorithm.ECDSA_P256, name)
+        del uri
+    signers = [
+        load_signer(token.uri(name), passphrase=ask, environment=environment)
+        for name in ("a", "bb", "a")
+    ]
+    assert len(asked) == 1
+    public.verify(b"m", signers[1].sign(b"m"))
+    assert signers[0].public_key == signers[2].public_key != public
+
+
+def test_a_wrong_pin_is_told_with_what_the_token_says_of_tries(token, tmp_path):
+    _, uri = moved_key(token, tmp_path, Algorithm.ECDSA_P256)
+    wrong = {**token.environment, "AMPFORGE_PKCS11_PIN": "161803"}
+    with pytest.raises(PassphraseError, match="does not accept the PIN") as refused:
+        load_signer(uri, environment=wrong)
+    assert "wrong at least once since the last login" in str(refused.value)
+    assert "161803" not in str(refused.value) + str(refused.value.hint)
+    with pytest.raises(PassphraseError, match="does not accept the PIN"):
+        load_signer(uri, environment={**wrong, "AMPFORGE_PKCS11_PIN": "1"})
+    load_signer(uri, environment=token.environment).sign(b"m")
+
+
+def test_a_pin_that_nobody_gives_or_that_is_no_text_is_told(token, tmp_path):
+    _, uri = moved_key(token, tmp_path, Algorithm.ECDSA_P256)
+    environment = {"AMPFORGE_PKCS11_MODULE": str(token.module)}
+    with pytest.raises(PassphraseError, match="needs its PIN and none was given") as refused:
+        load_signer(uri, environment=environment)
+    assert "AMPFORGE_PKCS11_PIN" in str(refused.value.hint)
+    with pytest.raises(PassphraseError, match="a PIN is not UTF-8"):
+        load_signer(uri, passphrase=lambda: b"\xff", environment=environment)
+
+
+def test_no_such_token_or_key_names_those_that_are_there(token, tmp_path):
+    _, uri = moved_key(token, tmp_path, Algorithm.ECDSA_P256)
+    with pytest.raises(Pkcs11Error, match="no such token") as refused:
+        load_signer("pkcs11:token=absent;object=key", environment=token.environment)
+    assert token.label in str(refused.value)
+    with pytest.raises(Pkcs11Error, match="no such private key") as refused:
+        load_signer(token.uri("other"), environment=token.environment)
+    assert "object=key;id=03" in str(refused.value)
+    with pytest.raises(Pkcs11Error, match="no such token"):
+        load_signer(f"{uri};serial=0", environment=token.environment)
+
+
+def test_two_keys_of_one_label_need_an_id(token, tmp_path):
+    publics = []
+    for identifier in ("0a", "0b"):
+        path = tmp_path / f"{identifier}.pem"
+        publics.append(generate_key(path, Algorithm.ECDSA_P256, passphrase=None))
+        token.import_key(path, "same", identifier)
+    with pytest.raises(Pkcs11Error, match="more than one private key"):
+        load_signer(token.uri("same"), environment=token.environment)
+    signer = load_signer(f"pkcs11:token={token.label};id=%0b", environment=token.environment)
+    assert signer.public_key == publics[1]
+
+
+def test_a_token_that_is_pulled_out_is_told_at_the_next_signature(token, tmp_path):
+    _, uri = moved_key(token, tmp_path, Algorithm.ECDSA_P256)
+    signer = load_signer(uri, environment=token.environment)
+    token.remove()
+    with pytest.raises(Pkcs11Error, match="the token was removed"):
+        signer.sign(b"m")
+
+
+def test_a_key_that_cannot_sign_here_is_refused(token, tmp_path):
+    import subprocess
+
+    path = tmp_path / "p384.pem"
+    subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384",  # noqa: S607 - the system's OpenSSL
+         "-out", path],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    uri = token.import_key(path, "p384")
+    with pytest.raises(Pkcs11Error, match="of a kind that is not used here"):
+        load_signer(uri, environment=token.environment)
+
+
+def test_a_module_that_is_missing_or_none_is_told(token, tmp_path):
+    uri = token.uri("key")
+    with pytest.raises(Pkcs11Error, match="no PKCS#11 module is named"):
+        load_signer(uri, environment={})
+    with pytest.raises(KeyFileError, match="relative path"):
+        load_signer(uri, environment={"AMPFORGE_PKCS11_MODULE": "libsofthsm2.so"})
+    with pytest.raises(Pkcs11Error, match="cannot be loaded"):
+        load_signer(f"{uri}?module-path={tmp_path}/none.so", environment=token.environment)
+
+
+def test_a_token_is_no_place_for_a_key_that_is_needed_in_memory(token):
+    with pytest.raises(KeyFileError, match="cannot be used here"):
+        load_software_signer(token.uri("key"))
+
+
+def test_without_the_extra_the_hint_says_what_to_install(monkeypatch):
+    for name in ("signing.pkcs11_signer", "signing.pkcs11_token"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "pkcs11", None)
+    with pytest.raises(KeyFileError, match="not supported by this installation") as refused:
+        load_signer("pkcs11:token=t;object=o", environment={})
+    assert "ampforge[hsm]" in str(refused.value.hint)
