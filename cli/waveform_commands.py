@@ -11,6 +11,7 @@ import click
 from cli.output import print_result
 from cli.params import EXISTING_FILE, FILE, FOLDER, config_option, json_option
 from cli.release_defaults import ReleaseDefaults
+from cli.waveform_diff_commands import diff
 from cli.waveform_options import hardware_class_option, limits_option, waveform_argument
 from cli.waveform_sheet_commands import spec_sheet
 
@@ -43,6 +44,7 @@ def group() -> None:
 
 
 group.add_command(spec_sheet)
+group.add_command(diff)
 
 
 @group.command(

@@ -1,0 +1,92 @@
+"""`ampforge waveform diff`: what a reviewer reads, and what a script gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.failures import run_and_exit
+from cli.main import ampforge
+
+FLARE = Path(__file__).parents[2] / "examples" / "flare" / "waveforms.toml"
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = FLARE.read_text()
+    Path("a.toml").write_text(text)
+    text = text.replace("[80, 160, 240, 320, 400]", "[88, 160, 240, 320]")
+    Path("b.toml").write_text(text.replace("flip_each_burst = true", "flip_each_burst = false", 1))
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            run_and_exit(ampforge, ["waveform", "diff", *map(str, arguments)])
+        output = capsys.readouterr()
+        return caught.value.code, output.out, output.err
+
+    return run
+
+
+def test_nothing_changed_is_said(run):
+    code, out, _ = run("a.toml", "a.toml")
+    assert (code, out) == (0, "a.toml and a.toml: nothing changed\n")
+    _, out, _ = run("a.toml", "a.toml", "--json")
+    assert json.loads(out) == {
+        "schema": "ampforge.waveform-diff/1",
+        "before": "a.toml",
+        "after": "a.toml",
+        "same": True,
+        "changes": [],
+    }
+
+
+def test_changes_are_grouped_by_mode_and_level(run):
+    code, out, _ = run("a.toml", "b.toml")
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[0].startswith("from a.toml to b.toml: ")
+    assert "polarity flips each burst yes → no" in lines
+    assert "peak 80 → 88 µA (+8, +10 %)" in lines
+    assert "largest difference 8 µA" in lines
+    assert "level 400 → none µA" in lines
+    assert "TIGHTEN" not in out
+
+
+def test_json_has_each_change_with_its_difference(run):
+    _, out, _ = run("a.toml", "b.toml", "--mode", "LIFT", "--level", 1, "--json")
+    document = json.loads(out)
+    assert document["same"] is False
+    peak = next(change for change in document["changes"] if change["what"] == "peak_ua")
+    assert peak == {
+        "mode": "LIFT",
+        "level": 1,
+        "what": "peak_ua",
+        "before": 80,
+        "after": 88,
+        "difference": 8,
+    }
+
+
+def test_what_is_no_waveform_is_refused(run, tmp_path):
+    (tmp_path / "t").write_bytes(bytes(200))
+    code, _, err = run("a.toml", "t")
+    assert (code, "not a waveform table" in err) == (5, True)
+    code, _, err = run("a.toml", "b.toml", "--mode", "TINGLE")
+    assert (code, "LIFT, TIGHTEN, INFUSE" in err) == (5, True)
+
+
+def test_digests_of_tables_are_shortened_for_people(run, tmp_path, capsys):
+    limits = (FLARE.parent / "limits.toml").read_text()
+    for version in ("1", "2"):
+        Path("limits.toml").write_text(limits.replace("version = 1", f"version = {version}"))
+        arguments = ["a.toml", "--limits", "limits.toml", "--hardware-class", "x", "-o", version]
+        with pytest.raises(SystemExit):
+            run_and_exit(ampforge, ["waveform", "compile", *arguments])
+    capsys.readouterr()
+    _, out, _ = run("1", "2")
+    assert "policy version              1 → 2" in out
+    digest = next(line for line in out.splitlines() if "policy digest" in line)
+    assert digest.count("…") == 2
