@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from manifests.connection_failures import describe_cause, refuse_unreachable
 from manifests.errors import TransportError
 from manifests.http_transport import HttpTransport, parse_base_url
 from manifests.published_releases import assignment_target_path
@@ -132,11 +133,13 @@ class Gateway:
         try:
             return act()
         except (DownloadError, urllib3.exceptions.HTTPError) as error:
+            refuse_unreachable(error, self._base_url)
             raise TransportError(
-                "the server cannot be reached, or does not have what its metadata lists",
-                got=f"{type(error).__name__}: {error}"[:300],
-                where=f"{self._base_url}, {what}",
-                hint="check that `ampforge serve` runs there",
+                "the server broke off, or does not have what its metadata lists",
+                expected=what,
+                got=describe_cause(error),
+                where=self._base_url,
+                hint="check that `ampforge serve` runs there, on the repository that was published",
             ) from error
         except TufError as error:
             raise TransportError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from manifests.connection_failures import describe_cause, refuse_unreachable
 from manifests.errors import TransportError
 
 if TYPE_CHECKING:
@@ -67,10 +68,13 @@ class HttpTransport:
                 failure = error
                 continue
             return bytes(received)
+        assert failure is not None, "at least one attempt was made"
+        if not received:
+            refuse_unreachable(failure, self._base_url)
         raise TransportError(
-            "the server cannot be reached, or broke off",
+            "the server broke off",
             expected=f"{fetch.path} from {self._base_url}",
-            got=f"{type(failure).__name__} after {len(received)} bytes",
+            got=f"{describe_cause(failure)} after {len(received)} bytes",
             where=self._url(fetch),
             hint="check that `ampforge serve` runs there and that the network lets it through",
         ) from failure
