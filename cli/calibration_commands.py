@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +18,18 @@ if TYPE_CHECKING:
     from provisioning.line_fit import FittedLine
 
 METHODS = ("ols", "wls", "york")
+FIGURES = (
+    "intercept",
+    "slope",
+    "intercept_se",
+    "slope_se",
+    "covariance",
+    "correlation",
+    "residual_sd",
+    "chi2",
+    "dof",
+)
+"""What scripts rely on."""
 
 
 @click.group()
@@ -47,15 +58,11 @@ def fit(*, data: Path, method: str, predict: float | None, as_json: bool) -> Non
 
     points = load_fit_data(data)
     line = _fit(points, method, where=str(data))
-    value: dict[str, object] = {
-        name: number
-        for name, number in asdict(line).items()
-        if name not in {"center_x", "center_se"}
-    }
+    value: dict[str, object] = {name: getattr(line, name) for name in FIGURES}
     if predict is not None:
-        value["prediction"] = line.value_at(predict)
-        value["prediction_se"] = line.standard_error_at(predict)
-        if not (math.isfinite(line.value_at(predict)) and math.isfinite(predict)):
+        prediction, prediction_se = line.value_at(predict), line.standard_error_at(predict)
+        value |= {"prediction": prediction, "prediction_se": prediction_se}
+        if not all(map(math.isfinite, (predict, prediction, prediction_se))):
             raise UsageRefusal(
                 "the line cannot be evaluated there",
                 expected="a finite x",
@@ -151,7 +158,7 @@ def _describe_fit(line: FittedLine, predict: float | None, method: str, count: i
         f"intercept    {line.intercept:.10g} ± {line.intercept_se:.4g} (1 sigma)",
         f"slope        {line.slope:.10g} ± {line.slope_se:.4g} (1 sigma)",
         f"correlation  {line.correlation:+.4f}",
-        f"residual sd  {line.residual_sd:.6g}",
+        f"residual sd  {'none' if line.residual_sd is None else format(line.residual_sd, '.6g')}",
         f"chi2         {line.chi2:.6g}",
     ]
     if predict is not None:

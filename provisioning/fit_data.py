@@ -9,16 +9,20 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioning.errors import FitDataError
+from signing.input_file import read_input
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FIT_DATA_MAX_BYTES = 16 << 20
 COLUMNS = ("x", "y", "u_x", "u_y")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_SPACES = " \t"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +49,7 @@ def load_fit_data(path: Path) -> FitData:
         FitDataError: The file cannot be read or is not such a table.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(FIT_DATA_MAX_BYTES + 1)
+        content = read_input(path, FIT_DATA_MAX_BYTES)
     except OSError as error:
         raise FitDataError(
             "the data cannot be read", got=error.strerror, where=path, hint="check the path"
@@ -112,10 +115,9 @@ def parse_fit_data(untrusted_bytes: bytes, *, where: str) -> FitData:
 
 
 def _parse_number(text: str, *, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    # Plain decimals only: Python would also take 1_000 and the digits of other scripts.
+    digits = text.strip(_SPACES)
+    value = float(digits) if _NUMBER.fullmatch(digits) else math.nan
     if not math.isfinite(value):
         raise FitDataError(
             "a field is not a finite number",

@@ -1,10 +1,10 @@
 """Straight lines through measured points, with the covariance of intercept and slope.
 
 Three estimators: ordinary least squares, least squares weighted by the stated uncertainty of y, and
-York's for uncertainty in both coordinates. All are computed about the weighted centre of x with
-compensated sums, so that data far from zero keep their digits. Implements
-docs/spec/calibration.md §2. Reading data from a file is `fit_data`; deciding about a unit is
-`calibration`.
+York's for uncertainty in both coordinates. All are computed on differences from the first point,
+about the weighted centre and with compensated sums, so that data far from zero keep their digits.
+Implements docs/spec/calibration.md §2. Reading data from a file is `fit_data`; deciding about a
+unit is `calibration`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum, unique
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from provisioning.errors import FitDataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MIN_POINTS = 3
+MIN_POINTS = 2
+MIN_POINTS_WITH_SCATTER = 3
 YORK_TOLERANCE = 1e-14
 YORK_MAX_ITERATIONS = 200
 
@@ -44,12 +45,14 @@ class FittedLine:
         intercept_se: Standard error of the intercept.
         slope_se: Standard error of the slope.
         covariance: Covariance of intercept and slope.
-        correlation: The same divided by both standard errors.
-        residual_sd: sqrt(Σ residual² / dof), unweighted, in units of y.
+        correlation: Their correlation; it depends on x and the weights alone.
+        residual_sd: sqrt(Σ residual² / dof), unweighted, in units of y; `None` without a degree of
+            freedom.
         chi2: The sum that was minimised; for OLS the residual sum of squares.
         dof: Points minus two.
-        center_x: Weighted centre of x, where intercept and slope are uncorrelated.
-        center_se: Standard error of the line at `center_x`.
+        origin: The point that everything below is counted from.
+        center: Weighted centre in x, where level and slope are uncorrelated, and the line there.
+        center_se: Standard error of the line at the centre.
     """
 
     intercept: float
@@ -58,19 +61,34 @@ class FittedLine:
     slope_se: float
     covariance: float
     correlation: float
-    residual_sd: float
+    residual_sd: float | None
     chi2: float
     dof: int
-    center_x: float
+    origin: tuple[float, float]
+    center: tuple[float, float]
     center_se: float
 
     def value_at(self, x: float) -> float:
         """Return the line's value."""
-        return self.intercept + self.slope * x
+        rise = self.center[1] + self.slope * (x - self.origin[0] - self.center[0])
+        return self.origin[1] + rise
 
     def standard_error_at(self, x: float) -> float:
         """Return the standard error of the line itself, without the scatter of points."""
-        return math.hypot(self.center_se, (x - self.center_x) * self.slope_se)
+        reach = x - self.origin[0] - self.center[0]
+        return math.hypot(self.center_se, reach * self.slope_se)
+
+
+class _Centred(NamedTuple):
+    """A line as it is computed: counted from the origin, about its centre."""
+
+    center: float
+    level: float
+    slope: float
+    center_se: float
+    slope_se: float
+    square_sum: float
+    chi2: float
 
 
 def fit_ols(x: Sequence[float], y: Sequence[float]) -> FittedLine:
@@ -79,32 +97,25 @@ def fit_ols(x: Sequence[float], y: Sequence[float]) -> FittedLine:
     Raises:
         FitDataError: Fewer than three points, unequal lengths, or no spread in x.
     """
-    _check_points(x, y)
+    _check_points(x, y, least=MIN_POINTS_WITH_SCATTER)
     with _representable():
-        line = _fit_weighted(x, y, [1.0] * len(x))
-    sd = line.residual_sd
-    return _line(
-        line.center_x,
-        line.value_at(line.center_x),
-        line.slope,
-        center_se=line.center_se * sd,
-        slope_se=line.slope_se * sd,
-        residual_sd=sd,
-        chi2=line.chi2,
-        dof=line.dof,
-    )
+        dx, dy = _differences(x), _differences(y)
+        line = _fit_weighted(dx, dy, [1.0] * len(x))
+        return _finish(line, (x[0], y[0]), len(x), scale=math.sqrt(line.chi2 / (len(x) - 2)))
 
 
 def fit_wls(x: Sequence[float], y: Sequence[float], u_y: Sequence[float]) -> FittedLine:
     """Fit with weights 1/u²; standard errors come from the stated u, unscaled.
 
     Raises:
-        FitDataError: As `fit_ols`, or an uncertainty is not positive.
+        FitDataError: Fewer than two points, unequal lengths, no spread in x, or an uncertainty that
+            is not positive.
     """
-    _check_points(x, y)
+    _check_points(x, y, least=MIN_POINTS)
     _check_uncertainty(u_y, len(x), name="u_y")
     with _representable():
-        return _fit_weighted(x, y, [1 / (u * u) for u in u_y])
+        line = _fit_weighted(_differences(x), _differences(y), [1 / (u * u) for u in u_y])
+        return _finish(line, (x[0], y[0]), len(x))
 
 
 def fit_york(
@@ -118,12 +129,33 @@ def fit_york(
     Raises:
         FitDataError: As `fit_wls`, or the iteration does not settle.
     """
-    _check_points(x, y)
+    _check_points(x, y, least=MIN_POINTS)
     _check_uncertainty(u_y, len(x), name="u_y")
     _check_uncertainty(u_x, len(x), name="u_x", is_zero_allowed=True)
-    slope = fit_wls(x, y, u_y).slope
     with _representable():
-        return _fit_york(x, y, [u * u for u in u_x], [u * u for u in u_y], slope)
+        dx, dy = _differences(x), _differences(y)
+        # Points far off their uncertainties have more than one line: the better one counts.
+        starts = [
+            _fit_weighted(dx, dy, weights).slope
+            for weights in ([1 / (u * u) for u in u_y], [1.0] * len(x))
+        ]
+        lines = [
+            _fit_york(dx, dy, [u * u for u in u_x], [u * u for u in u_y], slope) for slope in starts
+        ]
+        settled = [line for line in lines if line is not None]
+        if not settled:
+            raise FitDataError(
+                "the fit with uncertainty in both coordinates does not settle",
+                expected=f"a slope that settles within {YORK_MAX_ITERATIONS} iterations",
+                got=f"{len(x)} points, slope about {starts[0]:.6g}",
+                hint="look at the stated uncertainties: they may exceed the spread of the points",
+            )
+        return _finish(min(settled, key=lambda line: line.chi2), (x[0], y[0]), len(x))
+
+
+def _differences(values: Sequence[float]) -> list[float]:
+    # The difference of two floats that are close is exact, so a large offset costs nothing.
+    return [value - values[0] for value in values]
 
 
 def _fit_york(
@@ -132,7 +164,7 @@ def _fit_york(
     var_x: Sequence[float],
     var_y: Sequence[float],
     slope: float,
-) -> FittedLine:
+) -> _Centred | None:
     for _ in range(YORK_MAX_ITERATIONS):
         weights = [1 / (vy + slope * slope * vx) for vx, vy in zip(var_x, var_y, strict=True)]
         total = math.fsum(weights)
@@ -145,36 +177,29 @@ def _fit_york(
         new = math.fsum(
             w * b * (yi - mean_y) for w, b, yi in zip(weights, beta, y, strict=True)
         ) / math.fsum(w * b * (xi - mean_x) for w, b, xi in zip(weights, beta, x, strict=True))
-        is_settled = abs(new - slope) <= YORK_TOLERANCE * abs(new)
+        center = math.fsum(w * b for w, b in zip(weights, beta, strict=True)) / total
+        spread = math.fsum(w * (b - center) ** 2 for w, b in zip(weights, beta, strict=True))
+        slope_se = 1 / math.sqrt(spread)
+        # A slope of nothing has no digits of its own: what its uncertainty hides is settled, too.
+        is_settled = abs(new - slope) <= YORK_TOLERANCE * max(abs(new), slope_se)
         slope = new
         if is_settled:
             break
     else:
-        raise FitDataError(
-            "the fit with uncertainty in both coordinates does not settle",
-            expected=f"a slope that settles within {YORK_MAX_ITERATIONS} iterations",
-            got=f"{slope:.6g} and still moving",
-            hint="look at the stated uncertainties: they may exceed the spread of the points",
-        )
-    adjusted = [mean_x + b for b in beta]
-    center = math.fsum(w * v for w, v in zip(weights, adjusted, strict=True)) / total
-    spread = math.fsum(w * (v - center) ** 2 for w, v in zip(weights, adjusted, strict=True))
-    intercept = mean_y - slope * mean_x
-    residuals = [yi - intercept - slope * xi for xi, yi in zip(x, y, strict=True)]
-    dof = len(x) - 2
-    return _line(
-        center,
-        intercept + slope * center,
-        slope,
+        return None
+    residuals = [yi - mean_y - slope * (xi - mean_x) for xi, yi in zip(x, y, strict=True)]
+    return _Centred(
+        center=mean_x + center,
+        level=mean_y + slope * center,
+        slope=slope,
         center_se=1 / math.sqrt(total),
-        slope_se=1 / math.sqrt(spread),
-        residual_sd=math.sqrt(math.fsum(r * r for r in residuals) / dof),
+        slope_se=slope_se,
+        square_sum=math.fsum(r * r for r in residuals),
         chi2=math.fsum(w * r * r for w, r in zip(weights, residuals, strict=True)),
-        dof=dof,
     )
 
 
-def _fit_weighted(x: Sequence[float], y: Sequence[float], weights: Sequence[float]) -> FittedLine:
+def _fit_weighted(x: Sequence[float], y: Sequence[float], weights: Sequence[float]) -> _Centred:
     total = math.fsum(weights)
     center = math.fsum(w * v for w, v in zip(weights, x, strict=True)) / total
     level = math.fsum(w * v for w, v in zip(weights, y, strict=True)) / total
@@ -192,48 +217,41 @@ def _fit_weighted(x: Sequence[float], y: Sequence[float], weights: Sequence[floa
     )
     level, slope = level + level_step, slope + step
     residuals = [yi - level - slope * v for v, yi in zip(t, y, strict=True)]
-    dof = len(x) - 2
-    return _line(
-        center,
-        level,
-        slope / scale,
+    return _Centred(
+        center=center,
+        level=level,
+        slope=slope / scale,
         center_se=1 / math.sqrt(total),
         slope_se=1 / (math.sqrt(spread) * scale),
-        residual_sd=math.sqrt(math.fsum(r * r for r in residuals) / dof),
+        square_sum=math.fsum(r * r for r in residuals),
         chi2=math.fsum(w * r * r for w, r in zip(weights, residuals, strict=True)),
-        dof=dof,
     )
 
 
-def _line(
-    center: float,
-    level: float,
-    slope: float,
-    *,
-    center_se: float,
-    slope_se: float,
-    residual_sd: float,
-    chi2: float,
-    dof: int,
+def _finish(
+    line: _Centred, origin: tuple[float, float], count: int, *, scale: float = 1.0
 ) -> FittedLine:
-    intercept = level - slope * center
-    intercept_se = math.hypot(center_se, center * slope_se)
-    if not all(map(math.isfinite, (intercept, slope, intercept_se, slope_se, chi2))):
+    """Count from zero again; multiply the standard errors by `scale`."""
+    center = origin[0] + line.center
+    lever = math.hypot(line.center_se, center * line.slope_se)
+    intercept = origin[1] + (line.level - line.slope * center)
+    intercept_se, slope_se = lever * scale, line.slope_se * scale
+    if not all(map(math.isfinite, (intercept, line.slope, intercept_se, slope_se, line.chi2))):
         raise ArithmeticError("a result is not finite")
-    covariance = -center * slope_se * slope_se
-    scatter = intercept_se * slope_se
+    dof = count - 2
     return FittedLine(
         intercept=intercept,
-        slope=slope,
+        slope=line.slope,
         intercept_se=intercept_se,
         slope_se=slope_se,
-        covariance=covariance,
-        correlation=covariance / scatter if scatter > 0 else 0.0,
-        residual_sd=residual_sd,
-        chi2=chi2,
+        covariance=-center * slope_se * slope_se,
+        correlation=-center * line.slope_se / lever,
+        residual_sd=math.sqrt(line.square_sum / dof) if dof else None,
+        chi2=line.chi2,
         dof=dof,
-        center_x=center,
-        center_se=center_se,
+        origin=origin,
+        center=(line.center, line.level),
+        center_se=line.center_se * scale,
     )
 
 
@@ -250,13 +268,15 @@ def _representable() -> Iterator[None]:
         ) from error
 
 
-def _check_points(x: Sequence[float], y: Sequence[float]) -> None:
+def _check_points(x: Sequence[float], y: Sequence[float], *, least: int) -> None:
     if len(x) != len(y):
         raise FitDataError("x and y have different lengths", expected=len(x), got=len(y))
-    if len(x) < MIN_POINTS:
+    if len(x) < least:
         raise FitDataError(
-            "too few points for a line with a scatter",
-            expected=f"at least {MIN_POINTS}",
+            "too few points for a line"
+            if least == MIN_POINTS
+            else "too few points for a line with a scatter",
+            expected=f"at least {least}",
             got=len(x),
             hint="measure more points",
         )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import random
+from fractions import Fraction
+from operator import mul
 
 import pytest
 from hypothesis import given
@@ -50,6 +54,92 @@ def test_norris_keeps_its_digits_far_from_zero():
     line = fit_ols([x + 2.0**20 for x in numbers(NORRIS_X)], numbers(NORRIS_Y))
     assert line.slope == pytest.approx(1.00211681802045, rel=1e-10)
     assert line.slope_se == pytest.approx(0.429796848199937e-3, rel=1e-10)
+
+
+def exact_line(x, y, u):
+    """The weighted line in rational arithmetic: intercept, slope, their variances, covariance."""
+    x, y = [Fraction(v) for v in x], [Fraction(v) for v in y]
+    w = [1 / Fraction(v) ** 2 for v in u]
+    s, sx, sy = sum(w), sum(map(mul, w, x)), sum(map(mul, w, y))
+    sxx = sum(a * b * b for a, b in zip(w, x, strict=True))
+    sxy = sum(a * b * c for a, b, c in zip(w, x, y, strict=True))
+    det = s * sxx - sx * sx
+    return (sxx * sy - sx * sxy) / det, (s * sxy - sx * sy) / det, sxx / det, s / det, -sx / det
+
+
+@pytest.mark.parametrize("offset", [0, 1e3, 1e9, 1e12])
+@pytest.mark.parametrize("level", [0, 1e9])
+@pytest.mark.parametrize("gain", [1, -1e-12, 1e12])
+def test_huge_offsets_and_tiny_slopes_agree_with_rational_arithmetic(offset, level, gain):
+    draw = random.Random(7)
+    x = [offset + draw.uniform(0, 8) for _ in range(9)]
+    y = [level + gain * (v - offset) + draw.gauss(0, abs(gain)) for v in x]
+    u = [draw.uniform(0.1, 3) * abs(gain) for _ in x]
+    line = fit_wls(x, y, u)
+    intercept, slope, *variances = exact_line(x, y, u)
+    assert line.intercept == pytest.approx(float(intercept), rel=1e-11)
+    assert line.slope == pytest.approx(float(slope), rel=1e-11)
+    assert (line.intercept_se**2, line.slope_se**2, line.covariance) == pytest.approx(
+        tuple(map(float, variances)), rel=1e-9
+    )
+    within = Fraction(x[3])
+    assert line.value_at(x[3]) == pytest.approx(float(intercept + slope * within), rel=1e-13)
+    variance = variances[0] + 2 * within * variances[2] + within**2 * variances[1]
+    assert line.standard_error_at(x[3]) == pytest.approx(float(variance) ** 0.5, rel=1e-9)
+
+
+def test_two_points_with_stated_uncertainty_make_a_line_without_scatter():
+    x, y, u = [1.0, 3.0], [10.0, 16.0], [0.3, 0.4]
+    for line in (fit_wls(x, y, u), fit_york(x, y, [0.0, 0.0], u)):
+        assert (line.intercept, line.slope) == pytest.approx((7, 3), rel=1e-14)
+        assert line.slope_se == pytest.approx(0.25, rel=1e-14)
+        assert line.standard_error_at(1) == pytest.approx(0.3, rel=1e-12)
+        assert line.standard_error_at(3) == pytest.approx(0.4, rel=1e-12)
+        assert (line.residual_sd, line.dof) == (None, 0)
+        assert line.chi2 == pytest.approx(0, abs=1e-20)
+    with pytest.raises(FitDataError, match="too few points"):
+        fit_wls(x[:1], y[:1], u[:1])
+
+
+def test_points_exactly_on_a_line_keep_their_correlation():
+    """It depends on x alone: -x̄/√(mean of x²), whatever the scatter."""
+    line = fit_ols([1, 2, 3], [5, 7, 9])
+    assert (line.slope_se, line.intercept_se) == (0, 0)
+    assert line.correlation == pytest.approx(-2 / math.sqrt(14 / 3), rel=1e-14)
+
+
+def test_york_settles_far_from_zero_and_on_a_slope_of_nothing():
+    near = fit_york(
+        PEARSON_X, PEARSON_Y, [w**-0.5 for w in YORK_WEIGHT_X], [w**-0.5 for w in YORK_WEIGHT_Y]
+    )
+    far = fit_york(
+        [v + 2.0**30 for v in PEARSON_X],
+        [v - 2.0**30 for v in PEARSON_Y],
+        [w**-0.5 for w in YORK_WEIGHT_X],
+        [w**-0.5 for w in YORK_WEIGHT_Y],
+    )
+    assert far.slope == pytest.approx(near.slope, rel=1e-7)
+    assert far.slope_se == pytest.approx(near.slope_se, rel=1e-7)
+    assert far.chi2 == pytest.approx(near.chi2, rel=1e-7)
+    flat = fit_york([0, 1, 2, 3.3], [1, -1, -1.1, 1.2], [0.1, 0.2, 0.1, 0.3], [0.3, 0.1, 0.2, 0.1])
+    assert abs(flat.slope) < 10 * flat.slope_se
+
+
+def test_york_takes_the_better_of_two_lines():
+    """Points far off their uncertainties: from the weighted slope alone a worse line is found."""
+    x, y = [0.0, 1.0, 2.0, 3.0, 4.0], [0.3, -1.4, -1.5, -2.2, -4.4]
+    u_x, u_y = [0.1, 0.3, 0.01, 0.3, 0.01], [0.01, 1.0, 0.1, 0.01, 1.0]
+    line = fit_york(x, y, u_x, u_y)
+
+    def chi2(slope: float) -> float:
+        w = [1 / (v * v + slope * slope * u * u) for u, v in zip(u_x, u_y, strict=True)]
+        mean_x, mean_y = (sum(map(mul, w, column)) / sum(w) for column in (x, y))
+        return sum(
+            a * (q - mean_y - slope * (p - mean_x)) ** 2 for a, p, q in zip(w, x, y, strict=True)
+        )
+
+    assert line.chi2 == pytest.approx(chi2(line.slope), rel=1e-12)
+    assert line.chi2 <= min(chi2(step / 1_000) for step in range(-5_000, 5_000)) * (1 + 1e-12)
 
 
 def test_ols_reproduces_the_thermometer_of_jcgm_100_annex_h3():
@@ -177,6 +267,20 @@ def test_csv_columns_may_come_in_any_order():
 def test_bad_csv_is_refused_with_line_and_column(text, telling):
     with pytest.raises(FitDataError, match=telling):
         parse_fit_data(text, where="d.csv")
+
+
+@pytest.mark.parametrize(
+    "text", ["1_0", "\uff11", "\u0663", "0x10", "1d3", "nan", "1e999", "1 0", ""]
+)
+def test_only_plain_decimal_numbers_are_taken(text):
+    with pytest.raises(FitDataError, match=r"finite number.*line 2, column y"):
+        parse_fit_data(f"x,y\n1,{text}\n".encode(), where="d.csv")
+
+
+def test_a_pipe_that_nobody_writes_to_is_an_error_and_not_a_wait(tmp_path):
+    os.mkfifo(tmp_path / "d.csv")
+    with pytest.raises(FitDataError, match="header"):
+        load_fit_data(tmp_path / "d.csv")
 
 
 def test_a_missing_file_is_our_error(tmp_path):
