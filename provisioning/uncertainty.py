@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from provisioning.errors import RiskError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from provisioning.measurement_settings import MetrologySettings
 
@@ -23,7 +23,8 @@ COVERAGE_FACTOR: Final = 2
 """U = 2u: about 95 % when the combined distribution is near normal."""
 _REACH_SIGMAS: Final = 9.0
 _PANELS_PER_SIGMA: Final = 4
-_PANELS_MAX: Final = 20_000
+_RATIO_MAX: Final = 1e100
+"""Beyond this a standard deviation and the tolerance are not of one unit, and floats overflow."""
 _SPREAD: Final = 2 * math.sqrt(10 / 7)
 _SKEW: Final = 13 * math.sqrt(70)
 # Nodes and weights of the five-point Gauss-Legendre rule on [-1, 1].
@@ -193,27 +194,16 @@ def compute_risk(
     more. All arguments are in one unit.
 
     Raises:
-        RiskError: A value is negative or not finite, or the guard band leaves nothing to accept.
+        RiskError: A value is negative or not finite, or the guard band leaves nothing to accept,
+            or the values differ by more than a hundred decades.
     """
-    for name, value in (
-        ("tolerance", tolerance),
-        ("process sd", process_sd),
-        ("measurement sd", measurement_sd),
-    ):
-        if not math.isfinite(value) or value < 0 or (value == 0 and name == "tolerance"):
-            raise RiskError(
-                f"the {name} describes no decision",
-                expected="a finite number, zero or more; the tolerance more than zero",
-                got=value,
-                hint="give all values in one unit, standard deviations as 1 sigma",
-            )
-    if not math.isfinite(guard_band) or guard_band >= tolerance:
-        raise RiskError(
-            "the guard band leaves nothing to accept",
-            expected=f"less than the tolerance {tolerance:g}",
-            got=guard_band,
-            hint="measure better, or widen the tolerance",
-        )
+    _refuse_undecidable(tolerance, process_sd, measurement_sd, guard_band)
+    # Counted in tolerances, so that no unit is too large or too small for the floats.
+    process_sd, measurement_sd, guard_band = (
+        value / tolerance if abs(value) > tolerance / _RATIO_MAX else 0.0
+        for value in (process_sd, measurement_sd, guard_band)
+    )
+    tolerance = 1.0
     accept = tolerance - guard_band
     if process_sd == 0:
         # Every unit is exactly right; only noise can reject it.
@@ -238,16 +228,53 @@ def compute_risk(
             normal_cdf((x - accept) / measurement_sd) + normal_cdf((-accept - x) / measurement_sd)
         )
 
-    far = max(_REACH_SIGMAS * process_sd, tolerance)
-    near = min(_REACH_SIGMAS * process_sd, tolerance)
-    # Beyond the reach of both bells the integrand is below 1e-18 of its peak.
-    end = min(far, max(tolerance, accept + _REACH_SIGMAS * measurement_sd))
-    begin = max(0.0, min(near, accept - _REACH_SIGMAS * measurement_sd))
-    width = min(process_sd, measurement_sd)
+    # Beyond nine standard deviations of either bell the integrand is below 1e-18 of its peak. It is
+    # as narrow as the noise where acceptance turns into rejection, as wide as the process elsewhere.
+    reach, edge = _REACH_SIGMAS * process_sd, _REACH_SIGMAS * measurement_sd
+    bounds = (0.0, max(0.0, accept - edge), accept + edge)
+    widths = (process_sd, min(process_sd, measurement_sd), process_sd)
     return Risk(
-        pfa=min(2 * _integrate(accepted, tolerance, end, width), 1.0),
-        pfr=min(2 * _integrate(rejected, begin, near, width), 1.0),
+        pfa=min(
+            2
+            * _integrate(
+                accepted, tolerance, min(max(reach, tolerance), bounds[2]), bounds, widths
+            ),
+            1.0,
+        ),
+        pfr=min(2 * _integrate(rejected, bounds[1], min(reach, tolerance), bounds, widths), 1.0),
     )
+
+
+def _refuse_undecidable(
+    tolerance: float, process_sd: float, measurement_sd: float, guard_band: float
+) -> None:
+    for name, value in (
+        ("tolerance", tolerance),
+        ("process sd", process_sd),
+        ("measurement sd", measurement_sd),
+    ):
+        if not math.isfinite(value) or value < 0 or (value == 0 and name == "tolerance"):
+            raise RiskError(
+                f"the {name} describes no decision",
+                expected="a finite number, zero or more; the tolerance more than zero",
+                got=value,
+                hint="give all values in one unit, standard deviations as 1 sigma",
+            )
+    if not math.isfinite(guard_band) or guard_band >= tolerance:
+        raise RiskError(
+            "the guard band leaves nothing to accept",
+            expected=f"less than the tolerance {tolerance:g}",
+            got=guard_band,
+            hint="measure better, or widen the tolerance",
+        )
+    largest = max(process_sd, measurement_sd, abs(guard_band))
+    if largest > tolerance * _RATIO_MAX:
+        raise RiskError(
+            "the values are too far apart for one decision",
+            expected=f"at most {_RATIO_MAX:g} times the tolerance {tolerance:g}",
+            got=largest,
+            hint="give all values in one unit, standard deviations as 1 sigma",
+        )
 
 
 def _outside(limit: float, sd: float) -> float:
@@ -255,13 +282,24 @@ def _outside(limit: float, sd: float) -> float:
     return math.erfc(limit / (sd * math.sqrt(2))) if sd > 0 else 0.0
 
 
-def _integrate(function: Callable[[float], float], begin: float, end: float, width: float) -> float:
-    if end <= begin:
-        return 0.0
-    panels = min(max(math.ceil((end - begin) / width * _PANELS_PER_SIGMA), 1), _PANELS_MAX)
-    half = (end - begin) / panels / 2
-    return half * math.fsum(
-        weight * function(begin + (2 * index + 1 + node) * half)
-        for index in range(panels)
-        for node, weight in _RULE
-    )
+def _integrate(
+    function: Callable[[float], float],
+    begin: float,
+    end: float,
+    bounds: Sequence[float],
+    widths: Sequence[float],
+) -> float:
+    # Panels of a quarter of the width that holds from each bound on.
+    total = 0.0
+    for start, stop, width in zip(bounds, (*bounds[1:], math.inf), widths, strict=True):
+        low, high = max(begin, start), min(end, stop)
+        if high <= low:
+            continue
+        panels = max(math.ceil((high - low) / width * _PANELS_PER_SIGMA), 1)
+        half = (high - low) / panels / 2
+        total += half * math.fsum(
+            weight * function(low + (2 * index + 1 + node) * half)
+            for index in range(panels)
+            for node, weight in _RULE
+        )
+    return total

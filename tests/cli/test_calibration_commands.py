@@ -109,3 +109,22 @@ def test_a_guard_band_that_leaves_nothing_is_a_usage_error(call):
     code, out, err = call("risk", *RISK, "--guard-band-ua", "2")
     assert (code, out) == (2, "")
     assert "nothing to accept" in err
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "1e308", "1e-320"])
+def test_any_standard_deviation_gives_figures_or_a_usage_error(call, value):
+    for name in ("--process-sd-ua", "--measurement-sd-ua"):
+        code, out, _ = call("risk", *RISK, name, value, "--json")
+        assert (code, out) == (2, "") or set(json.loads(out)) == {"pfa", "pfr"}
+
+
+def test_two_points_have_no_scatter_and_say_so(call, tmp_path):
+    path = tmp_path / "two.csv"
+    path.write_text("x,y,u_y\n1,2,.1\n3,6,.1\n")
+    code, out, _ = call("fit", str(path), "--method", "wls", "--json")
+    assert code == 0
+    assert (json.loads(out)["residual_sd"], json.loads(out)["dof"]) == (None, 0)
+    _, out, _ = call("fit", str(path), "--method", "wls")
+    assert "residual sd  none" in out
+    code, _, err = call("fit", str(path))
+    assert (code, "at least 3" in err) == (6, True)

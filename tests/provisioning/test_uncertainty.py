@@ -164,6 +164,25 @@ def test_limits_of_the_integral_have_their_closed_forms():
     assert (nothing.pfa, nothing.pfr) == (0, 0)
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-9, 1e9, 1e307])
+def test_risk_does_not_depend_on_the_unit(unit):
+    values = {"tolerance": 1.5, "process_sd": 0.6, "measurement_sd": 0.15, "guard_band": 0.3}
+    risk = compute_risk(**{name: value * unit for name, value in values.items()})
+    assert risk.pfa == pytest.approx(compute_risk(**values).pfa, rel=1e-9)
+    assert risk.pfr == pytest.approx(compute_risk(**values).pfr, rel=1e-9)
+
+
+@pytest.mark.parametrize("noise", [1e-3, 1e-6, 1e-9, 1e-200])
+def test_a_very_good_instrument_comes_to_the_closed_form(noise):
+    """With acceptance far outside the limits nothing else is between: no panel may be too wide."""
+    relaxed = compute_risk(tolerance=1, process_sd=5, measurement_sd=noise, guard_band=-5)
+    expected = math.erf(6 / 5 / math.sqrt(2)) - math.erf(1 / 5 / math.sqrt(2))
+    assert relaxed.pfa == pytest.approx(expected, rel=1e-7)
+    strict = compute_risk(tolerance=1, process_sd=5, measurement_sd=noise, guard_band=0.5)
+    expected = math.erf(1 / 5 / math.sqrt(2)) - math.erf(0.5 / 5 / math.sqrt(2))
+    assert strict.pfr == pytest.approx(expected, rel=1e-7)
+
+
 def test_risks_agree_with_a_seeded_experiment():
     draw = random.Random(1)
     risk = compute_risk(tolerance=1.5, process_sd=0.8, measurement_sd=0.3, guard_band=0.2)
@@ -183,6 +202,10 @@ def test_risks_agree_with_a_seeded_experiment():
         ({"measurement_sd": math.inf}, "measurement sd"),
         ({"guard_band": 1.5}, "nothing to accept"),
         ({"guard_band": math.nan}, "nothing to accept"),
+        ({"process_sd": 1e308}, "too far apart"),
+        ({"measurement_sd": 1e308}, "too far apart"),
+        ({"guard_band": -1e308}, "too far apart"),
+        ({"tolerance": 5e-324, "guard_band": 0.0}, "too far apart"),
     ],
 )
 def test_values_that_describe_no_decision_are_refused(changes, telling):
