@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from signing.key_inventory import KeyFacts
     from signing.roles import Role
 
-ALGORITHMS = ("ecdsa-p256", "ed25519")
+ALGORITHMS = ("ecdsa-p256", "ed25519", "rsa-3072")
 SHORT_KEY_ID_CHARACTERS = 16
 
 
@@ -47,7 +47,7 @@ def group() -> None:
     type=click.Choice(ALGORITHMS),
     default=ALGORITHMS[0],
     show_default=True,
-    help="What the key signs; devices verify ecdsa-p256.",
+    help="What the key signs; devices verify ecdsa-p256, rsa-3072 is for Secure Boot alone.",
 )
 @click.option("--no-passphrase", is_flag=True, help="Leave the private key unencrypted.")
 @click.option("--test-key", is_flag=True, help="Mark the key as never for products.")
@@ -122,16 +122,19 @@ def inspect(
 ) -> None:
     """Show one key, private or public; a private one is opened, so its passphrase is checked."""
     from signing.key_inventory import describe_key_file, refuse_foreign_sibling
-    from signing.keys import load_public_key
-    from signing.signers import load_signer
+    from signing.keys import Algorithm, load_public_key
+    from signing.signers import load_software_signer
 
     facts = describe_key_file(path)
     if facts.is_private:
         source = passphrase_source(passphrase_file, prompt=f"Passphrase of {path}")
-        key = load_signer(f"file:{path}", passphrase=source).public_key
+        signer = load_software_signer(
+            f"file:{path}", passphrase=source, allowed=frozenset(Algorithm)
+        )
+        key = signer.public_key
         refuse_foreign_sibling(path, key)
     else:
-        key = load_public_key(path)
+        key = load_public_key(path, allowed=frozenset(Algorithm))
     document = {
         "schema": "ampforge.key/1",
         **_document(facts, role=_known_roles(config_path).get(key.key_id)),

@@ -19,7 +19,7 @@ from signing.keys import (
     public_key_path,
     read_key_file,
 )
-from signing.signers import OTHERS, is_encrypted_key, load_signer
+from signing.signers import OTHERS, is_encrypted_key, load_software_signer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,21 +114,25 @@ def refuse_foreign_sibling(path: Path, key: PublicKey) -> None:
         KeyFileError: The two do not belong together.
     """
     sibling = public_key_path(path)
-    if is_present(sibling) and load_public_key(sibling) != key:
+    if not is_present(sibling):
+        return
+    other = load_public_key(sibling, allowed=frozenset(Algorithm))
+    if other != key:
         raise KeyFileError(
             "a public key file does not belong to the private key beside it",
             expected=f"key {key.key_id.hex()}",
-            got=f"key {load_public_key(sibling).key_id.hex()}",
+            got=f"key {other.key_id.hex()}",
             where=sibling,
             hint="restore the right file; what is signed verifies with the private key's own",
         )
 
 
 def _public_key_of_file(path: Path, *, is_private: bool, is_encrypted: bool) -> PublicKey:
+    allowed = frozenset(Algorithm)
     if not is_private:
-        return load_public_key(path)
+        return load_public_key(path, allowed=allowed)
     if not is_encrypted:
-        key = load_signer(f"file:{path}").public_key
+        key = load_software_signer(f"file:{path}", allowed=allowed).public_key
         refuse_foreign_sibling(path, key)
         return key
-    return load_public_key(public_key_path(path))
+    return load_public_key(public_key_path(path), allowed=allowed)

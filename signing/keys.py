@@ -4,6 +4,9 @@ A public key has exactly one encoding: SubjectPublicKeyInfo in DER (RFC 5280 §4
 named curve and an uncompressed point, or Ed25519 (RFC 8410). Its *key id* is the SHA-256 of those
 bytes (docs/spec/cose.md §3). So one key has one id, and cannot be counted twice under two.
 
+RSA of 3072 bits is for Secure Boot alone (docs/spec/secure-boot.md): every reader of keys refuses
+it unless its caller asks for it, so that it cannot enter a message, certificate or trust record.
+
 A pair lives in two files: `NAME.pem` (PKCS #8, mode 0600) and `NAME.pub.pem`. Keys that are made
 for tests and demonstrations carry a line above the PEM block that says so. Private keys are loaded
 by `signing.signers`.
@@ -35,7 +38,12 @@ KEY_FILE_MAX_BYTES: Final = 16_384
 SIGNATURE_BYTES: Final = 64
 TEST_KEY_MARK: Final = b"# AMPFORGE TEST KEY: never for products\n"
 
+RSA_EXPONENT: Final = 65537
+
 _COORDINATE_BYTES: Final = 32
+_RSA_BYTES: Final = 384
+_RSA_SALT_BYTES: Final = 32
+_RSA_EXPONENT: Final = b"\x02\x03\x01\x00\x01"
 _PEM_BEGIN: Final = b"-----BEGIN "
 _HINT_PUBLIC: Final = "give a P-256 or Ed25519 public key, as PEM or DER SubjectPublicKeyInfo"
 
@@ -45,15 +53,33 @@ class Algorithm(StrEnum):
 
     ECDSA_P256 = "ecdsa-p256"
     ED25519 = "ed25519"
+    RSA_3072 = "rsa-3072"
 
 
-# The fixed bytes before the key itself, and the length of the whole (RFC 5480 §2, RFC 8410 §4).
+MESSAGE_ALGORITHMS: Final = frozenset({Algorithm.ECDSA_P256, Algorithm.ED25519})
+"""What signs messages, certificates and repository metadata."""
+
+SECURE_BOOT_ALGORITHMS: Final = frozenset({Algorithm.ECDSA_P256, Algorithm.RSA_3072})
+"""What signs images for the chip's own boot ROM."""
+
+
+_KINDS: Final = {
+    Algorithm.ECDSA_P256: "P-256",
+    Algorithm.ED25519: "Ed25519",
+    Algorithm.RSA_3072: "RSA-3072 with exponent 65537",
+}
+# The fixed bytes before the key itself, and the length of the whole (RFC 5480 §2, RFC 8410 §4,
+# RFC 3279 §2.3.1 with a modulus of 3072 bits and the exponent 65537).
 _SPKI_SHAPES: Final = {
     Algorithm.ECDSA_P256: (
         bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"),
         91,
     ),
     Algorithm.ED25519: (bytes.fromhex("302a300506032b6570032100"), 44),
+    Algorithm.RSA_3072: (
+        bytes.fromhex("308201a2300d06092a864886f70d01010105000382018f003082018a0282018100"),
+        422,
+    ),
 }
 
 
@@ -63,7 +89,7 @@ class PublicKey:
 
     Attributes:
         algorithm: What it verifies.
-        spki_der: SubjectPublicKeyInfo, 91 bytes for P-256 or 44 for Ed25519.
+        spki_der: SubjectPublicKeyInfo, 91 bytes for P-256, 44 for Ed25519 or 422 for RSA.
     """
 
     algorithm: Algorithm
@@ -84,6 +110,18 @@ class PublicKey:
         """SHA-256 of `spki_der`, 32 bytes."""
         return hashlib.sha256(self.spki_der).digest()
 
+    @property
+    def raw(self) -> bytes:
+        """The numbers of the key, big-endian: x and y, 32 bytes, or a modulus of 384 bytes."""
+        prefix, _ = _SPKI_SHAPES[self.algorithm]
+        end = -len(_RSA_EXPONENT) if self.algorithm is Algorithm.RSA_3072 else None
+        return self.spki_der[len(prefix) : end]
+
+    @property
+    def signature_bytes(self) -> int:
+        """How long this key's signatures are."""
+        return _RSA_BYTES if self.algorithm is Algorithm.RSA_3072 else SIGNATURE_BYTES
+
     def pem(self) -> bytes:
         """Return the key as a PEM block."""
         return serialize_pem("PUBLIC KEY", self.spki_der)
@@ -93,17 +131,18 @@ class PublicKey:
 
         Args:
             message: The signed bytes.
-            signature: 64 bytes: r and s big-endian (RFC 9053 §2.1), or Ed25519 (RFC 8032).
+            signature: 64 bytes: r and s big-endian (RFC 9053 §2.1), or Ed25519 (RFC 8032); 384
+                bytes: RSASSA-PSS with SHA-256 and 32 bytes of salt (RFC 8017 §8.1).
 
         Raises:
             SignatureError: It is not.
         """
         from cryptography.exceptions import InvalidSignature
 
-        if len(signature) != SIGNATURE_BYTES:
+        if len(signature) != self.signature_bytes:
             raise SignatureError(
                 "a signature has the wrong length",
-                expected=f"{SIGNATURE_BYTES} bytes",
+                expected=f"{self.signature_bytes} bytes",
                 got=f"{len(signature)} bytes",
                 where=f"key {self.key_id.hex()}",
             )
@@ -126,6 +165,10 @@ class PublicKey:
         if self.algorithm is Algorithm.ED25519:
             self._loaded.verify(signature, message)
             return
+        if self.algorithm is Algorithm.RSA_3072:
+            pss, sha256 = rsa_padding()
+            self._loaded.verify(signature, message, pss, sha256)
+            return
         from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
         from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
         from cryptography.hazmat.primitives.hashes import SHA256
@@ -135,15 +178,37 @@ class PublicKey:
         self._loaded.verify(encode_dss_signature(r, s), message, ECDSA(SHA256()))
 
 
-def parse_public_key(untrusted_bytes: bytes, *, where: str) -> PublicKey:
+def rsa_padding() -> tuple[Any, Any]:
+    """Return the padding and the hash that RSA signs with here, as `cryptography` names them."""
+    from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    return PSS(mgf=MGF1(SHA256()), salt_length=_RSA_SALT_BYTES), SHA256()
+
+
+def public_key_from_raw(algorithm: Algorithm, raw: bytes, *, where: str) -> PublicKey:
+    """Return the key of the numbers that `PublicKey.raw` gives.
+
+    Raises:
+        KeyFileError: There is no such key, for example because the point is not on the curve.
+    """
+    prefix, _ = _SPKI_SHAPES[algorithm]
+    suffix = _RSA_EXPONENT if algorithm is Algorithm.RSA_3072 else b""
+    return parse_public_key(prefix + raw + suffix, where=where, allowed=frozenset({algorithm}))
+
+
+def parse_public_key(
+    untrusted_bytes: bytes, *, where: str, allowed: frozenset[Algorithm] = MESSAGE_ALGORITHMS
+) -> PublicKey:
     """Read a public key.
 
     Args:
         untrusted_bytes: PEM or DER SubjectPublicKeyInfo; text before a PEM block is skipped.
         where: The file or field, for the error.
+        allowed: Which algorithms the key may have.
 
     Raises:
-        KeyFileError: It is not a P-256 or Ed25519 public key.
+        KeyFileError: It is not a public key of such an algorithm.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
@@ -172,43 +237,71 @@ def parse_public_key(untrusted_bytes: bytes, *, where: str) -> PublicKey:
         raise KeyFileError(
             "a public key cannot be read", got=str(error), where=where, hint=_HINT_PUBLIC
         ) from error
-    return public_key_of(loaded, where=where)
+    return public_key_of(loaded, where=where, allowed=allowed)
 
 
-def public_key_of(loaded: object, *, where: str) -> PublicKey:
+def public_key_of(
+    loaded: object, *, where: str, allowed: frozenset[Algorithm] = MESSAGE_ALGORITHMS
+) -> PublicKey:
     """Return a public key object of `cryptography` as ours.
 
     Raises:
         KeyFileError: It is of an algorithm, or on a curve, that we do not use.
     """
-    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    if isinstance(loaded, EllipticCurvePublicKey) and isinstance(loaded.curve, SECP256R1):
-        algorithm = Algorithm.ECDSA_P256
-    elif isinstance(loaded, Ed25519PublicKey):
-        algorithm = Algorithm.ED25519
-    else:
-        curve = getattr(getattr(loaded, "curve", None), "name", type(loaded).__name__)
+    algorithm = _algorithm_of(loaded)
+    if algorithm not in allowed:
         raise KeyFileError(
             "a key is of a kind that is not used here",
-            expected="P-256 or Ed25519",
-            got=curve,
+            expected=" or ".join(_KINDS[each] for each in Algorithm if each in allowed),
+            got=_describe_kind(loaded),
             where=where,
             hint="make one with `ampforge key generate`",
         )
-    spki_der = loaded.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert algorithm is not None
+    public: Any = loaded
+    spki_der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return PublicKey(algorithm=algorithm, spki_der=spki_der)
 
 
-def load_public_key(path: Path) -> PublicKey:
+def _algorithm_of(loaded: object) -> Algorithm | None:
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    if isinstance(loaded, EllipticCurvePublicKey) and isinstance(loaded.curve, SECP256R1):
+        return Algorithm.ECDSA_P256
+    if isinstance(loaded, Ed25519PublicKey):
+        return Algorithm.ED25519
+    if (
+        isinstance(loaded, RSAPublicKey)
+        and loaded.key_size == 8 * _RSA_BYTES
+        and loaded.public_numbers().e == RSA_EXPONENT
+    ):
+        return Algorithm.RSA_3072
+    return None
+
+
+def _describe_kind(loaded: object) -> str:
+    curve = getattr(getattr(loaded, "curve", None), "name", None)
+    size_bits = getattr(loaded, "key_size", None)
+    if curve is None and size_bits is not None:
+        return f"{type(loaded).__name__} of {size_bits} bits"
+    return curve or type(loaded).__name__
+
+
+def load_public_key(path: Path, *, allowed: frozenset[Algorithm] = MESSAGE_ALGORITHMS) -> PublicKey:
     """Read a public key from a file.
+
+    Args:
+        path: The file.
+        allowed: Which algorithms the key may have.
 
     Raises:
         KeyFileError: The file cannot be read, or does not hold one.
     """
-    return parse_public_key(read_key_file(path)[0], where=str(path))
+    return parse_public_key(read_key_file(path)[0], where=str(path), allowed=allowed)
 
 
 def read_key_file(path: Path) -> tuple[bytes, int]:

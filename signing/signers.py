@@ -19,10 +19,14 @@ from signing.errors import KeyFileError, PassphraseError
 from signing.input_file import is_present, read_input_and_mode
 from signing.keys import (
     KEY_FILE_MAX_BYTES,
+    MESSAGE_ALGORITHMS,
+    RSA_EXPONENT,
+    SECURE_BOOT_ALGORITHMS,
     Algorithm,
     PublicKey,
     has_test_key_mark,
     public_key_of,
+    rsa_padding,
 )
 from signing.pkcs11_uri import is_pkcs11_uri, parse_pkcs11_uri
 
@@ -46,7 +50,7 @@ class Signer(Protocol):
         ...
 
     def sign(self, message: bytes) -> bytes:
-        """Return the 64-byte raw signature over a message."""
+        """Return the raw signature over a message: 64 bytes, or 384 if the key is an RSA key."""
         ...
 
 
@@ -54,14 +58,24 @@ class SoftwareSigner:
     """A private key in this process's memory.
 
     Args:
-        private_key: A P-256 or Ed25519 private key object of `cryptography`.
+        private_key: A private key object of `cryptography`.
         where: Where it came from, for errors.
         is_test_key: Whether its file is marked as one for tests.
+        allowed: Which algorithms it may have.
     """
 
-    def __init__(self, private_key: Any, *, where: str, is_test_key: bool = False) -> None:
+    def __init__(
+        self,
+        private_key: Any,
+        *,
+        where: str,
+        is_test_key: bool = False,
+        allowed: frozenset[Algorithm] = MESSAGE_ALGORITHMS,
+    ) -> None:
         public_half = getattr(private_key, "public_key", None)
-        self._public_key = public_key_of(public_half() if public_half else None, where=where)
+        self._public_key = public_key_of(
+            public_half() if public_half else None, where=where, allowed=allowed
+        )
         self._private_key = private_key
         self.is_test_key = is_test_key
 
@@ -71,10 +85,13 @@ class SoftwareSigner:
     @classmethod
     def generate(cls, algorithm: Algorithm) -> SoftwareSigner:
         """Make a new private key from the system's randomness."""
-        from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
         if algorithm is Algorithm.ED25519:
             return cls(ed25519.Ed25519PrivateKey.generate(), where="a new key")
+        if algorithm is Algorithm.RSA_3072:
+            rsa_key = rsa.generate_private_key(public_exponent=RSA_EXPONENT, key_size=3072)
+            return cls(rsa_key, where="a new key", allowed=SECURE_BOOT_ALGORITHMS)
         return cls(ec.generate_private_key(ec.SECP256R1()), where="a new key")
 
     @classmethod
@@ -121,10 +138,13 @@ class SoftwareSigner:
         return self._private_key
 
     def sign(self, message: bytes) -> bytes:
-        """Return the 64-byte raw signature over a message."""
+        """Return the raw signature over a message: 64 bytes, or 384 if the key is an RSA key."""
         if self._public_key.algorithm is Algorithm.ED25519:
             signature: bytes = self._private_key.sign(message)
             return signature
+        if self._public_key.algorithm is Algorithm.RSA_3072:
+            pss_signature: bytes = self._private_key.sign(message, *rsa_padding())
+            return pss_signature
         from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
         r, s = decode_dss_signature(self._private_key.sign(message, self._ecdsa))
@@ -160,14 +180,34 @@ def load_signer(
     return load_software_signer(uri, passphrase=passphrase)
 
 
+def load_secure_boot_signer(uri: str, *, passphrase: Callable[[], bytes] | None = None) -> Signer:
+    """Open a private key that signs images for a chip's boot ROM: RSA-3072, or P-256.
+
+    Args:
+        uri: A path, `file:` and a path, or a `pkcs11:` URI.
+        passphrase: Asked once, and only if the key is encrypted or its token needs a PIN.
+
+    Raises:
+        PassphraseError: The passphrase or PIN is missing or wrong.
+        KeyFileError: The key cannot be opened, is open to others, or is not usable.
+    """
+    if is_pkcs11_uri(uri):
+        return load_signer(uri, passphrase=passphrase)
+    return load_software_signer(uri, passphrase=passphrase, allowed=SECURE_BOOT_ALGORITHMS)
+
+
 def load_software_signer(
-    uri: str, *, passphrase: Callable[[], bytes] | None = None
+    uri: str,
+    *,
+    passphrase: Callable[[], bytes] | None = None,
+    allowed: frozenset[Algorithm] = MESSAGE_ALGORITHMS,
 ) -> SoftwareSigner:
     """Open the private key of a file, where the key itself is needed in memory.
 
     Args:
         uri: A path, or `file:` and a path.
         passphrase: Asked once, and only if the key is encrypted.
+        allowed: Which algorithms it may have.
 
     Returns:
         The signer; its `is_test_key` says whether the file is marked.
@@ -194,7 +234,7 @@ def load_software_signer(
         )
     else:
         path = Path(uri)
-    return _parse_private_key(_read_private_file(path), path, passphrase)
+    return _parse_private_key(_read_private_file(path), path, passphrase, allowed)
 
 
 def _load_from_token(
@@ -242,7 +282,10 @@ def _read_private_file(path: Path) -> bytes:
 
 
 def _parse_private_key(
-    content: bytes, path: Path, passphrase: Callable[[], bytes] | None
+    content: bytes,
+    path: Path,
+    passphrase: Callable[[], bytes] | None,
+    allowed: frozenset[Algorithm],
 ) -> SoftwareSigner:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -276,4 +319,5 @@ def _parse_private_key(
             where=path,
             hint=_HINT_PRIVATE,
         ) from error
-    return SoftwareSigner(private_key, where=str(path), is_test_key=has_test_key_mark(content))
+    is_test_key = has_test_key_mark(content)
+    return SoftwareSigner(private_key, where=str(path), is_test_key=is_test_key, allowed=allowed)

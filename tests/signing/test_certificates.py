@@ -22,7 +22,7 @@ from signing.certificates import (
     verify_certificate,
 )
 from signing.errors import CertificateError
-from signing.keys import Algorithm
+from signing.keys import MESSAGE_ALGORITHMS, Algorithm
 from tests.signing.fixed_keys import fixed_signer
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -67,8 +67,8 @@ def test_a_station_s_certificate_names_it_and_has_no_serial_number() -> None:
     assert certificate.public_key == STATION.public_key
 
 
-@pytest.mark.parametrize("ca_algorithm", list(Algorithm))
-@pytest.mark.parametrize("device_algorithm", list(Algorithm))
+@pytest.mark.parametrize("ca_algorithm", sorted(MESSAGE_ALGORITHMS))
+@pytest.mark.parametrize("device_algorithm", sorted(MESSAGE_ALGORITHMS))
 def test_any_of_our_algorithms_serves_ca_and_device(
     ca_algorithm: Algorithm, device_algorithm: Algorithm
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from signing.errors import DurableFileError, KeyFileError, SignatureError
 from signing.keys import (
+    MESSAGE_ALGORITHMS,
     Algorithm,
     PublicKey,
     generate_key,
@@ -25,7 +26,7 @@ from tests.signing.fixed_keys import fixed_signer
 if TYPE_CHECKING:
     from pathlib import Path
 
-ALGORITHMS = list(Algorithm)
+ALGORITHMS = sorted(MESSAGE_ALGORITHMS)
 P256_POINT = ec.derive_private_key(7, ec.SECP256R1()).public_key()
 
 

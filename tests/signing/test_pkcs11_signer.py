@@ -16,7 +16,7 @@ from signing.certificates import (
 )
 from signing.cose import sign_many, sign_one, verify_many, verify_one
 from signing.errors import CertificateError, KeyFileError, PassphraseError, Pkcs11Error
-from signing.keys import Algorithm, generate_key
+from signing.keys import MESSAGE_ALGORITHMS, Algorithm, generate_key
 from signing.signers import load_signer, load_software_signer
 from tests.signing.fixed_keys import fixed_signer
 from tests.signing.test_independent import openssl_verify
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TYPE = "application/vnd.ampforge.test"
 NOT_BEFORE = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ALGORITHMS = pytest.mark.parametrize("algorithm", list(Algorithm))
+ALGORITHMS = pytest.mark.parametrize("algorithm", sorted(MESSAGE_ALGORITHMS))
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_factory_ca_in_a_token_issues_certificates(token, tmp_path, algorithm)
 def test_a_key_for_certificates_never_gives_its_private_half():
     from signing.certificate_keys import as_private_key
 
-    for algorithm in Algorithm:
+    for algorithm in sorted(MESSAGE_ALGORITHMS):
         key = as_private_key(fixed_signer("ca", algorithm))
         with pytest.raises(CertificateError, match="not given out"):
             key.private_bytes()
