@@ -22,16 +22,7 @@ from provisioning.errors import PortError
 from provisioning.ledger_values import UnitState
 from provisioning.station_values import Progress, SlotConfig, SlotResult, Step, UnitReport
 
-CONFIG_ADDITION = """
-[station]
-name = "station-7"
-
-[station.serials]
-prefix = "TST"
-
-[station.metrology]
-nplc = 1.0
-"""
+OWN_NAMES = {'name = "station-1"': 'name = "station-7"', 'prefix = "AMP"': 'prefix = "TST"'}
 SLOT = SlotConfig(name="1", port="/dev/ttyUSB0", meter="TCPIP0::10.0.0.9::5025::SOCKET")
 
 
@@ -43,6 +34,15 @@ def call(capsys, *arguments, code=0):
     return captured.out if code != 2 and captured.out else captured.err
 
 
+def edit_configuration(folder, changes):
+    path = folder / "ampforge.toml"
+    text = path.read_text()
+    for old, new in changes.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
 @pytest.fixture(scope="module")
 def line(tmp_path_factory):
     """A product whose first two units were made on simulated boards."""
@@ -50,8 +50,7 @@ def line(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("product") / "flare"
     copy_example(folder)
-    with (folder / "ampforge.toml").open("a") as file:
-        file.write(CONFIG_ADDITION)
+    edit_configuration(folder, OWN_NAMES)
     sign_first_trust_record(folder)
     config = ["--config", str(folder / "ampforge.toml")]
     outputs = []
@@ -170,10 +169,13 @@ def test_a_changed_bundle_is_refused_before_any_board_is_touched(product, capsys
 
 def test_a_failed_unit_gives_exit_code_10(product, capsys):
     """An impossible limit fails every unit; the verdict names its reasons."""
-    path = product / "ampforge.toml"
-    path.write_text(
-        path.read_text() + "calibration_limit_na = 1\nidle_limit_na = 1\n"
-        "calibration_limit_percent = 0.001\ntest_uncertainty_ratio_min = 0.0\n"
+    edit_configuration(
+        product,
+        {
+            "calibration_limit_na = 1500": "calibration_limit_na = 1\nidle_limit_na = 1",
+            "calibration_limit_percent = 1.0": "calibration_limit_percent = 0.001\n"
+            "test_uncertainty_ratio_min = 0.0",
+        },
     )
     text = call(capsys, "station", "run", "--simulate", "1", "--again", "--json", code=10)
     document = json.loads(text)
@@ -247,7 +249,9 @@ def test_a_new_passphrase_is_asked_for_twice(product):
 
 def test_a_station_without_its_own_section_uses_the_defaults(product, capsys):
     path = product / "ampforge.toml"
-    path.write_text(path.read_text().replace(CONFIG_ADDITION, ""))
+    before, section, _ = path.read_text().partition("[station]")
+    assert section
+    path.write_text(before)
     document = json.loads(call(capsys, "station", "check", "--json", code=6))
     assert document["station"] == "station-1"
     assert "another station" in document["checks"][1]["error"]["what"]

@@ -185,7 +185,7 @@ def test_a_share_and_pins_are_told_in_words(run, config, product, repository):
 def test_test_keys_need_to_be_allowed(product, config, tmp_path):
     import click.testing
 
-    document = product.configuration.path.read_text() + '\n[repository]\nfolder = "other"\n'
+    document = product.configuration.path.read_text().replace('"repository"', '"other"')
     other = product.root / "other.toml"
     other.write_text(document)
     outcome = click.testing.CliRunner().invoke(ampforge, ["repo", "init", "--config", str(other)])
@@ -306,7 +306,7 @@ def test_a_folder_that_is_no_board_and_a_blank_board_are_refused(run, tmp_path):
 
 def test_a_gateway_without_a_root_is_refused(run, product, tmp_path):
     other = product.root / "elsewhere.toml"
-    other.write_text(product.configuration.path.read_text() + '\n[repository]\nfolder = "none"\n')
+    other.write_text(product.configuration.path.read_text().replace('"repository"', '"none"'))
     with pytest.raises(Refusal, match="no TUF root"):
         run(
             *("device", "update", "--gateway", "--port", "rfc2217://127.0.0.1:9"),

@@ -1,0 +1,74 @@
+"""The example's `ampforge.toml` shows every section, and tells the truth about the defaults."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+import pytest
+
+from cli.configuration import load_configuration
+from firmware_images.product import ProductSettings, ReleaseSettings
+from firmware_images.spec_sheet_settings import SpecSheetSettings
+from manifests.manifests_settings import RepositorySettings, ServeSettings, UpdateSettings
+from provisioning.measurement_settings import InstrumentCalibration, MetrologySettings
+from provisioning.station_settings import SerialSettings, StationSettings
+from provisioning.station_values import SlotConfig
+from signing.roles_settings import SigningSettings
+from tests.firmware_images.release_parts import FLARE
+
+EXAMPLE = FLARE / "ampforge.toml"
+DEFAULTS = {
+    "station": StationSettings,
+    "station.serials": SerialSettings,
+    "station.metrology": MetrologySettings,
+    "repository": RepositorySettings,
+    "serve": ServeSettings,
+    "update": UpdateSettings,
+}
+CHOSEN = {
+    "product": ProductSettings,
+    "release": ReleaseSettings,
+    "signing": SigningSettings,
+    "spec_sheet": SpecSheetSettings,
+}
+EXAMPLE_LINE = re.compile(r"^# (\[\[.*\]\]|[a-z_]+ = .*)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("section", DEFAULTS)
+def test_a_section_of_defaults_states_the_defaults(section):
+    assert load_configuration(EXAMPLE).section(section, DEFAULTS[section]) == DEFAULTS[section]()
+
+
+def test_every_section_of_the_example_is_read_by_a_model():
+    configuration = load_configuration(EXAMPLE)
+    for section, model in CHOSEN.items():
+        assert configuration.section(section, model)
+    known = set(CHOSEN) | {name for name in DEFAULTS if "." not in name}
+    assert set(configuration.document) == known
+
+
+@pytest.mark.parametrize("section", [name for name in DEFAULTS if name != "station.metrology"])
+def test_the_example_leaves_out_no_default(section):
+    """All of metrology would hide the figures that are changed first."""
+    table = load_configuration(EXAMPLE).document
+    for part in section.split("."):
+        table = table[part]
+    optional = {"slots", "model"}
+    assert set(DEFAULTS[section].model_fields) - optional == set(table) - optional
+
+
+def test_what_is_commented_out_works_when_it_is_not(tmp_path):
+    path = tmp_path / "ampforge.toml"
+    text, count = EXAMPLE_LINE.subn(r"\1", EXAMPLE.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+    assert count == 8
+    settings = load_configuration(path).section("station", StationSettings)
+    assert settings.slot_configs() == (
+        SlotConfig(name="left", port="/dev/ttyUSB0", meter="TCPIP0::192.168.1.20::5025::SOCKET"),
+    )
+    assert settings.metrology.instruments == (
+        InstrumentCalibration(
+            serial_number="MY12345678", certificate="CAL-2026-0117", due=date(2027, 1, 17)
+        ),
+    )
