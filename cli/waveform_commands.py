@@ -12,6 +12,7 @@ from cli.output import print_result
 from cli.params import EXISTING_FILE, FILE, FOLDER, config_option, json_option
 from cli.release_defaults import ReleaseDefaults
 from cli.waveform_diff_commands import diff
+from cli.waveform_explain import explain_rule
 from cli.waveform_options import hardware_class_option, limits_option, waveform_argument
 from cli.waveform_sheet_commands import spec_sheet
 
@@ -57,6 +58,11 @@ group.add_command(diff)
 @click.option(
     "--session-s", type=DecimalType(), help="For a CSV file: the session (default: the longest)."
 )
+@click.option(
+    "--explain",
+    metavar="RULE",
+    help="Instead of judging, say in plain words what a rule means (`all`: every rule).",
+)
 @config_option
 @json_option
 def check(
@@ -66,6 +72,7 @@ def check(
     mode_name: str | None,
     tick_us: int | None,
     session_s: Decimal | None,
+    explain: str | None,
     config_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -77,6 +84,9 @@ def check(
     from firmware_images.limits import judge_table, load_limits, refuse_violations
     from firmware_images.waveform_files import CsvMode, build_table
 
+    if explain is not None:
+        explain_rule(explain, limits_path, config_path, as_json=as_json)
+        return
     defaults = ReleaseDefaults(config_path)
     path = waveform_path or defaults.waveforms()
     policy = load_limits(limits_path or defaults.limits())
