@@ -1,4 +1,4 @@
-"""`ampforge bundle`: build, sign, inspect and verify a release bundle."""
+"""`ampforge bundle`: build, sign, inspect, verify and compare release bundles."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.bundle_diff_commands import diff
+from cli.bundle_files import (
+    BUNDLE_ARGUMENT,
+    find_trust,
+    read_bundle,
+    require_trust,
+    trust_option,
+)
 from cli.bundle_output import describe_verified, format_inspection, format_verified
 from cli.configuration import load_configuration
 from cli.output import print_result
@@ -23,21 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from cli.configuration import Configuration
-    from signing.trust import TrustRecord
-
-BUNDLE_ARGUMENT = click.argument("bundle_path", metavar="BUNDLE", type=EXISTING_FILE)
-trust_option = click.option(
-    "--trust",
-    "trust_path",
-    type=EXISTING_FILE,
-    help="Trust record (default: [signing] trust_record).",
-)
-
 
 @click.group()
 def group() -> None:
-    """Build, sign and verify a release bundle."""
+    """Build, sign, verify and compare release bundles."""
 
 
 @group.command(
@@ -82,7 +79,7 @@ def build(
     release = configuration.section("release", ReleaseSettings)
     release = release.model_copy(update=_as_update(overrides))
     inputs = load_release_inputs(
-        configuration.root, product, release, trust=_find_trust(configuration, trust_path)
+        configuration.root, product, release, trust=find_trust(configuration, trust_path)
     )
     content = build_bundle(inputs)
     document = inspect_bundle(content)
@@ -147,14 +144,14 @@ def sign(
 
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the release key")
     configuration = None if keys and trust_path is not None else load_configuration(config_path)
-    trust = _find_trust(configuration, trust_path)
+    trust = find_trust(configuration, trust_path)
     if keys:
         signers = tuple(load_signer(uri, passphrase=passphrase) for uri in keys)
     else:
         assert configuration is not None
         settings = configuration.section("signing", SigningSettings)
         signers = settings.load_signers(Role.RELEASE, configuration.root, passphrase=passphrase)
-    content = sign_bundle(_read_bundle(bundle_path), signers, trust=trust, where=str(bundle_path))
+    content = sign_bundle(read_bundle(bundle_path), signers, trust=trust, where=str(bundle_path))
     path = output or bundle_path
     save_durably(path, content)
     document: dict[str, object] = {"path": str(path), **inspect_bundle(content)}
@@ -178,7 +175,7 @@ def inspect(*, bundle_path: Path, as_json: bool) -> None:
     """Show what a bundle says about itself, without verifying any signature."""
     from firmware_images.bundle_inspection import inspect_bundle
 
-    document = inspect_bundle(_read_bundle(bundle_path), where=str(bundle_path))
+    document = inspect_bundle(read_bundle(bundle_path), where=str(bundle_path))
     print_result(document, format_inspection(document), as_json=as_json)
 
 
@@ -191,38 +188,11 @@ def verify(
     *, bundle_path: Path, trust_path: Path | None, config_path: Path | None, as_json: bool
 ) -> None:
     """Verify a bundle: signatures, approval, every part, and that the parts fit each other."""
-    from cli.failures import UsageRefusal
     from firmware_images.bundle import verify_bundle
 
-    configuration = None if trust_path is not None else load_configuration(config_path)
-    trust = _find_trust(configuration, trust_path)
-    if trust is None:
-        raise UsageRefusal(
-            "there is no trust record to verify the bundle with",
-            expected="the file that [signing] trust_record names, or --trust FILE",
-            hint="make one with `ampforge trust sign`, or get it from the product's owner",
-        )
-    bundle = verify_bundle(_read_bundle(bundle_path), trust, where=str(bundle_path))
+    trust = require_trust(config_path, trust_path)
+    bundle = verify_bundle(read_bundle(bundle_path), trust, where=str(bundle_path))
     print_result(describe_verified(bundle), format_verified(bundle), as_json=as_json)
 
 
-def _read_bundle(path: Path) -> bytes:
-    from firmware_images.bundle_archive import ARCHIVE_MAX_BYTES
-    from firmware_images.errors import BundleError
-    from firmware_images.toml_document import read_bounded
-
-    return read_bounded(path, ARCHIVE_MAX_BYTES, BundleError)
-
-
-def _find_trust(configuration: Configuration | None, trust_path: Path | None) -> TrustRecord | None:
-    from signing.input_file import is_present
-    from signing.roles_settings import SigningSettings
-    from signing.trust_file import load_trust_record
-
-    if trust_path is not None:
-        return load_trust_record(trust_path)
-    if configuration is None or not configuration.has_section("signing"):
-        return None
-    settings = configuration.section("signing", SigningSettings)
-    path = configuration.resolve(settings.trust_record)
-    return load_trust_record(path) if is_present(path) else None
+group.add_command(diff)

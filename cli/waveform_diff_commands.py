@@ -85,12 +85,18 @@ def diff(
 def _format(changes: Sequence[Change], before: Path, after: Path) -> str:
     if not changes:
         return f"{before} and {after}: nothing changed"
-    lines = [f"from {before} to {after}: {_count(len(changes), 'change')}"]
+    head = f"from {before} to {after}: {_count(len(changes), 'change')}"
+    return "\n".join([head, *format_changes(changes)])
+
+
+def format_changes(changes: Sequence[Change]) -> list[str]:
+    """Return changes as lines, an empty line and a heading before each mode and level."""
+    lines: list[str] = []
     for (mode, level), group in groupby(changes, key=lambda c: (c.mode, c.level)):
         place = "table" if mode is None else mode if level is None else f"{mode} level {level}"
         lines += ["", place]
         lines += [f"  {_format_change(change)}" for change in group]
-    return "\n".join(lines)
+    return lines
 
 
 def _format_change(change: Change) -> str:

@@ -1,0 +1,82 @@
+"""Where a bundle and the trust record that it is verified with come from."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.configuration import current_folder, find_configuration_file, load_configuration
+from cli.params import EXISTING_FILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cli.configuration import Configuration
+    from signing.trust import TrustRecord
+
+BUNDLE_ARGUMENT = click.argument("bundle_path", metavar="BUNDLE", type=EXISTING_FILE)
+trust_option = click.option(
+    "--trust",
+    "trust_path",
+    type=EXISTING_FILE,
+    help="Trust record (default: [signing] trust_record).",
+)
+
+
+def read_bundle(path: Path) -> bytes:
+    """Return the bytes of a bundle, nothing judged but their number.
+
+    Raises:
+        BundleError: The file cannot be read, or is larger than any bundle.
+    """
+    from firmware_images.bundle_archive import ARCHIVE_MAX_BYTES
+    from firmware_images.errors import BundleError
+    from firmware_images.toml_document import read_bounded
+
+    return read_bounded(path, ARCHIVE_MAX_BYTES, BundleError)
+
+
+def find_trust(configuration: Configuration | None, trust_path: Path | None) -> TrustRecord | None:
+    """Return the named trust record, else the configuration's if its file is there."""
+    from signing.input_file import is_present
+    from signing.roles_settings import SigningSettings
+    from signing.trust_file import load_trust_record
+
+    if trust_path is not None:
+        return load_trust_record(trust_path)
+    if configuration is None or not configuration.has_section("signing"):
+        return None
+    settings = configuration.section("signing", SigningSettings)
+    path = configuration.resolve(settings.trust_record)
+    return load_trust_record(path) if is_present(path) else None
+
+
+def find_trust_anywhere(config_path: Path | None, trust_path: Path | None) -> TrustRecord | None:
+    """As `find_trust`, for a command that works without a configuration, too."""
+    is_configured = config_path is not None or os.environ.get("AMPFORGE_CONFIG")
+    if trust_path is not None or (
+        not is_configured and find_configuration_file(current_folder()) is None
+    ):
+        return find_trust(None, trust_path)
+    return find_trust(load_configuration(config_path), None)
+
+
+def require_trust(config_path: Path | None, trust_path: Path | None) -> TrustRecord:
+    """As `find_trust`, for a command that verifies.
+
+    Raises:
+        UsageRefusal: There is no trust record.
+    """
+    from cli.failures import UsageRefusal
+
+    configuration = None if trust_path is not None else load_configuration(config_path)
+    trust = find_trust(configuration, trust_path)
+    if trust is None:
+        raise UsageRefusal(
+            "there is no trust record to verify the bundle with",
+            expected="the file that [signing] trust_record names, or --trust FILE",
+            hint="make one with `ampforge trust sign`, or get it from the product's owner",
+        )
+    return trust

@@ -1,0 +1,86 @@
+"""`ampforge bundle diff`: a release explained to its reviewer."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cli.failures import run_and_exit
+from cli.main import ampforge
+from firmware_images.bundle import build_bundle, sign_bundle
+from signing.trust import sign_trust_record
+from tests.firmware_images.release_parts import (
+    APP_1_5_0,
+    build_inputs,
+    build_parts,
+    build_trust,
+    signer,
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
+    first = build_bundle(build_inputs())
+    signed = sign_bundle(first, [signer("release-1"), signer("release-3")])
+    parts = build_parts(app=APP_1_5_0, peak_na=120_000)
+    table = build_inputs().partition_table
+    (tmp_path / "one.zip").write_bytes(signed)
+    (tmp_path / "two.zip").write_bytes(
+        build_bundle(build_inputs(parts, release_counter=2, sbom=b"{}", partition_table=table))
+    )
+    trust = sign_trust_record(build_trust(), [signer("root-1")])
+    (tmp_path / "trust.cose").write_bytes(trust)
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments: object, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as exited:
+            run_and_exit(ampforge, [str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert exited.value.code == code, printed
+        return printed.err if code else printed.out
+
+    return call
+
+
+def test_a_reviewer_reads_who_signed_and_what_changed(folder, run):
+    text = run("bundle", "diff", "one.zip", "two.zip", "--trust", "trust.cose")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert lines[0].startswith("from flare 1.4.0, release counter 1")
+    assert lines[1].startswith("verified, signed by ")
+    assert lines[3] == "NOT VERIFIED: nobody has signed it yet"
+    assert "version 1.4.0 → 1.5.0" in lines
+    assert "PULSE level 2" in lines
+    assert any(line.startswith("peak 100 → 120 µA (+20, +20 %)") for line in lines)
+    assert "sbom.json" in lines
+    assert any(line.startswith("added: size_bytes 2") for line in lines)
+
+
+def test_without_a_trust_record_the_keys_are_claims(folder, run):
+    text = run("bundle", "diff", "one.zip", "one.zip")
+    assert "NOT VERIFIED: there is no trust record" in text
+    assert signer("release-1").public_key.key_id[:8].hex() in text
+    assert text.endswith("the same release: nothing changed\n")
+
+
+def test_scripts_get_one_versioned_document(folder, run):
+    document = json.loads(
+        run("bundle", "diff", "one.zip", "two.zip", "--trust", "trust.cose", "--json")
+    )
+    assert document["schema"] == "ampforge.bundle-diff/1"
+    assert document["before"]["verified"] is True
+    assert document["after"]["problems"] == ["nobody has signed it yet"]
+    assert {"subject": "", "what": "version", "before": "1.4.0", "after": "1.5.0"} in document[
+        "release"
+    ]
+    assert document["waveform"]
+
+
+def test_what_is_no_bundle_is_refused(folder, run):
+    (folder / "three.zip").write_bytes(b"hello")
+    assert "three.zip" in run("bundle", "diff", "one.zip", "three.zip", code=5)
