@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli.output import print_result
+from cli.output_file import refuse_input_as_output
 from cli.params import (
     EXISTING_FILE,
     FILE,
@@ -19,8 +21,6 @@ from cli.params import (
 from cli.release_defaults import ReleaseDefaults
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from signing.signers import Signer
     from signing.trust_record import TrustRecord
 
@@ -79,6 +79,7 @@ def sign(
         refuse_outdated_policy(policy.version, trust)
     signers = _load_signers(defaults, keys, passphrase_file)
     output = output or defaults.output_folder() / "limits.cose"
+    refuse_input_as_output(output, limits_path, *_key_files(keys))
     count, status = _save(
         output,
         sign_policy(policy, signers),
@@ -148,6 +149,7 @@ def approve(
     refuse_violations(judge_table(table, policy), where=path)
     approval = build_approval(table_bytes)
     output = output or defaults.approval()
+    refuse_input_as_output(output, path, limits_path, *_key_files(keys))
     signers = _load_signers(defaults, keys, passphrase_file)
     count, status = _save(
         output,
@@ -173,6 +175,10 @@ def approve(
         f"policy version {approval.policy_version}: {status}, in {output}"
     )
     print_result(document, human, as_json=as_json)
+
+
+def _key_files(keys: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(Path(uri.removeprefix("file:")) for uri in keys)
 
 
 def _load_signers(

@@ -8,8 +8,10 @@ from typing import Final
 
 import click
 
+from cli.failures import UsageRefusal
 from cli.output import print_result
-from cli.params import EXISTING_FILE, FILE, FOLDER, config_option, json_option
+from cli.output_file import refuse_input_as_output
+from cli.params import EXISTING_FILE, FILE, FOLDER, config_option, json_option, make_folder
 from cli.release_defaults import ReleaseDefaults
 from cli.waveform_diff_commands import diff
 from cli.waveform_explain import explain_rule
@@ -91,6 +93,14 @@ def check(
     path = waveform_path or defaults.waveforms()
     policy = load_limits(limits_path or defaults.limits())
     csv_mode = None
+    if path.suffix.lower() != ".csv" and (mode_name, tick_us, session_s) != (None, None, None):
+        raise UsageRefusal(
+            "only a CSV file needs to be told its mode, tick and session",
+            expected="a .csv file, or neither --mode, --tick-us nor --session-s",
+            got=path.name,
+            where=path,
+            hint="leave the options out: every mode and level of this file is judged",
+        )
     if mode_name is not None and tick_us is not None:
         csv_mode = CsvMode(name=mode_name, tick_us=tick_us, session_s=session_s)
     table = build_table(path, policy, _ANY_HARDWARE, csv_mode=csv_mode)
@@ -183,7 +193,8 @@ def compile_(
     table_bytes = serialize_waveform_table(table)
     if output is None:
         output = defaults.output_folder() / "waveforms.table"
-        output.parent.mkdir(parents=True, exist_ok=True)
+    refuse_input_as_output(output, path, limits_path)
+    make_folder(output.parent)
     save_durably(output, table_bytes)
     print_result(
         describe_table(table, table_bytes, path=output),
@@ -233,7 +244,7 @@ def plot(
     defaults = ReleaseDefaults(config_path)
     policy = load_limits(limits_path or defaults.limits())
     table = build_table(waveform_path or defaults.waveforms(), policy, _ANY_HARDWARE)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     plots = {}
     for mode in table.modes:
         plots[mode.name] = str(folder / f"{mode.name.lower()}.svg")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 WINDOW_US: Final = 1_000_000.0
 LOAD_OHM: Final = 500.0
+AREA_CM2_MIN: Final = 1e-6
+AREA_CM2_MAX: Final = 1e6
+"""An electrode outside of this is an error of unit."""
 SHANNON_PHASE_US_MAX: Final = 1000.0
 """Shannon's k was found with pulses of 400 µs; it is judged up to 1 ms, and information above."""
 
@@ -72,19 +75,25 @@ def analyze_train(train: PulseTrain, *, area_cm2: float, dead_band_ua: float = 0
 
     Args:
         train: The period; for a file without bursts all of it is the burst.
-        area_cm2: Electrode area, cm², more than 0.
+        area_cm2: Electrode area, cm², from 1e-6 to 1e6.
         dead_band_ua: Currents of this size or less belong to no phase, µA, 0 or more.
 
     Raises:
         WaveformError: When the area or the dead band is out of range.
     """
-    if not 0 < area_cm2 <= 1e6:  # noqa: PLR2004 - a square metre is a unit error
+    if not AREA_CM2_MIN <= area_cm2 <= AREA_CM2_MAX:
         raise WaveformError(
-            "the electrode area is out of range", expected="more than 0 cm²", got=area_cm2
+            "the electrode area is out of range",
+            expected=f"{AREA_CM2_MIN:g} to {AREA_CM2_MAX:g} cm²",
+            got=area_cm2,
+            hint="give the area of the smallest electrode in cm²",
         )
     if not 0 <= dead_band_ua < float("inf"):
         raise WaveformError(
-            "the dead band is out of range", expected="0 µA or more", got=dead_band_ua
+            "the dead band is out of range",
+            expected="0 µA or more",
+            got=dead_band_ua,
+            hint="give the largest current that counts as none, in µA",
         )
     period_us = train.period_us
     net_na_us = fsum(piece.charge_na_us for piece in train.pieces)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from firmware_images.waveform_train import PulseTrain
 
 _US_PER_S: Final = 1_000_000
+_SESSION_S_MAX: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +194,14 @@ def _build_csv_source(path: Path, policy: LimitsPolicy, csv_mode: CsvMode) -> Wa
             where=path,
         )
     waveform = load_csv_waveform(path)
+    if csv_mode.session_s is not None and not 0 < csv_mode.session_s <= _SESSION_S_MAX:
+        raise WaveformSourceError(
+            "the session is out of range",
+            expected=f"more than 0 s, at most {_SESSION_S_MAX} s",
+            got=f"{csv_mode.session_s} s",
+            where=path,
+            hint="give the time after which the device stops, in seconds",
+        )
     session_us = (
         policy.hard_stop_us if csv_mode.session_s is None else csv_mode.session_s * _US_PER_S
     )

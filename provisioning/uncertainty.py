@@ -228,8 +228,8 @@ def compute_risk(
             normal_cdf((x - accept) / measurement_sd) + normal_cdf((-accept - x) / measurement_sd)
         )
 
-    # Beyond nine standard deviations of either bell the integrand is below 1e-18 of its peak. It is
-    # as narrow as the noise where acceptance turns into rejection, as wide as the process elsewhere.
+    # Beyond nine standard deviations of either bell the integrand is below 1e-18 of its peak. It
+    # is as narrow as the noise where acceptance turns into rejection, elsewhere as the process.
     reach, edge = _REACH_SIGMAS * process_sd, _REACH_SIGMAS * measurement_sd
     bounds = (0.0, max(0.0, accept - edge), accept + edge)
     widths = (process_sd, min(process_sd, measurement_sd), process_sd)

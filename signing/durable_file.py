@@ -30,6 +30,7 @@ def save_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         DurableFileError: The file cannot be written; an earlier one is unchanged.
     """
     try:
+        _refuse_special(path)
         partial = _write_partial(path, content, mode)
         try:
             os.replace(partial, path)  # noqa: PTH105 - the temporary name is a str
@@ -69,6 +70,18 @@ def create_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         ) from error
     except OSError as error:
         raise _translated(path, error) from error
+
+
+def _refuse_special(path: Path) -> None:
+    # A new file would take the place of a device or pipe, for everybody.
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DurableFileError(
+            "something else than a file has that name and is not replaced",
+            expected="a file, or a free name",
+            got="a device, pipe or socket",
+            where=path,
+            hint="choose another name",
+        )
 
 
 def _write_partial(path: Path, content: bytes, mode: int) -> str:

@@ -172,3 +172,22 @@ def test_a_readable_key_and_a_missing_one_are_refused(run, product):
     (folder / "keys" / "policy.pem").unlink()
     assert run("sign")[0] == 3
     assert not (folder / "build" / "approval.cose").exists()
+
+
+def test_neither_verb_replaces_what_it_reads(run, product):
+    folder, _ = product
+    table = flare_table()
+    (folder / "t").write_bytes(serialize_waveform_table(table))
+    key, limits = ("--key", "keys/policy.pem"), ("--limits", "limits.toml")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for command in (
+        ("sign", "limits.toml", *key, "-o", "limits.toml"),
+        ("sign", "limits.toml", *key, "-o", "keys/policy.pem"),
+        ("approve", "t", *limits, *key, "-o", "t"),
+        ("approve", "t", *limits, *key, "-o", "limits.toml"),
+        ("approve", "t", *limits, "--key", "file:keys/policy.pem", "-o", "keys/policy.pem"),
+    ):
+        code, out, err = run(*command)
+        assert (code, out) == (2, "")
+        assert "would replace what it is made from" in err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

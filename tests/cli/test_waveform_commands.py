@@ -239,3 +239,51 @@ def test_analyze_loads_no_plotting_and_no_cryptography(tmp_path):
     )
     for heavy in ("matplotlib", "numpy", "cryptography", "esptool", "rich"):
         assert f"'{heavy}'" not in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("area", ["nan", "inf", "1e-320", "1e-200", "1e308"])
+def test_an_area_that_is_no_electrode_is_refused(run, tmp_path, area):
+    (tmp_path / "e1.csv").write_text(E1)
+    code, out, err = run("analyze", "e1.csv", "--area-cm2", area, "--json")
+    assert (code, out) == (5, "")
+    assert json.loads(err)["expected"] == "1e-06 to 1e+06 cm²"
+
+
+@pytest.mark.parametrize("session_s", ["1e999999", "1e30", "-5", "0"])
+def test_a_session_without_end_or_length_is_refused(run, tmp_path, session_s):
+    (tmp_path / "e1.csv").write_text(E1)
+    csv_mode = ("--mode", "LIFT", "--tick-us", 100, "--session-s", session_s)
+    code, out, err = run("check", "e1.csv", *LIMITS, *csv_mode)
+    assert (code, out) == (5, "")
+    assert "the session is out of range" in err
+
+
+def test_options_of_a_csv_file_are_not_ignored_for_another(run):
+    code, out, err = run("check", FLARE / "waveforms.toml", *LIMITS, "--mode", "LIFT")
+    assert (code, out) == (2, "")
+    assert "every mode and level of this file is judged" in err
+
+
+def test_compile_never_replaces_what_it_reads(run, tmp_path):
+    for name in ("waveforms.toml", "limits.toml"):
+        (tmp_path / name).write_bytes((FLARE / name).read_bytes())
+    (tmp_path / "link.toml").symlink_to("waveforms.toml")
+    files = ("waveforms.toml", "--limits", "limits.toml", "--hardware-class", "flare-c3")
+    for output in ("waveforms.toml", "./limits.toml", "link.toml"):
+        code, out, err = run("compile", *files, "-o", output)
+        assert (code, out) == (2, "")
+        assert "would replace what it is made from" in err
+    for name in ("waveforms.toml", "limits.toml"):
+        assert (tmp_path / name).read_bytes() == (FLARE / name).read_bytes()
+
+
+def test_an_output_folder_that_cannot_be_made_is_refused(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    compiled = ("compile", FLARE / "waveforms.toml", *LIMITS, "--hardware-class", "flare-c3")
+    for command in (
+        ("plot", FLARE / "waveforms.toml", *LIMITS, "-o", "file/plots"),
+        (*compiled, "-o", "file/table"),
+    ):
+        code, out, err = run(*command)
+        assert (code, out) == (2, "")
+        assert "the output folder cannot be made" in err

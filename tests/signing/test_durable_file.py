@@ -84,3 +84,11 @@ def test_a_failure_to_reach_the_disk_leaves_the_folder_as_it_was(
     with pytest.raises(DurableFileError, match="Input/output error"):
         write(tmp_path / "a", b"content")
     assert names(tmp_path) == []
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DurableFileError, match="not replaced"):
+        save_durably(tmp_path / "pipe", b"x")
+    assert (tmp_path / "pipe").is_fifo()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
