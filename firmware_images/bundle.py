@@ -48,6 +48,7 @@ from firmware_images.partitions import TABLE_OFFSET_BYTES
 from firmware_images.release_statement import ReleaseStatement, parse_statement
 from firmware_images.waveform_slot import serialize_waveform_slot
 from signing.errors import TrustError
+from signing.refusal import refusing_in
 from signing.trust import Role
 
 if TYPE_CHECKING:
@@ -167,6 +168,11 @@ def verify_bundle(untrusted_bytes: bytes, trust: TrustRecord, *, where: str = "b
         SigningError: Too few release keys signed, or the policy role did not approve the table.
         FirmwareImageError: The archive or a part is not what the statement says.
     """
+    with refusing_in(where):
+        return _verify_bundle(untrusted_bytes, trust, where=where)
+
+
+def _verify_bundle(untrusted_bytes: bytes, trust: TrustRecord, *, where: str) -> Bundle:
     members = parse_archive(untrusted_bytes, where=where)
     name, raw = find_statement(members)
     if name != SIGNED_STATEMENT:

@@ -40,6 +40,7 @@ from firmware_images.release_statement import (
 from signing.cose import add_signature, sign_many, verify_signatures
 from signing.cose_message import kid_of
 from signing.errors import TrustError
+from signing.refusal import refusing_in
 from signing.trust import Role
 
 if TYPE_CHECKING:
@@ -161,6 +162,13 @@ def sign_bundle(
         FirmwareImageError: The content is not acceptable.
         SigningError: A signer does not hold the role, or has signed already.
     """
+    with refusing_in(where):
+        return _sign_bundle(untrusted_bytes, signers, trust=trust, where=where)
+
+
+def _sign_bundle(
+    untrusted_bytes: bytes, signers: Sequence[Signer], *, trust: TrustRecord | None, where: str
+) -> bytes:
     members = parse_archive(untrusted_bytes, where=where)
     name, raw = find_statement(members)
     is_signed = name == SIGNED_STATEMENT

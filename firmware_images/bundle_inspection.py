@@ -17,6 +17,7 @@ from firmware_images.release_statement import parse_statement
 from firmware_images.waveform_table import parse_waveform_table
 from signing.cose_message import ALGORITHM_IDS
 from signing.errors import SigningError
+from signing.refusal import refusing_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,11 @@ def inspect_bundle(untrusted_bytes: bytes, *, where: str = "bundle") -> dict[str
         BundleError: The archive or the statement cannot be read at all.
         SigningError: The signed statement cannot be read at all.
     """
+    with refusing_in(where):
+        return _inspect_bundle(untrusted_bytes, where=where)
+
+
+def _inspect_bundle(untrusted_bytes: bytes, *, where: str) -> dict[str, object]:
     members = parse_archive(untrusted_bytes, where=where)
     name, raw = find_statement(members)
     signatures: list[dict[str, object]] = []

@@ -6,6 +6,12 @@ from error to exit code is in `cli/failures.py`.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 class Refusal(Exception):  # noqa: N818 - the packages' roots end in Error; this is what they share
     """Raised when input, state or a peer cannot be accepted; nothing was changed.
@@ -44,3 +50,24 @@ class Refusal(Exception):  # noqa: N818 - the packages' roots end in Error; this
             parts.append(f"got {self.got}")
         message = ": ".join(parts)
         return message if self.where is None else f"{message} ({self.where})"
+
+
+@contextmanager
+def refusing_in(place: object) -> Iterator[None]:
+    """Have every refusal from a block name the file that it came about in, before the part of it.
+
+    Args:
+        place: The file, or whatever the parts belong to.
+
+    Raises:
+        Refusal: The one that was raised, with `place` in front of its own `where`.
+    """
+    try:
+        yield
+    except Refusal as refusal:
+        inner, outer = refusal.where, str(place)
+        if inner is None:
+            refusal.where = outer
+        elif inner != outer and not inner.startswith(f"{outer}, "):
+            refusal.where = f"{outer}, {inner}"
+        raise

@@ -410,6 +410,31 @@ def structure_and_payload_bits(bundle: bytes):
     return [bit for bit in range(8 * len(bundle)) if bit not in payload], sorted(payload)
 
 
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"app.bin": b"short"}, "/releases/flare.zip, app.bin"),
+        ({"waveform-table.bin": b"short"}, "/releases/flare.zip, waveform-table.bin"),
+        ({"extra.bin": b""}, "/releases/flare.zip"),
+        ({"statement.cose": b"nonsense"}, "/releases/flare.zip"),
+    ],
+)
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda content, path: verify_bundle(content, build_trust(), where=path),
+        lambda content, path: sign_bundle(content, [signer("release-3")], where=path),
+    ],
+    ids=["verify", "sign"],
+)
+def test_a_refusal_names_the_bundle_and_the_part(signed, changes, where, act):
+    """Who has ten bundles in a folder must see which one is meant."""
+    content = serialize_archive(parse_archive(signed) | changes)
+    with pytest.raises(Refusal) as refused:
+        act(content, "/releases/flare.zip")
+    assert refused.value.where.startswith(where)
+
+
 def test_any_flipped_bit_of_a_signed_bundle_is_refused(signed):
     """Exhaustive on the structure, a seeded sample of the payload."""
     trust = build_trust()
