@@ -1,4 +1,4 @@
-"""`ampforge bundle`: build, sign, inspect, verify and compare release bundles."""
+"""`ampforge bundle`: build, sign, inspect, verify, extract and compare bundles."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.bundle_diff_commands import diff
+from cli.bundle_extract_commands import extract
 from cli.bundle_files import (
     BUNDLE_ARGUMENT,
     find_trust,
@@ -139,18 +140,18 @@ def sign(
     from firmware_images.bundle_statement import count_signatures
     from signing.durable_file import save_durably
     from signing.roles import Role
-    from signing.roles_settings import SigningSettings
-    from signing.signers import load_signer
 
-    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the release key")
     configuration = None if keys and trust_path is not None else load_configuration(config_path)
     trust = find_trust(configuration, trust_path)
-    if keys:
-        signers = tuple(load_signer(uri, passphrase=passphrase) for uri in keys)
-    else:
-        assert configuration is not None
-        settings = configuration.section("signing", SigningSettings)
-        signers = settings.load_signers(Role.RELEASE, configuration.root, passphrase=passphrase)
+    signers = open_signers(
+        Role.RELEASE,
+        configuration=configuration,
+        keys=keys,
+        log_beside=trust_path or bundle_path,
+        passphrase=passphrase_source(
+            passphrase_file, prompt="Passphrase or PIN of the release key"
+        ),
+    )
     content = sign_bundle(read_bundle(bundle_path), signers, trust=trust, where=str(bundle_path))
     path = output or bundle_path
     save_durably(path, content)
@@ -195,4 +196,5 @@ def verify(
     print_result(describe_verified(bundle), format_verified(bundle), as_json=as_json)
 
 
+group.add_command(extract)
 group.add_command(diff)
