@@ -27,6 +27,7 @@ from cli.params import (
     passphrase_file_option,
     passphrase_source,
 )
+from cli.signing_keys import open_signers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli.configuration import FILE_NAME, load_configuration
 from cli.init_command import copy_example, sign_first_trust_record
+from cli.signing_keys import open_signers
 from signing.durable_file import save_durably
 from signing.roles import Role
 
@@ -86,7 +87,7 @@ class DemoProduct:
 
     def signers(self, role: Role) -> tuple[Signer, ...]:
         """Return the private keys of a role."""
-        return self.signing.load_signers(role, self.root)
+        return open_signers(role, configuration=self.configuration, passphrase=None)
 
     def bundle_path(self, version: str) -> Path:
         """Where the signed bundle of a version lies."""

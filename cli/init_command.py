@@ -12,6 +12,7 @@ from cli.configuration import FILE_NAME, load_configuration
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.params import FOLDER, json_option
+from cli.signing_keys import open_signers
 from signing.input_file import is_present
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def sign_first_trust_record(folder: Path) -> tuple[Path, ...]:
         product=configuration.section("product", ProductSettings).name,
         roles=settings.load_role_keys(configuration.root),
     )
-    signers = settings.load_signers(Role.ROOT, configuration.root)
+    signers = open_signers(Role.ROOT, configuration=configuration, passphrase=None)
     path = configuration.resolve(settings.trust_record)
     create_durably(path, sign_trust_record(record, signers), mode=0o644)
     return (*keys, path)

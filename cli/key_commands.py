@@ -22,6 +22,7 @@ from cli.params import (
     passphrase_source,
     read_passphrase_file,
 )
+from cli.sign_log_commands import log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,10 @@ SHORT_KEY_ID_CHARACTERS = 16
 
 @click.group()
 def group() -> None:
-    """Generate, list and inspect signing keys."""
+    """Generate, list and inspect signing keys; show what they signed."""
+
+
+group.add_command(log)
 
 
 @group.command("generate", epilog="Example: ampforge key generate keys/release.pem")

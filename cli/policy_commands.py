@@ -19,6 +19,7 @@ from cli.params import (
     passphrase_source,
 )
 from cli.release_defaults import ReleaseDefaults
+from cli.signing_keys import open_signers
 
 if TYPE_CHECKING:
     from signing.signers import Signer
@@ -77,9 +78,9 @@ def sign(
     trust = defaults.trust_record()
     if trust is not None:
         refuse_outdated_policy(policy.version, trust)
-    signers = _load_signers(defaults, keys, passphrase_file)
     output = output or defaults.output_folder() / "limits.cose"
     refuse_input_as_output(output, limits_path, *_key_files(keys))
+    signers = _open_signers(defaults, keys, passphrase_file, output)
     count, status = _save(
         output,
         sign_policy(policy, signers),
@@ -150,7 +151,7 @@ def approve(
     approval = build_approval(table_bytes)
     output = output or defaults.approval()
     refuse_input_as_output(output, path, limits_path, *_key_files(keys))
-    signers = _load_signers(defaults, keys, passphrase_file)
+    signers = _open_signers(defaults, keys, passphrase_file, output)
     count, status = _save(
         output,
         sign_approval(approval, signers),
@@ -181,19 +182,18 @@ def _key_files(keys: tuple[str, ...]) -> tuple[Path, ...]:
     return tuple(Path(uri.removeprefix("file:")) for uri in keys)
 
 
-def _load_signers(
-    defaults: ReleaseDefaults, keys: tuple[str, ...], passphrase_file: Path | None
+def _open_signers(
+    defaults: ReleaseDefaults, keys: tuple[str, ...], passphrase_file: Path | None, output: Path
 ) -> tuple[Signer, ...]:
     from signing.roles import Role
-    from signing.roles_settings import SigningSettings
-    from signing.signers import load_signer
 
-    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the policy key")
-    if keys:
-        return tuple(load_signer(uri, passphrase=passphrase) for uri in keys)
-    configuration = defaults.configuration()
-    settings = configuration.section("signing", SigningSettings)
-    return settings.load_signers(Role.POLICY, configuration.root, passphrase=passphrase)
+    return open_signers(
+        Role.POLICY,
+        configuration=defaults.find_configuration() if keys else defaults.configuration(),
+        keys=keys,
+        log_beside=output,
+        passphrase=passphrase_source(passphrase_file, prompt="Passphrase or PIN of the policy key"),
+    )
 
 
 def _save(

@@ -70,14 +70,18 @@ class ReleaseDefaults:
         from signing.roles_settings import SigningSettings
         from signing.trust_file import load_trust_record
 
-        if self._config_path is None and not is_configured():
-            return None
-        configuration = self.configuration()
-        if not configuration.has_section("signing"):
+        configuration = self.find_configuration()
+        if configuration is None or not configuration.has_section("signing"):
             return None
         settings = configuration.section("signing", SigningSettings)
         path = configuration.resolve(settings.trust_record)
         return load_trust_record(path) if is_present(path) else None
+
+    def find_configuration(self) -> Configuration | None:
+        """The configuration, or `None` where there is none and none was named."""
+        if self._config_path is None and not is_configured():
+            return None
+        return self.configuration()
 
     def configuration(self) -> Configuration:
         """The configuration itself."""

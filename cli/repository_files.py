@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from cli.failures import UsageRefusal
+from cli.signing_keys import open_signers
 from manifests.manifests_settings import RepositorySettings, ServeSettings
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from cli.configuration import Configuration
     from manifests.publishing import Publisher
     from signing.roles import Role
-    from signing.signers import Signer
     from signing.trust_record import TrustRecord
 
 
@@ -64,26 +64,6 @@ def load_trust(configuration: Configuration) -> TrustRecord:
     return load_trust_record(find_trust_record(configuration))
 
 
-def load_signers(
-    configuration: Configuration,
-    roles: Iterable[Role],
-    *,
-    passphrase: Callable[[], bytes],
-) -> dict[Role, tuple[Signer, ...]]:
-    """Open the private keys that sign for some roles on this machine.
-
-    Raises:
-        KeyFileError: A role names no private key, or one cannot be opened.
-    """
-    from signing.roles_settings import SigningSettings
-
-    settings = configuration.section("signing", SigningSettings)
-    return {
-        role: settings.load_signers(role, configuration.root, passphrase=passphrase)
-        for role in roles
-    }
-
-
 def open_publisher(
     configuration: Configuration, roles: Iterable[Role], *, passphrase: Callable[[], bytes]
 ) -> Publisher:
@@ -95,7 +75,10 @@ def open_publisher(
     return Publisher(
         store=FolderStore(configuration.resolve(settings.folder)),
         trust=load_trust(configuration),
-        signers=load_signers(configuration, roles, passphrase=passphrase),
+        signers={
+            role: open_signers(role, configuration=configuration, passphrase=passphrase)
+            for role in roles
+        },
         settings=settings,
         draw_bytes=secrets.token_bytes,
     )

@@ -78,16 +78,17 @@ def load_server_plan(
         find_trust_record,
         load_repository_settings,
         load_serve_settings,
-        load_signers,
     )
     from manifests.server import ServerPlan
     from signing.roles import Role
+    from signing.roles_settings import SigningSettings
     from signing.trust_file import read_trust_record
 
     settings = load_serve_settings(configuration)
-    (freshness, *_) = load_signers(configuration, [Role.FRESHNESS], passphrase=passphrase)[
-        Role.FRESHNESS
-    ]
+    # Answers to nonces are not in the sign log: they come by the thousand, and release nothing.
+    (freshness, *_) = configuration.section("signing", SigningSettings).load_signers(
+        Role.FRESHNESS, configuration.root, passphrase=passphrase
+    )
     return ServerPlan(
         folder=configuration.resolve(load_repository_settings(configuration).folder),
         trust_record=read_trust_record(find_trust_record(configuration)),

@@ -16,6 +16,7 @@ from cli.params import (
     passphrase_file_option,
     passphrase_source,
 )
+from cli.signing_keys import open_signers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,10 +79,10 @@ def sign(
         minimum_policy_version=minimum_policy_version,
         factory_ca_der=None if factory_ca is None else _read_certificate(factory_ca),
     )
-    signers = settings.load_signers(
+    signers = open_signers(
         Role.ROOT,
-        configuration.root,
-        passphrase=passphrase_source(passphrase_file, prompt="Passphrase of the root key"),
+        configuration=configuration,
+        passphrase=passphrase_source(passphrase_file, prompt="Passphrase or PIN of the root key"),
     )
     signed = sign_trust_record(record, signers)
     verify_trust_record(signed, current=current)

@@ -201,7 +201,8 @@ def _content_type_of(header: bytes) -> str:
 
 def _describe_json(message: bytes) -> str:
     try:
-        kind = json.loads(message).get("_type")
+        # TUF's canonical JSON leaves the line ends of PEM keys as they are.
+        kind = json.loads(message, strict=False).get("_type")
     except (ValueError, AttributeError, RecursionError):
         return OCTETS
     return f"application/vnd.tuf.{kind}+json" if isinstance(kind, str) else "application/json"

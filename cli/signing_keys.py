@@ -1,0 +1,91 @@
+"""Opens the private keys that commands sign with; each signature goes to the sign log."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from cli.params import make_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from cli.configuration import Configuration
+    from signing.logged_signer import SignLog
+    from signing.roles import Role
+    from signing.signers import Signer
+
+
+def open_signers(
+    role: Role,
+    *,
+    configuration: Configuration | None,
+    keys: Sequence[str] = (),
+    log_beside: Path | None = None,
+    passphrase: Callable[[], bytes] | None,
+) -> tuple[Signer, ...]:
+    """Open the keys that sign for a role; what they sign is written to the sign log.
+
+    Args:
+        role: The role.
+        configuration: The loaded `ampforge.toml`; needed where no `keys` are given.
+        keys: Paths or URIs of `--key`; none means those of `[signing.roles.ROLE] signer`.
+        log_beside: What the log lies beside where no trust record is configured.
+        passphrase: Asked for each key that needs one.
+
+    Raises:
+        KeyFileError: A key cannot be opened.
+        UsageRefusal: A setting that is needed is missing.
+    """
+    from signing.logged_signer import SIGN_LOG_NAME
+    from signing.roles_settings import SigningSettings
+    from signing.signers import load_signer
+
+    if keys:
+        signers = tuple(load_signer(uri, passphrase=passphrase) for uri in keys)
+    else:
+        assert configuration is not None
+        settings = configuration.section("signing", SigningSettings)
+        signers = settings.load_signers(role, configuration.root, passphrase=passphrase)
+    if configuration is not None and configuration.has_section("signing"):
+        path = sign_log_path(configuration)
+    else:
+        assert log_beside is not None
+        path = log_beside.with_name(SIGN_LOG_NAME)
+    make_folder(path.parent)
+    log = open_sign_log(path)
+    return tuple(log.wrap(signer, role) for signer in signers)
+
+
+def sign_log_path(configuration: Configuration) -> Path:
+    """Return the sign log's file, beside the configured trust record."""
+    from signing.logged_signer import SIGN_LOG_NAME
+    from signing.roles_settings import SigningSettings
+
+    settings = configuration.section("signing", SigningSettings)
+    return configuration.resolve(settings.trust_record).with_name(SIGN_LOG_NAME)
+
+
+def open_sign_log(path: Path) -> SignLog:
+    """Return a sign log that is written to in this account's name."""
+    from signing.logged_signer import SignLog
+
+    return SignLog(
+        path=path,
+        who=f"{_account()}@{socket.gethostname()}",
+        tool=f"ampforge {version('ampforge')}",
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+def _account() -> str:
+    # The account that the system knows, not the one that LOGNAME or USER claims.
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
