@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,30 +14,21 @@ from cli.params import EXISTING_FILE, FILE, FOLDER, config_option, json_option, 
 from cli.release_defaults import ReleaseDefaults
 from cli.waveform_diff_commands import diff
 from cli.waveform_explain import explain_rule
-from cli.waveform_options import hardware_class_option, limits_option, waveform_argument
+from cli.waveform_options import (
+    DecimalType,
+    hardware_class_option,
+    limits_option,
+    waveform_argument,
+)
 from cli.waveform_sheet_commands import spec_sheet
+from cli.waveform_transfer_commands import export, import_
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 _AREA_CM2: Final = 1.0
 _ANY_HARDWARE: Final = "any"
 """For judging and drawing: no rule depends on the boards a table is for."""
-
-
-class DecimalType(click.ParamType[Decimal]):
-    """A plain decimal number."""
-
-    name = "number"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Decimal:
-        """Return the number, or fail as Click does."""
-        try:
-            number = Decimal(str(value))
-        except InvalidOperation:
-            self.fail(f"{value!r} is not a number", param, ctx)
-        if not number.is_finite():
-            self.fail(f"{value!r} is not finite", param, ctx)
-        return number
 
 
 @click.group()
@@ -48,6 +38,8 @@ def group() -> None:
 
 group.add_command(spec_sheet)
 group.add_command(diff)
+group.add_command(import_)
+group.add_command(export)
 
 
 @group.command(

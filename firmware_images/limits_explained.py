@@ -17,7 +17,7 @@ SCHEMA: Final = "ampforge.rule/1"
 _WIDTH: Final = 78
 _PAGE_WIDTH: Final = 100
 _INTRODUCTION: Final = (
-    "For the person who signs the limits policy. Every level of every mode is judged by every rule; "
+    "For the person who signs the limits policy. Every level of every mode is judged by each rule; "
     "`ampforge waveform check` prints the worst value of each, the limit, and the margin. "
     "`ampforge waveform check --explain RULE` prints what is here, with the figures of your own "
     "policy: value, source, and who checked it. The exact definitions are in "

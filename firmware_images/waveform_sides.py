@@ -61,17 +61,51 @@ def load_sides(
     Raises:
         WaveformError: When a file is not a waveform, or a mode or level is not there.
     """
-    one, other = (None if _is_csv(path) else _load_side(path) for path in (before, after))
+    one, other = (None if _is_csv(path) else load_side(path) for path in (before, after))
     if one is None and other is None:
         return _wrap_csv(before), _wrap_csv(after)
     if other is None:
         assert one is not None
-        side = _choose(one, before, _name_mode(one, mode, before), level or _highest(one, mode))
+        side = choose_level(
+            one, before, _name_mode(one, mode, before), level or _highest(one, mode)
+        )
         return side, _adopt_csv(after, side)
     if one is None:
-        side = _choose(other, after, _name_mode(other, mode, after), level or _highest(other, mode))
+        side = choose_level(
+            other, after, _name_mode(other, mode, after), level or _highest(other, mode)
+        )
         return _adopt_csv(before, side), side
-    return _choose(one, before, mode, level), _choose(other, after, mode, level)
+    return choose_level(one, before, mode, level), choose_level(other, after, mode, level)
+
+
+def find_level(
+    path: Path, *, mode: str | None, level: int | None
+) -> tuple[WaveformSide, Mode, int]:
+    """One level of a file that has modes.
+
+    Args:
+        path: `.toml`, or a compiled table or slot image.
+        mode: Its name; may be left out when the file has one.
+        level: Its number from 1, or `None` for the highest.
+
+    Returns:
+        The side, the mode with that level alone, and the level's number.
+
+    Raises:
+        WaveformError: When it is a CSV file, or the mode or level is not there.
+    """
+    if _is_csv(path):
+        raise WaveformError(
+            "a CSV file has no modes and levels",
+            expected="TOML or a compiled table",
+            where=path,
+            hint="`ampforge waveform import` puts a CSV file onto ticks and nanoamps",
+        )
+    side = load_side(path)
+    name = _name_mode(side, mode, path)
+    number = level or _highest(side, name)
+    chosen = choose_level(side, path, name, number)
+    return chosen, chosen.modes[0], number
 
 
 def state_table(table: WaveformTable) -> WaveformSide:
@@ -97,7 +131,8 @@ def _is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
 
 
-def _load_side(path: Path) -> WaveformSide:
+def load_side(path: Path) -> WaveformSide:
+    """Reads a TOML file, a compiled table or a slot image."""
     if path.suffix.lower() != ".toml":
         return state_table(read_table(path)[0])
     source = load_waveforms(path)
@@ -114,7 +149,7 @@ def _name_mode(side: WaveformSide, mode: str | None, path: Path) -> str:
     if len(side.modes) == 1:
         return side.modes[0].name
     raise WaveformError(
-        "a CSV file does not say which mode it is",
+        "it is not said which mode is meant",
         expected=", ".join(mode.name for mode in side.modes),
         where=path,
         hint="add --mode NAME",
@@ -126,8 +161,14 @@ def _highest(side: WaveformSide, name: str | None) -> int:
     return counts[0] if counts else 1
 
 
-def _choose(side: WaveformSide, path: Path, mode: str | None, level: int | None) -> WaveformSide:
-    """The side with one mode, one level, or both, as asked for."""
+def choose_level(
+    side: WaveformSide, path: Path, mode: str | None, level: int | None
+) -> WaveformSide:
+    """The side with one mode, one level, or both, as asked for.
+
+    Raises:
+        WaveformError: When the mode or the level is not there.
+    """
     modes = tuple(m for m in side.modes if mode in {None, m.name})
     if not modes:
         raise WaveformError(

@@ -112,7 +112,7 @@ def test_a_csv_is_one_pulse_of_a_level_on_either_side(files):
     assert all(where[1] == 5 for where in changes)
     changes = compare(*load_sides(files / "t.csv", files / "a.table", mode="TIGHTEN", level=1))
     assert changes["TIGHTEN", 1, "peak_ua"] == (250, 50)
-    with pytest.raises(WaveformError, match="does not say which mode"):
+    with pytest.raises(WaveformError, match="not said which mode"):
         load_sides(files / "t.csv", files / "a.toml")
     with pytest.raises(WaveformError, match="no such mode"):
         load_sides(files / "t.csv", files / "a.toml", mode="TINGLE")
