@@ -33,6 +33,10 @@ class EspImageError(FirmwareImageError):
     """Raised when bytes are not a whole ESP32 application image."""
 
 
+class SecureBootError(EspImageError):
+    """Raised when an image cannot be signed, or its signature sector is not one that boots."""
+
+
 class ProductError(FirmwareImageError):
     """Raised when the product's section in the configuration contradicts a release."""
 

@@ -35,7 +35,7 @@ IMAGE_MAGIC = 0xE9
 SEGMENT_COUNT_MAX = 16
 DIGEST_BYTES = 32
 SIGNATURE_SECTOR_BYTES = 4096
-_SIGNATURE_MAGIC = b"\xe7\x02"
+_SIGNATURE_MAGICS = (b"\xe7\x02", b"\xe7\x03")
 _CHECKSUM_ROW_BYTES = 16
 _HEADER = struct.Struct("<BBBBIBBBBHBHHBBBBB")
 assert _HEADER.size == 24  # noqa: PLR2004 - the size in the text above
@@ -286,7 +286,7 @@ def _measure_signature(untrusted_bytes: bytes, end: int, *, where: str) -> int:
     is_signature = (
         following[:padding_bytes] == b"\xff" * padding_bytes
         and len(sector) == SIGNATURE_SECTOR_BYTES
-        and sector.startswith(_SIGNATURE_MAGIC)
+        and sector.startswith(_SIGNATURE_MAGICS)
     )
     if not is_signature:
         raise EspImageError(

@@ -1,0 +1,34 @@
+"""Espressif's own signing tool, run as its users run it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def espsecure(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "espsecure", *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def sign_with_espsecure(image: Path, signed: Path, *keys: Path, append: bool = False) -> None:
+    options = [part for key in keys for part in ("--keyfile", key)]
+    if append:
+        options.append("--append-signatures")
+    command = ("sign-data", "--version", "2", *options, "--output", signed, image)
+    done = espsecure(*command, folder=image.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def espsecure_accepts(image: Path, public_key: Path) -> bool:
+    command = ("verify-signature", "--version", "2", "--keyfile", public_key, image)
+    return espsecure(*command, folder=image.parent).returncode == 0
