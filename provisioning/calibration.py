@@ -19,6 +19,7 @@ from provisioning.calibration_findings import (
     judge_linearity,
     judge_overload,
     judge_probe,
+    judge_response,
 )
 from provisioning.calibration_fit import fit_linearity, fit_two_loads, pooled_sd_na
 from provisioning.calibration_plan import (
@@ -148,9 +149,10 @@ def _measure(
     linearity = _judge(readings, settings).linearity
     if linearity is None:
         return
-    line = linearity.line
+    line, last = linearity.line, settings.max_code
     codes = [
-        settings.mid_code + round((wanted_na - line.intercept) / line.slope)
+        # Where the output stops early the line is flat, and asks for more than there is.
+        min(max(settings.mid_code + round((wanted_na - line.intercept) / line.slope), 0), last)
         for wanted_na in (settings.compliance_current_na, -settings.compliance_current_na)
     ]
     yield from read(ReadingStep.COMPLIANCE, settings.compliance_load_ohm, codes, range_ua)
@@ -168,7 +170,12 @@ def _judge(readings: Sequence[CodeReading], settings: MetrologySettings) -> _Sta
         return _Stage(findings=findings)
     response = (probe[1].mean_na - probe[2].mean_na) / (2 * PROBE_NA)
     by_code = {reading.code: reading for reading in sweep}
-    findings = judge_overload(sweep, response) or judge_bits(by_code, settings)
+    rough = (response, probe[0].mean_na, settings)
+    findings = (
+        judge_overload(sweep, *rough)
+        or judge_bits(by_code, settings)
+        or judge_response(response, settings)
+    )
     if findings:
         return _Stage(findings=findings)
     linearity = fit_linearity(sweep, linearity_codes(settings), settings)
@@ -178,14 +185,14 @@ def _judge(readings: Sequence[CodeReading], settings: MetrologySettings) -> _Sta
     asked_na = [linearity.line.value_at(reading.code - settings.mid_code) for reading in compliance]
     # Whatever the output impedance: with less than this the second load cannot be swept.
     least_na = settings.working_span_na * second / settings.compliance_load_ohm
-    findings = judge_overload(compliance, response) or judge_compliance(
+    findings = judge_overload(compliance, *rough) or judge_compliance(
         compliance, asked_na, [math.copysign(least_na, asked) for asked in asked_na]
     )
     codes = working_codes(settings)
     loaded = _take(readings, ReadingStep.SWEEP, second, codes, is_optional=True)
     if findings or not loaded:
         return _Stage(findings=findings, linearity=linearity)
-    if findings := judge_overload(loaded, response):
+    if findings := judge_overload(loaded, *rough):
         return _Stage(findings=findings, linearity=linearity)
     enough = 1 - settings.compliance_shortfall_percent / 100
     fit = fit_two_loads([*(by_code[code] for code in codes), *loaded], linearity, settings)

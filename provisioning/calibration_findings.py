@@ -28,6 +28,10 @@ _TIMES_TEN: Final = (5.0, 20.0)
 _ROBUST_BIT: Final = 3
 _STEP_MIN: Final = 0.5
 _NOISE_FACTOR: Final = 4.0
+_ROUGH_GAIN: Final = 0.06
+"""How far the probe's gain may be off: a bent converter of 8 LSB, and the largest range's error."""
+_ROUGH_OFFSET: Final = 2
+"""How many times its limit an offset must be to be seen on the largest range."""
 
 
 def judge_probe(
@@ -125,11 +129,22 @@ def judge_bits(
     return tuple(findings)
 
 
-def judge_overload(sweep: Sequence[CodeReading], gain: float) -> tuple[Finding, ...]:
-    """Judge a sweep in which the current left the range that a correctable gain stays in."""
-    if not any(reading.is_overload for reading in sweep):
+def judge_overload(
+    readings: Sequence[CodeReading], gain: float, offset_na: float, settings: MetrologySettings
+) -> tuple[Finding, ...]:
+    """Judge a sweep in which the current left the range that a correctable unit stays in.
+
+    Args:
+        readings: The sweep.
+        gain: What the probe said, roughly.
+        offset_na: What the probe said, roughly, nA.
+        settings: What calibration corrects.
+    """
+    if not any(reading.is_overload for reading in readings):
         return ()
-    code = next(reading.code for reading in sweep if reading.is_overload)
+    code = next(reading.code for reading in readings if reading.is_overload)
+    if abs(offset_na) > _ROUGH_OFFSET * settings.offset_limit_na:
+        return (_offset_finding(offset_na, settings),)
     return (
         _finding(
             FindingName.GAIN,
@@ -140,6 +155,13 @@ def judge_overload(sweep: Sequence[CodeReading], gain: float) -> tuple[Finding, 
             unit="",
         ),
     )
+
+
+def judge_response(gain: float, settings: MetrologySettings) -> tuple[Finding, ...]:
+    """Judge the probe's gain, before a line that is far off is used to choose codes."""
+    if abs(gain - 1) <= settings.gain_limit_percent / 100 + _ROUGH_GAIN:
+        return ()
+    return (_gain_finding(gain, settings),)
 
 
 def judge_compliance(
@@ -177,27 +199,9 @@ def judge_line(fit: CalibrationFit, settings: MetrologySettings) -> tuple[Findin
     # The gain into a short circuit: a low but good impedance costs 2 % at the reference load.
     gain = fit.gain_ppm / PPM * (1 + settings.reference_load_ohm * fit.conductance_ns * 1e-9)
     if abs(gain - 1) > settings.gain_limit_percent / 100:
-        findings.append(
-            _finding(
-                FindingName.GAIN,
-                f"gain {gain:.4f} is further than {settings.gain_limit_percent:g} % from 1: a "
-                "wrong part, not a tolerance",
-                measured=(gain - 1) * 100,
-                limit=settings.gain_limit_percent,
-                unit="%",
-            )
-        )
+        findings.append(_gain_finding(gain, settings))
     if abs(fit.offset_na) > settings.offset_limit_na:
-        findings.append(
-            _finding(
-                FindingName.OFFSET,
-                f"offset {fit.offset_na / 1_000:+.2f} µA is larger than "
-                f"{settings.offset_limit_na / 1_000:g} µA: leakage or a wrong part",
-                measured=fit.offset_na / 1_000,
-                limit=settings.offset_limit_na / 1_000,
-                unit="µA",
-            )
-        )
+        findings.append(_offset_finding(fit.offset_na, settings))
     limit_ns = 1e9 / settings.output_impedance_min_ohm
     if fit.conductance_ns > limit_ns or fit.conductance_ns < -limit_ns:
         findings.append(
@@ -249,6 +253,28 @@ def judge_linearity(
             )
             break
     return tuple(findings)
+
+
+def _gain_finding(gain: float, settings: MetrologySettings) -> Finding:
+    return _finding(
+        FindingName.GAIN,
+        f"gain {gain:.4f} is further than {settings.gain_limit_percent:g} % from 1: a "
+        "wrong part, not a tolerance",
+        measured=(gain - 1) * 100,
+        limit=settings.gain_limit_percent,
+        unit="%",
+    )
+
+
+def _offset_finding(offset_na: float, settings: MetrologySettings) -> Finding:
+    return _finding(
+        FindingName.OFFSET,
+        f"offset {offset_na / 1_000:+.2f} µA is larger than "
+        f"{settings.offset_limit_na / 1_000:g} µA: leakage or a wrong part",
+        measured=offset_na / 1_000,
+        limit=settings.offset_limit_na / 1_000,
+        unit="µA",
+    )
 
 
 def _finding(

@@ -220,6 +220,25 @@ def test_figures_that_calibration_must_not_correct_are_named(truth, expected):
     assert set(names(result)) & expected == expected
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"gain": 0.25}, FindingName.GAIN),
+        ({"gain": 0.4}, FindingName.GAIN),
+        ({"gain": 0.35, "offset_na": 50_000}, FindingName.GAIN),
+        ({"offset_na": 100_000}, FindingName.OFFSET),
+        ({"offset_na": -600_000}, FindingName.OFFSET),
+        ({"compliance_v": 0.3}, FindingName.COMPLIANCE),
+    ],
+)
+def test_a_unit_that_is_far_off_is_named_and_never_asked_for_a_code_it_lacks(changes, expected):
+    with MetrologyBench(replace(QUIET, **changes)) as bench:
+        result = calibrate(bench)
+    assert set(names(result)) == {expected}
+    assert 0 <= min(bench.codes) <= max(bench.codes) <= SETTINGS.max_code
+    assert recompute_calibration(result) == result
+
+
 def test_a_unit_at_the_ends_of_its_tolerances_is_accepted():
     """Gain ±3 %, offset ±5 µA, the lowest impedance and compliance: all of that is correctable."""
     for sign in (1, -1):
