@@ -129,10 +129,17 @@ def _refuse_unmeasurable(table: WaveformTable, settings: MetrologySettings) -> N
                 hint="verify it with an instrument and limits for voltage",
             )
         for level in mode.levels:
-            _refuse_poor_ratio(mode.name, level.peak_na, settings)
+            limit_na = min(
+                settings.calibration_limit_at(level.peak_na),
+                settings.claim_limit_at(level.peak_na),
+            )
+            _refuse_poor_ratio(f"mode {mode.name}", level.peak_na, limit_na, settings)
+    _refuse_poor_ratio("idle current", 0, settings.idle_limit_na, settings)
 
 
-def _refuse_poor_ratio(mode_name: str, target_na: int, settings: MetrologySettings) -> None:
+def _refuse_poor_ratio(
+    name: str, target_na: int, limit_na: float, settings: MetrologySettings
+) -> None:
     # The station's fault, not the unit's, so it is found before anything is measured.
     range_ua = settings.accuracy_for(target_na + settings.claim_limit_at(target_na)).range_ua
     budget = build_budget(
@@ -143,15 +150,14 @@ def _refuse_poor_ratio(mode_name: str, target_na: int, settings: MetrologySettin
         count=1,
         settings=settings,
     )
-    limit = min(settings.calibration_limit_at(target_na), settings.claim_limit_at(target_na))
-    ratio = limit / budget.expanded_na
+    ratio = limit_na / budget.expanded_na
     if ratio < settings.test_uncertainty_ratio_min:
         raise VerificationError(
             "the instrument is not good enough for the limit",
             expected=f"limit/U of at least {settings.test_uncertainty_ratio_min:g}",
-            got=f"{limit / 1_000:.3f} µA / {budget.expanded_na / 1_000:.3f} µA = {ratio:.1f}",
-            where=f"mode {mode_name}, {target_na / 1_000:g} µA",
-            hint="use a better instrument or range, or a wider calibration limit",
+            got=f"{limit_na / 1_000:.3f} µA / {budget.expanded_na / 1_000:.3f} µA = {ratio:.1f}",
+            where=f"{name}, {target_na / 1_000:g} µA",
+            hint="use a better instrument or range, or a wider limit",
         )
 
 

@@ -95,7 +95,8 @@ class WaveformExpectation:
         return Match(
             delay_s=float(delays[best]),
             rms_error_na=float(upright[best]),
-            is_inverted=bool(inverted.min() < upright[best]),
+            # A train that is its own mirror image half a pulse later fits both ways.
+            is_inverted=bool(_EQUALLY_WELL * inverted.min() < upright.min()),
         )
 
     def _charge(self, np: Any, times: Any) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from firmware_images.waveform import Regulation
+from firmware_images.waveform import Level, Regulation
 from provisioning.calibration import calibrate_unit
 from provisioning.errors import InstrumentError, VerificationError
 from provisioning.measurement_settings import MetrologySettings
@@ -28,6 +29,7 @@ from tests.provisioning.metrology_bench import (
     SteppingClock,
     build_table,
     ignore_progress,
+    segments,
 )
 
 
@@ -250,6 +252,24 @@ def test_a_late_start_is_no_fault():
     assert not match.is_inverted
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_train_that_is_its_own_mirror_image_is_not_called_inverted(seed):
+    """Half a pulse later it is upside down, so noise alone says which way fits better."""
+    triangle = ((50, 0, 100_000), (50, 100_000, 0), (50, 0, -100_000), (50, -100_000, 0))
+    mirror = Level(peak_na=100_000, segments=segments(*triangle))
+    mode = replace(TABLE.mode("LIFT"), levels=(mirror,), flips_each_burst=False)
+    expectation = WaveformExpectation(mode, 0, tick_us=100)
+    draw = random.Random(seed)
+    means_na = [5_000 + 10_000 * (k if k < 10 else 19 - k) for k in range(20)]
+    samples = [
+        means_na[k % 20] * (-1 if k // 20 % 2 else 1) + draw.gauss(0, 500)
+        for k in range(expectation.sample_count)
+    ]
+    match = expectation.match(samples, aperture_s=0.5e-3, delay_max_s=0.25)
+    assert match.rms_error_na < 700
+    assert not match.is_inverted
+
+
 def test_a_galvanic_blocks_polarity_reverses_at_the_block_boundary():
     expectation = WaveformExpectation(TABLE.mode("INFUSE"), 3, tick_us=100)
     assert expectation.is_capture_whole
@@ -263,6 +283,8 @@ def test_a_station_that_cannot_resolve_the_limit_is_refused_before_anything_is_m
             verify(
                 bench, MetrologySettings(calibration_limit_na=600, calibration_limit_percent=0.5)
             )
+        with pytest.raises(VerificationError, match=r"not good enough.*idle current"):
+            verify(bench, MetrologySettings(idle_limit_na=500))
         assert bench.stage.time_s == 0
 
 
