@@ -1,0 +1,102 @@
+"""A whole release with its keys in a hardware module: SoftHSM behind every verb that signs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from cli.init_command import copy_example, sign_first_trust_record
+from cli.main import ampforge
+from signing.errors import KeyFileError, PassphraseError
+from tests.softhsm import PIN, make_token
+
+
+@pytest.fixture
+def token():
+    return make_token()
+
+
+@pytest.fixture
+def product(tmp_path, monkeypatch, token):
+    folder = tmp_path / "flare"
+    copy_example(folder)
+    sign_first_trust_record(folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
+    for name, value in token.environment.items():
+        monkeypatch.setenv(name, value)
+    return folder
+
+
+def _invoke(*arguments, **options):
+    return CliRunner().invoke(ampforge, [str(argument) for argument in arguments], **options)
+
+
+def _run(*arguments, **options):
+    done = _invoke(*arguments, **options)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
+def _move_keys(product, token):
+    """Move every key that signs into the token, as the how-to says, and take the files away."""
+    configuration = product / "ampforge.toml"
+    text = configuration.read_text()
+    for number, path in enumerate(sorted(product.glob("keys/*.pem"))):
+        if path.name.endswith(".pub.pem"):
+            continue
+        uri = token.import_key(path, path.stem, f"{number:02x}")
+        text = text.replace(f'"keys/{path.name}"', f'"{uri}"')
+        path.unlink()
+    assert ".pem" in text
+    configuration.write_text(text)
+
+
+def test_a_release_is_signed_and_published_without_a_private_key_on_the_disk(product, token):
+    _move_keys(product, token)
+    assert not [path for path in product.glob("keys/*") if not path.name.endswith(".pub.pem")]
+    bundle = "build/flare-1.4.0.bundle.zip"
+    for arguments in (
+        ("policy", "approve"),
+        ("bundle", "build"),
+        ("bundle", "sign", bundle),
+        ("bundle", "verify", bundle),
+        ("trust", "sign"),
+        ("repo", "init"),
+        ("repo", "publish", bundle),
+        ("repo", "status"),
+        ("key", "log", "verify"),
+    ):
+        _run(*arguments)
+
+
+def test_a_uri_on_the_command_line_and_a_pin_from_a_file_or_the_terminal(
+    product, token, tmp_path, monkeypatch
+):
+    uri = token.import_key(product / "keys" / "policy.pem", "policy")
+    monkeypatch.delenv("AMPFORGE_PKCS11_PIN")
+    secret = tmp_path / "pin"
+    secret.write_text(f"{PIN}\n")
+    secret.chmod(0o600)
+    _run("policy", "approve", "--key", uri, "--passphrase-file", secret)
+    other = make_token()  # nobody is logged in to it yet
+    uri = other.import_key(product / "keys" / "policy.pem", "policy")
+    asked = _run("policy", "sign", "--key", uri, input=f"{PIN}\n")
+    assert "Passphrase or PIN of the policy key" in asked
+    assert PIN not in asked
+    log = json.loads(_run("key", "log", "show", "--json"))
+    assert [entry["role"] for entry in log["entries"]][-2:] == ["policy", "policy"]
+    assert PIN not in (product / "sign-log.jsonl").read_text()
+
+
+def test_refusals_change_nothing(product, token, monkeypatch):
+    uri = token.import_key(product / "keys" / "policy.pem", "policy")
+    before = {path: path.read_bytes() for path in product.rglob("*") if path.is_file()}
+    refused = _invoke("policy", "approve", "--key", f"{uri}?pin-value={PIN}")
+    assert isinstance(refused.exception, KeyFileError)
+    monkeypatch.setenv("AMPFORGE_PKCS11_PIN", "161803")
+    refused = _invoke("policy", "approve", "--key", uri)
+    assert isinstance(refused.exception, PassphraseError)
+    assert {path: path.read_bytes() for path in product.rglob("*") if path.is_file()} == before
