@@ -15,6 +15,9 @@ def test_a_mode_is_drawn_as_the_same_svg_every_time():
         assert drawn == plot_mode(mode, flare_policy(), tick_us=100)
         assert ET.fromstring(drawn).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - ours
         assert b"dc:date" not in drawn
+        assert f"{mode.name}: {mode.balance}, levels".encode() in drawn  # text, and not its outline
+        assert b"current, \xc2\xb5A" in drawn
+        assert len(drawn) < 50_000
 
 
 def test_a_long_burst_is_drawn_as_a_block_and_a_mode_without_claim_without_its_line():
