@@ -1,4 +1,4 @@
-"""`ampforge image`: what an ESP32 application image says about itself."""
+"""`ampforge image`: what an ESP32 application image says about itself, and who signed it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.image_signing_commands import sign, verify
 from cli.output import print_result
 from cli.params import EXISTING_FILE, json_option
 
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def group() -> None:
-    """Inspect an ESP32 application image."""
+    """Inspect, sign and verify an ESP32 application image."""
+
+
+group.add_command(sign)
+group.add_command(verify)
 
 
 @group.command("inspect", epilog="Example: ampforge image inspect firmware/images/flare-1.4.0.bin")
@@ -71,7 +76,9 @@ def _format(image: EspImage) -> str:
         ("chip revisions", f"{image.min_chip_revision} to {image.max_chip_revision}"),
     ]
     if image.signature_bytes:
-        rows.append(("Secure Boot", "a signature sector is there; it is not verified here"))
+        rows.append(
+            ("Secure Boot", "a signature sector is there; `ampforge image verify` verifies it")
+        )
     rows += [
         (f"segment {number}", _format_segment(segment))
         for number, segment in enumerate(image.segments)

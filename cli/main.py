@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "trust": ("cli.trust_commands", "group", "Sign and show the device trust record."),
     "policy": ("cli.policy_commands", "group", "Sign a limits policy, approve a waveform table."),
     "waveform": ("cli.waveform_commands", "group", "Check, analyze and compile waveforms."),
-    "image": ("cli.image_commands", "group", "Inspect an ESP32 application image."),
+    "image": ("cli.image_commands", "group", "Inspect, sign and verify an ESP32 image."),
     "bundle": ("cli.bundle_commands", "group", "Build, sign and verify a release bundle."),
     "station": ("cli.station_commands", "group", "Provision boards; simulate them."),
     "serials": ("cli.serials_commands", "group", "Say which serial numbers were given to what."),

@@ -52,10 +52,10 @@ def test_an_image_without_a_descriptor_says_so_clearly(inspect, tmp_path):
     assert json.loads(inspect(path, "--json"))["project_name"] is None
 
 
-def test_a_signed_image_says_that_its_signature_is_not_verified(inspect, tmp_path):
+def test_a_signed_image_says_where_its_signature_is_verified(inspect, tmp_path):
     path = tmp_path / "signed.bin"
     path.write_bytes(build_image(CODE).ljust(4096, b"\xff") + b"\xe7\x02" + bytes(4094))
-    assert "it is not verified here" in inspect(path)
+    assert "`ampforge image verify` verifies it" in inspect(path)
 
 
 def test_a_damaged_image_is_refused(inspect, tmp_path):
