@@ -9,6 +9,7 @@ import click
 
 from cli.configuration import current_folder, find_configuration_file, load_configuration
 from cli.failures import UsageRefusal
+from cli.key_life_commands import revoke, rotate
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
@@ -38,9 +39,11 @@ SHORT_KEY_ID_CHARACTERS = 16
 
 @click.group()
 def group() -> None:
-    """Generate, list and inspect signing keys; show what they signed."""
+    """Generate, list, inspect, revoke and rotate signing keys; show what they signed."""
 
 
+group.add_command(revoke)
+group.add_command(rotate)
 group.add_command(log)
 
 
