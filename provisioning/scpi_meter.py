@@ -70,8 +70,7 @@ class ScpiMeter:
         resource.read_termination = "\n"
         resource.write_termination = "\n"
         self._identity = parse_identity(self._ask("*IDN?"), where=where)
-        self._tell("*RST", "*CLS")
-        self._check_errors()
+        self._check_errors(after=("*RST", "*CLS"))
 
     @property
     def identity(self) -> InstrumentIdentity:
@@ -96,8 +95,7 @@ class ScpiMeter:
                 hint="name its relay in [station.metrology] load_channels",
             )
         self._load_ohm = None
-        self._tell("ROUT:OPEN:ALL", f"ROUT:CLOS (@{channel})")
-        self._check_errors()
+        self._check_errors(after=("ROUT:OPEN:ALL", f"ROUT:CLOS (@{channel})"))
         self._load_ohm = load_ohm
 
     def read_current(self, *, range_ua: int, nplc: float, count: int) -> Reading:
@@ -137,8 +135,7 @@ class ScpiMeter:
         if self._resource is None:
             return
         with suppress(InstrumentError):
-            self._tell("ROUT:OPEN:ALL")
-            self._check_errors()
+            self._check_errors(after=("ROUT:OPEN:ALL",))
         if self._resource is not None:
             with suppress(Error, OSError):
                 self._resource.close()
@@ -168,10 +165,12 @@ class ScpiMeter:
             at=self._clock(),
         )
 
-    def _check_errors(self) -> None:
+    def _check_errors(self, *, after: tuple[str, ...] = ()) -> None:
+        """Read the error queue; `after` goes out in the same write as the first question."""
         faults: list[str] = []
         for _ in range(ERROR_QUEUE_MAX):
-            answer = self._ask("SYST:ERR?")
+            answer = self._ask(*after, "SYST:ERR?")
+            after = ()
             match = _ERROR.fullmatch(answer)
             if match is None:
                 self._give_up()

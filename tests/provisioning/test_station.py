@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import replace
 
@@ -37,9 +38,17 @@ from tests.provisioning.station_bench import (
 )
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A new station's folder; each test gets a copy of its own."""
+    folder = tmp_path_factory.mktemp("template")
+    make_bench(folder)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path):
-    make_bench(tmp_path)
+def folder(template, tmp_path):
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -66,6 +75,30 @@ def steps_of(folder, serial):
         ]
     finally:
         station.close()
+
+
+def data_of(folder, serial, step, phase):
+    station = open_bench(folder)
+    try:
+        return [
+            chained.event.data
+            for chained in station.ledger.events(serial=serial)
+            if (chained.event.step, chained.event.phase.value) == (step, phase)
+        ]
+    finally:
+        station.close()
+
+
+def stop_before(step):
+    """Arguments of a run that an operator stops before a step."""
+    stop = threading.Event()
+    before = list(Step)[list(Step).index(step) - 1]
+
+    def on_progress(progress):
+        if progress.step is before:
+            stop.set()
+
+    return {"on_progress": on_progress, "stop": stop}
 
 
 def test_two_boards_at_once_become_two_released_units(folder):
@@ -111,48 +144,33 @@ def test_a_unit_that_passed_is_left_alone_and_again_keeps_its_number(folder):
         assert third.is_passed
         assert third.serial == first.serial
         assert third.job != first.job
-    station = open_bench(folder)
-    records = [
-        chained.event.data["generation"]
-        for chained in station.ledger.events(serial=first.serial)
-        if (chained.event.step, chained.event.phase.value) == ("record", "INTENT")
-    ]
-    station.close()
-    assert records == [1, 2]
+    records = data_of(folder, first.serial, "record", "INTENT")
+    assert [data["generation"] for data in records] == [1, 2]
+    flashed = data_of(folder, first.serial, "flash", "CONFIRM")
+    was_there = [[region["was_there"] for region in data["regions"]] for data in flashed]
+    assert was_there == [[False] * 4, [True] * 4], "what is right already is not written again"
 
 
-def test_flash_that_is_right_already_is_not_written_again(folder):
-    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
-        run(folder, line)
-        run(folder, line, again=True)
-    station = open_bench(folder)
-    (unit,) = list_units(station.ledger.database)
-    flashed = [
-        [region["was_there"] for region in chained.event.data["regions"]]
-        for chained in station.ledger.events(serial=unit.serial)
-        if (chained.event.step, chained.event.phase.value) == ("flash", "CONFIRM")
-    ]
-    station.close()
-    assert flashed == [[False] * 4, [True] * 4]
-
-
-@pytest.mark.parametrize("fault", [AnalogFault.STUCK_BIT, AnalogFault.HIGH_OFFSET])
-def test_a_bad_unit_is_a_verdict_with_reasons_and_others_go_on(folder, fault):
-    faults = {0: FaultPlan(analog=frozenset({fault}))}
-    with SimulatedLine(folder / "line", board_count=2, seed=SEED, faults=faults) as line:
-        bad, good = reports(run(folder, line))
+def test_a_bad_unit_is_a_verdict_with_reasons_and_others_go_on(folder):
+    faults = {
+        0: FaultPlan(analog=frozenset({AnalogFault.STUCK_BIT})),
+        1: FaultPlan(analog=frozenset({AnalogFault.HIGH_OFFSET})),
+    }
+    with SimulatedLine(folder / "line", board_count=3, seed=SEED, faults=faults) as line:
+        stuck, offset, good = reports(run(folder, line))
         assert good.is_passed
-        assert (bad.state, bad.failed_step) == (UnitState.FAIL, Step.CALIBRATE)
-        assert bad.reasons
+        for bad in (stuck, offset):
+            assert (bad.state, bad.failed_step) == (UnitState.FAIL, Step.CALIBRATE)
+            assert bad.reasons
         assert line.slots[0].board.application is not None
         (retried,) = reports(run(folder, line, slot_configs(line)[:1]))
-        assert retried.serial == bad.serial
+        assert retried.serial == stuck.serial
     station = open_bench(folder)
-    states = [job.state for job in list_jobs(station.ledger.database, bad.serial)]
+    states = [job.state for job in list_jobs(station.ledger.database, stuck.serial)]
     serials = {serial.serial: serial.state for serial in list_serials(station.ledger.database)}
     station.close()
     assert states == [JobState.CLOSED, JobState.CLOSED]
-    assert serials[bad.serial] is SerialState.ASSIGNED
+    assert serials[stuck.serial] is serials[offset.serial] is SerialState.ASSIGNED
     assert serials[good.serial] is SerialState.RELEASED
 
 
@@ -188,33 +206,13 @@ def test_a_dead_port_and_a_dead_meter_stop_only_their_own_slots(folder):
     assert phases.count(("calibrate", "INTENT")) == 2
 
 
-def test_a_stopped_station_stops_between_steps_and_goes_on_later(folder):
-    stop = threading.Event()
-
-    def stop_at_identity(progress):
-        if progress.step is Step.IDENTITY:
-            stop.set()
-
-    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
-        (result,) = run(folder, line, on_progress=stop_at_identity, stop=stop)
-        assert isinstance(result.error, StationError)
-        assert "operator" in result.error.what
-        (report,) = reports(run(folder, line))
-    assert report.is_passed
-    assert steps_of(folder, report.serial).count(("identity", "INTENT")) == 1
-
-
 def test_a_station_that_stops_before_every_step_does_each_step_once(folder):
     """Each start goes one step further; what was confirmed is never done again."""
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
         for last in list(Step)[3:-1]:
-            stop = threading.Event()
-
-            def stop_before(progress, last=last, stop=stop):
-                if list(Step).index(progress.step) == list(Step).index(last) - 1:
-                    stop.set()
-
-            (result,) = run(folder, line, on_progress=stop_before, stop=stop)
+            (result,) = run(folder, line, **stop_before(last))
+            assert isinstance(result.error, StationError)
+            assert "the operator stopped the station" in result.error.what
             assert f"before step {last.value}" in result.error.got
         (report,) = reports(run(folder, line))
     assert report.is_passed
@@ -225,14 +223,11 @@ def test_a_station_that_stops_before_every_step_does_each_step_once(folder):
 
 def test_a_board_that_lost_its_flash_since_is_done_again_from_there(folder):
     """A CONFIRM whose read-back no longer holds counts for nothing, and neither do later ones."""
-    stop = threading.Event()
+    settings = StationSettings(boot_timeout_s=1.0)  # waited for in full: the board is blank
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
-        run(
-            folder, line, stop=stop,
-            on_progress=lambda news: stop.set() if news.step is Step.POWER_CYCLE else None,
-        )  # fmt: skip
+        run(folder, line, settings=settings, **stop_before(Step.POWER_CYCLE))
         line.slots[0].board.flash.erase(0, 4 << 20)
-        (report,) = reports(run(folder, line))
+        (report,) = reports(run(folder, line, settings=settings))
     assert report.is_passed
     intents = [step for step, phase in steps_of(folder, report.serial) if phase == "INTENT"]
     assert intents.count("flash") == intents.count("calibrate") == intents.count("record") == 2
@@ -289,7 +284,7 @@ def test_a_board_of_another_factory_is_failed_and_keeps_its_identity(folder, tmp
     station.close()
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
         elsewhere = open_bench(other, settings)
-        run_slots(elsewhere, slot_configs(line))
+        run_slots(elsewhere, slot_configs(line), **stop_before(Step.CALIBRATE))
         elsewhere.close()
         (report,) = reports(run(folder, line))
     assert (report.state, report.failed_step) == (UnitState.FAIL, Step.FLASH)
@@ -298,30 +293,25 @@ def test_a_board_of_another_factory_is_failed_and_keeps_its_identity(folder, tmp
 
 def test_a_unit_leaves_the_factory_with_the_release_counter_of_its_bundle(folder):
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
-        (report,) = reports(run(folder, line))
+        run(folder, line, **stop_before(Step.CALIBRATE))
         state = update_state(line)
-    assert report.is_passed
     assert (state.release_counter, state.policy_version_floor) == (1, 1)
     station = open_bench(folder)
-    (confirmed,) = [
-        chained.event.data
-        for chained in station.ledger.events(serial=report.serial)
-        if (chained.event.step, chained.event.phase.value) == ("identity", "CONFIRM")
-    ]
+    (unit,) = list_units(station.ledger.database)
     station.close()
+    (confirmed,) = data_of(folder, unit.serial, "identity", "CONFIRM")
     assert (confirmed["release_counter"], confirmed["policy_version_floor"]) == (1, 1)
 
 
 def test_a_returned_unit_with_a_newer_release_is_failed_and_keeps_its_counter(folder):
     """An old bundle at the station must not make a board forget what it had."""
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
-        (first,) = reports(run(folder, line))
+        run(folder, line, **stop_before(Step.CALIBRATE))
         record_of(line).save_update_state(replace(update_state(line), release_counter=5))
-        (second,) = reports(run(folder, line, again=True))
+        (report,) = reports(run(folder, line))
         assert update_state(line).release_counter == 5
-    assert first.is_passed
-    assert (second.state, second.failed_step) == (UnitState.FAIL, Step.IDENTITY)
-    assert "had a newer release before: its release counter is 5" in second.reasons[0]
+    assert (report.state, report.failed_step) == (UnitState.FAIL, Step.IDENTITY)
+    assert "had a newer release before: its release counter is 5" in report.reasons[0]
 
 
 def record_of(line):
@@ -334,12 +324,8 @@ def update_state(line):
 
 
 def test_another_release_is_another_job(folder):
-    stop = threading.Event()
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
-        run(
-            folder, line, stop=stop,
-            on_progress=lambda news: stop.set() if news.step is Step.CALIBRATE else None,
-        )  # fmt: skip
+        run(folder, line, **stop_before(Step.CALIBRATE))
         write_bundle(folder, app=APP_1_5_0)
         (report,) = reports(run(folder, line))
     assert report.is_passed
