@@ -111,7 +111,7 @@ class CsvWaveform:
 
     def to_train(self) -> PulseTrain:
         """The period as written; all of it counts as the burst."""
-        return _build_train((float(row.t_us), float(row.i_ua * _NA_PER_UA)) for row in self.rows)
+        return _build_train((row.t_us, float(row.i_ua * _NA_PER_UA)) for row in self.rows)
 
     def quantise(self, tick_us: int) -> Quantisation:
         """The period with each row on the nearest tick and each current a whole nanoamp.
@@ -138,7 +138,7 @@ class CsvWaveform:
             abs(tick * tick_us - row.t_us) for tick, row in zip(ticks, self.rows, strict=True)
         ]
         points = (
-            (float(tick * tick_us), float(quantise_na(row.i_ua)))
+            (Decimal(tick * tick_us), float(quantise_na(row.i_ua)))
             for tick, row in zip(ticks, self.rows, strict=True)
         )
         return Quantisation(
@@ -235,9 +235,11 @@ def _parse_number(
     return value
 
 
-def _build_train(points: Iterable[tuple[float, float]]) -> PulseTrain:
+def _build_train(points: Iterable[tuple[Decimal, float]]) -> PulseTrain:
+    # Durations are differences of decimals, so that phases written alike are exactly as long and a
+    # balanced pulse has a net charge of zero.
     pieces = tuple(
-        Piece(end_us - start_us, start_na, end_na)
+        Piece(float(end_us - start_us), start_na, end_na)
         for (start_us, start_na), (end_us, end_na) in pairwise(points)
         if end_us > start_us
     )

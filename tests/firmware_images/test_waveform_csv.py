@@ -139,3 +139,11 @@ def test_a_phase_that_would_vanish_on_the_tick_is_refused():
         parse("t_us,i_ua\n0,400\n50,400\n50,0\n1000,0\n").quantise(250)
     assert "line 3, column 1 (t_us)" in (caught.value.where or "")
     assert caught.value.got == "50 µs"
+
+
+def test_phases_written_alike_are_exactly_as_long():
+    """0.3 - 0.2 is not 0.1 in binary; a balanced pulse must not carry that as charge."""
+    rows = b"0,7\n0.1,7\n0.1,0\n0.2,0\n0.2,-7\n0.3,-7\n0.3,0\n10,0\n"
+    train = parse_csv_waveform(rows, where="w.csv").to_train()
+    assert [piece.duration_us for piece in train.pieces] == [0.1, 0.1, 0.1, 9.7]
+    assert sum(piece.charge_na_us for piece in train.pieces) == 0
