@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from firmware_images.bundle_contents import SBOM
+from firmware_images.bundle_diff_components import state_components
 from firmware_images.bundle_diff_remarks import find_remarks
 from firmware_images.limits_policy import format_value
 from firmware_images.waveform_diff import Change, diff_waveforms
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from firmware_images.release_view import ReleaseView
 
 SCHEMA: Final = "ampforge.bundle-diff/1"
-SECTIONS: Final = ("release", "app", "policy", "partitions", "parts")
+SECTIONS: Final = ("release", "app", "policy", "partitions", "components", "parts")
 
 Value = int | str | bool | None
 Facts = dict[str, Value]
@@ -109,6 +111,10 @@ def diff_bundles(before: ReleaseView, after: ReleaseView) -> BundleDiff:
         "partitions": (
             _state_partitions(one.partition_table),
             _state_partitions(other.partition_table),
+        ),
+        "components": (
+            state_components(before.parts.get(SBOM)),
+            state_components(after.parts.get(SBOM)),
         ),
         "parts": (_state_parts(before.statement), _state_parts(after.statement)),
     }

@@ -7,7 +7,6 @@ module says what is missing, the policy role decides.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, verify_approval
@@ -18,6 +17,8 @@ from firmware_images.limits import load_limits
 from firmware_images.limits_judging import judge_table, refuse_violations
 from firmware_images.limits_policy import serialize_policy
 from firmware_images.partitions import CSV_MAX_BYTES, load_partition_table
+from firmware_images.release_records import add_sbom
+from firmware_images.sbom_document import SBOM_MAX_BYTES, Sbom, parse_sbom
 from firmware_images.toml_document import TOML_BYTES_MAX, read_bounded
 from firmware_images.waveform_compile import compile_table
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from firmware_images.product import ProductSettings, ReleaseSettings
     from signing.trust import TrustRecord
-
-SBOM_MAX_BYTES = 8 * 1024 * 1024
 
 
 def load_release_inputs(
@@ -66,13 +65,13 @@ def load_release_inputs(
     table = compile_table(load_waveforms(waveforms), policy, product.hardware_class)
     refuse_violations(judge_table(table, policy), where=waveforms)
     table_bytes = serialize_waveform_table(table)
-    app, _ = load_image(root / release.app)
+    app, image = load_image(root / release.app)
     sources = {
         "waveforms.toml": read_bounded(waveforms, TOML_BYTES_MAX, BundleError),
         "limits.toml": read_bounded(root / release.limits, TOML_BYTES_MAX, BundleError),
         "partitions.csv": read_bounded(root / release.partitions, CSV_MAX_BYTES, BundleError),
     }
-    return BundleInputs(
+    inputs = BundleInputs(
         product=product.name,
         version=release.version,
         release_counter=release.release_counter,
@@ -87,9 +86,9 @@ def load_release_inputs(
         policy=serialize_policy(policy),
         partition_table=load_partition_table(root / release.partitions),
         bootloader=_load_bootloader(root, release),
-        sbom=_load_sbom(root, release.sbom),
         sources=sources,
     )
+    return add_sbom(inputs, image=image, policy=policy, project=_load_sbom(root, release.sbom))
 
 
 def _load_approval(
@@ -138,25 +137,7 @@ def _load_bootloader(root: Path, release: ReleaseSettings) -> bytes | None:
     return bootloader
 
 
-def _load_sbom(root: Path, path: str | None) -> bytes | None:
+def _load_sbom(root: Path, path: str | None) -> Sbom | None:
     if path is None or not is_present(root / path):
         return None
-    content = read_bounded(root / path, SBOM_MAX_BYTES, BundleError)
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise _not_an_sbom(root / path, f"not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise _not_an_sbom(root / path, f"JSON with a {type(document).__name__} outside")
-    return content
-
-
-def _not_an_sbom(path: Path, got: str) -> BundleError:
-    # A bundle is public: a file that was named by mistake must not travel in it.
-    return BundleError(
-        "this is not a software bill of materials",
-        expected="a JSON object, as CycloneDX and SPDX write",
-        got=got,
-        where=path,
-        hint="name the bill of materials in JSON, or leave sbom out",
-    )
+    return parse_sbom(read_bounded(root / path, SBOM_MAX_BYTES, BundleError), where=root / path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -222,7 +223,7 @@ def test_what_is_no_bundle_is_refused(product, run):
 
 
 def test_the_sbom_is_carried_when_it_is_there(approved, run):
-    Path("sbom.json").write_text('{"bomFormat": "CycloneDX"}')
+    Path("sbom.json").write_text('{"bomFormat": "CycloneDX", "specVersion": "1.6"}')
     document = json.loads(run("bundle", "build", "--sbom", "sbom.json", "--json"))
     assert "sbom.json" in {part["name"] for part in document["parts"]}
 
@@ -256,7 +257,7 @@ def test_what_is_no_bill_of_materials_does_not_travel_in_a_bundle(approved, run,
 
 
 def test_a_bill_of_materials_is_carried(approved, run):
-    (approved / "sbom.json").write_text('{"bomFormat": "CycloneDX"}')
+    (approved / "sbom.json").write_text('{"bomFormat": "CycloneDX", "specVersion": "1.6"}')
     run("bundle", "build", "--sbom", "sbom.json")
     assert parse_archive((approved / BUNDLE).read_bytes())["sbom.json"].startswith(b"{")
 
@@ -329,3 +330,18 @@ def test_a_full_disk_under_the_output_is_told(approved):
     assert done.returncode == 2
     assert b"No space left" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_every_release_states_what_it_is_made_of(approved, run):
+    run("bundle", "build")
+    members = parse_archive((approved / BUNDLE).read_bytes())
+    bill = json.loads(members["sbom.json"])
+    stated = {
+        component["bom-ref"].removeprefix("ampforge:"): component["hashes"][0]["content"]
+        for component in bill["components"]
+    }
+    assert stated == {
+        name: hashlib.sha256(members[name]).hexdigest()
+        for name in ("app.bin", "waveform-table.bin", "limits-policy.cbor", "partition-table.bin")
+    }
+    assert bill["metadata"]["component"]["version"] == "1.4.0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,8 @@ from firmware_images.bundle_diff import diff_bundles
 from firmware_images.errors import BundleError
 from firmware_images.partitions import PartitionTable
 from firmware_images.release_view import NO_TRUST_RECORD, NOT_SIGNED, read_release
+from firmware_images.sbom import build_sbom, parse_sbom
+from firmware_images.sbom_document import SbomPart
 from tests.firmware_images.release_parts import (
     APP_1_5_0,
     FOREIGN_APP,
@@ -111,6 +114,29 @@ def test_partitions_that_move_are_told_with_what_that_means(first):
     assert before is None
     assert f"offset_bytes {last.end_bytes}" in after
     assert find(compare(added, first), "partitions", "spare", "removed")[1] is None
+
+
+def carry_bill(*components):
+    project = parse_sbom(
+        json.dumps(
+            {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": components}
+        ).encode()
+    )
+    part = SbomPart(member="app.bin", name="flare", version="1", is_firmware=True, content=b"")
+    return build(sbom=build_sbom(product="flare", version="1", parts=[part], project=project))
+
+
+def test_components_are_told_by_name():
+    lwip = {"type": "library", "name": "lwip", "version": "2.1"}
+    first = carry_bill(lwip, {"type": "library", "name": "old"}, {"type": "file", "name": "old"})
+    second = carry_bill(lwip | {"version": "2.2"}, {"type": "library", "name": "new"})
+    diff = compare(first, second)
+    assert find(diff, "components", "lwip", "version") == ("2.1", "2.2")
+    assert find(diff, "components", "new", "added") == (None, "")
+    assert find(diff, "components", "old", "removed") == ("", None)
+    assert find(diff, "components", "old (2)", "removed") == ("", None)
+    unreadable = compare(first, build(sbom=b"{}"))
+    assert "not a software bill" in find(unreadable, "components", "sbom.json", "added")[1]
 
 
 def test_a_counter_that_does_not_rise_and_a_dropped_revision_are_remarked(first):
