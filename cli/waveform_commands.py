@@ -171,9 +171,14 @@ def compile_(
     as_json: bool,
 ) -> None:
     """Write the binary table that a release carries; nothing is written if a limit is broken."""
-    from cli.waveform_output import describe_table, format_table
+    from cli.waveform_output import (
+        describe_deviations,
+        describe_table,
+        format_deviations,
+        format_table,
+    )
     from firmware_images.limits import judge_table, load_limits, refuse_violations
-    from firmware_images.waveform_files import build_table
+    from firmware_images.waveform_files import build_table, read_deviations
     from firmware_images.waveform_table import serialize_waveform_table
     from signing.durable_file import save_durably
 
@@ -188,11 +193,12 @@ def compile_(
     refuse_input_as_output(output, path, limits_path)
     make_folder(output.parent)
     save_durably(output, table_bytes)
-    print_result(
-        describe_table(table, table_bytes, path=output),
-        format_table(table, table_bytes, path=output),
-        as_json=as_json,
-    )
+    document = describe_table(table, table_bytes, path=output)
+    lines = [format_table(table, table_bytes, path=output)]
+    if deviations := read_deviations(path):
+        document["curves"] = describe_deviations(deviations)
+        lines += ["", *format_deviations(deviations)]
+    print_result(document, "\n".join(lines), as_json=as_json)
 
 
 @group.command("inspect", epilog="Example: ampforge waveform inspect build/waveforms.table")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from firmware_images.limits_policy import LimitsPolicy
     from firmware_images.waveform import Mode, WaveformTable
     from firmware_images.waveform_analysis import Analysis
+    from firmware_images.waveform_compile import Deviation
     from firmware_images.waveform_files import NamedTrain, WaveformFile
 
 _NA_PER_UA = 1000
@@ -110,6 +111,7 @@ def describe_analyses(
         "tick_us": file.tick_us,
         "moved_rows": file.moved_rows,
         "largest_shift_us": file.largest_shift_us,
+        "curves": describe_deviations(file.deviations),
         "waveforms": waveforms,
     }
     if len(waveforms) == 1:
@@ -135,7 +137,30 @@ def format_analyses(
             f"{file.moved_rows} rows were moved onto ticks of {file.tick_us} µs, "
             f"by {file.largest_shift_us:g} µs at most"
         )
+    lines += format_deviations(file.deviations)
     return "\n".join(lines).rstrip("\n")
+
+
+def describe_deviations(deviations: Sequence[Deviation]) -> list[dict[str, object]]:
+    """How far each curve lies from its linear pieces, for scripts."""
+    return [
+        {
+            "mode": deviation.mode,
+            "segment": deviation.segment,
+            "pieces": deviation.pieces,
+            "largest_deviation_ua": deviation.largest_na / _NA_PER_UA,
+        }
+        for deviation in deviations
+    ]
+
+
+def format_deviations(deviations: Sequence[Deviation]) -> list[str]:
+    """The same as lines for a person."""
+    return [
+        f"{deviation.mode}, {deviation.segment}: a curve in {deviation.pieces} linear pieces, "
+        f"{deviation.largest_na / _NA_PER_UA:.4g} µA from it at most, at the highest level"
+        for deviation in deviations
+    ]
 
 
 def describe_table(

@@ -7,13 +7,20 @@ says so.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from firmware_images.errors import TickError, WaveformError, WaveformSourceError
 from firmware_images.waveform import Level, Mode, WaveformTable
+from firmware_images.waveform_curve import CurveSegment, find_largest_deviation_na
 from firmware_images.waveform_phases import find_phases
-from firmware_images.waveform_shape import build_level, count_ticks, format_decimal
+from firmware_images.waveform_shape import (
+    build_level,
+    build_segments,
+    count_ticks,
+    format_decimal,
+)
 from firmware_images.waveform_train import Piece, PulseTrain, build_pulse
 
 if TYPE_CHECKING:
@@ -62,6 +69,53 @@ def compile_modes(source: WaveformSource) -> tuple[Mode, ...]:
     """
     with _placed_in(source):
         return tuple(_compile_mode(mode, source) for mode in source.modes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deviation:
+    """How far the linear pieces of a curve lie from it, at a mode's highest level.
+
+    Args:
+        mode: The mode.
+        segment: Which of its segments, as written: `segment 3`.
+        pieces: How many linear pieces it became.
+        largest_na: The largest distance, nanoamps, rounding included.
+    """
+
+    mode: str
+    segment: str
+    pieces: int
+    largest_na: float
+
+
+def find_deviations(source: WaveformSource) -> tuple[Deviation, ...]:
+    """What compiling made of each half sine and sine burst; lower levels deviate by less.
+
+    Raises:
+        WaveformError: As `compile_table`.
+    """
+    deviations = []
+    with _placed_in(source):
+        for mode in source.modes:
+            for part in mode.shape.segments:
+                if not isinstance(part, CurveSegment):
+                    continue
+                segments = build_segments(
+                    part,
+                    peak_ua=mode.levels_ua[-1],
+                    shape=mode.shape,
+                    tick_us=source.tick_us,
+                    where=f"{source.where}, mode {mode.name}",
+                )
+                deviations.append(
+                    Deviation(
+                        mode=mode.name,
+                        segment=part.where,
+                        pieces=len(segments),
+                        largest_na=find_largest_deviation_na(segments, part.half_waves),
+                    )
+                )
+    return tuple(deviations)
 
 
 @contextmanager

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import WaveformSourceError, WaveformTableError
 from firmware_images.toml_document import read_bounded
-from firmware_images.waveform_compile import compile_modes, compile_table
+from firmware_images.waveform_compile import (
+    Deviation,
+    compile_modes,
+    compile_table,
+    find_deviations,
+)
 from firmware_images.waveform_csv import load_csv_waveform
 from firmware_images.waveform_shape import build_csv_shape
 from firmware_images.waveform_slot import MAGIC as SLOT_MAGIC
@@ -61,12 +66,14 @@ class WaveformFile:
         tick_us: Microseconds per tick, or `None` for a CSV file taken as written.
         moved_rows: Rows that quantisation moved onto a tick.
         largest_shift_us: How far at most, µs.
+        deviations: How far curves of a TOML file lie from their linear pieces.
     """
 
     trains: tuple[NamedTrain, ...]
     tick_us: int | None
     moved_rows: int = 0
     largest_shift_us: float = 0.0
+    deviations: tuple[Deviation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +119,9 @@ def read_waveform_file(path: Path, *, tick_us: int | None = None) -> WaveformFil
         if tick_us is not None:
             source = replace(source, tick_us=tick_us)
         return WaveformFile(
-            trains=_name_trains(compile_modes(source), source.tick_us), tick_us=source.tick_us
+            trains=_name_trains(compile_modes(source), source.tick_us),
+            tick_us=source.tick_us,
+            deviations=find_deviations(source),
         )
     table = read_table(path)[0]
     if tick_us not in {None, table.tick_us}:
@@ -120,6 +129,11 @@ def read_waveform_file(path: Path, *, tick_us: int | None = None) -> WaveformFil
             "a compiled table has its tick", expected=table.tick_us, got=tick_us, where=path
         )
     return WaveformFile(trains=_name_trains(table.modes, table.tick_us), tick_us=table.tick_us)
+
+
+def read_deviations(path: Path) -> tuple[Deviation, ...]:
+    """How far the curves of a TOML file lie from their linear pieces; none in any other file."""
+    return find_deviations(load_waveforms(path)) if path.suffix.lower() == ".toml" else ()
 
 
 def read_table(path: Path) -> tuple[WaveformTable, bytes, bytes | None]:

@@ -8,12 +8,13 @@ Currents become the nearest whole nanoamp.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 from firmware_images.errors import TickError, WaveformSourceError
 from firmware_images.waveform import SEGMENT_COUNT_MAX, Level, Segment
 from firmware_images.waveform_csv import quantise_na
+from firmware_images.waveform_curve import CurveSegment, expand_curve
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -37,6 +38,16 @@ class ShapeSegment:
     end: Decimal
     where: str
 
+    @property
+    def largest(self) -> Decimal:
+        """The largest absolute value."""
+        return max(abs(self.start), abs(self.end))
+
+    @property
+    def piece_count(self) -> int:
+        """How many segments of a level it becomes, at most."""
+        return 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
@@ -47,24 +58,25 @@ class Shape:
         peak: The largest absolute value of any segment; more than 0.
     """
 
-    segments: tuple[ShapeSegment, ...]
+    segments: tuple[ShapeSegment | CurveSegment, ...]
     peak: Decimal
 
 
-def build_shape(segments: tuple[ShapeSegment, ...], *, where: str) -> Shape:
+def build_shape(segments: tuple[ShapeSegment | CurveSegment, ...], *, where: str) -> Shape:
     """Checks the count and finds the peak.
 
     Raises:
         WaveformSourceError: When there are no segments, too many, or no current at all.
     """
-    if not 1 <= len(segments) <= SEGMENT_COUNT_MAX:
+    count = sum(segment.piece_count for segment in segments)
+    if not 1 <= count <= SEGMENT_COUNT_MAX:
         raise WaveformSourceError(
             "a pulse has too few or too many segments",
             expected=f"1 to {SEGMENT_COUNT_MAX}",
-            got=len(segments),
+            got=count,
             where=where,
         )
-    peak = max(max(abs(s.start), abs(s.end)) for s in segments)
+    peak = max(segment.largest for segment in segments)
     if peak == 0:
         raise WaveformSourceError(
             "a pulse carries no current", expected="a segment that is not zero", where=where
@@ -99,14 +111,11 @@ def build_level(shape: Shape, *, peak_ua: Decimal, tick_us: int, where: str) -> 
     Raises:
         TickError: When a duration is not a whole number of ticks, or the pulse ends above zero.
     """
-    segments = tuple(
-        Segment(
-            duration_ticks=count_ticks(s.duration_us, tick_us, where=f"{where}, {s.where}"),
-            start_na=quantise_na(s.start * peak_ua / shape.peak),
-            end_na=quantise_na(s.end * peak_ua / shape.peak),
-        )
+    parts = (
+        build_segments(s, peak_ua=peak_ua, shape=shape, tick_us=tick_us, where=where)
         for s in shape.segments
     )
+    segments = tuple(chain.from_iterable(parts))
     last = shape.segments[-1]
     if last.end != 0:
         raise TickError(
@@ -118,6 +127,29 @@ def build_level(shape: Shape, *, peak_ua: Decimal, tick_us: int, where: str) -> 
         )
     return Level(
         peak_na=max(max(abs(s.start_na), abs(s.end_na)) for s in segments), segments=segments
+    )
+
+
+def build_segments(
+    part: ShapeSegment | CurveSegment, *, peak_ua: Decimal, shape: Shape, tick_us: int, where: str
+) -> tuple[Segment, ...]:
+    """One part of a shape as `build_level` has it: a linear one is one segment, a curve several."""
+    place = f"{where}, {part.where}"
+    duration_ticks = count_ticks(part.duration_us, tick_us, where=place)
+    if isinstance(part, CurveSegment):
+        return expand_curve(
+            part,
+            crest_ua=part.amplitude * peak_ua / shape.peak,
+            duration_ticks=duration_ticks,
+            tick_us=tick_us,
+            where=place,
+        )
+    return (
+        Segment(
+            duration_ticks=duration_ticks,
+            start_na=quantise_na(part.start * peak_ua / shape.peak),
+            end_na=quantise_na(part.end * peak_ua / shape.peak),
+        ),
     )
 
 

@@ -21,9 +21,21 @@ from firmware_images.toml_document import (
     parse_toml_document,
     read_bounded,
 )
-from firmware_images.waveform import LEVEL_COUNT_MAX, MODE_COUNT_MAX, Balance, Regulation
+from firmware_images.waveform import (
+    LEVEL_COUNT_MAX,
+    MODE_COUNT_MAX,
+    SEGMENT_COUNT_MAX,
+    Balance,
+    Regulation,
+)
 from firmware_images.waveform_compile import compile_table
 from firmware_images.waveform_csv import load_csv_waveform
+from firmware_images.waveform_curve import (
+    HALF_WAVES_MAX,
+    PIECES_DEFAULT,
+    PIECES_MAX,
+    CurveSegment,
+)
 from firmware_images.waveform_shape import Shape, ShapeSegment, build_csv_shape, build_shape
 
 if TYPE_CHECKING:
@@ -46,6 +58,10 @@ class _Segment(StrictDocument):
     at: Number | None = None
     from_: Number | None = Field(default=None, alias="from")
     to: Number | None = None
+    half_sine: Number | None = None
+    sine: Number | None = None
+    cycles: int | None = Field(default=None, ge=1, le=HALF_WAVES_MAX // 2)
+    pieces: int | None = Field(default=None, ge=2, le=PIECES_MAX, multiple_of=2)
 
 
 class _Mode(StrictDocument):
@@ -205,24 +221,52 @@ def _build_shape(mode: _Mode, where: str, load_csv: Callable[[str], CsvWaveform]
     return shape
 
 
-def _build_segment(segment: _Segment, name: str, mode_where: str) -> ShapeSegment:
+def _build_segment(segment: _Segment, name: str, mode_where: str) -> ShapeSegment | CurveSegment:
     where = f"{mode_where}, {name}"
-    match segment:
-        case _Segment(at=Decimal() as at, from_=None, to=None):
+    _refuse_number(segment.ms, _MS_MAX, "ms", where)
+    match segment.model_dump(by_alias=True, exclude_none=True, exclude={"ms"}):
+        case {"at": Decimal() as at, **rest} if not rest:
             start = end = at
-        case _Segment(at=None, from_=Decimal() as start, to=Decimal() as end):
+        case {"from": Decimal() as start, "to": Decimal() as end, **rest} if not rest:
             pass
+        case {"half_sine": Decimal() as crest, **rest} if rest.keys() <= {"pieces"}:
+            return _build_curve(segment, crest, 1, name, where)
+        case {"sine": Decimal() as crest, "cycles": int() as cycles, **rest} if rest.keys() <= {
+            "pieces"
+        }:
+            return _build_curve(segment, crest, 2 * cycles, name, where)
         case _:
             raise WaveformSourceError(
-                "a segment must say where it begins and ends",
-                expected="at, or from and to",
+                "a segment must say what it is, once",
+                expected="at, or from and to, or half_sine, or sine and cycles",
                 got=", ".join(sorted(segment.model_dump(by_alias=True, exclude_unset=True))),
                 where=where,
             )
-    _refuse_number(segment.ms, _MS_MAX, "ms", where)
     for value in (start, end):
         _refuse_number(value, _RELATIVE_MAX, "a current", where, least=-_RELATIVE_MAX)
     return ShapeSegment(duration_us=segment.ms * _US_PER_MS, start=start, end=end, where=name)
+
+
+def _build_curve(
+    segment: _Segment, crest: Decimal, half_waves: int, name: str, where: str
+) -> CurveSegment:
+    _refuse_number(crest, _RELATIVE_MAX, "a crest", where, least=-_RELATIVE_MAX)
+    pieces = segment.pieces or PIECES_DEFAULT
+    if crest == 0 or half_waves * pieces > SEGMENT_COUNT_MAX:
+        raise WaveformSourceError(
+            "a sine has no crest, or too many pieces",
+            expected=f"a crest other than 0, at most {SEGMENT_COUNT_MAX} pieces in a pulse",
+            got=f"a crest of {crest}, {half_waves * pieces} pieces",
+            where=where,
+            hint="fewer cycles, or fewer pieces for each half wave",
+        )
+    return CurveSegment(
+        duration_us=segment.ms * _US_PER_MS,
+        amplitude=crest,
+        half_waves=half_waves,
+        pieces=pieces,
+        where=name,
+    )
 
 
 def _refuse_number(

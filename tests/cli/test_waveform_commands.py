@@ -207,6 +207,28 @@ def test_compile_writes_beside_the_release_by_default(run, tmp_path):
     assert (tmp_path / "build" / "waveforms.table").is_file()
 
 
+def test_a_curve_is_compiled_into_pieces_and_its_distance_stated(run, tmp_path):
+    text = (FLARE / "waveforms.toml").read_text()
+    start = text.index('[[mode]]\nname = "INFUSE"')
+    lift = text[: text.index("segments = [")] + (
+        "segments = [{ ms = 50, half_sine = 1 }, { ms = 50, half_sine = -1 }, "
+        "{ ms = 25, at = 0 }]\n"
+    )
+    (tmp_path / "sine.toml").write_text(lift + text[start:])
+    _, out, _ = run("analyze", "sine.toml", "--json")
+    first, second = json.loads(out)["curves"]
+    assert (first["mode"], first["segment"], first["pieces"]) == ("LIFT", "segment 1", 16)
+    assert first["largest_deviation_ua"] == pytest.approx(second["largest_deviation_ua"])
+    options = (*LIMITS, "--hardware-class", "flare-c3", "-o", "t")
+    _, out, _ = run("compile", "sine.toml", *options, "--json")
+    assert json.loads(out)["curves"] == [first, second]
+    for arguments in (("analyze", "sine.toml"), ("compile", "sine.toml", *options)):
+        _, out, _ = run(*arguments)
+        assert "LIFT, segment 2: a curve in 16 linear pieces, 1.887 µA" in out
+    code, out, _ = run("check", "sine.toml", *LIMITS)
+    assert (code, "within every limit" in out) == (0, True)
+
+
 def test_inspect_refuses_what_is_no_table(run, tmp_path):
     (tmp_path / "t").write_bytes(b"AFWT")
     code, _, err = run("inspect", "t")

@@ -45,7 +45,7 @@ REFUSED = {
     "levels_not_rising.toml": (TickError, "rise strictly", "mode LIFT, level 2"),
     "pulse_not_ending_at_zero.toml": (TickError, "last sample", "mode TIGHTEN, 50 µA, segment 2"),
     "pulse_below_its_level.toml": (WaveformSourceError, "reach its level", "mode LIFT"),
-    "segment_without_an_end.toml": (WaveformSourceError, "begins and ends", "segment 1"),
+    "segment_without_an_end.toml": (WaveformSourceError, "must say what it is", "segment 1"),
     "key_misspelled.toml": (WaveformSourceError, "sesion_s is not a key", "key_misspelled.toml"),
     "level_as_text.toml": (WaveformSourceError, "levels_ua.1 must be a number", "level_as_text"),
     "burst_given_twice.toml": (WaveformSourceError, "burst's length", "mode LIFT"),
