@@ -10,6 +10,7 @@ import click
 from cli.configuration import current_folder, find_configuration_file, load_configuration
 from cli.failures import UsageRefusal
 from cli.key_life_commands import revoke, rotate
+from cli.key_public_command import public
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
@@ -42,6 +43,7 @@ def group() -> None:
     """Generate, list, inspect, revoke and rotate signing keys; show what they signed."""
 
 
+group.add_command(public)
 group.add_command(revoke)
 group.add_command(rotate)
 group.add_command(log)

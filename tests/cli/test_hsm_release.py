@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from cli.init_command import copy_example, sign_first_trust_record
 from cli.main import ampforge
-from signing.errors import KeyFileError, PassphraseError
+from signing.errors import DurableFileError, KeyFileError, PassphraseError
+from signing.keys import Algorithm, generate_key, load_public_key
 from tests.softhsm import PIN, make_token
 
 
@@ -89,6 +90,23 @@ def test_a_uri_on_the_command_line_and_a_pin_from_a_file_or_the_terminal(
     log = json.loads(_run("key", "log", "show", "--json"))
     assert [entry["role"] for entry in log["entries"]][-2:] == ["policy", "policy"]
     assert PIN not in (product / "sign-log.jsonl").read_text()
+
+
+def test_a_key_made_in_a_token_takes_over_a_role(product, token):
+    path = product / "made-in-the-token.pem"
+    generate_key(path, Algorithm.ECDSA_P256, passphrase=None)
+    uri = token.import_key(path, "policy-2")
+    path.unlink()
+    said = _run("key", "public", uri, "-o", "keys/policy-2.pub.pem")
+    old = load_public_key(product / "keys/policy.pub.pem").key_id.hex()
+    new = load_public_key(product / "keys/policy-2.pub.pem").key_id.hex()
+    assert new in said
+    assert "BEGIN PUBLIC KEY" in _run("key", "public", uri)
+    _run("key", "rotate", old[:16], "keys/policy-2.pub.pem")
+    approved = json.loads(_run("policy", "approve", "--key", uri, "--json"))
+    assert approved["key_ids"] == [new]
+    again = _invoke("key", "public", uri, "-o", "keys/policy-2.pub.pem")
+    assert isinstance(again.exception, DurableFileError)
 
 
 def test_refusals_change_nothing(product, token, monkeypatch):
