@@ -57,9 +57,16 @@ def run_and_die(folder: str, slots: list[list[str]], moment: list[object]) -> No
 
 
 def main() -> None:
+    import numpy as np
+    import pyvisa_py
+    import sqlalchemy.dialects.sqlite.pysqlite
+
     import provisioning.calibration
     import provisioning.esptool_log
-    import provisioning.verification  # noqa: F401 - imported once, for all children
+    import provisioning.verification
+
+    # Imported once, for all children; a child that imports for itself takes a third longer.
+    assert np, (pyvisa_py, sqlalchemy, provisioning)
 
     for line in sys.stdin:
         child = os.fork()

@@ -104,6 +104,7 @@ def describe(folder):
             "bundle": unit.bundle_digest,
             "job": (job.number, job.state, job.outcome),
             "trust_version": confirmed["identity"]["trust_version"],
+            "release_counter": confirmed["identity"]["release_counter"],
             "record_generations": len(records),
             "app": confirmed["flash"]["app_sha256"],
             "outcome": confirmed["final"]["outcome"],
