@@ -20,6 +20,7 @@ from cli.configuration import load_configuration
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
+    EXISTING_PATH,
     FILE,
     config_option,
     json_option,
@@ -44,7 +45,7 @@ def group() -> None:
     epilog="Example: ampforge bundle build --app firmware/images/flare-1.5.0.bin "
     "--release-counter 2",
 )
-@click.option("--app", type=EXISTING_FILE, help="ESP32 application image.")
+@click.option("--app", type=EXISTING_PATH, help="Application: .bin, .elf or ESP-IDF build folder.")
 @click.option("--waveforms", type=EXISTING_FILE, help="Waveform source.")
 @click.option("--limits", type=EXISTING_FILE, help="Limits policy.")
 @click.option("--partitions", type=EXISTING_FILE, help="Partition CSV.")

@@ -8,7 +8,7 @@ import click
 
 from cli.image_signing_commands import sign, verify
 from cli.output import print_result
-from cli.params import EXISTING_FILE, json_option
+from cli.params import EXISTING_PATH, json_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,13 +26,17 @@ group.add_command(verify)
 
 
 @group.command("inspect", epilog="Example: ampforge image inspect firmware/images/flare-1.4.0.bin")
-@click.argument("image_path", metavar="IMAGE.bin", type=EXISTING_FILE)
+@click.argument("image_path", metavar="IMAGE", type=EXISTING_PATH)
+@click.option("--chip", help="What an ELF file was linked for, such as esp32c3.")
 @json_option
-def inspect(*, image_path: Path, as_json: bool) -> None:
-    """Read an image through esptool and say what it is; a damaged one is refused."""
-    from firmware_images.esp_image import load_image
+def inspect(*, image_path: Path, chip: str | None, as_json: bool) -> None:
+    """Read an image through esptool and say what it is; a damaged one is refused.
 
-    _, image = load_image(image_path)
+    IMAGE is a .bin, an .elf, or the build folder of an ESP-IDF project.
+    """
+    from firmware_images.image_input import load_image_input
+
+    image = load_image_input(image_path, chip=chip).image
     print_result(_describe(image), _format(image), as_json=as_json)
 
 

@@ -68,7 +68,7 @@ class ReleaseSettings(BaseModel):
     Attributes:
         release_counter: Rises with every release; a device never goes back.
         version: Only for an app whose image states none.
-        app: The application image.
+        app: The application image: a .bin, an .elf, or an ESP-IDF build folder.
         waveforms: The waveform source.
         limits: The limits policy.
         partitions: The partition CSV.

@@ -13,6 +13,7 @@ from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, veri
 from firmware_images.bundle import BundleInputs
 from firmware_images.errors import ApprovalError, BundleError
 from firmware_images.esp_image import load_image
+from firmware_images.image_input import load_image_input
 from firmware_images.limits import load_limits
 from firmware_images.limits_judging import judge_table, refuse_violations
 from firmware_images.limits_policy import serialize_policy
@@ -65,7 +66,8 @@ def load_release_inputs(
     table = compile_table(load_waveforms(waveforms), policy, product.hardware_class)
     refuse_violations(judge_table(table, policy), where=waveforms)
     table_bytes = serialize_waveform_table(table)
-    app, image = load_image(root / release.app)
+    taken = load_image_input(root / release.app, chip=product.chip)
+    app, image = taken.content, taken.image
     sources = {
         "waveforms.toml": read_bounded(waveforms, TOML_BYTES_MAX, BundleError),
         "limits.toml": read_bounded(root / release.limits, TOML_BYTES_MAX, BundleError),

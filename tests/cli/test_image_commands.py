@@ -10,7 +10,9 @@ import pytest
 
 from cli.failures import run_and_exit
 from cli.main import ampforge
-from tests.firmware_images.test_esp_image import CODE, build_image
+from tests.firmware_images.test_esp_image import CODE, build_descriptor, build_image
+from tests.firmware_images.test_image_input import write_build
+from tests.firmware_images.tiny_elf import build_elf
 
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "examples" / "flare" / "firmware" / "images" / "flare-1.4.0.bin"
@@ -66,3 +68,12 @@ def test_a_damaged_image_is_refused(inspect, tmp_path):
     message = inspect(path, code=5)
     assert "does not match" in message
     assert str(path) in message
+
+
+def test_a_build_folder_or_an_elf_file_is_inspected_like_an_image(inspect, tmp_path):
+    folder = write_build(tmp_path / "build")
+    assert inspect(folder, "--json") == inspect(APP, "--json")
+    elf = tmp_path / "app.elf"
+    elf.write_bytes(build_elf("esp32s3", build_descriptor(page=0)))
+    assert "esp32s3" in inspect(elf, "--chip", "esp32s3")
+    assert "give --chip" in inspect(elf, code=5)
