@@ -21,7 +21,7 @@ _SIZE_SUFFIX = "_bytes"
 
 def format_diff(diff: BundleDiff) -> str:
     """Return a comparison as lines: who signed, what it means, then everything that changed."""
-    lines = [_format_release("from", diff.before), _format_release("to", diff.after)]
+    lines = [*_format_release("from", diff.before), *_format_release("to", diff.after)]
     if diff.is_same:
         return "\n".join([*lines, "the same release: nothing changed"])
     lines += ["", "what it means", *(f"  {remark}" for remark in diff.remarks)]
@@ -33,10 +33,17 @@ def format_diff(diff: BundleDiff) -> str:
         lines += ["", "waveform", *(f"  {line}".rstrip() for line in format_changes(diff.waveform))]
     else:
         lines += ["", "waveform", "  every mode and level as before"]
-    return "\n".join(lines)
+    return "\n".join(_make_printable(line) for line in lines)
 
 
-def _format_release(word: str, view: ReleaseView) -> str:
+def _make_printable(line: str) -> str:
+    # A bundle that nobody verified must not write to the terminal in its own way.
+    if line.isprintable():
+        return line
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)
+
+
+def _format_release(word: str, view: ReleaseView) -> list[str]:
     statement = view.statement
     head = f"{statement.product} {statement.version}, release counter {statement.release_counter}"
     if view.is_verified:
@@ -46,7 +53,7 @@ def _format_release(word: str, view: ReleaseView) -> str:
         standing = f"NOT VERIFIED: {'; '.join(view.problems)}"
         if view.kids:
             standing += f"; claims keys {', '.join(kid.hex() for kid in view.kids)}"
-    return f"{word:<5}{head}, {view.size_bytes} bytes\n     {standing}"
+    return [f"{word:<5}{head}, {view.size_bytes} bytes", f"     {standing}"]
 
 
 def _format_section(changes: Iterable[ReleaseChange]) -> list[str]:

@@ -13,6 +13,7 @@ release statement (`release_statement`):
 | `partition-table.bin` | the binary partition table |
 | `bootloader.bin` | second-stage bootloader, if the product brings it |
 | `sbom.json` | software bill of materials, if there is one |
+| `provenance.json` | tools and digests of what the parts were made from, if there is one |
 | `sources/...` | the texts that the above were made from, for auditors |
 
 `build_bundle` and `sign_bundle` refuse what `verify_bundle` would refuse, so that nobody signs a
@@ -33,6 +34,7 @@ from firmware_images.bundle_contents import (
     BOOTLOADER,
     PARTITION_TABLE,
     POLICY,
+    PROVENANCE,
     SBOM,
     SIGNED_STATEMENT,
     SOURCES,
@@ -104,6 +106,7 @@ class Bundle:
         partition_table: The same, parsed.
         bootloader: Second-stage bootloader, or `None`.
         sbom: Software bill of materials, or `None`.
+        provenance: Tools and digests of what the parts were made from, or `None`.
         sources: Source texts by file name.
     """
 
@@ -126,6 +129,7 @@ class Bundle:
     partition_table: PartitionTable
     bootloader: bytes | None
     sbom: bytes | None
+    provenance: bytes | None
     sources: Mapping[str, bytes]
 
     def flash_regions(self) -> tuple[FlashRegion, ...]:
@@ -233,6 +237,7 @@ def _assemble(
         partition_table=contents.partition_table,
         bootloader=parts.get(BOOTLOADER),
         sbom=parts.get(SBOM),
+        provenance=parts.get(PROVENANCE),
         sources={
             name.removeprefix(SOURCES): content
             for name, content in parts.items()

@@ -16,6 +16,7 @@ from firmware_images.bundle_contents import (
     BOOTLOADER,
     PARTITION_TABLE,
     POLICY,
+    PROVENANCE,
     SBOM,
     SIGNED_STATEMENT,
     SOURCES,
@@ -71,6 +72,7 @@ class BundleInputs:
         partition_table: The parsed partition table.
         bootloader: Second-stage bootloader, or `None`.
         sbom: Software bill of materials, or `None`.
+        provenance: Tools and digests of what the parts were made from, or `None`.
         sources: Source texts by file name.
     """
 
@@ -89,6 +91,7 @@ class BundleInputs:
     partition_table: PartitionTable
     bootloader: bytes | None = None
     sbom: bytes | None = None
+    provenance: bytes | None = None
     sources: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -114,16 +117,7 @@ def build_bundle(inputs: BundleInputs) -> bytes:
             hint="set version in [release], or give --version",
         )
     policy = parse_policy(inputs.policy, where=POLICY)
-    optional = {BOOTLOADER: inputs.bootloader, SBOM: inputs.sbom}
-    members = {
-        APP: inputs.app,
-        TABLE: inputs.table,
-        APPROVAL: inputs.approval,
-        POLICY: inputs.policy,
-        PARTITION_TABLE: serialize_partition_table(inputs.partition_table),
-        **{name: content for name, content in optional.items() if content is not None},
-        **{f"{SOURCES}{name}": content for name, content in inputs.sources.items()},
-    }
+    members = collect_parts(inputs)
     statement = ReleaseStatement(
         product=inputs.product,
         version=version,
@@ -140,6 +134,24 @@ def build_bundle(inputs: BundleInputs) -> bytes:
     )
     judge_contents(statement, members, trust=None)
     return serialize_archive(members | {UNSIGNED_STATEMENT: serialize_statement(statement)})
+
+
+def collect_parts(inputs: BundleInputs) -> dict[str, bytes]:
+    """Return the parts of a bundle by member name; the statement about them is not one."""
+    optional = {
+        BOOTLOADER: inputs.bootloader,
+        SBOM: inputs.sbom,
+        PROVENANCE: inputs.provenance,
+    }
+    return {
+        APP: inputs.app,
+        TABLE: inputs.table,
+        APPROVAL: inputs.approval,
+        POLICY: inputs.policy,
+        PARTITION_TABLE: serialize_partition_table(inputs.partition_table),
+        **{name: content for name, content in optional.items() if content is not None},
+        **{f"{SOURCES}{name}": content for name, content in inputs.sources.items()},
+    }
 
 
 def sign_bundle(

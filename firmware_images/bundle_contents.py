@@ -51,9 +51,10 @@ POLICY = "limits-policy.cbor"
 PARTITION_TABLE = "partition-table.bin"
 BOOTLOADER = "bootloader.bin"
 SBOM = "sbom.json"
+PROVENANCE = "provenance.json"
 SOURCES = "sources/"
 REQUIRED_PARTS = frozenset({APP, TABLE, APPROVAL, POLICY, PARTITION_TABLE})
-OPTIONAL_PARTS = frozenset({BOOTLOADER, SBOM})
+OPTIONAL_PARTS = frozenset({BOOTLOADER, SBOM, PROVENANCE})
 # Where the ROM looks for the second-stage bootloader; 0 for every chip that is not named.
 BOOTLOADER_OFFSETS_BYTES: Mapping[str, int] = MappingProxyType(
     {"esp32": 0x1000, "esp32s2": 0x1000}

@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from firmware_images.bundle_contents import SBOM
+from firmware_images.bundle_contents import PROVENANCE, SBOM
 from firmware_images.bundle_diff_components import state_components
 from firmware_images.bundle_diff_remarks import find_remarks
 from firmware_images.limits_policy import format_value
+from firmware_images.provenance import read_tool_versions
 from firmware_images.waveform_diff import Change, diff_waveforms
 from firmware_images.waveform_sides import state_table
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from firmware_images.release_view import ReleaseView
 
 SCHEMA: Final = "ampforge.bundle-diff/1"
-SECTIONS: Final = ("release", "app", "policy", "partitions", "components", "parts")
+SECTIONS: Final = ("release", "app", "policy", "partitions", "components", "tools", "parts")
 
 Value = int | str | bool | None
 Facts = dict[str, Value]
@@ -116,6 +117,7 @@ def diff_bundles(before: ReleaseView, after: ReleaseView) -> BundleDiff:
             state_components(before.parts.get(SBOM)),
             state_components(after.parts.get(SBOM)),
         ),
+        "tools": (_state_tools(before), _state_tools(after)),
         "parts": (_state_parts(before.statement), _state_parts(after.statement)),
     }
     return BundleDiff(
@@ -247,6 +249,10 @@ def _state_partitions(table: PartitionTable) -> dict[str, Facts]:
         }
         for p in table.partitions
     }
+
+
+def _state_tools(view: ReleaseView) -> dict[str, Facts]:
+    return {"": dict(read_tool_versions(view.parts.get(PROVENANCE)))}
 
 
 def _state_parts(statement: ReleaseStatement) -> dict[str, Facts]:

@@ -18,8 +18,9 @@ from firmware_images.limits import load_limits
 from firmware_images.limits_judging import judge_table, refuse_violations
 from firmware_images.limits_policy import serialize_policy
 from firmware_images.partitions import CSV_MAX_BYTES, load_partition_table
-from firmware_images.release_records import add_sbom
-from firmware_images.sbom_document import SBOM_MAX_BYTES, Sbom, parse_sbom
+from firmware_images.provenance import find_tool_versions
+from firmware_images.release_records import add_provenance, add_sbom
+from firmware_images.sbom_document import SBOM_MAX_BYTES, parse_sbom
 from firmware_images.toml_document import TOML_BYTES_MAX, read_bounded
 from firmware_images.waveform_compile import compile_table
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
@@ -90,7 +91,17 @@ def load_release_inputs(
         bootloader=_load_bootloader(root, release),
         sources=sources,
     )
-    return add_sbom(inputs, image=image, policy=policy, project=_load_sbom(root, release.sbom))
+    bill = _load_sbom(root, release.sbom)
+    materials = {
+        "app": app,
+        "approval": inputs.approval,
+        **{name.partition(".")[0]: content for name, content in sources.items()},
+        **({} if inputs.bootloader is None else {"bootloader": inputs.bootloader}),
+        **({} if bill is None else {"sbom": bill}),
+    }
+    project = None if bill is None else parse_sbom(bill, where=root / str(release.sbom))
+    inputs = add_sbom(inputs, image=image, policy=policy, project=project)
+    return add_provenance(inputs, materials=materials, tools=find_tool_versions())
 
 
 def _load_approval(
@@ -139,7 +150,7 @@ def _load_bootloader(root: Path, release: ReleaseSettings) -> bytes | None:
     return bootloader
 
 
-def _load_sbom(root: Path, path: str | None) -> Sbom | None:
+def _load_sbom(root: Path, path: str | None) -> bytes | None:
     if path is None or not is_present(root / path):
         return None
-    return parse_sbom(read_bounded(root / path, SBOM_MAX_BYTES, BundleError), where=root / path)
+    return read_bounded(root / path, SBOM_MAX_BYTES, BundleError)

@@ -1,7 +1,7 @@
-"""What a release says of its own making, for auditors: the bill of materials.
+"""What a release says of its own making, for auditors: bill of materials and provenance.
 
-It is made of the very parts that the bundle carries, after they were compiled and judged. What this
-module does not do: read files (`release_inputs`).
+Both are made of the very parts that the bundle carries, after they were compiled and judged. What
+this module does not do: read files (`release_inputs`).
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from firmware_images.bundle_building import collect_parts
 from firmware_images.bundle_contents import APP, BOOTLOADER, PARTITION_TABLE, POLICY, TABLE
 from firmware_images.esp_image import inspect_image
 from firmware_images.partitions import serialize_partition_table
+from firmware_images.provenance import build_provenance
 from firmware_images.sbom import build_sbom
 from firmware_images.sbom_document import SbomPart
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from firmware_images.bundle_building import BundleInputs
     from firmware_images.esp_image import EspImage
     from firmware_images.limits_policy import LimitsPolicy
@@ -78,3 +82,30 @@ def add_sbom(
         )
     content = build_sbom(product=inputs.product, version=version, parts=parts, project=project)
     return replace(inputs, sbom=content)
+
+
+def add_provenance(
+    inputs: BundleInputs, *, materials: Mapping[str, bytes], tools: Mapping[str, str]
+) -> BundleInputs:
+    """Return the inputs with a provenance over every part.
+
+    Args:
+        inputs: All other parts.
+        materials: The content of each file that they were made from, by the input's name.
+        tools: Version by tool.
+    """
+    parameters: dict[str, str | int] = {
+        "product": inputs.product,
+        "release_counter": inputs.release_counter,
+        "hardware_class": inputs.hardware_class,
+        "hardware_revision_min": inputs.hardware_revision_min,
+        "hardware_revision_max": inputs.hardware_revision_max,
+        "chip": inputs.chip,
+        "flash_size_bytes": inputs.flash_size_bytes,
+    }
+    if inputs.version is not None:
+        parameters["version"] = inputs.version
+    content = build_provenance(
+        parts=collect_parts(inputs), materials=materials, parameters=parameters, tools=tools
+    )
+    return replace(inputs, provenance=content)

@@ -345,3 +345,18 @@ def test_every_release_states_what_it_is_made_of(approved, run):
         for name in ("app.bin", "waveform-table.bin", "limits-policy.cbor", "partition-table.bin")
     }
     assert bill["metadata"]["component"]["version"] == "1.4.0"
+    made = json.loads(members["provenance.json"])["predicate"]
+    assert {
+        entry["name"]: entry["digest"]["sha256"]
+        for entry in made["buildDefinition"]["resolvedDependencies"]
+    } == {
+        name: hashlib.sha256((approved / path).read_bytes()).hexdigest()
+        for name, path in (
+            ("app", "firmware/images/flare-1.4.0.bin"),
+            ("approval", "build/approval.cose"),
+            ("limits", "limits.toml"),
+            ("partitions", "partitions.csv"),
+            ("waveforms", "waveforms.toml"),
+        )
+    }
+    assert made["runDetails"]["builder"]["version"].keys() == {"ampforge", "esptool"}

@@ -18,6 +18,11 @@ from tests.firmware_images.release_parts import (
     signer,
 )
 
+BILL = (
+    b'{"bomFormat": "CycloneDX", "specVersion": "1.6", "components": '
+    b'[{"type": "library", "name": "\\u001b[31mred", "version": "2"}]}'
+)
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
@@ -29,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     table = build_inputs().partition_table
     (tmp_path / "one.zip").write_bytes(signed)
     (tmp_path / "two.zip").write_bytes(
-        build_bundle(build_inputs(parts, release_counter=2, sbom=b"{}", partition_table=table))
+        build_bundle(build_inputs(parts, release_counter=2, sbom=BILL, partition_table=table))
     )
     trust = sign_trust_record(build_trust(), [signer("root-1")])
     (tmp_path / "trust.cose").write_bytes(trust)
@@ -58,7 +63,9 @@ def test_a_reviewer_reads_who_signed_and_what_changed(folder, run):
     assert "PULSE level 2" in lines
     assert any(line.startswith("peak 100 → 120 µA (+20, +20 %)") for line in lines)
     assert "sbom.json" in lines
-    assert any(line.startswith("added: size_bytes 2") for line in lines)
+    assert any(line.startswith("added: size_bytes ") for line in lines)
+    assert "\ufffd[31mred" in lines
+    assert "\x1b" not in text
 
 
 def test_without_a_trust_record_the_keys_are_claims(folder, run):
