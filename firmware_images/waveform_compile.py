@@ -97,9 +97,8 @@ def find_deviations(source: WaveformSource) -> tuple[Deviation, ...]:
     deviations = []
     with _placed_in(source):
         for mode in source.modes:
-            for part in mode.shape.segments:
-                if not isinstance(part, CurveSegment):
-                    continue
+            parts = (part for part in mode.shape.segments if isinstance(part, CurveSegment))
+            for part in dict.fromkeys(parts):  # one that is repeated is stated once
                 segments = build_segments(
                     part,
                     peak_ua=mode.levels_ua[-1],

@@ -24,19 +24,19 @@ from firmware_images.toml_document import (
 from firmware_images.waveform import (
     LEVEL_COUNT_MAX,
     MODE_COUNT_MAX,
-    SEGMENT_COUNT_MAX,
     Balance,
     Regulation,
 )
 from firmware_images.waveform_compile import compile_table
 from firmware_images.waveform_csv import load_csv_waveform
-from firmware_images.waveform_curve import (
-    HALF_WAVES_MAX,
-    PIECES_DEFAULT,
-    PIECES_MAX,
-    CurveSegment,
+from firmware_images.waveform_segments import (
+    MS_MAX,
+    US_PER_MS,
+    SegmentDocument,
+    build_shape_segments,
+    refuse_number,
 )
-from firmware_images.waveform_shape import Shape, ShapeSegment, build_csv_shape, build_shape
+from firmware_images.waveform_shape import Shape, build_csv_shape, build_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,22 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModeSource", "WaveformSource", "compile_table", "load_waveforms", "parse_waveforms"]
 
-_US_PER_MS: Final = 1000
-_MS_MAX: Final = Decimal(86_400_000)
-_RELATIVE_MAX: Final = Decimal(1)
 _LEVEL_UA_MAX: Final = Decimal(2_000_000)
-_DECIMALS_MAX: Final = 9
-
-
-class _Segment(StrictDocument):
-    ms: Number
-    at: Number | None = None
-    from_: Number | None = Field(default=None, alias="from")
-    to: Number | None = None
-    half_sine: Number | None = None
-    sine: Number | None = None
-    cycles: int | None = Field(default=None, ge=1, le=HALF_WAVES_MAX // 2)
-    pieces: int | None = Field(default=None, ge=2, le=PIECES_MAX, multiple_of=2)
 
 
 class _Mode(StrictDocument):
@@ -74,7 +59,7 @@ class _Mode(StrictDocument):
     pulses_per_burst: int | None = None
     burst_on_ms: Number | None = None
     burst_off_ms: Number = Decimal(0)
-    segments: list[_Segment] | None = None
+    segments: list[SegmentDocument] | None = None
     csv: str | None = None
 
 
@@ -177,11 +162,11 @@ def _build_mode(mode: _Mode, file: str, load_csv: Callable[[str], CsvWaveform]) 
             where=where,
         )
     for level in mode.levels_ua:
-        _refuse_number(level, _LEVEL_UA_MAX, "a level", where, least=Decimal("0.001"), decimals=3)
-    _refuse_number(mode.session_s, _MS_MAX / 1000, "session_s", where)
-    _refuse_number(mode.burst_off_ms, _MS_MAX, "burst_off_ms", where)
+        refuse_number(level, _LEVEL_UA_MAX, "a level", where, least=Decimal("0.001"), decimals=3)
+    refuse_number(mode.session_s, MS_MAX / 1000, "session_s", where)
+    refuse_number(mode.burst_off_ms, MS_MAX, "burst_off_ms", where)
     if mode.burst_on_ms is not None:
-        _refuse_number(mode.burst_on_ms, _MS_MAX, "burst_on_ms", where)
+        refuse_number(mode.burst_on_ms, MS_MAX, "burst_on_ms", where)
     return ModeSource(
         name=mode.name,
         balance=Balance(mode.balance),
@@ -189,8 +174,8 @@ def _build_mode(mode: _Mode, file: str, load_csv: Callable[[str], CsvWaveform]) 
         shape=_build_shape(mode, where, load_csv),
         levels_ua=tuple(mode.levels_ua),
         pulses_per_burst=mode.pulses_per_burst,
-        burst_on_us=None if mode.burst_on_ms is None else mode.burst_on_ms * _US_PER_MS,
-        burst_off_us=mode.burst_off_ms * _US_PER_MS,
+        burst_on_us=None if mode.burst_on_ms is None else mode.burst_on_ms * US_PER_MS,
+        burst_off_us=mode.burst_off_ms * US_PER_MS,
         flips_each_burst=mode.flip_each_burst,
         session_us=mode.session_s * 1_000_000,
     )
@@ -206,10 +191,7 @@ def _build_shape(mode: _Mode, where: str, load_csv: Callable[[str], CsvWaveform]
                 where=where,
             )
         return build_csv_shape(load_csv(mode.csv))
-    segments = tuple(
-        _build_segment(segment, f"segment {number}", where)
-        for number, segment in enumerate(mode.segments or (), start=1)
-    )
+    segments = build_shape_segments(mode.segments or (), where)
     shape = build_shape(segments, where=where)
     if shape.peak != 1:
         raise WaveformSourceError(
@@ -219,70 +201,3 @@ def _build_shape(mode: _Mode, where: str, load_csv: Callable[[str], CsvWaveform]
             where=where,
         )
     return shape
-
-
-def _build_segment(segment: _Segment, name: str, mode_where: str) -> ShapeSegment | CurveSegment:
-    where = f"{mode_where}, {name}"
-    _refuse_number(segment.ms, _MS_MAX, "ms", where)
-    match segment.model_dump(by_alias=True, exclude_none=True, exclude={"ms"}):
-        case {"at": Decimal() as at, **rest} if not rest:
-            start = end = at
-        case {"from": Decimal() as start, "to": Decimal() as end, **rest} if not rest:
-            pass
-        case {"half_sine": Decimal() as crest, **rest} if rest.keys() <= {"pieces"}:
-            return _build_curve(segment, crest, 1, name, where)
-        case {"sine": Decimal() as crest, "cycles": int() as cycles, **rest} if rest.keys() <= {
-            "pieces"
-        }:
-            return _build_curve(segment, crest, 2 * cycles, name, where)
-        case _:
-            raise WaveformSourceError(
-                "a segment must say what it is, once",
-                expected="at, or from and to, or half_sine, or sine and cycles",
-                got=", ".join(sorted(segment.model_dump(by_alias=True, exclude_unset=True))),
-                where=where,
-            )
-    for value in (start, end):
-        _refuse_number(value, _RELATIVE_MAX, "a current", where, least=-_RELATIVE_MAX)
-    return ShapeSegment(duration_us=segment.ms * _US_PER_MS, start=start, end=end, where=name)
-
-
-def _build_curve(
-    segment: _Segment, crest: Decimal, half_waves: int, name: str, where: str
-) -> CurveSegment:
-    _refuse_number(crest, _RELATIVE_MAX, "a crest", where, least=-_RELATIVE_MAX)
-    pieces = segment.pieces or PIECES_DEFAULT
-    if crest == 0 or half_waves * pieces > SEGMENT_COUNT_MAX:
-        raise WaveformSourceError(
-            "a sine has no crest, or too many pieces",
-            expected=f"a crest other than 0, at most {SEGMENT_COUNT_MAX} pieces in a pulse",
-            got=f"a crest of {crest}, {half_waves * pieces} pieces",
-            where=where,
-            hint="fewer cycles, or fewer pieces for each half wave",
-        )
-    return CurveSegment(
-        duration_us=segment.ms * _US_PER_MS,
-        amplitude=crest,
-        half_waves=half_waves,
-        pieces=pieces,
-        where=name,
-    )
-
-
-def _refuse_number(
-    value: Decimal,
-    largest: Decimal,
-    what: str,
-    where: str,
-    *,
-    least: Decimal = Decimal(0),
-    decimals: int = _DECIMALS_MAX,
-) -> None:
-    exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -decimals or not least <= value <= largest:
-        raise WaveformSourceError(
-            f"{what} is out of range",
-            expected=f"{least} to {largest}, at most {decimals} decimals",
-            got=value,
-            where=where,
-        )
