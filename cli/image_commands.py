@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.image_merge_command import merge
 from cli.image_signing_commands import sign, verify
 from cli.output import print_result
 from cli.params import EXISTING_PATH, json_option
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
 @click.group()
 def group() -> None:
-    """Inspect, sign and verify an ESP32 application image."""
+    """Inspect, sign and verify ESP32 images, and merge a release into one."""
 
 
 group.add_command(sign)
 group.add_command(verify)
+group.add_command(merge)
 
 
 @group.command("inspect", epilog="Example: ampforge image inspect firmware/images/flare-1.4.0.bin")
