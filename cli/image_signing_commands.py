@@ -17,6 +17,8 @@ from cli.params import (
     passphrase_file_option,
     passphrase_source,
 )
+from cli.release_defaults import ReleaseDefaults
+from cli.signing_keys import log_signers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +101,7 @@ def sign(
             passphrase_file,
             chip=image.chip,
             oldest_revision=oldest_revision,
-            where=where,
+            image_path=image_path,
         )
     else:
         signatures = _read_signatures(signature_paths, public_key_paths)
@@ -240,16 +242,25 @@ def _sign_here(
     *,
     chip: str,
     oldest_revision: int,
-    where: str,
+    image_path: Path,
 ) -> list[tuple[PublicKey, bytes]]:
     from firmware_images.secure_boot import pad_image
     from firmware_images.secure_boot_chips import judge_scheme
+    from signing.roles import Role
     from signing.signers import load_secure_boot_signer
 
-    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the Secure Boot key")
-    signers = [load_secure_boot_signer(uri, passphrase=passphrase) for uri in keys]
+    passphrase = passphrase_source(
+        passphrase_file, prompt="Passphrase or PIN of the Secure Boot key"
+    )
+    signers = log_signers(
+        [load_secure_boot_signer(uri, passphrase=passphrase) for uri in keys],
+        Role.SECURE_BOOT,
+        configuration=ReleaseDefaults(None).find_configuration(),
+        log_beside=image_path,
+    )
     public_keys = [signer.public_key for signer in signers]
     # Before the keys are used: a signature that no chip takes need not exist.
+    where = str(image_path)
     judge_scheme(chip, public_keys, oldest_revision=oldest_revision, where=where)
     _, padded = pad_image(content, where=where)
     return [(signer.public_key, signer.sign(padded)) for signer in signers]

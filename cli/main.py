@@ -15,7 +15,7 @@ from cli.failures import run_and_exit
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("cli.demo", "demo", "Run the whole line on simulated hardware, in about a minute."),
     "init": ("cli.init_command", "init", "Copy the example product here as a starting point."),
-    "key": ("cli.key_commands", "group", "Generate, list and inspect signing keys."),
+    "key": ("cli.key_commands", "group", "Generate, list, inspect, revoke and rotate keys."),
     "trust": ("cli.trust_commands", "group", "Sign and show the device trust record."),
     "policy": ("cli.policy_commands", "group", "Sign a limits policy, approve a waveform table."),
     "waveform": ("cli.waveform_commands", "group", "Check, analyze and compile waveforms."),

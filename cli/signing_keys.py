@@ -42,7 +42,6 @@ def open_signers(
         KeyFileError: A key cannot be opened.
         UsageRefusal: A setting that is needed is missing.
     """
-    from signing.logged_signer import SIGN_LOG_NAME
     from signing.roles_settings import SigningSettings
     from signing.signers import load_signer
 
@@ -52,6 +51,26 @@ def open_signers(
         assert configuration is not None
         settings = configuration.section("signing", SigningSettings)
         signers = settings.load_signers(role, configuration.root, passphrase=passphrase)
+    return log_signers(signers, role, configuration=configuration, log_beside=log_beside)
+
+
+def log_signers(
+    signers: Sequence[Signer],
+    role: Role,
+    *,
+    configuration: Configuration | None,
+    log_beside: Path | None = None,
+) -> tuple[Signer, ...]:
+    """Return signers that do the same and write it to the sign log.
+
+    Args:
+        signers: The opened keys.
+        role: What they sign for.
+        configuration: The loaded `ampforge.toml`, if there is one.
+        log_beside: What the log lies beside where no trust record is configured.
+    """
+    from signing.logged_signer import SIGN_LOG_NAME
+
     if configuration is not None and configuration.has_section("signing"):
         path = sign_log_path(configuration)
     else:

@@ -67,11 +67,16 @@ def test_help_of_each_noun_shows_an_example_and_loads_no_instrument_plot_or_flas
     assert modules & {"matplotlib", "numpy", "pyvisa", "esptool", "granian", "tuf"} == set()
 
 
+def _verbs(command):
+    if not isinstance(command, click.Group):
+        return [command]
+    return [verb for inner in command.commands.values() for verb in _verbs(inner)]
+
+
 @pytest.mark.parametrize("noun", sorted(COMMANDS))
 def test_each_verb_has_an_example_and_json(noun):
     command = ampforge.get_command(click.Context(ampforge), noun)
-    verbs = command.commands.values() if isinstance(command, click.Group) else [command]
-    for verb in verbs:
+    for verb in _verbs(command):
         assert "Example" in (verb.epilog or ""), f"{noun} {verb.name} has no example"
         options = {option for parameter in verb.params for option in parameter.opts}
         assert "--json" in options, f"{noun} {verb.name} has no --json"
