@@ -68,4 +68,8 @@ def _text(error: BaseException) -> str:
         return error.strerror
     if isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
         return "no answer in time"
+    if isinstance(error, KeyError):
+        return f"nothing under {error}"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
     return str(error)[:300]

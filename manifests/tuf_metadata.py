@@ -26,6 +26,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
+from manifests.connection_failures import describe_cause
 from manifests.errors import RepositoryError
 from signing.roles import Role
 from signing.tuf_signers import as_tuf_key, as_tuf_signer
@@ -196,7 +197,9 @@ def parse_document(
         document: Metadata[Any] = Metadata.from_bytes(untrusted_bytes)
     except (DeserializationError, TufError, RecursionError) as error:
         raise RepositoryError(
-            f"the repository's {name} metadata cannot be read", got=error, where=where
+            f"the repository's {name} metadata cannot be read",
+            got=describe_cause(error),
+            where=where,
         ) from error
     if not isinstance(document.signed, kind):
         raise RepositoryError(
