@@ -33,7 +33,7 @@ _ANY_HARDWARE: Final = "any"
 
 @click.group()
 def group() -> None:
-    """Check, analyze, compile, inspect and plot waveforms."""
+    """Check, compare and compile waveforms; state what a device puts out."""
 
 
 group.add_command(spec_sheet)

@@ -82,6 +82,9 @@ def diff_waveforms(before: WaveformSide, after: WaveformSide) -> tuple[Change, .
     changes = list(_compare(before.statements, after.statements))
     modes_before = {mode.name: mode for mode in before.modes}
     modes_after = {mode.name: mode for mode in after.modes}
+    if modes_before.keys() == modes_after.keys() and [*modes_before] != [*modes_after]:
+        order = (", ".join(modes_before), ", ".join(modes_after))
+        changes.append(Change(what="mode_order", before=order[0], after=order[1]))
     for name in dict.fromkeys((*modes_before, *modes_after)):
         one, other = modes_before.get(name), modes_after.get(name)
         if one is None or other is None:

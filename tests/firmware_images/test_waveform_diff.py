@@ -74,6 +74,13 @@ def test_modes_that_come_and_go_are_named():
     }
 
 
+def test_another_order_of_modes_is_named_because_a_device_shows_it():
+    one, other = build_mode(E1, name="ONE"), build_mode(E1, name="OTHER")
+    assert compare(side(one, other), side(other, one)) == {
+        (None, None, "mode_order"): ("ONE, OTHER", "OTHER, ONE")
+    }
+
+
 def test_a_level_that_goes_is_named():
     table = flare_table()
     lift = table.modes[0]
