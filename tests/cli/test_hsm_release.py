@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from cli.init_command import copy_example, sign_first_trust_record
 from cli.main import ampforge
 from signing.errors import DurableFileError, KeyFileError, PassphraseError
-from signing.keys import Algorithm, generate_key, load_public_key
+from signing.keys import Algorithm, generate_key, load_public_key, public_key_path
+from tests.firmware_images.espsecure_command import espsecure_accepts
+from tests.firmware_images.test_esp_image import CODE, build_image
 from tests.softhsm import PIN, make_token
 
 
@@ -107,6 +109,18 @@ def test_a_key_made_in_a_token_takes_over_a_role(product, token):
     assert approved["key_ids"] == [new]
     again = _invoke("key", "public", uri, "-o", "keys/policy-2.pub.pem")
     assert isinstance(again.exception, DurableFileError)
+
+
+def test_an_image_signed_by_a_token_is_accepted_by_espsecure_and_logged(product, token):
+    path = product / "boot.pem"
+    generate_key(path, Algorithm.ECDSA_P256, passphrase=None)
+    image = product / "c6.bin"
+    image.write_bytes(build_image(CODE, chip_id=13))
+    _run("image", "sign", image, "--key", token.import_key(path, "boot"))
+    assert espsecure_accepts(image, public_key_path(path))
+    log = json.loads(_run("key", "log", "show", "--json"))
+    assert log["entries"][-1]["role"] == "secure-boot"
+    assert log["entries"][-1]["key_id"] == load_public_key(public_key_path(path)).key_id.hex()
 
 
 def test_refusals_change_nothing(product, token, monkeypatch):
