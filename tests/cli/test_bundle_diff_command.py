@@ -91,3 +91,31 @@ def test_scripts_get_one_versioned_document(folder, run):
 def test_what_is_no_bundle_is_refused(folder, run):
     (folder / "three.zip").write_bytes(b"hello")
     assert "three.zip" in run("bundle", "diff", "one.zip", "three.zip", code=5)
+
+
+def test_the_configured_trust_record_is_used_from_anywhere_in_the_product(folder, run, monkeypatch):
+    keys = ["release-1", "release-2-ed", "release-3"]
+    for name in keys:
+        (folder / f"{name}.pub.pem").write_bytes(signer(name).public_key.pem())
+    listed = ", ".join(f'"{name}.pub.pem"' for name in keys)
+    (folder / "ampforge.toml").write_text(
+        f'[signing]\ntrust_record = "trust.cose"\n[signing.roles.release]\nthreshold = 2\n'
+        f"keys = [{listed}]\n"
+    )
+    inside = folder / "inside"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    text = run("bundle", "diff", folder / "one.zip", folder / "one.zip")
+    assert text.count("verified, signed by") == 2
+    (folder / "trust.cose").unlink()
+    assert "no trust record" in run("bundle", "diff", folder / "one.zip", folder / "one.zip")
+    refusal = run("bundle", "extract", folder / "one.zip", "out", code=2)
+    assert "there is no trust record to verify the bundle with" in refusal
+
+
+def test_what_stays_the_same_is_said(folder, run):
+    app = build_bundle(build_inputs(build_parts(app=APP_1_5_0), release_counter=2))
+    (folder / "three.zip").write_bytes(app)
+    text = run("bundle", "diff", "one.zip", "three.zip")
+    assert "every mode and level as before" in text
+    assert "nothing that keeps a board from going from the first to the second" in text

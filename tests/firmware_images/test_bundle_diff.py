@@ -10,6 +10,7 @@ import pytest
 from firmware_images.bundle import build_bundle, sign_bundle
 from firmware_images.bundle_archive import parse_archive, serialize_archive
 from firmware_images.bundle_diff import diff_bundles
+from firmware_images.bundle_diff_remarks import find_remarks
 from firmware_images.errors import BundleError
 from firmware_images.partitions import PartitionTable
 from firmware_images.release_view import NO_TRUST_RECORD, NOT_SIGNED, read_release
@@ -100,14 +101,13 @@ def test_a_wider_limit_is_named_by_its_rule(monkeypatch, first):
 
 def test_partitions_that_move_are_told_with_what_that_means(first):
     table = build_inputs().partition_table
-    *others, last = table.partitions
-    moved = PartitionTable(partitions=(*others, replace(last, size_bytes=last.size_bytes - 4096)))
+    nvs, *others = table.partitions
+    shorter = replace(nvs, size_bytes=nvs.size_bytes - 4096)
+    moved = PartitionTable(partitions=(shorter, *others))
     diff = compare(first, build(partition_table=moved, release_counter=2))
-    assert find(diff, "partitions", last.name, "size_bytes") == (
-        last.size_bytes,
-        last.size_bytes - 4096,
-    )
+    assert find(diff, "partitions", "nvs", "size_bytes") == (0x5000, 0x4000)
     assert any("only the factory writes it" in remark for remark in diff.remarks)
+    last = others[-1]
     spare = replace(last, name="spare", offset_bytes=last.end_bytes, subtype=0x50)
     added = build(partition_table=PartitionTable(partitions=(*table.partitions, spare)))
     before, after = find(compare(first, added), "partitions", "spare", "added")
@@ -182,3 +182,44 @@ def test_a_bundle_that_is_not_what_it_states_is_not_compared(first):
     changed = serialize_archive(members | {"app.bin": members["app.bin"][:-1] + b"x"})
     with pytest.raises(BundleError, match="not the one that was signed"):
         read_release(changed, trust=None)
+
+
+def with_secure_version(view, secure_version):
+    app = replace(view.statement.app, secure_version=secure_version)
+    return replace(view, statement=replace(view.statement, app=app))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "remark"),
+    [
+        (2, 1, "falls from 2 to 1: a board with anti-rollback that counted to the first one"),
+        (None, 1, "rises from 0 to 1: a board with anti-rollback never starts the first"),
+    ],
+)
+def test_a_secure_version_is_remarked_with_what_boards_do(first, before, after, remark):
+    view = read_release(first, trust=None)
+    remarks = find_remarks(with_secure_version(view, before), with_secure_version(view, after))
+    assert any(remark in text for text in remarks)
+
+
+def test_another_app_under_the_same_version_is_remarked(first):
+    view = read_release(first, trust=None)
+    image = replace(view.contents.image, image_sha256=bytes(32))
+    other = replace(view, contents=replace(view.contents, image=image))
+    assert find_remarks(view, other) == ("the app is another one under the same version 1.4.0",)
+
+
+def test_a_mode_that_may_now_jump_is_remarked(first):
+    view = read_release(first, trust=None)
+
+    def limit_slope(is_slope_limited):
+        modes = {
+            name: replace(mode, is_slope_limited=is_slope_limited)
+            for name, mode in view.contents.policy.modes.items()
+        }
+        policy = replace(view.contents.policy, modes=modes)
+        return replace(view, contents=replace(view.contents, policy=policy))
+
+    remarks = find_remarks(limit_slope(True), limit_slope(False))
+    assert "limit SLOPE no longer applies to mode PULSE" in remarks
+    assert not any("SLOPE" in text for text in find_remarks(limit_slope(False), limit_slope(True)))
