@@ -27,6 +27,7 @@ from firmware_images.partitions import (
     parse_partition_table,
 )
 from firmware_images.release_statement import describe_app
+from firmware_images.secure_boot import verify_signed_image
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX, serialize_waveform_slot
 from firmware_images.waveform_table import parse_waveform_table, table_digest
 from signing.cose_message import parse_message, refuse_content_type
@@ -183,6 +184,9 @@ def _judge_digests(statement: ReleaseStatement, parts: Mapping[str, bytes]) -> N
 
 def _judge_app(statement: ReleaseStatement, app: bytes) -> EspImage:
     image = inspect_image(app, where=APP)
+    if image.signature_bytes:
+        # A false signature is as good as none to a board, and bricks one with Secure Boot.
+        verify_signed_image(app, where=APP)
     _refuse_other("the app's chip", statement.chip, image.chip)
     _refuse_other("the app's descriptor", statement.app, describe_app(image))
     if image.version:
@@ -239,6 +243,8 @@ def _judge_layout(
     for slot in range(OTA_SLOT_COUNT):
         table.check_fits(f"ota_{slot}", len(parts[APP]))
         table.check_fits(f"wave_{slot}", slot_image_bytes)
+    for kind in ("ota", "wave"):
+        table.check_same_size(f"{kind}_0", f"{kind}_1")
     room_bytes = TABLE_OFFSET_BYTES - bootloader_offset_bytes(statement.chip)
     if len(parts.get(BOOTLOADER, b"")) > room_bytes:
         raise BundleError(

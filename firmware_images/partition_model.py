@@ -101,6 +101,21 @@ class PartitionTable:
             )
         return partition
 
+    def check_same_size(self, name: str, twin: str) -> None:
+        """Refuse a pair of slots in which only one can hold what the other can.
+
+        Raises:
+            PartitionTableError: One of them is missing, or they have different sizes.
+        """
+        first, second = self.find(name), self.find(twin)
+        if first.size_bytes != second.size_bytes:
+            raise PartitionTableError(
+                f"the slots {name} and {twin} do not have the same size",
+                expected=f"{first.size_bytes:#x} bytes each",
+                got=f"{second.size_bytes:#x} in {twin}",
+                hint="an update goes to either slot: give both the same size in the partition CSV",
+            )
+
     def check_flash_size(self, flash_size_bytes: int) -> None:
         """Refuse a table that needs more flash than the board has.
 

@@ -20,6 +20,7 @@ from firmware_images.errors import (
     FirmwareImageError,
     LimitError,
     PartitionTableError,
+    SecureBootError,
 )
 from firmware_images.otadata import initial_otadata
 from firmware_images.partitions import parse_partition_csv, serialize_partition_table
@@ -29,6 +30,7 @@ from firmware_images.release_statement import (
     parse_statement,
     serialize_statement,
 )
+from firmware_images.secure_boot import sign_image
 from firmware_images.waveform_slot import parse_waveform_slot
 from signing.cose import sign_many, sign_one
 from signing.errors import (
@@ -39,8 +41,11 @@ from signing.errors import (
     TrustError,
     UnknownKeyError,
 )
+from signing.keys import Algorithm
 from signing.refusal import Refusal
+from signing.signers import SoftwareSigner
 from tests.firmware_images.release_parts import (
+    APP_1_4_0,
     APP_1_5_0,
     FLARE,
     FOREIGN_APP,
@@ -202,6 +207,8 @@ def test_what_does_not_fit_together_is_not_built(changes, error, message):
         ("0x10000,  0x8000", "0x10000,  0x7000", PartitionTableError, "does not fit .* devrec"),
         ("devrec", "record", PartitionTableError, "no partition 'devrec'"),
         ("0x1a0000, 0x180000", "0x1a0000, 0x10000", PartitionTableError, "does not fit .* ota_1"),
+        ("0x1a0000, 0x180000", "0x1a0000, 0x170000", PartitionTableError, "not have the same size"),
+        ("0x330000, 0x10000", "0x330000, 0x20000", PartitionTableError, "wave_0 and wave_1 do not"),
         ("wave_1", "wave_x", PartitionTableError, "no partition 'wave_1'"),
         ("wave_1,   data", "wave_1,   0x42", BundleError, "wave_1 is not of the type"),
         ("devrec,   data", "devrec,   0x42", BundleError, "devrec is not of the type"),
@@ -223,6 +230,16 @@ def test_app_slots_whose_names_are_exchanged_are_not_built():
     table = parse_partition_csv(exchanged.replace("ota_x", "ota_1"), where="test")
     with pytest.raises(BundleError, match="ota_0 is not of the type"):
         build_bundle(build_inputs(partition_table=table))
+
+
+def test_an_app_with_a_false_secure_boot_signature_is_not_built():
+    key = SoftwareSigner.generate(Algorithm.RSA_3072)
+    signed = sign_image(APP_1_4_0.read_bytes(), [key], where="test")
+    assert build_bundle(build_inputs(app=signed))
+    false = bytearray(signed)
+    false[-4096 + 900] ^= 1
+    with pytest.raises(SecureBootError, match="signature block is damaged"):
+        build_bundle(build_inputs(app=bytes(false)))
 
 
 def test_each_chips_bootloader_goes_where_its_rom_looks():
