@@ -13,14 +13,17 @@ from sqlalchemy import insert, select, update
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_allocation import allocate_serial, open_job
+from provisioning.ledger_audit import audit_tables
 from provisioning.ledger_database import create_database, open_database
 from provisioning.ledger_events import ChainedEvent, Phase, format_time, parse_time
 from provisioning.ledger_journal import (
     append_event,
     list_stations,
+    read_chain,
     read_events,
     verify_station_chain,
 )
+from provisioning.ledger_rows import check_row, parse_state
 from provisioning.ledger_schema import jobs, ledger_identity, serial_numbers, units
 from provisioning.ledger_values import (
     JobState,
@@ -89,6 +92,7 @@ class Ledger:
                 where=database.path,
                 hint="this file was not made by `ampforge station init`; restore a backup",
             )
+        check_row(row, ledger_identity, where=str(database.path))
         self.identity = LedgerIdentity(
             uuid=row.uuid,
             epoch=row.epoch,
@@ -139,7 +143,7 @@ class Ledger:
                 _move_serial(connection, reservation.serial, serial_state)
             return append_event(
                 connection, writer, epoch=self.identity.epoch, step=step, phase=phase, data=data,
-                mac=mac, reservation=reservation,
+                mac=mac, reservation=reservation, at=writer.now(),
             )  # fmt: skip
 
     def reserve(
@@ -172,9 +176,9 @@ class Ledger:
             LedgerError: The database cannot be written.
             SerialNumberError: No number is left in this week.
         """
-        now = writer.now()
         epoch = self.identity.epoch
         with self.database.writing() as connection:
+            now = writer.now()  # not before the lock: time follows the order of writing
             unit = connection.execute(select(units).where(units.c.mac == mac)).one_or_none()
             if unit is None:
                 state = UnitState.IN_WORK
@@ -183,7 +187,8 @@ class Ledger:
                     epoch=epoch, now=now,
                 )  # fmt: skip
             else:
-                serial, state = unit.serial, UnitState(unit.state)
+                check_row(unit, units, where=str(self.database.path))
+                serial, state = unit.serial, parse_state(UnitState, unit.state, where=unit.serial)
                 if state is UnitState.PASS and not again:
                     return Reservation(
                         serial=serial, mac=mac, job=None, job_number=None,
@@ -208,8 +213,11 @@ class Ledger:
             )
             append_event(
                 connection, writer, epoch=epoch, step=RESERVE_STEP, phase=Phase.CONFIRM,
-                data={"new": unit is None, "resumed": job.is_resumed, "job_number": job.number},
-                mac=mac, reservation=reservation,
+                data={
+                    "new": unit is None, "resumed": job.is_resumed, "job_number": job.number,
+                    "bundle": bundle_digest.hex(),
+                },
+                mac=mac, reservation=reservation, at=now,
             )  # fmt: skip
         return reservation
 
@@ -223,21 +231,26 @@ class Ledger:
     ) -> ChainedEvent:
         """Close a job with its verdict: event, job, unit and serial number in one transaction."""
         assert reservation.job is not None, "a unit without a job has nothing to finish"
-        now = format_time(writer.now())
         with self.database.writing() as connection:
+            now = writer.now()
             chained = append_event(
                 connection, writer, epoch=self.identity.epoch, step=FINAL_STEP,
-                phase=Phase.CONFIRM, data=data, mac=reservation.mac, reservation=reservation,
+                phase=Phase.CONFIRM, data={**data, "outcome": unit_state.value},
+                mac=reservation.mac, reservation=reservation, at=now,
             )  # fmt: skip
             connection.execute(
                 update(jobs)
                 .where(jobs.c.job == reservation.job)
-                .values(state=JobState.CLOSED.value, outcome=unit_state.value, closed_at=now)
+                .values(
+                    state=JobState.CLOSED.value,
+                    outcome=unit_state.value,
+                    closed_at=format_time(now),
+                )
             )
             connection.execute(
                 update(units)
                 .where(units.c.serial == reservation.serial)
-                .values(state=unit_state.value, changed_at=now)
+                .values(state=unit_state.value, changed_at=format_time(now))
             )
             if unit_state is UnitState.PASS:
                 _move_serial(connection, reservation.serial, SerialState.RELEASED)
@@ -255,16 +268,19 @@ class Ledger:
             return read_events(connection, serial=serial, job=job)
 
     def verify_chains(self) -> dict[str, tuple[int, bytes]]:
-        """Return count and head of every station's chain after each link was verified.
+        """Return count and head of every station's chain after the whole ledger was verified.
 
         Raises:
-            LedgerError: A chain is broken.
+            LedgerError: A chain is broken, or a table says something else than the events.
         """
         with self.database.reading() as connection:
-            return {
-                station: verify_station_chain(connection, station)
-                for station in list_stations(connection)
-            }
+            stations = list_stations(connection)
+            heads = {station: verify_station_chain(connection, station) for station in stations}
+            events = (
+                chained for station in stations for chained in read_chain(connection, station)
+            )
+            audit_tables(connection, events, epoch=self.identity.epoch)
+        return heads
 
 
 def _move_serial(connection: Connection, serial: str, state: SerialState) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import func, insert, select, update
 
 from provisioning.errors import SerialNumberError
 from provisioning.ledger_events import format_time, parse_time
+from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import jobs, serial_numbers, units
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.serial_numbers import SEQUENCE_MAX, SerialNumber, iso_week_of
@@ -121,6 +122,7 @@ def open_job(
         select(jobs).where(jobs.c.serial == serial).order_by(jobs.c.number)
     ).all()
     for row in rows:
+        check_row(row, jobs, where=f"unit {serial}")
         if row.state != JobState.OPEN.value:
             continue
         if row.bundle_digest == bundle_digest:

@@ -21,10 +21,12 @@ from provisioning.ledger_events import (
     parse_event,
     verify_links,
 )
+from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import events
-from signing.hash_chain import GENESIS
+from signing.hash_chain import GENESIS, link_hash
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterable, Mapping
 
     from sqlalchemy import Connection, Row
@@ -59,6 +61,7 @@ def append_event(
     data: Mapping[str, object],
     mac: bytes | None,
     reservation: Reservation | None,
+    at: dt.datetime,
 ) -> ChainedEvent:
     """Link one event to the end of the station's chain; the caller holds the write lock."""
     last = connection.execute(
@@ -70,7 +73,7 @@ def append_event(
     event = Event(
         station=writer.station,
         number=0 if last is None else last.number + 1,
-        at=writer.now(),
+        at=at,
         epoch=epoch,
         job=None if reservation is None else reservation.job,
         serial=None if reservation is None else reservation.serial,
@@ -106,10 +109,32 @@ def read_events(
         LedgerError: An event is damaged, or its columns say something else than its content.
     """
     condition = events.c.serial == serial if job is None else events.c.job == job
-    statement = (
-        select(events).where(condition).order_by(events.c.at, events.c.station, events.c.number)
-    )
-    return tuple(_chained(row) for row in connection.execute(statement))
+    return in_order(_chained(row) for row in connection.execute(select(events).where(condition)))
+
+
+def in_order(chained_events: Iterable[ChainedEvent]) -> tuple[ChainedEvent, ...]:
+    """Return one unit's events as they were written: by job, then by time.
+
+    A clock that was set back does not change the order within a chain: an event counts as written
+    no earlier than the one before it.
+    """
+    latest: dict[str, dt.datetime] = {}
+    job_numbers: dict[str | None, int] = {}
+    stations = sorted(chained_events, key=lambda one: (one.event.station, one.event.number))
+    for chained in stations:
+        told = chained.event.data.get("job_number")
+        if isinstance(told, int):
+            job_numbers[chained.event.job] = told
+    newest = max(job_numbers.values(), default=0)
+    placed: list[tuple[tuple[int, dt.datetime, str, int], ChainedEvent]] = []
+    for chained in stations:
+        event = chained.event
+        at = max(event.at, latest.get(event.station, event.at))
+        latest[event.station] = at
+        job_number = job_numbers.get(event.job, newest)
+        place = (job_number, at, event.station, event.number)
+        placed.append((place, chained))
+    return tuple(chained for _, chained in sorted(placed, key=lambda entry: entry[0]))
 
 
 def list_stations(connection: Connection) -> tuple[str, ...]:
@@ -127,10 +152,22 @@ def read_links(
         .where(events.c.station == station, events.c.number >= first_number)
         .order_by(events.c.number)
     )
+    where = f"station {station}"
+    rows = (check_row(row, events, where=where) for row in connection.execute(statement))
     return tuple(
         StoredLink(number=row.number, previous=row.previous, content=row.content, hash=row.hash)
-        for row in connection.execute(statement)
+        for row in rows
     )
+
+
+def read_chain(connection: Connection, station: str) -> tuple[ChainedEvent, ...]:
+    """Return every event of a station, unverified but for its columns and its own link.
+
+    Raises:
+        LedgerError: An event is damaged, or its columns say something else than its content.
+    """
+    statement = select(events).where(events.c.station == station).order_by(events.c.number)
+    return tuple(_chained(row) for row in connection.execute(statement))
 
 
 def verify_station_chain(connection: Connection, station: str) -> tuple[int, bytes]:
@@ -141,14 +178,12 @@ def verify_station_chain(connection: Connection, station: str) -> tuple[int, byt
     """
     rows = read_links(connection, station)
     for place, row in enumerate(rows):
-        if (
-            row.number != place
-            or parse_event(row.content, where=f"{station} {place}").number != place
-        ):
+        stated = parse_event(row.content, where=f"{station} {place}").number
+        if (row.number, stated) != (place, place):
             raise LedgerError(
                 "an event is missing from the chain",
                 expected=f"number {place}",
-                got=f"number {row.number}",
+                got=f"number {stated if row.number == place else row.number}",
                 where=f"station {station}",
                 hint="the ledger was changed outside Ampforge; compare it with a backup",
             )
@@ -162,6 +197,7 @@ def _as_links(rows: Iterable[StoredLink]) -> Iterable[tuple[bytes, bytes, bytes]
 
 def _chained(row: Row[Any]) -> ChainedEvent:
     where = f"station {row.station}, event {row.number}"
+    check_row(row, events, where=where)
     event = parse_event(row.content, where=where)
     columns = (row.station, row.number, row.at, row.job, row.serial, row.step, row.phase)
     stated = (
@@ -178,6 +214,14 @@ def _chained(row: Row[Any]) -> ChainedEvent:
             "the columns of an event say something else than its content",
             expected=stated,
             got=columns,
+            where=where,
+            hint="the ledger was changed outside Ampforge; compare it with a backup",
+        )
+    if row.hash != link_hash(row.previous, event_digest(row.content)):
+        raise LedgerError(
+            "an event was changed after it was written",
+            expected=f"hash {row.hash.hex()}",
+            got="another content",
             where=where,
             hint="the ledger was changed outside Ampforge; compare it with a backup",
         )

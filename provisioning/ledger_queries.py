@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_events import parse_time
+from provisioning.ledger_rows import check_row, parse_state
 from provisioning.ledger_schema import jobs, serial_numbers, units
 from provisioning.ledger_values import (
     JobRecord,
@@ -57,15 +58,18 @@ def list_jobs(database: LedgerDatabase, serial: str) -> tuple[JobRecord, ...]:
     statement = select(jobs).where(jobs.c.serial == serial).order_by(jobs.c.number)
     with database.reading() as connection:
         rows = connection.execute(statement).all()
+    where = str(database.path)
     return tuple(
         JobRecord(
-            job=row.job,
+            job=check_row(row, jobs, where=where).job,
             serial=row.serial,
             number=row.number,
             station=row.station,
             bundle_digest=row.bundle_digest,
-            state=JobState(row.state),
-            outcome=None if row.outcome is None else UnitState(row.outcome),
+            state=parse_state(JobState, row.state, where=row.job),
+            outcome=(
+                None if row.outcome is None else parse_state(UnitState, row.outcome, where=row.job)
+            ),
             opened_at=parse_time(row.opened_at),
             closed_at=None if row.closed_at is None else parse_time(row.closed_at),
         )
@@ -78,10 +82,11 @@ def list_serials(database: LedgerDatabase) -> tuple[SerialRecord, ...]:
     statement = select(serial_numbers).order_by(serial_numbers.c.serial)
     with database.reading() as connection:
         rows = connection.execute(statement).all()
+    where = str(database.path)
     return tuple(
         SerialRecord(
-            serial=row.serial,
-            state=SerialState(row.state),
+            serial=check_row(row, serial_numbers, where=where).serial,
+            state=parse_state(SerialState, row.state, where=row.serial),
             mac=row.mac,
             reserved_at=parse_time(row.reserved_at),
         )
@@ -98,10 +103,11 @@ def count_serials(database: LedgerDatabase) -> dict[SerialState, int]:
 
 
 def _unit(row: Row[Any]) -> UnitRecord:
+    check_row(row, units, where="table units")
     return UnitRecord(
         serial=row.serial,
         mac=row.mac,
-        state=UnitState(row.state),
+        state=parse_state(UnitState, row.state, where=row.serial),
         bundle_digest=row.bundle_digest,
         last_job=row.last_job,
         first_seen_at=parse_time(row.first_seen_at),

@@ -51,8 +51,9 @@ def render_report(
 
     Raises:
         ReportError: No unit was worked on with this release.
-        LedgerError: An event is damaged.
+        LedgerError: The ledger was changed outside Ampforge.
     """
+    ledger.verify_chains()
     units = tuple(
         load_reported_unit(ledger, unit.serial)
         for unit in list_units(ledger.database)

@@ -27,6 +27,7 @@ from provisioning.serial_numbers import SEQUENCE_MAX, parse_serial
 START = dt.datetime(2026, 2, 10, 12, tzinfo=dt.UTC)
 MAC = bytes.fromhex("7cdfa1000001")
 BUNDLE = bytes(range(32))
+SERIAL = "AMPFLR260700001R"
 
 
 def a_writer(station="station-1"):
@@ -285,3 +286,116 @@ def test_processes_that_allocate_at_once_give_no_number_twice(path, ledger):
     sequences = sorted(parse_serial(serial).sequence for serial in given.values())
     assert sequences == list(range(1, 81))
     assert sum(count for count, _ in ledger.verify_chains().values()) == 120
+
+
+@pytest.fixture
+def worked(ledger):
+    """A unit that passed with one job, after another one was abandoned."""
+    writer = a_writer()
+    reserve(ledger, writer, bundle_digest=bytes(32))
+    reservation = reserve(ledger, writer)
+    ledger.append(
+        writer, step="identity", phase=Phase.CONFIRM, data={}, reservation=reservation,
+        serial_state=SerialState.ASSIGNED,
+    )  # fmt: skip
+    ledger.finish(writer, reservation=reservation, unit_state=UnitState.PASS, data={})
+    ledger.verify_chains()
+    return reservation
+
+
+@pytest.mark.parametrize(
+    ("statement", "telling"),
+    [
+        (
+            "DELETE FROM events WHERE number = (SELECT max(number) FROM events)",
+            "expected assigned, got released",
+        ),
+        ("DELETE FROM events", "expected voided, got released"),
+        ("UPDATE units SET state = 'fail'", "expected pass, got fail"),
+        ("UPDATE units SET mac = x'0102030405ff'", "mac"),
+        ("UPDATE units SET changed_at = first_seen_at", "changed_at"),
+        ("UPDATE units SET bundle_digest = zeroblob(32)", "bundle_digest"),
+        ("UPDATE jobs SET outcome = 'fail' WHERE number = 2", "outcome"),
+        ("UPDATE jobs SET state = 'open', closed_at = NULL WHERE number = 1", "abandoned"),
+        ("DELETE FROM jobs WHERE number = 1", "expected a row, got none"),
+        ("UPDATE serial_numbers SET state = 'reserved'", "expected released"),
+        ("UPDATE serial_numbers SET sequence = 9", "sequence"),
+        ("DELETE FROM units", "units"),
+        ("UPDATE events SET step = 'verify' WHERE step = 'identity'", "columns of an event"),
+        ("UPDATE events SET serial = NULL WHERE step = 'identity'", "columns of an event"),
+        ("UPDATE events SET content = 'text' WHERE number = 1", "events.content"),
+        ("UPDATE events SET hash = 7 WHERE number = 1", "events.hash"),
+        ("UPDATE units SET mac = 'abc'", "units.mac"),
+        ("UPDATE units SET mac = x'00'", "units.mac"),
+    ],
+)
+def test_a_row_that_was_edited_by_hand_is_found(ledger, path, worked, statement, telling):
+    with sqlite3.connect(path) as database:
+        database.execute(statement)
+    with pytest.raises(LedgerError, match=telling) as refusal:
+        ledger.verify_chains()
+    assert "outside Ampforge" in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("statement", "question"),
+    [
+        ("UPDATE units SET state = 'great'", lambda ledger: list_units(ledger.database)),
+        ("UPDATE units SET mac = 'abc'", lambda ledger: list_units(ledger.database)),
+        ("UPDATE units SET state = 'fine'", lambda ledger: reserve(ledger, a_writer())),
+        ("UPDATE jobs SET state = 'hm'", lambda ledger: list_jobs(ledger.database, SERIAL)),
+        (
+            "UPDATE jobs SET number = 'x' WHERE number = 1",
+            lambda ledger: list_jobs(ledger.database, SERIAL),
+        ),
+        ("UPDATE serial_numbers SET state = 'x'", lambda ledger: list_serials(ledger.database)),
+        ("UPDATE serial_numbers SET mac = 'x'", lambda ledger: list_serials(ledger.database)),
+        ("UPDATE events SET previous = 7", lambda ledger: ledger.events(serial=SERIAL)),
+        (
+            "UPDATE events SET hash = randomblob(32) WHERE number = 1",
+            lambda ledger: ledger.events(serial=SERIAL),
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_whoever_reads_it(
+    ledger, path, worked, statement, question
+):
+    assert worked.serial == SERIAL
+    with sqlite3.connect(path) as database:
+        database.execute(statement)
+    with pytest.raises(LedgerError, match=r"unusable value|was changed"):
+        question(ledger)
+
+
+def test_an_epoch_that_is_no_number_is_refused(path):
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE ledger_identity SET epoch = 'two'")
+    with pytest.raises(LedgerError, match="epoch"):
+        Ledger.open(path)
+
+
+def test_a_clock_that_was_set_back_does_not_change_the_order(ledger):
+    back = itertools.count(0, -1)
+    names = itertools.count(1)
+    writer = Writer(
+        station="station-1",
+        now=lambda: START + dt.timedelta(hours=next(back)),
+        new_job=lambda: f"job-{next(names)}",
+    )
+    reservation = reserve(ledger, writer)
+    for phase in (Phase.INTENT, Phase.CONFIRM):
+        ledger.append(writer, step="flash", phase=phase, data={}, reservation=reservation)
+    ledger.finish(writer, reservation=reservation, unit_state=UnitState.FAIL, data={})
+    reserve(ledger, writer)
+    told = [chained.event for chained in ledger.events(serial=reservation.serial)]
+    assert [event.number for event in told] == [0, 1, 2, 3, 4]
+    assert told[0].at > told[-1].at
+    ledger.verify_chains()
+
+
+def test_a_path_may_hold_what_means_something_in_a_url(tmp_path):
+    path = tmp_path / "50%25 done? a=b#c" / "ledger.sqlite3"
+    create_ledger(path, product="flare", ledger_uuid="uuid-1", created_at=START)
+    ledger = Ledger.open(path)
+    ledger.close()
+    assert [entry.name for entry in path.parent.iterdir()] == ["ledger.sqlite3"]
