@@ -238,11 +238,21 @@ class EsptoolFlasher:
             raise FlashError(
                 "the board's flash loader failed",
                 expected="a chip in download mode",
-                got=str(error).splitlines()[0],
+                got=next(iter(str(error).splitlines()), type(error).__name__),
                 where=self._where,
                 hint="check that the board is seated and powered, then start the slot again",
             ) from error
-        except (serial.SerialException, OSError, struct.error) as error:
+        except (LookupError, ValueError, struct.error) as error:
+            # esptool takes answers apart without looking whether they are long enough.
+            self._esp = None
+            raise FlashError(
+                "the board's flash loader answered something unusable",
+                expected="a chip in download mode",
+                got=f"{type(error).__name__}: {error}",
+                where=self._where,
+                hint="check that a board is at this port, and nothing else, then start again",
+            ) from error
+        except (serial.SerialException, OSError) as error:
             self._esp = None
             raise PortError(
                 "the serial port died while the board was flashed",
