@@ -207,7 +207,7 @@ def _log_in(token: Any, session: Any, pin: Pin) -> Any:
     except (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange) as error:
         raise PassphraseError(
             "the token does not accept the PIN",
-            got=_describe_tries(token.slot.get_token().flags),
+            got=describe_tries(token.slot.get_token().flags),
             where=f"token={token.label}",
             hint="check the PIN and that it is the user's, not the security officer's",
         ) from error
@@ -228,7 +228,8 @@ def _log_in(token: Any, session: Any, pin: Pin) -> Any:
     return logged_in
 
 
-def _describe_tries(flags: TokenFlag) -> str:
+def describe_tries(flags: TokenFlag) -> str:
+    """Say what a token tells of the tries that are left (CK_TOKEN_INFO, PKCS#11 v3.1 §3.2)."""
     if flags & TokenFlag.USER_PIN_LOCKED:
         return "the PIN is locked now"
     if flags & TokenFlag.USER_PIN_FINAL_TRY:

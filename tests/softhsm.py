@@ -40,8 +40,8 @@ class Token:
         environment: What a command needs to reach it, with the PIN.
     """
 
-    def __init__(self, module: Path, folder: Path) -> None:
-        self.label = f"test-{next(_numbers)}"
+    def __init__(self, module: Path, folder: Path, label: str | None = None) -> None:
+        self.label = label or f"test-{next(_numbers)}"
         self.module = module
         self.folder = folder
         before = set(folder.glob("tokens/*"))
@@ -77,9 +77,9 @@ class Token:
         _forget_tokens(self.module)
 
 
-def make_token() -> Token:
+def make_token(label: str | None = None) -> Token:
     """Return a new, empty token; skip or fail the test where there is no SoftHSM."""
-    return Token(*_prepare())
+    return Token(*_prepare(), label)
 
 
 @cache

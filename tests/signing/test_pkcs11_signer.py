@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from signing.certificates import (
     create_ca_certificate,
@@ -89,8 +93,16 @@ def test_a_key_for_certificates_never_gives_its_private_half():
 
     for algorithm in sorted(MESSAGE_ALGORITHMS):
         key = as_private_key(fixed_signer("ca", algorithm))
-        with pytest.raises(CertificateError, match="not given out"):
-            key.private_bytes()
+        assert copy.copy(key) is copy.deepcopy(key) is key
+        ways = [key.private_bytes]
+        if algorithm is Algorithm.ED25519:
+            ways.append(key.private_bytes_raw)
+        else:
+            assert (key.curve.name, key.key_size) == ("secp256r1", 256)
+            ways += [key.private_numbers, lambda key=key: key.exchange(None, None)]
+        for way in ways:
+            with pytest.raises(CertificateError, match="not given out"):
+                way()
 
 
 def test_the_pin_is_asked_for_once_for_all_keys_of_a_token(token, tmp_path):
@@ -190,6 +202,69 @@ def test_a_module_that_is_missing_or_none_is_told(token, tmp_path):
         load_signer(uri, environment={"AMPFORGE_PKCS11_MODULE": "libsofthsm2.so"})
     with pytest.raises(Pkcs11Error, match="cannot be loaded"):
         load_signer(f"{uri}?module-path={tmp_path}/none.so", environment=token.environment)
+
+
+def test_two_tokens_of_one_label_need_a_serial_number(token, tmp_path):
+    _, uri = moved_key(token, tmp_path, Algorithm.ECDSA_P256)
+    other = make_token(token.label)
+    with pytest.raises(Pkcs11Error, match="more than one token") as refused:
+        load_signer(uri, environment=token.environment)
+    assert "add serial=" in str(refused.value.hint)
+    other.remove()
+
+
+def test_a_public_key_that_is_missing_or_of_another_pair_is_found(token, tmp_path):
+    import pkcs11
+    from pkcs11 import Attribute, ObjectClass
+
+    _, uri = moved_key(token, tmp_path, Algorithm.ECDSA_P256)
+    stranger, _ = moved_key(token, tmp_path, Algorithm.ECDSA_P256, "stranger")
+    (slot_token,) = pkcs11.lib(str(token.module)).get_tokens(token_label=token.label)
+    session = slot_token.open(rw=True, user_pin=PIN)
+    publics = {Attribute.CLASS: ObjectClass.PUBLIC_KEY}
+    (public,) = session.get_objects({**publics, Attribute.LABEL: "key"})
+    identifier = public[Attribute.ID]
+    public.destroy()
+    with pytest.raises(Pkcs11Error, match="does not hold the public key"):
+        load_signer(uri, environment=token.environment)
+    (other,) = session.get_objects({**publics, Attribute.LABEL: "stranger"})
+    other[Attribute.ID] = identifier
+    signer = load_signer(uri, environment=token.environment)
+    assert signer.public_key == stranger
+    with pytest.raises(Pkcs11Error, match="a signature that does not verify"):
+        signer.sign(b"m")
+    session.close()
+
+
+def test_a_locked_or_unset_pin_and_a_missing_mechanism_are_told_in_words():
+    pkcs11 = pytest.importorskip("pkcs11")
+    from signing.pkcs11_token import describe_tries, translated
+
+    for error, telling in (
+        (pkcs11.MechanismInvalid, "does not have the mechanism"),
+        (pkcs11.DeviceRemoved, "the token was removed"),
+        (pkcs11.GeneralError, "the module refused"),
+    ):
+        with (
+            pytest.raises(Pkcs11Error, match=telling),
+            translated("a message cannot be signed", "token=t"),
+        ):
+            raise error
+    flags = pkcs11.TokenFlag
+    assert "locked now" in describe_tries(flags.USER_PIN_LOCKED)
+    assert "one try is left" in describe_tries(flags.USER_PIN_FINAL_TRY | flags.USER_PIN_COUNT_LOW)
+    assert "does not say" in describe_tries(flags(0))
+
+
+@ALGORITHMS
+@given(st.binary(max_size=70))
+def test_arbitrary_bytes_are_a_point_or_refused(algorithm, content):
+    pytest.importorskip("pkcs11")
+    from signing.pkcs11_signer import parse_ec_point
+
+    for untrusted_bytes in (content, b"\x04" + content):
+        with suppress(Pkcs11Error):
+            assert parse_ec_point(untrusted_bytes, algorithm, where="t").algorithm is algorithm
 
 
 def test_a_token_is_no_place_for_a_key_that_is_needed_in_memory(token):
