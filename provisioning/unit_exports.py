@@ -193,6 +193,8 @@ def verify_export(
     if any(event.serial != export.serial for event in events.values()):
         raise _changed(f"the events of {export.serial}", "another unit's", where)
     told = {str(document.get("hash")): document for document in export.events}
+    if len(told) != len(export.events):
+        raise _changed("each event once", "one of them twice", where)
     proved = {
         name: event_document(event, link=bytes.fromhex(name)) for name, event in events.items()
     }
