@@ -8,6 +8,7 @@ import click
 
 from cli.failures import UsageRefusal
 from cli.output import print_result
+from cli.output_file import refuse_input_as_output
 from cli.params import FILE, config_option, json_option, make_folder
 from cli.release_defaults import ReleaseDefaults, is_configured
 from cli.waveform_options import hardware_class_option, limits_option, waveform_argument
@@ -82,6 +83,8 @@ def spec_sheet(
     stage = _build_stage(policy, _settings(defaults, config_path))
     stage = _override(stage, output_impedance_ohm, impedance_monitoring)
     sheet = build_spec_sheet(table, table_digest(table_bytes), policy, stage)
+    for output in outputs:
+        refuse_input_as_output(output, path, limits_path)
     for output in outputs:
         make_folder(output.parent)
         save_durably(output, _format(sheet, output.suffix.lower()).encode())

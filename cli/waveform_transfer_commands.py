@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.output import print_result
+from cli.output_file import refuse_input_as_output
 from cli.params import EXISTING_FILE, FILE, json_option, make_folder
 from cli.waveform_options import DecimalType
 
@@ -57,6 +58,7 @@ def import_(
 
     imported = import_waveform(csv_path, tick_us=tick_us, full_scale_ua=full_scale_ua)
     content = serialize_csv(imported.segments, imported.tick_us, where=csv_path)
+    refuse_input_as_output(output, csv_path)
     make_folder(output.parent)
     save_durably(output, content)
     print_result(_describe(imported, output), _format(imported, output), as_json=as_json)
@@ -98,6 +100,7 @@ def export(
         mode, mode.levels[0], with_rest=what != PULSE, with_reversal=what == PERIOD
     )
     content = serialize_csv(segments, side.tick_us, where=waveform_path)
+    refuse_input_as_output(output, waveform_path)
     make_folder(output.parent)
     save_durably(output, content)
     document = {

@@ -72,6 +72,17 @@ def test_another_form_and_a_broken_limit_write_nothing(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sheet_never_replaces_what_it_is_made_from(run, tmp_path, capsys):
+    table = tmp_path / "flare.json"
+    with pytest.raises(SystemExit):
+        run_and_exit(ampforge, ["waveform", "compile", *map(str, SOURCE), "-o", str(table)])
+    capsys.readouterr()
+    before = table.read_bytes()
+    code, _, _ = run(table, *SOURCE[1:], "-o", "sheet.md", "-o", table)
+    assert (code, table.read_bytes()) == (2, before)
+    assert not (tmp_path / "sheet.md").exists()
+
+
 def test_a_configuration_without_the_section_states_an_ideal_source(run, tmp_path):
     text = (FLARE / "ampforge.toml").read_text()
     start, end = text.index("[spec_sheet]"), text.index("# Each role")

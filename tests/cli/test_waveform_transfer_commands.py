@@ -105,3 +105,14 @@ def test_what_cannot_be_exported_is_refused(run):
     code, _, _ = run("import", "w.csv", "--full-scale-ua", "much", "-o", "o.csv")
     assert code == 2
     assert not Path("o.csv").exists()
+
+
+def test_an_import_never_replaces_what_it_reads(run):
+    Path("w.csv").write_text("0,0.0004\n10,1\n20,0\n")
+    code, _, err = run("import", "w.csv", "-o", "w.csv")
+    assert (code, "w.csv" in err) == (2, True)
+    assert Path("w.csv").read_text() == "0,0.0004\n10,1\n20,0\n"
+    text = (FLARE / "waveforms.toml").read_text()
+    Path("w.toml").write_text(text)
+    code, _, _ = run("export", "w.toml", "--mode", "LIFT", "-o", "./w.toml")
+    assert (code, Path("w.toml").read_text()) == (2, text)
