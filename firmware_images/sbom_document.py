@@ -172,7 +172,11 @@ def _is_text(value: str) -> bool:
 def _judge_head(document: dict[str, Any], where: object) -> None:
     if document.get("bomFormat") != "CycloneDX":
         got = "SPDX" if "spdxVersion" in document else "no bomFormat CycloneDX"
-        raise not_an_sbom(got, where=where, hint="have the tool write CycloneDX, or convert it")
+        raise not_an_sbom(
+            got,
+            where=where,
+            hint="have the tool write CycloneDX: `esp-idf-sbom create --format cyclonedx-json`",
+        )
     if document.get("specVersion") not in SPEC_VERSIONS:
         raise not_an_sbom(
             f"specVersion {document.get('specVersion')!r}"[:_SHOWN_CHARACTERS], where=where
