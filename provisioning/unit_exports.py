@@ -226,11 +226,12 @@ def _parse_export(untrusted_bytes: bytes, where: str) -> _Export:
         return _Export.model_validate_json(untrusted_bytes)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
         raise ExportError(
             "this is not the export of a unit",
             expected=EXPORT_SCHEMA,
             got=first["msg"],
-            where=f"{where}: {'.'.join(str(part) for part in first['loc'])}",
+            where=f"{where}, {field}" if field else where,
             hint="make one with `ampforge unit export SERIAL`",
         ) from error
 

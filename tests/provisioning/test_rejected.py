@@ -1,0 +1,40 @@
+"""The gallery of what a station must refuse, each in its own words."""
+
+from __future__ import annotations
+
+import pytest
+
+from provisioning.link_frames import serialize_frame
+from tests.gallery import committed_files, read_expected, tell_outcome
+from tests.provisioning.rejected_station import GALLERY, export, read, request
+
+EXPECTED = read_expected(GALLERY)
+FILES = committed_files(GALLERY)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_the_file_is_refused_in_exactly_these_words(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert tell_outcome(lambda: read(name, FILES[name])) == EXPECTED[name]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_gallery_is_what_its_builder_writes_and_its_readme_names_each():
+    assert GALLERY.build() == FILES
+    assert set(EXPECTED) == set(FILES)
+    assert "accepted" not in EXPECTED.values()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("frame", serialize_frame(request(0, {}, op=0))),
+        ("request", request(0, {}, op=0)),
+        ("serial", b"AMPFL1260700001L"),
+        ("slot", b"port=a,meter=b,name=left"),
+        ("config", b'[station]\nname = "station-1"\n'),
+        ("export", export().encode()),
+    ],
+)
+def test_the_same_check_accepts_what_is_right(name, content):
+    assert read(f"{name}-right", content)
