@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from firmware_images.errors import BundleError
 
-SBOM_MAX_BYTES: Final = 8 * 1024 * 1024
+SBOM_MAX_BYTES: Final = 1536 * 1024
 DEPTH_MAX: Final = 32
 COMPONENT_COUNT_MAX: Final = 10_000
 SPEC_VERSION: Final = "1.6"
