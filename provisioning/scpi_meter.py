@@ -14,6 +14,7 @@ import math
 import re
 import statistics
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,28 @@ ERROR_QUEUE_MAX: Final = 32
 _ERROR = re.compile(r'\s*([+-]?\d{1,6})\s*,\s*"?(.{0,255}?)"?\s*', re.DOTALL)
 # PyVISA keeps one resource manager for each backend, and four slots open instruments at once.
 _OPEN_LOCK = threading.Lock()
+_CHUNK_BYTES: Final = 16
+"""Small, so that the deadline of an answer is looked at while it trickles in."""
+
+
+class _Deadline:
+    """Ends an answer that goes on for too long: PyVISA's own timeout begins anew at each byte."""
+
+    def __init__(self, timeout_s: float, *, where: str) -> None:
+        self._timeout_s = timeout_s
+        self._where = where
+        self._ends_at_s = time.monotonic() + timeout_s
+
+    def update(self, _received_bytes: int) -> None:
+        """Called by PyVISA after each piece of the answer."""
+        if time.monotonic() > self._ends_at_s:
+            raise InstrumentTimeoutError(
+                "the instrument's answer does not end",
+                expected=f"a whole line within {self._timeout_s:g} s",
+                got="a byte now and then",
+                where=self._where,
+                hint="check the cable and the line settings, then open it again",
+            )
 
 
 class ScpiMeter:
@@ -218,10 +241,18 @@ class ScpiMeter:
         resource: Any = self._resource
         try:
             resource.timeout = 1_000 * (self._timeout_s + wait_s)
-            answer: bytes = resource.read_bytes(ANSWER_MAX_BYTES, break_on_termchar=True)
+            answer: bytes = resource.read_bytes(
+                ANSWER_MAX_BYTES,
+                chunk_size=_CHUNK_BYTES,
+                break_on_termchar=True,
+                monitoring_interface=_Deadline(self._timeout_s + wait_s, where=self._where),
+            )
         except (Error, OSError) as error:
             self._give_up()
             raise self._translate(error) from error
+        except InstrumentTimeoutError:
+            self._give_up()
+            raise
         if not answer.endswith(b"\n") or not answer.isascii():
             self._give_up()
             raise InstrumentError(

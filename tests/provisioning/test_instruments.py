@@ -164,6 +164,33 @@ def test_a_bad_answer_is_our_error_and_never_a_value(answer, error, telling):
         read_once(meter)
 
 
+def test_an_answer_that_trickles_in_without_an_end_has_a_deadline():
+    stop = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def trickle() -> None:
+        client, _ = listener.accept()
+        with suppress(OSError), client, client.makefile("rb") as lines:
+            lines.readline()
+            while not stop.wait(0.002):
+                client.sendall(b"A")
+
+    thread = threading.Thread(target=trickle, daemon=True)
+    thread.start()
+    try:
+        with pytest.raises(InstrumentTimeoutError, match="does not end"):
+            open_meter(
+                f"TCPIP0::127.0.0.1::{listener.getsockname()[1]}::SOCKET",
+                SETTINGS,
+                clock=lambda: NOON,
+                timeout_s=0.1,
+            )
+    finally:
+        stop.set()
+        listener.close()
+        thread.join(5)
+
+
 def test_after_a_timeout_the_session_is_over_because_the_late_answer_would_be_taken_for_the_next():
     with scripted_meter({b"READ?": b""}) as meter:
         with pytest.raises(InstrumentTimeoutError):
