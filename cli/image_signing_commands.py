@@ -155,7 +155,8 @@ def verify(
     from firmware_images.esp_image import load_image
     from firmware_images.secure_boot import verify_signed_image
     from signing.errors import UnknownKeyError
-    from signing.keys import SECURE_BOOT_ALGORITHMS, load_public_key
+    from signing.key_files import load_public_key
+    from signing.keys import SECURE_BOOT_ALGORITHMS
 
     content, _ = load_image(image_path)
     signed = verify_signed_image(content, where=str(image_path))
@@ -246,8 +247,8 @@ def _sign_here(
 ) -> list[tuple[PublicKey, bytes]]:
     from firmware_images.secure_boot import pad_image
     from firmware_images.secure_boot_chips import judge_scheme
+    from signing.key_uris import load_secure_boot_signer
     from signing.roles import Role
-    from signing.signers import load_secure_boot_signer
 
     passphrase = passphrase_source(
         passphrase_file, prompt="Passphrase or PIN of the Secure Boot key"
@@ -272,7 +273,8 @@ def _read_signatures(
     from firmware_images.errors import SecureBootError
     from firmware_images.toml_document import read_bounded
     from signing.ecdsa_form import parse_foreign_signature
-    from signing.keys import KEY_FILE_MAX_BYTES, SECURE_BOOT_ALGORITHMS, load_public_key
+    from signing.key_files import load_public_key
+    from signing.keys import KEY_FILE_MAX_BYTES, SECURE_BOOT_ALGORITHMS
 
     pairs = []
     for signature_path, key_path in zip(signature_paths, public_key_paths, strict=True):

@@ -75,8 +75,9 @@ def generate(
 
     The private key is encrypted with a passphrase that is asked for twice.
     """
+    from signing.key_files import generate_key, public_key_path, refuse_key_path
     from signing.key_inventory import describe_key_file
-    from signing.keys import Algorithm, generate_key, public_key_path, refuse_key_path
+    from signing.keys import Algorithm
 
     if no_passphrase and passphrase_file is not None:
         raise UsageRefusal(
@@ -130,9 +131,10 @@ def inspect(
     *, path: Path, config_path: Path | None, passphrase_file: Path | None, as_json: bool
 ) -> None:
     """Show one key, private or public; a private one is opened, so its passphrase is checked."""
+    from signing.key_files import load_public_key
     from signing.key_inventory import describe_key_file, refuse_foreign_sibling
-    from signing.keys import Algorithm, load_public_key
-    from signing.signers import load_software_signer
+    from signing.key_uris import load_software_signer
+    from signing.keys import Algorithm
 
     facts = describe_key_file(path)
     if facts.is_private:

@@ -108,8 +108,8 @@ def rotate(
     Root's keys sign it: enough of those in force, and enough of those that the new record names.
     """
     from cli.repository_files import load_trust
+    from signing.key_files import load_public_key
     from signing.key_life import find_key_id, role_of_key, rotate_key
-    from signing.keys import load_public_key
 
     configuration = load_configuration(config_path)
     current = load_trust(configuration)
@@ -174,7 +174,7 @@ def _next_step(
 ) -> str:
     """Says what to change in ampforge.toml, so that the next `trust sign` does not undo this."""
     from signing.errors import SigningError
-    from signing.keys import load_public_key
+    from signing.key_files import load_public_key
     from signing.roles_settings import SigningSettings
 
     settings = configuration.section("signing", SigningSettings)

@@ -28,7 +28,7 @@ def public(*, uri: str, output: Path | None, passphrase_file: Path | None, as_js
     and thrown away.
     """
     from signing.durable_file import create_durably
-    from signing.signers import load_signer
+    from signing.key_uris import load_signer
 
     source = passphrase_source(passphrase_file, prompt="Passphrase or PIN of the key")
     signer = load_signer(uri, passphrase=source)

@@ -42,8 +42,8 @@ def open_signers(
         KeyFileError: A key cannot be opened.
         UsageRefusal: A setting that is needed is missing.
     """
+    from signing.key_uris import load_signer
     from signing.roles_settings import SigningSettings
-    from signing.signers import load_signer
 
     if keys:
         signers = tuple(load_signer(uri, passphrase=passphrase) for uri in keys)

@@ -31,8 +31,9 @@ from signing.certificates import (
     verify_certificate,
 )
 from signing.durable_file import create_durably
-from signing.keys import Algorithm, generate_key
-from signing.signers import load_signer
+from signing.key_files import generate_key
+from signing.key_uris import load_signer
+from signing.keys import Algorithm
 
 if TYPE_CHECKING:
     import datetime as dt

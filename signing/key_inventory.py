@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from signing.errors import KeyFileError
 from signing.input_file import is_present
-from signing.keys import (
-    Algorithm,
-    PublicKey,
-    has_test_key_mark,
-    load_public_key,
-    public_key_path,
-    read_key_file,
-)
-from signing.signers import OTHERS, is_encrypted_key, load_software_signer
+from signing.key_files import has_test_key_mark, load_public_key, public_key_path, read_key_file
+from signing.key_uris import OTHERS, is_encrypted_key, load_software_signer
+from signing.keys import Algorithm, PublicKey
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from signing.errors import KeyFileError
-from signing.keys import load_public_key
+from signing.key_files import load_public_key
+from signing.key_uris import load_signer
 from signing.roles import MAX_KEYS_PER_ROLE, Role, RoleKeys
-from signing.signers import load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from signing.errors import KeyFileError
-from signing.keys import Algorithm, generate_key, refuse_key_path
+from signing.key_files import generate_key, refuse_key_path
+from signing.keys import Algorithm
 
 if TYPE_CHECKING:
     from pathlib import Path

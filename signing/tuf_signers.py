@@ -53,7 +53,7 @@ class _TufSigner(TufSigner):
     def from_priv_key_uri(
         cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
     ) -> NoReturn:
-        # Our keys are opened by `signing.signers.load_signer`, which checks the file's mode.
+        # Our keys are opened by `signing.key_uris.load_signer`, which checks the file's mode.
         raise NotImplementedError
 
     def sign(self, payload: bytes) -> Signature:

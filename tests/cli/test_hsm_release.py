@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from cli.init_command import copy_example, sign_first_trust_record
 from cli.main import ampforge
 from signing.errors import DurableFileError, KeyFileError, PassphraseError
-from signing.keys import Algorithm, generate_key, load_public_key, public_key_path
+from signing.key_files import generate_key, load_public_key, public_key_path
+from signing.keys import Algorithm
 from tests.firmware_images.espsecure_command import espsecure_accepts
 from tests.firmware_images.test_esp_image import CODE, build_image
 from tests.softhsm import PIN, make_token

@@ -12,7 +12,8 @@ import pytest
 
 from cli.failures import run_and_exit
 from cli.main import ampforge
-from signing.keys import Algorithm, generate_key, public_key_path
+from signing.key_files import generate_key, public_key_path
+from signing.keys import Algorithm
 from tests.firmware_images.espsecure_command import espsecure_accepts
 from tests.firmware_images.test_esp_image import CODE, build_image
 

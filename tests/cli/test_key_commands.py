@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from cli.failures import exit_code
 from cli.key_commands import group
+from signing.key_uris import load_signer
 from signing.refusal import Refusal
-from signing.signers import load_signer
 
 TOML = """
 [signing.roles.root]

@@ -11,7 +11,8 @@ from cli.failures import UsageRefusal
 from cli.init_command import copy_example, sign_first_trust_record
 from cli.main import ampforge
 from signing.errors import SigningError, TrustError
-from signing.keys import Algorithm, generate_key, load_public_key
+from signing.key_files import generate_key, load_public_key
+from signing.keys import Algorithm
 from signing.roles import Role
 from signing.trust_file import load_trust_record
 

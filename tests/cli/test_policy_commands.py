@@ -12,7 +12,8 @@ from cli.failures import run_and_exit
 from cli.main import ampforge
 from firmware_images.approval import verify_approval, verify_policy
 from firmware_images.waveform_table import serialize_waveform_table
-from signing.keys import Algorithm, generate_key
+from signing.key_files import generate_key
+from signing.keys import Algorithm
 from signing.roles import Role, RoleKeys
 from signing.trust import sign_trust_record
 from signing.trust_record import TrustRecord

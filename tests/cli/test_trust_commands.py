@@ -12,7 +12,8 @@ from cli.init_command import copy_example, init, sign_first_trust_record
 from cli.trust_commands import group
 from signing.certificates import create_ca_certificate
 from signing.errors import CertificateError, DurableFileError, KeyFileError, SigningError
-from signing.keys import Algorithm, is_test_key
+from signing.key_files import is_test_key
+from signing.keys import Algorithm
 from signing.roles import Role
 from signing.signers import SoftwareSigner
 from signing.trust_file import load_trust_record

@@ -24,8 +24,10 @@ from firmware_images.secure_boot import (
 )
 from firmware_images.secure_boot_chips import CHIPS, format_revision, judge_scheme
 from signing.errors import SignatureError, SigningError
-from signing.keys import SECURE_BOOT_ALGORITHMS, Algorithm, generate_key, public_key_path
-from signing.signers import SoftwareSigner, load_secure_boot_signer
+from signing.key_files import generate_key, public_key_path
+from signing.key_uris import load_secure_boot_signer
+from signing.keys import SECURE_BOOT_ALGORITHMS, Algorithm
+from signing.signers import SoftwareSigner
 from tests.firmware_images.espsecure_command import (
     espsecure,
     espsecure_accepts,

@@ -23,9 +23,10 @@ from manifests.server import serve_in_background
 from provisioning.simulator.board import SimulatedBoard
 from provisioning.simulator.faults import FaultPlan
 from provisioning.simulator.line import SimulatedLine
+from signing.key_uris import load_signer
 from signing.keys import Algorithm
 from signing.refusal import Refusal
-from signing.signers import SoftwareSigner, load_signer
+from signing.signers import SoftwareSigner
 
 SEED = 11
 

@@ -8,8 +8,8 @@ import pytest
 
 from signing.errors import KeyFileError, TrustError
 from signing.input_file import is_present, read_input, read_input_and_mode
-from signing.keys import load_public_key
-from signing.signers import load_signer
+from signing.key_files import load_public_key
+from signing.key_uris import load_signer
 from signing.trust_file import load_trust_record
 
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from signing.errors import KeyFileError
+from signing.key_files import generate_key
 from signing.key_inventory import describe_key_file, find_key_files, private_sibling
-from signing.keys import Algorithm, generate_key
+from signing.keys import Algorithm
 
 
 def test_a_folder_s_keys_are_found_once_each(tmp_path):

@@ -11,16 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signing.errors import DurableFileError, KeyFileError, SignatureError
-from signing.keys import (
-    MESSAGE_ALGORITHMS,
-    Algorithm,
-    PublicKey,
-    generate_key,
-    is_test_key,
-    load_public_key,
-    parse_public_key,
-)
-from signing.signers import load_signer
+from signing.key_files import generate_key, is_test_key, load_public_key
+from signing.key_uris import load_signer
+from signing.keys import MESSAGE_ALGORITHMS, Algorithm, PublicKey, parse_public_key
 from tests.signing.fixed_keys import fixed_signer
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from signing.certificates import (
 )
 from signing.cose import sign_many, sign_one, verify_many, verify_one
 from signing.errors import CertificateError, KeyFileError, PassphraseError, Pkcs11Error
-from signing.keys import MESSAGE_ALGORITHMS, Algorithm, generate_key
-from signing.signers import load_signer, load_software_signer
+from signing.key_files import generate_key
+from signing.key_uris import load_signer, load_software_signer
+from signing.keys import MESSAGE_ALGORITHMS, Algorithm
 from tests.signing.fixed_keys import fixed_signer
 from tests.signing.test_independent import openssl_verify
 from tests.softhsm import PIN, Token, make_token

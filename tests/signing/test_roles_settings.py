@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from signing.errors import KeyFileError, PassphraseError, TrustError
-from signing.keys import Algorithm, generate_key
+from signing.key_files import generate_key
+from signing.keys import Algorithm
 from signing.roles import Role
 from signing.roles_settings import SigningSettings
 

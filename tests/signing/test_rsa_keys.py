@@ -11,16 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from signing.errors import KeyFileError, SignatureError
+from signing.key_files import generate_key, load_public_key, public_key_path
 from signing.key_inventory import describe_key_file
-from signing.keys import (
-    SECURE_BOOT_ALGORITHMS,
-    Algorithm,
-    generate_key,
-    load_public_key,
-    public_key_from_raw,
-    public_key_path,
-)
-from signing.signers import SoftwareSigner, load_secure_boot_signer, load_signer
+from signing.key_uris import load_secure_boot_signer, load_signer
+from signing.keys import SECURE_BOOT_ALGORITHMS, Algorithm, public_key_from_raw
+from signing.signers import SoftwareSigner
 
 if TYPE_CHECKING:
     from pathlib import Path

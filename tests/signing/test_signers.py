@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signing.errors import KeyFileError, PassphraseError
-from signing.keys import MESSAGE_ALGORITHMS, Algorithm, generate_key
-from signing.signers import SoftwareSigner, load_signer
+from signing.key_files import generate_key
+from signing.key_uris import load_signer
+from signing.keys import MESSAGE_ALGORITHMS, Algorithm
+from signing.signers import SoftwareSigner
 from tests.signing.fixed_keys import fixed_signer
 
 if TYPE_CHECKING:

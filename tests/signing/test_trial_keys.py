@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from signing.errors import KeyFileError
-from signing.keys import is_test_key, public_key_path
+from signing.key_files import is_test_key, public_key_path
+from signing.key_uris import load_signer
 from signing.roles import Role
 from signing.roles_settings import SigningSettings
-from signing.signers import load_signer
 from signing.trial_keys import generate_test_keys
 
 if TYPE_CHECKING:
