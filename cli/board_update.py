@@ -10,7 +10,7 @@ from manifests.update_device import UpdateDevice
 from manifests.update_outcome import UpdateOutcome, UpdateResult, UpdateRules
 from manifests.updater import update_device
 from provisioning.errors import SimulatorError
-from provisioning.link_messages import UPDATE_CHUNK_MAX_BYTES
+from provisioning.link_release import UPDATE_CHUNK_MAX_BYTES
 
 if TYPE_CHECKING:
     from manifests.transfer import Session

@@ -9,7 +9,7 @@ from manifests.relay import REFUSED_PREFIX
 from manifests.transfer import Fetch
 from manifests.update_outcome import UpdateResult
 from provisioning.errors import LinkAnswerError
-from provisioning.link_messages import UpdateWriteRequest, UpdateWriteResponse
+from provisioning.link_release import UpdateWriteRequest, UpdateWriteResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

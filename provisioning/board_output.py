@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provisioning.link_messages import (
+from provisioning.link_output import (
     OutputWriteRequest,
     OutputWriteResponse,
     RunWriteRequest,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from provisioning.errors import IdentityError
-from provisioning.link_messages import (
+from provisioning.link_identity import (
     CHALLENGE_CONTENT_TYPE,
     CertificateReadRequest,
     CertificateReadResponse,

@@ -14,7 +14,7 @@ from provisioning.errors import StationError
 from provisioning.flasher import EsptoolFlasher
 from provisioning.ledger import Ledger
 from provisioning.ledger_values import Writer
-from provisioning.link_messages import RELEASE_STATEMENT_MAX_BYTES
+from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES
 from provisioning.scpi_meter import open_meter
 from provisioning.serial_numbers import require_code
 from provisioning.serial_port import open_port

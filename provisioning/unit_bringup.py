@@ -12,7 +12,7 @@ from firmware_images.waveform_table import table_digest
 from provisioning.errors import BoardRefusalError, IdentityError, LinkTimeoutError
 from provisioning.identity import NONCE_BYTES, ExpectedIdentity, install_identity, verify_identity
 from provisioning.ledger_values import SerialState
-from provisioning.link_messages import (
+from provisioning.link_release import (
     ReleaseReadRequest,
     ReleaseReadResponse,
     ReleaseWriteRequest,

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from firmware_images.bundle import Bundle
     from provisioning.calibration_result import CalibrationResult
-    from provisioning.link_messages import InfoReadResponse, ReleaseReadResponse
+    from provisioning.link_messages import InfoReadResponse
+    from provisioning.link_release import ReleaseReadResponse
     from provisioning.verification_result import VerificationResult
     from signing.trust import TrustRecord
 

@@ -23,7 +23,7 @@ from provisioning.calibration_result import (
 )
 from provisioning.errors import CalibrationError, VerificationError
 from provisioning.ledger_events import Phase
-from provisioning.link_messages import (
+from provisioning.link_output import (
     CalibrationReadRequest,
     CalibrationReadResponse,
     CalibrationWriteRequest,

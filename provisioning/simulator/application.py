@@ -16,7 +16,7 @@ from firmware_images.calibration_record import refuse_uncovered_table
 from firmware_images.errors import CalibrationRecordError, FirmwareImageError
 from firmware_images.waveform_slot import parse_waveform_slot
 from firmware_images.waveform_table import parse_waveform_table, table_digest
-from provisioning import link_messages as link
+from provisioning import link_identity, link_messages, link_output, link_release
 from provisioning.link_messages import BoardCommand, BoardErrorCode
 from provisioning.simulator.output_control import OutputControl
 from provisioning.simulator.smp_server import BoardRefusalError, Handler, SmpServer
@@ -120,29 +120,31 @@ class Application:
             image_management.ImageStatesReadRequest,
             lambda _: describe_images(self._board.flash, self._image),
         )
-        add(link.InfoReadRequest, self._info)
-        add(link.IdentityWriteRequest, self._identity)
-        add(link.CertificateWriteRequest, self._store_certificate)
-        add(link.CertificateReadRequest, self._certificate)
-        add(link.ChallengeWriteRequest, self._challenge)
-        add(link.OutputWriteRequest, self._output.serve)
-        add(link.CalibrationWriteRequest, self._store_calibration)
-        add(link.CalibrationReadRequest, self._calibration)
-        add(link.RunWriteRequest, self._run)
-        add(link.TrustWriteRequest, self._store_trust)
-        add(link.TrustReadRequest, self._trust)
-        add(link.UpdateWriteRequest, self._update)
-        add(link.ReleaseWriteRequest, self._take_release)
-        add(link.ReleaseReadRequest, self._release)
+        add(link_messages.InfoReadRequest, self._info)
+        add(link_identity.IdentityWriteRequest, self._identity)
+        add(link_identity.CertificateWriteRequest, self._store_certificate)
+        add(link_identity.CertificateReadRequest, self._certificate)
+        add(link_identity.ChallengeWriteRequest, self._challenge)
+        add(link_output.OutputWriteRequest, self._output.serve)
+        add(link_output.CalibrationWriteRequest, self._store_calibration)
+        add(link_output.CalibrationReadRequest, self._calibration)
+        add(link_output.RunWriteRequest, self._run)
+        add(link_identity.TrustWriteRequest, self._store_trust)
+        add(link_identity.TrustReadRequest, self._trust)
+        add(link_release.UpdateWriteRequest, self._update)
+        add(link_release.ReleaseWriteRequest, self._take_release)
+        add(link_release.ReleaseReadRequest, self._release)
         assert {(GroupId.OS_MANAGEMENT, CommandId.OSManagement.RESET, OP.WRITE)} <= set(handlers)
-        assert {key[1] for key in handlers if key[0] == link.BOARD_GROUP_ID} == set(BoardCommand)
+        assert {key[1] for key in handlers if key[0] == link_messages.BOARD_GROUP_ID} == set(
+            BoardCommand
+        )
         return handlers
 
     def _reset(self, _: os_management.ResetWriteRequest) -> os_management.ResetWriteResponse:
         self.is_reset_due = True
         return os_management.ResetWriteResponse()
 
-    def _info(self, _: link.InfoReadRequest) -> link.InfoReadResponse:
+    def _info(self, _: link_messages.InfoReadRequest) -> link_messages.InfoReadResponse:
         board, image = self._board, self._image
         identity = self._unit.load_identity()
         calibration = self._unit.load_calibration()
@@ -150,7 +152,7 @@ class Application:
             digest = self._load_table()[1]
         except BoardRefusalError:
             digest = b""
-        return link.InfoReadResponse(
+        return link_messages.InfoReadResponse(
             product=board.product.name,
             hwclass=board.product.hardware_class,
             hwrev=board.product.hardware_revision,
@@ -169,24 +171,30 @@ class Application:
             session=self.has_session,
         )
 
-    def _identity(self, request: link.IdentityWriteRequest) -> link.IdentityWriteResponse:
-        return link.IdentityWriteResponse(
+    def _identity(
+        self, request: link_identity.IdentityWriteRequest
+    ) -> link_identity.IdentityWriteResponse:
+        return link_identity.IdentityWriteResponse(
             csr=self._unit.begin_identity(request.serial, request.job)
         )
 
     def _store_certificate(
-        self, request: link.CertificateWriteRequest
-    ) -> link.CertificateWriteResponse:
+        self, request: link_identity.CertificateWriteRequest
+    ) -> link_identity.CertificateWriteResponse:
         self._unit.store_certificate(request.cert, request.trust)
-        return link.CertificateWriteResponse()
+        return link_identity.CertificateWriteResponse()
 
-    def _certificate(self, _: link.CertificateReadRequest) -> link.CertificateReadResponse:
+    def _certificate(
+        self, _: link_identity.CertificateReadRequest
+    ) -> link_identity.CertificateReadResponse:
         identity = self._unit.load_identity()
-        return link.CertificateReadResponse(
+        return link_identity.CertificateReadResponse(
             cert=b"" if identity is None else identity.certificate_der
         )
 
-    def _challenge(self, request: link.ChallengeWriteRequest) -> link.ChallengeWriteResponse:
+    def _challenge(
+        self, request: link_identity.ChallengeWriteRequest
+    ) -> link_identity.ChallengeWriteResponse:
         identity = self._unit.load_identity()
         if identity is None:
             raise BoardRefusalError(BoardErrorCode.BAD_STATE, "this board has no key yet")
@@ -199,49 +207,55 @@ class Application:
             }
         )
         signature = sign_one(
-            payload, self._unit.signer(identity), content_type=link.CHALLENGE_CONTENT_TYPE
+            payload, self._unit.signer(identity), content_type=link_identity.CHALLENGE_CONTENT_TYPE
         )
-        return link.ChallengeWriteResponse(sig=signature)
+        return link_identity.ChallengeWriteResponse(sig=signature)
 
     def _store_calibration(
-        self, request: link.CalibrationWriteRequest
-    ) -> link.CalibrationWriteResponse:
-        return link.CalibrationWriteResponse(gen=self._unit.store_calibration(request.rec))
+        self, request: link_output.CalibrationWriteRequest
+    ) -> link_output.CalibrationWriteResponse:
+        return link_output.CalibrationWriteResponse(gen=self._unit.store_calibration(request.rec))
 
-    def _calibration(self, _: link.CalibrationReadRequest) -> link.CalibrationReadResponse:
+    def _calibration(
+        self, _: link_output.CalibrationReadRequest
+    ) -> link_output.CalibrationReadResponse:
         record_bytes, generation = self._unit.load_calibration_bytes()
-        return link.CalibrationReadResponse(rec=record_bytes, gen=generation)
+        return link_output.CalibrationReadResponse(rec=record_bytes, gen=generation)
 
-    def _store_trust(self, request: link.TrustWriteRequest) -> link.TrustWriteResponse:
-        return link.TrustWriteResponse(ver=self._unit.store_next_trust(request.rec))
+    def _store_trust(
+        self, request: link_identity.TrustWriteRequest
+    ) -> link_identity.TrustWriteResponse:
+        return link_identity.TrustWriteResponse(ver=self._unit.store_next_trust(request.rec))
 
-    def _trust(self, _: link.TrustReadRequest) -> link.TrustReadResponse:
+    def _trust(self, _: link_identity.TrustReadRequest) -> link_identity.TrustReadResponse:
         trust = self._unit.load_trust()
-        return link.TrustReadResponse(ver=0 if trust is None else trust.version)
+        return link_identity.TrustReadResponse(ver=0 if trust is None else trust.version)
 
-    def _update(self, request: link.UpdateWriteRequest) -> link.UpdateWriteResponse:
+    def _update(self, request: link_release.UpdateWriteRequest) -> link_release.UpdateWriteResponse:
         if self.has_session:
             raise BoardRefusalError(BoardErrorCode.IN_SESSION, "a waveform is running")
         return self._updates.serve(request)
 
-    def _take_release(self, request: link.ReleaseWriteRequest) -> link.ReleaseWriteResponse:
+    def _take_release(
+        self, request: link_release.ReleaseWriteRequest
+    ) -> link_release.ReleaseWriteResponse:
         state = self._unit.take_release(
             request.stmt,
             app_sha256=self._image.image_sha256,
             table_sha256=self._load_table()[1],
             hardware_class=self._board.product.hardware_class,
         )
-        return link.ReleaseWriteResponse(
+        return link_release.ReleaseWriteResponse(
             counter=state.release_counter, policy=state.policy_version_floor
         )
 
-    def _release(self, _: link.ReleaseReadRequest) -> link.ReleaseReadResponse:
+    def _release(self, _: link_release.ReleaseReadRequest) -> link_release.ReleaseReadResponse:
         state = self._unit.load_update_state()
-        return link.ReleaseReadResponse(
+        return link_release.ReleaseReadResponse(
             counter=state.release_counter, policy=state.policy_version_floor
         )
 
-    def _run(self, request: link.RunWriteRequest) -> link.RunWriteResponse:
+    def _run(self, request: link_output.RunWriteRequest) -> link_output.RunWriteResponse:
         return self._output.run(request, self._load_table()[0])
 
     def _load_calibration(self) -> CalibrationRecord:

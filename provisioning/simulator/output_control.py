@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from firmware_images.calibration_record import code_for_current_na
 from firmware_images.errors import CalibrationRecordError, FirmwareImageError
-from provisioning.link_messages import (
-    BoardErrorCode,
+from provisioning.link_messages import BoardErrorCode
+from provisioning.link_output import (
     OutputWriteRequest,
     OutputWriteResponse,
     RunWriteRequest,

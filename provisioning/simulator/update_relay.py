@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from provisioning.link_messages import BoardErrorCode, UpdateWriteRequest, UpdateWriteResponse
+from provisioning.link_messages import BoardErrorCode
+from provisioning.link_release import UpdateWriteRequest, UpdateWriteResponse
 from provisioning.simulator.smp_server import BoardRefusalError
 from signing.refusal import Refusal
 

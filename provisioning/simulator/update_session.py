@@ -16,6 +16,6 @@ class UpdateSession(Protocol):
         """Take what was asked for, or `None` to begin, and say what comes next.
 
         Returns:
-            A map with the keys of `provisioning.link_messages.UpdateWriteResponse`.
+            A map with the keys of `provisioning.link_release.UpdateWriteResponse`.
         """
         ...

@@ -22,7 +22,8 @@ from manifests.update_outcome import (
     reverted_text,
 )
 from provisioning.errors import LinkAnswerError
-from provisioning.link_messages import InfoReadResponse, UpdateWriteRequest, UpdateWriteResponse
+from provisioning.link_messages import InfoReadResponse
+from provisioning.link_release import UpdateWriteRequest, UpdateWriteResponse
 from signing.refusal import Refusal
 
 OUTCOME = UpdateOutcome(result=UpdateResult.UP_TO_DATE, message="1.5.0 runs", release_counter=2)

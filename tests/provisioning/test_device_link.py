@@ -25,9 +25,8 @@ from provisioning.link_messages import (
     BoardCommand,
     InfoReadRequest,
     InfoReadResponse,
-    OutputWriteRequest,
-    OutputWriteResponse,
 )
+from provisioning.link_output import OutputWriteRequest, OutputWriteResponse
 
 WHERE = "the test's port"
 INFO = {

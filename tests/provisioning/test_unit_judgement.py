@@ -9,7 +9,8 @@ import pytest
 
 from firmware_images.calibration_record import CalibrationRecord, sign_calibration_record
 from provisioning.ledger_values import UnitState
-from provisioning.link_messages import InfoReadResponse, ReleaseReadResponse
+from provisioning.link_messages import InfoReadResponse
+from provisioning.link_release import ReleaseReadResponse
 from provisioning.station_files import create_station, load_station_keys
 from provisioning.uncertainty import Outcome
 from provisioning.unit_judgement import (

@@ -20,14 +20,13 @@ from firmware_images.waveform import Balance, Level, Mode, Regulation, Segment, 
 from firmware_images.waveform_slot import serialize_waveform_slot
 from firmware_images.waveform_table import serialize_waveform_table
 from provisioning.link_frames import Frame, LineAssembler, LogLine, serialize_frame
-from provisioning.link_messages import (
-    BOARD_BUFFER_BYTES,
-    BoardError,
+from provisioning.link_identity import (
     CertificateWriteRequest,
     CertificateWriteResponse,
     IdentityWriteRequest,
     IdentityWriteResponse,
 )
+from provisioning.link_messages import BOARD_BUFFER_BYTES, BoardError
 from provisioning.simulator.board import SimulatedBoard
 from signing.certificates import (
     create_ca_certificate,

@@ -17,7 +17,7 @@ from smp.os_management import (
 )
 
 from firmware_images.otadata import OtaState
-from provisioning import link_messages as link
+from provisioning import link_identity, link_messages, link_output, link_release
 from provisioning.link_messages import BoardErrorCode
 from provisioning.simulator.board import BoardMode
 from provisioning.simulator.faults import FaultPlan
@@ -57,14 +57,14 @@ def unit(tmp_path: Path) -> BoardLink:
 def finished(unit: BoardLink) -> BoardLink:
     finish_identity(unit)
     unit.ask(
-        link.CalibrationWriteRequest(rec=calibration_record(unit.board.mac)),
-        link.CalibrationWriteResponse,
+        link_output.CalibrationWriteRequest(rec=calibration_record(unit.board.mac)),
+        link_output.CalibrationWriteResponse,
     )
     return unit
 
 
-def read_info(unit: BoardLink) -> link.InfoReadResponse:
-    return unit.ask(link.InfoReadRequest(), link.InfoReadResponse)
+def read_info(unit: BoardLink) -> link_messages.InfoReadResponse:
+    return unit.ask(link_messages.InfoReadRequest(), link_messages.InfoReadResponse)
 
 
 def test_info_of_a_fresh_board_names_the_image_in_flash_and_nothing_else(unit):
@@ -84,7 +84,7 @@ def test_info_of_a_fresh_board_names_the_image_in_flash_and_nothing_else(unit):
 def test_standard_groups_answer_echo_parameters_and_image_state(unit):
     assert unit.ask(EchoWriteRequest(d="hey"), EchoWriteResponse).r == "hey"
     parameters = unit.ask(MCUMgrParametersReadRequest(), MCUMgrParametersReadResponse)
-    assert parameters.buf_size == link.BOARD_BUFFER_BYTES
+    assert parameters.buf_size == link_messages.BOARD_BUFFER_BYTES
     (state,) = unit.ask(ImageStatesReadRequest(), ImageStatesReadResponse).images
     assert state.hash == hashlib.sha256(image("1.4.0")).digest()
     assert (state.version, state.active, state.confirmed) == ("1.4.0", True, True)
@@ -100,8 +100,8 @@ def test_reset_answers_first_and_then_boots_again(unit):
 
 def test_identity_keeps_one_key_whatever_is_asked_again(unit):
     def ask(job: str) -> bytes:
-        request = link.IdentityWriteRequest(serial=SERIAL, job=job)
-        return unit.ask(request, link.IdentityWriteResponse).csr
+        request = link_identity.IdentityWriteRequest(serial=SERIAL, job=job)
+        return unit.ask(request, link_identity.IdentityWriteResponse).csr
 
     first, second, other_job = parse_csr(ask(JOB)), parse_csr(ask(JOB)), parse_csr(ask("job-2"))
     assert first.public_key == second.public_key == other_job.public_key
@@ -111,7 +111,7 @@ def test_identity_keeps_one_key_whatever_is_asked_again(unit):
 
 def test_another_serial_number_is_refused_and_the_first_one_stays(unit):
     finish_identity(unit)
-    refusal = unit.refusal(link.IdentityWriteRequest(serial="AF-OTHER", job=JOB))
+    refusal = unit.refusal(link_identity.IdentityWriteRequest(serial="AF-OTHER", job=JOB))
     assert refusal == BoardErrorCode.BAD_STATE
     assert read_info(unit).serial == SERIAL
     assert any("already" in line for line in unit.log)
@@ -120,29 +120,46 @@ def test_another_serial_number_is_refused_and_the_first_one_stays(unit):
 def test_a_certificate_is_stored_only_for_the_boards_own_key(unit, tmp_path):
     other = make_running_board(tmp_path, index=1)
     finish_identity(other)
-    foreign = other.ask(link.CertificateReadRequest(), link.CertificateReadResponse).cert
-    unit.ask(link.IdentityWriteRequest(serial=SERIAL, job=JOB), link.IdentityWriteResponse)
-    request = link.CertificateWriteRequest(cert=foreign, trust=keys().trust_bytes())
+    foreign = other.ask(
+        link_identity.CertificateReadRequest(), link_identity.CertificateReadResponse
+    ).cert
+    unit.ask(
+        link_identity.IdentityWriteRequest(serial=SERIAL, job=JOB),
+        link_identity.IdentityWriteResponse,
+    )
+    request = link_identity.CertificateWriteRequest(cert=foreign, trust=keys().trust_bytes())
     assert unit.refusal(request) == BoardErrorCode.BAD_SIGNATURE
-    assert unit.ask(link.TrustReadRequest(), link.TrustReadResponse).ver == 0
-    assert unit.ask(link.CertificateReadRequest(), link.CertificateReadResponse).cert == b""
+    assert unit.ask(link_identity.TrustReadRequest(), link_identity.TrustReadResponse).ver == 0
+    assert (
+        unit.ask(link_identity.CertificateReadRequest(), link_identity.CertificateReadResponse).cert
+        == b""
+    )
 
 
 def test_a_certificate_before_a_key_or_a_trust_record_is_refused(unit):
-    request = link.CertificateWriteRequest(cert=b"x", trust=keys().trust_bytes())
+    request = link_identity.CertificateWriteRequest(cert=b"x", trust=keys().trust_bytes())
     assert unit.refusal(request) == BoardErrorCode.BAD_STATE
-    unit.ask(link.IdentityWriteRequest(serial=SERIAL, job=JOB), link.IdentityWriteResponse)
-    assert unit.refusal(link.CertificateWriteRequest(cert=b"x")) == BoardErrorCode.BAD_STATE
+    unit.ask(
+        link_identity.IdentityWriteRequest(serial=SERIAL, job=JOB),
+        link_identity.IdentityWriteResponse,
+    )
+    assert (
+        unit.refusal(link_identity.CertificateWriteRequest(cert=b"x")) == BoardErrorCode.BAD_STATE
+    )
     assert unit.refusal(request) == BoardErrorCode.BAD_SIGNATURE
 
 
 def test_the_challenge_proves_the_certified_key_and_names_the_running_image(finished):
     nonce = bytes(range(32))
-    answer = finished.ask(link.ChallengeWriteRequest(nonce=nonce), link.ChallengeWriteResponse)
-    certificate_der = finished.ask(link.CertificateReadRequest(), link.CertificateReadResponse).cert
+    answer = finished.ask(
+        link_identity.ChallengeWriteRequest(nonce=nonce), link_identity.ChallengeWriteResponse
+    )
+    certificate_der = finished.ask(
+        link_identity.CertificateReadRequest(), link_identity.CertificateReadResponse
+    ).cert
     certificate = verify_certificate(certificate_der, keys().ca_der, now=NOON)
     verified = verify_one(
-        answer.sig, [certificate.public_key], content_type=link.CHALLENGE_CONTENT_TYPE
+        answer.sig, [certificate.public_key], content_type=link_identity.CHALLENGE_CONTENT_TYPE
     )
     assert parse_cbor(verified.payload, max_bytes=1000) == {
         1: nonce,
@@ -153,7 +170,10 @@ def test_the_challenge_proves_the_certified_key_and_names_the_running_image(fini
 
 
 def test_a_challenge_without_identity_is_refused(unit):
-    assert unit.refusal(link.ChallengeWriteRequest(nonce=bytes(16))) == BoardErrorCode.BAD_STATE
+    assert (
+        unit.refusal(link_identity.ChallengeWriteRequest(nonce=bytes(16)))
+        == BoardErrorCode.BAD_STATE
+    )
 
 
 def test_records_survive_a_power_cycle(finished):
@@ -164,15 +184,22 @@ def test_records_survive_a_power_cycle(finished):
 
 
 def test_a_raw_code_reaches_the_output_and_off_disconnects_it(unit):
-    answer = unit.ask(link.OutputWriteRequest(en=True, code=3000), link.OutputWriteResponse)
+    answer = unit.ask(
+        link_output.OutputWriteRequest(en=True, code=3000), link_output.OutputWriteResponse
+    )
     assert answer.code == 3000
     assert unit.board.output.measure_mean_na(1000, aperture_s=0.02) > 400_000
-    assert unit.ask(link.OutputWriteRequest(en=False), link.OutputWriteResponse).code == 2048
+    assert (
+        unit.ask(link_output.OutputWriteRequest(en=False), link_output.OutputWriteResponse).code
+        == 2048
+    )
     assert unit.board.output.measure_mean_na(1000, aperture_s=0.02) == 0
 
 
 def test_a_current_goes_through_the_units_own_calibration(finished):
-    answer = finished.ask(link.OutputWriteRequest(en=True, na=80_000), link.OutputWriteResponse)
+    answer = finished.ask(
+        link_output.OutputWriteRequest(en=True, na=80_000), link_output.OutputWriteResponse
+    )
     assert answer.code == 2200  # the worked case: gain 1.021, offset 4.2 µA
 
 
@@ -180,16 +207,16 @@ def test_a_current_goes_through_the_units_own_calibration(finished):
     "fields", [{"en": True}, {"en": True, "code": 1, "na": 1}, {"en": True, "code": 4096}]
 )
 def test_an_output_request_that_is_not_one_code_or_one_current_is_refused(unit, fields):
-    assert unit.refusal(link.OutputWriteRequest(**fields)) == BoardErrorCode.BAD_VALUE
+    assert unit.refusal(link_output.OutputWriteRequest(**fields)) == BoardErrorCode.BAD_VALUE
     assert not unit.board.output.is_enabled
 
 
 def test_a_current_without_calibration_or_outside_its_span_is_refused(unit):
-    request = link.OutputWriteRequest(en=True, na=500_001)
+    request = link_output.OutputWriteRequest(en=True, na=500_001)
     assert unit.refusal(request) == BoardErrorCode.NOT_CALIBRATED
     finish_identity(unit)
     record = calibration_record(unit.board.mac)
-    unit.ask(link.CalibrationWriteRequest(rec=record), link.CalibrationWriteResponse)
+    unit.ask(link_output.CalibrationWriteRequest(rec=record), link_output.CalibrationWriteResponse)
     assert unit.refusal(request) == BoardErrorCode.OUT_OF_SPAN
     assert not unit.board.output.is_enabled
 
@@ -197,36 +224,38 @@ def test_a_current_without_calibration_or_outside_its_span_is_refused(unit):
 def test_the_calibration_record_is_given_back_as_it_was_written(finished):
     def write(generation: int) -> int:
         record = calibration_record(finished.board.mac, generation=generation)
-        request = link.CalibrationWriteRequest(rec=record)
-        return finished.ask(request, link.CalibrationWriteResponse).gen
+        request = link_output.CalibrationWriteRequest(rec=record)
+        return finished.ask(request, link_output.CalibrationWriteResponse).gen
 
     assert (write(2), write(2), write(3)) == (2, 2, 3), "the same bytes again change nothing"
-    read = finished.ask(link.CalibrationReadRequest(), link.CalibrationReadResponse)
+    read = finished.ask(link_output.CalibrationReadRequest(), link_output.CalibrationReadResponse)
     assert read.rec == calibration_record(finished.board.mac, generation=3)
     assert (read.gen, read_info(finished).calgen) == (3, 3)
 
 
 def test_a_record_for_another_board_an_older_one_and_a_damaged_one_are_refused(finished):
     def refusal(record: bytes) -> int:
-        return finished.refusal(link.CalibrationWriteRequest(rec=record))
+        return finished.refusal(link_output.CalibrationWriteRequest(rec=record))
 
     newer = calibration_record(finished.board.mac, generation=3)
-    finished.ask(link.CalibrationWriteRequest(rec=newer), link.CalibrationWriteResponse)
+    finished.ask(
+        link_output.CalibrationWriteRequest(rec=newer), link_output.CalibrationWriteResponse
+    )
     assert refusal(calibration_record(b"\x02" * 6)) == BoardErrorCode.BAD_SIGNATURE
     assert refusal(calibration_record(finished.board.mac)) == BoardErrorCode.BAD_VALUE
     assert refusal(newer[:-1] + b"\x00") == BoardErrorCode.BAD_SIGNATURE
-    read = finished.ask(link.CalibrationReadRequest(), link.CalibrationReadResponse)
+    read = finished.ask(link_output.CalibrationReadRequest(), link_output.CalibrationReadResponse)
     assert read.rec == newer
 
 
 def test_calibration_before_identity_is_refused(unit):
-    request = link.CalibrationWriteRequest(rec=calibration_record(unit.board.mac))
+    request = link_output.CalibrationWriteRequest(rec=calibration_record(unit.board.mac))
     assert unit.refusal(request) == BoardErrorCode.BAD_STATE
 
 
 def test_a_mode_plays_and_its_whole_period_is_balanced(finished):
-    request = link.RunWriteRequest(mode="LIFT", level=1, en=True)
-    answer = finished.ask(request, link.RunWriteResponse)
+    request = link_output.RunWriteRequest(mode="LIFT", level=1, en=True)
+    answer = finished.ask(request, link_output.RunWriteResponse)
     assert answer.period_us == 2 * (2 * 25_000 + 10_000)
     assert read_info(finished).session
     output = finished.board.output
@@ -237,36 +266,38 @@ def test_a_mode_plays_and_its_whole_period_is_balanced(finished):
 
 
 def test_a_session_blocks_the_output_and_ends_by_itself(finished):
-    request = link.RunWriteRequest(mode="LIFT", level=0, en=True)
-    finished.ask(request, link.RunWriteResponse)
-    static = link.OutputWriteRequest(en=True, code=2100)
+    request = link_output.RunWriteRequest(mode="LIFT", level=0, en=True)
+    finished.ask(request, link_output.RunWriteResponse)
+    static = link_output.OutputWriteRequest(en=True, code=2100)
     assert finished.refusal(static) == BoardErrorCode.IN_SESSION
     assert finished.refusal(request) == BoardErrorCode.IN_SESSION
-    assert finished.refusal(link.UpdateWriteRequest(start=True)) == BoardErrorCode.IN_SESSION
+    assert (
+        finished.refusal(link_release.UpdateWriteRequest(start=True)) == BoardErrorCode.IN_SESSION
+    )
     finished.board.output.measure_mean_na(1000, aperture_s=61)
     assert not read_info(finished).session
-    finished.ask(static, link.OutputWriteResponse)
+    finished.ask(static, link_output.OutputWriteResponse)
 
 
 def test_a_session_can_be_stopped_either_way(finished):
-    start = link.RunWriteRequest(mode="LIFT", level=0, en=True)
-    stop = link.RunWriteRequest(mode="LIFT", level=0, en=False)
-    finished.ask(start, link.RunWriteResponse)
-    finished.ask(stop, link.RunWriteResponse)
+    start = link_output.RunWriteRequest(mode="LIFT", level=0, en=True)
+    stop = link_output.RunWriteRequest(mode="LIFT", level=0, en=False)
+    finished.ask(start, link_output.RunWriteResponse)
+    finished.ask(stop, link_output.RunWriteResponse)
     assert not read_info(finished).session
-    finished.ask(start, link.RunWriteResponse)
-    finished.ask(link.OutputWriteRequest(en=False), link.OutputWriteResponse)
+    finished.ask(start, link_output.RunWriteResponse)
+    finished.ask(link_output.OutputWriteRequest(en=False), link_output.OutputWriteResponse)
     assert not read_info(finished).session
 
 
 @pytest.mark.parametrize(("mode", "level"), [("NONE", 0), ("LIFT", 2)])
 def test_a_mode_or_level_that_the_table_lacks_is_refused(finished, mode, level):
-    request = link.RunWriteRequest(mode=mode, level=level, en=True)
+    request = link_output.RunWriteRequest(mode=mode, level=level, en=True)
     assert finished.refusal(request) == BoardErrorCode.BAD_VALUE
 
 
 def test_a_mode_without_calibration_is_refused(unit):
-    request = link.RunWriteRequest(mode="LIFT", level=0, en=True)
+    request = link_output.RunWriteRequest(mode="LIFT", level=0, en=True)
     assert unit.refusal(request) == BoardErrorCode.BAD_SIGNATURE  # no trust, so no approval
     finish_identity(unit)
     assert unit.refusal(request) == BoardErrorCode.NOT_CALIBRATED
@@ -276,7 +307,7 @@ def test_a_table_without_a_valid_approval_does_not_play(finished):
     slot = bytearray(waveform_slot())
     slot[-1] ^= 1
     write_partition(finished.board.flash, "wave_0", bytes(slot))
-    request = link.RunWriteRequest(mode="LIFT", level=0, en=True)
+    request = link_output.RunWriteRequest(mode="LIFT", level=0, en=True)
     assert finished.refusal(request) == BoardErrorCode.BAD_SIGNATURE
     assert read_info(finished).tabsha == b""
 
@@ -284,29 +315,33 @@ def test_a_table_without_a_valid_approval_does_not_play(finished):
 def test_a_table_for_other_hardware_does_not_play(finished):
     table = waveform_table(hardware_class="other")
     write_partition(finished.board.flash, "wave_0", waveform_slot(table))
-    request = link.RunWriteRequest(mode="LIFT", level=0, en=True)
+    request = link_output.RunWriteRequest(mode="LIFT", level=0, en=True)
     assert finished.refusal(request) == BoardErrorCode.BAD_SIGNATURE
 
 
 def test_the_next_trust_record_must_follow_the_one_in_force(finished):
-    read = link.TrustReadRequest()
-    assert finished.ask(read, link.TrustReadResponse).ver == 1
+    read = link_identity.TrustReadRequest()
+    assert finished.ask(read, link_identity.TrustReadResponse).ver == 1
     same_version = keys().trust_bytes(version=1, minimum_policy_version=2)
-    refusal = finished.refusal(link.TrustWriteRequest(rec=same_version))
+    refusal = finished.refusal(link_identity.TrustWriteRequest(rec=same_version))
     assert refusal == BoardErrorCode.BAD_SIGNATURE
     next_bytes = keys().trust_bytes(version=2, minimum_policy_version=2)
-    answer = finished.ask(link.TrustWriteRequest(rec=next_bytes), link.TrustWriteResponse)
-    assert answer.ver == finished.ask(read, link.TrustReadResponse).ver == 2
+    answer = finished.ask(
+        link_identity.TrustWriteRequest(rec=next_bytes), link_identity.TrustWriteResponse
+    )
+    assert answer.ver == finished.ask(read, link_identity.TrustReadResponse).ver == 2
     assert read_info(finished).tabsha == b"", "the table's policy version no longer counts"
 
 
 def test_a_revoked_station_no_longer_calibrates(finished):
     revoked = frozenset({keys().station.public_key.key_id})
     finished.ask(
-        link.TrustWriteRequest(rec=keys().trust_bytes(version=2, revoked_key_ids=revoked)),
-        link.TrustWriteResponse,
+        link_identity.TrustWriteRequest(rec=keys().trust_bytes(version=2, revoked_key_ids=revoked)),
+        link_identity.TrustWriteResponse,
     )
-    again = link.CalibrationWriteRequest(rec=calibration_record(finished.board.mac, generation=2))
+    again = link_output.CalibrationWriteRequest(
+        rec=calibration_record(finished.board.mac, generation=2)
+    )
     assert finished.refusal(again) == BoardErrorCode.BAD_SIGNATURE
 
 
@@ -314,36 +349,43 @@ def test_a_unit_outlives_the_station_that_calibrated_it(finished):
     """Otherwise revoking one station would switch off every unit that it ever calibrated."""
     revoked = frozenset({keys().station.public_key.key_id})
     finished.ask(
-        link.TrustWriteRequest(rec=keys().trust_bytes(version=2, revoked_key_ids=revoked)),
-        link.TrustWriteResponse,
+        link_identity.TrustWriteRequest(rec=keys().trust_bytes(version=2, revoked_key_ids=revoked)),
+        link_identity.TrustWriteResponse,
     )
     assert read_info(finished).calgen == 1
-    finished.ask(link.OutputWriteRequest(en=True, na=80_000), link.OutputWriteResponse)
+    finished.ask(
+        link_output.OutputWriteRequest(en=True, na=80_000), link_output.OutputWriteResponse
+    )
 
 
 def test_a_stations_certificate_is_no_identity(tmp_path):
     unit = make_running_board(tmp_path)
-    unit.ask(link.IdentityWriteRequest(serial=SERIAL, job=JOB), link.IdentityWriteResponse)
-    request = link.CertificateWriteRequest(cert=keys().station_der, trust=keys().trust_bytes())
+    unit.ask(
+        link_identity.IdentityWriteRequest(serial=SERIAL, job=JOB),
+        link_identity.IdentityWriteResponse,
+    )
+    request = link_identity.CertificateWriteRequest(
+        cert=keys().station_der, trust=keys().trust_bytes()
+    )
     assert unit.refusal(request) == BoardErrorCode.BAD_SIGNATURE
 
 
 def test_an_update_without_an_updater_is_refused(finished):
-    assert finished.refusal(link.UpdateWriteRequest(start=True)) == BoardErrorCode.BAD_STATE
+    assert finished.refusal(link_release.UpdateWriteRequest(start=True)) == BoardErrorCode.BAD_STATE
 
 
 def test_a_dead_record_sector_is_reported_as_storage(tmp_path):
     dead = frozenset(range(0x12, 0x14))  # the identity record
     unit = make_running_board(tmp_path, faults=FaultPlan(dead_sectors=dead))
-    request = link.IdentityWriteRequest(serial=SERIAL, job=JOB)
+    request = link_identity.IdentityWriteRequest(serial=SERIAL, job=JOB)
     assert unit.refusal(request) == BoardErrorCode.STORAGE
 
 
 def test_a_brown_out_restarts_the_board_and_switches_the_output_off(tmp_path):
     unit = make_running_board(tmp_path, faults=FaultPlan(brown_out_above_na=450_000))
-    unit.ask(link.OutputWriteRequest(en=True, code=2900), link.OutputWriteResponse)
+    unit.ask(link_output.OutputWriteRequest(en=True, code=2900), link_output.OutputWriteResponse)
     boots = unit.board.boot_count
-    assert unit.send(link.OutputWriteRequest(en=True, code=3000).BYTES) is None
+    assert unit.send(link_output.OutputWriteRequest(en=True, code=3000).BYTES) is None
     assert unit.board.boot_count == boots + 1
     assert not unit.board.output.is_enabled
 
@@ -369,7 +411,7 @@ def test_records_made_by_another_clock_are_judged_by_the_boards_own(tmp_path):
     finish_identity(unit)
     unit.board.now = lambda: now() - timedelta(days=1)
     unit.board.power_cycle()
-    request = link.CalibrationWriteRequest(rec=calibration_record(unit.board.mac))
+    request = link_output.CalibrationWriteRequest(rec=calibration_record(unit.board.mac))
     assert unit.refusal(request) == BoardErrorCode.BAD_SIGNATURE
 
 
@@ -424,13 +466,16 @@ def test_a_record_damaged_in_flash_counts_as_absent(finished, name):
     payload[len(payload) // 2] ^= 1
     slots.save(bytes(payload))
     assert read_info(finished).calgen == 0
-    request = link.OutputWriteRequest(en=True, na=80_000)
+    request = link_output.OutputWriteRequest(en=True, na=80_000)
     assert finished.refusal(request) == BoardErrorCode.NOT_CALIBRATED
     torn = TABLE.find("devrec").offset_bytes
     finished.board.flash.write(torn, bytes(0x6000))
     assert read_info(finished).serial == ""
-    assert finished.ask(link.TrustReadRequest(), link.TrustReadResponse).ver == 0
-    assert finished.ask(link.CalibrationReadRequest(), link.CalibrationReadResponse).gen == 0
+    assert finished.ask(link_identity.TrustReadRequest(), link_identity.TrustReadResponse).ver == 0
+    assert (
+        finished.ask(link_output.CalibrationReadRequest(), link_output.CalibrationReadResponse).gen
+        == 0
+    )
 
 
 def test_a_private_key_damaged_in_flash_is_reported_as_storage(finished):
@@ -442,8 +487,8 @@ def test_a_private_key_damaged_in_flash_is_reported_as_storage(finished):
     assert identity is not None
     record.save_identity(replace(identity, private_key_der=b"no key"))
     for request in (
-        link.ChallengeWriteRequest(nonce=bytes(16)),
-        link.IdentityWriteRequest(serial=SERIAL, job=JOB),
+        link_identity.ChallengeWriteRequest(nonce=bytes(16)),
+        link_identity.IdentityWriteRequest(serial=SERIAL, job=JOB),
     ):
         assert finished.refusal(request) == BoardErrorCode.STORAGE
 

@@ -16,7 +16,7 @@ from firmware_images.release_statement import (
     serialize_statement,
 )
 from firmware_images.waveform_table import serialize_waveform_table
-from provisioning import link_messages as link
+from provisioning import link_release
 from provisioning.link_messages import BoardErrorCode
 from signing.cose import sign_many
 from signing.roles import Role
@@ -75,13 +75,13 @@ def record_of(unit) -> DeviceRecord:
 
 
 def floor(unit) -> tuple[int, int]:
-    answer = unit.ask(link.ReleaseReadRequest(), link.ReleaseReadResponse)
+    answer = unit.ask(link_release.ReleaseReadRequest(), link_release.ReleaseReadResponse)
     return answer.counter, answer.policy
 
 
 def show(unit, statement_bytes: bytes) -> tuple[int, int]:
-    request = link.ReleaseWriteRequest(stmt=statement_bytes)
-    answer = unit.ask(request, link.ReleaseWriteResponse)
+    request = link_release.ReleaseWriteRequest(stmt=statement_bytes)
+    answer = unit.ask(request, link_release.ReleaseWriteResponse)
     return answer.counter, answer.policy
 
 
@@ -156,21 +156,24 @@ def test_a_statement_that_is_not_of_the_running_release_changes_nothing(
     unit, statement_bytes, code
 ):
     before = flash_digest(unit)
-    assert unit.refusal(link.ReleaseWriteRequest(stmt=statement_bytes)) == code
+    assert unit.refusal(link_release.ReleaseWriteRequest(stmt=statement_bytes)) == code
     assert flash_digest(unit) == before
 
 
 def test_a_release_on_trial_does_not_count_yet(unit):
     """Its counter would keep the board from going back to the release before it."""
     record_of(unit).save_update_state(UpdateState(release_counter=1, pending=PENDING))
-    refusal = unit.refusal(link.ReleaseWriteRequest(stmt=signed()))
+    refusal = unit.refusal(link_release.ReleaseWriteRequest(stmt=signed()))
     assert refusal == BoardErrorCode.BAD_STATE
     assert floor(unit) == (1, 0)
 
 
 def test_a_board_that_trusts_nobody_takes_no_statement(tmp_path):
     unit = make_running_board(tmp_path)
-    assert unit.refusal(link.ReleaseWriteRequest(stmt=signed())) == BoardErrorCode.BAD_SIGNATURE
+    assert (
+        unit.refusal(link_release.ReleaseWriteRequest(stmt=signed()))
+        == BoardErrorCode.BAD_SIGNATURE
+    )
     assert floor(unit) == (0, 0)
 
 
@@ -180,6 +183,6 @@ def test_a_damaged_update_state_is_reported_and_not_replaced(unit):
     for sector in range(2):
         unit.board.flash.write(update_state + sector * 4096, b"damaged")
     before = flash_digest(unit)
-    assert unit.refusal(link.ReleaseReadRequest()) == BoardErrorCode.STORAGE
-    assert unit.refusal(link.ReleaseWriteRequest(stmt=signed())) == BoardErrorCode.STORAGE
+    assert unit.refusal(link_release.ReleaseReadRequest()) == BoardErrorCode.STORAGE
+    assert unit.refusal(link_release.ReleaseWriteRequest(stmt=signed())) == BoardErrorCode.STORAGE
     assert flash_digest(unit) == before

@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioning.errors import SimulatorError
-from provisioning.link_messages import (
-    BoardErrorCode,
+from provisioning.link_messages import BoardErrorCode
+from provisioning.link_output import (
     CalibrationWriteRequest,
     CalibrationWriteResponse,
     OutputWriteRequest,
-    UpdateWriteRequest,
-    UpdateWriteResponse,
 )
+from provisioning.link_release import UpdateWriteRequest, UpdateWriteResponse
 from provisioning.simulator.faults import FaultPlan
 from tests.provisioning.simulator.parts import (
     BoardLink,
