@@ -113,7 +113,8 @@ def verify_calibration_record(
         CalibrationRecordError: It is unreadable, or belongs to another board.
         SigningError: Certificate or signature do not verify.
     """
-    from signing.certificates import CertificateKind, verify_certificate
+    from signing.certificate_fields import CertificateKind
+    from signing.certificates import verify_certificate
     from signing.cose import verify_one
 
     certificate_der, cose = _parse_envelope(untrusted_bytes)

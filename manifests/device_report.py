@@ -35,7 +35,7 @@ from manifests.message_fields import (
     parse_message,
 )
 from signing.canonical_cbor import parse_cbor, serialize_cbor
-from signing.certificates import CertificateKind
+from signing.certificate_fields import CertificateKind
 from signing.cose import sign_one, verify_one
 from signing.errors import CborError
 

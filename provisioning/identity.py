@@ -25,7 +25,8 @@ from provisioning.link_identity import (
     TrustReadResponse,
 )
 from signing.canonical_cbor import serialize_cbor
-from signing.certificates import CertificateKind, issue_certificate
+from signing.certificate_fields import CertificateKind
+from signing.certificate_issuing import issue_certificate
 from signing.cose import verify_one
 
 if TYPE_CHECKING:

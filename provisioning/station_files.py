@@ -23,13 +23,9 @@ from typing import TYPE_CHECKING, Final
 
 from provisioning.errors import StationError
 from provisioning.ledger import create_ledger
-from signing.certificates import (
-    Certificate,
-    CertificateKind,
-    create_ca_certificate,
-    issue_station_certificate,
-    verify_certificate,
-)
+from signing.certificate_fields import CertificateKind
+from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
+from signing.certificates import Certificate, verify_certificate
 from signing.durable_file import create_durably
 from signing.key_files import generate_key
 from signing.key_uris import load_signer

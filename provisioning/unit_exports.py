@@ -18,7 +18,8 @@ from provisioning.ledger_journal import read_events, read_links, verify_station_
 from provisioning.ledger_queries import find_unit, list_jobs
 from provisioning.unit_records import event_document, job_document, unit_document
 from signing.canonical_cbor import serialize_cbor
-from signing.certificates import CertificateKind, verify_certificate
+from signing.certificate_fields import CertificateKind
+from signing.certificates import verify_certificate
 from signing.cose import sign_one, verify_one
 from signing.hash_chain import link_hash
 

@@ -1,6 +1,7 @@
 """What our certificates are made of: names, numbers, lifetimes, usages.
 
-Implements docs/spec/trust.md §6; issuing and verifying are in `signing.certificates`.
+Implements docs/spec/trust.md §6; issuing is in `signing.certificate_issuing`, verifying in
+`signing.certificates`.
 """
 
 from __future__ import annotations

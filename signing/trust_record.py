@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from signing.certificates import Certificate, CertificateKind
+    from signing.certificate_fields import CertificateKind
+    from signing.certificates import Certificate
     from signing.keys import PublicKey
 
 MAX_REVOKED_KEYS: Final = 64

@@ -16,8 +16,8 @@ from firmware_images.device_record import DeviceRecord, IdentityRecord, UpdateSt
 from firmware_images.errors import FirmwareImageError, RecordError
 from provisioning.link_messages import BoardErrorCode
 from provisioning.simulator.smp_server import BoardRefusalError
+from signing.certificate_fields import CertificateKind
 from signing.certificate_requests import create_csr
-from signing.certificates import CertificateKind
 from signing.errors import SigningError
 from signing.keys import Algorithm
 from signing.signers import SoftwareSigner

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from cli.failures import UsageRefusal
 from cli.init_command import copy_example, init, sign_first_trust_record
 from cli.trust_commands import group
-from signing.certificates import create_ca_certificate
+from signing.certificate_issuing import create_ca_certificate
 from signing.errors import CertificateError, DurableFileError, KeyFileError, SigningError
 from signing.key_files import is_test_key
 from signing.keys import Algorithm

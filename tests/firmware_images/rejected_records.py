@@ -14,12 +14,12 @@ from firmware_images.device_record import parse_identity, parse_update_state
 from firmware_images.flash_medium import SECTOR_BYTES, MemoryFlash
 from firmware_images.record_slots import RecordSlots, serialize_record
 from signing.canonical_cbor import parse_cbor, serialize_cbor
-from signing.certificates import (
+from signing.certificate_issuing import (
     create_ca_certificate,
-    create_csr,
     issue_certificate,
     issue_station_certificate,
 )
+from signing.certificate_requests import create_csr
 from signing.cose import sign_one
 from tests.firmware_images.test_calibration_record import RECORD
 from tests.gallery import FOLDER, Gallery, write_gallery

@@ -23,7 +23,7 @@ from firmware_images.calibration_record import (
 )
 from firmware_images.errors import CalibrationRecordError
 from signing.canonical_cbor import parse_cbor, serialize_cbor
-from signing.certificates import create_ca_certificate, issue_station_certificate
+from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
 from signing.cose import sign_one
 from signing.errors import CborError, RevokedKeyError, SigningError
 from tests.firmware_images.release_parts import build_policy, build_table, signer

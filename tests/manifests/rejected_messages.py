@@ -31,7 +31,8 @@ from manifests.tuf_metadata import (
     verify_document,
 )
 from signing.canonical_cbor import parse_cbor, serialize_cbor
-from signing.certificates import create_ca_certificate, create_csr, issue_certificate
+from signing.certificate_issuing import create_ca_certificate, issue_certificate
+from signing.certificate_requests import create_csr
 from signing.cose import sign_many, sign_one
 from signing.roles import Role, RoleKeys
 from tests.gallery import Gallery, write_gallery

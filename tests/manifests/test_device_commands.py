@@ -78,8 +78,8 @@ def finish_board(product, board):
     """What a station leaves on a board, written straight into its flash."""
     from datetime import timedelta
 
+    from signing.certificate_issuing import issue_certificate, issue_station_certificate
     from signing.certificate_requests import create_csr
-    from signing.certificates import issue_certificate, issue_station_certificate
     from tests.manifests.world import NOW
 
     trust = product.load_trust()

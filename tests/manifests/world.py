@@ -21,12 +21,12 @@ from manifests.slot_writer import READ_BYTES
 from manifests.store import FolderStore
 from manifests.update_device import UpdateDevice
 from manifests.update_outcome import UpdateRules
-from signing.certificates import (
+from signing.certificate_issuing import (
     create_ca_certificate,
-    create_csr,
     issue_certificate,
     issue_station_certificate,
 )
+from signing.certificate_requests import create_csr
 from signing.roles import Role, RoleKeys
 from signing.trust import sign_trust_record, verify_trust_record
 from signing.trust_record import TrustRecord

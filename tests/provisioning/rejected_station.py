@@ -24,7 +24,7 @@ from provisioning.serial_numbers import parse_serial
 from provisioning.station_files import StationKeys
 from provisioning.station_settings import StationSettings
 from provisioning.unit_exports import export_unit, verify_export
-from signing.certificates import create_ca_certificate, issue_station_certificate
+from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
 from tests.gallery import Gallery, write_gallery
 from tests.provisioning.simulator.parts import finish_identity, make_running_board
 from tests.signing.fixed_keys import fixed_signer

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from signing.canonical_cbor import serialize_cbor
-from signing.certificates import (
+from signing.certificate_issuing import (
     create_ca_certificate,
-    create_csr,
     issue_certificate,
     issue_station_certificate,
 )
+from signing.certificate_requests import create_csr
 from signing.cose import sign_many, sign_one
 from signing.hash_chain import GENESIS, link_hash
 from signing.keys import Algorithm

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from signing.canonical_cbor import parse_cbor, serialize_cbor
-from signing.certificates import create_ca_certificate, issue_station_certificate
+from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
 from signing.cose import sign_many, sign_one
 from signing.cose_message import SIGN1_TAG, SIGN_TAG, kid_of, sign1_structure
 from signing.errors import (

@@ -11,16 +11,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signing.certificate_fields import KIND_OIDS, NO_END, certificate_number
-from signing.certificates import (
-    CertificateKind,
+from signing.certificate_fields import KIND_OIDS, NO_END, CertificateKind, certificate_number
+from signing.certificate_issuing import (
     create_ca_certificate,
-    create_csr,
     issue_certificate,
     issue_station_certificate,
-    parse_csr,
-    verify_certificate,
 )
+from signing.certificate_requests import create_csr, parse_csr
+from signing.certificates import verify_certificate
 from signing.errors import CertificateError
 from signing.keys import MESSAGE_ALGORITHMS, Algorithm
 from tests.signing.fixed_keys import fixed_signer
@@ -159,7 +157,14 @@ def test_arbitrary_bytes_are_no_certificate_and_no_request(untrusted_der: bytes)
 
 def test_another_ca_s_certificate_is_refused_even_under_the_same_name() -> None:
     foreign = issue_certificate(OTHER_CA, OTHER_CA_DER, CSR_DER, **EXPECTED, not_before=BEGIN)
-    with pytest.raises(CertificateError, match="not issued by the factory CA: expected CN=Flare"):
+    with pytest.raises(CertificateError, match="CA: expected a signature by the key of CN=Flare"):
+        verify_certificate(foreign, CA_DER, now=NOW)
+
+
+def test_a_certificate_of_a_ca_with_another_name_is_refused_with_both_names() -> None:
+    other_ca_der = create_ca_certificate(OTHER_CA, common_name="Elsewhere", not_before=BEGIN)
+    foreign = issue_certificate(OTHER_CA, other_ca_der, CSR_DER, **EXPECTED, not_before=BEGIN)
+    with pytest.raises(CertificateError, match="expected CN=Flare CA, got 'CN=Elsewhere'"):
         verify_certificate(foreign, CA_DER, now=NOW)
 
 

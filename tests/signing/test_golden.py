@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from signing.certificates import parse_csr, verify_certificate
+from signing.certificate_requests import parse_csr
+from signing.certificates import verify_certificate
 from signing.cose import verify_many, verify_one
 from signing.errors import RevokedKeyError, RollbackError, TrustError
 from signing.keys import Algorithm, PublicKey

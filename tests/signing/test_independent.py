@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from signing.certificates import (
+from signing.certificate_issuing import (
     create_ca_certificate,
-    create_csr,
     issue_certificate,
     issue_station_certificate,
 )
+from signing.certificate_requests import create_csr
 from signing.cose import sign_many, sign_one
 from signing.keys import MESSAGE_ALGORITHMS, Algorithm
 from tests.signing.fixed_keys import fixed_signer

@@ -12,12 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signing.certificates import (
-    create_ca_certificate,
-    create_csr,
-    issue_certificate,
-    verify_certificate,
-)
+from signing.certificate_issuing import create_ca_certificate, issue_certificate
+from signing.certificate_requests import create_csr
+from signing.certificates import verify_certificate
 from signing.cose import sign_many, sign_one, verify_many, verify_one
 from signing.errors import CertificateError, KeyFileError, PassphraseError, Pkcs11Error
 from signing.key_files import generate_key

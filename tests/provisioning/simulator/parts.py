@@ -28,7 +28,7 @@ from provisioning.link_identity import (
 )
 from provisioning.link_messages import BOARD_BUFFER_BYTES, BoardError
 from provisioning.simulator.board import SimulatedBoard
-from signing.certificates import (
+from signing.certificate_issuing import (
     create_ca_certificate,
     issue_certificate,
     issue_station_certificate,
