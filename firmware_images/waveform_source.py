@@ -27,7 +27,6 @@ from firmware_images.waveform import (
     Balance,
     Regulation,
 )
-from firmware_images.waveform_compile import compile_table
 from firmware_images.waveform_csv import load_csv_waveform
 from firmware_images.waveform_segments import (
     MS_MAX,
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
     from firmware_images.waveform_csv import CsvWaveform
 
-__all__ = ["ModeSource", "WaveformSource", "compile_table", "load_waveforms", "parse_waveforms"]
 
 _LEVEL_UA_MAX: Final = Decimal(2_000_000)
 

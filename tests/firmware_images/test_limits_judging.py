@@ -10,7 +10,8 @@ from firmware_images.errors import LimitError, PolicyError
 from firmware_images.limits import judge_table, refuse_violations
 from firmware_images.limits_judging import find_worst
 from firmware_images.waveform import Balance, Regulation
-from firmware_images.waveform_source import compile_table, load_waveforms
+from firmware_images.waveform_compile import compile_table
+from firmware_images.waveform_source import load_waveforms
 
 from .waveform_builders import (
     E1,

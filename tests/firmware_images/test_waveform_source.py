@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from firmware_images.errors import TickError, WaveformError, WaveformSourceError
 from firmware_images.waveform import Balance, Regulation, Segment
+from firmware_images.waveform_compile import compile_table
 from firmware_images.waveform_csv import parse_csv_waveform
-from firmware_images.waveform_source import compile_table, load_waveforms, parse_waveforms
+from firmware_images.waveform_source import load_waveforms, parse_waveforms
 
 from .waveform_builders import (
     E3,

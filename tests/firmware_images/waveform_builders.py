@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from firmware_images.limits import LimitsPolicy, ModeLimits, load_limits
 from firmware_images.waveform import Balance, Level, Mode, Regulation, Segment, WaveformTable
-from firmware_images.waveform_source import compile_table, load_waveforms
+from firmware_images.waveform_compile import compile_table
+from firmware_images.waveform_source import load_waveforms
 from firmware_images.waveform_train import Piece, PulseTrain
 
 ROOT = Path(__file__).parents[2]
