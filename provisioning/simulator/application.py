@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from firmware_images.calibration_record import CalibrationRecord
     from firmware_images.waveform import WaveformTable
-    from provisioning.simulator.board import SimulatedBoard
     from provisioning.simulator.boot import BootedImage
+    from provisioning.simulator.hardware import Hardware
     from provisioning.simulator.update_session import UpdateSession
 
 CHIP_NAME: Final = "ESP32-C3"
@@ -54,7 +54,7 @@ class Application:
     """
 
     def __init__(
-        self, board: SimulatedBoard, image: BootedImage, *, update_session: UpdateSession | None
+        self, board: Hardware, image: BootedImage, *, update_session: UpdateSession | None
     ) -> None:
         self.is_reset_due = False
         self._board = board

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from firmware_images.calibration_record import CalibrationRecord
     from firmware_images.waveform import Level, Mode, WaveformTable
-    from provisioning.simulator.board import SimulatedBoard
+    from provisioning.simulator.hardware import Hardware
 
 
 class OutputControl:
@@ -38,7 +38,7 @@ class OutputControl:
     """
 
     def __init__(
-        self, board: SimulatedBoard, *, load_calibration: Callable[[], CalibrationRecord]
+        self, board: Hardware, *, load_calibration: Callable[[], CalibrationRecord]
     ) -> None:
         self._board = board
         self._load_calibration = load_calibration
