@@ -12,11 +12,12 @@ import json
 from enum import StrEnum, unique
 from typing import Annotated, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from provisioning.errors import CalibrationError
 from provisioning.instruments import InstrumentIdentity
 from provisioning.measurement_settings import MetrologySettings
+from provisioning.stored_result import parse_stored_result
 
 CALIBRATION_SCHEMA: Final = "ampforge.calibration-result/1"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -217,25 +218,13 @@ def parse_calibration_result(untrusted_document: object) -> CalibrationResult:
     Raises:
         CalibrationError: It is not a document of this schema.
     """
-    document = dict(untrusted_document) if isinstance(untrusted_document, dict) else {}
-    schema = document.pop("schema", None)
-    if schema != CALIBRATION_SCHEMA:
-        raise CalibrationError(
-            "the stored calibration is of another schema",
-            expected=CALIBRATION_SCHEMA,
-            got=repr(schema)[:80],
-            hint="read it with the version of ampforge that wrote it",
-        )
-    try:
-        return CalibrationResult.model_validate_json(json.dumps(document, allow_nan=False))
-    except (ValidationError, TypeError, ValueError, RecursionError) as error:
-        first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
-        raise CalibrationError(
-            "the stored calibration is damaged",
-            got=first["msg"] if first else str(error),
-            where=".".join(str(part) for part in first["loc"]) if first else None,
-            hint="restore the ledger from its backup",
-        ) from error
+    return parse_stored_result(
+        untrusted_document,
+        CalibrationResult,
+        schema=CALIBRATION_SCHEMA,
+        name="calibration",
+        error_class=CalibrationError,
+    )
 
 
 def calibration_digest(result: CalibrationResult) -> bytes:

@@ -7,14 +7,14 @@ text: docs/spec/calibration.md §6.4. This module judges nothing.
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from provisioning.errors import VerificationError
 from provisioning.instruments import InstrumentIdentity
 from provisioning.measurement_settings import MetrologySettings
+from provisioning.stored_result import parse_stored_result
 from provisioning.uncertainty import Outcome
 
 VERIFICATION_SCHEMA: Final = "ampforge.verification-result/1"
@@ -179,22 +179,10 @@ def parse_verification_result(untrusted_document: object) -> VerificationResult:
     Raises:
         VerificationError: It is not a document of this schema.
     """
-    document = dict(untrusted_document) if isinstance(untrusted_document, dict) else {}
-    schema = document.pop("schema", None)
-    if schema != VERIFICATION_SCHEMA:
-        raise VerificationError(
-            "the stored verification is of another schema",
-            expected=VERIFICATION_SCHEMA,
-            got=repr(schema)[:80],
-            hint="read it with the version of ampforge that wrote it",
-        )
-    try:
-        return VerificationResult.model_validate_json(json.dumps(document, allow_nan=False))
-    except (ValidationError, TypeError, ValueError, RecursionError) as error:
-        first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
-        raise VerificationError(
-            "the stored verification is damaged",
-            got=first["msg"] if first else str(error),
-            where=".".join(str(part) for part in first["loc"]) if first else None,
-            hint="restore the ledger from its backup",
-        ) from error
+    return parse_stored_result(
+        untrusted_document,
+        VerificationResult,
+        schema=VERIFICATION_SCHEMA,
+        name="verification",
+        error_class=VerificationError,
+    )
