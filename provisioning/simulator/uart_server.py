@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import os
 import select
-import selectors
-import socket
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from provisioning.errors import SimulatorError
 from provisioning.simulator.rfc2217 import Event, EventKind, Rfc2217Session, serialize_data
+from provisioning.simulator.single_client_port import SingleClientPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 _RECEIVE_BYTES: Final = 1 << 16
 _BITS_PER_BYTE: Final = 10
 _BANNER_PERIOD_S: Final = 1.0
-_SEND_TIMEOUT_S: Final = 5.0
-"""A client that takes nothing for this long is dropped."""
 _PTY_PATIENCE_S: Final = 0.2
 
 
@@ -62,52 +58,35 @@ class UartServer:
         self._monotonic = monotonic
         self._wait = wait
         self.negotiation_count = 0
-        try:
-            self._listener = socket.create_server((host, port), backlog=4)
-        except OSError as error:
-            raise SimulatorError(
-                "the simulated serial port cannot be opened",
-                got=error.strerror,
-                where=f"{host}:{port}",
-                hint="choose another base port, or 0 for any free one",
-            ) from error
-        self.port: int = self._listener.getsockname()[1]
+        self._door = SingleClientPort("the simulated serial port", host=host, port=port)
+        self.port = self._door.port
         self.pty_path: str | None = None
         self._pty: int | None = None
         self._pty_peer: int | None = None
         if has_pty:
             self._open_pty()
-        self._client: socket.socket | None = None
         self._session = Rfc2217Session()
         self._baud = 115200
         self._next_banner_s: float | None = None
-        self._wake_receiver, self._wake_sender = socket.socketpair()
-        self._selector = selectors.DefaultSelector()
         self._thread = threading.Thread(
             target=self._run, name=f"simulated board {board.index}", daemon=True
         )
 
     def start(self) -> None:
         """Begin to serve."""
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
-        if self._pty is not None:
-            self._selector.register(self._pty, selectors.EVENT_READ)
+        self._door.open(also=self._pty)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop serving, wait for the thread, and close every socket."""
         if self._thread.is_alive():
-            self._wake_sender.send(b"\x00")
+            self._door.wake()
             self._thread.join()
-        self._selector.close()
-        for connection in (self._listener, self._wake_receiver, self._wake_sender, self._client):
-            if connection is not None:
-                connection.close()
+        self._door.close()
         for descriptor in (self._pty, self._pty_peer):
             if descriptor is not None:
                 os.close(descriptor)
-        self._client = self._pty = self._pty_peer = None
+        self._pty = self._pty_peer = None
 
     def _open_pty(self) -> None:
         import tty
@@ -118,20 +97,19 @@ class UartServer:
         self.pty_path = os.ttyname(self._pty_peer)
 
     def _run(self) -> None:
-        while True:
-            for key, _ in self._selector.select(self._seconds_to_banner()):
-                if key.fileobj is self._wake_receiver:
-                    return
-                if key.fileobj is self._listener:
-                    self._accept()
-                elif key.fileobj is self._client:
+        while (ready := self._door.wait(self._seconds_to_banner())) is not None:
+            for source in ready:
+                if source is self._door.listener:
+                    if self._door.accept():
+                        self._greet()
+                elif source is self._door.client:
                     self._receive_client()
                 else:
                     self._receive_pty()
             self._print_banner()
 
     def _seconds_to_banner(self) -> float | None:
-        if self._board.application is None or (self._client is None and self._pty is None):
+        if self._board.application is None or (self._door.client is None and self._pty is None):
             self._next_banner_s = None
             return None
         now_s = self._monotonic()
@@ -145,33 +123,21 @@ class UartServer:
             self._next_banner_s = now_s + _BANNER_PERIOD_S
             self._send(self._board.tick())
 
-    def _accept(self) -> None:
-        try:
-            client, _ = self._listener.accept()
-        except OSError:
-            return
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.settimeout(_SEND_TIMEOUT_S)
-        self._client = client
+    def _greet(self) -> None:
         self._session = Rfc2217Session()
         self._baud = 115200
-        self._selector.unregister(self._listener)
-        self._selector.register(client, selectors.EVENT_READ)
         self._send_raw(self._session.greet())
 
     def _drop_client(self) -> None:
-        assert self._client is not None
-        self._selector.unregister(self._client)
-        self._client.close()
-        self._client = None
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._door.drop()
         self._board.set_rts(is_asserted=False)
         self._board.set_dtr(is_asserted=False)
 
     def _receive_client(self) -> None:
-        assert self._client is not None
+        client = self._door.client
+        assert client is not None
         try:
-            untrusted_bytes = self._client.recv(_RECEIVE_BYTES)
+            untrusted_bytes = client.recv(_RECEIVE_BYTES)
         except OSError:
             untrusted_bytes = b""
         if not untrusted_bytes:
@@ -179,7 +145,7 @@ class UartServer:
             return
         for event in self._session.feed(untrusted_bytes):
             self._take(event)
-            if self._client is None:
+            if self._door.client is None:
                 return
 
     def _take(self, event: Event) -> None:
@@ -229,10 +195,11 @@ class UartServer:
                 output = output[os.write(descriptor, output) :]
 
     def _send_raw(self, content: bytes) -> None:
-        if self._client is None or not content:
+        client = self._door.client
+        if client is None or not content:
             return
         try:
-            self._client.sendall(content)
+            client.sendall(content)
         except OSError:
             self._drop_client()
 
