@@ -14,6 +14,7 @@ import click
 from cli.configuration import load_configuration
 from cli.failures import UsageRefusal
 from cli.params import FOLDER
+from signing.input_file import read_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,8 +103,7 @@ def find_bundle(configuration: Configuration) -> Path:
 def read_file(path: Path, *, max_bytes: int) -> bytes:
     """Return a file's content, if it is not longer than anything that could be meant."""
     try:
-        with path.open("rb") as file:
-            content = file.read(max_bytes + 1)
+        content = read_input(path, max_bytes)
     except OSError as error:
         raise UsageRefusal("the file cannot be read", got=error.strerror, where=path) from error
     if len(content) > max_bytes:

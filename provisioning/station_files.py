@@ -27,6 +27,7 @@ from signing.certificate_fields import CertificateKind
 from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
 from signing.certificates import Certificate, verify_certificate
 from signing.durable_file import create_durably
+from signing.input_file import read_input
 from signing.key_files import generate_key
 from signing.key_uris import load_signer
 from signing.keys import Algorithm
@@ -172,8 +173,7 @@ def read_certificate(path: Path) -> bytes:
         StationError: It is not there, or too long to be one.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(_CERTIFICATE_MAX_BYTES + 1)
+        content = read_input(path, _CERTIFICATE_MAX_BYTES)
     except OSError as error:
         raise StationError(
             "the station is not set up",
