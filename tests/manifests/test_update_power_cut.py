@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import random
 
 import pytest
@@ -30,6 +31,7 @@ DIGESTS = {hashlib.sha256(path.read_bytes()).digest() for path in (APP_1_4_0, AP
 NEW = hashlib.sha256(APP_1_5_0.read_bytes()).digest()
 SEED = 20_260_101
 SAMPLES = 40
+IS_SOAK = os.environ.get("AMPFORGE_SOAK") == "1"
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +80,10 @@ def operation_count(factory_content, transport):
 
 
 def cuts(operation_count):
-    """The first and last operations, where records and otadata are written, and a seeded sample."""
+    """Every operation in soak; else a seeded sample with the first and last, where records lie."""
     draw = random.Random(SEED)
+    if IS_SOAK:
+        return [(cut_at, draw.choice((0, 1, 9, 30, 2048))) for cut_at in range(operation_count)]
     edges = {*range(5), *range(operation_count - 14, operation_count)}
     middle = [cut_at for cut_at in range(operation_count) if cut_at not in edges]
     chosen = {*edges, *draw.sample(middle, min(len(middle), SAMPLES - len(edges)))}
