@@ -6,7 +6,7 @@ and checks that all of it belongs together. What it returns is passed to `provis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
@@ -19,6 +19,7 @@ from provisioning.scpi_meter import open_meter
 from provisioning.serial_numbers import require_code
 from provisioning.serial_port import open_port
 from provisioning.station_files import LEDGER_NAME, load_station_keys
+from provisioning.unit_admission import BoardsInWork
 from signing.trust import verify_trust_record
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Station:
         trust: The verified trust record.
         trust_bytes: The same as it is installed on boards.
         bundle: The verified release.
+        in_work: The chips that the slots work on now.
     """
 
     settings: StationSettings
@@ -79,6 +81,7 @@ class Station:
     trust: TrustRecord
     trust_bytes: bytes
     bundle: Bundle
+    in_work: BoardsInWork = field(default_factory=BoardsInWork)
 
     def open_port(self, url: str) -> BoardPort:
         """Open the port of one slot."""
