@@ -81,6 +81,8 @@ def run(
     from contextlib import ExitStack
 
     from cli.station_documents import describe_run, format_run
+    from cli.station_recovery import format_unfinished
+    from provisioning.recovery import find_unfinished
 
     if slots and simulate is not None:
         raise UsageRefusal(
@@ -96,6 +98,9 @@ def run(
             passphrase_file=passphrase_file,
         )
         stack.callback(station.close)
+        unfinished = find_unfinished(station.ledger)
+        if unfinished and not as_json:
+            click.echo("\n".join(format_unfinished(unfinished)), err=True)
         if simulate is not None:
             folder = find_station_folder(config_path, station_folder) / SIMULATED_FOLDER
             line = stack.enter_context(simulated_line(folder, board_count=simulate, seed=seed))

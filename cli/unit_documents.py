@@ -17,6 +17,8 @@ def format_unit(document: dict[str, Any]) -> str:
         f"  changed    {document['changed_at']}",
     ]
     lines += [f"  reason     {reason}" for reason in document["reasons"]]
+    if document["quarantine"] is not None:
+        lines.append(f"  QUARANTINE {document['quarantine']}")
     calibration = document["calibration"]
     if calibration is not None:
         lines.append(
