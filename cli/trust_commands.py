@@ -61,12 +61,11 @@ def sign(
     The record that is there already must be followed: its root keys sign the next one, too.
     """
     from firmware_images.product import ProductSettings
-    from signing.durable_file import save_durably
     from signing.input_file import is_present
     from signing.roles import Role
     from signing.roles_settings import SigningSettings
-    from signing.trust import sign_trust_record, verify_trust_record
-    from signing.trust_file import load_trust_record, next_trust_record
+    from signing.trust import sign_trust_record
+    from signing.trust_file import load_trust_record, next_trust_record, save_trust_record
 
     configuration = load_configuration(config_path)
     settings = configuration.section("signing", SigningSettings)
@@ -84,9 +83,7 @@ def sign(
         configuration=configuration,
         passphrase=passphrase_source(passphrase_file, prompt="Passphrase or PIN of the root key"),
     )
-    signed = sign_trust_record(record, signers)
-    verify_trust_record(signed, current=current)
-    save_durably(path, signed)
+    save_trust_record(path, sign_trust_record(record, signers), current=current)
     print_result(_document(record, path), _human(record, path), as_json=as_json)
 
 

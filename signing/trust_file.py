@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from signing.cose_message import MAX_MESSAGE_BYTES
+from signing.durable_file import hold_folder, save_durably
 from signing.errors import TrustError
-from signing.input_file import read_input
+from signing.input_file import is_present, read_input
 from signing.trust import verify_trust_record
 from signing.trust_record import TrustRecord
 
@@ -50,6 +51,36 @@ def load_trust_record(path: Path) -> TrustRecord:
         SigningError: It cannot be read, or its own root keys did not sign it.
     """
     return verify_trust_record(read_trust_record(path), current=None)
+
+
+def save_trust_record(path: Path, signed: bytes, *, current: TrustRecord | None) -> None:
+    """Save the record that follows `current`, if that is still the one in the file.
+
+    Two people who sign at the same time would make two records of one version; devices would take
+    either, and the later would be lost. The second is refused instead.
+
+    Args:
+        path: The record's file; its folder exists.
+        signed: The new record, signed.
+        current: The record that it was made from; `None` when there was none.
+
+    Raises:
+        SigningError: Root did not sign it, or it does not follow `current`.
+        TrustError: Another record was saved meanwhile; the file is unchanged.
+    """
+    following = verify_trust_record(signed, current=current)
+    with hold_folder(path.parent):
+        there = load_trust_record(path) if is_present(path) else None
+        if there != current:
+            raise TrustError(
+                "another trust record was saved meanwhile; this one would take its place",
+                expected="no record" if current is None else f"version {current.version}",
+                got="no record" if there is None else f"another one, version {there.version}",
+                where=path,
+                hint=f"do not use the version {following.version} that was signed now; "
+                "run the command again, it follows the record that is there",
+            )
+        save_durably(path, signed)
 
 
 def next_trust_record(
