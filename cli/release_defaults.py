@@ -47,6 +47,16 @@ class ReleaseDefaults:
         """The policy role's approval of the compiled table."""
         return self._resolve(lambda release: release.approval)
 
+    def waivers(self) -> tuple[Path, ...]:
+        """The policy role's waivers; none where nothing is configured."""
+        from firmware_images.product import ReleaseSettings
+
+        configuration = self.find_configuration()
+        if configuration is None or not configuration.has_section("release"):
+            return ()
+        release = configuration.section("release", ReleaseSettings)
+        return tuple(configuration.resolve(path) for path in release.waivers)
+
     def output_folder(self) -> Path:
         """The folder for what is built."""
         return self._resolve(lambda release: release.output)

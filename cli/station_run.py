@@ -20,6 +20,7 @@ from cli.station_access import (
     real_outside,
     station_option,
     trust_path,
+    utc_now,
 )
 from cli.station_options import (
     BUNDLE_MAX_BYTES,
@@ -30,6 +31,7 @@ from cli.station_options import (
     simulated_line,
     trust_option,
 )
+from cli.waiver_options import format_waivers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,7 +111,8 @@ def run(
             chosen = slot_configs(slots) or station.settings.slot_configs()
         results = _run_slots(station, chosen, again=again, as_json=as_json)
         document = describe_run(station, results)
-    print_result(document, format_run(results), as_json=as_json)
+        waived = format_waivers(station.bundle.waivers, now=utc_now())
+    print_result(document, "\n".join([*waived, format_run(results)]), as_json=as_json)
     errors = [exit_code(result.error) for result in results if result.error is not None]
     if errors:
         ctx.exit(errors[0])

@@ -38,6 +38,8 @@ from firmware_images.release_statement import (
     parse_statement,
     serialize_statement,
 )
+from firmware_images.release_waivers import name_waivers
+from firmware_images.waiver_judging import refuse_out_of_force
 from signing.cose import add_signature, sign_many, verify_signatures
 from signing.cose_message import kid_of
 from signing.errors import TrustError
@@ -46,6 +48,7 @@ from signing.trust import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from firmware_images.partitions import PartitionTable
     from signing.signers import Signer
@@ -74,6 +77,7 @@ class BundleInputs:
         sbom: Software bill of materials, or `None`.
         provenance: Tools and digests of what the parts were made from, or `None`.
         sources: Source texts by file name.
+        waivers: Signed waivers; the approval must name exactly these.
     """
 
     product: str
@@ -93,6 +97,7 @@ class BundleInputs:
     sbom: bytes | None = None
     provenance: bytes | None = None
     sources: Mapping[str, bytes] = field(default_factory=dict)
+    waivers: tuple[bytes, ...] = ()
 
 
 def build_bundle(inputs: BundleInputs) -> bytes:
@@ -150,6 +155,7 @@ def collect_parts(inputs: BundleInputs) -> dict[str, bytes]:
         POLICY: inputs.policy,
         PARTITION_TABLE: serialize_partition_table(inputs.partition_table),
         **{name: content for name, content in optional.items() if content is not None},
+        **name_waivers(inputs.waivers),
         **{f"{SOURCES}{name}": content for name, content in inputs.sources.items()},
     }
 
@@ -159,6 +165,7 @@ def sign_bundle(
     signers: Sequence[Signer],
     *,
     trust: TrustRecord | None = None,
+    now: datetime | None = None,
     where: str = "bundle",
 ) -> bytes:
     """Add release signatures to a bundle, signed before or not; its content is judged first.
@@ -168,6 +175,7 @@ def sign_bundle(
         signers: One for each release engineer who signs now.
         trust: With it, the product and the approval are verified and each signer must hold the
             release role.
+        now: The present, UTC; with it, every waiver must be in force.
         where: The file's name, for messages.
 
     Raises:
@@ -175,11 +183,16 @@ def sign_bundle(
         SigningError: A signer does not hold the role, or has signed already.
     """
     with refusing_in(where):
-        return _sign_bundle(untrusted_bytes, signers, trust=trust, where=where)
+        return _sign_bundle(untrusted_bytes, signers, trust=trust, now=now, where=where)
 
 
 def _sign_bundle(
-    untrusted_bytes: bytes, signers: Sequence[Signer], *, trust: TrustRecord | None, where: str
+    untrusted_bytes: bytes,
+    signers: Sequence[Signer],
+    *,
+    trust: TrustRecord | None,
+    now: datetime | None,
+    where: str,
 ) -> bytes:
     members = parse_archive(untrusted_bytes, where=where)
     name, raw = find_statement(members)
@@ -189,7 +202,9 @@ def _sign_bundle(
     parts = {member: content for member, content in members.items() if member != name}
     if trust is not None:
         refuse_other_product(statement, trust, where=where)
-    judge_contents(statement, parts, trust=trust)
+    contents = judge_contents(statement, parts, trust=trust)
+    if now is not None:
+        refuse_out_of_force(contents.waivers, now=now)
     if trust is not None:
         for signer in signers:
             _refuse_without_role(signer, trust)

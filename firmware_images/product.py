@@ -73,6 +73,7 @@ class ReleaseSettings(BaseModel):
         limits: The limits policy.
         partitions: The partition CSV.
         approval: The policy role's approval of the compiled table.
+        waivers: The policy role's waivers that the approval was given with.
         bootloader: The second-stage bootloader; carried if the file is there.
         sbom: A software bill of materials; carried if the file is there.
         output: Folder for what `bundle build` writes.
@@ -87,6 +88,8 @@ class ReleaseSettings(BaseModel):
     limits: PathText
     partitions: PathText
     approval: PathText
+    # TOML has lists alone.
+    waivers: Annotated[tuple[PathText, ...], Field(strict=False)] = ()
     bootloader: PathText | None = None
     sbom: PathText | None = None
     output: PathText = "build"

@@ -75,6 +75,7 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
         "quarantine": None if quarantine is None else quarantine.reason,
         "firmware_version": final.get("firmware_version"),
         "reasons": final.get("reasons", []),
+        "waivers": final.get("waivers", []),
         "jobs": [job_document(job) for job in jobs],
         "calibration": calibration_figures(calibration),
         "calibration_record": confirmed.get(Step.RECORD.value, {}).get("stored"),

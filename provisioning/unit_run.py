@@ -50,6 +50,7 @@ from signing.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from firmware_images.bundle import Bundle
     from provisioning.classification import Classification
     from provisioning.flasher import ChipFacts, Flasher
     from provisioning.instruments import Meter
@@ -232,6 +233,7 @@ class UnitRun:
                 "reasons": list(verdict.reasons),
                 "bundle": self._station.bundle.digest.hex(),
                 "firmware_version": self._station.bundle.statement.version,
+                **_describe_waivers(self._station.bundle),
             },
         )
         self._tell(Step.FINAL, 1.0, verdict.state.value)
@@ -288,3 +290,9 @@ class UnitRun:
 
     def _tell(self, step: Step, fraction: float, text: str) -> None:
         self._on_progress(Progress(slot=self._slot.name, step=step, fraction=fraction, text=text))
+
+
+def _describe_waivers(bundle: Bundle) -> dict[str, object]:
+    # Only where there are any: the record of a unit says what is particular about it.
+    waivers = [waiver.to_json() for waiver in bundle.waivers]
+    return {"waivers": waivers} if waivers else {}
