@@ -77,6 +77,7 @@ def sign(
         roles=settings.load_role_keys(configuration.root),
         minimum_policy_version=minimum_policy_version,
         factory_ca_der=None if factory_ca is None else _read_certificate(factory_ca),
+        boards_verify=settings.boards_verify,
     )
     signers = open_signers(
         Role.ROOT,
@@ -131,6 +132,7 @@ def _document(record: TrustRecord, path: Path) -> dict[str, object]:
         "version": record.version,
         "minimum_policy_version": record.minimum_policy_version,
         "factory_ca": bool(record.factory_ca_der),
+        "boards_verify": sorted(record.boards_verify),
         "revoked_key_ids": sorted(key_id.hex() for key_id in record.revoked_key_ids),
         "roles": {
             str(role): {
@@ -156,5 +158,7 @@ def _human(record: TrustRecord, path: Path) -> str:
         needs = f"{keys.threshold} of {len(keys.keys)}"
         named = ", ".join(f"{key.key_id.hex()[:16]} ({key.algorithm})" for key in keys.keys)
         lines.append(f"{role:<12} {needs:<8} {named}")
+    if record.boards_verify:
+        lines.append(f"boards also verify {', '.join(sorted(record.boards_verify))}")
     lines += [f"revoked      {key_id.hex()}" for key_id in sorted(record.revoked_key_ids)]
     return "\n".join(lines)

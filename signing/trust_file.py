@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from signing.algorithms import Algorithm
     from signing.roles import Role, RoleKeys
 
 
@@ -90,6 +91,7 @@ def next_trust_record(
     roles: Mapping[Role, RoleKeys],
     minimum_policy_version: int | None = None,
     factory_ca_der: bytes | None = None,
+    boards_verify: frozenset[Algorithm] | None = None,
 ) -> TrustRecord:
     """Return the record that follows, not yet signed; what is not given stays as it was.
 
@@ -99,6 +101,7 @@ def next_trust_record(
         roles: Keys and threshold of each role.
         minimum_policy_version: Oldest limits policy that counts from now on.
         factory_ca_der: Certificate of the factory CA, DER.
+        boards_verify: What every board verifies beyond ECDSA P-256 and Ed25519.
 
     Raises:
         TrustError: The record cannot be used.
@@ -112,6 +115,8 @@ def next_trust_record(
         factory_ca_der = b"" if current is None else current.factory_ca_der
     else:
         parse_ca_certificate(factory_ca_der)
+    if boards_verify is None:
+        boards_verify = frozenset() if current is None else current.boards_verify
     return TrustRecord(
         product=product,
         version=1 if current is None else current.version + 1,
@@ -119,4 +124,5 @@ def next_trust_record(
         minimum_policy_version=minimum_policy_version,
         revoked_key_ids=frozenset() if current is None else current.revoked_key_ids,
         factory_ca_der=factory_ca_der,
+        boards_verify=boards_verify,
     )
