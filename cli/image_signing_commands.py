@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.failures import UsageRefusal
+from cli.image_signing_files import export_digest_for, read_signatures
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
@@ -54,7 +55,8 @@ IMAGE_ARGUMENT = click.argument("image_path", metavar="IMAGE.bin", type=EXISTING
     "public_key_paths",
     type=EXISTING_FILE,
     multiple=True,
-    help="The public key of an imported signature, in the same order.",
+    help="The public key of an imported signature, in the same order; with --export-digest the "
+    "key that will sign it (P-384 signs another digest than the others).",
 )
 @click.option("--append", is_flag=True, help="Keep the signatures that the image has.")
 @click.option(
@@ -91,7 +93,9 @@ def sign(
     content, image = load_image(image_path)
     where = str(image_path)
     if export_digest is not None:
-        _export_digest(pad_image(content, where=where)[1], export_digest, as_json=as_json)
+        export_digest_for(
+            pad_image(content, where=where)[1], export_digest, public_key_paths, as_json=as_json
+        )
         return
     oldest_revision = max(image.min_chip_revision, _parse_revision(chip_revision))
     if keys:
@@ -104,7 +108,7 @@ def sign(
             image_path=image_path,
         )
     else:
-        signatures = _read_signatures(signature_paths, public_key_paths)
+        signatures = read_signatures(signature_paths, public_key_paths)
     signed_bytes = attach_signatures(content, signatures, where=where, append=append)
     signed = verify_signed_image(signed_bytes, where=where)
     judge_scheme(
@@ -203,7 +207,14 @@ def _refuse_mixed(
             expected="one of --key, --export-digest and --import-signature",
             got=f"{sum(ways)} of them",
         )
-    if len(signature_paths) != len(public_key_paths):
+    if export_digest is not None:
+        if len(public_key_paths) > 1:
+            raise UsageRefusal(
+                "a digest is exported for one key at a time",
+                expected="at most one --public-key",
+                got=len(public_key_paths),
+            )
+    elif len(signature_paths) != len(public_key_paths):
         raise UsageRefusal(
             "each imported signature needs its public key",
             expected=f"{len(signature_paths)} --public-key",
@@ -218,22 +229,6 @@ def _parse_revision(text: str | None) -> int:
     if matched is None:
         raise UsageRefusal("this is no chip revision", expected="such as 0.3 or v3.0", got=text)
     return 100 * int(matched[1]) + int(matched[2])
-
-
-def _export_digest(content: bytes, path: Path, *, as_json: bool) -> None:
-    import hashlib
-
-    from signing.durable_file import save_durably
-
-    digest = hashlib.sha256(content).digest()
-    make_folder(path.parent)
-    save_durably(path, digest)
-    print_result(
-        {"schema": "ampforge.image-digest/1", "path": str(path), "sha256": digest.hex()},
-        f"wrote {path}: SHA-256 {digest.hex()} of the padded image\n"
-        "sign it with RSA-PSS (salt of 32 bytes) or ECDSA, then give --import-signature",
-        as_json=as_json,
-    )
 
 
 def _sign_here(
@@ -267,29 +262,14 @@ def _sign_here(
     return [(signer.public_key, signer.sign(padded)) for signer in signers]
 
 
-def _read_signatures(
-    signature_paths: tuple[Path, ...], public_key_paths: tuple[Path, ...]
-) -> list[tuple[PublicKey, bytes]]:
-    from firmware_images.errors import SecureBootError
-    from firmware_images.toml_document import read_bounded
-    from signing.ecdsa_form import parse_foreign_signature
-    from signing.key_files import load_public_key
-    from signing.keys import KEY_FILE_MAX_BYTES, SECURE_BOOT_ALGORITHMS
-
-    pairs = []
-    for signature_path, key_path in zip(signature_paths, public_key_paths, strict=True):
-        key = load_public_key(key_path, allowed=SECURE_BOOT_ALGORITHMS)
-        raw = read_bounded(signature_path, KEY_FILE_MAX_BYTES, SecureBootError)
-        pairs.append((key, parse_foreign_signature(raw, key, where=str(signature_path))))
-    return pairs
-
-
 def _describe(signed: SignedImage) -> dict[str, object]:
+    import hashlib
+
     return {
         "schema": "ampforge.image-signatures/1",
         "chip": signed.image.chip,
         "secure_version": signed.image.secure_version,
-        "signed_sha256": signed.blocks[0].image_sha256.hex(),
+        "signed_sha256": hashlib.sha256(signed.content).hexdigest(),
         "signatures": [
             {
                 "algorithm": str(block.public_key.algorithm),

@@ -17,7 +17,8 @@ from firmware_images.efuse_digests import (
     parse_board_keys,
 )
 from firmware_images.errors import SecureBootError
-from firmware_images.secure_boot import key_digest, sign_image, verify_signed_image
+from firmware_images.secure_boot import sign_image, verify_signed_image
+from firmware_images.secure_boot_block import key_digest
 from tests.firmware_images.test_esp_image import CODE, build_image
 from tests.firmware_images.test_secure_boot import RSA, signer
 
