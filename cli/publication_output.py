@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from firmware_images.waiver_text import format_waiver
 from cli.delta_output import describe_delta, format_worth
+from firmware_images.waiver_text import format_waiver
 
 if TYPE_CHECKING:
     from manifests.publishing import Publication
@@ -49,12 +49,11 @@ def format_publication(publication: Publication) -> str:
     waived = "".join(
         f"\n  {format_waiver(waiver, now=issued_at)}" for waiver in publication.waivers
     )
+    patched = "".join(
+        f"\n  from {one.base_version}: {format_worth(one.delta)}" for one in publication.deltas
+    )
     return (
         f"{what} release {manifest.version} (counter {manifest.release_counter}), {state}\n"
         f"  campaign {assignment.campaign!r}, assignment {assignment.sequence}, "
-        f"until {assignment.expires_at:%Y-%m-%d}{waived}"
-        f"until {assignment.expires_at:%Y-%m-%d}"
-        + "".join(
-            f"\n  from {one.base_version}: {format_worth(one.delta)}" for one in publication.deltas
-        )
+        f"until {assignment.expires_at:%Y-%m-%d}{waived}{patched}"
     )

@@ -17,8 +17,6 @@ from cli.demo_release import make_product
 from cli.main import ampforge
 from signing.refusal import Refusal
 
-STARTS_MAX = 20_000
-
 
 def start(stack: ExitStack, *arguments: str) -> dict:
     """Run a command that serves until Ctrl-C, and return what it printed first."""
