@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.ceremony_commands import ceremony
 from cli.configuration import current_folder, find_configuration_file, load_configuration
 from cli.failures import UsageRefusal
 from cli.key_life_commands import revoke, rotate
@@ -40,9 +41,10 @@ SHORT_KEY_ID_CHARACTERS = 16
 
 @click.group()
 def group() -> None:
-    """Generate, list, inspect, revoke and rotate signing keys; show what they signed."""
+    """Make signing keys, alone or in a ceremony; list, revoke and rotate them; show their use."""
 
 
+group.add_command(ceremony)
 group.add_command(public)
 group.add_command(revoke)
 group.add_command(rotate)

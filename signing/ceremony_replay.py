@@ -1,0 +1,363 @@
+"""What a transcript amounts to: each line judged against the plan and everything before it.
+
+Implements docs/spec/key-ceremony.md §3 and §5. The one place that decides whether a step is right:
+`signing.ceremony_run` replays after each line that it wrote, to know where to go on, and a witness
+replays the whole. Only public material is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from signing.ceremony_plan import CeremonyPlan, PlannedKey, Step, StepKind, parse_plan, steps_of
+from signing.ceremony_statements import (
+    CLOSING_CONTENT_TYPE,
+    POSSESSION_CONTENT_TYPE,
+    serialize_closing,
+    serialize_possession,
+    verify_statement,
+)
+from signing.ceremony_transcript import Entry, Phase
+from signing.cose import verify_many
+from signing.cose_message import parse_message, serialize_sign
+from signing.errors import CeremonyError
+from signing.keys import PublicKey, parse_public_key
+from signing.refusal import refusing_in
+from signing.roles import Role, RoleKeys
+from signing.trust import (
+    MAX_TRUST_RECORD_BYTES,
+    TRUST_RECORD_CONTENT_TYPE,
+    serialize_trust_record,
+    verify_trust_record,
+)
+from signing.trust_record import TrustRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FIRST_VERSION: Final = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Ceremony:
+    """How far a ceremony has come, every line judged.
+
+    Attributes:
+        plan: The plan.
+        plan_sha256: Digest of its file.
+        steps: Its steps.
+        entries: The lines so far.
+        keys: Public keys by name, those that were made or brought so far.
+        signatures: Root holders' signatures over the record, by name of the key.
+        closed: Names of the root keys that signed the transcript.
+    """
+
+    plan: CeremonyPlan
+    plan_sha256: bytes
+    steps: tuple[Step, ...]
+    entries: tuple[Entry, ...] = ()
+    keys: dict[str, PublicKey] = field(default_factory=dict)
+    signatures: dict[str, bytes] = field(default_factory=dict)
+    closed: list[str] = field(default_factory=list)
+    _record: TrustRecord | None = None
+
+    @property
+    def next_step(self) -> Step | None:
+        """The first step that is not done; `None` at the end."""
+        done = len(self.entries) // 2
+        return self.steps[done] if done < len(self.steps) else None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the next step had begun already when the ceremony was interrupted."""
+        return len(self.entries) % 2 == 1
+
+    @property
+    def head(self) -> bytes:
+        """Hash of the last line."""
+        return self.entries[-1].hash
+
+    @property
+    def identity(self) -> bytes:
+        """What names this ceremony: the hash of its first CONFIRM."""
+        return self.entries[1].hash
+
+    def confirmation(self, step: Step) -> Entry:
+        """Return the line that confirmed a step."""
+        return self.entries[2 * step.number - 1]
+
+    @property
+    def record(self) -> TrustRecord:
+        """The trust record that the keys make up, unsigned.
+
+        Raises:
+            TrustError: They make up none that can be used.
+        """
+        if self._record is None:
+            self._record = TrustRecord(
+                product=self.plan.product,
+                version=FIRST_VERSION,
+                roles={
+                    role: RoleKeys(
+                        threshold=self.plan.threshold(role),
+                        keys=tuple(self.keys[planned.name] for planned in held),
+                    )
+                    for role in Role
+                    if (held := self.plan.keys_of(role))
+                },
+                minimum_policy_version=self.plan.minimum_policy_version,
+            )
+        return self._record
+
+    @property
+    def signed_record(self) -> bytes:
+        """The trust record with the root holders' signatures: what `trust.cose` must hold."""
+        messages = [parse_message(signed) for signed in self.signatures.values()]
+        signed = serialize_sign(
+            messages[0].body_protected,
+            messages[0].payload,
+            [signature for message in messages for signature in message.signatures],
+        )
+        verify_trust_record(signed, current=None)
+        return signed
+
+    def possession_statement(self, planned: PlannedKey, key: PublicKey, intent: bytes) -> bytes:
+        """Return what the holder of a key signs."""
+        return serialize_possession(
+            product=self.plan.product,
+            ceremony=self.identity,
+            role=planned.role,
+            name=planned.name,
+            key=key,
+            intent=intent,
+        )
+
+    @property
+    def closing_statement(self) -> bytes:
+        """What each root holder signs at the end: every line up to the published record."""
+        published = next(step for step in self.steps if step.kind is StepKind.PUBLISH)
+        last = self.confirmation(published)
+        return serialize_closing(
+            product=self.plan.product,
+            ceremony=self.identity,
+            count=last.sequence,
+            head=last.hash,
+            trust_sha256=hashlib.sha256(self.signed_record).digest(),
+        )
+
+
+def replay(
+    plan_bytes: bytes,
+    entries: Sequence[Entry],
+    *,
+    where: str = "transcript",
+    plan_where: object = "plan",
+) -> Ceremony:
+    """Judge a transcript whose chain was verified.
+
+    Args:
+        plan_bytes: The plan's file.
+        entries: The lines.
+        where: The transcript's name, for errors.
+        plan_where: The plan's name, for errors.
+
+    Raises:
+        SigningError: The plan is refused, or a line is not what its step asks for.
+    """
+    plan = parse_plan(plan_bytes, where=plan_where)
+    ceremony = Ceremony(
+        plan=plan, plan_sha256=hashlib.sha256(plan_bytes).digest(), steps=steps_of(plan)
+    )
+    for entry in entries:
+        with refusing_in(f"{where}, line {entry.sequence}"):
+            judge_entry(ceremony, entry)
+        ceremony.entries = (*ceremony.entries, entry)
+    return ceremony
+
+
+def judge_entry(ceremony: Ceremony, entry: Entry) -> None:
+    """Refuse a line that is not the next one, or says what its step does not.
+
+    Raises:
+        SigningError: It is refused.
+    """
+    step = ceremony.next_step
+    phase = Phase.CONFIRM if ceremony.is_begun else Phase.INTENT
+    got = f"{entry.phase} {entry.step}"
+    if step is None or (entry.step, entry.phase) != (str(step), phase):
+        raise CeremonyError(
+            "a line of the transcript is not the plan's next step",
+            expected=f"{phase} {step}" if step else "the end",
+            got=ascii(got),
+            hint="the transcript belongs to another plan, or steps were left out",
+        )
+    if phase is Phase.INTENT:
+        _refuse_other(entry, intent_content(ceremony, step))
+        return
+    match step.kind:
+        case StepKind.BEGIN:
+            tool = entry.content.get("tool")
+            _refuse_other(entry, {**begin_content(ceremony), "tool": tool or "a tool"})
+        case StepKind.KEY:
+            _judge_key(ceremony, ceremony.plan.key(step.name), entry)
+        case StepKind.RECORD:
+            _refuse_other(entry, record_content(ceremony))
+        case StepKind.SIGN:
+            _judge_signature(ceremony, step.name, entry)
+        case StepKind.PUBLISH:
+            _refuse_other(entry, publish_content(ceremony))
+        case StepKind.CLOSE:
+            _judge_closing(ceremony, step.name, entry)
+
+
+def intent_content(ceremony: Ceremony, step: Step) -> dict[str, object]:
+    """Return what the INTENT of a step says: for a key who has it and where, else nothing."""
+    if step.kind is not StepKind.KEY:
+        return {}
+    planned = ceremony.plan.key(step.name)
+    return {"role": str(planned.role), "holder": planned.holder, "source": planned.source}
+
+
+def begin_content(ceremony: Ceremony) -> dict[str, object]:
+    """Return what the first CONFIRM says, without the tool."""
+    plan = ceremony.plan
+    return {
+        "plan_sha256": ceremony.plan_sha256.hex(),
+        "product": plan.product,
+        "place": plan.place,
+        "witnesses": list(plan.witnesses),
+        "rehearsal": plan.rehearsal,
+        "steps": len(ceremony.steps),
+    }
+
+
+def key_content(planned: PlannedKey, key: PublicKey, proof: bytes) -> dict[str, object]:
+    """Return what the CONFIRM of a key says; the proof is empty for a key that was brought."""
+    return {
+        "role": str(planned.role),
+        "holder": planned.holder,
+        "algorithm": str(key.algorithm),
+        "key_id": key.key_id.hex(),
+        "spki": key.spki_der.hex(),
+        "proof": proof.hex(),
+    }
+
+
+def record_content(ceremony: Ceremony) -> dict[str, object]:
+    """Return what the CONFIRM of the unsigned record says."""
+    payload = serialize_trust_record(ceremony.record)
+    return {"payload": payload.hex(), "sha256": hashlib.sha256(payload).hexdigest()}
+
+
+def signature_content(key: PublicKey, message: bytes) -> dict[str, object]:
+    """Return what the CONFIRM of a root holder's signature says."""
+    return {"key_id": key.key_id.hex(), "message": message.hex()}
+
+
+def publish_content(ceremony: Ceremony) -> dict[str, object]:
+    """Return what the CONFIRM of the signed record says."""
+    signed = ceremony.signed_record
+    return {"sha256": hashlib.sha256(signed).hexdigest(), "bytes": len(signed)}
+
+
+def _judge_key(ceremony: Ceremony, planned: PlannedKey, entry: Entry) -> None:
+    spki, proof = _bytes_of(entry, "spki"), _bytes_of(entry, "proof")
+    key = parse_public_key(spki, where=f"key {planned.name}")
+    if key.algorithm is not planned.algorithm:
+        raise CeremonyError(
+            "a key has another algorithm than its plan says",
+            expected=planned.algorithm,
+            got=key.algorithm,
+            where=f"key {planned.name}",
+            hint="correct algorithm in the plan, or use the key that was planned",
+        )
+    _refuse_other(entry, key_content(planned, key, proof))
+    for name, other in ceremony.keys.items():
+        if other == key:
+            raise CeremonyError(
+                "one key stands under two names",
+                got=f"{name} and {planned.name}",
+                where=f"key {planned.name}",
+                hint="each name of the plan needs a key of its own",
+            )
+    if planned.public is None:
+        verify_statement(
+            proof,
+            key,
+            ceremony.possession_statement(planned, key, ceremony.head),
+            content_type=POSSESSION_CONTENT_TYPE,
+            where=f"key {planned.name}",
+        )
+    elif proof:
+        raise CeremonyError(
+            "a key that was brought carries a proof that nobody asked for",
+            where=f"key {planned.name}",
+        )
+    ceremony.keys[planned.name] = key
+
+
+def _judge_signature(ceremony: Ceremony, name: str, entry: Entry) -> None:
+    key = ceremony.keys[name]
+    message = _bytes_of(entry, "message")
+    _refuse_other(entry, signature_content(key, message))
+    verified = verify_many(
+        message,
+        [key],
+        threshold=1,
+        content_type=TRUST_RECORD_CONTENT_TYPE,
+        max_bytes=MAX_TRUST_RECORD_BYTES,
+    )
+    payload = serialize_trust_record(ceremony.record)
+    if verified.payload != payload or len(parse_message(message).signatures) != 1:
+        raise CeremonyError(
+            "a root holder signed another record than the ceremony's",
+            expected=f"SHA-256 {hashlib.sha256(payload).hexdigest()}",
+            got=hashlib.sha256(verified.payload).hexdigest(),
+            where=f"sign {name}",
+        )
+    ceremony.signatures[name] = message
+
+
+def _judge_closing(ceremony: Ceremony, name: str, entry: Entry) -> None:
+    key = ceremony.keys[name]
+    message = _bytes_of(entry, "message")
+    _refuse_other(entry, signature_content(key, message))
+    verify_statement(
+        message,
+        key,
+        ceremony.closing_statement,
+        content_type=CLOSING_CONTENT_TYPE,
+        where=f"close {name}",
+    )
+    ceremony.closed.append(name)
+
+
+def _bytes_of(entry: Entry, name: str) -> bytes:
+    value = entry.content.get(name)
+    try:
+        return bytes.fromhex(value if isinstance(value, str) else "?")
+    except ValueError as error:
+        raise CeremonyError(
+            f"a line of the transcript has no {name}", expected="hexadecimal digits", where=name
+        ) from error
+
+
+def _refuse_other(entry: Entry, expected: Mapping[str, object]) -> None:
+    if dict(entry.content) == expected:
+        return
+    names = sorted(
+        name
+        for name in {*entry.content, *expected}
+        if entry.content.get(name) != expected.get(name)
+    )
+    first = names[0]
+    hint = "the plan was changed after the ceremony had begun" if "plan" in first else None
+    raise CeremonyError(
+        f"a step says something else than the plan and the steps before it: {first[:40]!a}",
+        expected=str(expected.get(first, "nothing"))[:200],
+        got=ascii(entry.content.get(first, "nothing"))[:200],
+        where=f"{entry.phase} {entry.step}",
+        hint=hint or "the transcript belongs to another plan, or was changed",
+    )
