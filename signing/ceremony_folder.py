@@ -73,13 +73,16 @@ def append_entry(folder: Path, ceremony: Ceremony, entry: Entry) -> Ceremony:
     return load_ceremony(folder)
 
 
-def published_files(ceremony: Ceremony) -> dict[str, bytes]:
-    """Return the files that a ceremony's steps have produced so far, by name in the folder."""
+def published_files(ceremony: Ceremony, *, is_publishing: bool = False) -> dict[str, bytes]:
+    """Return the files that a ceremony's confirmed steps have produced, by name in the folder.
+
+    Args:
+        ceremony: The ceremony.
+        is_publishing: Whether its publishing step is being done, and counts already.
+    """
     mark = TEST_KEY_MARK if ceremony.plan.rehearsal else b""
     done = {step.kind for step in ceremony.steps[: len(ceremony.entries) // 2]}
-    is_published = StepKind.PUBLISH in done or (
-        ceremony.is_begun and ceremony.next_step and ceremony.next_step.kind is StepKind.PUBLISH
-    )
+    is_published = is_publishing or StepKind.PUBLISH in done
     files: dict[str, bytes] = {}
     if is_published:
         files = {
@@ -160,7 +163,7 @@ def _read(path: Path, bytes_max: int, hint: str | None = None) -> bytes:
             "a file of the ceremony cannot be read",
             got=error.strerror,
             where=path,
-            hint=hint or "copy the ceremony's folder as a whole",
+            hint=hint or "copy the ceremony's folder as a whole, or run the ceremony once more",
         ) from error
     if len(content) > bytes_max:
         raise CeremonyError(

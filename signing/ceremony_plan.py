@@ -39,6 +39,11 @@ _SPKI_BYTES: Final = {Algorithm.ECDSA_P256: 91, Algorithm.ED25519: 44}
 MAX_KEYS: Final = MAX_KEYS_PER_ROLE * len(Role)
 
 _HINT: Final = "correct the plan; `ampforge key ceremony plan` writes one to compare with"
+_OWN_WORDS: Final = {
+    "extra_forbidden": "is not a key of a plan",
+    "missing": "is missing",
+    "string_pattern_mismatch": "is not one line of plain characters, or too long",
+}
 _Text = Annotated[
     str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f|`]{1,80}$", strip_whitespace=False)
 ]
@@ -196,17 +201,27 @@ def parse_plan(untrusted_bytes: bytes, *, where: object) -> CeremonyPlan:
     try:
         return CeremonyPlan.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(str(part + 1 if isinstance(part, int) else part) for part in first["loc"])
-        is_rule = first["type"] == "value_error"
-        raise CeremonyError(
-            first["msg"].removeprefix("Value error, ")
-            if is_rule
-            else f"the ceremony's plan is not acceptable: {first['msg']}",
-            got=None if is_rule else repr(first.get("input"))[:120],
-            where=f"{where}, {place[:120]}" if place else where,
-            hint=_HINT,
-        ) from error
+        raise _unacceptable(error, where) from error
+
+
+def _unacceptable(error: ValidationError, where: object) -> CeremonyError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    kind = first["type"]
+    place = ".".join(str(part + 1 if isinstance(part, int) else part) for part in first["loc"])
+    place = ascii(place[:120])[1:-1]
+    if kind == "value_error":
+        return CeremonyError(first["msg"].removeprefix("Value error, "), where=where, hint=_HINT)
+    if kind in _OWN_WORDS:
+        what = f"the ceremony's plan is not acceptable: {place} {_OWN_WORDS[kind]}"
+        # An unknown key may be a passphrase that somebody wanted to put there.
+        got = ascii(first["input"])[:120] if kind == "string_pattern_mismatch" else None
+        return CeremonyError(what, got=got, where=where, hint=_HINT)
+    return CeremonyError(
+        f"the ceremony's plan is not acceptable: {first['msg']}",
+        got=ascii(first.get("input"))[:120],
+        where=f"{where}, {place}" if place else where,
+        hint=_HINT,
+    )
 
 
 def _problems_of_keys(plan: CeremonyPlan) -> list[str]:

@@ -184,7 +184,7 @@ def _act(folder: Path, ceremony: Ceremony, step: Step, room: CeremonyRoom) -> di
             message = sign_many(payload, [signer], content_type=TRUST_RECORD_CONTENT_TYPE)
             return signature_content(signer.public_key, message)
         case StepKind.PUBLISH:
-            save_files(folder, published_files(ceremony))
+            save_files(folder, published_files(ceremony, is_publishing=True))
             return publish_content(ceremony)
         case StepKind.CLOSE:
             signer = _open(folder, ceremony, step.name, room)

@@ -19,6 +19,7 @@ Field 7 is new for each step, so that a proof of an earlier ceremony cannot be s
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Final
 
 from signing.canonical_cbor import serialize_cbor
@@ -82,8 +83,8 @@ def verify_statement(
     if verified.payload != expected:
         raise CeremonyError(
             "a holder signed another statement than this step's",
-            expected=expected.hex(),
-            got=verified.payload.hex(),
+            expected=f"SHA-256 {hashlib.sha256(expected).hexdigest()}",
+            got=hashlib.sha256(verified.payload).hexdigest(),
             where=where,
             hint="the signature belongs to another step or another ceremony",
         )
