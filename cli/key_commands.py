@@ -9,6 +9,7 @@ import click
 
 from cli.ceremony_commands import ceremony
 from cli.configuration import current_folder, find_configuration_file, load_configuration
+from cli.drill_command import drill
 from cli.failures import UsageRefusal
 from cli.key_life_commands import revoke, rotate
 from cli.key_public_command import public
@@ -45,6 +46,7 @@ def group() -> None:
 
 
 group.add_command(ceremony)
+group.add_command(drill)
 group.add_command(public)
 group.add_command(revoke)
 group.add_command(rotate)

@@ -35,7 +35,7 @@ from manifests.published_releases import (
     assignment_target_path,
     find_release,
     list_releases,
-    read_assignment,
+    read_listed_assignment,
 )
 from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
 from manifests.release_files import build_release_files, derive_manifest
@@ -230,7 +230,8 @@ class Publisher:
         manifest_sha256: bytes,
         now: datetime,
     ) -> Assignment:
-        previous = read_assignment(self.store, current, self.trust, manifest.hardware_class)
+        # By the key of its day: after that was revoked, sequence and draw must still go on.
+        previous = read_listed_assignment(self.store, current, manifest.hardware_class)
         keeps_draw = previous is not None and previous.campaign == plan.campaign
         expires_at = now + self.settings.lifetime("campaign")
         return Assignment(
