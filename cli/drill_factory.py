@@ -82,7 +82,7 @@ def play_station(play: Play) -> None:
 
 
 def play_factory_ca(play: Play) -> None:
-    """The CA's key is stolen: certificates that the thief issues are refused once it is replaced."""
+    """The CA's key is stolen: what the thief certifies is refused once it is replaced."""
     world, factory = play.world, play.world.factory
     thief, begin = make_key(), world.now - timedelta(days=1)
     stolen_certificate = issue_station_certificate(
@@ -142,8 +142,10 @@ def play_factory_ca(play: Play) -> None:
     )
     play.resigned += [
         "the certificate of each station",
-        "the calibration record of each unit that gets the new trust record: it takes no update "
-        "until it was calibrated again",
+        (
+            "the calibration record of each unit that gets the new trust record: it takes no "
+            "update until it was calibrated again"
+        ),
     ]
     play.kept.append("updates of units that still hold the trust record before")
 
@@ -161,9 +163,9 @@ def play_secure_boot(play: Play) -> None:
         )
     algorithm = Algorithm.RSA_3072 if Algorithm.RSA_3072 in schemes else Algorithm.ECDSA_P256
     count = chip.block_count_max
-    stolen, *others = (make_key(algorithm) for _ in range(max(2, min(count, 2))))
+    stolen, *others = (make_key(algorithm) for _ in range(min(count, 2)))
     app = play.world.parts.app
-    held = {key_digest(key.public_key) for key in ([stolen, *others] if count > 1 else [stolen])}
+    held = {key_digest(key.public_key) for key in (stolen, *others)}
     board = BoardKeys(name="board", digests=frozenset(held))
     revoked = BoardKeys(name="board", digests=frozenset(held - {key_digest(stolen.public_key)}))
     forged = sign_image(app, [stolen], where="image")

@@ -178,9 +178,14 @@ def try_update(
 def make_device(world: DrillWorld, signed_record: bytes) -> UpdateDevice:
     """Return a finished unit that runs release 1 and holds this trust record."""
     flash = MemoryFlash(world.product.flash_size_bytes)
-    release = world.release(1, policy=world.enough(Role.POLICY), release=world.enough(Role.RELEASE))
-    for region in verify_bundle(release, world.record).flash_regions():
-        flash.write(region.offset_bytes, region.content)
+    if not world.flash_content:
+        release = world.release(
+            1, policy=world.enough(Role.POLICY), release=world.enough(Role.RELEASE)
+        )
+        for region in verify_bundle(release, world.record).flash_regions():
+            flash.write(region.offset_bytes, region.content)
+        world.flash_content.extend(flash.content)
+    flash.content = bytearray(world.flash_content)
     device = UpdateDevice(
         medium=flash, partitions=world.parts.partition_table, board=DrillBoard(world)
     )

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from signing.trust_record import TrustRecord
 
 _DRILL_CONTENT_TYPE = "application/vnd.ampforge.drill"
-_FOUND_OUT_YEARS_S = 365 * 86_400
+_LIE_S = 3600
 
 BUNDLE = "bundle verify"
 DEVICE = "device"
@@ -183,7 +183,7 @@ def show_forgery(
 
 
 def show_tuf(play: Play, moment: Moment) -> None:
-    """Show forged metadata to a client that has seen the honest repository, if the role signs it."""
+    """Show forged metadata to a client that has seen the honest repository before."""
     documents = _TUF_DOCUMENTS.get(play.role)
     if documents is None:
         return
@@ -192,15 +192,13 @@ def show_tuf(play: Play, moment: Moment) -> None:
     signers = {**play.keys, play.role: play.thief}
     root_keys = None
     if play.role is Role.ROOT:
-        mine = make_key()
-        signers |= dict.fromkeys((Role.RELEASE, Role.SNAPSHOT, Role.TIMESTAMP), (mine,))
+        mine, my_root = make_key(), make_key()
+        roles = (Role.RELEASE, Role.SNAPSHOT, Role.TIMESTAMP)
+        signers |= dict.fromkeys(roles, (mine,)) | {Role.ROOT: (*play.thief, my_root)}
         root_keys = dict(play.record.roles) | {
-            role: RoleKeys(
-                threshold=1, keys=(make_key().public_key if role is Role.ROOT else mine.public_key,)
-            )
-            for role in (Role.ROOT, Role.RELEASE, Role.SNAPSHOT, Role.TIMESTAMP)
+            **dict.fromkeys(roles, RoleKeys(threshold=1, keys=(mine.public_key,))),
+            Role.ROOT: RoleKeys(threshold=1, keys=(my_root.public_key,)),
         }
-        signers[Role.ROOT] = play.thief
     forge_metadata(
         FolderStore(copy), documents, signers, expires=world.expires, root_keys=root_keys
     )
@@ -220,7 +218,7 @@ def show_tuf(play: Play, moment: Moment) -> None:
 
 
 def show_cose(play: Play, moment: Moment) -> None:
-    """Show forged messages and bundles to `bundle verify` and to a device, as the role signs them."""
+    """Show forged messages and bundles to `bundle verify` and to a device."""
     world, record, signed = play.world, play.record, play.signed_record
     match play.role:
         case Role.POLICY | Role.RELEASE:
@@ -262,11 +260,11 @@ def show_cose(play: Play, moment: Moment) -> None:
                 ),
             )
         case Role.FRESHNESS:
-            past_s = int(world.now.timestamp()) - _FOUND_OUT_YEARS_S
+            past_s = int(world.now.timestamp()) - _LIE_S
             show_forgery(
                 play,
                 moment,
-                "an answer that says it is a year ago",
+                "an answer that says it is an hour ago",
                 DEVICE,
                 lambda: try_update(world, signed, freshness=play.stolen, time_s=past_s),
             )
@@ -326,7 +324,7 @@ def sign_again(play: Play) -> None:
     world, moment = play.world, Moment.AFTER
     record, old = play.record, play.world.record
     bundle = world.release(2, policy=world.enough(Role.POLICY), release=world.enough(Role.RELEASE))
-    assert verify_bundle(bundle, old)
+    verify_bundle(bundle, old)
     if play.role in (Role.POLICY, Role.RELEASE):
         play.findings.refuses(
             moment,

@@ -31,11 +31,17 @@ _DELIVER = (
 REAL_STEPS: Final[Mapping[Role, tuple[str, ...]]] = {
     Role.ROOT: (
         _FIND_OUT,
-        "check that fewer root keys than the threshold are gone; at the threshold only service of "
-        "every device helps",
+        (
+            "check that fewer root keys than the threshold are gone; at the threshold only "
+            "service of "
+            "every device helps"
+        ),
         _NEW_KEY,
-        "call root's other holders and the new one: `ampforge key rotate OLD NEW.pub.pem --revoke "
-        "--key …` with each of their keys",
+        (
+            "call root's other holders and the new one: `ampforge key rotate OLD NEW.pub.pem "
+            "--revoke "
+            "--key …` with each of their keys"
+        ),
         _CONFIGURE,
         _TUF,
         _DELIVER,
@@ -46,10 +52,16 @@ REAL_STEPS: Final[Mapping[Role, tuple[str, ...]]] = {
         _NEW_KEY,
         _ROTATE,
         _CONFIGURE,
-        "judge every table again that the key approved since it was last safe; raise the policy's "
-        "version and the minimum (`ampforge trust sign --minimum-policy-version`) if one is harmful",
-        "`ampforge policy approve`, then `bundle build --release-counter NEXT`, `bundle sign`, "
-        "`repo publish`",
+        (
+            "judge every table again that the key approved since it was last safe; raise the "
+            "policy's "
+            "version and the minimum (`ampforge trust sign --minimum-policy-version`) if one is "
+            "harmful"
+        ),
+        (
+            "`ampforge policy approve`, then `bundle build --release-counter NEXT`, `bundle sign`, "
+            "`repo publish`"
+        ),
         _DELIVER,
     ),
     Role.RELEASE: (
@@ -59,28 +71,41 @@ REAL_STEPS: Final[Mapping[Role, tuple[str, ...]]] = {
         _ROTATE,
         _CONFIGURE,
         _TUF,
-        "build what is still to be installed from its sources, compare it with what was signed "
-        "(`ampforge bundle diff`), and sign and publish it under the next release counter",
+        (
+            "build what is still to be installed from its sources, compare it with what was signed "
+            "(`ampforge bundle diff`), and sign and publish it under the next release counter"
+        ),
         _DELIVER,
     ),
     Role.SECURE_BOOT: (
         _FIND_OUT,
-        "sign bootloader and application with the spare key, whose digest the boards hold "
-        "(`ampforge image sign`), and find boards that would refuse them "
-        "(`ampforge image verify --efuse-digests`)",
+        (
+            "sign bootloader and application with the spare key, whose digest the boards hold "
+            "(`ampforge image sign`), and find boards that would refuse them "
+            "(`ampforge image verify --efuse-digests`)"
+        ),
         "release and install that image everywhere first",
-        "then have the application revoke the stolen key's digest (eFuse KEY_REVOKE): there is no "
-        "way back, and a board whose own image is refused does not start",
+        (
+            "then have the application revoke the stolen key's digest (eFuse KEY_REVOKE): there "
+            "is no "
+            "way back, and a board whose own image is refused does not start"
+        ),
         "give the factory the new order of digests for new boards",
     ),
     Role.CAMPAIGN: (
-        "take the server off the network; the key can hold releases back and choose who gets which "
-        "signed release, and no more",
+        (
+            "take the server off the network; the key can hold releases back and choose who gets "
+            "which "
+            "signed release, and no more"
+        ),
         _NEW_KEY,
         _ROTATE,
         _CONFIGURE,
         _TUF,
-        "`ampforge campaign create` for each hardware class: assignments by the old key are refused",
+        (
+            "`ampforge campaign create` for each hardware class: assignments by the old key are "
+            "refused"
+        ),
         _DELIVER,
     ),
     Role.FRESHNESS: (
@@ -99,16 +124,21 @@ REAL_STEPS: Final[Mapping[Role, tuple[str, ...]]] = {
         _TUF,
     ),
     Role.SNAPSHOT: (
-        "take the server off the network; the key can mix old and new lists for gateways, and no "
-        "more",
+        (
+            "take the server off the network; the key can mix old and new lists for gateways, and "
+            "no "
+            "more"
+        ),
         _NEW_KEY,
         _ROTATE,
         _CONFIGURE,
         _TUF,
     ),
     Role.STATION: (
-        "take the station off the line; `ampforge unit` and the ledger name every unit that it "
-        "calibrated since the key was last known to be safe",
+        (
+            "take the station off the line; `ampforge unit` and the ledger name every unit that it "
+            "calibrated since the key was last known to be safe"
+        ),
         "call root's holders: `ampforge key revoke STATION_KEY_ID`",
         "make the station a new key and a new certificate from the factory CA",
         "recall or re-measure units that may carry a false calibration record",
@@ -119,7 +149,10 @@ REAL_STEPS: Final[Mapping[Role, tuple[str, ...]]] = {
         "make a new CA with its key in a token or on a medium of its own",
         "call root's holders: `ampforge trust sign --factory-ca NEW.cert.der`",
         "certify every station again",
-        "units that get the new trust record must be calibrated again before they take an update: "
-        "plan the service, and give the record to fielded units only there",
+        (
+            "units that get the new trust record must be calibrated again before they take an "
+            "update: "
+            "plan the service, and give the record to fielded units only there"
+        ),
     ),
 }

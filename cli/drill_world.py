@@ -7,7 +7,7 @@ product is opened, and nothing is written outside the scratch folder.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -91,6 +91,8 @@ class DrillWorld:
         factory: CA and station.
         device_key: The device's own key.
         now: The present.
+        made: Bundles that were built already.
+        flash_content: A board's flash as the factory leaves it; empty until it was composed.
     """
 
     folder: Path
@@ -102,6 +104,8 @@ class DrillWorld:
     factory: Factory
     device_key: SoftwareSigner
     now: datetime
+    made: dict[tuple[int, tuple[bytes, ...]], bytes] = field(default_factory=dict)
+    flash_content: bytearray = field(default_factory=bytearray)
 
     @property
     def expires(self) -> datetime:
@@ -132,6 +136,14 @@ class DrillWorld:
         self, counter: int, *, policy: Sequence[Signer], release: Sequence[Signer]
     ) -> bytes:
         """Return a signed bundle; each counter has a table that differs from the one before."""
+        signers = tuple(key.public_key.key_id for key in (*policy, *release))
+        if (counter, signers) not in self.made:
+            self.made[counter, signers] = self._build_release(counter, policy, release)
+        return self.made[counter, signers]
+
+    def _build_release(
+        self, counter: int, policy: Sequence[Signer], release: Sequence[Signer]
+    ) -> bytes:
         table_bytes = serialize_waveform_table(_shortened(self.parts.table, counter))
         inputs = BundleInputs(
             product=self.product.name,
@@ -208,10 +220,7 @@ def _make_keys(configuration: Configuration, product: ProductSettings) -> tuple[
     settings = configuration.section("signing", SigningSettings)
     path = configuration.resolve(settings.trust_record)
     current = load_trust_record(path) if is_present(path) else None
-    if current is None:
-        held = settings.load_role_keys(configuration.root)
-    else:
-        held = dict(current.roles)
+    held = dict(settings.load_role_keys(configuration.root) if current is None else current.roles)
     algorithms = {role: [key.algorithm for key in roles.keys] for role, roles in held.items()}
     keys: Keys = {
         role: tuple(map(make_key, algorithms.get(role, [Algorithm.ECDSA_P256])))

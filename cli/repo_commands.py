@@ -16,6 +16,7 @@ from cli.params import (
     passphrase_file_option,
     passphrase_source,
 )
+from cli.repo_rotate_command import rotate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,6 +142,9 @@ def publish(
     print_result(
         describe_publication(publication), format_publication(publication), as_json=as_json
     )
+
+
+group.add_command(rotate)
 
 
 @group.command("status", epilog="Example: ampforge repo status")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.api.exceptions import RepositoryError as TufError
-from tuf.ngclient import FetcherInterface, Updater
+from tuf.ngclient.fetcher import FetcherInterface
+from tuf.ngclient.updater import Updater
 
 from manifests.errors import RepositoryError
 

@@ -17,8 +17,14 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
     Timestamp,
 )
 
+from manifests.errors import RepositoryError
 from manifests.repository import refuse_test_keys
-from manifests.repository_reading import TIMESTAMP_PATH, load_description, load_repository
+from manifests.repository_reading import (
+    TIMESTAMP_PATH,
+    load_description,
+    load_repository,
+    load_roots,
+)
 from manifests.tuf_metadata import (
     CAMPAIGN,
     RepositoryMetadata,
@@ -35,6 +41,8 @@ from manifests.tuf_metadata import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+
+    from tuf.api.metadata import Metadata
 
     from manifests.manifests_settings import RepositorySettings
     from manifests.store import Store
@@ -70,25 +78,54 @@ def rotate_root(
         RepositoryError: Keys are missing, or the repository is damaged or cannot be written.
     """
     with store.exclusively():
-        before = load_repository(store)
+        before, published = _load_before(store, trust)
         allowed = load_description(store)["allows_test_keys"] is True
         refuse_test_keys(signers, allows_test_keys=allowed)
-        after = _build(before, trust, signers, settings, now)
+        root = published or _build_root(before, trust, signers, settings, now)
+        after = _build(before, root, trust, signers, settings, now=now)
         _write(store, before, after)
     return after
 
 
-def _build(
+def _load_before(
+    store: Store, trust: TrustRecord
+) -> tuple[RepositoryMetadata, Metadata[Root] | None]:
+    """Return the state to follow, and the next root if a killed run has published it already."""
+    roots = load_roots(store)
+    try:
+        return load_repository(store), None
+    except RepositoryError:
+        last = roots[-1].signed
+        wanted = build_root(trust.roles, version=last.version, expires=last.expires).signed
+        if len(roots) == 1 or (last.roles, last.keys) != (wanted.roles, wanted.keys):
+            raise
+        # A root is never changed once a client may have it: what follows is signed under that one.
+        return load_repository(store, root=roots[-2]), roots[-1]
+
+
+def _build_root(
     before: RepositoryMetadata,
     trust: TrustRecord,
     signers: Mapping[Role, Sequence[Signer]],
     settings: RepositorySettings,
     now: datetime,
-) -> RepositoryMetadata:
+) -> Metadata[Root]:
     version = before.root.signed.version + 1
     root = build_root(trust.roles, version=version, expires=now + settings.lifetime("root"))
     sign_document(Root.type, root, signers, root)
     verify_document(Root.type, root, before.root, hint=_HINT)
+    return root
+
+
+def _build(
+    before: RepositoryMetadata,
+    root: Metadata[Root],
+    trust: TrustRecord,
+    signers: Mapping[Role, Sequence[Signer]],
+    settings: RepositorySettings,
+    *,
+    now: datetime,
+) -> RepositoryMetadata:
     targets = build_targets(
         version=before.targets.signed.version + 1,
         expires=now + settings.lifetime("targets"),
@@ -122,13 +159,13 @@ def _build(
 
 
 def _write(store: Store, before: RepositoryMetadata, after: RepositoryMetadata) -> None:
-    for name, document in (
-        ("targets", after.targets),
-        (CAMPAIGN, after.campaign),
-        ("snapshot", after.snapshot),
+    targets, campaign, snapshot = after.targets, after.campaign, after.snapshot
+    for path, content in (
+        (f"metadata/{targets.signed.version}.targets.json", serialize_document(targets)),
+        (f"metadata/{campaign.signed.version}.campaign.json", serialize_document(campaign)),
+        (f"metadata/{snapshot.signed.version}.snapshot.json", serialize_document(snapshot)),
     ):
-        path = f"metadata/{document.signed.version}.{name}.json"
-        store.write(path, serialize_document(document))
+        store.write(path, content)
     root = (f"metadata/{after.root.signed.version}.root.json", serialize_document(after.root))
     timestamp = (TIMESTAMP_PATH, serialize_document(after.timestamp))
     # Under the old root the new documents verify only where old keys signed them, too.

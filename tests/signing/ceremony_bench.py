@@ -21,14 +21,36 @@ product = "flare"
 witnesses = ["Wanda"]
 rehearsal = true
 thresholds = { root = 1, policy = 1 }
-keys = [
-    { role = "root", name = "root-1", holder = "Ada", uri = "media/root-1.pem", no_passphrase = true },
-    { role = "root", name = "root-2", holder = "Bea", uri = "media/root-2.pem", no_passphrase = true },
-    { role = "policy", name = "policy", holder = "Quinn", uri = "media/policy.pem", algorithm = "ed25519", no_passphrase = true },
-    { role = "campaign", name = "campaign", holder = "the operator", public = "media/campaign.pub.pem" },
-]
+
+[[keys]]
+role = "root"
+name = "root-1"
+holder = "Ada"
+uri = "media/root-1.pem"
+no_passphrase = true
+
+[[keys]]
+role = "root"
+name = "root-2"
+holder = "Bea"
+uri = "media/root-2.pem"
+no_passphrase = true
+
+[[keys]]
+role = "policy"
+name = "policy"
+holder = "Quinn"
+uri = "media/policy.pem"
+algorithm = "ed25519"
+no_passphrase = true
+
+[[keys]]
+role = "campaign"
+name = "campaign"
+holder = "the operator"
+public = "media/campaign.pub.pem"
 """
-ENCRYPTED_PLAN = PLAN.replace(", no_passphrase = true", "", 1)
+ENCRYPTED_PLAN = PLAN.replace("no_passphrase = true\n", "", 1)
 STEPS = 10
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -44,7 +66,7 @@ def make_folder(folder: Path, plan: str = PLAN) -> Path:
 
 def make_room(folder: Path, **changes: object) -> CeremonyRoom:
     values: dict[str, object] = {
-        "passphrase": lambda planned, is_new: f"passphrase of {planned.holder}".encode(),
+        "passphrase": lambda planned, _is_new: f"passphrase of {planned.holder}".encode(),
         "clock": lambda: NOW,
         "log": SignLog(
             path=folder / SIGN_LOG_NAME, who="a test", tool="ampforge", clock=lambda: NOW

@@ -1,4 +1,4 @@
-"""Builds tests/golden/ceremony and tests/rejected/ceremony; `python -m tests.signing.ceremony_vectors`.
+"""Builds the golden and the refused ceremonies; `python -m tests.signing.ceremony_vectors` writes.
 
 The keys are made from names and times are fixed, so that the bytes come out the same in every run.
 """
@@ -47,7 +47,7 @@ def signer(name: str) -> Signer:
     return fixed_signer(f"golden ceremony {name}", algorithm)
 
 
-def content_of(ceremony: Ceremony) -> Mapping[str, object]:
+def content_of(ceremony: Ceremony) -> Mapping[str, object]:  # noqa: PLR0911 - one for each kind of step
     """What a person in the room would add next."""
     step = ceremony.next_step
     assert step is not None
@@ -120,7 +120,7 @@ def build_rejected() -> dict[str, bytes]:
     """Return each rejected file's name and content."""
     lines = build_vectors()["transcript.jsonl"].splitlines(keepends=True)
     other = [serialize_entry(entry) for entry in hold(_with("Wanda", "Willi")).entries]
-    third = '{ role = "policy"'
+    third = b'[[keys]]\nrole = "policy"'
     return {
         "plan-not-toml.toml": b"product = ",
         "plan-not-utf-8.toml": b"product = '\xff'",
@@ -129,27 +129,24 @@ def build_rejected() -> dict[str, bytes]:
         "plan-witness-holds-a-key.toml": _with("Wanda", "Ada"),
         "plan-root-without-spare.toml": _with("root = 1", "root = 2"),
         "plan-root-by-one-person.toml": _with("root = 1", "root = 2").replace(
-            third.encode(),
-            b'{ role = "root", name = "root-3", holder = "Ada", uri = "media/root-3.pem" },\n    '
-            + third.encode(),
+            third,
+            b'[[keys]]\nrole = "root"\nname = "root-3"\n'
+            b'holder = "Ada"\nuri = "media/root-3.pem"\n\n' + third,
         ),
         "plan-name-twice.toml": _with('name = "root-2"', 'name = "root-1"'),
         "plan-file-twice.toml": _with("media/root-2.pem", "media/root-1.pem"),
         "plan-role-without-keys.toml": _with("policy = 1", "policy = 1, release = 1"),
         "plan-unknown-role.toml": _with('role = "policy"', 'role = "quality"'),
         "plan-root-brought.toml": _with('uri = "media/root-2.pem"', 'public = "media/r.pub.pem"'),
-        "plan-key-from-nowhere.toml": _with(', public = "media/campaign.pub.pem"', ""),
+        "plan-key-from-nowhere.toml": _with('public = "media/campaign.pub.pem"\n', ""),
         "plan-public-name-for-private.toml": _with("media/root-2.pem", "media/root-2.pub.pem"),
         "plan-rsa.toml": _with('"ed25519"', '"rsa-3072"'),
-        "plan-too-many-keys.toml": PLAN_BYTES.replace(
-            b"\n]\n",
-            b"".join(
-                b'\n    { role = "%s", name = "%s-%d", holder = "x", uri = "%s-%d.pem" },'
-                % (role, role, number, role, number)
-                for role in (b"release", b"station", b"freshness", b"timestamp", b"snapshot")
-                for number in range(8)
-            )
-            + b"\n]\n",
+        "plan-too-many-keys.toml": PLAN_BYTES
+        + b"".join(
+            b'[[keys]]\nrole = "%s"\nname = "%s-%d"\nholder = "x"\nuri = "%s-%d.pem"\n'
+            % (role, role, number, role, number)
+            for role in (b"release", b"station", b"freshness", b"timestamp", b"snapshot")
+            for number in range(8)
         ),
         "plan-holder-with-line-break.toml": _with('"Quinn"', '"Quinn\\nwitness: Eve"'),
         "transcript-of-another-plan.jsonl": b"".join(other),

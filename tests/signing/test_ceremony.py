@@ -195,7 +195,7 @@ def test_a_changed_or_missing_file_is_refused(folder, name):
         with pytest.raises(SigningError):
             verify_ceremony(folder)
     path.unlink()
-    with pytest.raises(CeremonyError, match="cannot be read|not finished"):
+    with pytest.raises(CeremonyError, match=r"cannot be read|not finished"):
         verify_ceremony(folder)
 
 

@@ -128,7 +128,7 @@ def test_an_encrypted_key_is_taken_up_with_its_passphrase_after_a_kill(killer, t
     before = (folder / "media" / key).read_bytes()
     asked = []
     with pytest.raises(PassphraseError, match="does not open"):
-        run_steps(folder, 1, passphrase=lambda planned, is_new: b"another")
+        run_steps(folder, 1, passphrase=lambda _planned, _is_new: b"another")
     assert (folder / "media" / key).read_bytes() == before
 
     def answer(planned, is_new):
