@@ -49,6 +49,9 @@ def ceremony() -> None:
     "--witness", "witnesses", multiple=True, help="Name of a witness; repeatable, at least one."
 )
 @click.option("--rehearsal", is_flag=True, help="Make marked test keys: a ceremony to practise.")
+@click.option(
+    "--no-passphrase", is_flag=True, help="Leave the test keys of a rehearsal unencrypted."
+)
 @json_option
 def plan(
     *,
@@ -57,6 +60,7 @@ def plan(
     quorum: str,
     witnesses: tuple[str, ...],
     rehearsal: bool,
+    no_passphrase: bool,
     as_json: bool,
 ) -> None:
     """Write FOLDER/plan.toml, for a person to edit: roles, holders, thresholds, key URIs."""
@@ -65,6 +69,12 @@ def plan(
     from signing.ceremony_template import build_plan
     from signing.durable_folder import create_folder_durably
 
+    if no_passphrase and not rehearsal:
+        raise UsageRefusal(
+            "keys for products are not left open by an option",
+            expected="--rehearsal with --no-passphrase",
+            hint="leave it out; no_passphrase in the plan does so for one key, with its own reason",
+        )
     threshold, count = _parse_quorum(quorum)
     content = build_plan(
         product=product,
@@ -72,6 +82,7 @@ def plan(
         root_count=count,
         witnesses=witnesses or ("the witness",),
         rehearsal=rehearsal,
+        no_passphrase=no_passphrase,
     )
     parsed = parse_plan(content, where="the plan that these options make")
     create_folder_durably(folder, {PLAN_NAME: content})

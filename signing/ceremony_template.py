@@ -48,7 +48,13 @@ _TAIL: Final = """
 
 
 def build_plan(
-    *, product: str, threshold: int, root_count: int, witnesses: Sequence[str], rehearsal: bool
+    *,
+    product: str,
+    threshold: int,
+    root_count: int,
+    witnesses: Sequence[str],
+    rehearsal: bool,
+    no_passphrase: bool = False,
 ) -> bytes:
     """Return a plan for root, policy and release, to be edited.
 
@@ -58,6 +64,7 @@ def build_plan(
         root_count: Root keys there are.
         witnesses: Who watches.
         rehearsal: Whether the keys are test keys.
+        no_passphrase: Whether key files are left open.
     """
     keys = [("root", f"root-{number}") for number in range(1, root_count + 1)]
     keys += [("policy", "policy-1")]
@@ -68,7 +75,8 @@ def build_plan(
         rehearsal="true" if rehearsal else "false",
         threshold=threshold,
     )
+    end = "no_passphrase = true\n" if no_passphrase else ""
     text += "".join(
-        _KEY.format(role=role, name=name, holder=f"holder of {name}") for role, name in keys
+        _KEY.format(role=role, name=name, holder=f"holder of {name}") + end for role, name in keys
     )
     return (text + _TAIL).encode()
