@@ -171,13 +171,9 @@ def play_secure_boot(play: Play) -> None:
     forged = sign_image(app, [stolen], where="image")
     show_forgery(play, Moment.BEFORE, "an image", BOARD, lambda: _boot(forged, board))
     if count == 1:
-        play.findings.accepts(
-            Moment.AFTER,
-            "an image: this chip holds one key and cannot revoke it",
-            BOARD,
-            lambda: _boot(forged, board),
-        )
-        play.resigned.append("nothing helps fielded boards: only new boards get another key")
+        # One key, and no way to revoke it: what must be refused is accepted, and the drill fails.
+        show_forgery(play, Moment.AFTER, "an image", BOARD, lambda: _boot(forged, board))
+        play.resigned.append("nothing helps fielded boards: this chip holds one key for good")
         return
     show_forgery(play, Moment.AFTER, "an image", BOARD, lambda: _boot(forged, revoked))
     old = sign_image(app, [stolen, *others], where="image")

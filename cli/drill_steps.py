@@ -22,7 +22,10 @@ _NEW_KEY = (
 )
 _ROTATE = "call root's holders: `ampforge key rotate OLD NEW.pub.pem --revoke`"
 _CONFIGURE = "change [signing] in ampforge.toml as that command says"
-_TUF = "`ampforge repo rotate` with root's keys, so that gateways follow: the next TUF root"
+_TUF = (
+    "`ampforge repo rotate` with root's keys: gateways follow the next TUF root once they have "
+    "read it, and the old one until then"
+)
 _DELIVER = (
     "give the new trust record to stations, servers and gateways; boards take it at service over "
     "the factory link, and go on trusting the old key until then"

@@ -15,7 +15,7 @@ from cli.failures import run_and_exit
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("cli.demo", "demo", "Run the whole line on simulated hardware, in about a minute."),
     "init": ("cli.init_command", "init", "Copy the example product here as a starting point."),
-    "key": ("cli.key_commands", "group", "Generate, list, inspect, revoke and rotate keys."),
+    "key": ("cli.key_commands", "group", "Make, list, revoke and rotate keys; ceremonies, drills."),
     "trust": ("cli.trust_commands", "group", "Sign and show the device trust record."),
     "policy": (
         "cli.policy_commands",

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 import cli.drill_play
+from cli.configuration import load_configuration
 from cli.drill_command import ROLES, run_drill
+from cli.drill_factory import play_secure_boot
 from cli.drill_findings import Findings, Moment, Verdict
+from cli.drill_play import begin_play
 from cli.drill_steps import REAL_STEPS
+from cli.drill_world import make_world
 from cli.init_command import copy_example, sign_first_trust_record
 from cli.main import ampforge
 from manifests.errors import RepositoryError, UpdateRefusedError
 from signing.errors import CoseError, RevokedKeyError, RollbackError
 from signing.roles import Role
+from tests.manifests.world import NOW
 
 # role -> (verifier, part of what was shown, what it does) that must be among the findings after.
 AFTER = {
@@ -162,8 +168,6 @@ def test_a_drill_without_findings_has_not_passed():
 
 
 def test_a_drill_works_before_there_is_a_trust_record(product, tmp_path):
-    from cli.configuration import load_configuration
-
     text = (product / "ampforge.toml").read_text().replace('"trust.cose"', '"none.cose"')
     path = product / "without-record.toml"
     path.write_text(text)
@@ -173,3 +177,16 @@ def test_a_drill_works_before_there_is_a_trust_record(product, tmp_path):
     finally:
         path.unlink()
     assert play.findings.are_right
+
+
+def test_a_chip_that_holds_one_key_for_good_fails_its_drill(product, tmp_path):
+    world = make_world(load_configuration(None), tmp_path, now=NOW)
+    one_key = world.product.model_copy(update={"chip": "esp32"})
+    play = begin_play(world, Role.SECURE_BOOT)
+    play.world = replace(world, product=one_key)
+    play_secure_boot(play)
+    assert not play.findings.are_right
+    wrong = [finding for finding in play.findings.found if not finding.is_right]
+    assert [(f.moment, f.got, f.what) for f in wrong] == [
+        (Moment.AFTER, Verdict.ACCEPTED, "forged: an image")
+    ]
