@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.ceremony_output import (
+    describe_run,
+    describe_verified,
+    format_run,
+    format_step,
+    format_verified,
+)
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.params import (
@@ -130,11 +137,11 @@ def run(*, folder: Path, one_step: bool, passphrase_files: tuple[str, ...], as_j
         while (step := run_next_step(folder, room)) is not None:
             done.append(step)
             if not as_json:
-                click.echo(_format_step(step))
+                click.echo(format_step(step))
             if one_step:
                 break
-        document = _describe_run(folder, done)
-    print_result(document, _format_run(folder, document), as_json=as_json)
+        document = describe_run(folder, done)
+    print_result(document, format_run(folder, document), as_json=as_json)
 
 
 @ceremony.command(
@@ -157,49 +164,15 @@ def verify(*, folder: Path, checks: tuple[str, ...], unfinished: bool, as_json: 
     Every line's hash, each holder's proof of possession, the thresholds, root's signatures over
     the trust record and over the transcript, and that trust.cose is exactly what the steps made.
     """
-    from signing.ceremony_folder import TRUST_NAME
-    from signing.ceremony_report import describe_step
     from signing.ceremony_verify import verify_ceremony
 
     verified = verify_ceremony(
         folder, checks=tuple(map(_parse_check, checks)), allow_unfinished=unfinished
     )
-    done = verified.steps[: len(verified.entries) // 2]
-    document = {
-        "schema": "ampforge.ceremony-verification/1",
-        "folder": str(folder),
-        "product": verified.plan.product,
-        "rehearsal": verified.plan.rehearsal,
-        "finished": verified.next_step is None,
-        "steps_done": len(done),
-        "steps": len(verified.steps),
-        "head": f"{len(verified.entries)}:{verified.head.hex() if verified.entries else ''}",
-        "checked_values": len(checks),
-        "check_values": {
-            str(step.number): verified.confirmation(step).check_value for step in done
-        },
-        "keys": {name: key.key_id.hex() for name, key in verified.keys.items()},
-        "trust_record": str(folder / TRUST_NAME) if verified.next_step is None else None,
-    }
-    human = [
-        f"step {step.number:>2}  {verified.confirmation(step).check_value}  "
-        f"{describe_step(verified, step)}"
-        for step in done
-    ]
-    if verified.next_step is None:
-        human.append(
-            f"verified: all {len(done)} steps, {len(verified.closed)} root keys signed the "
-            f"transcript, {folder / TRUST_NAME} is what they made"
-        )
-    else:
-        human.append(f"verified so far; step {verified.next_step.number} is next")
-    if checks:
-        human.append(f"{len(checks)} of {len(checks)} check values are as the witness wrote them")
-    else:
-        human.append("compare the check values with those that the witness wrote down (--check)")
-    if verified.plan.rehearsal:
-        human.append("REHEARSAL: these are test keys, never for products")
-    print_result(document, "\n".join(human), as_json=as_json)
+    document = describe_verified(folder, verified, check_count=len(checks))
+    print_result(
+        document, format_verified(folder, verified, check_count=len(checks)), as_json=as_json
+    )
 
 
 def _parse_quorum(text: str) -> tuple[int, int]:
@@ -272,53 +245,3 @@ def _ask(files: dict[str, Path]) -> Callable[[PlannedKey, bool], bytes]:
         return encode_passphrase(answer)
 
     return ask
-
-
-def _format_step(done: StepDone) -> str:
-    from signing.ceremony_report import describe_step, format_key_id
-
-    step, ceremony = done.step, done.ceremony
-    lines = [f"step {step.number} of {len(ceremony.steps)}: {describe_step(ceremony, step)}"]
-    if key_id := done.entry.content.get("key_id"):
-        lines.append(f"  key id   {format_key_id(bytes.fromhex(str(key_id)))}")
-    if digest := done.entry.content.get("sha256"):
-        lines.append(f"  SHA-256  {digest}")
-    lines.append(f"  check    {done.entry.check_value}    <- a witness writes this down")
-    return "\n".join(lines)
-
-
-def _describe_run(folder: Path, done: list[StepDone]) -> dict[str, object]:
-    from signing.ceremony_folder import load_ceremony
-
-    now = load_ceremony(folder)
-    return {
-        "schema": "ampforge.ceremony-run/1",
-        "folder": str(folder),
-        "steps": len(now.steps),
-        "next_step": None if now.next_step is None else now.next_step.number,
-        "head": f"{len(now.entries)}:{now.head.hex()}",
-        "done": [
-            {
-                "step": step.step.number,
-                "name": str(step.step),
-                "check_value": step.entry.check_value,
-                "hash": step.entry.hash.hex(),
-                "content": dict(step.entry.content),
-            }
-            for step in done
-        ],
-    }
-
-
-def _format_run(folder: Path, document: dict[str, object]) -> str:
-    from signing.ceremony_folder import PUBLIC_NAME, REPORT_NAME, TRUST_NAME
-
-    if document["next_step"] is not None:
-        return f"step {document['next_step']} is next: ampforge key ceremony run {folder}"
-    return (
-        f"all {document['steps']} steps are done; transcript head {document['head']}\n"
-        f"  {folder / TRUST_NAME}  the trust record, version 1\n"
-        f"  {folder / PUBLIC_NAME}  the public keys, for [signing] in ampforge.toml\n"
-        f"  {folder / REPORT_NAME}  the transcript: print it, and have everybody sign it\n"
-        f"a witness checks it on another machine: ampforge key ceremony verify {folder.name}"
-    )

@@ -71,14 +71,13 @@ def run_drill(configuration: Configuration, *, folder: Path, role: Role) -> Play
     """
     from cli.drill_factory import play_factory_ca, play_secure_boot, play_station
     from cli.drill_findings import Moment
+    from cli.drill_forgeries import show_cose, show_tuf
     from cli.drill_play import (
         begin_play,
         replace_key,
         rotate_repository,
         show_alone,
-        show_cose,
         show_honest,
-        show_tuf,
         sign_again,
     )
     from cli.drill_world import make_world

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from signing.ceremony_plan import PLAN_MAX_BYTES, StepKind
-from signing.ceremony_replay import Ceremony, replay
+from signing.ceremony_replay import replay
 from signing.ceremony_report import format_transcript
 from signing.ceremony_transcript import (
     TRANSCRIPT_MAX_BYTES,
@@ -36,6 +36,8 @@ from signing.key_files import TEST_KEY_MARK
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from signing.ceremony_state import Ceremony
 
 PLAN_NAME: Final = "plan.toml"
 TRANSCRIPT_NAME: Final = "transcript.jsonl"

@@ -14,7 +14,7 @@ from signing.roles import Role
 
 if TYPE_CHECKING:
     from signing.ceremony_plan import Step
-    from signing.ceremony_replay import Ceremony
+    from signing.ceremony_state import Ceremony
 
 GROUP_CHARACTERS = 4
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from signing.ceremony_folder import append_entry, load_ceremony, published_files, save_files
 from signing.ceremony_plan import Step, StepKind
-from signing.ceremony_replay import (
+from signing.ceremony_state import (
     begin_content,
     intent_content,
     key_content,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from signing.ceremony_plan import PlannedKey
-    from signing.ceremony_replay import Ceremony
+    from signing.ceremony_state import Ceremony
     from signing.keys import PublicKey
     from signing.logged_signer import SignLog
     from signing.signers import Signer

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from signing.ceremony_replay import Ceremony
+    from signing.ceremony_state import Ceremony
 
 
 def verify_ceremony(

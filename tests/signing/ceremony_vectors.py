@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from signing.ceremony_folder import published_files
 from signing.ceremony_plan import StepKind, parse_plan
-from signing.ceremony_replay import (
+from signing.ceremony_replay import replay
+from signing.ceremony_state import (
     begin_content,
     intent_content,
     key_content,
     publish_content,
     record_content,
-    replay,
     signature_content,
 )
 from signing.ceremony_statements import (
@@ -35,7 +35,7 @@ from tests.signing.fixed_keys import fixed_signer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from signing.ceremony_replay import Ceremony
+    from signing.ceremony_state import Ceremony
     from signing.signers import Signer
 
 FOLDER = Path(__file__).parent.parent / "golden" / "ceremony"
