@@ -91,6 +91,7 @@ def judge_entry(ceremony: Ceremony, entry: Entry) -> None:
         return
     match step.kind:
         case StepKind.BEGIN:
+            _refuse_other_plan(ceremony, entry)
             tool = entry.content.get("tool")
             _refuse_other(entry, {**begin_content(ceremony), "tool": tool or "a tool"})
         case StepKind.KEY:
@@ -103,6 +104,17 @@ def judge_entry(ceremony: Ceremony, entry: Entry) -> None:
             _refuse_other(entry, publish_content(ceremony))
         case StepKind.CLOSE:
             _judge_closing(ceremony, step.name, entry)
+
+
+def _refuse_other_plan(ceremony: Ceremony, entry: Entry) -> None:
+    begun_with, now = entry.content.get("plan_sha256"), ceremony.plan_sha256.hex()
+    if begun_with != now:
+        raise CeremonyError(
+            "the plan is not the one that the ceremony began with",
+            expected=f"SHA-256 {ascii(begun_with)[1:-1][:64]}",
+            got=now,
+            hint="put the plan back as it was, or begin a new ceremony in another folder",
+        )
 
 
 def _judge_key(ceremony: Ceremony, planned: PlannedKey, entry: Entry) -> None:
@@ -196,11 +208,10 @@ def _refuse_other(entry: Entry, expected: Mapping[str, object]) -> None:
         if entry.content.get(name) != expected.get(name)
     )
     first = names[0]
-    hint = "the plan was changed after the ceremony had begun" if "plan" in first else None
     raise CeremonyError(
         f"a step says something else than the plan and the steps before it: {first[:40]!a}",
         expected=str(expected.get(first, "nothing"))[:200],
         got=ascii(entry.content.get(first, "nothing"))[:200],
         where=f"{entry.phase} {entry.step}",
-        hint=hint or "the transcript belongs to another plan, or was changed",
+        hint="the transcript belongs to another plan, or was changed",
     )

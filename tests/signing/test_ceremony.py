@@ -237,9 +237,8 @@ def test_a_plan_that_was_changed_after_the_beginning_is_refused(tmp_path):
     before = contents(folder)
     plan = folder / "plan.toml"
     plan.write_text(PLAN.replace("Quinn", "Eve"))
-    with pytest.raises(CeremonyError, match="plan_sha256") as refused:
+    with pytest.raises(CeremonyError, match="not the one that the ceremony began with"):
         run_steps(folder, 1)
-    assert "changed after the ceremony had begun" in refused.value.hint
     assert {**contents(folder), plan: before[plan]} == before
 
 
