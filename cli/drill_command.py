@@ -31,6 +31,7 @@ ROLES = (
     "timestamp",
     "snapshot",
     "station",
+    "supervisor",
     "factory-ca",
 )
 

@@ -13,7 +13,8 @@ from cli.drill_world import make_key
 from firmware_images.calibration_record import verify_calibration_record
 from firmware_images.efuse_digests import BoardKeys, find_refusing
 from firmware_images.errors import SecureBootError
-from firmware_images.secure_boot import key_digest, sign_image, verify_signed_image
+from firmware_images.secure_boot import sign_image, verify_signed_image
+from firmware_images.secure_boot_block import key_digest
 from firmware_images.secure_boot_chips import CHIPS
 from signing.certificate_fields import CertificateKind
 from signing.certificate_issuing import create_ca_certificate, issue_station_certificate

@@ -11,13 +11,14 @@ import shutil
 from typing import TYPE_CHECKING
 
 from cli.drill_field import forge_assignment, forge_release, try_update
-from cli.drill_play import BUNDLE, CLIENT, DEVICE, Play, show_forgery
-from cli.drill_world import make_key
+from cli.drill_play import BUNDLE, CLIENT, DEVICE, STATION, Play, show_forgery
+from cli.drill_world import DrillWorld, make_key
 from firmware_images.bundle import verify_bundle
 from manifests.folder_client import FolderClient
 from manifests.forgery import FORGED_ASSIGNMENT, FORGED_TARGET, forge_metadata
 from manifests.published_releases import assignment_target_path
 from manifests.store import FolderStore
+from provisioning.supervision import Act, SupervisedAct, sign_act, verify_act
 from signing.cose import sign_many
 from signing.key_life import rotate_key
 from signing.roles import Role, RoleKeys
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from signing.trust_record import TrustRecord
 
 _LIE_S = 3600
+_LEDGER = "the ledger of a drill"
 # What a thief with this key can write, as the server that shows it is the thief's, too.
 _TUF_DOCUMENTS: dict[Role, frozenset[str]] = {
     Role.ROOT: frozenset({"root", "targets", "snapshot"}),
@@ -136,6 +138,15 @@ def show_cose(play: Play, moment: Moment) -> None:
                 DEVICE,
                 lambda: try_update(world, signed, freshness=play.stolen, time_s=past_s),
             )
+        case Role.SUPERVISOR:
+            order = _forge_order(world, play.thief)
+            show_forgery(
+                play,
+                moment,
+                "an order that sends a unit back to the line",
+                STATION,
+                lambda: verify_act(order, record, ledger_uuid=_LEDGER),
+            )
         case Role.ROOT:
             mine = make_key()
             wanted = rotate_key(record, record.roles[Role.POLICY].keys[0].key_id, mine.public_key)
@@ -149,6 +160,19 @@ def show_cose(play: Play, moment: Moment) -> None:
             )
         case _:
             return
+
+
+def _forge_order(world: DrillWorld, signers: tuple[SoftwareSigner, ...]) -> bytes:
+    order = SupervisedAct(
+        ledger_uuid=_LEDGER,
+        act=Act.REWORK,
+        mac=bytes(6),
+        new_mac=b"",
+        answers=bytes(32),
+        reason="a drill",
+        at=world.now,
+    )
+    return sign_act(order, signers)
 
 
 def _sign_record_unjudged(record: TrustRecord, signers: tuple[SoftwareSigner, ...]) -> bytes:

@@ -147,6 +147,17 @@ REAL_STEPS: Final[Mapping[Role, tuple[str, ...]]] = {
         "recall or re-measure units that may carry a false calibration record",
         _DELIVER,
     ),
+    Role.SUPERVISOR: (
+        (
+            "stop work on what was sent back or let out of quarantine: `ampforge unit quarantine "
+            "--all` and `ampforge unit history` show each order with the key that signed it"
+        ),
+        _NEW_KEY,
+        _ROTATE,
+        _CONFIGURE,
+        "give the new trust record to every station; boards do not read this role",
+        "look at each unit again that an order of the stolen key touched",
+    ),
     Role.FACTORY_CA: (
         "stop every station; units since the key was last known to be safe may be false",
         "make a new CA with its key in a token or on a medium of its own",

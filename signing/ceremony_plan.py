@@ -25,8 +25,9 @@ from pydantic import (
 )
 
 from signing.errors import CeremonyError
-from signing.keys import MESSAGE_ALGORITHMS, Algorithm
+from signing.keys import Algorithm
 from signing.pkcs11_uri import is_pkcs11_uri
+from signing.role_algorithms import allowed_algorithms
 from signing.roles import MAX_KEYS_PER_ROLE, Role
 from signing.trust_record import LARGEST_VERSION
 
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
 
 PLAN_MAX_BYTES: Final = 65_536
 MAX_TRUST_RECORD_BYTES: Final = 3840
-_SPKI_BYTES: Final = {Algorithm.ECDSA_P256: 91, Algorithm.ED25519: 44}
+_SPKI_BYTES: Final = {
+    Algorithm.ECDSA_P256: 91,
+    Algorithm.ECDSA_P384: 120,
+    Algorithm.ED25519: 44,
+    Algorithm.RSA_3072: 422,
+}
 MAX_KEYS: Final = MAX_KEYS_PER_ROLE * len(Role)
 
 _HINT: Final = "correct the plan; `ampforge key ceremony plan` writes one to compare with"
@@ -230,8 +236,12 @@ def _problems_of_keys(plan: CeremonyPlan) -> list[str]:
     for key in plan.keys:
         if (key.uri is None) == (key.public is None):
             problems.append(f"key {key.name} needs one of uri and public")
-        if key.algorithm not in MESSAGE_ALGORITHMS:
-            problems.append(f"key {key.name}: {key.algorithm} enters no trust record")
+        allowed = allowed_algorithms(key.role, frozenset())
+        if key.algorithm not in allowed:
+            problems.append(
+                f"key {key.name}: the role {key.role} takes {' or '.join(sorted(allowed))}, "
+                f"not {key.algorithm}"
+            )
         if key.uri is not None and not key.is_in_token and not _is_private_name(key.uri):
             problems.append(f"key {key.name}: its private key file is to be named NAME.pem")
         if key.role is Role.ROOT and key.public is not None:
@@ -279,7 +289,7 @@ def _problems_of_roles(plan: CeremonyPlan) -> list[str]:
 
 def _record_bytes(plan: CeremonyPlan) -> int:
     # Upper bounds: the message and the record's other fields, a role's name, a key, a signature.
-    keys_bytes = sum(2 + _SPKI_BYTES.get(key.algorithm, 0) for key in plan.keys)
+    keys_bytes = sum(2 + _SPKI_BYTES[key.algorithm] for key in plan.keys)
     return (
         260
         + 24 * len({key.role for key in plan.keys})

@@ -57,6 +57,10 @@ AFTER = {
         ("station, at service", "forged: a calibration record", "refused"),
         ("device", "calibrated before", "accepted"),
     ],
+    "supervisor": [
+        ("station, at service", "forged: an order", "refused"),
+        ("bundle verify", "before", "accepted"),
+    ],
     "factory-ca": [
         ("station, at service", "forged: the certificate", "refused"),
         ("device", "calibrated under the old CA", "refused"),
