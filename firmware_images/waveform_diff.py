@@ -170,6 +170,9 @@ def _state_mode(mode: Mode, tick_us: int) -> dict[str, Value]:
         "burst_off_ms": mode.burst_off_ticks * tick_us / _US_PER_MS,
         "flips_each_burst": mode.flips_each_burst,
         "session_s": mode.session_ticks * tick_us / _US_PER_S,
+        "session_pulses": mode.count_pulses(highest, mode.session_ticks),
+        "soft_start_pulses": mode.soft_start_pulses,
+        "soft_stop_pulses": mode.soft_stop_pulses,
     }
 
 

@@ -203,7 +203,7 @@ def test_compile_writes_beside_the_release_by_default(run, tmp_path):
         (tmp_path / name).write_text((FLARE / name).read_text())
     (tmp_path / "ampforge.toml").write_text(text)
     code, out, _ = run("compile")
-    assert (code, "waveforms.table: 1148 bytes for flare-c3" in out) == (0, True)
+    assert (code, "waveforms.table: 1172 bytes for flare-c3" in out) == (0, True)
     assert (tmp_path / "build" / "waveforms.table").is_file()
 
 
