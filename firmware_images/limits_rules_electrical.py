@@ -87,7 +87,7 @@ def judge_slope(case: LevelCase) -> Iterator[Finding]:
     if limits is not None and not limits.is_slope_limited:
         return
     tick_ms = case.tick_us / _US_PER_MS
-    worst, worst_segment, worst_us = 0.0, 1, 0.0
+    worst, worst_segment, worst_us, detail = 0.0, 1, 0.0, ""
     before_na = 0
     start_us = 0.0
     for number, (segment, piece) in enumerate(
@@ -98,11 +98,23 @@ def judge_slope(case: LevelCase) -> Iterator[Finding]:
         slope = max(step, ramp / (piece.duration_us / _US_PER_MS))
         if slope > worst:
             worst, worst_segment, worst_us = slope, number, start_us
+            detail = _describe_step(before_na, segment.start_na) if slope == step else ""
         before_na = segment.end_na
         start_us += piece.duration_us
     yield case.find(
-        "SLOPE", "steepest change", worst, "µA/ms", segment=worst_segment, time_us=worst_us
+        "SLOPE",
+        "steepest change",
+        worst,
+        "µA/ms",
+        detail=detail,
+        segment=worst_segment,
+        time_us=worst_us,
     )
+
+
+def _describe_step(from_na: int, to_na: int) -> str:
+    text = f"a step from {from_na / _NA_PER_UA:g} to {to_na / _NA_PER_UA:g} µA"
+    return f"{text}: the polarity reverses inside a hold" if from_na * to_na < 0 else text
 
 
 def judge_session(case: LevelCase) -> Iterator[Finding]:

@@ -187,6 +187,7 @@ class Mode:
                 expected=f"at least {level.pulse_ticks} ticks",
                 got=f"{self.session_ticks} ticks",
                 where=where,
+                hint="a device begins no pulse that it cannot end; lengthen the session",
             )
         if self.soft_start_pulses + self.soft_stop_pulses > count:
             raise TickError(

@@ -182,6 +182,7 @@ def _build_mode(mode: _Mode, file: str, load_csv: Callable[[str], CsvWaveform]) 
             expected="flip_each_burst or flip_every_ms",
             got="neither" if mode.flip_every_ms is None else "both",
             where=where,
+            hint="by burst: true or false; by time: a number of milliseconds",
         )
     is_given = (mode.pulses_per_burst is not None, mode.burst_on_ms is not None)
     # A train that only reverses has no bursts of its own: the time between reversals is the burst.
@@ -226,6 +227,7 @@ def _build_ramp(
             expected=f"{name}_pulses or {name}_ms",
             got="both",
             where=where,
+            hint="keep one of them",
         )
     return RampSource(pulses=pulses, duration_us=_microseconds(duration_ms))
 
