@@ -32,12 +32,12 @@ _WIDTH_INCHES: Final = 10.4
 _HEIGHT_INCHES: Final = 6.8
 _PNG_DOTS_PER_INCH: Final = 150
 _MARGINS: Final = {
-    "left": 0.075,
+    "left": 0.09,
     "right": 0.985,
     "top": 0.905,
     "bottom": 0.105,
     "wspace": 0.21,
-    "hspace": 0.37,
+    "hspace": 0.35,
 }
 """Fixed, because finding them takes as long as drawing, and depends on matplotlib's version."""
 
