@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_images.limits_finding import Finding
 from firmware_images.waveform import Balance
-from firmware_images.waveform_analysis import Analysis, analyze_train
-from firmware_images.waveform_ramp import SessionTrain, build_session_train
+from firmware_images.waveform_analysis import WINDOW_US, Analysis, analyze_train
+from firmware_images.waveform_ramp import (
+    RampPulse,
+    SessionTrain,
+    build_session_train,
+    list_ramp_pulses,
+)
 from firmware_images.waveform_session import Session
 from firmware_images.waveform_train import PulseTrain, build_burst, build_pulse, build_repeat_period
+from firmware_images.waveform_window import WindowMean, find_largest_window_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +44,10 @@ class LevelCase:
         burst: One burst with its rest, in the first polarity.
         period: The full repeat period.
         analysis: The figures of `period`.
+        worst_second: The second of the endless train with the largest absolute mean.
         session: What a device plays from start to end.
         session_train: The session with its ramps, or `None` where it has none.
+        ramp_pulses: One of each share that a ramp plays.
     """
 
     policy: LimitsPolicy
@@ -51,8 +59,10 @@ class LevelCase:
     burst: PulseTrain
     period: PulseTrain
     analysis: Analysis
+    worst_second: WindowMean
     session: Session
     session_train: SessionTrain | None
+    ramp_pulses: tuple[RampPulse, ...]
 
     @property
     def mode_limits(self) -> ModeLimits | None:
@@ -199,6 +209,8 @@ def build_case(policy: LimitsPolicy, mode: Mode, number: int, tick_us: int) -> L
         burst=build_burst(mode, level, tick_us),
         period=period,
         analysis=analyze_train(period, area_cm2=float(policy.facts["CONTACT_AREA"])),
+        worst_second=find_largest_window_mean(period, WINDOW_US),
         session=session,
         session_train=build_session_train(session, tick_us),
+        ramp_pulses=tuple(list_ramp_pulses(session, tick_us)),
     )

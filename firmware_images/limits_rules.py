@@ -65,8 +65,7 @@ def judge_rms_density(case: LevelCase) -> Iterator[Finding]:
 
 def judge_dc_density(case: LevelCase) -> Iterator[Finding]:
     """JDC: the worst second's mean, with gain tolerance and offset, over the contact."""
-    window = find_largest_window_mean(case.period, WINDOW_US)
-    yield _find_dc(case, abs(window.mean_na), window.start_us, "")
+    yield _find_dc(case, abs(case.worst_second.mean_na), case.worst_second.start_us, "")
     if case.session_train is None:
         return
     window = find_largest_window_mean(case.session_train.train, WINDOW_US)

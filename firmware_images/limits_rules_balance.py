@@ -12,7 +12,7 @@ from math import fsum
 from typing import TYPE_CHECKING
 
 from firmware_images.waveform_phases import find_phases
-from firmware_images.waveform_ramp import build_ramp_pulse, list_ramp_pulses
+from firmware_images.waveform_ramp import build_ramp_pulse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -96,7 +96,7 @@ def _judge_pulse(case: LevelCase, dc_ua: float) -> Finding:
 def _judge_ramp(case: LevelCase) -> Finding:
     """The pulse of a soft start or stop that comes nearest to its limit, after rounding."""
     worst, number, start_us, share_text = _weigh(case, 0.0, 0.0), 1, 0.0, ""
-    for pulse in list_ramp_pulses(case.session, case.tick_us):
+    for pulse in case.ramp_pulses:
         weighed = _weigh(case, pulse.net_na_us, 0.0)
         if weighed.excess > 1:
             # Only now is the pulse's own phase charge worth computing: it can only widen the limit.
@@ -174,9 +174,7 @@ def _largest_dc_ua(case: LevelCase) -> float:
         fsum(piece.charge_na_us for piece in case.burst.pieces) / burst_us,
         case.analysis.idc_ua * _NA_PER_UA,
     ]
-    if case.session_train is not None:
-        means_na += [
-            pulse.net_na_us * case.mode.pulses_per_burst / burst_us
-            for pulse in list_ramp_pulses(case.session, case.tick_us)
-        ]
+    means_na += [
+        pulse.net_na_us * case.mode.pulses_per_burst / burst_us for pulse in case.ramp_pulses
+    ]
     return max(means_na, key=abs) / _NA_PER_UA

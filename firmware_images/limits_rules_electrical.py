@@ -9,9 +9,8 @@ from math import sqrt
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.waveform import Regulation
-from firmware_images.waveform_analysis import LOAD_OHM, WINDOW_US
+from firmware_images.waveform_analysis import LOAD_OHM
 from firmware_images.waveform_phases import find_phases
-from firmware_images.waveform_window import find_largest_window_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,14 +31,13 @@ _HIGH_HZ: Final = 1500.0
 
 def judge_iec_rms(case: LevelCase) -> Iterator[Finding]:
     """IEC_RMS: DC and AC into 500 Ω, judged separately, AC by the pulses' frequency."""
-    window = find_largest_window_mean(case.period, WINDOW_US)
     yield case.find(
         "IEC_RMS_DC",
         "DC into 500 Ω",
-        abs(window.mean_na) / _NA_PER_UA / _UA_PER_MA,
+        abs(case.worst_second.mean_na) / _NA_PER_UA / _UA_PER_MA,
         "mA",
         rule="IEC_RMS",
-        time_us=window.start_us,
+        time_us=case.worst_second.start_us,
     )
     frequency_hz = _US_PER_S / case.pulse.period_us
     if frequency_hz <= _LOW_HZ:

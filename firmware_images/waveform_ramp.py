@@ -16,7 +16,7 @@ from firmware_images.waveform_session import (
     Session,
     Share,
     double_charge,
-    scale_segments,
+    scale_na,
     session_double_charge,
 )
 from firmware_images.waveform_train import Piece, PulseTrain, build_pieces
@@ -118,7 +118,7 @@ def list_ramp_pulses(session: Session, tick_us: int) -> Iterator[RampPulse]:
 
 def build_ramp_pulse(session: Session, share: Share, tick_us: int) -> PulseTrain:
     """One scaled pulse by itself."""
-    pieces = build_pieces(scale_segments(session.level.segments, share), tick_us)
+    pieces = _scale_pieces(build_pieces(session.level.segments, tick_us), share, 1)
     return PulseTrain(pieces=pieces, on_us=sum(piece.duration_us for piece in pieces))
 
 
@@ -134,11 +134,12 @@ def build_session_train(session: Session, tick_us: int) -> SessionTrain | None:
     removed_periods = max(steady_pulses // period_pulses - kept_periods, 0)
     cut = mode.soft_start_pulses + kept_periods * period_pulses if removed_periods else count
     pieces = [Piece(SECOND_US, 0.0, 0.0)]
-    full = {sign: _pieces_of(session, FULL, sign, tick_us) for sign in (1, -1)}
+    pulse_pieces = build_pieces(session.level.segments, tick_us)
+    full = {sign: _scale_pieces(pulse_pieces, FULL, sign) for sign in (1, -1)}
     rest = range(cut + removed_periods * period_pulses, count)
     for pulse in (*range(cut), *rest):
         share, sign = session.share(pulse), session.sign(pulse)
-        pieces += full[sign] if share == FULL else _pieces_of(session, share, sign, tick_us)
+        pieces += full[sign] if share == FULL else _scale_pieces(pulse_pieces, share, sign)
         if mode.burst_off_ticks and (pulse + 1) % mode.pulses_per_burst == 0:
             pieces.append(Piece(float(mode.burst_off_ticks * tick_us), 0.0, 0.0))
     return SessionTrain(
@@ -148,5 +149,13 @@ def build_session_train(session: Session, tick_us: int) -> SessionTrain | None:
     )
 
 
-def _pieces_of(session: Session, share: Share, sign: int, tick_us: int) -> tuple[Piece, ...]:
-    return build_pieces(scale_segments(session.level.segments, share, sign), tick_us)
+def _scale_pieces(pieces: tuple[Piece, ...], share: Share, sign: int) -> tuple[Piece, ...]:
+    """A pulse as it is played: whole nanoamps, as `scale_segments` has them."""
+    return tuple(
+        Piece(
+            duration_us,
+            float(sign * scale_na(int(start_na), share)),
+            float(sign * scale_na(int(end_na), share)),
+        )
+        for duration_us, start_na, end_na in pieces
+    )

@@ -12,6 +12,7 @@ Implements docs/spec/waveform-table.md §1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from firmware_images.waveform import Segment
@@ -37,7 +38,7 @@ class Share(NamedTuple):
 FULL: Final = Share(1, 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Session:
     """What a device plays from the start of a mode to its end.
 
@@ -51,7 +52,7 @@ class Session:
     level: Level
     end_ticks: int
 
-    @property
+    @cached_property
     def pulse_count(self) -> int:
         """How many pulses are played; each of them to its end."""
         return self.mode.count_pulses(self.level, self.end_ticks)
