@@ -137,7 +137,7 @@ def format_analyses(
             lines.append(
                 f"  {'net charge of the session':<26}{session.session_net_charge_uc:>14.6g} µC   "
                 f"{session.session_pulses} whole pulses, the last ends at "
-                f"{session.session_played_s:g} s"
+                f"{session.session_played_s:.10g} s"
             )
             if session.ramp_net_charge_uc:
                 lines.append(

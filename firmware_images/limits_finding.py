@@ -87,7 +87,7 @@ class Finding:
         if self.segment is not None:
             parts.append(f"segment {self.segment}")
         if self.time_ms is not None:
-            parts.append(f"at {self.time_ms:g} ms")
+            parts.append(f"at {self.time_ms:.10g} ms")
         return ", ".join(parts) or "the whole table"
 
     def to_json(self) -> dict[str, object]:

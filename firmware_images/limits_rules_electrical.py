@@ -124,7 +124,7 @@ def judge_session(case: LevelCase) -> Iterator[Finding]:
         "session",
         session_us / _US_PER_S,
         "s",
-        detail=f"{case.session.pulse_count} whole pulses, the last ends at {last_s:g} s",
+        detail=f"{case.session.pulse_count} whole pulses, the last ends at {last_s:.10g} s",
         time_us=session_us,
     )
 
