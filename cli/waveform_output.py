@@ -26,11 +26,15 @@ _FIGURES = (
     ("mean current", "idc_ua", "µA"),
     ("largest mean over 1 s", "idc_window_ua", "µA"),
     ("mean absolute current", "iavg_ua", "µA"),
+    ("…inside bursts", "iavg_burst_ua", "µA"),
     ("r.m.s. over the period", "irms_ua", "µA"),
     ("r.m.s. inside bursts", "irms_burst_ua", "µA"),
     ("peak", "ipeak_ua", "µA"),
+    ("peak density", "jpeak_ma_cm2", "mA/cm²"),
     ("r.m.s. density", "jrms_ma_cm2", "mA/cm²"),
+    ("…inside bursts", "jrms_burst_ma_cm2", "mA/cm²"),
     ("power density in 500 Ω", "power_density_w_cm2", "W/cm²"),
+    ("…inside bursts", "power_density_burst_w_cm2", "W/cm²"),
     ("repeat period", "period_s", "s"),
 )
 

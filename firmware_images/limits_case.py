@@ -183,9 +183,7 @@ class LevelCase:
             mode=self.mode.name,
             level=self.number,
             level_ua=self.level.peak_na / 1000,
-            segment=self.segment_at(time_us)
-            if segment is None and time_us is not None
-            else segment,
+            segment=segment,
             time_ms=None if time_us is None else time_us / _US_PER_MS,
         )
 

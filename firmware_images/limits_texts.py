@@ -50,11 +50,13 @@ RULE_TEXTS: Final[tuple[RuleText, ...]] = (
             "have to be rounded, and a positive phase that is rounded differently from the "
             "negative one leaves charge in the skin at every pulse. So nothing is rounded: the "
             "file is refused, and the error names the durations on either side. For the same "
-            "reason a burst may not end inside a pulse, levels must rise, and a pulse must end at "
-            "zero, so that stopping is never a step."
+            "reason a burst, a reversal or a soft start may not end inside a pulse, a session must "
+            "hold at least one, levels must rise, and a pulse must end at zero, so that stopping "
+            "is never a step."
         ),
         clause="design of the device: docs/spec/waveform-table.md §1 and §10",
-        formula="duration / tick is whole; burst / pulse period is whole; last sample = 0",
+        formula="duration / tick is whole; burst, reversal and ramp / pulse period are whole; "
+        "last sample = 0",
         method=(
             "Exact decimals, as written in the file. A table that exists has passed; reading a "
             "compiled table checks it again."

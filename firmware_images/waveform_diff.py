@@ -30,7 +30,10 @@ _NA_PER_UA: Final = 1000
 _US_PER_MS: Final = 1000
 _US_PER_S: Final = 1_000_000
 _NA_US_PER_UC: Final = 1e9
-_DENSITIES: Final = ("jrms_ma_cm2", "power_density_w_cm2", "shannon_k", "shannon_k_applies")
+_DENSITIES: Final = (
+    *("jrms_ma_cm2", "jrms_burst_ma_cm2", "jpeak_ma_cm2"),
+    *("power_density_w_cm2", "power_density_burst_w_cm2", "shannon_k", "shannon_k_applies"),
+)
 """Left out: they follow from the charge and the r.m.s. current, and depend on an area."""
 
 

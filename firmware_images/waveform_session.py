@@ -38,7 +38,7 @@ class Share(NamedTuple):
 FULL: Final = Share(1, 1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # not slotted, because it remembers its pulse count
 class Session:
     """What a device plays from the start of a mode to its end.
 
