@@ -12,15 +12,12 @@ import io
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from firmware_images.waveform_plot_panels import (
-    GRID,
-    INK,
-    PlottedMode,
-    build_plotted_mode,
     draw_charge,
     draw_period,
     draw_pulses,
     draw_session,
 )
+from firmware_images.waveform_plot_parts import GRID, INK, PlottedMode, build_plotted_mode
 
 if TYPE_CHECKING:
     from firmware_images.limits_policy import LimitsPolicy
