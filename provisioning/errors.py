@@ -63,6 +63,14 @@ class FitDataError(ProvisioningError):
     """Raised when measured data cannot be fitted: too few points, no spread, no uncertainty."""
 
 
+class GaugeDataError(ProvisioningError):
+    """Raised when readings are not a whole gauge study, or show nothing that could be told."""
+
+
+class CapabilityDataError(ProvisioningError):
+    """Raised when measured values and limits describe no process: too few, no spread, no limit."""
+
+
 class RiskError(ProvisioningError):
     """Raised when a tolerance, spread or guard band describes no decision."""
 
