@@ -30,6 +30,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "serials": ("cli.serials_commands", "group", "Say which serial numbers were given to what."),
     "unit": ("cli.unit_commands", "group", "Show and export the record of one unit."),
     "calibration": ("cli.calibration_commands", "group", "Fit lines and state risks."),
+    "gauge": ("cli.gauge_commands", "group", "Tell the gauge's variation from that of the parts."),
+    "capability": (
+        "cli.capability_commands",
+        "group",
+        "State what a process can do: Cpk, yield, control charts.",
+    ),
     "repo": ("cli.repo_commands", "group", "Publish releases in a TUF repository."),
     "campaign": (
         "cli.campaign_commands",

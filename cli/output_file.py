@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def refuse_input_as_output(output: Path, *inputs: Path | None) -> None:
+def refuse_input_as_output(output: Path, *inputs: Path | None, option: str = "--output") -> None:
     """Refuse an output that is one of the inputs, under whatever name.
 
     Args:
         output: The file that will be replaced.
         inputs: Files that the command reads; `None` for one that was not given.
+        option: The option that names the output.
 
     Raises:
         UsageRefusal: It is one of them.
@@ -29,6 +30,6 @@ def refuse_input_as_output(output: Path, *inputs: Path | None) -> None:
                     "the output would replace what it is made from",
                     expected="a file of its own",
                     got=path,
-                    where="--output",
-                    hint="give another name with -o",
+                    where=option,
+                    hint="give another name",
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +36,23 @@ passphrase_file_option = click.option(
     envvar="AMPFORGE_PASSPHRASE_FILE",
     help="File with the key's passphrase, for unattended use (default: ask).",
 )
+
+
+class FiniteFloat(click.FloatRange):
+    """A decimal number in a range; Click's own takes nan, which is in every range."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number.
+
+        Raises:
+            click.BadParameter: It is none, is not finite, or is out of range.
+        """
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 def make_folder(folder: Path) -> None:

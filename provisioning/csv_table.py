@@ -16,6 +16,7 @@ from fractions import Fraction
 from itertools import compress
 from typing import TYPE_CHECKING, Final
 
+from provisioning.instruments import OVERLOAD_AMPERE
 from signing.input_file import read_input
 
 if TYPE_CHECKING:
@@ -198,6 +199,23 @@ def parse_csv_table(
     )
 
 
+def refuse_overload(table: CsvTable, name: str, values: Sequence[float | Fraction]) -> None:
+    """Refuse a column of readings that has SCPI's infinity in it.
+
+    Raises:
+        ProvisioningError: As the table's `error_class`.
+    """
+    for row, value in enumerate(values):
+        if abs(value) >= OVERLOAD_AMPERE:
+            raise table.error_class(
+                "a reading is an overload, not a value",
+                expected=f"less than {OVERLOAD_AMPERE:g}",
+                got=table.columns[name][row][:40],
+                where=table.place(row, name),
+                hint="measure it again on a larger range",
+            )
+
+
 def _is_number(field: str) -> bool:
     return _NUMBER.fullmatch(field) is not None and math.isfinite(float(field))
 
@@ -206,7 +224,4 @@ def _is_short(field: str) -> bool:
     match = _NUMBER.fullmatch(field)
     assert match is not None
     exponent = match["exponent"] or "0"
-    return (
-        len(field) <= _EXACT_MAX_CHARACTERS
-        and abs(int(exponent)) <= _EXACT_MAX_EXPONENT
-    )
+    return len(field) <= _EXACT_MAX_CHARACTERS and abs(int(exponent)) <= _EXACT_MAX_EXPONENT

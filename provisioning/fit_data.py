@@ -80,6 +80,4 @@ def parse_fit_data(untrusted_bytes: bytes, *, where: str) -> FitData:
 
 def _take_points(table: CsvTable) -> FitData:
     columns = {name: table.numbers(name) for name in table.columns}
-    return FitData(
-        x=columns["x"], y=columns["y"], u_x=columns.get("u_x"), u_y=columns.get("u_y")
-    )
+    return FitData(x=columns["x"], y=columns["y"], u_x=columns.get("u_x"), u_y=columns.get("u_y"))
