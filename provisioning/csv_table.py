@@ -13,7 +13,6 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from provisioning.instruments import OVERLOAD_AMPERE
@@ -157,9 +156,25 @@ def parse_csv_table(
             got="more",
             where=where,
         )
+    names: list[str] = []
+    header_line = 1
+    lines: list[int] = []
+    fields: list[str] = []
     try:
         reader = csv.reader(io.StringIO(untrusted_bytes.decode("utf-8-sig"), newline=""))
-        lined = [(reader.line_num, row) for row in reader if "".join(row).strip()]
+        for row in reader:
+            if not row or not (row[0].strip() or "".join(row).strip()):
+                continue
+            if not names:
+                names, header_line = [name.strip() for name in row], reader.line_num
+                continue
+            if len(row) != len(names):
+                break
+            # One flat list: a million rows kept as lists would cost seconds of garbage collection.
+            fields += row
+            lines.append(reader.line_num)
+        else:
+            row = names
     except (UnicodeDecodeError, csv.Error) as error:
         raise error_class(
             "the data file is not CSV text in UTF-8",
@@ -167,8 +182,6 @@ def parse_csv_table(
             where=where,
             hint="export the table as comma-separated text",
         ) from error
-    header_line, header = lined.pop(0) if lined else (1, [])
-    names = [name.strip() for name in header]
     known = {*required, *optional}
     if not set(required) <= set(names) or len(set(names)) != len(names) or set(names) - known:
         raise error_class(
@@ -178,23 +191,22 @@ def parse_csv_table(
             where=f"{where}, line {header_line}",
             hint=f"begin the file with a line that says {','.join(required)}",
         )
-    lines = [line for line, _ in lined]
-    rows = [row for _, row in lined]
-    wrong = compress(enumerate(rows), (len(row) != len(names) for row in rows))
-    for index, row in wrong:
+    if len(row) != len(names):
         raise error_class(
             "a row has another number of fields than the header",
             expected=len(names),
             got=len(row),
-            where=f"{where}, line {lines[index]}",
+            where=f"{where}, line {reader.line_num}",
             hint="write numbers with a decimal point, not a comma",
         )
-    fields = [[field.strip(_SPACES) for field in column] for column in zip(*rows, strict=True)]
     return CsvTable(
         where=where,
         header_line=header_line,
         lines=lines,
-        columns=dict(zip(names, fields or [[] for _ in names], strict=True)),
+        columns={
+            name: [field.strip(_SPACES) for field in fields[index :: len(names)]]
+            for index, name in enumerate(names)
+        },
         error_class=error_class,
     )
 
@@ -205,8 +217,10 @@ def refuse_overload(table: CsvTable, name: str, values: Sequence[float | Fractio
     Raises:
         ProvisioningError: As the table's `error_class`.
     """
+    if not values or -OVERLOAD_AMPERE < min(values) <= max(values) < OVERLOAD_AMPERE:
+        return
     for row, value in enumerate(values):
-        if abs(value) >= OVERLOAD_AMPERE:
+        if not -OVERLOAD_AMPERE < value < OVERLOAD_AMPERE:
             raise table.error_class(
                 "a reading is an overload, not a value",
                 expected=f"less than {OVERLOAD_AMPERE:g}",

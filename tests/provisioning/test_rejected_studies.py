@@ -25,6 +25,8 @@ def test_the_gallery_is_what_its_builder_writes_and_its_readme_names_each():
     assert "accepted" not in EXPECTED.values()
 
 
-@pytest.mark.parametrize(("name", "content"), [("gauge", TEXT)])
+@pytest.mark.parametrize(
+    ("name", "content"), [("gauge", TEXT), ("capability", "value\n0.1\n0.3\n-0.2\n")]
+)
 def test_the_same_check_accepts_what_is_right(name, content):
     assert read(f"{name}-right.csv", content.encode())
