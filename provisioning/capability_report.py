@@ -170,7 +170,7 @@ def _group(
 def _assess(key: CurrentKey, errors_na: Sequence[float]) -> CurrentCapability:
     capability, reason = None, None
     if len(errors_na) < BASELINE_MIN:
-        reason = f"{len(errors_na)} units: at least {BASELINE_MIN} are needed"
+        reason = f"too few units: {len(errors_na)}, and {BASELINE_MIN} are needed"
     else:
         try:
             capability = assess_capability(

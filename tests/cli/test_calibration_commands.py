@@ -8,6 +8,14 @@ import pytest
 
 from cli.calibration_commands import group
 from cli.failures import run_and_exit
+from tests.provisioning.test_line_fit import (
+    NORRIS_X,
+    NORRIS_Y,
+    PEARSON_X,
+    PEARSON_Y,
+    YORK_WEIGHT_X,
+    YORK_WEIGHT_Y,
+)
 
 FIT_KEYS = {
     "intercept",
@@ -53,6 +61,25 @@ def test_fit_prints_exactly_the_promised_keys(call, data, method):
     variance = value["intercept_se"] ** 2 + 100 * value["slope_se"] ** 2 + 20 * value["covariance"]
     assert value["prediction_se"] == pytest.approx(variance**0.5)
     assert value["dof"] == 2
+
+
+def test_fit_gives_published_results_from_files(call, tmp_path):
+    """NIST StRD Norris by OLS, Pearson's points with York's weights by York, as a script asks."""
+    path = tmp_path / "norris.csv"
+    rows = zip(NORRIS_X.split(), NORRIS_Y.split(), strict=True)
+    path.write_text("y,x\n" + "".join(f"{y},{x}\n" for x, y in rows))
+    value = json.loads(call("fit", str(path), "--json")[1])
+    assert value["intercept"] == pytest.approx(-0.262323073774029, rel=1e-11)
+    assert value["intercept_se"] == pytest.approx(0.232818234301152, rel=1e-12)
+    assert value["slope"] == pytest.approx(1.00211681802045, rel=1e-13)
+    assert value["slope_se"] == pytest.approx(0.429796848199937e-3, rel=1e-12)
+    path = tmp_path / "pearson.csv"
+    points = zip(PEARSON_X, PEARSON_Y, YORK_WEIGHT_X, YORK_WEIGHT_Y, strict=True)
+    rows = [f"{x},{y},{wx**-0.5!r},{wy**-0.5!r}\n" for x, y, wx, wy in points]
+    path.write_text("x,y,u_x,u_y\n" + "".join(rows))
+    value = json.loads(call("fit", str(path), "--method", "york", "--json")[1])
+    assert value["slope"] == pytest.approx(-0.480533407, abs=5e-10)
+    assert value["intercept"] == pytest.approx(5.479910224, abs=5e-10)
 
 
 def test_fit_tells_a_person_the_same(call, data):

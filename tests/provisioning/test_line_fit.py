@@ -167,6 +167,10 @@ def test_york_reproduces_pearsons_points_with_yorks_weights():
     assert line.intercept_se == pytest.approx(0.294970735, abs=5e-9)
     assert line.slope_se == pytest.approx(0.0579850090, abs=5e-10)
     assert line.chi2 == pytest.approx(11.8663532, abs=5e-7)
+    # Others publish the same errors scaled by the scatter, which ours are not.
+    scale = math.sqrt(line.chi2 / line.dof)
+    assert scale * line.intercept_se == pytest.approx(0.359246522, abs=5e-9)
+    assert scale * line.slope_se == pytest.approx(0.0706202695, abs=5e-10)
 
 
 def test_york_without_uncertainty_in_x_is_wls():
