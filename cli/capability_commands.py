@@ -58,10 +58,11 @@ def study(
     plot_path: Path | None,
     as_json: bool,
 ) -> None:
-    """State Cp, Cpk, Pp and Ppk with confidence intervals from a CSV file.
+    """State Cp, Cpk, Pp and Ppk with their intervals.
 
-    Columns value[,subgroup], in the order of making. Without subgroups the short-term spread comes
-    from neighbours, with them from within each subgroup. One limit may be left out.
+    From a CSV file: columns value[,subgroup], in the order of making. Without subgroups the
+    short-term spread comes from neighbours, with them from within each subgroup. One limit may be
+    left out.
     """
     from provisioning.capability_data import load_process_data
     from provisioning.process_capability import Limits, assess_capability
@@ -129,10 +130,10 @@ def chart(
     plot_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Say whether a process stayed as it was, from a CSV file with a column value.
+    """Say whether a process stayed as it was.
 
-    Values in the order of making. Limits come from the values themselves, or from --center and
-    --sd; they say nothing about tolerances.
+    From a CSV file with a column value, in the order of making. Limits come from the values
+    themselves, or from --center and --sd; they say nothing about tolerances.
     """
     from provisioning.capability_data import load_process_data
 
@@ -170,7 +171,7 @@ def report(
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """State yield, retests and the capability of each verified current from the ledger.
+    """State yield, retests and capability from the ledger.
 
     Each unit counts with its first job: retesting until it fits would make any line look good.
     """

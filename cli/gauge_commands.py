@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.failures import UsageRefusal
+from cli.gauge_guide_commands import measure, plan
 from cli.output import print_result
 from cli.params import EXISTING_FILE, FiniteFloat, json_option
 from cli.picture_option import plot_option, save_picture
@@ -52,6 +55,11 @@ def group() -> None:
     type=FiniteFloat(0, 1),
     help="anova: pool the interaction when its p is above this (default: 0.25).",
 )
+@click.option(
+    "--tolerance",
+    type=FiniteFloat(min=0, min_open=True),
+    help="Whole width of the tolerance: also state 6 sd of the gauge as a share of it.",
+)
 @click.option("--full", is_flag=True, help="With --json: also interaction, table and remarks.")
 @plot_option
 @json_option
@@ -60,6 +68,7 @@ def rr(
     data_path: Path,
     method: str,
     pooling_alpha: float | None,
+    tolerance: float | None,
     full: bool,
     plot_path: Path | None,
     as_json: bool,
@@ -89,9 +98,21 @@ def rr(
             made_from=data_path,
         )
     value = {name: getattr(study, name) for name in FIGURES}
+    percent = None if tolerance is None else 100 * (6 * study.grr) / tolerance
+    if percent == math.inf:
+        raise UsageRefusal(
+            "the tolerance is not in the unit of the values",
+            expected="a width that six standard deviations of the gauge can be compared with",
+            got=tolerance,
+            where="--tolerance",
+        )
     if full:
-        value = _describe_fully(value, study)
-    print_result(value, _tell(data, study, plot_path), as_json=as_json)
+        value = {**_describe_fully(value, study), "percent_tolerance": percent}
+    print_result(value, _tell(data, study, percent, plot_path), as_json=as_json)
+
+
+for _command in (plan, measure):
+    group.add_command(_command)
 
 
 def _describe_fully(value: dict[str, object], study: GaugeStudy) -> dict[str, object]:
@@ -122,7 +143,9 @@ def _describe_fully(value: dict[str, object], study: GaugeStudy) -> dict[str, ob
     return document
 
 
-def _tell(data: GaugeData, study: GaugeStudy, plot_path: Path | None) -> str:
+def _tell(
+    data: GaugeData, study: GaugeStudy, percent_tolerance: float | None, plot_path: Path | None
+) -> str:
     enough = "enough" if study.ndc >= _CATEGORIES_WANTED else f"and {_CATEGORIES_WANTED} are wanted"
     lines = [
         f"{study.method}: {data.shape()}",
@@ -148,8 +171,11 @@ def _tell(data: GaugeData, study: GaugeStudy, plot_path: Path | None) -> str:
         "",
         f"GRR is {study.percent_grr:.2f} % of the total variation: {_judge(study.percent_grr)}",
         f"ndc is {study.ndc}: the gauge tells {study.ndc} classes of parts apart, {enough}",
-        *(f"note: {remark}" for remark in study.remarks),
     ]
+    if percent_tolerance is not None:
+        judged = _judge(percent_tolerance)
+        lines.append(f"6 sd of the gauge are {percent_tolerance:.2f} % of the tolerance: {judged}")
+    lines += [f"note: {remark}" for remark in study.remarks]
     if plot_path is not None:
         lines.append(f"wrote {plot_path}")
     return "\n".join(lines)

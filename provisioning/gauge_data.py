@@ -56,7 +56,7 @@ def load_gauge_data(path: Path) -> GaugeData:
     Raises:
         GaugeDataError: The file cannot be read or is not a whole study.
     """
-    return _arrange(
+    return arrange_readings(
         load_csv_table(
             path, required=COLUMNS, max_bytes=GAUGE_DATA_MAX_BYTES, error_class=GaugeDataError
         )
@@ -73,7 +73,7 @@ def parse_gauge_data(untrusted_bytes: bytes, *, where: str) -> GaugeData:
     Raises:
         GaugeDataError: It is not a whole study; line and column, or what is missing, are named.
     """
-    return _arrange(
+    return arrange_readings(
         parse_csv_table(
             untrusted_bytes,
             required=COLUMNS,
@@ -84,7 +84,12 @@ def parse_gauge_data(untrusted_bytes: bytes, *, where: str) -> GaugeData:
     )
 
 
-def _arrange(table: CsvTable) -> GaugeData:
+def arrange_readings(table: CsvTable) -> GaugeData:
+    """Return the study that a table of readings is.
+
+    Raises:
+        GaugeDataError: It is not a whole study.
+    """
     readings = _index_readings(table)
     names = [tuple(dict.fromkeys(table.columns[name])) for name in COLUMNS[:3]]
     for name, found in zip(COLUMNS, names, strict=False):

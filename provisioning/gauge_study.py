@@ -191,9 +191,8 @@ def _range_chart_remarks(data: GaugeData) -> list[str]:
         return []
     more = f" and {len(wide) - 3} more" if len(wide) > 3 else ""  # noqa: PLR2004 - as many as are read
     named = "; ".join(wide[:3]) + more
-    return [
-        f"the trials lie beyond D4 times the mean range for {named}: find out why before using this"
-    ]
+    why = "find out why before using the figures"
+    return [f"the trials lie beyond D4 times the mean range for {named}: {why}"]
 
 
 def _not_negative(variance: Fraction, name: str, remarks: list[str]) -> Fraction:

@@ -25,13 +25,17 @@ def read_page(page: str) -> list[tuple[str, str] | Step]:
     return parts
 
 
-def test_every_command_of_the_page_does_what_the_page_shows(tmp_path: Path) -> None:
-    parts = read_page(PAGE.read_text(encoding="utf-8"))
+def run_page(page: Path, folder: Path) -> tuple[int, int, Path]:
+    """Write the page's files and run its commands, in order; each must show what the page shows.
+
+    Returns:
+        How many commands and files there were, and the folder that the last command ran in.
+    """
+    parts = read_page(page.read_text(encoding="utf-8"))
     steps = [part for part in parts if isinstance(part, Step)]
-    assert (len(steps) > 15, len(parts) - len(steps)) == (True, 2)
     followed_by = dict(zip(map(id, steps), [*steps[1:], None], strict=True))
     with ExitStack() as stack:
-        shell = Shell(tmp_path, stack)
+        shell = Shell(folder, stack)
         for part in parts:
             if not isinstance(part, Step):
                 (shell.folder / part[0]).write_text(part[1], encoding="utf-8")
@@ -42,4 +46,10 @@ def test_every_command_of_the_page_does_what_the_page_shows(tmp_path: Path) -> N
             is_told = following is not None and following.command == EXIT_CODE
             assert shell.exit_code == 0 or is_told or part.command == EXIT_CODE, where
             assert re.fullmatch(shown_pattern(part.shown), printed), where
-    assert (shell.folder / "plots" / "tighten.png").read_bytes().startswith(b"\x89PNG")
+    return len(steps), len(parts) - len(steps), shell.folder
+
+
+def test_every_command_of_the_page_does_what_the_page_shows(tmp_path: Path) -> None:
+    command_count, file_count, folder = run_page(PAGE, tmp_path)
+    assert (command_count > 15, file_count) == (True, 2)
+    assert (folder / "plots" / "tighten.png").read_bytes().startswith(b"\x89PNG")

@@ -62,6 +62,18 @@ def test_rr_draws_the_kind_of_picture_that_the_name_says(call, data, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_rr_states_the_gauge_as_a_share_of_the_tolerance(call, data):
+    code, out, _ = call("rr", str(data), "--tolerance", "8")
+    assert (code, "6 sd of the gauge are 22.68 % of the tolerance: perhaps" in out) == (0, True)
+    _, out, _ = call("rr", str(data), "--tolerance", "8", "--json")
+    assert set(json.loads(out)) == KEYS
+    _, out, _ = call("rr", str(data), "--tolerance", "8", "--json", "--full")
+    assert json.loads(out)["percent_tolerance"] == pytest.approx(600 * 0.3023715 / 8)
+    for width in ("0", "-1", "nan", "1e-310"):
+        code, out, _ = call("rr", str(data), "--tolerance", width, "--json")
+        assert (code, out) == (2, "")
+
+
 @pytest.mark.parametrize(
     ("name", "telling"), [("study.pdf", ".svg or .png"), ("study", ".svg or .png")]
 )

@@ -1,0 +1,175 @@
+"""`ampforge gauge plan` and `ampforge gauge measure`: a gauge study, guided on the station."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.configuration import load_configuration
+from cli.failures import UsageRefusal
+from cli.output import print_result
+from cli.params import EXISTING_FILE, FILE, FiniteFloat, config_option, json_option
+from cli.slot_option import slot_configs, slots_option
+from cli.station_access import load_station_settings, read_file, utc_now
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NA_PER_UA = 1000
+_JOURNAL_SUFFIX = ".readings.jsonl"
+_JOURNAL_MAX_BYTES = 64 << 20
+
+
+@click.command(
+    "plan",
+    epilog="Example: ampforge gauge plan -o study.csv --part AMPFL1264700001Z "
+    "--part AMPFL12647000026 --appraiser anna --appraiser ben",
+)
+@click.option("-o", "--output", type=FILE, required=True, help="Sheet to write, CSV.")
+@click.option(
+    "--part", "parts", multiple=True, required=True, help="Serial number or name; repeatable."
+)
+@click.option(
+    "--appraiser",
+    "appraisers",
+    multiple=True,
+    required=True,
+    help="Person, station or slot; repeatable.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(2, 25),
+    default=3,
+    show_default=True,
+    help="How often each measures each part.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Draws the order.")
+@json_option
+def plan(
+    *,
+    output: Path,
+    parts: tuple[str, ...],
+    appraisers: tuple[str, ...],
+    trials: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Write the empty sheet of a gauge study, in random order.
+
+    Fill in the column value yourself, or let `ampforge gauge measure` do it. A sheet that is there
+    already is never replaced.
+    """
+    from provisioning.gauge_sheet import plan_sheet, serialize_sheet
+    from signing.durable_file import create_durably
+
+    sheet = plan_sheet(parts, appraisers, trial_count=trials, seed=seed)
+    create_durably(output, serialize_sheet(sheet), mode=0o644)
+    count = len(sheet.rows)
+    document = {"schema": "ampforge.gauge-plan/1", "path": str(output), "readings": count}
+    human = (
+        f"wrote {output}: {count} readings to take, in this order\n"
+        f"next: `ampforge gauge measure {output} --current-ua 100`, or fill it in by hand"
+    )
+    print_result(document, human, as_json=as_json)
+
+
+@click.command("measure", epilog="Example: ampforge gauge measure study.csv --current-ua 100")
+@click.argument("sheet_path", metavar="SHEET", type=EXISTING_FILE)
+@click.option(
+    "--current-ua",
+    type=FiniteFloat(),
+    required=True,
+    help="What each part is set to, as if it were ideal: uncalibrated parts differ, µA.",
+)
+@click.option(
+    "--load-ohm",
+    type=click.IntRange(min=1),
+    help="Load of the fixture (default: the reference load).",
+)
+@click.option("--no-prompt", is_flag=True, help="Do not wait for hands: every part is in its slot.")
+@slots_option
+@config_option
+@json_option
+def measure(
+    *,
+    sheet_path: Path,
+    current_ua: float,
+    load_ohm: int | None,
+    no_prompt: bool,
+    slots: tuple[dict[str, str], ...],
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Take the readings that a sheet still lacks, one by one, on the station.
+
+    Says who puts which part in place; the part must answer with its serial number. Each reading is
+    on the disk before the next one, with its samples and instrument in SHEET.readings.jsonl; what
+    is there is never measured again. Finish with `ampforge gauge rr`.
+    """
+    from provisioning.gauge_measuring import measure_part, slots_of_appraiser
+    from provisioning.gauge_sheet import parse_sheet, serialize_sheet
+    from signing.durable_file import save_durably
+
+    settings = load_station_settings(load_configuration(config_path))
+    places = slot_configs(slots) or settings.slot_configs()
+    if not places:
+        raise UsageRefusal(
+            "there is no slot to measure in",
+            expected="--slots, or [[station.slots]] in ampforge.toml",
+            got="none",
+            hint="give --slots port=URL,meter=ADDRESS",
+        )
+    current_na = _whole_nanoamps(current_ua)
+    sheet = parse_sheet(read_file(sheet_path, max_bytes=4 << 20), where=str(sheet_path))
+    journal_path = sheet_path.with_name(sheet_path.name + _JOURNAL_SUFFIX)
+    journal = b""
+    if journal_path.exists():
+        journal = read_file(journal_path, max_bytes=_JOURNAL_MAX_BYTES)
+    open_rows = sheet.open_rows()
+    for number, place in enumerate(open_rows, start=1):
+        row = sheet.rows[place]
+        if not no_prompt:
+            click.prompt(
+                f"{number} of {len(open_rows)}: {row.appraiser}, trial {row.trial}: put "
+                f"{row.part} in place, then Enter",
+                default="", show_default=False, prompt_suffix=" ", err=True,
+            )  # fmt: skip
+        reading = measure_part(
+            slots_of_appraiser(places, row.appraiser),
+            row.part,
+            current_na=current_na,
+            load_ohm=load_ohm or settings.metrology.reference_load_ohm,
+            settings=settings,
+            now=utc_now,
+        )
+        entry = {"appraiser": row.appraiser, "trial": row.trial, **reading.document()}
+        # The raw reading first: a value without one could not be looked into.
+        journal += json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+        save_durably(journal_path, journal)
+        sheet = sheet.with_value(place, reading.value)
+        save_durably(sheet_path, serialize_sheet(sheet))
+        if not as_json:
+            # Not the value: who saw the last one would aim at it.
+            click.echo(f"{number} of {len(open_rows)}: {row.part} by {row.appraiser} is read")
+    document = {
+        "schema": "ampforge.gauge-measured/1",
+        "path": str(sheet_path),
+        "journal": str(journal_path),
+        "measured": len(open_rows),
+    }
+    human = f"the sheet is full; next: `ampforge gauge rr {sheet_path}`"
+    print_result(document, human, as_json=as_json)
+
+
+def _whole_nanoamps(current_ua: float) -> int:
+    current_na = round(current_ua * _NA_PER_UA)
+    if abs(current_na / _NA_PER_UA - current_ua) > 1e-9 * abs(current_ua) or not current_na:
+        raise UsageRefusal(
+            "this current cannot be asked for",
+            expected="whole nanoamps, not 0",
+            got=f"{current_ua:g} µA",
+            where="--current-ua",
+        )
+    return current_na
