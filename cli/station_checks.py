@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from provisioning.ledger_address import LedgerAddress
     from provisioning.station_settings import StationSettings
     from provisioning.station_values import SlotConfig
 
@@ -50,6 +51,7 @@ class Check:
 def check_station(
     *,
     folder: Path,
+    ledger_address: LedgerAddress,
     settings: StationSettings,
     slots: Iterable[SlotConfig],
     trust_path: Path,
@@ -60,10 +62,11 @@ def check_station(
 
     def check_ledger() -> str:
         from provisioning.ledger import Ledger
-        from provisioning.station_files import LEDGER_NAME
+        from provisioning.ledger_witness import require_witnessed
 
-        ledger = Ledger.open(folder / LEDGER_NAME)
+        ledger = Ledger.open(ledger_address)
         try:
+            require_witnessed(folder, ledger)
             chains = ledger.verify_chains()
         finally:
             ledger.close()

@@ -122,10 +122,12 @@ def _open_station(
 ) -> Station:
     from firmware_images.product import ProductSettings
     from provisioning.station import open_station
+    from provisioning.station_files import find_ledger
 
     settings = load_station_settings(configuration)
+    folder = station_folder or configuration.resolve(settings.folder)
     return open_station(
-        station_folder or configuration.resolve(settings.folder),
+        folder,
         settings,
         product_model=configuration.section("product", ProductSettings).model,
         bundle_bytes=read_file(bundle_path, max_bytes=BUNDLE_MAX_BYTES),
@@ -133,6 +135,7 @@ def _open_station(
         outside=real_outside(),
         passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
         bundle_where=str(bundle_path),
+        ledger_address=find_ledger(folder, settings.ledger, root=configuration.root),
     )
 
 

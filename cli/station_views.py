@@ -48,11 +48,14 @@ def check(
 ) -> None:
     """Check ledger, keys, trust record, ports and meters, without touching a board's flash."""
     from cli.station_checks import check_station
+    from provisioning.station_files import find_ledger
 
     configuration = load_configuration(config_path)
     settings = load_station_settings(configuration)
+    folder = station_folder or configuration.resolve(settings.folder)
     checks = check_station(
-        folder=station_folder or configuration.resolve(settings.folder),
+        folder=folder,
+        ledger_address=find_ledger(folder, settings.ledger, root=configuration.root),
         settings=settings,
         slots=slot_configs(slots) or settings.slot_configs(),
         trust_path=trust_path(configuration, None),

@@ -64,7 +64,7 @@ def render_report(
             "there is nothing to report",
             expected=f"units that were worked on with {bundle.statement.version}",
             got="none" if serial is None else f"not {serial}",
-            where=ledger.database.path,
+            where=ledger.database.address,
             hint="name the bundle that the units were made with",
         )
     header = ReportHeader(

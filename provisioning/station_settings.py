@@ -69,7 +69,8 @@ class StationSettings(_Section):
 
     Attributes:
         name: Name in the ledger and in the station's certificate.
-        folder: Folder with ledger, keys and certificates.
+        folder: Folder with keys, certificates and, unless `ledger` says otherwise, the ledger.
+        ledger: A path, or `postgresql://USER@HOST:PORT/DATABASE` without a password.
         serials: The maker's part of the serial numbers.
         flash_baud: Rate at which flash is written, baud.
         use_stub: Whether esptool's stub loader is used.
@@ -81,6 +82,7 @@ class StationSettings(_Section):
 
     name: _Name = "station-1"
     folder: Annotated[Path, Field(strict=False)] = Path("station")
+    ledger: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     serials: SerialSettings = SerialSettings()
     flash_baud: Annotated[int, Field(ge=9_600, le=3_000_000)] = 921_600
     use_stub: bool = True

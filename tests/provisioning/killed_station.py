@@ -34,8 +34,8 @@ class DyingDatabase:
         return getattr(self._database, name)
 
     @contextmanager
-    def writing(self):
-        with self._database.writing() as connection:
+    def writing(self, question=None):
+        with self._database.writing(question) as connection:
             yield connection
             self._commits += 1
             if self._moment == ["before", self._commits]:
