@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bundle": ("cli.bundle_commands", "group", "Build, sign and verify a release bundle."),
     "station": ("cli.station_commands", "group", "Provision boards; simulate them."),
     "serials": ("cli.serials_commands", "group", "Say which serial numbers were given to what."),
+    "ledger": ("cli.ledger_commands", "group", "Verify, back up, restore, upgrade the ledger."),
     "unit": ("cli.unit_commands", "group", "Show and export the record of one unit."),
     "calibration": ("cli.calibration_commands", "group", "Fit lines and state risks."),
     "repo": ("cli.repo_commands", "group", "Publish releases in a TUF repository."),
