@@ -6,6 +6,7 @@ would take. Implements docs/spec/release-statement-and-bundle.md §1 to §3.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ from signing.refusal import refusing_in
 from signing.trust import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from firmware_images.partitions import PartitionTable
     from signing.signers import Signer
@@ -160,6 +161,7 @@ def sign_bundle(
     *,
     trust: TrustRecord | None = None,
     where: str = "bundle",
+    before_signing: Callable[[ReleaseStatement, bytes], None] | None = None,
 ) -> bytes:
     """Add release signatures to a bundle, signed before or not; its content is judged first.
 
@@ -169,17 +171,26 @@ def sign_bundle(
         trust: With it, the product and the approval are verified and each signer must hold the
             release role.
         where: The file's name, for messages.
+        before_signing: Given the statement and its SHA-256 once everything else is judged, and
+            before any key is used; what it raises leaves nothing signed.
 
     Raises:
         FirmwareImageError: The content is not acceptable.
         SigningError: A signer does not hold the role, or has signed already.
     """
     with refusing_in(where):
-        return _sign_bundle(untrusted_bytes, signers, trust=trust, where=where)
+        return _sign_bundle(
+            untrusted_bytes, signers, trust=trust, where=where, before_signing=before_signing
+        )
 
 
 def _sign_bundle(
-    untrusted_bytes: bytes, signers: Sequence[Signer], *, trust: TrustRecord | None, where: str
+    untrusted_bytes: bytes,
+    signers: Sequence[Signer],
+    *,
+    trust: TrustRecord | None,
+    where: str,
+    before_signing: Callable[[ReleaseStatement, bytes], None] | None,
 ) -> bytes:
     members = parse_archive(untrusted_bytes, where=where)
     name, raw = find_statement(members)
@@ -195,6 +206,8 @@ def _sign_bundle(
             _refuse_without_role(signer, trust)
         if is_signed:
             verify_signatures(read_signed_statement(raw), trust.keys_of(Role.RELEASE).keys)
+    if before_signing is not None:
+        before_signing(statement, hashlib.sha256(payload).digest())
     remaining = list(signers)
     if is_signed:
         signed = raw
