@@ -43,6 +43,8 @@ def inspect(*, image_path: Path, chip: str | None, as_json: bool) -> None:
 
 
 def _describe(image: EspImage) -> dict[str, object]:
+    from firmware_images.secure_version import FIELD_BITS
+
     return {
         "schema": "ampforge.image/1",
         "chip": image.chip,
@@ -61,6 +63,7 @@ def _describe(image: EspImage) -> dict[str, object]:
         "project_name": image.project_name,
         "version": image.version,
         "secure_version": image.secure_version,
+        "secure_version_bits": FIELD_BITS.get(image.chip),
         "idf_version": image.idf_version,
         "elf_sha256": None if image.elf_sha256 is None else image.elf_sha256.hex(),
         "build_date": image.build_date,
@@ -93,7 +96,7 @@ def _format(image: EspImage) -> str:
         rows += [
             ("project", image.project_name or "(empty)"),
             ("version", image.version or "(empty)"),
-            ("secure version", str(image.secure_version)),
+            ("secure version", _format_secure_version(image)),
             ("ESP-IDF", image.idf_version or "(empty)"),
             ("built", image.build_date or "not stated"),
             ("ELF SHA-256", "not stated" if image.elf_sha256 is None else image.elf_sha256.hex()),
@@ -104,6 +107,17 @@ def _format(image: EspImage) -> str:
         )
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _format_secure_version(image: EspImage) -> str:
+    from firmware_images.secure_version import FIELD_BITS
+
+    stated, bits = image.secure_version or 0, FIELD_BITS.get(image.chip)
+    if bits is None:
+        return f"{stated}; it is not known how far an {image.chip} can count"
+    if stated > bits:
+        return f"{stated}: the {image.chip} cannot count beyond {bits}"
+    return f"{stated} of {bits}; {bits - stated} left"
 
 
 def _format_segment(segment: ImageSegment) -> str:

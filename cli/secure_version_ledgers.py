@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.configuration import FILE_NAME
+from cli.failures import UsageRefusal
 from cli.params import make_folder
 from cli.signing_keys import describe_account, describe_tool, read_clock, sign_log_path
 
@@ -13,12 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cli.configuration import Configuration
+    from firmware_images.esp_image import EspImage
     from firmware_images.release_statement import ReleaseStatement
     from firmware_images.secure_version_history import SecureVersionHistory
     from firmware_images.secure_version_ledger import SecureVersionLedger
 
+SPEND_OPTION = "--spend-secure-version"
 spend_option = click.option(
-    "--spend-secure-version",
+    SPEND_OPTION,
     "spend_reason",
     metavar="REASON",
     help="Spend one eFuse bit of every board: why older releases must not run any more.",
@@ -130,5 +134,81 @@ class ReleaseRecorder:
         return describe_budget(self._history, self._path)
 
     def __str__(self) -> str:
-        assert self._history is not None
-        return f"{self._history.budget}, recorded in {self._path}"
+        return format_budget(self.describe())
+
+
+def admit_image(
+    configuration: Configuration | None,
+    image: EspImage,
+    padded: bytes,
+    *,
+    reason: str | None,
+    where: str,
+) -> dict[str, object] | None:
+    """Judge an image that is about to be signed, and record it in the ledger of its boards.
+
+    An app is recorded where `ampforge.toml` is that of a product with its chip. Elsewhere nobody
+    knows its boards, and only what no chip can hold is refused. A bootloader, and whatever else has
+    no descriptor, raises nothing.
+
+    Args:
+        configuration: The loaded `ampforge.toml`, if there is one.
+        image: What the image says.
+        padded: What is signed.
+        reason: Why an eFuse bit may be spent, or `None`.
+        where: The image, for messages.
+
+    Returns:
+        What is left after it, or `None` if nothing was recorded.
+
+    Raises:
+        SecureVersionError: The image may not be signed.
+        UsageRefusal: A reason was given and there is no ledger to record it in.
+    """
+    import hashlib
+
+    from firmware_images.product import ProductSettings
+    from firmware_images.secure_version import find_budget
+    from firmware_images.secure_version_entry import Act
+    from firmware_images.secure_version_ledger import Signing
+
+    product = None
+    if configuration is not None and configuration.has_section("product"):
+        product = configuration.section("product", ProductSettings)
+    if image.secure_version is not None:
+        find_budget(image.chip).refuse_beyond(image.secure_version, where=where)
+    if product is None or product.chip != image.chip or image.secure_version is None:
+        if reason is not None:
+            raise UsageRefusal(
+                "there is nothing to spend, or no ledger to record it in",
+                expected=f"an app for the chip of a product ({FILE_NAME})",
+                got="an image without a secure_version"
+                if image.secure_version is None
+                else f"an image for {image.chip}, and no product with it",
+                where=where,
+                hint=f"leave {SPEND_OPTION} out, or run this in the product's folder",
+            )
+        return None
+    assert configuration is not None
+    ledger = open_ledger(
+        configuration,
+        hardware_class=product.hardware_class,
+        chip=product.chip,
+        beside=configuration.path,
+    )
+    signing = Signing(
+        act=Act.SIGN_IMAGE,
+        digest=hashlib.sha256(padded).digest(),
+        secure_version=image.secure_version,
+        app_version=image.version or None,
+        where=where,
+    )
+    return describe_budget(ledger.admit(signing, reason=reason), ledger.path)
+
+
+def format_budget(document: dict[str, object]) -> str:
+    """Return what `describe_budget` says, for people."""
+    return (
+        f"secure_version {document['highest']} of {document['bits']}; {document['left']} left, "
+        f"recorded in {document['ledger']}"
+    )

@@ -53,11 +53,11 @@ class SecureVersionBudget:
     def __str__(self) -> str:
         return f"secure_version {self.highest} of {self.bits}; {self.left} left"
 
-    def judge(self, secure_version: int, *, where: object) -> int:
-        """Return how many bits a release of this secure version costs each board, 0 or 1.
+    def refuse_beyond(self, secure_version: int, *, where: object) -> None:
+        """Refuse a secure version that the chip cannot hold, whatever was signed before.
 
         Raises:
-            SecureVersionError: Boards would refuse it, it wastes bits, or there are none left.
+            SecureVersionError: It is above the width of the field.
         """
         if secure_version > self.bits:
             raise SecureVersionError(
@@ -68,10 +68,19 @@ class SecureVersionBudget:
                 hint="set a lower secure version in the build (CONFIG_BOOTLOADER_APP_SECURE_"
                 "VERSION): it counts revoked releases, not releases",
             )
+
+    def judge(self, secure_version: int, *, where: object) -> int:
+        """Return how many bits a release of this secure version costs each board, 0 or 1.
+
+        Raises:
+            SecureVersionError: Boards would refuse it, it wastes bits, or there are none left.
+        """
+        self.refuse_beyond(secure_version, where=where)
         if secure_version < self.highest:
             raise SecureVersionError(
                 "the secure_version is lower than one that was signed before",
-                expected=f"{self.highest}, or {self.highest + 1} to revoke what is out there",
+                expected=f"{self.highest}"
+                + (f", or {self.highest + 1} to revoke what is out there" if self.left else ""),
                 got=secure_version,
                 where=where,
                 hint="boards that ran that release refuse this one: build it with the same "

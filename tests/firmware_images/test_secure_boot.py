@@ -12,17 +12,19 @@ from hypothesis import strategies as st
 
 from firmware_images.errors import FirmwareImageError, SecureBootError
 from firmware_images.secure_boot import (
-    BLOCK_BYTES,
-    SECTOR_BYTES,
     attach_signatures,
-    key_digest,
     pad_image,
-    parse_signature_sector,
-    serialize_signature_sector,
     sign_image,
     verify_signed_image,
 )
 from firmware_images.secure_boot_chips import CHIPS, format_revision, judge_scheme
+from firmware_images.signature_sector import (
+    BLOCK_BYTES,
+    SECTOR_BYTES,
+    key_digest,
+    parse_signature_sector,
+    serialize_signature_sector,
+)
 from signing.errors import SignatureError, SigningError
 from signing.key_files import generate_key, public_key_path
 from signing.key_uris import load_secure_boot_signer
