@@ -23,6 +23,7 @@ from firmware_images.bundle_contents import (
     SOURCES,
     TABLE,
     UNSIGNED_STATEMENT,
+    WAVEFORM_SIGNATURE,
     judge_contents,
     refuse_other_product,
 )
@@ -72,6 +73,7 @@ class BundleInputs:
         policy: Canonical bytes of the limits policy.
         partition_table: The parsed partition table.
         bootloader: Second-stage bootloader, or `None`.
+        waveform_signature: Signature sector over the waveform slot, or `None`.
         sbom: Software bill of materials, or `None`.
         provenance: Tools and digests of what the parts were made from, or `None`.
         sources: Source texts by file name.
@@ -91,6 +93,7 @@ class BundleInputs:
     policy: bytes
     partition_table: PartitionTable
     bootloader: bytes | None = None
+    waveform_signature: bytes | None = None
     sbom: bytes | None = None
     provenance: bytes | None = None
     sources: Mapping[str, bytes] = field(default_factory=dict)
@@ -141,6 +144,7 @@ def collect_parts(inputs: BundleInputs) -> dict[str, bytes]:
     """Return the parts of a bundle by member name; the statement about them is not one."""
     optional = {
         BOOTLOADER: inputs.bootloader,
+        WAVEFORM_SIGNATURE: inputs.waveform_signature,
         SBOM: inputs.sbom,
         PROVENANCE: inputs.provenance,
     }

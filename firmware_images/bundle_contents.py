@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, verify_approval
+from firmware_images.approval import refuse_other_table, verify_approval
 from firmware_images.device_record import DEVICE_RECORD_SIZE_BYTES
-from firmware_images.errors import ApprovalError, BundleError
+from firmware_images.errors import BundleError
 from firmware_images.esp_image import inspect_image
 from firmware_images.limits import parse_policy
 from firmware_images.limits_judging import judge_table, refuse_violations
@@ -28,9 +28,12 @@ from firmware_images.partitions import (
 )
 from firmware_images.release_statement import describe_app
 from firmware_images.secure_boot import verify_signed_image
-from firmware_images.waveform_slot import APPROVAL_BYTES_MAX, serialize_waveform_slot
-from firmware_images.waveform_table import parse_waveform_table, table_digest
-from signing.cose_message import parse_message, refuse_content_type
+from firmware_images.waveform_slot import (
+    pad_waveform_slot,
+    serialize_waveform_slot,
+)
+from firmware_images.waveform_slot_signing import verify_signed_slot
+from firmware_images.waveform_table import parse_waveform_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,11 +54,12 @@ APPROVAL = "approval.cose"
 POLICY = "limits-policy.cbor"
 PARTITION_TABLE = "partition-table.bin"
 BOOTLOADER = "bootloader.bin"
+WAVEFORM_SIGNATURE = "waveform-signature.bin"
 SBOM = "sbom.json"
 PROVENANCE = "provenance.json"
 SOURCES = "sources/"
 REQUIRED_PARTS = frozenset({APP, TABLE, APPROVAL, POLICY, PARTITION_TABLE})
-OPTIONAL_PARTS = frozenset({BOOTLOADER, SBOM, PROVENANCE})
+OPTIONAL_PARTS = frozenset({BOOTLOADER, WAVEFORM_SIGNATURE, SBOM, PROVENANCE})
 # Where the ROM looks for the second-stage bootloader; 0 for every chip that is not named.
 BOOTLOADER_OFFSETS_BYTES: Mapping[str, int] = MappingProxyType(
     {"esp32": 0x1000, "esp32s2": 0x1000}
@@ -124,6 +128,23 @@ def judge_contents(
         partition_table=partition_table,
         approval=approval,
     )
+
+
+def build_slot_image(parts: Mapping[str, bytes]) -> bytes:
+    """Return what the waveform partition of a slot begins with; a signature is verified.
+
+    Raises:
+        WaveformTableError: The parts do not fit a slot.
+        SecureBootError: The signature sector is not what a signer writes.
+        SignatureError: A signature is not one of this table and approval.
+    """
+    slot_image = serialize_waveform_slot(parts[TABLE], parts[APPROVAL])
+    if WAVEFORM_SIGNATURE not in parts:
+        return slot_image
+    signed = pad_waveform_slot(slot_image, where=WAVEFORM_SIGNATURE) + parts[WAVEFORM_SIGNATURE]
+    # A false signature is worse than none: a board that looks at it generates nothing.
+    verify_signed_slot(signed, where=WAVEFORM_SIGNATURE)
+    return signed
 
 
 def bootloader_offset_bytes(chip: str) -> int:
@@ -204,18 +225,7 @@ def _judge_approval(
             table_bytes=parts[TABLE],
             hardware_class=statement.hardware_class,
         )
-    message = parse_message(parts[APPROVAL], max_bytes=APPROVAL_BYTES_MAX)
-    refuse_content_type(message, APPROVAL_CONTENT_TYPE)
-    claimed = parse_approval(message.payload)
-    digest = table_digest(parts[TABLE])
-    if claimed.table_digest != digest:
-        raise ApprovalError(
-            "the approval is for another table",
-            expected=digest.hex(),
-            got=claimed.table_digest.hex(),
-            where=APPROVAL,
-            hint="have the policy role approve this table: `ampforge policy approve`",
-        )
+    refuse_other_table(parts[APPROVAL], table_bytes=parts[TABLE])
     return None
 
 
@@ -239,7 +249,7 @@ def _judge_layout(
         _judge_partition(table, f"ota_{slot}", type_=TYPE_APP, subtype=subtype)
         _judge_partition(table, f"wave_{slot}", type_=TYPE_DATA)
     table.check_fits(DEVICE_RECORD_PARTITION, DEVICE_RECORD_SIZE_BYTES)
-    slot_image_bytes = len(serialize_waveform_slot(parts[TABLE], parts[APPROVAL]))
+    slot_image_bytes = len(build_slot_image(parts))
     for slot in range(OTA_SLOT_COUNT):
         table.check_fits(f"ota_{slot}", len(parts[APP]))
         table.check_fits(f"wave_{slot}", slot_image_bytes)

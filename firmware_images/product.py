@@ -74,6 +74,7 @@ class ReleaseSettings(BaseModel):
         partitions: The partition CSV.
         approval: The policy role's approval of the compiled table.
         bootloader: The second-stage bootloader; carried if the file is there.
+        waveform_slot: The waveform slot, signed for the chip's keys; carried if the file is there.
         sbom: A software bill of materials; carried if the file is there.
         output: Folder for what `bundle build` writes.
     """
@@ -88,6 +89,7 @@ class ReleaseSettings(BaseModel):
     partitions: PathText
     approval: PathText
     bootloader: PathText | None = None
+    waveform_slot: PathText | None = None
     sbom: PathText | None = None
     output: PathText = "build"
 

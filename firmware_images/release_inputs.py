@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, verify_approval
 from firmware_images.bundle import BundleInputs
-from firmware_images.errors import ApprovalError, BundleError
+from firmware_images.errors import ApprovalError, BundleError, WaveformTableError
 from firmware_images.esp_image import load_image
 from firmware_images.image_input import load_image_input
 from firmware_images.limits import load_limits
@@ -23,7 +23,8 @@ from firmware_images.release_records import add_provenance, add_sbom
 from firmware_images.sbom_document import SBOM_MAX_BYTES, parse_sbom
 from firmware_images.toml_document import TOML_BYTES_MAX, read_bounded
 from firmware_images.waveform_compile import compile_table
-from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
+from firmware_images.waveform_slot import APPROVAL_BYTES_MAX, SLOT_BYTES
+from firmware_images.waveform_slot_signing import verify_signed_slot
 from firmware_images.waveform_source import load_waveforms
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
 from signing.cose_message import parse_message, refuse_content_type
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_images.product import ProductSettings, ReleaseSettings
+    from firmware_images.waveform_slot_signing import SignedSlot
     from signing.trust import TrustRecord
 
 
@@ -74,6 +76,8 @@ def load_release_inputs(
         "limits.toml": read_bounded(root / release.limits, TOML_BYTES_MAX, BundleError),
         "partitions.csv": read_bounded(root / release.partitions, CSV_MAX_BYTES, BundleError),
     }
+    approval = _load_approval(root, release, table_bytes, product, trust)
+    slot = _load_signed_slot(root, release, table_bytes, approval)
     inputs = BundleInputs(
         product=product.name,
         version=release.version,
@@ -85,10 +89,11 @@ def load_release_inputs(
         flash_size_bytes=product.flash_size_bytes,
         app=app,
         table=table_bytes,
-        approval=_load_approval(root, release, table_bytes, product, trust),
+        approval=approval,
         policy=serialize_policy(policy),
         partition_table=load_partition_table(root / release.partitions),
         bootloader=_load_bootloader(root, release),
+        waveform_signature=None if slot is None else slot.sector,
         sources=sources,
     )
     bill = _load_sbom(root, release.sbom)
@@ -98,6 +103,7 @@ def load_release_inputs(
         **{name.partition(".")[0]: content for name, content in sources.items()},
         **({} if inputs.bootloader is None else {"bootloader": inputs.bootloader}),
         **({} if bill is None else {"sbom": bill}),
+        **({} if slot is None else {"waveform_signature": slot.sector}),
     }
     project = None if bill is None else parse_sbom(bill, where=root / str(release.sbom))
     inputs = add_sbom(inputs, image=image, policy=policy, project=project)
@@ -148,6 +154,26 @@ def _load_bootloader(root: Path, release: ReleaseSettings) -> bytes | None:
         return None
     bootloader, _ = load_image(root / release.bootloader)
     return bootloader
+
+
+def _load_signed_slot(
+    root: Path, release: ReleaseSettings, table_bytes: bytes, approval: bytes
+) -> SignedSlot | None:
+    if release.waveform_slot is None or not is_present(root / release.waveform_slot):
+        return None
+    path = root / release.waveform_slot
+    slot = verify_signed_slot(read_bounded(path, SLOT_BYTES, WaveformTableError), where=str(path))
+    if (slot.table, slot.approval) != (table_bytes, approval):
+        raise BundleError(
+            "the signed waveform slot is not of this table and approval",
+            expected=f"table {table_digest(table_bytes).hex()}, with the approval of this release",
+            got="another approval of it"
+            if slot.table == table_bytes
+            else f"table {table_digest(slot.table).hex()}",
+            where=path,
+            hint="sign it again with `ampforge waveform sign-slot`, or remove the file",
+        )
+    return slot
 
 
 def _load_sbom(root: Path, path: str | None) -> bytes | None:
