@@ -167,8 +167,10 @@ def _build_slot(
     from firmware_images.toml_document import read_bounded
     from firmware_images.waveform_files import read_or_compile, read_table
     from firmware_images.waveform_slot import APPROVAL_BYTES_MAX, serialize_waveform_slot
+    from signing.refusal import refusing_in
 
     approval: bytes | None = None
+    path = source
     if source.suffix.lower() in {".toml", ".csv"}:
         policy = load_limits(limits_path or defaults.limits())
         table, table_bytes = read_or_compile(source, policy, defaults.hardware_class)
@@ -178,12 +180,13 @@ def _build_slot(
         path = approval_path or defaults.approval()
         approval = read_bounded(path, APPROVAL_BYTES_MAX, ApprovalError)
     trust = defaults.trust_record()
-    if trust is None:
-        refuse_other_table(approval, table_bytes=table_bytes)
-    else:
-        verify_approval(
-            approval, trust, table_bytes=table_bytes, hardware_class=table.hardware_class
-        )
+    with refusing_in(path):
+        if trust is None:
+            refuse_other_table(approval, table_bytes=table_bytes)
+        else:
+            verify_approval(
+                approval, trust, table_bytes=table_bytes, hardware_class=table.hardware_class
+            )
     return serialize_waveform_slot(table_bytes, approval)
 
 

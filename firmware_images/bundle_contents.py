@@ -116,8 +116,9 @@ def judge_contents(
     # Approval first: judging takes time, and only the policy role may make us spend it.
     approval = _judge_approval(statement, parts, trust)
     refuse_violations(judge_table(table, policy), where=TABLE)
+    slot_image_bytes = len(build_slot_image(parts))
     partition_table = parse_partition_table(parts[PARTITION_TABLE], where=PARTITION_TABLE)
-    _judge_layout(statement, parts, partition_table)
+    _judge_layout(statement, parts, partition_table, slot_image_bytes=slot_image_bytes)
     if BOOTLOADER in parts:
         bootloader = inspect_image(parts[BOOTLOADER], where=BOOTLOADER)
         _refuse_other("the bootloader's chip", statement.chip, bootloader.chip)
@@ -230,7 +231,11 @@ def _judge_approval(
 
 
 def _judge_layout(
-    statement: ReleaseStatement, parts: Mapping[str, bytes], table: PartitionTable
+    statement: ReleaseStatement,
+    parts: Mapping[str, bytes],
+    table: PartitionTable,
+    *,
+    slot_image_bytes: int,
 ) -> None:
     table.check_flash_size(statement.flash_size_bytes)
     if len(table.ota_slots) != OTA_SLOT_COUNT:
@@ -249,7 +254,6 @@ def _judge_layout(
         _judge_partition(table, f"ota_{slot}", type_=TYPE_APP, subtype=subtype)
         _judge_partition(table, f"wave_{slot}", type_=TYPE_DATA)
     table.check_fits(DEVICE_RECORD_PARTITION, DEVICE_RECORD_SIZE_BYTES)
-    slot_image_bytes = len(build_slot_image(parts))
     for slot in range(OTA_SLOT_COUNT):
         table.check_fits(f"ota_{slot}", len(parts[APP]))
         table.check_fits(f"wave_{slot}", slot_image_bytes)

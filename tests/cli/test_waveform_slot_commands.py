@@ -1,0 +1,152 @@
+"""`ampforge waveform sign-slot` and `verify-slot`, and the release that carries the signature."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from cli.failures import run_and_exit
+from cli.init_command import copy_example, sign_first_trust_record
+from cli.main import ampforge
+from signing.key_files import generate_key
+from signing.keys import Algorithm
+from tests.firmware_images.espsecure_command import espsecure_accepts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SLOT = "build/waveform.slot"
+BUNDLE = "build/flare-1.4.0.bundle.zip"
+SIGN = ("waveform", "sign-slot", "--key", "keys/boot.pem")
+REVISION = ("--chip-revision", "0.3")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("product") / "flare"
+    copy_example(folder)
+    sign_first_trust_record(folder)
+    config = ["--config", str(folder / "ampforge.toml")]
+    assert CliRunner().invoke(ampforge, ["policy", "approve", *config]).exit_code == 0
+    for name in ("boot", "other"):
+        generate_key(folder / "keys" / f"{name}.pem", Algorithm.RSA_3072, passphrase=None)
+    generate_key(folder / "keys" / "p256.pem", Algorithm.ECDSA_P256, passphrase=None)
+    return folder
+
+
+@pytest.fixture
+def product(prepared, tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "flare"
+    shutil.copytree(prepared, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
+    return folder
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments: object, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as exited:
+            run_and_exit(ampforge, [str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert exited.value.code == code, printed
+        return printed.out + printed.err
+
+    return call
+
+
+def test_a_signed_slot_goes_into_the_release_and_into_the_factory_image(product, run):
+    document = json.loads(run(*SIGN, *REVISION, "--json"))
+    assert document["schema"] == "ampforge.waveform-slot/1"
+    assert espsecure_accepts(product / SLOT, product / "keys" / "boot.pub.pem")
+    run("bundle", "build")
+    run("bundle", "sign", BUNDLE)
+    run("image", "merge", BUNDLE, "-o", "factory.bin")
+    assert (product / "factory.bin").read_bytes()[0x320000:] == (product / SLOT).read_bytes()
+    log = [json.loads(line) for line in (product / "sign-log.jsonl").read_bytes().splitlines()]
+    assert [entry["role"] for entry in log if entry["digest"] == document["signed_sha256"]] == [
+        "secure-boot"
+    ]
+
+
+def test_boards_without_the_key_are_named(product, run):
+    run(*SIGN, *REVISION)
+    verified = json.loads(run("waveform", "verify-slot", SLOT, "--json"))
+    digest = verified["signatures"][0]["key_digest"]
+    (product / "boards.txt").write_text(f"A1 {digest}\nA2 {'00' * 32}\n")
+    text = run("waveform", "verify-slot", SLOT, "--efuse-digests", "boards.txt", code=3)
+    assert "A1  accepts the waveform slot" in text
+    assert "A2  REFUSES the waveform slot" in text
+    keys = ("--key", "keys/boot.pub.pem", "--key", "keys/other.pub.pem")
+    assert "not signed by this key" in run("waveform", "verify-slot", SLOT, *keys, code=3)
+    run(*SIGN[:3], "keys/other.pem", "--append", *REVISION)
+    run("waveform", "verify-slot", SLOT, *keys)
+
+
+def test_a_signature_is_made_elsewhere(product, run):
+    text = run("waveform", "sign-slot", "--export-digest", "digest")
+    assert (product / "digest").read_bytes().hex() in text
+    assert not (product / SLOT).exists()
+    command = [
+        *("openssl", "pkeyutl", "-sign", "-inkey", "keys/boot.pem", "-in", "digest"),
+        *("-out", "signature", "-pkeyopt", "digest:sha256"),
+        *("-pkeyopt", "rsa_padding_mode:pss", "-pkeyopt", "rsa_pss_saltlen:32"),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    imported = ("--import-signature", "signature", "--public-key", "keys/boot.pub.pem")
+    run("waveform", "sign-slot", *imported, *REVISION)
+    assert espsecure_accepts(product / SLOT, product / "keys" / "boot.pub.pem")
+    # From a slot image, too: it brings its own approval.
+    shutil.copy(product / SLOT, "first.slot")
+    run("waveform", "sign-slot", "first.slot", "--key", "keys/other.pem", *REVISION)
+    assert espsecure_accepts(product / SLOT, product / "keys" / "other.pub.pem")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "telling", "code"),
+    [
+        ((*SIGN,), "esp32c3 silicon as old as this", 5),
+        ((*SIGN[:3], "keys/p256.pem", *REVISION), "esp32c3 does not have", 5),
+        ((*SIGN, "--chip", "esp32h9", *REVISION), "not known whether this chip", 5),
+        ((*SIGN, "--approval", "trust.cose", *REVISION), "trust.cose", 3),
+        ((*SIGN, "--append", *REVISION), "No such file", 5),
+        ((*SIGN, "-o", "build/approval.cose", "--approval", "build/approval.cose"), "replace", 2),
+        (("waveform", "sign-slot"), "0 of them", 2),
+    ],
+)
+def test_what_is_refused_leaves_no_slot(product, run, arguments, telling, code):
+    approval = (product / "build" / "approval.cose").read_bytes()
+    assert telling in run(*arguments, code=code)
+    assert not (product / SLOT).exists()
+    assert (product / "build" / "approval.cose").read_bytes() == approval
+
+
+def test_a_slot_of_an_earlier_table_is_not_carried(product, run):
+    run(*SIGN, *REVISION)
+    waveforms = product / "waveforms.toml"
+    text = waveforms.read_text(encoding="utf-8")
+    waveforms.write_text(text.replace("400", "399"), encoding="utf-8")
+    assert "for another" in run(*SIGN, *REVISION, code=5)
+    run("policy", "approve")
+    message = run("bundle", "build", code=5)
+    assert "signed waveform slot is not of this table" in message
+    assert "waveform sign-slot" in message
+    assert not (product / BUNDLE).exists()
+    message = run(*SIGN, "--append", *REVISION, code=3)
+    assert "of another waveform slot" in message
+    run(*SIGN, *REVISION)
+    run("bundle", "build")
+
+
+def test_a_slot_without_a_configured_place_needs_one(product, run):
+    path = product / "ampforge.toml"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(x for x in lines if "waveform_slot" not in x), encoding="utf-8")
+    assert "not said where the signed slot goes" in run(*SIGN, *REVISION, code=2)
+    run(*SIGN, *REVISION, "-o", "my.slot")
+    run("bundle", "build")
