@@ -55,9 +55,13 @@ def group() -> None:
 @click.option("--app", type=EXISTING_PATH, help="Application: .bin, .elf or ESP-IDF build folder.")
 @click.option("--waveforms", type=EXISTING_FILE, help="Waveform source.")
 @click.option("--limits", type=EXISTING_FILE, help="Limits policy.")
-@click.option("--partitions", type=EXISTING_FILE, help="Partition CSV.")
+@click.option("--partitions", type=EXISTING_FILE, help="Partition table: CSV or binary.")
 @click.option("--approval", type=FILE, help="The policy role's approval of the compiled table.")
-@click.option("--bootloader", type=EXISTING_FILE, help="Second-stage bootloader to carry.")
+@click.option(
+    "--bootloader",
+    type=EXISTING_FILE,
+    help="Second-stage bootloader to carry (default: the build folder's own).",
+)
 @click.option("--sbom", type=EXISTING_FILE, help="Software bill of materials to carry.")
 @click.option("--release-counter", type=click.IntRange(min=1), help="Rises with every release.")
 @click.option("--version", help="Only for an app whose image does not state a version.")

@@ -27,6 +27,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from firmware_images.bootloader_place import bootloader_offset_bytes
 from firmware_images.bundle_archive import parse_archive
 from firmware_images.bundle_building import BundleInputs, build_bundle, sign_bundle
 from firmware_images.bundle_contents import (
@@ -41,7 +42,6 @@ from firmware_images.bundle_contents import (
     SOURCES,
     TABLE,
     Contents,
-    bootloader_offset_bytes,
     build_slot_image,
     judge_contents,
     refuse_other_product,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from firmware_images.approval import refuse_other_table, verify_approval
+from firmware_images.bootloader_place import bootloader_offset_bytes
 from firmware_images.device_record import DEVICE_RECORD_SIZE_BYTES
 from firmware_images.errors import BundleError
 from firmware_images.esp_image import inspect_image
@@ -60,11 +60,6 @@ PROVENANCE = "provenance.json"
 SOURCES = "sources/"
 REQUIRED_PARTS = frozenset({APP, TABLE, APPROVAL, POLICY, PARTITION_TABLE})
 OPTIONAL_PARTS = frozenset({BOOTLOADER, WAVEFORM_SIGNATURE, SBOM, PROVENANCE})
-# Where the ROM looks for the second-stage bootloader; 0 for every chip that is not named.
-BOOTLOADER_OFFSETS_BYTES: Mapping[str, int] = MappingProxyType(
-    {"esp32": 0x1000, "esp32s2": 0x1000}
-    | dict.fromkeys(("esp32c5", "esp32h4", "esp32p4", "esp32s31"), 0x2000)
-)
 OTA_SLOT_COUNT = 2
 DEVICE_RECORD_PARTITION = "devrec"
 OTADATA_PARTITION = "otadata"
@@ -146,11 +141,6 @@ def build_slot_image(parts: Mapping[str, bytes]) -> bytes:
     # A false signature is worse than none: a board that looks at it generates nothing.
     verify_signed_slot(signed, where=WAVEFORM_SIGNATURE)
     return signed
-
-
-def bootloader_offset_bytes(chip: str) -> int:
-    """Return where a chip's ROM looks for the second-stage bootloader, from the start of flash."""
-    return BOOTLOADER_OFFSETS_BYTES.get(chip, 0)
 
 
 def refuse_other_product(statement: ReleaseStatement, trust: TrustRecord, *, where: str) -> None:

@@ -71,9 +71,10 @@ class ReleaseSettings(BaseModel):
         app: The application image: a .bin, an .elf, or an ESP-IDF build folder.
         waveforms: The waveform source.
         limits: The limits policy.
-        partitions: The partition CSV.
+        partitions: The partition table, CSV or binary.
         approval: The policy role's approval of the compiled table.
-        bootloader: The second-stage bootloader; carried if the file is there.
+        bootloader: The second-stage bootloader; carried if the file is there, else that of the
+            build folder, if the app is one.
         waveform_slot: The waveform slot, signed for the chip's keys; carried if the file is there.
         sbom: A software bill of materials; carried if the file is there.
         output: Folder for what `bundle build` writes.

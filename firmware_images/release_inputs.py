@@ -17,10 +17,11 @@ from firmware_images.image_input import load_image_input
 from firmware_images.limits import load_limits
 from firmware_images.limits_judging import judge_table, refuse_violations
 from firmware_images.limits_policy import serialize_policy
-from firmware_images.partitions import CSV_MAX_BYTES, load_partition_table
+from firmware_images.partitions import CSV_MAX_BYTES, is_binary_table, load_partition_table
 from firmware_images.provenance import find_tool_versions
 from firmware_images.release_records import add_provenance, add_sbom
 from firmware_images.sbom_document import SBOM_MAX_BYTES, parse_sbom
+from firmware_images.secure_boot import pad_image
 from firmware_images.toml_document import TOML_BYTES_MAX, read_bounded
 from firmware_images.waveform_compile import compile_table
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX, SLOT_BYTES
@@ -33,6 +34,8 @@ from signing.input_file import is_present
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from firmware_images.build_folder import BuildFolder
+    from firmware_images.partitions import PartitionTable
     from firmware_images.product import ProductSettings, ReleaseSettings
     from firmware_images.waveform_slot_signing import SignedSlot
     from signing.trust import TrustRecord
@@ -74,8 +77,14 @@ def load_release_inputs(
     sources = {
         "waveforms.toml": read_bounded(waveforms, TOML_BYTES_MAX, BundleError),
         "limits.toml": read_bounded(root / release.limits, TOML_BYTES_MAX, BundleError),
-        "partitions.csv": read_bounded(root / release.partitions, CSV_MAX_BYTES, BundleError),
     }
+    partitions = read_bounded(root / release.partitions, CSV_MAX_BYTES, BundleError)
+    if not is_binary_table(partitions):
+        sources["partitions.csv"] = partitions
+    partition_table = load_partition_table(root / release.partitions)
+    if taken.build is not None:
+        _refuse_other_table(taken.build, partition_table, where=root / release.partitions)
+    bootloader = _load_bootloader(root, release, taken.build)
     approval = _load_approval(root, release, table_bytes, product, trust)
     slot = _load_signed_slot(root, release, table_bytes, approval)
     inputs = BundleInputs(
@@ -91,8 +100,8 @@ def load_release_inputs(
         table=table_bytes,
         approval=approval,
         policy=serialize_policy(policy),
-        partition_table=load_partition_table(root / release.partitions),
-        bootloader=_load_bootloader(root, release),
+        partition_table=partition_table,
+        bootloader=bootloader,
         waveform_signature=None if slot is None else slot.sector,
         sources=sources,
     )
@@ -100,8 +109,9 @@ def load_release_inputs(
     materials = {
         "app": app,
         "approval": inputs.approval,
+        "partitions": partitions,
         **{name.partition(".")[0]: content for name, content in sources.items()},
-        **({} if inputs.bootloader is None else {"bootloader": inputs.bootloader}),
+        **({} if bootloader is None else {"bootloader": bootloader}),
         **({} if bill is None else {"sbom": bill}),
         **({} if slot is None else {"waveform_signature": slot.sector}),
     }
@@ -149,11 +159,45 @@ def _load_approval(
     return approval
 
 
-def _load_bootloader(root: Path, release: ReleaseSettings) -> bytes | None:
+def _load_bootloader(
+    root: Path, release: ReleaseSettings, build: BuildFolder | None
+) -> bytes | None:
+    built = None if build is None else build.bootloader
     if release.bootloader is None or not is_present(root / release.bootloader):
-        return None
-    bootloader, _ = load_image(root / release.bootloader)
+        return None if built is None else built.content
+    path = root / release.bootloader
+    bootloader, _ = load_image(path)
+    if built is None:
+        return bootloader
+    # Signed for the chip or not, it is the same bootloader; the configured one is the signed one.
+    configured, beside = (
+        pad_image(content, where=str(place))[1]
+        for content, place in ((bootloader, path), (built.content, built.path))
+    )
+    if configured != beside:
+        raise BundleError(
+            "the configured bootloader is not the one of the build",
+            expected=f"the bootloader in {built.path}, signed for the chip or not",
+            got=f"another one of {len(bootloader)} bytes",
+            where=path,
+            hint="remove the configured file, or build the app with that bootloader",
+        )
     return bootloader
+
+
+def _refuse_other_table(build: BuildFolder, table: PartitionTable, *, where: Path) -> None:
+    built = build.partition_table
+    if built is None or built == table:
+        return
+    # The app was linked and sized for its build's table: the board must not get another one.
+    rows = {*built.partitions} ^ {*table.partitions}
+    raise BundleError(
+        "the partition table is not the one that the app was built with",
+        expected=f"that of {build.partition_table_path}",
+        got="a difference in " + ", ".join(sorted({row.name for row in rows})),
+        where=where,
+        hint="give the build's own table as partitions, or build the app with this one",
+    )
 
 
 def _load_signed_slot(
