@@ -29,6 +29,10 @@ FIELD_BITS: Final[Mapping[str, int]] = MappingProxyType(
     )
 )
 SPEND_OPTION: Final = "--spend-secure-version"
+_ADOPT_HINT: Final = (
+    "where boards burned bits before there was a ledger, begin it with "
+    "`ampforge bundle secure-version adopt`"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +97,8 @@ class SecureVersionBudget:
                 expected=f"{self.highest} or {self.highest + 1}",
                 got=secure_version,
                 where=where,
-                hint="raise it by one at a time: one step revokes every older release",
+                hint="raise it by one at a time: one step revokes every older release"
+                + ("" if self.highest else f"; {_ADOPT_HINT}"),
             )
         return secure_version - self.highest
 

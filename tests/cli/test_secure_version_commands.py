@@ -106,7 +106,9 @@ def test_a_step_is_told_when_built_refused_when_signed_and_spent_with_a_reason(p
     ("app", "telling"), [("app-2.bin", "would waste 1"), ("app-17.bin", "cannot count up to")]
 )
 def test_what_wastes_bits_is_not_even_built(product, run, app, telling):
-    assert telling in run("bundle", "build", "--app", app, code=5)
+    message = run("bundle", "build", "--app", app, code=5)
+    assert telling in message
+    assert ("secure-version adopt" in message) is (app == "app-2.bin")
     assert not (product / BUNDLE).exists()
 
 
