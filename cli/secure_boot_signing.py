@@ -61,7 +61,7 @@ _SIGNING_OPTIONS = (
     click.option(
         "--chip-revision",
         metavar="MAJOR.MINOR",
-        help="Oldest silicon in your boards (default: the oldest that the image admits).",
+        help="Oldest silicon in your boards (default: what an image admits, else any).",
     ),
     passphrase_file_option,
 )

@@ -119,7 +119,7 @@ def sign_slot(
 @click.argument("slot_path", metavar="SLOT", type=EXISTING_FILE)
 @public_key_option
 @efuse_digests_option
-@click.option("--chip", help="What the boards have (default: any; [product] chip is not asked).")
+@click.option("--chip", help="What the boards have, if it looks at fewer than three signatures.")
 @json_option
 def verify_slot(
     *,

@@ -38,6 +38,7 @@ _SUBTYPES = {
         "nvs_keys": 0x04,
         "efuse": 0x05,
         "undefined": 0x06,
+        "esphttpd": 0x80,
         "fat": 0x81,
         "spiffs": 0x82,
         "littlefs": 0x83,
