@@ -47,6 +47,7 @@ MESSAGES = {
     "otadata-one-sector.csv": "exactly its two sectors",
     "ota-slot-gap.csv": "without gaps",
     "nvs-two-sectors.csv": "too small to be written",
+    "core-dump-read-only.csv": "board itself has to write",
     "control-character.csv": "cannot be printed",
     "not-utf8.csv": "not UTF-8",
 }
