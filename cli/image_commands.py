@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.image_merge_command import merge
-from cli.image_output import describe_image, format_image
 from cli.image_signing_commands import sign, verify
 from cli.output import print_result
 from cli.params import EXISTING_PATH, json_option
@@ -37,6 +36,7 @@ def inspect(*, image_path: Path, chip: str | None, as_json: bool) -> None:
     partition table are then judged with it. Signatures for the chip are verified; whether boards
     hold the keys is for `image verify`.
     """
+    from cli.image_output import describe_image, format_image
     from firmware_images.image_input import load_image_input
     from firmware_images.secure_boot import verify_signed_image
 

@@ -82,6 +82,7 @@ def sign(
         chip=image.chip,
         oldest_revision=oldest_revision,
         path=image_path,
+        configuration=configuration,
         before_signing=record,
     )
     signed_bytes = attach_signatures(content, signatures, where=where, append=append)

@@ -56,7 +56,7 @@ class ReleaseDefaults:
         return None if named is None else configuration.resolve(named)
 
     def chip(self) -> str:
-        """Esptool's name of the product's chip."""
+        """The product's chip, as esptool names it."""
         from firmware_images.product import ProductSettings
 
         product: ProductSettings = self.configuration().section("product", ProductSettings)

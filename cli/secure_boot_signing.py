@@ -22,13 +22,13 @@ from cli.params import (
     passphrase_file_option,
     passphrase_source,
 )
-from cli.release_defaults import ReleaseDefaults
 from cli.signing_keys import log_signers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from cli.configuration import Configuration
     from firmware_images.efuse_digests import BoardKeys
     from firmware_images.signature_sector import SignatureBlock
     from signing.keys import PublicKey
@@ -119,7 +119,9 @@ class SigningChoice:
                 got=len(self.public_key_paths),
             )
 
-    def open_signers(self, *, log_beside: Path) -> tuple[Signer, ...]:
+    def open_signers(
+        self, *, configuration: Configuration | None, log_beside: Path
+    ) -> tuple[Signer, ...]:
         """Return the keys of `--key`; what they sign goes to the sign log."""
         from signing.key_uris import load_secure_boot_signer
         from signing.roles import Role
@@ -130,7 +132,7 @@ class SigningChoice:
         return log_signers(
             [load_secure_boot_signer(uri, passphrase=passphrase) for uri in self.keys],
             Role.SECURE_BOOT,
-            configuration=ReleaseDefaults(None).find_configuration(),
+            configuration=configuration,
             log_beside=log_beside,
         )
 
@@ -158,6 +160,7 @@ class SigningChoice:
         chip: str,
         oldest_revision: int,
         path: Path,
+        configuration: Configuration | None,
         before_signing: Callable[[], object],
     ) -> list[tuple[PublicKey, bytes]]:
         """Return signatures over padded content, made here or elsewhere.
@@ -167,6 +170,7 @@ class SigningChoice:
             chip: esptool's name of the chip.
             oldest_revision: Oldest silicon that it is for, as 100 * major + minor.
             path: Its file.
+            configuration: The loaded `ampforge.toml`, if there is one: the sign log is its.
             before_signing: Called when all else is judged, before any key is used.
 
         Raises:
@@ -178,7 +182,7 @@ class SigningChoice:
             foreign = self.read_signatures()
             before_signing()
             return foreign
-        signers = self.open_signers(log_beside=path)
+        signers = self.open_signers(configuration=configuration, log_beside=path)
         # Before the keys are used: a signature that no chip takes need not exist.
         judge_scheme(
             chip,

@@ -8,7 +8,7 @@ import click
 
 from cli.configuration import load_configuration
 from cli.output import print_result
-from cli.params import config_option, json_option
+from cli.params import config_option, json_option, make_folder
 from cli.secure_version_ledgers import describe_budget, open_ledger
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def status(*, heads: tuple[str, ...], config_path: Path | None, as_json: bool) -
 def adopt(*, secure_version: int, reason: str, config_path: Path | None, as_json: bool) -> None:
     """Begin the ledger of boards that were made before it, with what their eFuses hold."""
     ledger = _open(config_path)
+    make_folder(ledger.path.parent)
     history = ledger.adopt(secure_version, reason=reason)
     human = f"began {ledger.path}\n{ledger.hardware_class}, {ledger.chip}: {history.budget}"
     print_result(_describe(ledger, history), human, as_json=as_json)

@@ -51,10 +51,8 @@ def open_ledger(
     else:
         assert beside is not None
         neighbour = beside
-    path = neighbour.with_name(ledger_name(hardware_class))
-    make_folder(path.parent)
     return SecureVersionLedger(
-        path=path,
+        path=neighbour.with_name(ledger_name(hardware_class)),
         hardware_class=hardware_class,
         chip=chip,
         who=describe_account(),
@@ -125,6 +123,7 @@ class ReleaseRecorder:
             app_version=statement.version,
             where=self._where,
         )
+        make_folder(ledger.path.parent)
         self._history = ledger.admit(signing, reason=self._reason)
         self._path = ledger.path
 
@@ -203,6 +202,7 @@ def admit_image(
         app_version=image.version or None,
         where=where,
     )
+    make_folder(ledger.path.parent)
     return describe_budget(ledger.admit(signing, reason=reason), ledger.path)
 
 

@@ -74,7 +74,7 @@ def sign_slot(
 
     defaults = ReleaseDefaults(config_path)
     source = waveform_path or defaults.waveforms()
-    slot_image = _build_slot(defaults, source, limits_path, approval_path)
+    slot_image, is_slot = _build_slot(defaults, source, limits_path, approval_path)
     padded = pad_waveform_slot(slot_image, where=str(source))
     if choice.export_digest is not None:
         export_digest(padded, choice.export_digest, what="waveform slot", as_json=as_json)
@@ -86,7 +86,8 @@ def sign_slot(
             expected="-o FILE, or waveform_slot in [release]",
             where=defaults.configuration().path,
         )
-    refuse_input_as_output(path, approval_path, limits_path)
+    # A slot image may be signed in place, as an image is; nothing else is its own output.
+    refuse_input_as_output(path, approval_path, limits_path, None if is_slot else source)
     kept = _read_signed(path, padded) if append else None
     oldest_revision = parse_revision(chip_revision)
     boards_chip = chip or defaults.chip()
@@ -95,6 +96,7 @@ def sign_slot(
         chip=boards_chip,
         oldest_revision=oldest_revision,
         path=path,
+        configuration=defaults.find_configuration(),
         before_signing=lambda: make_folder(path.parent),
     )
     signed_bytes = attach_slot_signatures(
@@ -160,7 +162,7 @@ def _build_slot(
     source: Path,
     limits_path: Path | None,
     approval_path: Path | None,
-) -> bytes:
+) -> tuple[bytes, bool]:
     from firmware_images.approval import refuse_other_table, verify_approval
     from firmware_images.errors import ApprovalError
     from firmware_images.limits import load_limits
@@ -176,6 +178,7 @@ def _build_slot(
         table, table_bytes = read_or_compile(source, policy, defaults.hardware_class)
     else:
         table, table_bytes, approval = read_table(source)
+    is_slot = approval is not None
     if approval is None or approval_path is not None:
         path = approval_path or defaults.approval()
         approval = read_bounded(path, APPROVAL_BYTES_MAX, ApprovalError)
@@ -187,7 +190,7 @@ def _build_slot(
             verify_approval(
                 approval, trust, table_bytes=table_bytes, hardware_class=table.hardware_class
             )
-    return serialize_waveform_slot(table_bytes, approval)
+    return serialize_waveform_slot(table_bytes, approval), is_slot
 
 
 def _read_signed(path: Path, padded: bytes) -> SignedSlot:

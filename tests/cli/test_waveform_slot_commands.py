@@ -116,6 +116,7 @@ def test_a_signature_is_made_elsewhere(product, run):
         ((*SIGN, "--approval", "trust.cose", *REVISION), "trust.cose", 3),
         ((*SIGN, "--append", *REVISION), "No such file", 5),
         ((*SIGN, "-o", "build/approval.cose", "--approval", "build/approval.cose"), "replace", 2),
+        ((*SIGN, "-o", "waveforms.toml", *REVISION), "replace what it is made from", 2),
         (("waveform", "sign-slot"), "0 of them", 2),
     ],
 )
