@@ -26,7 +26,7 @@ from signing.key_uris import load_secure_boot_signer
 from tests.firmware_images.espsecure_command import espsecure_accepts, sign_with_espsecure
 from tests.firmware_images.release_parts import build_inputs, build_parts, build_trust
 from tests.firmware_images.release_parts import signer as release_signer
-from tests.firmware_images.test_secure_boot import ECDSA, RSA, SCHEMES, make_key, signer
+from tests.firmware_images.test_secure_boot import ECDSA, SCHEMES, make_key, signer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "waveforms"
 SLOT = (GOLDEN / "tighten.slot").read_bytes()
@@ -43,34 +43,30 @@ SIGNED = sign(SLOT, signer("a", ECDSA))
 
 
 @SCHEMES
-def test_espsecure_accepts_a_slot_that_we_sign_and_no_other_key(tmp_path, algorithm):
-    key, other = make_key(tmp_path, "a", algorithm), make_key(tmp_path, "b", algorithm)
-    path = tmp_path / "waveform.slot"
-    path.write_bytes(sign(SLOT, load_secure_boot_signer(str(key))))
-    assert espsecure_accepts(path, public_key_path(key))
-    assert not espsecure_accepts(path, public_key_path(other))
-
-
-@SCHEMES
-def test_we_accept_a_slot_that_espsecure_signs_and_write_the_same_bytes(tmp_path, algorithm):
+def test_espsecure_and_we_sign_slots_that_the_other_accepts(tmp_path, algorithm):
     key = make_key(tmp_path, "a", algorithm)
     (tmp_path / "unsigned.slot").write_bytes(SLOT)
-    sign_with_espsecure(tmp_path / "unsigned.slot", tmp_path / "waveform.slot", key)
-    content = (tmp_path / "waveform.slot").read_bytes()
-    signed = verify_signed_slot(content)
+    theirs, ours = tmp_path / "theirs.slot", tmp_path / "ours.slot"
+    sign_with_espsecure(tmp_path / "unsigned.slot", theirs, key)
+    signed = verify_signed_slot(theirs.read_bytes())
     assert (signed.table, signed.approval) == (TABLE, APPROVAL)
     (block,) = signed.blocks
-    assert attach_slot_signatures(SLOT, [(block.public_key, block.signature)]) == content
+    again = attach_slot_signatures(SLOT, [(block.public_key, block.signature)])
+    assert again == theirs.read_bytes()
+    ours.write_bytes(sign(SLOT, load_secure_boot_signer(str(key))))
+    assert espsecure_accepts(ours, public_key_path(key))
+    other = make_key(tmp_path, "b", ECDSA)
+    assert not espsecure_accepts(ours, public_key_path(other))
 
 
-def test_three_keys_sign_one_after_the_other(tmp_path):
-    first = verify_signed_slot(sign(SLOT, signer("a", RSA)))
-    all_three = sign(SLOT, signer("b", RSA), signer("c", RSA), kept=first.blocks)
+def test_three_keys_sign_one_after_the_other():
+    first = verify_signed_slot(SIGNED)
+    all_three = sign(SLOT, signer("b", ECDSA), signer("c", ECDSA), kept=first.blocks)
     assert [block.public_key for block in verify_signed_slot(all_three).blocks] == [
-        signer(name, RSA).public_key for name in "abc"
+        signer(name, ECDSA).public_key for name in "abc"
     ]
     with pytest.raises(SecureBootError, match="each by another key"):
-        sign(SLOT, signer("a", RSA), kept=first.blocks)
+        sign(SLOT, signer("a", ECDSA), kept=first.blocks)
 
 
 def test_a_whole_partition_is_read_like_the_slot_image():
@@ -114,7 +110,7 @@ def test_any_flipped_bit_of_a_signed_slot_is_refused():
 
 def test_a_release_carries_the_signature_to_the_flash(tmp_path):
     parts = build_parts()
-    key = make_key(tmp_path, "boot", RSA)
+    key = make_key(tmp_path, "boot", ECDSA)
     slot = serialize_waveform_slot(parts.table, parts.approval)
     signed_slot = sign(slot, load_secure_boot_signer(str(key)))
     unsigned = build_bundle(build_inputs(parts, waveform_signature=signed_slot[-SECTOR_BYTES:]))
@@ -130,7 +126,7 @@ def test_a_release_carries_the_signature_to_the_flash(tmp_path):
 @pytest.mark.parametrize(
     ("sector", "telling"),
     [
-        (sign(SLOT, signer("a", RSA))[-SECTOR_BYTES:], "of another waveform slot"),
+        (SIGNED[-SECTOR_BYTES:], "of another waveform slot"),
         (SIGNED[-SECTOR_BYTES:][:-1], "signature sector is damaged"),
         (b"\xff" * SECTOR_BYTES, "not signed for the chip's keys"),
         (b"", "not signed for the chip's keys"),
