@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +16,12 @@ from cli.bundle_files import (
     require_trust,
     trust_option,
 )
-from cli.bundle_output import describe_verified, format_inspection, format_verified
+from cli.bundle_output import (
+    describe_verified,
+    format_inspection,
+    format_verified,
+    format_waiver_lines,
+)
 from cli.configuration import load_configuration
 from cli.output import print_result
 from cli.params import (
@@ -36,6 +42,7 @@ from cli.secure_version_ledgers import (
     spend_option,
 )
 from cli.signing_keys import open_signers
+from cli.station_access import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +65,13 @@ def group() -> None:
 @click.option("--partitions", type=EXISTING_FILE, help="Partition table: CSV or binary.")
 @click.option("--approval", type=FILE, help="The policy role's approval of the compiled table.")
 @click.option(
+    "--waiver",
+    "waivers",
+    type=EXISTING_FILE,
+    multiple=True,
+    help="Signed waiver that the approval was given with; may repeat.",
+)
+@click.option(
     "--bootloader",
     type=EXISTING_FILE,
     help="Second-stage bootloader to carry (default: the build folder's own).",
@@ -75,6 +89,7 @@ def build(
     trust_path: Path | None,
     config_path: Path | None,
     as_json: bool,
+    waivers: tuple[Path, ...],
     **overrides: Path | str | int | None,
 ) -> None:
     """Put together everything that a release consists of, unsigned.
@@ -100,8 +115,12 @@ def build(
     )
     release = configuration.section("release", ReleaseSettings)
     release = release.model_copy(update=_as_update(overrides))
+    if waivers:
+        given = tuple(str(path.absolute()) for path in waivers)
+        release = release.model_copy(update={"waivers": given})
+    now = utc_now()
     inputs = load_release_inputs(
-        configuration.root, product, release, trust=find_trust(configuration, trust_path)
+        configuration.root, product, release, trust=find_trust(configuration, trust_path), now=now
     )
     content = build_bundle(inputs)
     document = inspect_bundle(content)
@@ -121,6 +140,7 @@ def build(
         else "  without a bootloader: boards must already have one",
         f"  {history.budget}"
         + (f'; signing it spends one, with {SPEND_OPTION} "why"' if cost else ""),
+        *format_waiver_lines(document, now=now),
         "not signed yet: run `ampforge bundle sign`",
     ]
     document["secure_version_budget"] = describe_budget(history, ledger.path) | {"costs": cost}
@@ -190,10 +210,12 @@ def sign(
         reason=spend_reason,
         where=str(bundle_path),
     )
+    now = utc_now()
     content = sign_bundle(
         read_bundle(bundle_path),
         signers,
         trust=trust,
+        now=now,
         where=str(bundle_path),
         before_signing=recorder.admit,
     )
@@ -205,7 +227,7 @@ def sign(
         "secure_version_budget": recorder.describe(),
     }
     human = f"signed {path} with {len(signers)} key{'s' if len(signers) > 1 else ''}"
-    human += f"\n{recorder}"
+    human = "\n".join([human, str(recorder), *format_waiver_lines(document, now=now)])
     if trust is None:
         human += "\nno trust record was given, so nobody knows yet whether that is enough"
     else:
@@ -226,23 +248,42 @@ def inspect(*, bundle_path: Path, as_json: bool) -> None:
     from firmware_images.bundle_inspection import inspect_bundle
 
     document = inspect_bundle(read_bundle(bundle_path), where=str(bundle_path))
-    print_result(document, format_inspection(document), as_json=as_json)
+    print_result(document, format_inspection(document, now=utc_now()), as_json=as_json)
 
 
 @group.command("verify", epilog="Example: ampforge bundle verify build/flare-1.4.0.bundle.zip")
 @BUNDLE_ARGUMENT
+@click.option(
+    "--at",
+    "at",
+    type=click.DateTime(formats=["%Y-%m-%d"]),
+    help="Judge its waivers as of the beginning of this day, UTC (default: now).",
+)
 @trust_option
 @config_option
 @json_option
 def verify(
-    *, bundle_path: Path, trust_path: Path | None, config_path: Path | None, as_json: bool
+    *,
+    bundle_path: Path,
+    at: datetime | None,
+    trust_path: Path | None,
+    config_path: Path | None,
+    as_json: bool,
 ) -> None:
-    """Verify a bundle: signatures, approval, every part, and that the parts fit each other."""
+    """Verify a bundle: signatures, approval, every part, and that the parts fit each other.
+
+    A release with an expired waiver is refused: it may not be put to use any more.
+    """
     from firmware_images.bundle import verify_bundle
+    from firmware_images.waiver_judging import refuse_out_of_force
+    from signing.refusal import refusing_in
 
     trust = require_trust(config_path, trust_path)
+    now = utc_now() if at is None else at.replace(tzinfo=UTC)
     bundle = verify_bundle(read_bundle(bundle_path), trust, where=str(bundle_path))
-    print_result(describe_verified(bundle), format_verified(bundle), as_json=as_json)
+    with refusing_in(bundle_path):
+        refuse_out_of_force(bundle.waivers, now=now)
+    print_result(describe_verified(bundle), format_verified(bundle, now=now), as_json=as_json)
 
 
 group.add_command(extract)

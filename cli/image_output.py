@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli.secure_boot_signing import describe_blocks
+from cli.secure_boot_output import describe_blocks
 from firmware_images.secure_boot_chips import format_revision
 from firmware_images.secure_version import FIELD_BITS
 

@@ -9,14 +9,15 @@ import click
 from cli.output import print_result
 from cli.params import EXISTING_FILE, FILE, json_option, make_folder
 from cli.release_defaults import ReleaseDefaults
-from cli.secure_boot_signing import (
-    EXIT_REFUSED,
+from cli.secure_boot_output import (
     describe_blocks,
     describe_boards,
-    efuse_digests_option,
-    export_digest,
     format_blocks,
     format_boards,
+)
+from cli.secure_boot_signing import (
+    EXIT_REFUSED,
+    efuse_digests_option,
     parse_revision,
     public_key_option,
     refuse_missing_keys,
@@ -72,9 +73,9 @@ def sign(
         budget = admit_image(configuration, image, padded, reason=spend_reason, where=where)
 
     if choice.export_digest is not None:
-        # The signature is made where we do not see it: this is the moment before it.
-        record()
-        export_digest(padded, choice.export_digest, what="image", as_json=as_json)
+        choice.export(
+            padded, choice.export_digest, what="image", as_json=as_json, before_signing=record
+        )
         return
     oldest_revision = max(image.min_chip_revision, parse_revision(chip_revision))
     signatures = choice.sign(
@@ -138,10 +139,12 @@ def verify(
 
 
 def _describe(signed: SignedImage) -> dict[str, object]:
+    import hashlib
+
     return {
         "schema": "ampforge.image-signatures/1",
         "chip": signed.image.chip,
         "secure_version": signed.image.secure_version,
-        "signed_sha256": signed.blocks[0].image_sha256.hex(),
+        "signed_sha256": hashlib.sha256(signed.content).hexdigest(),
         "signatures": describe_blocks(signed.blocks),
     }

@@ -144,9 +144,9 @@ def _sign(
     passphrase_file: Path | None,
 ) -> Path:
     from cli.repository_files import find_trust_record
-    from signing.durable_file import save_durably
     from signing.roles import Role
-    from signing.trust import sign_trust_record, verify_trust_record
+    from signing.trust import sign_trust_record
+    from signing.trust_file import save_trust_record
 
     passphrase: Callable[[], bytes] = passphrase_source(
         passphrase_file, prompt="Passphrase or PIN of the root key"
@@ -162,10 +162,8 @@ def _sign(
                 hint="name root's keys with --key",
             )
     # A root key that leaves may sign its own successor; once revoked it counts for neither.
-    signed = sign_trust_record(record, signers)
-    verify_trust_record(signed, current=current)
     path = find_trust_record(configuration)
-    save_durably(path, signed)
+    save_trust_record(path, sign_trust_record(record, signers), current=current)
     return path
 
 

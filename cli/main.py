@@ -17,7 +17,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("cli.init_command", "init", "Copy the example product here as a starting point."),
     "key": ("cli.key_commands", "group", "Generate, list, inspect, revoke and rotate keys."),
     "trust": ("cli.trust_commands", "group", "Sign and show the device trust record."),
-    "policy": ("cli.policy_commands", "group", "Sign a limits policy, approve a waveform table."),
+    "policy": (
+        "cli.policy_commands",
+        "group",
+        "Sign limits, approve a table, waive a limit.",
+    ),
     "waveform": ("cli.waveform_commands", "group", "Check, analyze and compile waveforms."),
     "image": ("cli.image_commands", "group", "Inspect, sign and verify an ESP32 image."),
     "bundle": ("cli.bundle_commands", "group", "Build, sign and verify a release bundle."),

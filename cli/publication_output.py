@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from firmware_images.waiver_text import format_waiver
 
 if TYPE_CHECKING:
     from manifests.publishing import Publication
@@ -25,6 +28,7 @@ def describe_publication(publication: Publication) -> dict[str, object]:
         "pinned_serial_numbers": list(assignment.pinned_serial_numbers),
         "is_halted": assignment.is_halted,
         "assignment_expires_at": assignment.expires_at.isoformat(),
+        "waivers": list(publication.waivers),
     }
 
 
@@ -36,8 +40,12 @@ def format_publication(publication: Publication) -> str:
     if assignment.pinned_serial_numbers:
         who += f" and {', '.join(assignment.pinned_serial_numbers)}"
     state = "HALTED: nobody installs it" if assignment.is_halted else f"for {who}"
+    issued_at = datetime.fromtimestamp(assignment.issued_at_s, UTC)
+    waived = "".join(
+        f"\n  {format_waiver(waiver, now=issued_at)}" for waiver in publication.waivers
+    )
     return (
         f"{what} release {manifest.version} (counter {manifest.release_counter}), {state}\n"
         f"  campaign {assignment.campaign!r}, assignment {assignment.sequence}, "
-        f"until {assignment.expires_at:%Y-%m-%d}"
+        f"until {assignment.expires_at:%Y-%m-%d}{waived}"
     )

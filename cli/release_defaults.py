@@ -62,6 +62,16 @@ class ReleaseDefaults:
         product: ProductSettings = self.configuration().section("product", ProductSettings)
         return product.chip
 
+    def waivers(self) -> tuple[Path, ...]:
+        """The policy role's waivers; none where nothing is configured."""
+        from firmware_images.product import ReleaseSettings
+
+        configuration = self.find_configuration()
+        if configuration is None or not configuration.has_section("release"):
+            return ()
+        release = configuration.section("release", ReleaseSettings)
+        return tuple(configuration.resolve(path) for path in release.waivers)
+
     def output_folder(self) -> Path:
         """The folder for what is built."""
         return self._resolve(lambda release: release.output)

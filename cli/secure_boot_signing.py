@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.failures import UsageRefusal
-from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
     FILE,
-    make_folder,
     passphrase_file_option,
     passphrase_source,
 )
+from cli.secure_boot_files import load_public_keys, read_signatures, write_digest
 from cli.signing_keys import log_signers
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cli.configuration import Configuration
-    from firmware_images.efuse_digests import BoardKeys
     from firmware_images.signature_sector import SignatureBlock
     from signing.keys import PublicKey
     from signing.signers import Signer
@@ -55,7 +53,8 @@ _SIGNING_OPTIONS = (
         "public_key_paths",
         type=EXISTING_FILE,
         multiple=True,
-        help="The public key of an imported signature, in the same order.",
+        help="The public key of an imported signature, in the same order; with --export-digest the "
+        "key that will sign it (P-384 signs another digest than the others).",
     ),
     click.option("--append", is_flag=True, help="Keep the signatures that are there."),
     click.option(
@@ -89,7 +88,7 @@ class SigningChoice:
         keys: Private keys of `--key`.
         export_digest: Where the digest goes, if nothing is signed here.
         signature_paths: Signatures that were made elsewhere.
-        public_key_paths: Their keys, in the same order.
+        public_key_paths: Their keys, in the same order; or the key that signs the digest.
         passphrase_file: The file of `--passphrase-file`.
     """
 
@@ -103,7 +102,8 @@ class SigningChoice:
         """Refuse options that do not go together.
 
         Raises:
-            UsageRefusal: None or several ways to sign, or a foreign signature without its key.
+            UsageRefusal: None or several ways to sign, a foreign signature without its key, or a
+                digest for several keys.
         """
         ways = [bool(self.keys), self.export_digest is not None, bool(self.signature_paths)]
         if sum(ways) != 1:
@@ -112,7 +112,14 @@ class SigningChoice:
                 expected="one of --key, --export-digest and --import-signature",
                 got=f"{sum(ways)} of them",
             )
-        if len(self.signature_paths) != len(self.public_key_paths):
+        if self.export_digest is not None:
+            if len(self.public_key_paths) > 1:
+                raise UsageRefusal(
+                    "a digest is exported for one key at a time",
+                    expected="at most one --public-key",
+                    got=len(self.public_key_paths),
+                )
+        elif len(self.signature_paths) != len(self.public_key_paths):
             raise UsageRefusal(
                 "each imported signature needs its public key",
                 expected=f"{len(self.signature_paths)} --public-key",
@@ -136,22 +143,31 @@ class SigningChoice:
             log_beside=log_beside,
         )
 
-    def read_signatures(self) -> list[tuple[PublicKey, bytes]]:
-        """Return what was made elsewhere, not verified."""
-        from firmware_images.errors import SecureBootError
-        from firmware_images.toml_document import read_bounded
-        from signing.ecdsa_form import parse_foreign_signature
-        from signing.key_files import load_public_key
-        from signing.keys import KEY_FILE_MAX_BYTES, SECURE_BOOT_ALGORITHMS
+    def export(
+        self,
+        padded: bytes,
+        path: Path,
+        *,
+        what: str,
+        as_json: bool,
+        before_signing: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Write and print the digest that a signer elsewhere has to sign.
 
-        pairs = []
-        for signature_path, key_path in zip(
-            self.signature_paths, self.public_key_paths, strict=True
-        ):
-            key = load_public_key(key_path, allowed=SECURE_BOOT_ALGORITHMS)
-            raw = read_bounded(signature_path, KEY_FILE_MAX_BYTES, SecureBootError)
-            pairs.append((key, parse_foreign_signature(raw, key, where=str(signature_path))))
-        return pairs
+        Args:
+            padded: What is signed.
+            path: Where the digest goes.
+            what: What it is, for people: an image, a waveform slot.
+            as_json: As of `--json`.
+            before_signing: Called when all else is judged: the signature itself is made where we
+                do not see it.
+
+        Raises:
+            KeyFileError: The key of `--public-key` cannot sign for Secure Boot.
+        """
+        keys = load_public_keys(self.public_key_paths)
+        before_signing()
+        write_digest(padded, path, keys[0] if keys else None, what=what, as_json=as_json)
 
     def sign(
         self,
@@ -179,7 +195,7 @@ class SigningChoice:
         from firmware_images.secure_boot_chips import judge_scheme
 
         if not self.keys:
-            foreign = self.read_signatures()
+            foreign = read_signatures(self.signature_paths, self.public_key_paths)
             before_signing()
             return foreign
         signers = self.open_signers(configuration=configuration, log_beside=path)
@@ -236,23 +252,6 @@ def parse_revision(text: str | None) -> int:
     return 100 * int(matched[1]) + int(matched[2])
 
 
-def export_digest(padded: bytes, path: Path, *, what: str, as_json: bool) -> None:
-    """Write and print the digest that a signer elsewhere has to sign."""
-    import hashlib
-
-    from signing.durable_file import save_durably
-
-    digest = hashlib.sha256(padded).digest()
-    make_folder(path.parent)
-    save_durably(path, digest)
-    print_result(
-        {"schema": "ampforge.image-digest/1", "path": str(path), "sha256": digest.hex()},
-        f"wrote {path}: SHA-256 {digest.hex()} of the padded {what}\n"
-        "sign it with RSA-PSS (salt of 32 bytes) or ECDSA, then give --import-signature",
-        as_json=as_json,
-    )
-
-
 def refuse_missing_keys(
     blocks: Sequence[SignatureBlock], key_paths: tuple[Path, ...], *, what: str, command: str
 ) -> None:
@@ -275,48 +274,3 @@ def refuse_missing_keys(
                 where=path,
                 hint=f"sign it with that key, too: `ampforge {command} --append`",
             )
-
-
-def describe_blocks(blocks: Sequence[SignatureBlock]) -> list[dict[str, str]]:
-    """Return signature blocks for scripts."""
-    return [
-        {
-            "algorithm": str(block.public_key.algorithm),
-            "key_id": block.public_key.key_id.hex(),
-            "key_digest": block.key_digest.hex(),
-        }
-        for block in blocks
-    ]
-
-
-def format_blocks(blocks: Sequence[SignatureBlock]) -> str:
-    """Return signature blocks for people, a line each."""
-    return "\n".join(
-        f"  signature {number}  {block.public_key.algorithm}, key digest {block.key_digest.hex()}"
-        for number, block in enumerate(blocks)
-    )
-
-
-def describe_boards(
-    boards: Sequence[BoardKeys], refusing: Sequence[BoardKeys]
-) -> list[dict[str, object]]:
-    """Return for scripts which boards accept what was signed."""
-    return [
-        {"name": board.name, "secure_boot": board.is_enabled, "accepts": board not in refusing}
-        for board in boards
-    ]
-
-
-def format_boards(boards: Sequence[BoardKeys], refusing: Sequence[BoardKeys], *, what: str) -> str:
-    """Return for people which boards accept what was signed."""
-    lines = []
-    for board in boards:
-        if board in refusing:
-            verdict = f"REFUSES the {what}: it holds none of these keys"
-        elif board.is_enabled:
-            verdict = f"accepts the {what}"
-        else:
-            verdict = f"takes any {what}: Secure Boot is off"
-        lines.append(f"  {board.name}  {verdict}")
-    lines.append(f"{len(refusing)} of {len(boards)} boards would refuse the {what}")
-    return "\n".join(lines)

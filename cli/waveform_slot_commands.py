@@ -11,19 +11,21 @@ from cli.output import print_result
 from cli.output_file import refuse_input_as_output
 from cli.params import EXISTING_FILE, FILE, config_option, json_option, make_folder
 from cli.release_defaults import ReleaseDefaults
-from cli.secure_boot_signing import (
-    EXIT_REFUSED,
+from cli.secure_boot_output import (
     describe_blocks,
     describe_boards,
-    efuse_digests_option,
-    export_digest,
     format_blocks,
     format_boards,
+)
+from cli.secure_boot_signing import (
+    EXIT_REFUSED,
+    efuse_digests_option,
     parse_revision,
     public_key_option,
     refuse_missing_keys,
     signing_options,
 )
+from cli.station_access import utc_now
 from cli.waveform_options import limits_option, waveform_argument
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def sign_slot(
     slot_image, is_slot = _build_slot(defaults, source, limits_path, approval_path)
     padded = pad_waveform_slot(slot_image, where=str(source))
     if choice.export_digest is not None:
-        export_digest(padded, choice.export_digest, what="waveform slot", as_json=as_json)
+        choice.export(padded, choice.export_digest, what="waveform slot", as_json=as_json)
         return
     path = output or defaults.waveform_slot()
     if path is None:
@@ -163,7 +165,11 @@ def _build_slot(
     limits_path: Path | None,
     approval_path: Path | None,
 ) -> tuple[bytes, bool]:
-    from firmware_images.approval import refuse_other_table, verify_approval
+    from firmware_images.approval import (
+        refuse_expired_approval,
+        refuse_other_table,
+        verify_approval,
+    )
     from firmware_images.errors import ApprovalError
     from firmware_images.limits import load_limits
     from firmware_images.toml_document import read_bounded
@@ -184,12 +190,14 @@ def _build_slot(
         approval = read_bounded(path, APPROVAL_BYTES_MAX, ApprovalError)
     trust = defaults.trust_record()
     with refusing_in(path):
-        if trust is None:
+        claimed = (
             refuse_other_table(approval, table_bytes=table_bytes)
-        else:
-            verify_approval(
+            if trust is None
+            else verify_approval(
                 approval, trust, table_bytes=table_bytes, hardware_class=table.hardware_class
             )
+        )
+        refuse_expired_approval(claimed, now=utc_now())
     return serialize_waveform_slot(table_bytes, approval), is_slot
 
 
@@ -213,11 +221,13 @@ def _read_signed(path: Path, padded: bytes) -> SignedSlot:
 
 
 def _describe(signed: SignedSlot) -> dict[str, object]:
+    import hashlib
+
     from firmware_images.waveform_table import table_digest
 
     return {
         "schema": SCHEMA,
         "table_digest": table_digest(signed.table).hex(),
-        "signed_sha256": signed.blocks[0].image_sha256.hex(),
+        "signed_sha256": hashlib.sha256(signed.content).hexdigest(),
         "signatures": describe_blocks(signed.blocks),
     }

@@ -15,6 +15,7 @@ release statement (`release_statement`):
 | `waveform-signature.bin` | signature sector of the waveform slot, if the product signs it |
 | `sbom.json` | software bill of materials, if there is one |
 | `provenance.json` | tools and digests of what the parts were made from, if there is one |
+| `waivers/...` | the policy role's waivers, if there are any |
 | `sources/...` | the texts that the above were made from, for auditors |
 
 `build_bundle` and `sign_bundle` refuse what `verify_bundle` would refuse, so that nobody signs a
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from firmware_images.esp_image import EspImage
     from firmware_images.limits_policy import LimitsPolicy
     from firmware_images.partitions import PartitionTable
+    from firmware_images.waiver import LimitWaiver
     from firmware_images.waveform import WaveformTable
     from signing.trust import TrustRecord
 
@@ -109,6 +111,7 @@ class Bundle:
         sbom: Software bill of materials, or `None`.
         provenance: Tools and digests of what the parts were made from, or `None`.
         sources: Source texts by file name.
+        waivers: What of the limits is waived; `refuse_out_of_force` says whether still.
     """
 
     statement: ReleaseStatement
@@ -132,6 +135,7 @@ class Bundle:
     sbom: bytes | None
     provenance: bytes | None
     sources: Mapping[str, bytes]
+    waivers: tuple[LimitWaiver, ...]
 
     def flash_regions(self) -> tuple[FlashRegion, ...]:
         """Return what a factory writes to a blank board, in ascending order of offset."""
@@ -244,4 +248,5 @@ def _assemble(
             for name, content in parts.items()
             if name.startswith(SOURCES)
         },
+        waivers=contents.waivers,
     )

@@ -40,6 +40,8 @@ from firmware_images.release_statement import (
     parse_statement,
     serialize_statement,
 )
+from firmware_images.release_waivers import name_waivers
+from firmware_images.waiver_judging import refuse_out_of_force
 from signing.cose import add_signature, sign_many, verify_signatures
 from signing.cose_message import kid_of
 from signing.errors import TrustError
@@ -48,6 +50,7 @@ from signing.trust import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from firmware_images.partitions import PartitionTable
     from signing.signers import Signer
@@ -77,6 +80,7 @@ class BundleInputs:
         sbom: Software bill of materials, or `None`.
         provenance: Tools and digests of what the parts were made from, or `None`.
         sources: Source texts by file name.
+        waivers: Signed waivers; the approval must name exactly these.
     """
 
     product: str
@@ -97,6 +101,7 @@ class BundleInputs:
     sbom: bytes | None = None
     provenance: bytes | None = None
     sources: Mapping[str, bytes] = field(default_factory=dict)
+    waivers: tuple[bytes, ...] = ()
 
 
 def build_bundle(inputs: BundleInputs) -> bytes:
@@ -155,6 +160,7 @@ def collect_parts(inputs: BundleInputs) -> dict[str, bytes]:
         POLICY: inputs.policy,
         PARTITION_TABLE: serialize_partition_table(inputs.partition_table),
         **{name: content for name, content in optional.items() if content is not None},
+        **name_waivers(inputs.waivers),
         **{f"{SOURCES}{name}": content for name, content in inputs.sources.items()},
     }
 
@@ -164,6 +170,7 @@ def sign_bundle(
     signers: Sequence[Signer],
     *,
     trust: TrustRecord | None = None,
+    now: datetime | None = None,
     where: str = "bundle",
     before_signing: Callable[[ReleaseStatement, bytes], None] | None = None,
 ) -> bytes:
@@ -174,6 +181,7 @@ def sign_bundle(
         signers: One for each release engineer who signs now.
         trust: With it, the product and the approval are verified and each signer must hold the
             release role.
+        now: The present, UTC; with it, every waiver must be in force.
         where: The file's name, for messages.
         before_signing: Given the statement and its SHA-256 once everything else is judged, and
             before any key is used; what it raises leaves nothing signed.
@@ -184,7 +192,12 @@ def sign_bundle(
     """
     with refusing_in(where):
         return _sign_bundle(
-            untrusted_bytes, signers, trust=trust, where=where, before_signing=before_signing
+            untrusted_bytes,
+            signers,
+            trust=trust,
+            now=now,
+            where=where,
+            before_signing=before_signing,
         )
 
 
@@ -193,6 +206,7 @@ def _sign_bundle(
     signers: Sequence[Signer],
     *,
     trust: TrustRecord | None,
+    now: datetime | None,
     where: str,
     before_signing: Callable[[ReleaseStatement, bytes], None] | None,
 ) -> bytes:
@@ -204,7 +218,9 @@ def _sign_bundle(
     parts = {member: content for member, content in members.items() if member != name}
     if trust is not None:
         refuse_other_product(statement, trust, where=where)
-    judge_contents(statement, parts, trust=trust)
+    contents = judge_contents(statement, parts, trust=trust)
+    if now is not None:
+        refuse_out_of_force(contents.waivers, now=now)
     if trust is not None:
         for signer in signers:
             _refuse_without_role(signer, trust)

@@ -16,7 +16,6 @@ from firmware_images.device_record import DEVICE_RECORD_SIZE_BYTES
 from firmware_images.errors import BundleError
 from firmware_images.esp_image import inspect_image
 from firmware_images.limits import parse_policy
-from firmware_images.limits_judging import judge_table, refuse_violations
 from firmware_images.partitions import (
     FLAG_READ_ONLY,
     SUBTYPE_APP_OTA_0,
@@ -27,11 +26,10 @@ from firmware_images.partitions import (
     parse_partition_table,
 )
 from firmware_images.release_statement import describe_app
+from firmware_images.release_waivers import WAIVERS, read_release_waivers
 from firmware_images.secure_boot import verify_signed_image
-from firmware_images.waveform_slot import (
-    pad_waveform_slot,
-    serialize_waveform_slot,
-)
+from firmware_images.waiver_judging import judge_with_waivers
+from firmware_images.waveform_slot import pad_waveform_slot, serialize_waveform_slot
 from firmware_images.waveform_slot_signing import verify_signed_slot
 from firmware_images.waveform_table import parse_waveform_table
 
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from firmware_images.limits_policy import LimitsPolicy
     from firmware_images.partitions import PartitionTable
     from firmware_images.release_statement import ReleaseStatement
+    from firmware_images.waiver import LimitWaiver
     from firmware_images.waveform import WaveformTable
     from signing.trust import TrustRecord
 
@@ -76,6 +75,7 @@ class Contents:
         policy: The limits policy.
         partition_table: The flash layout.
         approval: The verified approval, or `None` if there was no trust record to verify it with.
+        waivers: What of the limits is waived, and until when.
     """
 
     image: EspImage
@@ -83,12 +83,15 @@ class Contents:
     policy: LimitsPolicy
     partition_table: PartitionTable
     approval: TableApproval | None
+    waivers: tuple[LimitWaiver, ...]
 
 
 def judge_contents(
     statement: ReleaseStatement, parts: Mapping[str, bytes], *, trust: TrustRecord | None
 ) -> Contents:
     """Return the parsed parts, if the statement names exactly these bytes and they fit together.
+
+    Whether a waiver has expired is not judged: that depends on what is to be done, and when.
 
     Args:
         statement: What the parts must be.
@@ -110,7 +113,8 @@ def judge_contents(
     _refuse_other("the table's policy version", policy.version, table.policy_version)
     # Approval first: judging takes time, and only the policy role may make us spend it.
     approval = _judge_approval(statement, parts, trust)
-    refuse_violations(judge_table(table, policy), where=TABLE)
+    waivers = read_release_waivers(parts, approval, trust=trust)
+    judge_with_waivers(parts[TABLE], policy, waivers, where=TABLE)
     slot_image_bytes = len(build_slot_image(parts))
     partition_table = parse_partition_table(parts[PARTITION_TABLE], where=PARTITION_TABLE)
     _judge_layout(statement, parts, partition_table, slot_image_bytes=slot_image_bytes)
@@ -122,7 +126,8 @@ def judge_contents(
         waveform_table=table,
         policy=policy,
         partition_table=partition_table,
-        approval=approval,
+        approval=None if trust is None else approval,
+        waivers=waivers,
     )
 
 
@@ -163,7 +168,9 @@ def _judge_digests(statement: ReleaseStatement, parts: Mapping[str, bytes]) -> N
     known = REQUIRED_PARTS | OPTIONAL_PARTS
     missing = sorted(REQUIRED_PARTS - statement.parts.keys())
     unknown = sorted(
-        name for name in statement.parts if name not in known and not name.startswith(SOURCES)
+        name
+        for name in statement.parts
+        if name not in known and not name.startswith((SOURCES, WAIVERS))
     )
     unlisted = sorted(parts.keys() ^ statement.parts.keys())
     for what, names in (
@@ -208,7 +215,7 @@ def _judge_app(statement: ReleaseStatement, app: bytes) -> EspImage:
 
 def _judge_approval(
     statement: ReleaseStatement, parts: Mapping[str, bytes], trust: TrustRecord | None
-) -> TableApproval | None:
+) -> TableApproval:
     if trust is not None:
         return verify_approval(
             parts[APPROVAL],
@@ -216,8 +223,7 @@ def _judge_approval(
             table_bytes=parts[TABLE],
             hardware_class=statement.hardware_class,
         )
-    refuse_other_table(parts[APPROVAL], table_bytes=parts[TABLE])
-    return None
+    return refuse_other_table(parts[APPROVAL], table_bytes=parts[TABLE])
 
 
 def _judge_layout(

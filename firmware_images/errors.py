@@ -75,3 +75,7 @@ class LimitError(WaveformError):
 
 class ApprovalError(FirmwareImageError):
     """Raised when a table approval is not for this table, policy, version or hardware."""
+
+
+class WaiverError(FirmwareImageError):
+    """Raised when a waiver is not one, is out of force, or does not cover what it should."""

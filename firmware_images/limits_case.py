@@ -90,6 +90,7 @@ class LevelCase:
         unit: str,
         *,
         rule: str | None = None,
+        limit_key: str | None = None,
         limit: float | None = None,
         source: str | None = None,
         detail: str = "",
@@ -105,6 +106,7 @@ class LevelCase:
             value: The figure.
             unit: Its unit.
             rule: The rule's id, when it is not `key`.
+            limit_key: What the figure is called, when it is not `key`.
             limit: The limit, when it is not the policy's figure itself.
             source: Its origin, when it is not that of `key`.
             detail: What else explains the value.
@@ -114,6 +116,7 @@ class LevelCase:
         """
         return Finding(
             rule=rule or key,
+            limit_key=limit_key or key,
             what=what,
             value=value,
             limit=self.limit(key) if limit is None else limit,

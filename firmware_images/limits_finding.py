@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+CLAIM: Final = "CLAIM"
+"""The limit key of a mode's claim, which is in the policy's modes and not among its limits."""
+
 COUNT_UNIT: Final = "differences"
 """The unit of a rule that compares statements; its limit is zero."""
 
@@ -17,6 +20,8 @@ class Finding:
 
     Args:
         rule: Its id, such as `BALANCE`.
+        limit_key: The figure that decides: a limit's key in the policy, or `CLAIM`; empty where
+            statements are compared.
         what: What was compared, a phrase that is the same for every level.
         value: The figure of the waveform, tolerance included where the rule says so.
         limit: What it may be.
@@ -44,6 +49,7 @@ class Finding:
     level_ua: float | None = None
     segment: int | None = None
     time_ms: float | None = None
+    limit_key: str = ""
 
     @property
     def margin(self) -> float:
@@ -79,6 +85,7 @@ class Finding:
         """The finding for scripts."""
         return {
             "rule": self.rule,
+            "limit_key": self.limit_key,
             "what": self.what,
             "detail": self.detail,
             "value": self.value,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import fsum
 from typing import TYPE_CHECKING
 
+from firmware_images.limits_finding import CLAIM
 from firmware_images.waveform_analysis import (
     WINDOW_US,
     is_short_phase,
@@ -47,6 +48,7 @@ def judge_peak(case: LevelCase) -> Iterator[Finding]:
             "peak against the claim with its tolerance",
             peak_ua,
             "µA",
+            limit_key=CLAIM,
             limit=float(limits.claim.value * (1 + tolerance.value / 100)),
             source=limits.claim.source,
             segment=index + 1,

@@ -73,6 +73,7 @@ class ReleaseSettings(BaseModel):
         limits: The limits policy.
         partitions: The partition table, CSV or binary.
         approval: The policy role's approval of the compiled table.
+        waivers: The policy role's waivers that the approval was given with.
         bootloader: The second-stage bootloader; carried if the file is there, else that of the
             build folder, if the app is one.
         waveform_slot: The waveform slot, signed for the chip's keys; carried if the file is there.
@@ -89,6 +90,8 @@ class ReleaseSettings(BaseModel):
     limits: PathText
     partitions: PathText
     approval: PathText
+    # TOML has lists alone.
+    waivers: Annotated[tuple[PathText, ...], Field(strict=False)] = ()
     bootloader: PathText | None = None
     waveform_slot: PathText | None = None
     sbom: PathText | None = None

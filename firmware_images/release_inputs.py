@@ -15,14 +15,16 @@ from firmware_images.errors import ApprovalError, BundleError, WaveformTableErro
 from firmware_images.esp_image import load_image
 from firmware_images.image_input import load_image_input
 from firmware_images.limits import load_limits
-from firmware_images.limits_judging import judge_table, refuse_violations
 from firmware_images.limits_policy import serialize_policy
 from firmware_images.partitions import CSV_MAX_BYTES, is_binary_table, load_partition_table
 from firmware_images.provenance import find_tool_versions
 from firmware_images.release_records import add_provenance, add_sbom
+from firmware_images.release_waivers import match_waivers, name_waivers
 from firmware_images.sbom_document import SBOM_MAX_BYTES, parse_sbom
 from firmware_images.secure_boot import pad_image
 from firmware_images.toml_document import TOML_BYTES_MAX, read_bounded
+from firmware_images.waiver_files import load_waivers
+from firmware_images.waiver_judging import judge_with_waivers, refuse_out_of_force
 from firmware_images.waveform_compile import compile_table
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX, SLOT_BYTES
 from firmware_images.waveform_slot_signing import verify_signed_slot
@@ -32,11 +34,14 @@ from signing.cose_message import parse_message, refuse_content_type
 from signing.input_file import is_present
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from firmware_images.build_folder import BuildFolder
     from firmware_images.partitions import PartitionTable
     from firmware_images.product import ProductSettings, ReleaseSettings
+    from firmware_images.waiver import LimitWaiver
     from firmware_images.waveform_slot_signing import SignedSlot
     from signing.trust import TrustRecord
 
@@ -47,6 +52,7 @@ def load_release_inputs(
     release: ReleaseSettings,
     *,
     trust: TrustRecord | None = None,
+    now: datetime | None = None,
 ) -> BundleInputs:
     """Return the inputs of a bundle, each part loaded, compiled and judged.
 
@@ -54,7 +60,8 @@ def load_release_inputs(
         root: Folder that relative paths in `release` start from.
         product: The section `[product]`.
         release: The section `[release]`, options already applied.
-        trust: With it, the product and the approval's signatures are verified, too.
+        trust: With it, the product and the signatures of approval and waivers are verified, too.
+        now: The present, UTC; with it, every waiver must be in force.
 
     Raises:
         FirmwareImageError: A file is not acceptable, the table breaks a limit, or is not approved.
@@ -70,8 +77,12 @@ def load_release_inputs(
     policy = load_limits(root / release.limits)
     waveforms = root / release.waveforms
     table = compile_table(load_waveforms(waveforms), policy, product.hardware_class)
-    refuse_violations(judge_table(table, policy), where=waveforms)
     table_bytes = serialize_waveform_table(table)
+    signed_waivers = load_waivers((root / path for path in release.waivers), trust=trust)
+    waivers = tuple(entry.waiver for entry in signed_waivers)
+    judge_with_waivers(table_bytes, policy, waivers, where=waveforms)
+    if now is not None:
+        refuse_out_of_force(waivers, now=now)
     taken = load_image_input(root / release.app, chip=product.chip)
     app, image = taken.content, taken.image
     sources = {
@@ -85,7 +96,9 @@ def load_release_inputs(
     if taken.build is not None:
         _refuse_other_table(taken.build, partition_table, where=root / release.partitions)
     bootloader = _load_bootloader(root, release, taken.build)
-    approval = _load_approval(root, release, table_bytes, product, trust)
+    approval = _load_approval(
+        root, release, product, table_bytes=table_bytes, waivers=waivers, trust=trust
+    )
     slot = _load_signed_slot(root, release, table_bytes, approval)
     inputs = BundleInputs(
         product=product.name,
@@ -104,16 +117,18 @@ def load_release_inputs(
         bootloader=bootloader,
         waveform_signature=None if slot is None else slot.sector,
         sources=sources,
+        waivers=tuple(entry.signed for entry in signed_waivers),
     )
     bill = _load_sbom(root, release.sbom)
     materials = {
         "app": app,
-        "approval": inputs.approval,
+        "approval": approval,
         "partitions": partitions,
         **{name.partition(".")[0]: content for name, content in sources.items()},
         **({} if bootloader is None else {"bootloader": bootloader}),
         **({} if bill is None else {"sbom": bill}),
         **({} if slot is None else {"waveform_signature": slot.sector}),
+        **name_waivers(inputs.waivers),
     }
     project = None if bill is None else parse_sbom(bill, where=root / str(release.sbom))
     inputs = add_sbom(inputs, image=image, policy=policy, project=project)
@@ -123,8 +138,10 @@ def load_release_inputs(
 def _load_approval(
     root: Path,
     release: ReleaseSettings,
-    table_bytes: bytes,
     product: ProductSettings,
+    *,
+    table_bytes: bytes,
+    waivers: Sequence[LimitWaiver],
     trust: TrustRecord | None,
 ) -> bytes:
     path = root / release.approval
@@ -152,6 +169,7 @@ def _load_approval(
             where=path,
             hint=f"waveforms or limits changed since: {hint}",
         )
+    match_waivers(waivers, claimed)
     if trust is not None:
         verify_approval(
             approval, trust, table_bytes=table_bytes, hardware_class=product.hardware_class

@@ -93,7 +93,7 @@ def sign_image(
 
     Args:
         untrusted_bytes: An image; whether the chip has the scheme is the caller's to judge.
-        signers: RSA-3072 or P-256.
+        signers: RSA-3072, P-256 or P-384.
         where: The image's name, for messages.
         append: Keep the signatures that are there; else they are replaced.
 

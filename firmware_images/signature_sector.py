@@ -1,22 +1,24 @@
 """The Secure Boot v2 signature sector behind whatever was signed: read, verified and written.
 
 Implements docs/spec/secure-boot.md §2 and §3. The sector is 4096 bytes at the next boundary of 4096
-behind the image, with one to three blocks of 1216 bytes and FF to its end. A block, little endian;
-numbers of keys and signatures are least significant byte first:
+behind an image or a waveform slot, with one to three blocks of 1216 bytes and FF to its end. A
+block, little endian; numbers of keys and signatures are least significant byte first:
 
-| offset | bytes | RSA-3072 | ECDSA P-256 |
+| bytes | RSA-3072 | ECDSA P-256 | ECDSA P-384 |
 |---|---|---|---|
-| 0 | 1 | magic E7 | magic E7 |
-| 1 | 1 | version 2 | version 3 |
-| 2 | 2 | 0 | 0 (SHA-256), 0 |
-| 4 | 32 | SHA-256 of the padded content | the same |
-| 36 | | n, 384; e, 4; 2^6144 mod n, 384; -1/n mod 2^32, 4 | curve 2, 1; x, 32; y, 32 |
-| then | | signature, 384 | r, 32; s, 32; 0 to offset 1196 |
-| 1196 | 4 | CRC-32 of what is before | the same |
-| 1200 | 16 | 0 | 0 |
+| 1 | magic E7 | magic E7 | magic E7 |
+| 1 | version 2 | version 3 | version 3 |
+| 1 | 0 | 0 (SHA-256) | 1 (SHA-384) |
+| 1 | 0 | 0 | 0 |
+| 32, or 48 for P-384 | digest of the padded content | the same | the same |
+| key | n, 384; e, 4; 2^6144 mod n, 384; -1/n mod 2^32, 4 | curve 2, 1; x, y, 32 each | 3; 48 each |
+| signature | 384 | r, s, 32 each | r, s, 48 each |
+| | 0 to offset 1196 | the same | the same |
+| 4 | CRC-32 of what is before | the same | the same |
+| 16 | 0 | 0 | 0 |
 
-The fields between the image digest and the signature are what a chip keeps the SHA-256 of in its
-eFuses: the *key digest*. What a chip supports is in `secure_boot_chips`.
+The fields of the key are what a chip keeps the SHA-256 of in its eFuses: the *key digest*.
+What a chip supports is in `secure_boot_chips`.
 """
 
 from __future__ import annotations
@@ -28,8 +30,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import SecureBootError
+from signing.algorithms import (
+    SECURE_BOOT_ALGORITHMS,
+    SIGNATURE_BYTES,
+    Algorithm,
+    hash_message,
+    hash_title,
+)
 from signing.errors import KeyFileError, SignatureError
-from signing.keys import RSA_EXPONENT, Algorithm, PublicKey, public_key_from_raw
+from signing.keys import RSA_EXPONENT, PublicKey, public_key_from_raw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,18 +47,30 @@ SECTOR_BYTES: Final = 4096
 BLOCK_BYTES: Final = 1216
 BLOCK_COUNT_MAX: Final = 3
 BLOCK_MAGIC: Final = 0xE7
-VERSIONS: Final = {Algorithm.RSA_3072: 2, Algorithm.ECDSA_P256: 3}
-_CURVE_P256: Final = 2
-_HEAD = struct.Struct("<BBxx32s")
+# Version of the block, and which hash it says that ECDSA signs.
+_SCHEMES: Final = {
+    (2, 0): Algorithm.RSA_3072,
+    (3, 0): Algorithm.ECDSA_P256,
+    (3, 1): Algorithm.ECDSA_P384,
+}
+_SCHEME_NUMBERS: Final = {algorithm: numbers for numbers, algorithm in _SCHEMES.items()}
+_CURVES: Final = {Algorithm.ECDSA_P256: 2, Algorithm.ECDSA_P384: 3}
+_HEAD = struct.Struct("<BBBx")
 _TAIL = struct.Struct("<I16x")
-_RSA_KEY = struct.Struct("<384sI384sI")
-_ECDSA_KEY = struct.Struct("<B32s32s")
-_KEY_OFFSET: Final = 36
+_KEYS: Final = {
+    Algorithm.RSA_3072: struct.Struct("<384sI384sI"),
+    Algorithm.ECDSA_P256: struct.Struct("<B32s32s"),
+    Algorithm.ECDSA_P384: struct.Struct("<B48s48s"),
+}
+_DIGEST_BYTES: Final = {
+    Algorithm.RSA_3072: 32,
+    Algorithm.ECDSA_P256: 32,
+    Algorithm.ECDSA_P384: 48,
+}
 _SIGNED_BYTES: Final = 1196
-assert _HEAD.size == _KEY_OFFSET
 assert _SIGNED_BYTES + _TAIL.size == BLOCK_BYTES
-assert _KEY_OFFSET + _RSA_KEY.size + 384 == _SIGNED_BYTES
-_KEY_STRUCTS: Final = {Algorithm.RSA_3072: _RSA_KEY, Algorithm.ECDSA_P256: _ECDSA_KEY}
+assert _HEAD.size + 32 + _KEYS[Algorithm.RSA_3072].size + 384 == _SIGNED_BYTES
+assert set(_KEYS) == set(_SCHEME_NUMBERS) == SECURE_BOOT_ALGORITHMS
 _HINT = "sign it again with `ampforge image sign`, or `waveform sign-slot`"
 
 
@@ -58,13 +79,13 @@ class SignatureBlock:
     """One signature, by the key that the block carries.
 
     Attributes:
-        public_key: RSA-3072 or P-256.
-        image_sha256: SHA-256 of the padded content that was signed.
+        public_key: RSA-3072, P-256 or P-384.
+        content_digest: Of the padded content that was signed: SHA-384 for P-384, else SHA-256.
         signature: Big-endian, as `PublicKey.verify` takes it.
     """
 
     public_key: PublicKey
-    image_sha256: bytes
+    content_digest: bytes
     signature: bytes
 
     @property
@@ -105,14 +126,15 @@ def verify_sector(
         SignatureError: A signature does not match.
     """
     blocks = parse_signature_sector(untrusted_sector, where=where)
-    digest = hashlib.sha256(padded).digest()
     for number, block in enumerate(blocks):
         place = f"{where}, signature block {number}"
-        if block.image_sha256 != digest:
+        algorithm = block.public_key.algorithm
+        digest = hash_message(algorithm, padded)
+        if block.content_digest != digest:
             raise SignatureError(
                 f"a signature is of another {what}",
-                expected=f"SHA-256 {digest.hex()}",
-                got=block.image_sha256.hex(),
+                expected=f"{hash_title(algorithm)} {digest.hex()}",
+                got=block.content_digest.hex(),
                 where=place,
                 hint=f"the {what} was changed after it was signed: get it again",
             )
@@ -142,13 +164,16 @@ def build_sector(
         SecureBootError: Too many or no signatures, or one key twice.
         SignatureError: A signature is not that key's over this content.
     """
-    digest = hashlib.sha256(padded).digest()
     for key, signature in signatures:
         key.verify(padded, signature)
     blocks = (
         *kept,
         *(
-            SignatureBlock(public_key=key, image_sha256=digest, signature=signature)
+            SignatureBlock(
+                public_key=key,
+                content_digest=hash_message(key.algorithm, padded),
+                signature=signature,
+            )
             for key, signature in signatures
         ),
     )
@@ -195,14 +220,14 @@ def _serialize_key(key: PublicKey) -> bytes:
     if key.algorithm is Algorithm.RSA_3072:
         modulus = int.from_bytes(key.raw, "big")
         # Constants for the chip's Montgomery multiplication: R^2 mod n and -1/n mod 2^32.
-        square = pow(2, 2 * 8 * len(key.raw), modulus)
+        square = pow(2, 2 * 8 * len(key.raw), modulus).to_bytes(len(key.raw), "little")
         inverse = -pow(modulus, -1, 1 << 32) % (1 << 32)
-        return _RSA_KEY.pack(key.raw[::-1], RSA_EXPONENT, square.to_bytes(384, "little"), inverse)
-    if key.algorithm is Algorithm.ECDSA_P256:
-        return _ECDSA_KEY.pack(_CURVE_P256, *_reverse_halves(key.raw))
+        return _KEYS[key.algorithm].pack(key.raw[::-1], RSA_EXPONENT, square, inverse)
+    if key.algorithm in _CURVES:
+        return _KEYS[key.algorithm].pack(_CURVES[key.algorithm], *_reverse_halves(key.raw))
     raise SecureBootError(
         "a key of this algorithm cannot sign for Secure Boot",
-        expected=" or ".join(VERSIONS),
+        expected=" or ".join(_KEYS),
         got=str(key.algorithm),
         hint="make one with `ampforge key generate --algorithm rsa-3072`",
     )
@@ -213,37 +238,40 @@ def _serialize_block(block: SignatureBlock) -> bytes:
     serialized_key = _serialize_key(key)
     is_rsa = key.algorithm is Algorithm.RSA_3072
     signature = block.signature[::-1] if is_rsa else b"".join(_reverse_halves(block.signature))
-    head = _HEAD.pack(BLOCK_MAGIC, VERSIONS[key.algorithm], block.image_sha256)
+    head = _HEAD.pack(BLOCK_MAGIC, *_SCHEME_NUMBERS[key.algorithm]) + block.content_digest
     signed = (head + serialized_key + signature).ljust(_SIGNED_BYTES, b"\0")
     return signed + _TAIL.pack(zlib.crc32(signed))
 
 
 def _parse_block(raw: bytes, *, where: str) -> SignatureBlock:
-    _, version, image_sha256 = _HEAD.unpack_from(raw)
-    algorithms = {number: algorithm for algorithm, number in VERSIONS.items()}
-    if version not in algorithms:
+    _, version, hash_number = _HEAD.unpack_from(raw)
+    algorithm = _SCHEMES.get((version, hash_number))
+    if algorithm is None:
+        known = (f"{each} with hash {number} ({name})" for (each, number), name in _SCHEMES.items())
         raise SecureBootError(
             "a signature block is of an unknown version",
-            expected=" or ".join(f"{number} ({name})" for number, name in algorithms.items()),
-            got=version,
+            expected=" or ".join(known),
+            got=f"{version} with hash {hash_number}",
             where=where,
         )
-    algorithm = algorithms[version]
-    start = _KEY_OFFSET + _KEY_STRUCTS[algorithm].size
+    key_offset = _HEAD.size + _DIGEST_BYTES[algorithm]
+    start = key_offset + _KEYS[algorithm].size
+    signature = raw[start : start + SIGNATURE_BYTES[algorithm]]
     if algorithm is Algorithm.RSA_3072:
-        modulus, *_ = _RSA_KEY.unpack_from(raw, _KEY_OFFSET)
-        numbers, signature = modulus[::-1], raw[start : start + 384][::-1]
+        modulus, *_ = _KEYS[algorithm].unpack_from(raw, key_offset)
+        numbers, signature = modulus[::-1], signature[::-1]
     else:
-        _, x, y = _ECDSA_KEY.unpack_from(raw, _KEY_OFFSET)
-        numbers = x[::-1] + y[::-1]
-        signature = b"".join(_reverse_halves(raw[start : start + 64]))
+        _, x, y = _KEYS[algorithm].unpack_from(raw, key_offset)
+        numbers, signature = x[::-1] + y[::-1], b"".join(_reverse_halves(signature))
     try:
         public_key = public_key_from_raw(algorithm, numbers, where=where)
     except KeyFileError as error:
         raise SecureBootError(
             "a signature block holds no key", got=error.got, where=where, hint=_HINT
         ) from error
-    block = SignatureBlock(public_key=public_key, image_sha256=image_sha256, signature=signature)
+    block = SignatureBlock(
+        public_key=public_key, content_digest=raw[_HEAD.size : key_offset], signature=signature
+    )
     # The chip reads each of these bytes: one that differs, and it refuses what we accepted.
     if _serialize_block(block) != raw:
         raise SecureBootError(

@@ -36,12 +36,14 @@ class SignedSlot:
     Attributes:
         table: The waveform table.
         approval: Its approval, not verified here.
+        content: Both with their header, padded to a sector: what was signed.
         sector: The signature sector.
         blocks: One to three, in the order of the sector.
     """
 
     table: bytes
     approval: bytes
+    content: bytes
     sector: bytes
     blocks: tuple[SignatureBlock, ...]
 
@@ -95,4 +97,4 @@ def verify_signed_slot(untrusted_bytes: bytes, *, where: str = WHAT) -> SignedSl
         )
     padded = pad_waveform_slot(serialize_waveform_slot(table, approval), where=where)
     blocks = verify_sector(sector, padded, what=WHAT, where=where)
-    return SignedSlot(table=table, approval=approval, sector=sector, blocks=blocks)
+    return SignedSlot(table=table, approval=approval, content=padded, sector=sector, blocks=blocks)

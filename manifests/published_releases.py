@@ -6,13 +6,15 @@ Reads verified metadata; writes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from manifests.assignment import Assignment, verify_assignment
 from manifests.errors import RepositoryError
 from manifests.repository_reading import read_target
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
     from signing.trust_record import TrustRecord
@@ -31,6 +33,7 @@ class PublishedRelease:
         bundle_sha256: Digest of its release statement.
         manifest_sha256: Names its signed manifest.
         target_path: TUF path of that manifest.
+        waivers: What of the limits was waived for it, as `LimitWaiver.to_json` says it.
     """
 
     version: str
@@ -39,6 +42,7 @@ class PublishedRelease:
     bundle_sha256: bytes
     manifest_sha256: bytes
     target_path: str
+    waivers: tuple[Mapping[str, Any], ...] = ()
 
 
 def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
@@ -51,6 +55,7 @@ def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
             bundle_sha256=bytes.fromhex(entry.custom["bundle_sha256"]),
             manifest_sha256=bytes.fromhex(entry.hashes["sha256"]),
             target_path=path,
+            waivers=tuple(entry.custom.get("waivers", ())),
         )
         for path, entry in metadata.targets.signed.targets.items()
         if entry.custom and entry.custom.get("kind") == MANIFEST_KIND

@@ -8,9 +8,12 @@ release again changes nothing but the assignment.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from firmware_images.bundle import verify_bundle
+from firmware_images.waiver_judging import refuse_out_of_force
+from firmware_images.waiver_text import format_waiver
 from manifests.assignment import (
     ALL_DEVICES_PPM,
     ASSIGNMENT_CONTENT_TYPE,
@@ -42,7 +45,6 @@ from signing.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
 
     from firmware_images.bundle import Bundle
     from manifests.manifests_settings import RepositorySettings
@@ -77,6 +79,7 @@ class Publication:
     manifest_sha256: bytes
     assignment: Assignment
     is_new_release: bool
+    waivers: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +113,10 @@ class Publisher:
         Raises:
             SigningError, FirmwareImageError: The bundle is refused.
             RepositoryError: Another release has its counter, or a later one is published.
+            WaiverError: What of the limits was waived no longer is.
         """
         bundle = verify_bundle(untrusted_bytes, self.trust)
+        refuse_out_of_force(bundle.waivers, now=now)
         plan = plan or AssignmentPlan(campaign=f"release {bundle.statement.version}"[:48])
         with self.store.exclusively():
             current = load_repository(self.store)
@@ -139,6 +144,7 @@ class Publisher:
             manifest_sha256=assignment.manifest_sha256,
             assignment=assignment,
             is_new_release=bool(releases),
+            waivers=tuple(waiver.to_json() for waiver in bundle.waivers),
         )
 
     def publish_plan(self, version: str, plan: AssignmentPlan, *, now: datetime) -> Publication:
@@ -150,11 +156,14 @@ class Publisher:
             now: The present, UTC.
 
         Raises:
-            RepositoryError: No such release is published.
+            RepositoryError: No such release is published, or a waiver of it has expired; that does
+                not keep a plan from halting.
         """
         with self.store.exclusively():
             current = load_repository(self.store)
             published = find_release(current, version)
+            if not plan.is_halted:
+                _refuse_expired(published, now)
             message = read_target(self.store, current.targets.signed.targets[published.target_path])
             manifest = verify_manifest(message, self.trust)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
@@ -170,6 +179,7 @@ class Publisher:
             manifest_sha256=assignment.manifest_sha256,
             assignment=assignment,
             is_new_release=False,
+            waivers=published.waivers,
         )
 
     def renew(self, *, now: datetime) -> RepositoryMetadata:
@@ -240,6 +250,17 @@ class Publisher:
                 hint=f"name them as signer in [signing.roles.{role}]",
             )
         return signers
+
+
+def _refuse_expired(release: PublishedRelease, now: datetime) -> None:
+    for waiver in release.waivers:
+        if now >= datetime.fromisoformat(str(waiver["expires_at"])):
+            raise RepositoryError(
+                f"release {release.version} may be given to nobody else: its waiver has expired",
+                expected=f"a release whose waivers hold at {now:%Y-%m-%d %H:%M} UTC",
+                got=format_waiver(waiver, now=now),
+                hint="halt the campaign, and publish a release that keeps to the limit",
+            )
 
 
 def _find_same(releases: Sequence[PublishedRelease], bundle: Bundle) -> PublishedRelease | None:

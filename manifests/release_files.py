@@ -61,6 +61,8 @@ def build_release_files(
         "release_counter": statement.release_counter,
         "hardware_class": statement.hardware_class,
     }
+    waivers = [waiver.to_json() for waiver in bundle.waivers]
+    waived = {"waivers": waivers} if waivers else {}
     artifacts = tuple(
         NewFile(
             path=f"artifacts/{digest}",
@@ -81,7 +83,7 @@ def build_release_files(
         NewFile(
             path=f"manifests/{manifest_digest}.cose",
             content=manifest,
-            custom={"kind": MANIFEST_KIND, "bundle_sha256": bundle.digest.hex()} | facts,
+            custom={"kind": MANIFEST_KIND, "bundle_sha256": bundle.digest.hex()} | facts | waived,
             device_path=f"device/manifests/{manifest_digest}.cose",
         ),
         NewFile(path=f"bundles/{name}", content=bundle_bytes, custom={"kind": "bundle"} | facts),

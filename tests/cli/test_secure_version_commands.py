@@ -178,6 +178,19 @@ def test_an_image_for_the_boot_rom_spends_from_the_same_budget(product, run):
     assert acts == ["sign-image", "sign-release"]
 
 
+def test_a_digest_for_a_key_that_cannot_sign_images_spends_nothing(product, run):
+    generate_key(product / "keys" / "ed.pem", Algorithm.ED25519, passphrase=None)
+    generate_key(product / "keys" / "p384.pem", Algorithm.ECDSA_P384, passphrase=None)
+    export = ("image", "sign", "app-1.bin", "--export-digest", "digest", SPEND, "1.4 leaks")
+    assert "Ed25519" in run(*export, "--public-key", "keys/ed.pub.pem", code=3)
+    assert not (product / LEDGER).exists()
+    assert not (product / "digest").exists()
+    run(*export, "--public-key", "keys/p384.pub.pem")
+    assert len((product / "digest").read_bytes()) == 48
+    (entry,) = [json.loads(line) for line in (product / LEDGER).read_bytes().splitlines()]
+    assert (entry["act"], entry["secure_version"]) == ("sign-image", 1)
+
+
 def test_an_image_of_nobodys_product_is_judged_by_its_chip_alone(product, run, monkeypatch):
     monkeypatch.chdir(product.parent)
     sign = ("--key", "flare/keys/boot.pem", "--chip-revision", "0.3", "-o", "signed.bin")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from cli.main import ampforge
 from signing.key_files import generate_key
 from signing.keys import Algorithm
 from tests.firmware_images.espsecure_command import espsecure_accepts
+from tests.firmware_images.release_parts import build_waived_inputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +105,39 @@ def test_a_signature_is_made_elsewhere(product, run):
     shutil.copy(product / SLOT, "first.slot")
     run("waveform", "sign-slot", "first.slot", "--key", "keys/other.pem", *BOARDS)
     assert espsecure_accepts(product / SLOT, product / "keys" / "other.pub.pem")
+
+
+def test_a_p384_key_signs_another_digest_of_the_slot(product, run):
+    """No chip has a sound P-384 scheme today: the answer is verified and then refused for that."""
+    generate_key(product / "keys" / "p384.pem", Algorithm.ECDSA_P384, passphrase=None)
+    key = ("--public-key", "keys/p384.pub.pem")
+    export = (*SIGN[:2], "--export-digest", "digest", *key)
+    document = json.loads(run(*export, "--json"))
+    digest = (product / "digest").read_bytes()
+    assert (document["hash"], document["sha384"], len(digest)) == ("sha384", digest.hex(), 48)
+    assert "of the padded waveform slot\nsign it with ECDSA P-384" in run(*export)
+    assert "at most one" in run(*export, *key, code=2)
+    command = ["openssl", "pkeyutl", "-sign", "-inkey", "keys/p384.pem", "-in", "digest"]
+    subprocess.run([*command, "-out", "signature"], check=True, capture_output=True)
+    imported = (*SIGN[:2], "--import-signature", "signature", *key, "--chip", "esp32c5")
+    assert "AR2026-006" in run(*imported, code=5)
+    (product / "signature").write_bytes(bytes(96))
+    assert "does not match" in run(*imported, code=3)
+    assert not (product / SLOT).exists()
+
+
+def test_a_slot_with_an_approval_that_has_expired_is_not_signed(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
+    generate_key(tmp_path / "boot.pem", Algorithm.ECDSA_P256, passphrase=None)
+    command = (*SIGN[:2], "table.bin", "--approval", "approval.cose", "--key", "boot.pem")
+    for issued_at, code in ((datetime(2020, 1, 1, tzinfo=UTC), 5), (datetime.now(UTC), 0)):
+        inputs = build_waived_inputs(issued_at=issued_at)
+        (tmp_path / "table.bin").write_bytes(inputs.table)
+        (tmp_path / "approval.cose").write_bytes(inputs.approval)
+        told = run(*command, *BOARDS, "-o", "wave.slot", code=code)
+        assert ("approved with a waiver, and that has expired" in told) == bool(code)
+        assert (tmp_path / "wave.slot").exists() == (not code)
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ def test_the_documents_keys_are_the_ones_of_schema_1():
     assert list(document) == [
         *("schema", "verified", "signed", "digest", "bundle_sha256", "size_bytes", "product"),
         *("version", "release_counter", "hardware_class", "hardware_revision_min"),
-        *("hardware_revision_max", "chip", "flash_size_bytes", "app", "policy", "parts"),
-        *("waveform", "signatures", "problems"),
+        *("hardware_revision_max", "chip", "flash_size_bytes", "app", "policy", "waivers"),
+        *("parts", "waveform", "signatures", "problems"),
     ]
     assert document["digest"] == DIGEST
     assert document["problems"] == []
