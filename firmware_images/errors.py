@@ -49,6 +49,10 @@ class BundleError(FirmwareImageError):
     """Raised when a release bundle is not exactly what its signed statement says."""
 
 
+class DeltaError(FirmwareImageError):
+    """Raised when a patch cannot be made, or is not one that makes the promised image."""
+
+
 class WaveformError(FirmwareImageError):
     """Raised when a waveform, in whatever form, is not one that a device may hold."""
 
