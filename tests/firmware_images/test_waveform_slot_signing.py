@@ -94,7 +94,7 @@ def test_the_golden_slot_that_espsecure_signed_is_written_the_same():
     signed = verify_signed_slot(golden)
     assert (signed.table, signed.approval) == (TABLE, APPROVAL)
     (block,) = signed.blocks
-    assert block.key_digest.hex().startswith("035cccb7e8d812cb")
+    assert block.key_digest.hex().startswith("d578e3d4d64d2c18")
     assert attach_slot_signatures(SLOT, [(block.public_key, block.signature)]) == golden
 
 
