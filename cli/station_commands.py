@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from cli.params import (
 from cli.station_access import load_station_settings, station_option, utc_now
 from cli.station_join import join
 from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line
+from cli.station_recovery import recover
 from cli.station_run import run
 from cli.station_views import check, report
 
@@ -145,11 +147,12 @@ def simulate_line(
             for slot in line.slots
         ]
         human.append("serving until Ctrl-C")
-        print_result(document, "\n".join(human), as_json=as_json)
-        line.serve_until_interrupted()
+        with suppress(KeyboardInterrupt):  # whoever reads the addresses may end it at once
+            print_result(document, "\n".join(human), as_json=as_json)
+            line.serve_until_interrupted()
 
 
-for _command in (join, run, check, report):
+for _command in (join, run, check, report, recover):
     group.add_command(_command)
 
 

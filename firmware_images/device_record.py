@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEVICE_RECORD_SIZE_BYTES",
+    "IDENTITY_SECTORS",
     "MAC_BYTES",
     "RECORD_NAMES",
     "DeviceRecord",
@@ -51,6 +52,8 @@ __all__ = [
 ]
 
 RECORD_NAMES = ("calibration record", "identity record", "trust record", "update state")
+IDENTITY_SECTORS = (2, 3)
+"""The sectors of the partition that hold the identity."""
 DEVICE_RECORD_SIZE_BYTES = len(RECORD_NAMES) * SLOT_COUNT * SECTOR_BYTES
 
 

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, update
 
 from provisioning.errors import LedgerError
-from provisioning.ledger_allocation import ask_about_board, begin_unit, open_job, read_answer
+from provisioning.ledger_allocation import (
+    ask_about_board,
+    begin_unit,
+    open_job,
+    read_answer,
+    withdraw_release,
+)
 from provisioning.ledger_audit import audit_ledger
 from provisioning.ledger_database import create_database, open_database
 from provisioning.ledger_events import ChainedEvent, Phase, format_time, parse_time
@@ -32,6 +38,7 @@ from provisioning.ledger_values import (
 )
 from provisioning.ledger_writes import ANSWER
 from provisioning.serial_numbers import iso_week_of
+from provisioning.unit_states import VERDICT_CAUSES, Cause, next_state
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -140,7 +147,9 @@ class Ledger:
         Raises:
             LedgerError: The database cannot be written.
         """
-        with self.database.writing() as connection:
+        with self.database.writing(is_last_word=True) as connection:
+            if reservation is not None:
+                _require_own_job(connection, writer, reservation)
             if serial_state is not None and reservation is not None:
                 _move_serial(connection, reservation.serial, serial_state)
             return append_event(
@@ -186,7 +195,7 @@ class Ledger:
             )
 
         asked_at = writer.now()
-        with self.database.writing(question_at(asked_at)) as connection:
+        with self.database.writing(question_at(asked_at), is_last_word=True) as connection:
             known = read_answer(connection.info[ANSWER])
             now = writer.now()  # not before the lock: time follows the order of writing
             if iso_week_of(now) != iso_week_of(asked_at):  # the week ended while it waited
@@ -199,7 +208,7 @@ class Ledger:
                     connection.execute(chosen).one(), units, where=str(self.database.address)
                 )
             if unit is None:
-                state = UnitState.IN_WORK
+                state = next_state(None, Cause.RESERVE, where=mac.hex(":"))
                 serial, job = begin_unit(
                     connection, writer, known, mac=mac, prefix=prefix, model=model,
                     bundle_digest=bundle_digest, epoch=epoch, now=now,
@@ -212,14 +221,19 @@ class Ledger:
                         opened_at=parse_time(unit.changed_at), is_new=False, is_resumed=False,
                         unit_state=state, bundle_digest=unit.bundle_digest,
                     )  # fmt: skip
+                cause = Cause.AGAIN if state is UnitState.PASS else Cause.RESERVE
+                moved = next_state(state, cause, where=serial)
                 job = open_job(
                     connection, writer, serial=serial, bundle_digest=bundle_digest, now=now
                 )
+                if not job.is_resumed:
+                    # What passed before passes no more until this job says so.
+                    withdraw_release(connection, serial)
                 connection.execute(
                     update(units)
                     .where(units.c.serial == serial)
                     .values(
-                        state=UnitState.IN_WORK.value,
+                        state=moved.value,
                         last_job=job.job,
                         bundle_digest=bundle_digest,
                         changed_at=format_time(now),
@@ -248,9 +262,16 @@ class Ledger:
         unit_state: UnitState,
         data: Mapping[str, object],
     ) -> ChainedEvent:
-        """Close a job with its verdict: event, job, unit and serial number in one transaction."""
+        """Close a job with its verdict: event, job, unit and serial number in one transaction.
+
+        Raises:
+            LedgerError: The database cannot be written, or the job is not this station's any more.
+        """
         assert reservation.job is not None, "a unit without a job has nothing to finish"
-        with self.database.writing() as connection:
+        cause = VERDICT_CAUSES[unit_state]
+        with self.database.writing(is_last_word=True) as connection:
+            _require_own_job(connection, writer, reservation)
+            unit_state = next_state(UnitState.IN_WORK, cause, where=reservation.serial)
             now = writer.now()
             chained = append_event(
                 connection, writer, epoch=self.identity.epoch, step=FINAL_STEP,
@@ -299,6 +320,22 @@ class Ledger:
         """
         with self.database.reading() as connection:
             return audit_ledger(connection, self.identity, on_progress=on_progress)
+
+
+def _require_own_job(connection: Connection, writer: Writer, reservation: Reservation) -> None:
+    """Refuse to go on with a job that another station resumed, or that was ended meanwhile."""
+    row = connection.execute(
+        select(jobs.c.station, jobs.c.state).where(jobs.c.job == reservation.job)
+    ).one()
+    if (row.station, row.state) != (writer.station, JobState.OPEN.value):
+        is_open = row.state == JobState.OPEN.value
+        raise LedgerError(
+            "another station works on this board now" if is_open else "this job has been ended",
+            expected=f"an open job of {writer.station}",
+            got=f"{row.station}, {row.state}",
+            where=f"unit {reservation.serial}, job {reservation.job}",
+            hint="one board, one place: leave it where it is worked on, or start this slot again",
+        )
 
 
 def _move_serial(connection: Connection, serial: str, state: SerialState) -> None:

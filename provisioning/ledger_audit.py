@@ -17,21 +17,36 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select
 
 from provisioning.ledger_epochs import sequences_of_epoch
-from provisioning.ledger_events import Phase, parse_event
+from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_journal import list_stations, walk_chain
-from provisioning.ledger_retelling import TELLING_STEPS, Fields, contradiction, retell_unit
+from provisioning.ledger_retelling import (
+    TELLING_STEPS,
+    Fields,
+    contradiction,
+    hex_field,
+    retell_unit,
+)
 from provisioning.ledger_rows import check_row
-from provisioning.ledger_schema import events, jobs, serial_numbers, units, voided_ranges
+from provisioning.ledger_schema import (
+    events,
+    jobs,
+    quarantines,
+    replaced_modules,
+    serial_numbers,
+    units,
+    voided_ranges,
+)
+from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
 from provisioning.ledger_values import SerialState
 from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, parse_void
 from signing.hash_chain import GENESIS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from sqlalchemy import Connection, Table
 
-    from provisioning.ledger_events import Event
+    from provisioning.ledger_events import ChainedEvent, Event
     from provisioning.ledger_values import LedgerIdentity
 
     Progress = Callable[[int, int], None]
@@ -47,6 +62,46 @@ class _LedgerFacts:
     epoch: int = 1
     opening: str | None = None
     voids: dict[tuple[object, ...], Fields] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Beside:
+    """What events say about quarantines and replaced modules."""
+
+    quarantines: dict[object, tuple[bytes, Fields]] = field(default_factory=dict)
+    closed_at: dict[bytes, str] = field(default_factory=dict)
+    replaced: dict[object, Fields] = field(default_factory=dict)
+
+    def take(self, chained: ChainedEvent) -> None:
+        """Take note of one event."""
+        event = chained.event
+        if event.phase is not Phase.CONFIRM:
+            return
+        if event.step == QUARANTINE_STEP:
+            fields: Fields = {
+                "mac": event.mac,
+                "serial": event.data.get("serial"),
+                "board_class": event.data.get("board_class"),
+                "reason": event.data.get("reason"),
+                "record_digest": hex_field(event, "record_digest") or None,
+                "opened_at": format_time(event.at),
+            }
+            self.quarantines[event.station, event.number] = (chained.hash, fields)
+        elif event.step == SUPERVISE_STEP:
+            self.closed_at[hex_field(event, "answers")] = format_time(event.at)
+            if new_mac := hex_field(event, "new_mac"):
+                self.replaced[event.mac] = {
+                    "serial": event.serial,
+                    "replaced_by": new_mac,
+                    "replaced_at": format_time(event.at),
+                }
+
+    def told_quarantines(self) -> dict[object, Fields]:
+        """Return what the rows of the quarantines must be."""
+        return {
+            key: {**fields, "closed_at": self.closed_at.get(event_hash)}
+            for key, (event_hash, fields) in self.quarantines.items()
+        }
 
 
 def audit_ledger(
@@ -72,12 +127,13 @@ def audit_ledger(
     total += int(connection.execute(select(func.count()).select_from(units)).scalar_one())
     done = 0
     heads: dict[str, tuple[int, bytes]] = {}
-    facts = _LedgerFacts()
+    facts, beside = _LedgerFacts(), _Beside()
     for station in list_stations(connection):
         count, head = 0, GENESIS
         for chained in walk_chain(connection, station):
             count, head = count + 1, chained.hash
             _gather(facts, chained.event, identity)
+            beside.take(chained)
             done += 1
             if done % _EVENTS_PER_REPORT == 0:
                 on_progress(done, total)
@@ -87,8 +143,10 @@ def audit_ledger(
         done += len(serials)
         on_progress(done, total)
     _audit_rows_without_events(connection)
+    _audit_few(connection, quarantines, beside.told_quarantines())
+    _audit_few(connection, replaced_modules, beside.replaced)
     _audit_identity(facts, identity)
-    _audit_voids(connection, facts)
+    _audit_few(connection, voided_ranges, facts.voids)
     _audit_gaps(connection)
     on_progress(total, total)
     return heads
@@ -205,16 +263,22 @@ def _audit_identity(facts: _LedgerFacts, identity: LedgerIdentity) -> None:
         )
 
 
-def _audit_voids(connection: Connection, facts: _LedgerFacts) -> None:
-    told = dict(facts.voids)
-    for row in connection.execute(select(voided_ranges)):
-        values = dict(check_row(row, voided_ranges, where="table voided_ranges")._mapping)  # noqa: SLF001 - public
-        key = tuple(values[column.name] for column in voided_ranges.primary_key)
-        expected = told.pop(key, None)
-        if values != expected:
-            raise contradiction(f"voided_ranges {key}", expected or "no such row", values)
-    if told:
-        raise contradiction(f"voided_ranges {min(told, key=repr)}", "a row", "none")
+def _audit_few(connection: Connection, table: Table, told: Mapping[Any, Fields]) -> None:
+    """Compare a table whose rows are few with all that the events tell of it."""
+    remaining = dict(told)
+    for row in connection.execute(select(table)):
+        values = check_row(row, table, where=f"table {table.name}")._mapping  # noqa: SLF001 - public
+        key: tuple[Any, ...] = tuple(values[column.name] for column in table.primary_key)
+        named = f"{table.name} {' '.join(str(_shown(part)) for part in key)}"
+        expected = remaining.pop(key if len(key) > 1 else key[0], None)
+        if expected is None:
+            raise contradiction(named, "no such row", "one without events")
+        for name, value in expected.items():
+            if values[name] != value:
+                raise contradiction(f"{named}, {name}", _shown(value), _shown(values[name]))
+    if remaining:
+        missing = min(remaining, key=repr)
+        raise contradiction(f"{table.name} {_shown(missing)}", "a row", "none")
 
 
 def _audit_gaps(connection: Connection) -> None:

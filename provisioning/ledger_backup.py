@@ -36,7 +36,16 @@ if TYPE_CHECKING:
     from provisioning.ledger_address import LedgerAddress
 
 BACKUP_SCHEMA: Final = "ampforge.ledger-backup/1"
-TABLES: Final = ("ledger_identity", "serial_numbers", "voided_ranges", "units", "jobs", "events")
+TABLES: Final = (
+    "ledger_identity",
+    "serial_numbers",
+    "voided_ranges",
+    "units",
+    "jobs",
+    "quarantines",
+    "replaced_modules",
+    "events",
+)
 """In this order, so that a row never comes before the one that it refers to."""
 _ROWS_AT_ONCE: Final = 1000
 _FILE_MODE: Final = 0o600

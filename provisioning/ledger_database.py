@@ -68,12 +68,16 @@ class LedgerDatabase:
             yield connection
 
     @contextmanager
-    def writing(self, question: Question | None = None) -> Iterator[Connection]:
+    def writing(
+        self, question: Question | None = None, *, is_last_word: bool = False
+    ) -> Iterator[Connection]:
         """A transaction that holds the only write lock from its beginning, durable at its end.
 
         Args:
             question: Asked under the lock, in the same message to a server; the answer, one row,
                 is `connection.info[ANSWER]`.
+            is_last_word: Nothing that is added is read again before the end, so that rows may
+                travel with the COMMIT (`provisioning.ledger_writes`).
 
         Raises:
             LedgerError: It was not committed, or nobody can say at present whether it was.
@@ -85,9 +89,11 @@ class LedgerDatabase:
             try:
                 self._require_identity(connection)
                 connection.info.pop(PROOF, None)
-                connection.info[QUEUE] = []
+                connection.info.pop(QUEUE, None)
+                if is_last_word:
+                    connection.info[QUEUE] = []
                 yield connection
-                proof, rows = connection.info.get(PROOF), connection.info.pop(QUEUE)
+                proof, rows = connection.info.get(PROOF), connection.info.pop(QUEUE, [])
             except BaseException:
                 if not connection.invalidated:
                     connection.info.pop(QUEUE, None)

@@ -19,7 +19,7 @@ from tests.gallery import Gallery, write_gallery
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "ledger" / "backup-0002.jsonl"
+GOLDEN = Path(__file__).parents[1] / "golden" / "ledger" / "backup-0003.jsonl"
 NOW = dt.datetime(2026, 2, 19, 12, tzinfo=dt.UTC)
 Lines = list[str]
 
@@ -76,7 +76,7 @@ def build_files() -> dict[str, bytes]:
         "not-a-backup.jsonl": b'{"schema":"ampforge.unit-export/1"}\n',
         "not-utf8.jsonl": b'{"schema":"\xff"}\n',
         "number-too-large.jsonl": _replaced("2026,7,1,1,", "2026,7,18446744073709551617,1,"),
-        "revision-later.jsonl": _replaced('"revision":"0002"', '"revision":"9999"'),
+        "revision-later.jsonl": _replaced('"revision":"0003"', '"revision":"9999"'),
         "row-contradicts-events.jsonl": _replaced('"in-work"', '"fail"'),
         "row-missing.jsonl": _sealed(_without(2)),
         "row-of-another-table.jsonl": _replaced('["units",', '["jobs",'),
