@@ -270,7 +270,7 @@ def _audit_few(connection: Connection, table: Table, told: Mapping[Any, Fields])
         values = check_row(row, table, where=f"table {table.name}")._mapping  # noqa: SLF001 - public
         key: tuple[Any, ...] = tuple(values[column.name] for column in table.primary_key)
         named = f"{table.name} {' '.join(str(_shown(part)) for part in key)}"
-        expected = remaining.pop(key if len(key) > 1 else key[0], None)
+        expected = remaining.pop(key if len(key) > 1 else next(iter(key)), None)
         if expected is None:
             raise contradiction(named, "no such row", "one without events")
         for name, value in expected.items():
