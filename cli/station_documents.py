@@ -55,6 +55,7 @@ def format_run(results: Sequence[SlotResult]) -> str:
 
 def _format_figures(report: UnitReport) -> list[str]:
     lines = [f"- {reason}" for reason in report.reasons[1:]]
+    lines += [f"note: {note}" for note in report.notes]
     if report.calibration is not None and report.calibration.fit is not None:
         lines.append(
             f"gain {report.calibration.gain_ppm / 1e6:.6f}, "
@@ -88,6 +89,7 @@ def _slot_document(result: SlotResult) -> dict[str, object]:
         "state": report.state.value,
         "failed_step": None if report.failed_step is None else report.failed_step.value,
         "reasons": list(report.reasons),
+        "notes": list(report.notes),
         "firmware_version": report.firmware_version,
         "calibration": calibration_figures(report.calibration),
         "verification": verification_figures(report.verification),

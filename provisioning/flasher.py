@@ -1,7 +1,8 @@
-"""Finds the chip behind a port and writes its flash, through esptool as a library.
+"""Finds the chip behind a port and reads and writes its flash, through esptool as a library.
 
 A region whose MD5 in the chip is right already is not written again, so that flashing is safe to
-repeat and a unit that was interrupted is not worn. esptool checks the MD5 of what it wrote. This
+repeat and a unit that was interrupted is not worn. esptool checks the MD5 of what it wrote. A
+transfer that fails is tried again at the next lower rate (`transfer_rates`), on the same chip. This
 module starts no application and does not know what the regions mean.
 """
 
@@ -11,20 +12,25 @@ import hashlib
 import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import serial
 
 from provisioning.errors import FlashError, PortError
 from provisioning.serial_port import LINK_BAUD
+from provisioning.transfer_rates import FLASH_BAUD, RateAttempt, TransferRates, describe_fall_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from provisioning.serial_port import BoardPort
 
-FLASH_BAUD: Final = 921_600
 _CONNECT_ATTEMPTS: Final = 3
+_PROBES: Final = 3
+_PROBE_TIMEOUT_S: Final = 0.3
+_CHIP_DETECT_REGISTER: Final = 0x40001000
+"""In the ROM of every ESP32: what it holds does not matter, only that it is answered."""
+_Outcome = TypeVar("_Outcome")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +89,11 @@ class RegionReport:
 class Flasher(Protocol):
     """What the station needs to put a release into a board."""
 
+    @property
+    def rates(self) -> tuple[RateAttempt, ...]:
+        """How it went at each rate that was used, in order."""
+        ...
+
     def detect(self) -> ChipFacts:
         """Reset the board into its ROM loader and say what it is."""
         ...
@@ -108,7 +119,7 @@ class EsptoolFlasher:
     Args:
         port: The open port.
         where: What to name in an error: the port's URL.
-        baud: Rate of the transfer; the stub loader changes to it.
+        baud: Highest rate of a transfer; the stub loader changes to it.
         use_stub: Whether esptool's stub loader is used; the ROM alone is slower.
         on_line: Receives each line that esptool prints.
     """
@@ -124,17 +135,24 @@ class EsptoolFlasher:
     ) -> None:
         self._port = port
         self._where = where
-        self._baud = baud
         self._use_stub = use_stub
         self._on_line = on_line
+        # The ROM alone stays at the link's rate, and the chip's own USB unit has none.
+        self._rates = TransferRates(baud if use_stub and not port.is_usb_serial_jtag else LINK_BAUD)
         self._esp: Any = None
         self._is_prepared = False
+        self._mac: bytes | None = None
+
+    @property
+    def rates(self) -> tuple[RateAttempt, ...]:
+        """How it went at each rate that was used, in order."""
+        return self._rates.attempts
 
     def detect(self) -> ChipFacts:
         """Reset the board into its ROM loader and say what it is.
 
         Raises:
-            FlashError: No ROM loader answers.
+            FlashError: No ROM loader answers, or it does not say the same twice.
             PortError: The port died.
         """
         from esptool import cmds
@@ -146,16 +164,28 @@ class EsptoolFlasher:
             esp: Any = cmds.detect_chip(
                 cast("Any", self._port),  # esptool takes an open port as well as a name
                 baud=LINK_BAUD,
+                connect_mode="usb-reset" if self._port.is_usb_serial_jtag else "default-reset",
                 connect_attempts=_CONNECT_ATTEMPTS,
             )
-            self._esp = esp
-            self._is_prepared = False
             revision = esp.get_chip_revision()
-            return ChipFacts(
-                chip=esp.CHIP_NAME,
-                revision=f"{revision // 100}.{revision % 100}",
-                mac=bytes(esp.read_mac("BASE_MAC")),
+            # A loader's answer has no checksum, and a number is given to what stands here.
+            macs = {bytes(esp.read_mac("BASE_MAC")) for _ in range(2)}
+        if len(macs) > 1:
+            raise FlashError(
+                "the chip's MAC cannot be read reliably",
+                expected="the same twice",
+                got=" and ".join(sorted(mac.hex(":") for mac in macs)),
+                where=self._where,
+                hint="check the cable, then start the slot again; it got no serial number",
             )
+        self._esp = esp
+        self._is_prepared = False
+        (self._mac,) = macs
+        return ChipFacts(
+            chip=esp.CHIP_NAME,
+            revision=f"{revision // 100}.{revision % 100}",
+            mac=self._mac,
+        )
 
     def read(self, offset_bytes: int, size_bytes: int) -> bytes | None:
         """Return a part of the flash; `detect` has found the chip.
@@ -173,10 +203,9 @@ class EsptoolFlasher:
         """
         from esptool import cmds
 
-        with self._talking(lambda _fraction: None):
-            if self._esp.secure_download_mode:
-                return None
-            content = cmds.read_flash(self._prepared_loader(), offset_bytes, size_bytes)
+        if self._esp is not None and self._esp.secure_download_mode:
+            return None
+        content = self._transfer(lambda esp: cmds.read_flash(esp, offset_bytes, size_bytes))
         if not isinstance(content, bytes) or len(content) != size_bytes:
             raise FlashError(
                 "the board's flash cannot be read",
@@ -196,8 +225,7 @@ class EsptoolFlasher:
         """
         from esptool import cmds
 
-        with self._talking(lambda _fraction: None):
-            cmds.erase_region(self._prepared_loader(), offset_bytes, size_bytes)
+        self._transfer(lambda esp: cmds.erase_region(esp, offset_bytes, size_bytes))
 
     def write(
         self, regions: Sequence[Region], *, on_progress: Callable[[float], None]
@@ -215,10 +243,6 @@ class EsptoolFlasher:
             FlashError: The chip cannot be written, or does not hold what was written.
             PortError: The port died.
         """
-        from esptool import cmds
-
-        if self._esp is None:
-            self.detect()
         total_bytes = sum(len(region.content) for region in regions) or 1
         done_bytes = 0
         reports = []
@@ -228,36 +252,87 @@ class EsptoolFlasher:
             def report(fraction: float, done: int = done_bytes, size: int = size_bytes) -> None:
                 on_progress((done + fraction * size) / total_bytes)
 
-            with self._talking(report):
-                esp = self._prepared_loader()
-                md5 = hashlib.md5(region.content, usedforsecurity=False).hexdigest()
-                was_there = esp.flash_md5sum(region.offset_bytes, size_bytes) == md5
-                if not was_there:
-                    cmds.write_flash(esp, [(region.offset_bytes, region.content)])
+            reports.append(self._write_region(region, on_progress=report))
             done_bytes += size_bytes
             report(1.0)
-            reports.append(
-                RegionReport(
-                    name=region.name,
-                    offset_bytes=region.offset_bytes,
-                    size_bytes=size_bytes,
-                    md5=md5,
-                    was_there=was_there,
-                )
-            )
         return tuple(reports)
 
-    def _prepared_loader(self) -> Any:
+    def _write_region(
+        self, region: Region, *, on_progress: Callable[[float], None]
+    ) -> RegionReport:
+        from esptool import cmds
+
+        size_bytes = len(region.content)
+        md5 = hashlib.md5(region.content, usedforsecurity=False).hexdigest()
+
+        def write(esp: Any) -> bool:
+            was_there = bool(esp.flash_md5sum(region.offset_bytes, size_bytes) == md5)
+            if not was_there:
+                cmds.write_flash(esp, [(region.offset_bytes, region.content)])
+            return was_there
+
+        was_there = self._transfer(write, on_progress=on_progress)
+        return RegionReport(
+            name=region.name,
+            offset_bytes=region.offset_bytes,
+            size_bytes=size_bytes,
+            md5=md5,
+            was_there=was_there,
+        )
+
+    def _transfer(
+        self,
+        act: Callable[[Any], _Outcome],
+        *,
+        on_progress: Callable[[float], None] = lambda _fraction: None,
+    ) -> _Outcome:
+        """Do something with the stub loader, at the highest rate that has not failed yet.
+
+        Raises:
+            FlashError: It failed at every rate, or there is another chip now.
+            PortError: The port died.
+        """
+        while True:
+            if self._esp is None:
+                self._find_same_chip()
+            self._require_open_chip()
+            baud = self._rates.current
+            try:
+                with self._talking(on_progress):
+                    outcome = act(self._prepared_loader(baud))
+            except FlashError as error:
+                if not self._rates.fail(error.got or error.what):
+                    error.got = describe_fall_back(self._rates.attempts)
+                    raise
+                self._on_line(f"{baud} baud failed: {error.got}")
+            else:
+                self._rates.succeed()
+                return outcome
+
+    def _find_same_chip(self) -> None:
+        expected = self._mac
+        found = self.detect().mac
+        if expected not in {None, found}:
+            self._esp, self._mac = None, expected
+            raise FlashError(
+                "there is another board in the slot now",
+                expected=(expected or b"").hex(":"),
+                got=found.hex(":"),
+                where=self._where,
+                hint="leave boards in their slots until the station is done with them",
+            )
+
+    def _prepared_loader(self, baud: int) -> Any:
         """Return esptool's loader with the stub running and the flash attached."""
         from esptool import cmds
 
         esp: Any = self._esp
         if not self._is_prepared:
-            self._require_open_chip()
             if self._use_stub:
                 esp = cmds.run_stub(esp)
-            if esp.IS_STUB and self._baud != LINK_BAUD:
-                esp.change_baud(self._baud)
+            if esp.IS_STUB and baud != LINK_BAUD:
+                esp.change_baud(baud)
+                _probe(esp)
             cmds.attach_flash(esp)
             self._esp = esp
             self._is_prepared = True
@@ -310,3 +385,19 @@ class EsptoolFlasher:
                 where=self._where,
                 hint="check the cable, then start the slot again: it goes on where it stopped",
             ) from error
+
+
+def _probe(esp: Any) -> None:
+    """Find out in a moment whether anything is answered at a new rate; esptool waits for seconds.
+
+    Raises:
+        esptool.util.FatalError: Nothing is.
+    """
+    register = struct.pack("<I", _CHIP_DETECT_REGISTER)
+    for _ in range(_PROBES):
+        esp.check_command(
+            "answer at the new rate",
+            esp.ESP_CMDS["READ_REG"],
+            register,
+            timeout=_PROBE_TIMEOUT_S,
+        )

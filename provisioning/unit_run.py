@@ -249,6 +249,7 @@ class UnitRun:
             calibration=measuring.calibration,
             verification=measuring.verification,
             duration_s=self._station.outside.clock_s() - self._started_s,
+            notes=() if bring_up.fall_back is None else (f"slow link: {bring_up.fall_back}",),
         )
 
     def _report_passed_before(self, reservation: Reservation) -> UnitReport:
