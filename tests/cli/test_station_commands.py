@@ -359,7 +359,12 @@ def test_a_factory_ca_that_cannot_be_one_is_a_usage_error(product, capsys, conte
 
 
 def test_report_writes_a_page_for_the_line_and_for_a_unit(product, capsys, serial):
-    call(capsys, "station", "report")
+    text = call(capsys, "station", "report")
+    assert "first-pass yield  100.0 % (2 of 2)" in text
+    document = json.loads(call(capsys, "station", "report", "--json"))
+    assert document["yield"]["passed"] == document["units"] == 2
+    assert document["yield"]["first_pass_yield_percent"] == 100.0
+    assert document["yield"]["reasons"] == document["yield"]["stops"] == []
     page = (product / "report.html").read_text()
     assert serial in page
     call(capsys, "station", "report", "--unit", serial.lower(), "--output", "unit.html")
