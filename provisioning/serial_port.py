@@ -167,7 +167,7 @@ def _locate(name: str, list_ports: Callable[[], Iterable[UsbPort]]) -> tuple[str
             "this is not the name of a serial port",
             expected="/dev/…, usb:SERIAL, usb-location:LOCATION or rfc2217://HOST:PORT",
             got=repr(name),
-            hint="`python -m serial.tools.list_ports -v` lists what is plugged in",
+            hint="`ampforge station ports` lists what is plugged in",
         )
     device = os.path.realpath(name)
     known = (port for port in list_ports() if os.path.realpath(port.device) == device)
@@ -177,18 +177,22 @@ def _locate(name: str, list_ports: Callable[[], Iterable[UsbPort]]) -> tuple[str
 def _locate_remote(name: str) -> tuple[str, str, bool]:
     parts = urlsplit(name)
     query = parse_qsl(parts.query, keep_blank_values=True)
-    if query not in ([], _USB_JTAG_QUERY):
+    try:
+        host, number = parts.hostname, parts.port
+    except ValueError:
+        host = number = None
+    if host is None or number is None or query not in ([], _USB_JTAG_QUERY):
         raise PortError(
             "this address of a serial port cannot be read",
             expected="rfc2217://HOST:PORT, with ?reset=usb-jtag or nothing behind it",
             got=repr(name),
+            hint="`ampforge station simulate` prints such addresses",
         )
-    host = parts.hostname or ""
     try:
         is_loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         is_loopback = host == "localhost"
-    key = f"{RFC2217_SCHEME}:{'localhost' if is_loopback else host}:{parts.port}"
+    key = f"{RFC2217_SCHEME}:{'localhost' if is_loopback else host}:{number}"
     return name, key, bool(query)
 
 

@@ -46,14 +46,15 @@ def is_usb_serial_jtag(port: UsbPort) -> bool:
     return (port.vid, port.pid) == USB_SERIAL_JTAG
 
 
+def usb_names(port: UsbPort) -> tuple[str, ...]:
+    """Return the names that a slot may use for a port; an adapter without a number has one."""
+    named = ((SERIAL_SCHEME, port.serial_number), (LOCATION_SCHEME, port.location))
+    return tuple(f"{scheme}{name}" for scheme, name in named if name)
+
+
 def describe_usb_port(port: UsbPort) -> str:
     """Return the names that a slot may use for a port, and its device."""
-    names = []
-    if port.serial_number:
-        names.append(f"{SERIAL_SCHEME}{port.serial_number}")
-    if port.location:
-        names.append(f"{LOCATION_SCHEME}{port.location}")
-    return f"{' or '.join(names)} ({port.device})"
+    return f"{' or '.join(usb_names(port))} ({port.device})"
 
 
 def find_usb_port(name: str, ports: Iterable[UsbPort]) -> UsbPort:
@@ -90,7 +91,7 @@ def find_usb_port(name: str, ports: Iterable[UsbPort]) -> UsbPort:
         expected=name,
         got=_list(usb) or "no USB serial port",
         where=name,
-        hint="plug it in, or name another adapter in [[station.slots]]",
+        hint="plug it in, or name another: `ampforge station ports` lists what is there",
     )
 
 
