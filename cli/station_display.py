@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, Self
 
 from cli.failures import printable
@@ -90,8 +91,10 @@ class PlainDisplay:
         self._print(result.slot.name, summarize(result)[1])
 
     def _print(self, slot: str, text: str) -> None:
-        line = f"slot {printable(slot)}  {text}"
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        # Not by the console: when nobody reads, it ends the thread that prints, and a unit with it.
+        with suppress(OSError):
+            self._console.file.write(f"slot {printable(slot)}  {text}\n")
+            self._console.file.flush()
 
 
 class LiveDisplay:

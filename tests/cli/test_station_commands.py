@@ -510,6 +510,15 @@ class TestDisplay:
             "slot 1  AMPFL1260700001P pass in 1.2 s",
         ]
 
+    def test_a_pipe_that_nobody_reads_stops_no_unit(self):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "w") as stream:
+            display = PlainDisplay(Console(file=stream))
+            display.on_progress(self.news(Step.FLASH))
+            display.on_result(self.report())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
     def test_json_output_is_not_disturbed(self):
         output = io.StringIO()
         display = choose_display(Console(file=output), [SLOT], as_json=True)
