@@ -129,7 +129,7 @@ def serve_boards(folder: Path, *, board_count: int, is_paced: bool) -> None:
 
 def flash_as_station(port_url: str, content: bytes) -> None:
     """Flash the region once, as a slot of the station does."""
-    from provisioning.flasher import EsptoolFlasher
+    from provisioning.esptool_flasher import EsptoolFlasher
     from provisioning.serial_port import open_port
 
     port = open_port(port_url, timeout_s=3.0)

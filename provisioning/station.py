@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
 from provisioning.errors import StationError
-from provisioning.flasher import EsptoolFlasher
+from provisioning.esptool_flasher import EsptoolFlasher
 from provisioning.ledger import Ledger
 from provisioning.ledger_values import Writer
 from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES

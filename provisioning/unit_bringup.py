@@ -55,6 +55,7 @@ class UnitBringUp:
 
     Attributes:
         info: What the application said last; `None` while nothing answered.
+        is_silent: Whether the application was found silent, and the chip the right one.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class UnitBringUp:
         self._on_progress = on_progress
         self._is_in_loader = True
         self.info: InfoReadResponse | None = None
+        self.is_silent = False
 
     @property
     def fall_back(self) -> str | None:
@@ -197,6 +199,7 @@ class UnitBringUp:
             try:
                 self.info = self._wait_until_ready()
             except LinkTimeoutError as error:
+                self.is_silent = True
                 raise UnitRejection(step, (f"{silence}: {error.hint}",)) from error
         return self.info
 

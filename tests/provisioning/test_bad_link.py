@@ -39,7 +39,7 @@ def hanging(seed):
 
 
 CABLES = [
-    *(pytest.param(noisy(seed), id=f"noise-{seed}") for seed in range(60 if IS_SOAK else 3)),
+    *(pytest.param(noisy(seed), id=f"noise-{seed}") for seed in range(60 if IS_SOAK else 2)),
     *(pytest.param(hanging(seed), id=f"hang-{seed}") for seed in range(40 if IS_SOAK else 1)),
 ]
 
@@ -112,6 +112,20 @@ def test_a_cable_that_dies_at_the_start_of_the_application_is_no_fault_of_the_un
     assert result.report is None
     assert "download mode" in str(result.error)
     assert unit.state is UnitState.IN_WORK
+
+
+def test_a_board_on_its_own_usb_plug_passes_though_it_leaves_the_bus(template, tmp_path):
+    folder = tmp_path / "bench"
+    shutil.copytree(template, folder)
+    faults = {0: FaultPlan(link=LinkFaults(leaves_bus_at_reset=True))}
+    with SimulatedLine(
+        folder / "line", board_count=1, seed=SEED, faults=faults, has_usb_plug=True
+    ) as line:
+        station = open_bench(folder)
+        (result,) = run_slots(station, slot_configs(line))
+        station.close()
+    assert result.error is None, result.error
+    assert result.report.is_passed
 
 
 class TestNoise:

@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from provisioning.flasher import EsptoolFlasher
+from provisioning.esptool_flasher import EsptoolFlasher
 from provisioning.serial_port import open_port
 
 
