@@ -35,6 +35,8 @@ benchmarks: $(SYNCED)
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/flashing.py
 	$(BIN)/python benchmarks/server.py
+	$(BIN)/python benchmarks/delta.py
+	$(BIN)/python benchmarks/waveform.py
 
 format: $(SYNCED)
 	$(BIN)/ruff format .

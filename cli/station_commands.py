@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -143,8 +144,9 @@ def simulate_line(
             for slot in line.slots
         ]
         human.append("serving until Ctrl-C")
-        print_result(document, "\n".join(human), as_json=as_json)
-        line.serve_until_interrupted()
+        with suppress(KeyboardInterrupt):  # whoever reads the addresses may end it at once
+            print_result(document, "\n".join(human), as_json=as_json)
+            line.serve_until_interrupted()
 
 
 for _command in (run, check, report, recover, ports):

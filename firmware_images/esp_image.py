@@ -39,6 +39,7 @@ _SIGNATURE_MAGICS = (b"\xe7\x02", b"\xe7\x03")
 _CHECKSUM_ROW_BYTES = 16
 _HEADER = struct.Struct("<BBBBIBBBBHBHHBBBBB")
 assert _HEADER.size == 24  # noqa: PLR2004 - the size in the text above
+_CHIP_ID_FIELD = 9
 _SEGMENT_HEADER = struct.Struct("<II")
 _HINT = "build the image again, or copy it again from where it was built"
 
@@ -49,6 +50,19 @@ class ImageSegment:
 
     address: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOutline:
+    """What an image says at first sight.
+
+    Attributes:
+        chip_id: The chip's number in the header.
+        version: The application's version text; `None` if the image states none.
+    """
+
+    chip_id: int
+    version: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +169,29 @@ def measure_image(untrusted_bytes: bytes, *, where: str) -> int:
     if end > len(untrusted_bytes):
         raise _truncated(end, untrusted_bytes, where)
     return end
+
+
+def skim_image(untrusted_bytes: bytes, *, where: str) -> ImageOutline:
+    """Return what an image says at first sight: quick, because esptool is not asked.
+
+    Its segments, the end of the file and the appended digest are judged; the checksum byte and
+    what esptool makes of it are not: `inspect_image` does that.
+
+    Raises:
+        EspImageError: It is not a whole image, or something else follows it.
+    """
+    end = measure_image(untrusted_bytes, where=where)
+    _measure_signature(untrusted_bytes, end, where=where)
+    header = _HEADER.unpack_from(untrusted_bytes)
+    if header[-1] == 1:
+        stored = untrusted_bytes[end - DIGEST_BYTES : end]
+        calculated = hashlib.sha256(memoryview(untrusted_bytes)[: end - DIGEST_BYTES]).digest()
+        _judge_digest(stored, calculated, where=where)
+    first_bytes = _HEADER.size + _SEGMENT_HEADER.size
+    _, size_bytes = _SEGMENT_HEADER.unpack_from(untrusted_bytes, _HEADER.size)
+    segment = untrusted_bytes[first_bytes : first_bytes + size_bytes]
+    version = _descriptor_fields(segment, where=where).get("version")
+    return ImageOutline(chip_id=header[_CHIP_ID_FIELD], version=version)
 
 
 def _truncated(expected_bytes: int, untrusted_bytes: bytes, where: str) -> EspImageError:
@@ -267,11 +304,16 @@ def _judge_integrity(loaded: Any, *, where: str) -> None:
             where=where,
             hint=_HINT,
         )
-    if loaded.append_digest and loaded.stored_digest != loaded.calc_digest:
+    if loaded.append_digest:
+        _judge_digest(loaded.stored_digest, loaded.calc_digest, where=where)
+
+
+def _judge_digest(stored: bytes, calculated: bytes, *, where: str) -> None:
+    if stored != calculated:
         raise EspImageError(
             "the image's appended SHA-256 does not match its content",
-            expected=loaded.calc_digest.hex(),
-            got=loaded.stored_digest.hex(),
+            expected=calculated.hex(),
+            got=stored.hex(),
             where=where,
             hint=_HINT,
         )

@@ -57,7 +57,9 @@ def find_phases(train: PulseTrain, dead_band_na: float = 0.0) -> tuple[Phase, ..
     return tuple(phases)
 
 
-def find_runs(train: PulseTrain, session_us: float) -> tuple[Phase, ...]:
+def find_runs(
+    train: PulseTrain, session_us: float, played_us: float | None = None
+) -> tuple[Phase, ...]:
     """The polarity runs of a session that begins with the period; at least the longest ones.
 
     Two periods hold every run whole, however it lies across their ends, so no more is looked at,
@@ -65,15 +67,17 @@ def find_runs(train: PulseTrain, session_us: float) -> tuple[Phase, ...]:
 
     Args:
         train: One repeat period.
-        session_us: When the device stops, more than 0.
+        session_us: When the device stops, more than 0; the last run lasts until then.
+        played_us: When its last whole pulse ends, at most `session_us`; that, unless given.
     """
     period_us = train.period_us
+    played_us = session_us if played_us is None else played_us
     seen_us = min(session_us, 2 * period_us)
-    runs = _find_runs_within(_clip(train.pieces * 2, seen_us), seen_us)
+    runs = _find_runs_within(_clip(train.pieces * 2, min(played_us, seen_us)), seen_us)
     if len(runs) != 1 or session_us <= seen_us:
         return tuple(runs)
-    whole_periods = int(session_us // period_us)
-    rest = _clip(train.pieces, session_us - whole_periods * period_us)
+    whole_periods = int(played_us // period_us)
+    rest = _clip(train.pieces, played_us - whole_periods * period_us)
     return (
         replace(
             runs[0],
@@ -84,6 +88,11 @@ def find_runs(train: PulseTrain, session_us: float) -> tuple[Phase, ...]:
             duration_us=session_us - runs[0].start_us,
         ),
     )
+
+
+def find_runs_of(pieces: Sequence[Piece]) -> tuple[Phase, ...]:
+    """The polarity runs of pieces that are played once."""
+    return tuple(_find_runs_within(pieces, fsum(piece.duration_us for piece in pieces)))
 
 
 def _scan(pieces: Sequence[Piece], dead_band_na: float) -> list[Phase]:
