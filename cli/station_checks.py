@@ -116,8 +116,9 @@ def _check(name: str, look: Callable[[], str]) -> Check:
 def _open_port(slot: SlotConfig) -> str:
     from provisioning.serial_port import open_port
 
-    open_port(slot.port, timeout_s=_PORT_TIMEOUT_S).close()
-    return slot.port
+    port = open_port(slot.port, timeout_s=_PORT_TIMEOUT_S)
+    port.close()
+    return slot.port if port.port == slot.port else f"{slot.port}, now {port.port}"
 
 
 def _ask_meter(slot: SlotConfig, settings: StationSettings, now: Callable[[], dt.datetime]) -> str:

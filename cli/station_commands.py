@@ -19,6 +19,7 @@ from cli.params import (
 from cli.station_access import load_station_settings, station_option, utc_now
 from cli.station_join import join
 from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line
+from cli.station_ports import ports
 from cli.station_recovery import recover
 from cli.station_run import run
 from cli.station_views import check, report
@@ -152,7 +153,7 @@ def simulate_line(
             line.serve_until_interrupted()
 
 
-for _command in (join, run, check, report, recover):
+for _command in (join, run, check, report, recover, ports):
     group.add_command(_command)
 
 

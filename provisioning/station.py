@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
 from provisioning.errors import LedgerError, StationError
-from provisioning.flasher import EsptoolFlasher
+from provisioning.esptool_flasher import EsptoolFlasher
 from provisioning.ledger import Ledger
 from provisioning.ledger_values import Writer
 from provisioning.ledger_witness import require_witnessed, save_witness

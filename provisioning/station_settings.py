@@ -11,7 +11,7 @@ model = "FLR" # the product's own model when absent
 
 [[station.slots]]
 name = "1"
-port = "/dev/ttyUSB0"
+port = "usb:A50285BI" # or usb-location:1-1.4, /dev/ttyUSB0, rfc2217://HOST:PORT
 meter = "TCPIP0::192.168.1.20::5025::SOCKET"
 ```
 
@@ -55,7 +55,7 @@ class SlotSettings(_Section):
 
     Attributes:
         name: What the operator calls it; its number when absent.
-        port: Serial port or RFC 2217 URL.
+        port: Serial port, by device, USB adapter or RFC 2217 URL (`provisioning.serial_port`).
         meter: VISA address.
     """
 
@@ -72,7 +72,7 @@ class StationSettings(_Section):
         folder: Folder with keys, certificates and, unless `ledger` says otherwise, the ledger.
         ledger: A path, or `postgresql://USER@HOST:PORT/DATABASE` without a password.
         serials: The maker's part of the serial numbers.
-        flash_baud: Rate at which flash is written, baud.
+        flash_baud: Highest rate at which flash is written, baud.
         use_stub: Whether esptool's stub loader is used.
         boot_timeout_s: How long a board may take to answer after a reset, in seconds.
         temperature_centi_c: Ambient temperature in hundredths of a degree Celsius.

@@ -67,7 +67,7 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     assert count == 9
     settings = load_configuration(path).section("station", StationSettings)
     assert settings.slot_configs() == (
-        SlotConfig(name="left", port="/dev/ttyUSB0", meter="TCPIP0::192.168.1.20::5025::SOCKET"),
+        SlotConfig(name="left", port="usb:A50285BI", meter="TCPIP0::192.168.1.20::5025::SOCKET"),
     )
     assert settings.metrology.instruments == (
         InstrumentCalibration(

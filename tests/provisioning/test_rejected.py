@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from provisioning.link_frames import serialize_frame
@@ -53,3 +55,12 @@ def test_the_gallery_of_backups_is_what_its_builder_writes():
 )
 def test_the_same_check_accepts_what_is_right(name, content):
     assert read(f"{name}-right", content)
+
+
+def test_a_port_that_is_there_is_accepted():
+    controller, terminal = os.openpty()
+    port = read("port-right", os.ttyname(terminal).encode())
+    assert port.is_open
+    port.close()
+    os.close(controller)
+    os.close(terminal)
