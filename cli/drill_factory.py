@@ -14,8 +14,8 @@ from firmware_images.calibration_record import verify_calibration_record
 from firmware_images.efuse_digests import BoardKeys, find_refusing
 from firmware_images.errors import SecureBootError
 from firmware_images.secure_boot import sign_image, verify_signed_image
-from firmware_images.secure_boot_block import key_digest
 from firmware_images.secure_boot_chips import CHIPS
+from firmware_images.signature_sector import key_digest
 from signing.certificate_fields import CertificateKind
 from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
 from signing.key_life import revoke_key
@@ -199,7 +199,8 @@ def play_secure_boot(play: Play) -> None:
 
 
 def _boot(image: bytes, board: BoardKeys) -> None:
-    refusing = find_refusing(verify_signed_image(image, where="image"), (board,))
+    signed = verify_signed_image(image, where="image")
+    refusing = find_refusing(signed.blocks, (board,), chip=signed.image.chip)
     if refusing:
         raise SecureBootError(
             "the board refuses the image",

@@ -94,12 +94,22 @@ def open_sign_log(path: Path) -> SignLog:
     """Return a sign log that is written to in this account's name."""
     from signing.logged_signer import SignLog
 
-    return SignLog(
-        path=path,
-        who=f"{_account()}@{socket.gethostname()}",
-        tool=f"ampforge {version('ampforge')}",
-        clock=lambda: datetime.now(UTC),
-    )
+    return SignLog(path=path, who=describe_account(), tool=describe_tool(), clock=read_clock)
+
+
+def describe_account() -> str:
+    """Return account and machine, for what is written down about a signature."""
+    return f"{_account()}@{socket.gethostname()}"
+
+
+def describe_tool() -> str:
+    """Return the name and version of this program."""
+    return f"ampforge {version('ampforge')}"
+
+
+def read_clock() -> datetime:
+    """Return the time now, in UTC."""
+    return datetime.now(UTC)
 
 
 def _account() -> str:

@@ -21,6 +21,7 @@ from cli.waveform_options import (
     waveform_argument,
 )
 from cli.waveform_sheet_commands import spec_sheet
+from cli.waveform_slot_commands import sign_slot, verify_slot
 from cli.waveform_transfer_commands import export, import_
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ group.add_command(spec_sheet)
 group.add_command(diff)
 group.add_command(import_)
 group.add_command(export)
+group.add_command(sign_slot)
+group.add_command(verify_slot)
 
 
 @group.command(

@@ -36,6 +36,7 @@ from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
 from firmware_images.waveform_table import parse_waveform_table, table_digest
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.cose import sign_many
+from signing.cose_message import parse_message, refuse_content_type
 from signing.errors import CborError
 from signing.roles import Role
 
@@ -202,6 +203,20 @@ def verify_approval(
     _refuse_other("hardware class", hardware_class, approval.hardware_class)
     refuse_outdated_policy(approval.policy_version, trust)
     return approval
+
+
+def refuse_other_table(untrusted_bytes: bytes, *, table_bytes: bytes) -> TableApproval:
+    """Refuse an approval that names another table; who signed it is not judged.
+
+    Raises:
+        SigningError: When it is not a signed approval.
+        ApprovalError: When it is for another table.
+    """
+    message = parse_message(untrusted_bytes, max_bytes=APPROVAL_BYTES_MAX)
+    refuse_content_type(message, APPROVAL_CONTENT_TYPE)
+    claimed = parse_approval(message.payload)
+    _refuse_other("table", table_digest(table_bytes).hex(), claimed.table_digest.hex())
+    return claimed
 
 
 def refuse_outdated_policy(policy_version: int, trust: TrustRecord) -> None:

@@ -12,6 +12,7 @@ release statement (`release_statement`):
 | `limits-policy.cbor` | the policy that the table was judged by, canonical bytes |
 | `partition-table.bin` | the binary partition table |
 | `bootloader.bin` | second-stage bootloader, if the product brings it |
+| `waveform-signature.bin` | signature sector of the waveform slot, if the product signs it |
 | `sbom.json` | software bill of materials, if there is one |
 | `provenance.json` | tools and digests of what the parts were made from, if there is one |
 | `waivers/...` | the policy role's waivers, if there are any |
@@ -27,6 +28,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from firmware_images.bootloader_place import bootloader_offset_bytes
 from firmware_images.bundle_archive import parse_archive
 from firmware_images.bundle_building import BundleInputs, build_bundle, sign_bundle
 from firmware_images.bundle_contents import (
@@ -41,7 +43,7 @@ from firmware_images.bundle_contents import (
     SOURCES,
     TABLE,
     Contents,
-    bootloader_offset_bytes,
+    build_slot_image,
     judge_contents,
     refuse_other_product,
 )
@@ -49,7 +51,6 @@ from firmware_images.bundle_statement import find_statement, read_signed_stateme
 from firmware_images.otadata import initial_otadata
 from firmware_images.partitions import TABLE_OFFSET_BYTES
 from firmware_images.release_statement import ReleaseStatement, parse_statement
-from firmware_images.waveform_slot import serialize_waveform_slot
 from signing.errors import TrustError
 from signing.refusal import refusing_in
 from signing.trust import Role
@@ -101,7 +102,7 @@ class Bundle:
         waveform_table: The same, parsed.
         approval_bytes: The signed approval.
         approval: The same, verified.
-        waveform_slot_image: What the waveform partition of a slot begins with.
+        waveform_slot_image: What the waveform partition of a slot begins with, signature and all.
         policy_bytes: Canonical limits policy.
         policy: The same, parsed.
         partition_table_bytes: Binary partition table.
@@ -234,7 +235,7 @@ def _assemble(
         waveform_table=contents.waveform_table,
         approval_bytes=parts[APPROVAL],
         approval=approval,
-        waveform_slot_image=serialize_waveform_slot(parts[TABLE], parts[APPROVAL]),
+        waveform_slot_image=build_slot_image(parts),
         policy_bytes=parts[POLICY],
         policy=contents.policy,
         partition_table_bytes=parts[PARTITION_TABLE],

@@ -37,6 +37,10 @@ class SecureBootError(EspImageError):
     """Raised when an image cannot be signed, or its signature sector is not one that boots."""
 
 
+class SecureVersionError(FirmwareImageError):
+    """Raised when a release would waste eFuse bits of the anti-rollback counter, or has too few."""
+
+
 class ProductError(FirmwareImageError):
     """Raised when the product's section in the configuration contradicts a release."""
 

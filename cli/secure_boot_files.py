@@ -13,36 +13,41 @@ if TYPE_CHECKING:
     from signing.keys import PublicKey
 
 
-def export_digest_for(
-    content: bytes, path: Path, public_key_paths: tuple[Path, ...], *, as_json: bool
-) -> None:
-    """Write the digest of a padded image that a key's holder has to sign.
-
-    Args:
-        content: The padded image.
-        path: Where the digest goes.
-        public_key_paths: The public key of who will sign; none means one that signs SHA-256.
-        as_json: As of `--json`.
+def load_public_keys(paths: tuple[Path, ...]) -> tuple[PublicKey, ...]:
+    """Load the public keys of whoever signs elsewhere.
 
     Raises:
-        KeyFileError: That key does not sign images.
+        KeyFileError: One is no public key, or cannot sign for Secure Boot.
     """
-    from signing.algorithms import SECURE_BOOT_ALGORITHMS, Algorithm, hash_message, hash_name
-    from signing.durable_file import save_durably
+    from signing.algorithms import SECURE_BOOT_ALGORITHMS
     from signing.key_files import load_public_key
 
-    algorithms = [
-        load_public_key(key_path, allowed=SECURE_BOOT_ALGORITHMS).algorithm
-        for key_path in public_key_paths
-    ]
-    algorithm = algorithms[0] if algorithms else Algorithm.RSA_3072
-    digest, name = hash_message(algorithm, content), hash_name(algorithm)
+    return tuple(load_public_key(path, allowed=SECURE_BOOT_ALGORITHMS) for path in paths)
+
+
+def write_digest(
+    padded: bytes, path: Path, key: PublicKey | None, *, what: str, as_json: bool
+) -> None:
+    """Write and print the digest that a key's holder has to sign.
+
+    Args:
+        padded: The padded content.
+        path: Where the digest goes.
+        key: Of who will sign; `None` means one that signs SHA-256.
+        what: What it is, for people: an image, a waveform slot.
+        as_json: As of `--json`.
+    """
+    from signing.algorithms import Algorithm, hash_message, hash_name, hash_title
+    from signing.durable_file import save_durably
+
+    algorithm = Algorithm.RSA_3072 if key is None else key.algorithm
+    digest, name = hash_message(algorithm, padded), hash_name(algorithm)
     ways = {
         Algorithm.RSA_3072: "RSA-PSS (MGF1 with SHA-256, salt of 32 bytes)",
         Algorithm.ECDSA_P256: "ECDSA P-256",
         Algorithm.ECDSA_P384: "ECDSA P-384",
     }
-    way = ways[algorithm] if algorithms else f"{ways[Algorithm.RSA_3072]} or ECDSA P-256"
+    way = f"{ways[algorithm]} or ECDSA P-256" if key is None else ways[algorithm]
     make_folder(path.parent)
     save_durably(path, digest)
     print_result(
@@ -52,7 +57,7 @@ def export_digest_for(
             "hash": name,
             name: digest.hex(),
         },
-        f"wrote {path}: {name.replace('sha', 'SHA-')} {digest.hex()} of the padded image\n"
+        f"wrote {path}: {hash_title(algorithm)} {digest.hex()} of the padded {what}\n"
         f"sign it with {way}, then give --import-signature",
         as_json=as_json,
     )
@@ -66,17 +71,16 @@ def read_signatures(
     Raises:
         SecureBootError: A file cannot be read.
         SignatureError: A file holds no signature by such a key.
-        KeyFileError: A public key does not sign images.
+        KeyFileError: A public key cannot sign for Secure Boot.
     """
     from firmware_images.errors import SecureBootError
     from firmware_images.toml_document import read_bounded
     from signing.ecdsa_form import parse_foreign_signature
-    from signing.key_files import load_public_key
-    from signing.keys import KEY_FILE_MAX_BYTES, SECURE_BOOT_ALGORITHMS
+    from signing.keys import KEY_FILE_MAX_BYTES
 
     pairs = []
-    for signature_path, key_path in zip(signature_paths, public_key_paths, strict=True):
-        key = load_public_key(key_path, allowed=SECURE_BOOT_ALGORITHMS)
+    keys = load_public_keys(public_key_paths)
+    for signature_path, key in zip(signature_paths, keys, strict=True):
         raw = read_bounded(signature_path, KEY_FILE_MAX_BYTES, SecureBootError)
         pairs.append((key, parse_foreign_signature(raw, key, where=str(signature_path))))
     return pairs

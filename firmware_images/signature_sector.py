@@ -1,8 +1,8 @@
-"""The signature sector of Secure Boot v2: its blocks, and what each byte of them is.
+"""The Secure Boot v2 signature sector behind whatever was signed: read, verified and written.
 
-Implements docs/spec/secure-boot.md §2. The sector is 4096 bytes at the next boundary of 4096
-behind the image, with one to three blocks of 1216 bytes and FF to its end. A block, little endian;
-numbers of keys and signatures are least significant byte first:
+Implements docs/spec/secure-boot.md §2 and §3. The sector is 4096 bytes at the next boundary of 4096
+behind an image or a waveform slot, with one to three blocks of 1216 bytes and FF to its end. A
+block, little endian; numbers of keys and signatures are least significant byte first:
 
 | bytes | RSA-3072 | ECDSA P-256 | ECDSA P-384 |
 |---|---|---|---|
@@ -10,7 +10,7 @@ numbers of keys and signatures are least significant byte first:
 | 1 | version 2 | version 3 | version 3 |
 | 1 | 0 | 0 (SHA-256) | 1 (SHA-384) |
 | 1 | 0 | 0 | 0 |
-| 32, or 48 for P-384 | digest of the padded image | the same | the same |
+| 32, or 48 for P-384 | digest of the padded content | the same | the same |
 | key | n, 384; e, 4; 2^6144 mod n, 384; -1/n mod 2^32, 4 | curve 2, 1; x, y, 32 each | 3; 48 each |
 | signature | 384 | r, s, 32 each | r, s, 48 each |
 | | 0 to offset 1196 | the same | the same |
@@ -18,8 +18,7 @@ numbers of keys and signatures are least significant byte first:
 | 16 | 0 | 0 | 0 |
 
 The fields of the key are what a chip keeps the SHA-256 of in its eFuses: the *key digest*.
-
-No signature is verified here: that is `secure_boot`.
+What a chip supports is in `secure_boot_chips`.
 """
 
 from __future__ import annotations
@@ -31,8 +30,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import SecureBootError
-from signing.algorithms import SECURE_BOOT_ALGORITHMS, SIGNATURE_BYTES, Algorithm
-from signing.errors import KeyFileError
+from signing.algorithms import (
+    SECURE_BOOT_ALGORITHMS,
+    SIGNATURE_BYTES,
+    Algorithm,
+    hash_message,
+    hash_title,
+)
+from signing.errors import KeyFileError, SignatureError
 from signing.keys import RSA_EXPONENT, PublicKey, public_key_from_raw
 
 if TYPE_CHECKING:
@@ -66,21 +71,21 @@ _SIGNED_BYTES: Final = 1196
 assert _SIGNED_BYTES + _TAIL.size == BLOCK_BYTES
 assert _HEAD.size + 32 + _KEYS[Algorithm.RSA_3072].size + 384 == _SIGNED_BYTES
 assert set(_KEYS) == set(_SCHEME_NUMBERS) == SECURE_BOOT_ALGORITHMS
-_HINT = "sign the image again with `ampforge image sign`"
+_HINT = "sign it again with `ampforge image sign`, or `waveform sign-slot`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureBlock:
-    """One signature of an image, by the key that the block carries.
+    """One signature, by the key that the block carries.
 
     Attributes:
         public_key: RSA-3072, P-256 or P-384.
-        image_digest: Of the padded image that was signed: SHA-384 for P-384, else SHA-256.
+        content_digest: Of the padded content that was signed: SHA-384 for P-384, else SHA-256.
         signature: Big-endian, as `PublicKey.verify` takes it.
     """
 
     public_key: PublicKey
-    image_digest: bytes
+    content_digest: bytes
     signature: bytes
 
     @property
@@ -98,8 +103,93 @@ def key_digest(key: PublicKey) -> bytes:
     return hashlib.sha256(_serialize_key(key)).digest()
 
 
+def pad_to_sector(content: bytes) -> bytes:
+    """Return content with FF to the next multiple of a sector: what is signed."""
+    return content + b"\xff" * (-len(content) % SECTOR_BYTES)
+
+
+def verify_sector(
+    untrusted_sector: bytes, padded: bytes, *, what: str, where: str
+) -> tuple[SignatureBlock, ...]:
+    """Return the blocks of a sector, if each is its key's signature over exactly this content.
+
+    Says nothing about whose keys they are: compare `key_digest` with what boards hold.
+
+    Args:
+        untrusted_sector: The sector.
+        padded: What must have been signed, padded.
+        what: What it is, for messages: an image, a waveform slot.
+        where: Its file, for messages.
+
+    Raises:
+        SecureBootError: The sector is not what a signer writes.
+        SignatureError: A signature does not match.
+    """
+    blocks = parse_signature_sector(untrusted_sector, where=where)
+    for number, block in enumerate(blocks):
+        place = f"{where}, signature block {number}"
+        algorithm = block.public_key.algorithm
+        digest = hash_message(algorithm, padded)
+        if block.content_digest != digest:
+            raise SignatureError(
+                f"a signature is of another {what}",
+                expected=f"{hash_title(algorithm)} {digest.hex()}",
+                got=block.content_digest.hex(),
+                where=place,
+                hint=f"the {what} was changed after it was signed: get it again",
+            )
+        try:
+            block.public_key.verify(padded, block.signature)
+        except SignatureError as error:
+            raise SignatureError(error.what, where=place, hint=error.hint) from error
+    return blocks
+
+
+def build_sector(
+    padded: bytes,
+    signatures: Sequence[tuple[PublicKey, bytes]],
+    *,
+    kept: Sequence[SignatureBlock] = (),
+    where: str,
+) -> bytes:
+    """Return the sector of signatures that were made here or elsewhere, each verified first.
+
+    Args:
+        padded: What was signed, padded.
+        signatures: Keys and their signatures, in the order of the blocks.
+        kept: Verified blocks that come before them.
+        where: The file, for messages.
+
+    Raises:
+        SecureBootError: Too many or no signatures, or one key twice.
+        SignatureError: A signature is not that key's over this content.
+    """
+    for key, signature in signatures:
+        key.verify(padded, signature)
+    blocks = (
+        *kept,
+        *(
+            SignatureBlock(
+                public_key=key,
+                content_digest=hash_message(key.algorithm, padded),
+                signature=signature,
+            )
+            for key, signature in signatures
+        ),
+    )
+    if not 1 <= len(blocks) <= BLOCK_COUNT_MAX or len({b.public_key for b in blocks}) < len(blocks):
+        raise SecureBootError(
+            "these signatures do not make a signature sector",
+            expected=f"1 to {BLOCK_COUNT_MAX} signatures, each by another key",
+            got=f"{len(kept)} kept and {len(signatures)} new",
+            where=where,
+            hint="give each key once; without --append the signatures that are there are replaced",
+        )
+    return serialize_signature_sector(blocks)
+
+
 def serialize_signature_sector(blocks: Sequence[SignatureBlock]) -> bytes:
-    """Return the 4096 bytes that follow a padded image."""
+    """Return the 4096 bytes that follow what was signed, padded."""
     return b"".join(_serialize_block(block) for block in blocks).ljust(SECTOR_BYTES, b"\xff")
 
 
@@ -148,7 +238,7 @@ def _serialize_block(block: SignatureBlock) -> bytes:
     serialized_key = _serialize_key(key)
     is_rsa = key.algorithm is Algorithm.RSA_3072
     signature = block.signature[::-1] if is_rsa else b"".join(_reverse_halves(block.signature))
-    head = _HEAD.pack(BLOCK_MAGIC, *_SCHEME_NUMBERS[key.algorithm]) + block.image_digest
+    head = _HEAD.pack(BLOCK_MAGIC, *_SCHEME_NUMBERS[key.algorithm]) + block.content_digest
     signed = (head + serialized_key + signature).ljust(_SIGNED_BYTES, b"\0")
     return signed + _TAIL.pack(zlib.crc32(signed))
 
@@ -180,7 +270,7 @@ def _parse_block(raw: bytes, *, where: str) -> SignatureBlock:
             "a signature block holds no key", got=error.got, where=where, hint=_HINT
         ) from error
     block = SignatureBlock(
-        public_key=public_key, image_digest=raw[_HEAD.size : key_offset], signature=signature
+        public_key=public_key, content_digest=raw[_HEAD.size : key_offset], signature=signature
     )
     # The chip reads each of these bytes: one that differs, and it refuses what we accepted.
     if _serialize_block(block) != raw:
