@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from provisioning.capability_report import CurrentCapability, LineReport
     from provisioning.control_charts import ControlChart
     from provisioning.process_capability import Capability, Index, Limits
-    from provisioning.process_yield import Share
+    from provisioning.retest_truth import Share
 
 _NA_PER_UA: Final = 1000
 _NAMED_MAX: Final = 12

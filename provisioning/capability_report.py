@@ -16,7 +16,7 @@ from provisioning.ledger_queries import list_jobs, list_units
 from provisioning.ledger_supervision import SUPERVISE_STEP
 from provisioning.ledger_values import JobState, UnitState
 from provisioning.process_capability import Capability, Limits, assess_capability
-from provisioning.process_yield import Attempt, Yield, count_yield
+from provisioning.retest_truth import Attempt, RetestTruth, tell_retests
 from provisioning.station_values import Step
 from provisioning.verification_result import PointResult, parse_verification_result
 
@@ -75,7 +75,7 @@ class LineReport:
         currents: By mode, level, target and load.
     """
 
-    yields: Yield
+    yields: RetestTruth
     unit_count: int
     currents: tuple[CurrentCapability, ...]
 
@@ -111,11 +111,11 @@ def report_line(ledger: Ledger, *, bundle_prefix: str | None = None) -> LineRepo
             "no unit has a finished job",
             expected="units that were provisioned" + (f" with {prefix}" if prefix else ""),
             got="none",
-            where=ledger.database.path,
+            where=ledger.database.address,
             hint="provision boards first: `ampforge station run`",
         )
     return LineReport(
-        yields=count_yield(histories),
+        yields=tell_retests(histories),
         unit_count=len(first_results),
         currents=_group(first_results),
     )

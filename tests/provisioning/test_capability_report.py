@@ -161,8 +161,8 @@ def test_a_damaged_result_is_an_error_and_not_left_out(ledger):
         report_line(ledger)
 
 
-def test_the_command_prints_yield_and_the_least_capable_current_of_each_mode(line, capsys):
-    folder = str(line.database.path.parent)
+def test_the_command_prints_yield_and_the_least_capable_currents(line, tmp_path, capsys):
+    folder = str(tmp_path / "station")
     with pytest.raises(SystemExit) as exited:
         run_and_exit(group, ["report", "--station", folder])
     out = capsys.readouterr().out

@@ -21,7 +21,7 @@ from provisioning.process_capability import (
     assess_capability,
     moving_range_dof,
 )
-from provisioning.process_yield import Attempt, count_yield
+from provisioning.retest_truth import Attempt, tell_retests
 
 # NIST/SEMATECH e-Handbook of Statistical Methods, 6.3.2.2 (flow rates) and 6.3.2.4 (EWMA).
 FLOW = (49.6, 47.6, 49.9, 51.3, 47.8, 51.2, 52.6, 52.4, 53.6, 52.1)
@@ -259,7 +259,7 @@ def attempts(text: str) -> tuple[Attempt, ...]:
 
 def test_a_pass_on_retest_is_no_first_pass_and_is_told_apart_from_rework():
     units = ["p", "p", "p", "f", "fp", "fFP", "ffP", "fP", "pf", "pp", "fpf", ""]
-    counted = count_yield(map(attempts, units))
+    counted = tell_retests(map(attempts, units))
     assert (counted.first_pass.count, counted.first_pass.total) == (5, 11)
     assert counted.final.count == 8
     assert (counted.retest_passed, counted.rework_passed) == (1, 3)
@@ -269,11 +269,11 @@ def test_a_pass_on_retest_is_no_first_pass_and_is_told_apart_from_rework():
 
 def test_the_interval_of_a_yield_is_wilsons():
     """10 of 10: from 72.2 %; 5 of 10: 23.7 to 76.3 %."""
-    whole = count_yield(map(attempts, ["p"] * 10)).first_pass
+    whole = tell_retests(map(attempts, ["p"] * 10)).first_pass
     assert (whole.low, whole.high) == pytest.approx((0.7225, 1), abs=1e-4)
-    half = count_yield(map(attempts, ["p"] * 5 + ["f"] * 5)).first_pass
+    half = tell_retests(map(attempts, ["p"] * 5 + ["f"] * 5)).first_pass
     assert (half.low, half.high) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    nothing = count_yield([]).first_pass
+    nothing = tell_retests([]).first_pass
     assert (nothing.fraction, nothing.low, nothing.high) == (None, 0, 1)
 
 

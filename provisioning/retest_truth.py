@@ -1,7 +1,7 @@
-"""Yield, told truthfully: a unit passes first time or it does not, and a retest is not a pass.
+"""What a yield is worth: its interval, and which passes came from measuring again.
 
 Implements docs/spec/capability.md §5. Pure functions of the outcomes of each unit's jobs; reading
-them from the ledger is `capability_report`.
+them from the ledger is `capability_report`. Why units of a release did not pass is `line_yield`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Yield:
+class RetestTruth:
     """What became of the units that have at least one finished job.
 
     Attributes:
@@ -65,8 +65,8 @@ class Yield:
     retest_count: int
 
 
-def count_yield(units: Iterable[Sequence[Attempt]], *, confidence: float = 0.95) -> Yield:
-    """Count what became of units.
+def tell_retests(units: Iterable[Sequence[Attempt]], *, confidence: float = 0.95) -> RetestTruth:
+    """Tell what became of units.
 
     Args:
         units: For each unit its finished jobs, oldest first; units without any are left out.
@@ -87,7 +87,7 @@ def count_yield(units: Iterable[Sequence[Attempt]], *, confidence: float = 0.95)
             is_reworked = any(attempt.was_sent_back for attempt in until)
             reworked += is_reworked
             retested += not is_reworked
-    return Yield(
+    return RetestTruth(
         first_pass=_share(first, total, confidence),
         final=_share(final, total, confidence),
         retest_passed=retested,
