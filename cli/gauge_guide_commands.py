@@ -127,6 +127,8 @@ def measure(
     journal = b""
     if journal_path.exists():
         journal = read_file(journal_path, max_bytes=_JOURNAL_MAX_BYTES)
+    load_ohm = load_ohm or settings.metrology.reference_load_ohm
+    _require_same_conditions(journal, current_na, load_ohm, where=journal_path)
     open_rows = sheet.open_rows()
     for number, place in enumerate(open_rows, start=1):
         row = sheet.rows[place]
@@ -140,7 +142,7 @@ def measure(
             slots_of_appraiser(places, row.appraiser),
             row.part,
             current_na=current_na,
-            load_ohm=load_ohm or settings.metrology.reference_load_ohm,
+            load_ohm=load_ohm,
             settings=settings,
             now=utc_now,
         )
@@ -161,6 +163,34 @@ def measure(
     }
     human = f"the sheet is full; next: `ampforge gauge rr {sheet_path}`"
     print_result(document, human, as_json=as_json)
+
+
+def _require_same_conditions(
+    journal: bytes, current_na: int, load_ohm: int, *, where: Path
+) -> None:
+    """Refuse to go on with another current or load than a sheet was begun with."""
+    lines = journal.splitlines()
+    if not lines:
+        return
+    try:
+        last = json.loads(lines[-1])
+        begun = (int(last["current_na"]), int(last["load_ohm"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageRefusal(
+            "the readings beside the sheet are damaged",
+            expected="one JSON object a line, with current_na and load_ohm",
+            got=repr(lines[-1][:60]),
+            where=where,
+            hint="restore the file, or plan the study anew",
+        ) from error
+    if begun != (current_na, load_ohm):
+        raise UsageRefusal(
+            "the sheet was begun under other conditions",
+            expected=f"{begun[0] / _NA_PER_UA:g} µA into {begun[1]} Ω",
+            got=f"{current_na / _NA_PER_UA:g} µA into {load_ohm} Ω",
+            where=where,
+            hint="go on with the same, or plan another study",
+        )
 
 
 def _whole_nanoamps(current_ua: float) -> int:

@@ -145,6 +145,26 @@ def test_a_study_goes_on_where_it_stopped_and_keeps_what_was_read(call, line, tm
     assert (code, json.loads(out)["measured"], path.read_bytes()) == (0, 0, after)
 
 
+@pytest.mark.parametrize(
+    ("last", "telling"),
+    [
+        ('{"current_na": 80000, "load_ohm": 5000}', "begun under other conditions"),
+        ('{"current_na": 100000, "load_ohm": 1000}', "begun under other conditions"),
+        ('{"current_na": 100000', "are damaged"),
+        ("[]", "are damaged"),
+    ],
+)
+def test_a_sheet_is_not_mixed_from_two_conditions(call, line, tmp_path, last, telling):
+    line, serials = line
+    planned(call, serials, "anna", "ben")
+    before = (tmp_path / "study.csv").read_bytes()
+    (tmp_path / "study.csv.readings.jsonl").write_text(last + "\n")
+    slots = slots_of(line, "left", "right")
+    code, out, err = call("measure", "study.csv", "--current-ua", "100", "--no-prompt", *slots)
+    assert (code, out, telling in err) == (2, "", True)
+    assert (tmp_path / "study.csv").read_bytes() == before
+
+
 def test_an_appraiser_that_is_a_slot_is_where_the_part_must_be(call, line, tmp_path):
     line, serials = line
     planned(call, serials, "left", "right")
