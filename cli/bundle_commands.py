@@ -71,7 +71,7 @@ def build(
     The inputs come from [product] and [release]; each can be given as an option. The waveforms are
     compiled and judged against the limits, and the policy role must have approved the table.
     """
-    from firmware_images.bundle import build_bundle
+    from firmware_images.bundle_building import build_bundle
     from firmware_images.bundle_inspection import inspect_bundle
     from firmware_images.product import ProductSettings, ReleaseSettings
     from firmware_images.release_inputs import load_release_inputs
@@ -85,7 +85,7 @@ def build(
         configuration.root, product, release, trust=find_trust(configuration, trust_path)
     )
     content = build_bundle(inputs)
-    document = inspect_bundle(content)
+    document = inspect_bundle(content, is_judged=True)
     path = output or configuration.resolve(release.bundle_name(product, str(document["version"])))
     make_folder(path.parent)
     save_durably(path, content)
@@ -137,7 +137,7 @@ def sign(
     as_json: bool,
 ) -> None:
     """Judge a bundle's content and add release signatures, until the threshold is met."""
-    from firmware_images.bundle import sign_bundle
+    from firmware_images.bundle_building import sign_bundle
     from firmware_images.bundle_inspection import inspect_bundle
     from firmware_images.bundle_statement import count_signatures
     from signing.durable_file import save_durably
@@ -157,7 +157,7 @@ def sign(
     content = sign_bundle(read_bundle(bundle_path), signers, trust=trust, where=str(bundle_path))
     path = output or bundle_path
     save_durably(path, content)
-    document: dict[str, object] = {"path": str(path), **inspect_bundle(content)}
+    document: dict[str, object] = {"path": str(path), **inspect_bundle(content, is_judged=True)}
     human = f"signed {path} with {len(signers)} key{'s' if len(signers) > 1 else ''}"
     if trust is None:
         human += "\nno trust record was given, so nobody knows yet whether that is enough"

@@ -270,8 +270,8 @@ def _sign_here(
 def _read_signatures(
     signature_paths: tuple[Path, ...], public_key_paths: tuple[Path, ...]
 ) -> list[tuple[PublicKey, bytes]]:
+    from firmware_images.bounded_file import read_bounded
     from firmware_images.errors import SecureBootError
-    from firmware_images.toml_document import read_bounded
     from signing.ecdsa_form import parse_foreign_signature
     from signing.key_files import load_public_key
     from signing.keys import KEY_FILE_MAX_BYTES, SECURE_BOOT_ALGORITHMS

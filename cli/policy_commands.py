@@ -211,8 +211,8 @@ def _save(
     A key that the trust record does not give the policy role is refused before anything is written.
     """
     from firmware_images.approval import add_signatures
+    from firmware_images.bounded_file import read_bounded
     from firmware_images.errors import ApprovalError
-    from firmware_images.toml_document import read_bounded
     from signing.cose_message import MAX_MESSAGE_BYTES, parse_message
     from signing.durable_file import save_durably
     from signing.errors import ThresholdError

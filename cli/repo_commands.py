@@ -108,9 +108,9 @@ def publish(
     """
     from cli.publication_output import describe_publication, format_publication
     from cli.repository_files import open_publisher
+    from firmware_images.bounded_file import read_bounded
     from firmware_images.bundle_archive import ARCHIVE_MAX_BYTES
     from firmware_images.errors import BundleError
-    from firmware_images.toml_document import read_bounded
     from manifests.publishing import AssignmentPlan
     from signing.roles import Role
 

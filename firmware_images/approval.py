@@ -22,12 +22,12 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import ApprovalError
-from firmware_images.limits import parse_policy
 from firmware_images.limits_policy import (
     POLICY_CONTENT_TYPE,
     LimitsPolicy,
     serialize_policy,
 )
+from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.waveform import DIGEST_BYTES, TICKS_MAX
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
 from firmware_images.waveform_table import parse_waveform_table, table_digest

@@ -15,8 +15,8 @@ from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, veri
 from firmware_images.device_record import DEVICE_RECORD_SIZE_BYTES
 from firmware_images.errors import ApprovalError, BundleError
 from firmware_images.esp_image import inspect_image
-from firmware_images.limits import parse_policy
 from firmware_images.limits_judging import judge_table, refuse_violations
+from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.partitions import (
     FLAG_READ_ONLY,
     SUBTYPE_APP_OTA_0,
@@ -27,7 +27,6 @@ from firmware_images.partitions import (
     parse_partition_table,
 )
 from firmware_images.release_statement import describe_app
-from firmware_images.secure_boot import verify_signed_image
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX, serialize_waveform_slot
 from firmware_images.waveform_table import parse_waveform_table, table_digest
 from signing.cose_message import parse_message, refuse_content_type
@@ -185,6 +184,8 @@ def _judge_digests(statement: ReleaseStatement, parts: Mapping[str, bytes]) -> N
 def _judge_app(statement: ReleaseStatement, app: bytes) -> EspImage:
     image = inspect_image(app, where=APP)
     if image.signature_bytes:
+        from firmware_images.secure_boot import verify_signed_image
+
         # A false signature is as good as none to a board, and bricks one with Secure Boot.
         verify_signed_image(app, where=APP)
     _refuse_other("the app's chip", statement.chip, image.chip)

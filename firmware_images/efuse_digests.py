@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import SecureBootError
 from firmware_images.secure_boot_chips import CHIPS
-from firmware_images.toml_document import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

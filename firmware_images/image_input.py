@@ -21,9 +21,9 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import EspImageError
 from firmware_images.esp_image import EspImage, inspect_image, load_image
-from firmware_images.toml_document import read_bounded
 from signing.input_file import read_input
 
 FLASHER_ARGS: Final = "flasher_args.json"

@@ -9,14 +9,12 @@ from math import fsum
 from typing import TYPE_CHECKING
 
 from firmware_images.waveform_analysis import (
-    WINDOW_US,
     is_short_phase,
     power_density_w_cm2,
     rms_density_ma_cm2,
     shannon_k,
 )
 from firmware_images.waveform_phases import find_phases, find_runs
-from firmware_images.waveform_window import find_largest_window_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +63,7 @@ def judge_rms_density(case: LevelCase) -> Iterator[Finding]:
 
 def judge_dc_density(case: LevelCase) -> Iterator[Finding]:
     """JDC: the worst second's mean, with gain tolerance and offset, over the contact."""
-    window = find_largest_window_mean(case.period, WINDOW_US)
+    window = case.window
     worst_ua = abs(window.mean_na) / _NA_PER_UA * case.gain + case.fact("RESIDUAL_OFFSET")
     yield case.find(
         "JDC",
@@ -144,7 +142,7 @@ def judge_power_density(case: LevelCase) -> Iterator[Finding]:
 
 def judge_shannon(case: LevelCase) -> Iterator[Finding]:
     """SHANNON: k of the short phases only; it says nothing about long ones."""
-    short = [phase for phase in find_phases(case.period) if is_short_phase(phase.duration_us)]
+    short = [phase for phase in case.phases if is_short_phase(phase.duration_us)]
     if not short:
         return
     worst = max(short, key=lambda phase: phase.charge_na_us)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import PartitionTableError
 from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.partition_model import (
@@ -23,7 +24,6 @@ from firmware_images.partition_model import (
     PartitionTable,
     judge_partitions,
 )
-from firmware_images.toml_document import read_bounded
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, verify_approval
-from firmware_images.bundle import BundleInputs
+from firmware_images.bounded_file import read_bounded
+from firmware_images.bundle_building import BundleInputs
 from firmware_images.errors import ApprovalError, BundleError
 from firmware_images.esp_image import load_image
 from firmware_images.image_input import load_image_input
@@ -21,7 +22,7 @@ from firmware_images.partitions import CSV_MAX_BYTES, load_partition_table
 from firmware_images.provenance import find_tool_versions
 from firmware_images.release_records import add_provenance, add_sbom
 from firmware_images.sbom_document import SBOM_MAX_BYTES, parse_sbom
-from firmware_images.toml_document import TOML_BYTES_MAX, read_bounded
+from firmware_images.toml_document import TOML_BYTES_MAX
 from firmware_images.waveform_compile import compile_table
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
 from firmware_images.waveform_source import load_waveforms

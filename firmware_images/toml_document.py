@@ -12,11 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from signing.input_file import read_input
-
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic_core import ErrorDetails
 
     from firmware_images.errors import FirmwareImageError
@@ -48,28 +44,6 @@ Number = Annotated[Decimal, BeforeValidator(_parse_number)]
 """A finite decimal number, written with or without a point."""
 
 Document = TypeVar("Document", bound=BaseModel)
-
-
-def read_bounded(path: Path, bytes_max: int, error: type[FirmwareImageError]) -> bytes:
-    """The content of a file that a person named, refused when it is unreadable or too long."""
-    try:
-        content = read_input(path, bytes_max)
-    except OSError as cause:
-        raise error(
-            "the file cannot be read",
-            got=cause.strerror or cause,
-            where=path,
-            hint="check the path and its permissions",
-        ) from cause
-    if len(content) > bytes_max:
-        raise error(
-            "the file is too long",
-            expected=f"at most {bytes_max} bytes",
-            got=f"more than {bytes_max} bytes",
-            where=path,
-            hint="check that this is the file that was meant",
-        )
-    return content
 
 
 def parse_toml_document(

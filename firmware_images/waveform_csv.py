@@ -18,8 +18,8 @@ from itertools import pairwise
 from math import fsum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import TickError, WaveformSourceError
-from firmware_images.toml_document import read_bounded
 from firmware_images.waveform_train import Piece, PulseTrain
 
 if TYPE_CHECKING:

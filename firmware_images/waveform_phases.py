@@ -115,6 +115,16 @@ class _OpenPhase(NamedTuple):
     parts: list[Piece]
 
     def close(self) -> Phase:
+        if len(self.parts) == 1:  # most of them, and a sum of one is that one
+            (part,) = self.parts
+            return Phase(
+                charge_na_us=abs(part.charge_na_us),
+                squared_na2_us=part.squared_na2_us,
+                duration_us=part.duration_us,
+                start_us=self.start_us,
+                piece=self.piece,
+                sign=self.sign,
+            )
         return Phase(
             charge_na_us=abs(fsum(part.charge_na_us for part in self.parts)),
             squared_na2_us=fsum(part.squared_na2_us for part in self.parts),
