@@ -1,7 +1,8 @@
 """What a release costs beside Espressif's own signing of one image.
 
 Whole processes from the same virtual environment, output thrown away, alternating, on one image of
-1.5 MiB (random bytes behind the example's code) and P-256 keys without passphrases on both sides.
+1.5 MiB (random bytes behind the example's code) and P-256 keys without passphrases on both sides, named as
+options on both sides; `bundle build` reads the product's configuration as well.
 
 * `bundle build` and `bundle sign`, two processes, against one `espsecure sign-data`: ours compiles
   and judges the waveforms, and signs twice, because the example's releases need two keys;
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import random
 import statistics
 import struct
@@ -25,6 +27,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pairing import Comparison, format_table, measure_pairs
@@ -36,6 +39,8 @@ SCRIPTS = Path(sys.executable).parent
 # Fills the example's application partition, less the 4 KiB that a signature sector takes.
 IMAGE_BYTES = (3 << 19) - 0x1000
 SIGN_RATIO, VERIFY_RATIO, DIFF_S = 1.5, 0.9, 1.0
+KEYS = ("--key", "keys/release-1.pem", "--key", "keys/release-2.pem")
+TRUST = ("--trust", "trust.cose")
 _HEADER_BYTES, _SEGMENT = 24, struct.Struct("<II")
 _DROM_ADDRESS = 0x3C00_0000
 
@@ -89,11 +94,11 @@ class Workshop:
     def release(self) -> None:
         """Build and sign a bundle."""
         self.ours("bundle", "build")
-        self.ours("bundle", "sign", self._bundle("1.4.0"))
+        self.ours("bundle", "sign", self._bundle("1.4.0"), *KEYS, *TRUST)
 
     def verify(self) -> None:
         """Verify the bundle."""
-        self.ours("bundle", "verify", self._bundle("1.4.0"))
+        self.ours("bundle", "verify", self._bundle("1.4.0"), *TRUST)
 
     def diff(self) -> None:
         """Compare the two bundles."""
@@ -113,12 +118,19 @@ class Workshop:
         """Run one verb in the product folder; it must succeed."""
         self.run("ampforge", *arguments, folder=self.product)
 
+    # An installed package has its byte code; a shell that forbids writing it would have us compile
+    # every module anew in each process, and the other side, which pip installed, none.
+    _environment = MappingProxyType(
+        {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    )
+
     def run(self, script: str, *arguments: str, folder: Path | None = None) -> None:
         """Run one console script; it must succeed."""
         command = (str(SCRIPTS / script), *arguments)
         done = subprocess.run(
             command,
             cwd=folder or self._folder,
+            env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=120,

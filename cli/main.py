@@ -60,9 +60,9 @@ class LazyGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    from importlib.metadata import version
-
     if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
         click.echo(f"ampforge {version('ampforge')}")
         ctx.exit()
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import socket
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from cli.params import make_folder
@@ -42,12 +37,13 @@ def open_signers(
         KeyFileError: A key cannot be opened.
         UsageRefusal: A setting that is needed is missing.
     """
-    from signing.key_uris import load_signer
-    from signing.roles_settings import SigningSettings
-
     if keys:
+        from signing.key_uris import load_signer
+
         signers = tuple(load_signer(uri, passphrase=passphrase) for uri in keys)
     else:
+        from signing.roles_settings import SigningSettings
+
         assert configuration is not None
         settings = configuration.section("signing", SigningSettings)
         signers = settings.load_signers(role, configuration.root, passphrase=passphrase)
@@ -92,6 +88,10 @@ def sign_log_path(configuration: Configuration) -> Path:
 
 def open_sign_log(path: Path) -> SignLog:
     """Return a sign log that is written to in this account's name."""
+    import socket
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
     from signing.logged_signer import SignLog
 
     return SignLog(
@@ -103,6 +103,9 @@ def open_sign_log(path: Path) -> SignLog:
 
 
 def _account() -> str:
+    import os
+    import pwd
+
     # The account that the system knows, not the one that LOGNAME or USER claims.
     try:
         return pwd.getpwuid(os.getuid()).pw_name

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, verify_approval
-from firmware_images.device_record import DEVICE_RECORD_SIZE_BYTES
 from firmware_images.errors import ApprovalError, BundleError
 from firmware_images.esp_image import inspect_image
 from firmware_images.limits_judging import judge_table, refuse_violations
@@ -26,6 +25,7 @@ from firmware_images.partitions import (
     TYPE_DATA,
     parse_partition_table,
 )
+from firmware_images.record_slots import DEVICE_RECORD_SIZE_BYTES
 from firmware_images.release_statement import describe_app
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX, serialize_waveform_slot
 from firmware_images.waveform_table import parse_waveform_table, table_digest

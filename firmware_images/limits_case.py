@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from firmware_images.limits_finding import Finding
 from firmware_images.waveform import Balance
 from firmware_images.waveform_analysis import WINDOW_US, Analysis, summarize_train
-from firmware_images.waveform_phases import Phase, find_phases
+from firmware_images.waveform_phases import Phase, find_phases, scan_period
 from firmware_images.waveform_train import PulseTrain, build_burst, build_pulse, build_repeat_period
 from firmware_images.waveform_window import WindowMean, find_largest_window_mean
 
@@ -30,6 +30,7 @@ class LevelCase:
         pulse: One pulse.
         burst: One burst with its rest, in the first polarity.
         period: The full repeat period.
+        scanned: The phases of `period`, cut off at its ends.
         phases: Those of `period`, without a dead band.
         window: The largest mean of `period` over a second.
         analysis: The figures of `period`.
@@ -43,6 +44,7 @@ class LevelCase:
     pulse: PulseTrain
     burst: PulseTrain
     period: PulseTrain
+    scanned: list[Phase]
     phases: tuple[Phase, ...]
     window: WindowMean
     analysis: Analysis
@@ -139,7 +141,8 @@ def build_case(policy: LimitsPolicy, mode: Mode, number: int, tick_us: int) -> L
     """Computes what the rules need for level `number`, counted from 1."""
     level = mode.levels[number - 1]
     period = build_repeat_period(mode, level, tick_us)
-    phases = find_phases(period)
+    scanned = scan_period(period)
+    phases = find_phases(period, scanned=scanned)
     window = find_largest_window_mean(period, WINDOW_US)
     area_cm2 = float(policy.facts["CONTACT_AREA"])
     return LevelCase(
@@ -151,6 +154,7 @@ def build_case(policy: LimitsPolicy, mode: Mode, number: int, tick_us: int) -> L
         pulse=build_pulse(level, tick_us),
         burst=build_burst(mode, level, tick_us),
         period=period,
+        scanned=scanned,
         phases=phases,
         window=window,
         analysis=summarize_train(period, phases, window, area_cm2=area_cm2),

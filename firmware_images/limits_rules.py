@@ -119,7 +119,7 @@ def judge_dose(case: LevelCase) -> Iterator[Finding]:
     dose, run = max(
         (
             (run.charge_na_us * case.gain + offset_na * run.duration_us, run)
-            for run in find_runs(case.period, session_us)
+            for run in find_runs(case.period, session_us, scanned=case.scanned)
         ),
         key=lambda pair: pair[0],
         default=(0.0, None),
