@@ -22,9 +22,11 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from firmware_images.bounded_file import read_bounded
+from firmware_images.elf_file import refuse_impossible_elf
 from firmware_images.errors import EspImageError
 from firmware_images.esp_image import EspImage, inspect_image, load_image
 from signing.input_file import read_input
+from signing.validation_words import describe_problem
 
 FLASHER_ARGS: Final = "flasher_args.json"
 FLASHER_ARGS_MAX_BYTES: Final = 1 << 20
@@ -130,7 +132,7 @@ def _load_build_folder(folder: Path) -> ImageInput:
         raise EspImageError(
             "the build folder does not say which image it made",
             expected="app.file and extra_esptool_args.chip, as ESP-IDF writes them",
-            got=f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}",
+            got=f"{'.'.join(map(str, first['loc'])) or 'the file'} {describe_problem(first)}",
             where=source,
             hint=_HINT_FOLDER,
         ) from error
@@ -157,6 +159,7 @@ def _convert_elf(content: bytes, path: Path, chip: str | None) -> ImageInput:
             where=path,
             hint="give --chip, such as esp32c3, or the .bin of the same build",
         )
+    refuse_impossible_elf(content, where=path)
     # A process of its own: esptool's log is shared by a whole process and goes to our output.
     with tempfile.TemporaryDirectory(prefix="ampforge-elf-") as folder:
         elf, image_path = Path(folder) / "app.elf", Path(folder) / "app.bin"

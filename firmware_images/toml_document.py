@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from signing.validation_words import describe_problem
+
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
@@ -20,12 +22,6 @@ if TYPE_CHECKING:
 TOML_BYTES_MAX = 256 * 1024
 _SHOWN_CHARACTERS = 60
 _SHOWN_PROBLEMS = 3
-_OWN_WORDS = {
-    "extra_forbidden": "is not a key of this file",
-    "finite_number": "must be a finite number",
-    "is_instance_of": "must be a number",
-    "missing": "is missing",
-}
 
 
 class StrictDocument(BaseModel):
@@ -73,7 +69,7 @@ def parse_toml_document(
         raise error(
             "the file is not TOML",
             expected="TOML 1.0",
-            got=cause,
+            got="too deep a nesting" if isinstance(cause, RecursionError) else cause,
             where=where,
             hint="correct the line that the message names",
         ) from cause
@@ -89,7 +85,7 @@ def validate_document(
     try:
         return model.model_validate(values)
     except ValidationError as cause:
-        problems = cause.errors(include_url=False, include_context=False)
+        problems = cause.errors(include_url=False)
         shown = "; ".join(_describe(problem) for problem in problems[:_SHOWN_PROBLEMS])
         more = len(problems) - _SHOWN_PROBLEMS
         has_input = problems[0]["type"] not in {"missing", "extra_forbidden"}
@@ -103,9 +99,7 @@ def validate_document(
 
 def _describe(problem: ErrorDetails) -> str:
     key = ".".join(_show_key(part) for part in problem["loc"]) or "the whole document"
-    if problem["type"] in _OWN_WORDS:
-        return f"{key} {_OWN_WORDS[problem['type']]}"
-    return f"{key}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+    return f"{key} {describe_problem(problem)}"
 
 
 def _parse_decimal(text: str) -> Decimal:
