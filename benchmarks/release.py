@@ -1,7 +1,7 @@
 """What a release costs beside Espressif's own signing of one image.
 
 Whole processes from the same virtual environment, output thrown away, alternating, on one image of
-1.5 MiB (random bytes behind the example's code) and P-256 keys without passphrases on both sides, named as
+1.5 MiB (random bytes behind the example's code), with P-256 keys without passphrases, named as
 options on both sides; `bundle build` reads the product's configuration as well.
 
 * `bundle build` and `bundle sign`, two processes, against one `espsecure sign-data`: ours compiles
