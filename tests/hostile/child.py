@@ -102,11 +102,11 @@ def main() -> None:
     address_bytes = memory_bytes("VmSize") + GROWTH_BYTES_MAX
     resource.setrlimit(resource.RLIMIT_AS, (address_bytes, address_bytes))
     for name, content, meant in readings(sizes, is_whole="--whole" in sys.argv):
-        paths = {}
-        for entry in meant:
-            if entry.suffix not in paths:
-                paths[entry.suffix] = folder / f"hostile{entry.suffix}"
-                paths[entry.suffix].write_bytes(content)
+        paths = {suffix: folder / f"hostile{suffix}" for suffix in (".bin", ".toml", ".csv")}
+        paths[".bin"].write_bytes(content)
+        for suffix in (".toml", ".csv"):  # one file under three names
+            paths[suffix].unlink(missing_ok=True)
+            paths[suffix].hardlink_to(paths[".bin"])
         del content
         for entry in meant:
             tell({"entry": entry.name, "file": name})

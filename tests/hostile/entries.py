@@ -426,7 +426,7 @@ for _section, _model in (
 ):
     _add(
         f"configuration, {_section}",
-        "toml",
+        "toml" if _section == "product" else "",  # one reader of TOML serves them all
         partial(_load_section, _section, _model),
         (FLARE / "ampforge.toml").read_bytes,
         ".toml",
