@@ -3,7 +3,8 @@
     python -m tests.hostile.child SIZES FOLDER [--whole]
 
 By default each entry gets the files that are made for its kind of format, and every seventh of the
-general ones, another seventh than its neighbour; `--whole` gives each entry all of both.
+general ones and one of three that begin as its own, others than its neighbour; `--whole` gives each
+entry all of them.
 
 One line of JSON for each reading: which entry and file, processor seconds, and by how much the
 most memory in use grew over what was in use before. The limits of the process are set so that a
@@ -84,8 +85,9 @@ def readings(sizes: list[int], *, is_whole: bool) -> Iterator[tuple[str, bytes, 
                 meant = [entry for entry in ENTRIES if hostile.families & entry.families]
             if meant:
                 yield f"{hostile.name}, {size_bytes} bytes", hostile.build(size_bytes), meant
-        for entry in ENTRIES:
-            for name, content in continue_valid(entry.valid(), size_bytes):
+        for number, entry in enumerate(ENTRIES):
+            files = continue_valid(entry.valid(), size_bytes)
+            for name, content in files if is_whole else files[number % len(files) :][:1]:
                 yield f"{name}, {size_bytes} bytes", content, [entry]
 
 

@@ -55,7 +55,9 @@ def _count(template: bytes, *, head: bytes = b"") -> Callable[[int], bytes]:
 
     def build(size_bytes: int) -> bytes:
         count = max(1, (size_bytes - len(head)) // (len(template) + 5))
-        text = b"".join(template.replace(b"#", b"%d" % number) for number in range(count))
+        before, after = template.decode().split("#")
+        text = f"{after}{before}".join(map(str, range(count))).encode()
+        text = before.encode() + text + after.encode()
         return (head + text)[:size_bytes]
 
     return build
