@@ -36,6 +36,8 @@ benchmarks: $(SYNCED)
 	$(BIN)/python benchmarks/flashing.py
 	$(BIN)/python benchmarks/release.py
 	$(BIN)/python benchmarks/server.py
+	$(BIN)/python benchmarks/delta.py
+	$(BIN)/python benchmarks/waveform.py
 
 format: $(SYNCED)
 	$(BIN)/ruff format .

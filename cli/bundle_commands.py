@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +16,12 @@ from cli.bundle_files import (
     require_trust,
     trust_option,
 )
-from cli.bundle_output import describe_verified, format_inspection, format_verified
+from cli.bundle_output import (
+    describe_verified,
+    format_inspection,
+    format_verified,
+    format_waiver_lines,
+)
 from cli.configuration import load_configuration
 from cli.output import print_result
 from cli.params import (
@@ -28,7 +34,15 @@ from cli.params import (
     passphrase_file_option,
     passphrase_source,
 )
+from cli.secure_version_commands import group as secure_version_group
+from cli.secure_version_ledgers import (
+    ReleaseRecorder,
+    describe_budget,
+    open_ledger,
+    spend_option,
+)
 from cli.signing_keys import open_signers
+from cli.station_access import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,9 +62,20 @@ def group() -> None:
 @click.option("--app", type=EXISTING_PATH, help="Application: .bin, .elf or ESP-IDF build folder.")
 @click.option("--waveforms", type=EXISTING_FILE, help="Waveform source.")
 @click.option("--limits", type=EXISTING_FILE, help="Limits policy.")
-@click.option("--partitions", type=EXISTING_FILE, help="Partition CSV.")
+@click.option("--partitions", type=EXISTING_FILE, help="Partition table: CSV or binary.")
 @click.option("--approval", type=FILE, help="The policy role's approval of the compiled table.")
-@click.option("--bootloader", type=EXISTING_FILE, help="Second-stage bootloader to carry.")
+@click.option(
+    "--waiver",
+    "waivers",
+    type=EXISTING_FILE,
+    multiple=True,
+    help="Signed waiver that the approval was given with; may repeat.",
+)
+@click.option(
+    "--bootloader",
+    type=EXISTING_FILE,
+    help="Second-stage bootloader to carry (default: the build folder's own).",
+)
 @click.option("--sbom", type=EXISTING_FILE, help="Software bill of materials to carry.")
 @click.option("--release-counter", type=click.IntRange(min=1), help="Rises with every release.")
 @click.option("--version", help="Only for an app whose image does not state a version.")
@@ -64,6 +89,7 @@ def build(
     trust_path: Path | None,
     config_path: Path | None,
     as_json: bool,
+    waivers: tuple[Path, ...],
     **overrides: Path | str | int | None,
 ) -> None:
     """Put together everything that a release consists of, unsigned.
@@ -73,19 +99,34 @@ def build(
     """
     from firmware_images.bundle_building import build_bundle
     from firmware_images.bundle_inspection import inspect_bundle
+    from firmware_images.esp_image import inspect_image
     from firmware_images.product import ProductSettings, ReleaseSettings
     from firmware_images.release_inputs import load_release_inputs
+    from firmware_images.secure_version import SPEND_OPTION
     from signing.durable_file import save_durably
 
     configuration = load_configuration(config_path)
     product = configuration.section("product", ProductSettings)
+    ledger = open_ledger(
+        configuration,
+        hardware_class=product.hardware_class,
+        chip=product.chip,
+        beside=configuration.path,
+    )
     release = configuration.section("release", ReleaseSettings)
     release = release.model_copy(update=_as_update(overrides))
+    if waivers:
+        given = tuple(str(path.absolute()) for path in waivers)
+        release = release.model_copy(update={"waivers": given})
+    now = utc_now()
     inputs = load_release_inputs(
-        configuration.root, product, release, trust=find_trust(configuration, trust_path)
+        configuration.root, product, release, trust=find_trust(configuration, trust_path), now=now
     )
     content = build_bundle(inputs)
     document = inspect_bundle(content, is_judged=True)
+    history = ledger.load()
+    secure_version = inspect_image(inputs.app, where="app").secure_version or 0
+    cost = history.budget.judge(secure_version, where=release.app)
     path = output or configuration.resolve(release.bundle_name(product, str(document["version"])))
     make_folder(path.parent)
     save_durably(path, content)
@@ -97,8 +138,12 @@ def build(
         "  with the product's bootloader"
         if carries_bootloader
         else "  without a bootloader: boards must already have one",
+        f"  {history.budget}"
+        + (f'; signing it spends one, with {SPEND_OPTION} "why"' if cost else ""),
+        *format_waiver_lines(document, now=now),
         "not signed yet: run `ampforge bundle sign`",
     ]
+    document["secure_version_budget"] = describe_budget(history, ledger.path) | {"costs": cost}
     print_result({"path": str(path), **document}, "\n".join(human), as_json=as_json)
 
 
@@ -122,6 +167,7 @@ def _as_update(overrides: Mapping[str, Path | str | int | None]) -> dict[str, ob
     help="Private key file or URI; repeatable (default: [signing.roles.release] signer).",
 )
 @click.option("--output", type=FILE, help="Where to write it (default: in place).")
+@spend_option
 @trust_option
 @config_option
 @passphrase_file_option
@@ -131,12 +177,16 @@ def sign(
     bundle_path: Path,
     keys: tuple[str, ...],
     output: Path | None,
+    spend_reason: str | None,
     trust_path: Path | None,
     config_path: Path | None,
     passphrase_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Judge a bundle's content and add release signatures, until the threshold is met."""
+    """Judge a bundle's content and add release signatures, until the threshold is met.
+
+    What the app's secure_version costs the boards is judged and recorded first.
+    """
     from firmware_images.bundle_building import sign_bundle
     from firmware_images.bundle_inspection import inspect_bundle
     from firmware_images.bundle_statement import count_signatures
@@ -154,11 +204,30 @@ def sign(
             passphrase_file, prompt="Passphrase or PIN of the release key"
         ),
     )
-    content = sign_bundle(read_bundle(bundle_path), signers, trust=trust, where=str(bundle_path))
+    recorder = ReleaseRecorder(
+        configuration,
+        beside=trust_path or bundle_path,
+        reason=spend_reason,
+        where=str(bundle_path),
+    )
+    now = utc_now()
+    content = sign_bundle(
+        read_bundle(bundle_path),
+        signers,
+        trust=trust,
+        now=now,
+        where=str(bundle_path),
+        before_signing=recorder.admit,
+    )
     path = output or bundle_path
     save_durably(path, content)
-    document: dict[str, object] = {"path": str(path), **inspect_bundle(content, is_judged=True)}
+    document: dict[str, object] = {
+        "path": str(path),
+        **inspect_bundle(content, is_judged=True),
+        "secure_version_budget": recorder.describe(),
+    }
     human = f"signed {path} with {len(signers)} key{'s' if len(signers) > 1 else ''}"
+    human = "\n".join([human, str(recorder), *format_waiver_lines(document, now=now)])
     if trust is None:
         human += "\nno trust record was given, so nobody knows yet whether that is enough"
     else:
@@ -179,24 +248,44 @@ def inspect(*, bundle_path: Path, as_json: bool) -> None:
     from firmware_images.bundle_inspection import inspect_bundle
 
     document = inspect_bundle(read_bundle(bundle_path), where=str(bundle_path))
-    print_result(document, format_inspection(document), as_json=as_json)
+    print_result(document, format_inspection(document, now=utc_now()), as_json=as_json)
 
 
 @group.command("verify", epilog="Example: ampforge bundle verify build/flare-1.4.0.bundle.zip")
 @BUNDLE_ARGUMENT
+@click.option(
+    "--at",
+    "at",
+    type=click.DateTime(formats=["%Y-%m-%d"]),
+    help="Judge its waivers as of the beginning of this day, UTC (default: now).",
+)
 @trust_option
 @config_option
 @json_option
 def verify(
-    *, bundle_path: Path, trust_path: Path | None, config_path: Path | None, as_json: bool
+    *,
+    bundle_path: Path,
+    at: datetime | None,
+    trust_path: Path | None,
+    config_path: Path | None,
+    as_json: bool,
 ) -> None:
-    """Verify a bundle: signatures, approval, every part, and that the parts fit each other."""
+    """Verify a bundle: signatures, approval, every part, and that the parts fit each other.
+
+    A release with an expired waiver is refused: it may not be put to use any more.
+    """
     from firmware_images.bundle import verify_bundle
+    from firmware_images.waiver_judging import refuse_out_of_force
+    from signing.refusal import refusing_in
 
     trust = require_trust(config_path, trust_path)
+    now = utc_now() if at is None else at.replace(tzinfo=UTC)
     bundle = verify_bundle(read_bundle(bundle_path), trust, where=str(bundle_path))
-    print_result(describe_verified(bundle), format_verified(bundle), as_json=as_json)
+    with refusing_in(bundle_path):
+        refuse_out_of_force(bundle.waivers, now=now)
+    print_result(describe_verified(bundle), format_verified(bundle, now=now), as_json=as_json)
 
 
 group.add_command(extract)
 group.add_command(diff)
+group.add_command(secure_version_group)

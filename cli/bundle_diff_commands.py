@@ -9,6 +9,7 @@ import click
 from cli.bundle_files import find_trust_anywhere, read_bundle, trust_option
 from cli.output import print_result
 from cli.params import EXISTING_FILE, config_option, json_option
+from cli.station_access import utc_now
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,4 +46,4 @@ def diff(
         for path in (before_path, after_path)
     )
     changes = diff_bundles(before, after)
-    print_result(changes.to_json(), format_diff(changes), as_json=as_json)
+    print_result(changes.to_json(), format_diff(changes, now=utc_now()), as_json=as_json)

@@ -6,9 +6,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from cli.waveform_diff_commands import format_changes
+from firmware_images.waiver_text import format_waiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from firmware_images.bundle_diff import BundleDiff, ReleaseChange, Value
     from firmware_images.release_view import ReleaseView
@@ -19,9 +21,17 @@ _NAME_WIDTH = 28
 _SIZE_SUFFIX = "_bytes"
 
 
-def format_diff(diff: BundleDiff) -> str:
-    """Return a comparison as lines: who signed, what it means, then everything that changed."""
-    lines = [*_format_release("from", diff.before), *_format_release("to", diff.after)]
+def format_diff(diff: BundleDiff, *, now: datetime) -> str:
+    """Return a comparison as lines: who signed, what it means, then everything that changed.
+
+    Args:
+        diff: The comparison.
+        now: The present, UTC; marks waivers that have expired.
+    """
+    lines = [
+        *_format_release("from", diff.before, now=now),
+        *_format_release("to", diff.after, now=now),
+    ]
     if diff.is_same:
         return "\n".join([*lines, "the same release: nothing changed"])
     lines += ["", "what it means", *(f"  {remark}" for remark in diff.remarks)]
@@ -43,7 +53,7 @@ def _make_printable(line: str) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in line)
 
 
-def _format_release(word: str, view: ReleaseView) -> list[str]:
+def _format_release(word: str, view: ReleaseView, *, now: datetime) -> list[str]:
     statement = view.statement
     head = f"{statement.product} {statement.version}, release counter {statement.release_counter}"
     if view.is_verified:
@@ -53,7 +63,12 @@ def _format_release(word: str, view: ReleaseView) -> list[str]:
         standing = f"NOT VERIFIED: {'; '.join(view.problems)}"
         if view.kids:
             standing += f"; claims keys {', '.join(kid.hex() for kid in view.kids)}"
-    return [f"{word:<5}{head}, {view.size_bytes} bytes", f"     {standing}"]
+    waived = (format_waiver(waiver.to_json(), now=now) for waiver in view.contents.waivers)
+    return [
+        f"{word:<5}{head}, {view.size_bytes} bytes",
+        f"     {standing}",
+        *(f"     {line}" for line in waived),
+    ]
 
 
 def _format_section(changes: Iterable[ReleaseChange]) -> list[str]:

@@ -9,6 +9,7 @@ import click
 from cli.bundle_files import BUNDLE_ARGUMENT, read_bundle, require_trust, trust_option
 from cli.output import print_result
 from cli.params import FOLDER, config_option, json_option
+from cli.station_access import utc_now
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +41,8 @@ def extract(
     """
     from firmware_images.bundle import verify_bundle
     from firmware_images.bundle_archive import parse_archive
+    from firmware_images.release_waivers import describe_waivers
+    from firmware_images.waiver_text import format_waiver
     from signing.durable_folder import create_folder_durably
 
     untrusted_bytes = read_bundle(bundle_path)
@@ -48,10 +51,12 @@ def extract(
         verify_bundle(untrusted_bytes, trust, where=str(bundle_path))
     members = parse_archive(untrusted_bytes, where=str(bundle_path))
     create_folder_durably(folder, members)
+    waivers = describe_waivers(members)
     document: dict[str, object] = {
         "schema": SCHEMA,
         "verified": not unverified,
         "folder": str(folder),
+        "waivers": waivers,
         "files": [{"name": name, "size_bytes": len(content)} for name, content in members.items()],
     }
     if unverified:
@@ -60,5 +65,6 @@ def extract(
             err=True,
         )
     lines = [f"{'NOT VERIFIED' if unverified else 'verified'}: {bundle_path}, in {folder}"]
+    lines += [f"  {format_waiver(waiver, now=utc_now())}" for waiver in waivers]
     lines += [f"  {len(content):>9}  {name}" for name, content in members.items()]
     print_result(document, "\n".join(lines), as_json=as_json)

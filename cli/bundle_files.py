@@ -54,14 +54,19 @@ def find_trust(configuration: Configuration | None, trust_path: Path | None) -> 
     return load_trust_record(path) if is_present(path) else None
 
 
+def find_configuration_anywhere(config_path: Path | None) -> Configuration | None:
+    """Return the configuration, for a command that works without one, too."""
+    is_named = config_path is not None or os.environ.get("AMPFORGE_CONFIG")
+    if not is_named and find_configuration_file(current_folder()) is None:
+        return None
+    return load_configuration(config_path)
+
+
 def find_trust_anywhere(config_path: Path | None, trust_path: Path | None) -> TrustRecord | None:
     """As `find_trust`, for a command that works without a configuration, too."""
-    is_configured = config_path is not None or os.environ.get("AMPFORGE_CONFIG")
-    if trust_path is not None or (
-        not is_configured and find_configuration_file(current_folder()) is None
-    ):
+    if trust_path is not None:
         return find_trust(None, trust_path)
-    return find_trust(load_configuration(config_path), None)
+    return find_trust(find_configuration_anywhere(config_path), None)
 
 
 def require_trust(config_path: Path | None, trust_path: Path | None) -> TrustRecord:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from firmware_images.waiver_text import format_waiver
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from firmware_images.bundle import Bundle
 
@@ -26,6 +29,7 @@ def describe_verified(bundle: Bundle) -> dict[str, object]:
         "app_sha256": bundle.image.image_sha256.hex(),
         "table_sha256": bundle.approval.table_digest.hex(),
         "policy_version": bundle.policy.version,
+        "waivers": [waiver.to_json() for waiver in bundle.waivers],
         "release_signatures": len(bundle.signed_by),
         "release_threshold": bundle.threshold,
         "release_key_count": bundle.release_key_count,
@@ -41,8 +45,8 @@ def describe_verified(bundle: Bundle) -> dict[str, object]:
     }
 
 
-def format_verified(bundle: Bundle) -> str:
-    """Return a verified bundle as lines."""
+def format_verified(bundle: Bundle, *, now: datetime) -> str:
+    """Return a verified bundle as lines; `now` marks what has expired."""
     statement = bundle.statement
     keys = ", ".join(sorted(key_id.hex()[:_SHOWN_DIGITS] for key_id in bundle.signed_by))
     modes = ", ".join(mode.name for mode in bundle.waveform_table.modes)
@@ -58,6 +62,7 @@ def format_verified(bundle: Bundle) -> str:
     return "\n".join(
         (
             f"verified: {head}",
+            *format_waiver_lines(describe_verified(bundle), now=now),
             *(f"  {name:<12} {value}" for name, value in rows),
             "  flash",
             *(
@@ -68,8 +73,13 @@ def format_verified(bundle: Bundle) -> str:
     )
 
 
-def format_inspection(document: Mapping[str, Any]) -> str:
-    """Return the document of `inspect_bundle` as lines."""
+def format_waiver_lines(document: Mapping[str, Any], *, now: datetime) -> list[str]:
+    """Return one line for each waiver of a release, of any document that lists `waivers`."""
+    return [f"  {format_waiver(waiver, now=now)}" for waiver in document["waivers"]]
+
+
+def format_inspection(document: Mapping[str, Any], *, now: datetime) -> str:
+    """Return the document of `inspect_bundle` as lines; `now` marks what has expired."""
     app, policy = document["app"], document["policy"]
     revisions = f"{document['hardware_revision_min']} to {document['hardware_revision_max']}"
     rows = [
@@ -85,6 +95,7 @@ def format_inspection(document: Mapping[str, Any]) -> str:
     ]
     head = f"{document['product']} {document['version']}"
     lines = [f"{head}, release counter {document['release_counter']} (nothing verified)"]
+    lines += format_waiver_lines(document, now=now)
     lines += [f"  {name:<16} {value}" for name, value in rows]
     lines.append("  parts")
     for part in document["parts"]:

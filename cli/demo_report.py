@@ -112,9 +112,11 @@ def _reported_units(day: FactoryDay, updates: Sequence[BoardUpdate]) -> tuple[Re
 
 def _header(product: DemoProduct) -> ReportHeader:
     from cli.station_access import utc_now
+    from cli.waiver_options import format_waivers
     from firmware_images.bundle import verify_bundle
     from provisioning.reports import ReportHeader
 
+    now = utc_now()
     bundle = verify_bundle(product.bundle_path(FIRST_VERSION).read_bytes(), product.load_trust())
     return ReportHeader(
         product=product.settings.name,
@@ -122,8 +124,9 @@ def _header(product: DemoProduct) -> ReportHeader:
         release=bundle.statement.version,
         bundle_digest=bundle.digest.hex(),
         station=product.station.name,
-        created_at=utc_now(),
+        created_at=now,
         note=NOTE,
+        waivers=tuple(format_waivers(bundle.waivers, now=now)),
     )
 
 

@@ -9,6 +9,8 @@ import click
 from cli.bundle_files import BUNDLE_ARGUMENT, read_bundle, require_trust, trust_option
 from cli.output import print_result
 from cli.params import FILE, config_option, json_option, make_folder
+from cli.station_access import utc_now
+from cli.waiver_options import format_waivers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,10 +43,15 @@ def merge(
 
     from firmware_images.bundle import verify_bundle
     from firmware_images.factory_image import merge_regions
+    from firmware_images.waiver_judging import refuse_out_of_force
     from signing.durable_file import save_durably
+    from signing.refusal import refusing_in
 
     trust = require_trust(config_path, trust_path)
     bundle = verify_bundle(read_bundle(bundle_path), trust, where=str(bundle_path))
+    now = utc_now()
+    with refusing_in(bundle_path):
+        refuse_out_of_force(bundle.waivers, now=now)
     regions = bundle.flash_regions()
     content = merge_regions(
         regions, flash_size_bytes=bundle.statement.flash_size_bytes, fill_flash=fill_flash
@@ -55,6 +62,7 @@ def merge(
         "schema": "ampforge.factory-image/1",
         "path": str(output),
         "release": bundle.digest.hex(),
+        "waivers": [waiver.to_json() for waiver in bundle.waivers],
         "size_bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "has_bootloader": bundle.bootloader is not None,
@@ -68,6 +76,7 @@ def merge(
         ],
     }
     lines = [f"wrote {output}: {len(content)} bytes, SHA-256 {document['sha256']}"]
+    lines += [f"  {line}" for line in format_waivers(bundle.waivers, now=now)]
     lines += [
         f"  {region.offset_bytes:#010x}  {len(region.content):>8} bytes  {region.name}"
         for region in regions

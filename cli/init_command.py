@@ -99,6 +99,7 @@ def sign_first_trust_record(folder: Path) -> tuple[Path, ...]:
         None,
         product=configuration.section("product", ProductSettings).name,
         roles=settings.load_role_keys(configuration.root),
+        boards_verify=settings.boards_verify,
     )
     signers = open_signers(Role.ROOT, configuration=configuration, passphrase=None)
     path = configuration.resolve(settings.trust_record)

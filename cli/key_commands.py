@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.ceremony_commands import ceremony
 from cli.configuration import current_folder, find_configuration_file, load_configuration
+from cli.drill_command import drill
 from cli.failures import UsageRefusal
 from cli.key_life_commands import revoke, rotate
 from cli.key_public_command import public
@@ -34,15 +36,17 @@ if TYPE_CHECKING:
     from signing.key_inventory import KeyFacts
     from signing.roles import Role
 
-ALGORITHMS = ("ecdsa-p256", "ed25519", "rsa-3072")
+ALGORITHMS = ("ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-3072")
 SHORT_KEY_ID_CHARACTERS = 16
 
 
 @click.group()
 def group() -> None:
-    """Generate, list, inspect, revoke and rotate signing keys; show what they signed."""
+    """Make signing keys, alone or in a ceremony; list, revoke and rotate them; show their use."""
 
 
+group.add_command(ceremony)
+group.add_command(drill)
 group.add_command(public)
 group.add_command(revoke)
 group.add_command(rotate)
@@ -56,7 +60,7 @@ group.add_command(log)
     type=click.Choice(ALGORITHMS),
     default=ALGORITHMS[0],
     show_default=True,
-    help="What the key signs; devices verify ecdsa-p256, rsa-3072 is for Secure Boot alone.",
+    help="Every board verifies ecdsa-p256 and ed25519; where the others fit: docs/spec/trust.md.",
 )
 @click.option("--no-passphrase", is_flag=True, help="Leave the private key unencrypted.")
 @click.option("--test-key", is_flag=True, help="Mark the key as never for products.")
@@ -134,18 +138,15 @@ def inspect(
     from signing.key_files import load_public_key
     from signing.key_inventory import describe_key_file, refuse_foreign_sibling
     from signing.key_uris import load_software_signer
-    from signing.keys import Algorithm
 
     facts = describe_key_file(path)
     if facts.is_private:
         source = passphrase_source(passphrase_file, prompt=f"Passphrase of {path}")
-        signer = load_software_signer(
-            f"file:{path}", passphrase=source, allowed=frozenset(Algorithm)
-        )
+        signer = load_software_signer(f"file:{path}", passphrase=source)
         key = signer.public_key
         refuse_foreign_sibling(path, key)
     else:
-        key = load_public_key(path, allowed=frozenset(Algorithm))
+        key = load_public_key(path)
     document = {
         "schema": "ampforge.key/1",
         **_document(facts, role=_known_roles(config_path).get(key.key_id)),

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cli.configuration import Configuration
     from signing.trust_record import TrustRecord
 
+_REPOSITORY_ROLES = ("root", "release", "campaign", "snapshot", "timestamp")
+
 root_key_option = click.option(
     "--key",
     "keys",
@@ -144,9 +146,9 @@ def _sign(
     passphrase_file: Path | None,
 ) -> Path:
     from cli.repository_files import find_trust_record
-    from signing.durable_file import save_durably
     from signing.roles import Role
-    from signing.trust import sign_trust_record, verify_trust_record
+    from signing.trust import sign_trust_record
+    from signing.trust_file import save_trust_record
 
     passphrase: Callable[[], bytes] = passphrase_source(
         passphrase_file, prompt="Passphrase or PIN of the root key"
@@ -162,10 +164,8 @@ def _sign(
                 hint="name root's keys with --key",
             )
     # A root key that leaves may sign its own successor; once revoked it counts for neither.
-    signed = sign_trust_record(record, signers)
-    verify_trust_record(signed, current=current)
     path = find_trust_record(configuration)
-    save_durably(path, signed)
+    save_trust_record(path, sign_trust_record(record, signers), current=current)
     return path
 
 
@@ -189,4 +189,7 @@ def _next_step(
     what = f"take {', '.join(named) or 'the old key'} out of [signing.roles.{role}] keys"
     if added is not None:
         what += f", put {added} in, and name its private key in signer"
-    return f"now {what} in {configuration.path.name}, and publish the trust record"
+    publish = "publish the trust record"
+    if role in _REPOSITORY_ROLES and configuration.has_section("repository"):
+        publish += "; then `ampforge repo rotate`, so that gateways follow"
+    return f"now {what} in {configuration.path.name}, and {publish}"

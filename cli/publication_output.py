@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from cli.delta_output import describe_delta, format_worth
+from firmware_images.waiver_text import format_waiver
 
 if TYPE_CHECKING:
     from manifests.publishing import Publication
@@ -19,12 +23,17 @@ def describe_publication(publication: Publication) -> dict[str, object]:
         "is_new_release": publication.is_new_release,
         "manifest_sha256": publication.manifest_sha256.hex(),
         "app_sha256": manifest.app.sha256.hex(),
+        "deltas": [
+            {"base_version": one.base_version, **describe_delta(one.delta)}
+            for one in publication.deltas
+        ],
         "campaign": assignment.campaign,
         "assignment_sequence": assignment.sequence,
         "drawn_ppm": assignment.drawn_ppm,
         "pinned_serial_numbers": list(assignment.pinned_serial_numbers),
         "is_halted": assignment.is_halted,
         "assignment_expires_at": assignment.expires_at.isoformat(),
+        "waivers": list(publication.waivers),
     }
 
 
@@ -36,8 +45,15 @@ def format_publication(publication: Publication) -> str:
     if assignment.pinned_serial_numbers:
         who += f" and {', '.join(assignment.pinned_serial_numbers)}"
     state = "HALTED: nobody installs it" if assignment.is_halted else f"for {who}"
+    issued_at = datetime.fromtimestamp(assignment.issued_at_s, UTC)
+    waived = "".join(
+        f"\n  {format_waiver(waiver, now=issued_at)}" for waiver in publication.waivers
+    )
+    patched = "".join(
+        f"\n  from {one.base_version}: {format_worth(one.delta)}" for one in publication.deltas
+    )
     return (
         f"{what} release {manifest.version} (counter {manifest.release_counter}), {state}\n"
         f"  campaign {assignment.campaign!r}, assignment {assignment.sequence}, "
-        f"until {assignment.expires_at:%Y-%m-%d}"
+        f"until {assignment.expires_at:%Y-%m-%d}{waived}{patched}"
     )

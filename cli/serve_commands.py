@@ -43,16 +43,20 @@ def serve(
     configuration = load_configuration(config_path)
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the freshness key")
     plan = load_server_plan(configuration, host=host, port=port, passphrase=passphrase)
-    url = f"http://{plan.host}:{plan.port}"
-    document = {
-        "schema": "ampforge.serve/1",
-        "url": url,
-        "folder": str(plan.folder),
-        "reports": str(plan.reports_path),
-    }
-    human = f"serving {plan.folder} at {url}\n  reports go to {plan.reports_path}; Ctrl-C ends it"
-    print_result(document, human, as_json=as_json)
-    run_server(plan)
+
+    def announce(url: str) -> None:
+        document = {
+            "schema": "ampforge.serve/1",
+            "url": url,
+            "folder": str(plan.folder),
+            "reports": str(plan.reports_path),
+        }
+        human = (
+            f"serving {plan.folder} at {url}\n  reports go to {plan.reports_path}; Ctrl-C ends it"
+        )
+        print_result(document, human, as_json=as_json)
+
+    run_server(plan, on_ready=announce)
 
 
 def load_server_plan(

@@ -8,6 +8,7 @@ from cli.params import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from cli.configuration import Configuration
@@ -88,18 +89,30 @@ def sign_log_path(configuration: Configuration) -> Path:
 
 def open_sign_log(path: Path) -> SignLog:
     """Return a sign log that is written to in this account's name."""
-    import socket
-    from datetime import UTC, datetime
-    from importlib.metadata import version
-
     from signing.logged_signer import SignLog
 
-    return SignLog(
-        path=path,
-        who=f"{_account()}@{socket.gethostname()}",
-        tool=f"ampforge {version('ampforge')}",
-        clock=lambda: datetime.now(UTC),
-    )
+    return SignLog(path=path, who=describe_account(), tool=describe_tool(), clock=read_clock)
+
+
+def describe_account() -> str:
+    """Return account and machine, for what is written down about a signature."""
+    import socket
+
+    return f"{_account()}@{socket.gethostname()}"
+
+
+def describe_tool() -> str:
+    """Return the name and version of this program."""
+    from importlib.metadata import version
+
+    return f"ampforge {version('ampforge')}"
+
+
+def read_clock() -> datetime:
+    """Return the time now, in UTC."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
 
 
 def _account() -> str:

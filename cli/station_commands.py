@@ -17,6 +17,7 @@ from cli.params import (
 )
 from cli.station_access import load_station_settings, station_option, utc_now
 from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line
+from cli.station_recovery import recover
 from cli.station_run import run
 from cli.station_views import check, report
 
@@ -145,7 +146,7 @@ def simulate_line(
         line.serve_until_interrupted()
 
 
-for _command in (run, check, report):
+for _command in (run, check, report, recover):
     group.add_command(_command)
 
 

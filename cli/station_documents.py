@@ -26,6 +26,7 @@ def describe_run(station: Station, results: Sequence[SlotResult]) -> dict[str, o
         "product": statement.product,
         "version": statement.version,
         "bundle": station.bundle.digest.hex(),
+        "waivers": [waiver.to_json() for waiver in station.bundle.waivers],
         "slots": [_slot_document(result) for result in results],
         "passed": sum(is_passed(result) for result in results),
         "failed": sum(

@@ -20,6 +20,7 @@ from cli.station_access import (
     real_outside,
     station_option,
     trust_path,
+    utc_now,
 )
 from cli.station_options import (
     BUNDLE_MAX_BYTES,
@@ -30,6 +31,7 @@ from cli.station_options import (
     simulated_line,
     trust_option,
 )
+from cli.waiver_options import format_waivers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +83,8 @@ def run(
     from contextlib import ExitStack
 
     from cli.station_documents import describe_run, format_run
+    from cli.station_recovery import format_unfinished
+    from provisioning.recovery import find_unfinished
 
     if slots and simulate is not None:
         raise UsageRefusal(
@@ -96,6 +100,9 @@ def run(
             passphrase_file=passphrase_file,
         )
         stack.callback(station.close)
+        unfinished = find_unfinished(station.ledger)
+        if unfinished and not as_json:
+            click.echo("\n".join(format_unfinished(unfinished)), err=True)
         if simulate is not None:
             folder = find_station_folder(config_path, station_folder) / SIMULATED_FOLDER
             line = stack.enter_context(simulated_line(folder, board_count=simulate, seed=seed))
@@ -104,7 +111,8 @@ def run(
             chosen = slot_configs(slots) or station.settings.slot_configs()
         results = _run_slots(station, chosen, again=again, as_json=as_json)
         document = describe_run(station, results)
-    print_result(document, format_run(results), as_json=as_json)
+        waived = format_waivers(station.bundle.waivers, now=utc_now())
+    print_result(document, "\n".join([*waived, format_run(results)]), as_json=as_json)
     errors = [exit_code(result.error) for result in results if result.error is not None]
     if errors:
         ctx.exit(errors[0])

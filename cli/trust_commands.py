@@ -61,12 +61,11 @@ def sign(
     The record that is there already must be followed: its root keys sign the next one, too.
     """
     from firmware_images.product import ProductSettings
-    from signing.durable_file import save_durably
     from signing.input_file import is_present
     from signing.roles import Role
     from signing.roles_settings import SigningSettings
-    from signing.trust import sign_trust_record, verify_trust_record
-    from signing.trust_file import load_trust_record, next_trust_record
+    from signing.trust import sign_trust_record
+    from signing.trust_file import load_trust_record, next_trust_record, save_trust_record
 
     configuration = load_configuration(config_path)
     settings = configuration.section("signing", SigningSettings)
@@ -78,15 +77,14 @@ def sign(
         roles=settings.load_role_keys(configuration.root),
         minimum_policy_version=minimum_policy_version,
         factory_ca_der=None if factory_ca is None else _read_certificate(factory_ca),
+        boards_verify=settings.boards_verify,
     )
     signers = open_signers(
         Role.ROOT,
         configuration=configuration,
         passphrase=passphrase_source(passphrase_file, prompt="Passphrase or PIN of the root key"),
     )
-    signed = sign_trust_record(record, signers)
-    verify_trust_record(signed, current=current)
-    save_durably(path, signed)
+    save_trust_record(path, sign_trust_record(record, signers), current=current)
     print_result(_document(record, path), _human(record, path), as_json=as_json)
 
 
@@ -134,6 +132,7 @@ def _document(record: TrustRecord, path: Path) -> dict[str, object]:
         "version": record.version,
         "minimum_policy_version": record.minimum_policy_version,
         "factory_ca": bool(record.factory_ca_der),
+        "boards_verify": sorted(record.boards_verify),
         "revoked_key_ids": sorted(key_id.hex() for key_id in record.revoked_key_ids),
         "roles": {
             str(role): {
@@ -159,5 +158,7 @@ def _human(record: TrustRecord, path: Path) -> str:
         needs = f"{keys.threshold} of {len(keys.keys)}"
         named = ", ".join(f"{key.key_id.hex()[:16]} ({key.algorithm})" for key in keys.keys)
         lines.append(f"{role:<12} {needs:<8} {named}")
+    if record.boards_verify:
+        lines.append(f"boards also verify {', '.join(sorted(record.boards_verify))}")
     lines += [f"revoked      {key_id.hex()}" for key_id in sorted(record.revoked_key_ids)]
     return "\n".join(lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 import click
@@ -26,19 +25,29 @@ from cli.station_access import (
     station_option,
     utc_now,
 )
+from cli.unit_order_commands import (
+    MAC_PATTERN,
+    find_mac,
+    quarantine,
+    rebind,
+    release,
+    rework,
+    unit_argument,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioning.ledger import Ledger
 
-_MAC_PATTERN = re.compile(r"([0-9a-f]{2}[:-]){5}[0-9a-f]{2}", re.ASCII | re.IGNORECASE)
-unit_argument = click.argument("unit", metavar="SERIAL|MAC")
-
 
 @click.group()
 def group() -> None:
-    """Show, tell and export the record of one unit."""
+    """Show, tell and export the record of one unit; order what a supervisor may."""
+
+
+for _command in (quarantine, release, rework, rebind):
+    group.add_command(_command)
 
 
 @group.command("show", epilog="Example: ampforge unit show AMPFL1264700001Z")
@@ -157,7 +166,6 @@ def _find_serial(ledger: Ledger, typed: str) -> str:
     from provisioning.ledger_queries import find_unit
     from provisioning.serial_numbers import normalise_typed_serial, parse_serial
 
-    if _MAC_PATTERN.fullmatch(typed):
-        mac = bytes.fromhex(typed.replace("-", "").replace(":", ""))
-        return find_unit(ledger.database, mac=mac).serial
+    if MAC_PATTERN.fullmatch(typed):
+        return find_unit(ledger.database, mac=find_mac(ledger, typed)).serial
     return str(parse_serial(normalise_typed_serial(typed)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from firmware_images.waiver_text import format_waiver
+
 _NANOAMPS_PER_MICROAMP = 1000
 
 
@@ -17,6 +19,10 @@ def format_unit(document: dict[str, Any]) -> str:
         f"  changed    {document['changed_at']}",
     ]
     lines += [f"  reason     {reason}" for reason in document["reasons"]]
+    if document["quarantine"] is not None:
+        lines.append(f"  QUARANTINE {document['quarantine']}")
+    # As of when the unit was made: its record says what was waived for it, now and for good.
+    lines += [f"  {format_waiver(waiver, now=None)}" for waiver in document["waivers"]]
     calibration = document["calibration"]
     if calibration is not None:
         lines.append(

@@ -9,45 +9,50 @@ payload is deterministic CBOR, a map of integer keys:
      3   bytes  SHA-256 of the canonical policy, 32
      4   int    policy version
      5   text   hardware class
+     6   array  SHA-256 of each waiver's payload, rising; only with waivers
+     7   int    when the first of them expires, s since 1970 UTC; only with waivers
 
 It is signed as COSE_Sign (RFC 9052 §4.1) whatever the threshold, so that a second signer can add
 a signature. Implements docs/spec/policy-and-approval.md §4 to §6. What this module does not do:
-judge a table; whoever signs calls `limits_judging.refuse_violations` first.
+judge a table; whoever signs calls `waiver_judging.judge_with_waivers` first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from firmware_images.errors import ApprovalError
+from firmware_images.errors import ApprovalError, WaiverError
 from firmware_images.limits_policy import (
     POLICY_CONTENT_TYPE,
     LimitsPolicy,
     serialize_policy,
 )
 from firmware_images.limits_policy_bytes import parse_policy
+from firmware_images.waiver_judging import WAIVER_COUNT_MAX, order_waivers
 from firmware_images.waveform import DIGEST_BYTES, TICKS_MAX
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
 from firmware_images.waveform_table import parse_waveform_table, table_digest
 from signing.canonical_cbor import parse_cbor, serialize_cbor
-from signing.cose import add_signature, sign_many
-from signing.cose_message import MAX_MESSAGE_BYTES, parse_message
+from signing.cose import sign_many
+from signing.cose_message import parse_message, refuse_content_type
 from signing.errors import CborError
 from signing.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from firmware_images.waiver import LimitWaiver
     from signing.signers import Signer
     from signing.trust_record import TrustRecord
 
 FORMAT: Final = 1
 APPROVAL_CONTENT_TYPE: Final = "application/vnd.ampforge.table-approval+cbor"
 
-_PAYLOAD_BYTES_MAX: Final = 256
-_FORMAT, _TABLE, _POLICY, _VERSION, _HARDWARE = 1, 2, 3, 4, 5
+_PAYLOAD_BYTES_MAX: Final = 512
+_FORMAT, _TABLE, _POLICY, _VERSION, _HARDWARE, _WAIVERS, _EXPIRY = 1, 2, 3, 4, 5, 6, 7
+_SECONDS_MAX: Final = 253_402_300_799
 _HINT: Final = "have the policy role approve this table: `ampforge policy approve`"
 
 
@@ -60,16 +65,24 @@ class TableApproval:
         policy_digest: SHA-256 of the canonical policy that it was judged by.
         policy_version: That policy's version.
         hardware_class: The boards that it was judged for.
+        waiver_digests: SHA-256 of each waiver that it was judged with, rising.
+        waivers_expire_at_s: When the first of them expires; `None` without waivers.
     """
 
     table_digest: bytes
     policy_digest: bytes
     policy_version: int
     hardware_class: str
+    waiver_digests: tuple[bytes, ...] = ()
+    waivers_expire_at_s: int | None = None
 
 
-def build_approval(table_bytes: bytes) -> TableApproval:
+def build_approval(table_bytes: bytes, waivers: Sequence[LimitWaiver] = ()) -> TableApproval:
     """What would have to be signed for `table_bytes`; signing it is a separate decision.
+
+    Args:
+        table_bytes: The compiled table.
+        waivers: Those that it was judged with.
 
     Raises:
         WaveformTableError: When the bytes are not a table.
@@ -80,27 +93,31 @@ def build_approval(table_bytes: bytes) -> TableApproval:
         policy_digest=table.policy_digest,
         policy_version=table.policy_version,
         hardware_class=table.hardware_class,
+        waiver_digests=tuple(waiver.digest for waiver in order_waivers(waivers)),
+        waivers_expire_at_s=min((waiver.expires_at_s for waiver in waivers), default=None),
     )
 
 
 def serialize_approval(approval: TableApproval) -> bytes:
     """The payload. Implements docs/spec/policy-and-approval.md §5."""
-    return serialize_cbor(
-        {
-            _FORMAT: FORMAT,
-            _TABLE: approval.table_digest,
-            _POLICY: approval.policy_digest,
-            _VERSION: approval.policy_version,
-            _HARDWARE: approval.hardware_class,
-        }
-    )
+    fields: dict[int, object] = {
+        _FORMAT: FORMAT,
+        _TABLE: approval.table_digest,
+        _POLICY: approval.policy_digest,
+        _VERSION: approval.policy_version,
+        _HARDWARE: approval.hardware_class,
+    }
+    if approval.waiver_digests:
+        fields[_WAIVERS] = list(approval.waiver_digests)
+        fields[_EXPIRY] = approval.waivers_expire_at_s
+    return serialize_cbor(fields)
 
 
 def parse_approval(untrusted_bytes: bytes) -> TableApproval:
     """Reads a payload back.
 
     Raises:
-        ApprovalError: When it is not exactly the five fields of format 1.
+        ApprovalError: When it is not exactly the fields of format 1.
     """
     try:
         fields = parse_cbor(untrusted_bytes, max_bytes=_PAYLOAD_BYTES_MAX, max_depth=2)
@@ -109,17 +126,26 @@ def parse_approval(untrusted_bytes: bytes) -> TableApproval:
             f"not a table approval: {error.what}", expected=error.expected, got=error.got
         ) from error
     match fields:
-        case {2: bytes() as table, 3: bytes() as policy, 4: int(version), 5: str() as hardware}:
+        case {
+            2: bytes() as table,
+            3: bytes() as policy,
+            4: int(version),
+            5: str() as hardware,
+            **rest,
+        }:
             approval = TableApproval(
                 table_digest=table,
                 policy_digest=policy,
                 policy_version=version,
                 hardware_class=hardware,
+                waiver_digests=_parse_digests(rest.get(_WAIVERS)),
+                waivers_expire_at_s=_parse_expiry(rest.get(_EXPIRY)),
             )
             is_in_range = (
                 not isinstance(version, bool)
                 and 1 <= version <= TICKS_MAX
                 and len(table) == len(policy) == DIGEST_BYTES
+                and bool(approval.waiver_digests) == (approval.waivers_expire_at_s is not None)
             )
             if is_in_range and serialize_approval(approval) == untrusted_bytes:
                 return approval
@@ -127,7 +153,8 @@ def parse_approval(untrusted_bytes: bytes) -> TableApproval:
             pass
     raise ApprovalError(
         "not a table approval: its fields are not those of format 1",
-        expected="keys 1 to 5: 1, two digests of 32 bytes, a version, a hardware class",
+        expected="keys 1 to 5: 1, two digests of 32 bytes, a version, a hardware class; with "
+        "waivers keys 6 and 7: their digests, rising, and the first expiry",
         got=repr(fields)[:120],
     )
 
@@ -178,6 +205,20 @@ def verify_approval(
     return approval
 
 
+def refuse_other_table(untrusted_bytes: bytes, *, table_bytes: bytes) -> TableApproval:
+    """Refuse an approval that names another table; who signed it is not judged.
+
+    Raises:
+        SigningError: When it is not a signed approval.
+        ApprovalError: When it is for another table.
+    """
+    message = parse_message(untrusted_bytes, max_bytes=APPROVAL_BYTES_MAX)
+    refuse_content_type(message, APPROVAL_CONTENT_TYPE)
+    claimed = parse_approval(message.payload)
+    _refuse_other("table", table_digest(table_bytes).hex(), claimed.table_digest.hex())
+    return claimed
+
+
 def refuse_outdated_policy(policy_version: int, trust: TrustRecord) -> None:
     """Refuse a limits policy that is older than root allows, before signing and after.
 
@@ -190,6 +231,27 @@ def refuse_outdated_policy(policy_version: int, trust: TrustRecord) -> None:
             expected=f"policy version {trust.minimum_policy_version} or later",
             got=f"version {policy_version}",
             hint="judge by the current policy, and have its version signed or approved",
+        )
+
+
+def refuse_expired_approval(approval: TableApproval, *, now: datetime) -> None:
+    """Refuses to begin anything with an approval that rests on an expired waiver.
+
+    For whoever has the approval and not the waivers: a board that is about to install. A board
+    that holds the table already goes on; it has no clock (docs/spec/policy-and-approval.md §8.4).
+
+    Raises:
+        WaiverError: The first of its waivers has expired.
+    """
+    if approval.waivers_expire_at_s is None:
+        return
+    expires_at = datetime.fromtimestamp(approval.waivers_expire_at_s, UTC)
+    if now >= expires_at:
+        raise WaiverError(
+            "the table is approved with a waiver, and that has expired",
+            expected=f"before {expires_at:%Y-%m-%d %H:%M} UTC",
+            got=f"{now:%Y-%m-%d %H:%M} UTC",
+            hint="publish a release that keeps to the limit, or one with a new waiver",
         )
 
 
@@ -212,36 +274,20 @@ def verify_policy(untrusted_bytes: bytes, trust: TrustRecord) -> LimitsPolicy:
     return policy
 
 
-def add_signatures(
-    untrusted_bytes: bytes, payload: bytes, signers: Sequence[Signer], *, content_type: str
-) -> bytes:
-    """Adds signatures to a signed policy or approval that others signed before.
-
-    Args:
-        untrusted_bytes: The message so far.
-        payload: What these signers mean to sign.
-        signers: Keys that have not signed it yet.
-        content_type: `APPROVAL_CONTENT_TYPE` or `POLICY_CONTENT_TYPE`.
-
-    Raises:
-        SigningError: When it is not such a message, or a key has signed already.
-        ApprovalError: When the message says something else than `payload`.
-    """
-    signed_payload = parse_message(untrusted_bytes, max_bytes=MAX_MESSAGE_BYTES).payload
-    if signed_payload != payload:
-        raise ApprovalError(
-            "the signatures so far are over something else",
-            expected=f"payload {sha256(payload).hexdigest()}",
-            got=f"payload {sha256(signed_payload).hexdigest()}",
-            hint="all signers must sign the same table under the same policy; start again",
-        )
-    for signer in signers:
-        untrusted_bytes = add_signature(untrusted_bytes, signer, content_type=content_type)
-    return untrusted_bytes
-
-
 def _refuse_other(what: str, expected: object, got: object) -> None:
     if expected != got:
         raise ApprovalError(
             f"the approval is for another {what}", expected=expected, got=got, hint=_HINT
         )
+
+
+def _parse_digests(value: object) -> tuple[bytes, ...]:
+    digests = tuple(value) if isinstance(value, list) and len(value) <= WAIVER_COUNT_MAX else ()
+    is_sound = all(isinstance(digest, bytes) and len(digest) == DIGEST_BYTES for digest in digests)
+    return digests if is_sound and list(digests) == sorted(set(digests)) else ()
+
+
+def _parse_expiry(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _SECONDS_MAX:
+        return value
+    return None

@@ -12,8 +12,10 @@ release statement (`release_statement`):
 | `limits-policy.cbor` | the policy that the table was judged by, canonical bytes |
 | `partition-table.bin` | the binary partition table |
 | `bootloader.bin` | second-stage bootloader, if the product brings it |
+| `waveform-signature.bin` | signature sector of the waveform slot, if the product signs it |
 | `sbom.json` | software bill of materials, if there is one |
 | `provenance.json` | tools and digests of what the parts were made from, if there is one |
+| `waivers/...` | the policy role's waivers, if there are any |
 | `sources/...` | the texts that the above were made from, for auditors |
 
 `build_bundle` and `sign_bundle` are in `bundle_building`: who verifies needs neither. They refuse
@@ -27,6 +29,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from firmware_images.bootloader_place import bootloader_offset_bytes
 from firmware_images.bundle_archive import parse_archive
 from firmware_images.bundle_contents import (
     APP,
@@ -40,14 +43,13 @@ from firmware_images.bundle_contents import (
     SOURCES,
     TABLE,
     Contents,
-    bootloader_offset_bytes,
+    build_slot_image,
     judge_contents,
     refuse_other_product,
 )
 from firmware_images.bundle_statement import find_statement, read_signed_statement
 from firmware_images.partitions import TABLE_OFFSET_BYTES
 from firmware_images.release_statement import ReleaseStatement, parse_statement
-from firmware_images.waveform_slot import serialize_waveform_slot
 from signing.errors import TrustError
 from signing.refusal import refusing_in
 from signing.trust import Role
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from firmware_images.esp_image import EspImage
     from firmware_images.limits_policy import LimitsPolicy
     from firmware_images.partitions import PartitionTable
+    from firmware_images.waiver import LimitWaiver
     from firmware_images.waveform import WaveformTable
     from signing.trust import TrustRecord
 
@@ -89,7 +92,7 @@ class Bundle:
         waveform_table: The same, parsed.
         approval_bytes: The signed approval.
         approval: The same, verified.
-        waveform_slot_image: What the waveform partition of a slot begins with.
+        waveform_slot_image: What the waveform partition of a slot begins with, signature and all.
         policy_bytes: Canonical limits policy.
         policy: The same, parsed.
         partition_table_bytes: Binary partition table.
@@ -98,6 +101,7 @@ class Bundle:
         sbom: Software bill of materials, or `None`.
         provenance: Tools and digests of what the parts were made from, or `None`.
         sources: Source texts by file name.
+        waivers: What of the limits is waived; `refuse_out_of_force` says whether still.
     """
 
     statement: ReleaseStatement
@@ -121,6 +125,7 @@ class Bundle:
     sbom: bytes | None
     provenance: bytes | None
     sources: Mapping[str, bytes]
+    waivers: tuple[LimitWaiver, ...]
 
     def flash_regions(self) -> tuple[FlashRegion, ...]:
         """Return what a factory writes to a blank board, in ascending order of offset."""
@@ -222,7 +227,7 @@ def _assemble(
         waveform_table=contents.waveform_table,
         approval_bytes=parts[APPROVAL],
         approval=approval,
-        waveform_slot_image=serialize_waveform_slot(parts[TABLE], parts[APPROVAL]),
+        waveform_slot_image=build_slot_image(parts),
         policy_bytes=parts[POLICY],
         policy=contents.policy,
         partition_table_bytes=parts[PARTITION_TABLE],
@@ -235,4 +240,5 @@ def _assemble(
             for name, content in parts.items()
             if name.startswith(SOURCES)
         },
+        waivers=contents.waivers,
     )

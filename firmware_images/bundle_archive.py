@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ARCHIVE_MAX_BYTES = 32 * 1024 * 1024
-MEMBER_COUNT_MAX = 16
+MEMBER_COUNT_MAX = 24
 NAME_MAX_BYTES = 64
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]*(?:/[a-z0-9][a-z0-9._-]*)?")
 

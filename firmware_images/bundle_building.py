@@ -6,6 +6,7 @@ would take. Implements docs/spec/release-statement-and-bundle.md §1 to §3.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from firmware_images.bundle_contents import (
     SOURCES,
     TABLE,
     UNSIGNED_STATEMENT,
+    WAVEFORM_SIGNATURE,
     judge_contents,
     refuse_other_product,
 )
@@ -38,6 +40,8 @@ from firmware_images.release_statement import (
     parse_statement,
     serialize_statement,
 )
+from firmware_images.release_waivers import name_waivers
+from firmware_images.waiver_judging import refuse_out_of_force
 from signing.cose import add_signature, sign_many, verify_signatures
 from signing.cose_message import kid_of
 from signing.errors import TrustError
@@ -45,7 +49,8 @@ from signing.refusal import refusing_in
 from signing.trust import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from firmware_images.partitions import PartitionTable
     from signing.signers import Signer
@@ -71,9 +76,11 @@ class BundleInputs:
         policy: Canonical bytes of the limits policy.
         partition_table: The parsed partition table.
         bootloader: Second-stage bootloader, or `None`.
+        waveform_signature: Signature sector over the waveform slot, or `None`.
         sbom: Software bill of materials, or `None`.
         provenance: Tools and digests of what the parts were made from, or `None`.
         sources: Source texts by file name.
+        waivers: Signed waivers; the approval must name exactly these.
     """
 
     product: str
@@ -90,9 +97,11 @@ class BundleInputs:
     policy: bytes
     partition_table: PartitionTable
     bootloader: bytes | None = None
+    waveform_signature: bytes | None = None
     sbom: bytes | None = None
     provenance: bytes | None = None
     sources: Mapping[str, bytes] = field(default_factory=dict)
+    waivers: tuple[bytes, ...] = ()
 
 
 def build_bundle(inputs: BundleInputs) -> bytes:
@@ -140,6 +149,7 @@ def collect_parts(inputs: BundleInputs) -> dict[str, bytes]:
     """Return the parts of a bundle by member name; the statement about them is not one."""
     optional = {
         BOOTLOADER: inputs.bootloader,
+        WAVEFORM_SIGNATURE: inputs.waveform_signature,
         SBOM: inputs.sbom,
         PROVENANCE: inputs.provenance,
     }
@@ -150,6 +160,7 @@ def collect_parts(inputs: BundleInputs) -> dict[str, bytes]:
         POLICY: inputs.policy,
         PARTITION_TABLE: serialize_partition_table(inputs.partition_table),
         **{name: content for name, content in optional.items() if content is not None},
+        **name_waivers(inputs.waivers),
         **{f"{SOURCES}{name}": content for name, content in inputs.sources.items()},
     }
 
@@ -159,7 +170,9 @@ def sign_bundle(
     signers: Sequence[Signer],
     *,
     trust: TrustRecord | None = None,
+    now: datetime | None = None,
     where: str = "bundle",
+    before_signing: Callable[[ReleaseStatement, bytes], None] | None = None,
 ) -> bytes:
     """Add release signatures to a bundle, signed before or not; its content is judged first.
 
@@ -168,18 +181,34 @@ def sign_bundle(
         signers: One for each release engineer who signs now.
         trust: With it, the product and the approval are verified and each signer must hold the
             release role.
+        now: The present, UTC; with it, every waiver must be in force.
         where: The file's name, for messages.
+        before_signing: Given the statement and its SHA-256 once everything else is judged, and
+            before any key is used; what it raises leaves nothing signed.
 
     Raises:
         FirmwareImageError: The content is not acceptable.
         SigningError: A signer does not hold the role, or has signed already.
     """
     with refusing_in(where):
-        return _sign_bundle(untrusted_bytes, signers, trust=trust, where=where)
+        return _sign_bundle(
+            untrusted_bytes,
+            signers,
+            trust=trust,
+            now=now,
+            where=where,
+            before_signing=before_signing,
+        )
 
 
 def _sign_bundle(
-    untrusted_bytes: bytes, signers: Sequence[Signer], *, trust: TrustRecord | None, where: str
+    untrusted_bytes: bytes,
+    signers: Sequence[Signer],
+    *,
+    trust: TrustRecord | None,
+    now: datetime | None,
+    where: str,
+    before_signing: Callable[[ReleaseStatement, bytes], None] | None,
 ) -> bytes:
     members = parse_archive(untrusted_bytes, where=where)
     name, raw = find_statement(members)
@@ -189,12 +218,16 @@ def _sign_bundle(
     parts = {member: content for member, content in members.items() if member != name}
     if trust is not None:
         refuse_other_product(statement, trust, where=where)
-    judge_contents(statement, parts, trust=trust)
+    contents = judge_contents(statement, parts, trust=trust)
+    if now is not None:
+        refuse_out_of_force(contents.waivers, now=now)
     if trust is not None:
         for signer in signers:
             _refuse_without_role(signer, trust)
         if is_signed:
             verify_signatures(read_signed_statement(raw), trust.keys_of(Role.RELEASE).keys)
+    if before_signing is not None:
+        before_signing(statement, hashlib.sha256(payload).digest())
     remaining = list(signers)
     if is_signed:
         signed = raw

@@ -20,16 +20,26 @@ from firmware_images.waveform_diff import Change, diff_waveforms
 from firmware_images.waveform_sides import state_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from firmware_images.esp_image import EspImage
     from firmware_images.limits_policy import LimitsPolicy, SourcedValue
     from firmware_images.partitions import PartitionTable
     from firmware_images.release_statement import ReleaseStatement
     from firmware_images.release_view import ReleaseView
+    from firmware_images.waiver import LimitWaiver
 
 SCHEMA: Final = "ampforge.bundle-diff/1"
-SECTIONS: Final = ("release", "app", "policy", "partitions", "components", "tools", "parts")
+SECTIONS: Final = (
+    "release",
+    "app",
+    "policy",
+    "waivers",
+    "partitions",
+    "components",
+    "tools",
+    "parts",
+)
 
 Value = int | str | bool | None
 Facts = dict[str, Value]
@@ -109,6 +119,7 @@ def diff_bundles(before: ReleaseView, after: ReleaseView) -> BundleDiff:
         "release": (_state_release(before.statement), _state_release(after.statement)),
         "app": (_state_app(one.image), _state_app(other.image)),
         "policy": (_state_policy(one.policy), _state_policy(other.policy)),
+        "waivers": (_state_waivers(one.waivers), _state_waivers(other.waivers)),
         "partitions": (
             _state_partitions(one.partition_table),
             _state_partitions(other.partition_table),
@@ -171,6 +182,7 @@ def _describe_release(view: ReleaseView) -> dict[str, object]:
         "size_bytes": view.size_bytes,
         "verified": view.is_verified,
         "problems": list(view.problems),
+        "waivers": [waiver.to_json() for waiver in view.contents.waivers],
         "signatures": [kid.hex() for kid in view.kids],
         "signed_by": sorted(key_id.hex() for key_id in view.signed_by),
     }
@@ -228,6 +240,18 @@ def _state_policy(policy: LimitsPolicy) -> dict[str, Facts]:
         claim = _state_figure(mode.claim)
         subjects[f"mode {name}"] = facts | {f"claim_{what}": claim[what] for what in claim}
     return subjects
+
+
+def _state_waivers(waivers: Sequence[LimitWaiver]) -> dict[str, Facts]:
+    # By what is waived: issued again for another table, a waiver shows as what differs in it.
+    return {
+        f"{waiver.place} ({waiver.limit_key})": {
+            what: value
+            for what, value in waiver.to_json().items()
+            if isinstance(value, str) and what not in ("rule", "limit_key", "mode", "digest")
+        }
+        for waiver in waivers
+    }
 
 
 def _state_figure(figure: SourcedValue) -> Facts:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_images.bundle_contents import BOOTLOADER, PARTITION_TABLE
 from firmware_images.limits_policy import format_value
+from firmware_images.waiver_text import format_waiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ def find_remarks(before: ReleaseView, after: ReleaseView) -> tuple[str, ...]:
     return (
         *_remark_installing(before, after),
         *_remark_limits(before.contents.policy, after.contents.policy),
+        *_remark_waivers(before, after),
         *_remark_flash(before, after),
     )
 
@@ -83,6 +85,13 @@ def _remark_limits(before: LimitsPolicy, after: LimitsPolicy) -> Iterator[str]:
         becomes_mode = after.modes.get(name)
         if becomes_mode is not None and mode.is_slope_limited and not becomes_mode.is_slope_limited:
             yield f"limit SLOPE no longer applies to mode {name}"
+
+
+def _remark_waivers(before: ReleaseView, after: ReleaseView) -> Iterator[str]:
+    known = {waiver.digest for waiver in before.contents.waivers}
+    for waiver in after.contents.waivers:
+        if waiver.digest not in known:
+            yield f"a limit is waived: {format_waiver(waiver.to_json(), now=None)}"
 
 
 def _remark_flash(before: ReleaseView, after: ReleaseView) -> Iterator[str]:

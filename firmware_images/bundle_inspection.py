@@ -14,6 +14,7 @@ from firmware_images.bundle_contents import SIGNED_STATEMENT, TABLE, judge_conte
 from firmware_images.bundle_statement import find_statement, read_signed_statement
 from firmware_images.errors import FirmwareImageError
 from firmware_images.release_statement import parse_statement
+from firmware_images.release_waivers import describe_waivers
 from firmware_images.waveform_table import parse_waveform_table
 from signing.cose_message import ALGORITHM_IDS
 from signing.errors import SigningError
@@ -72,6 +73,7 @@ def _inspect_bundle(untrusted_bytes: bytes, *, where: str, is_judged: bool) -> d
         "bundle_sha256": hashlib.sha256(untrusted_bytes).hexdigest(),
         "size_bytes": len(untrusted_bytes),
         **_describe_statement(statement),
+        "waivers": describe_waivers(parts),
         "parts": _describe_parts(statement, parts),
         "waveform": _describe_table(parts.get(TABLE)),
         "signatures": signatures,

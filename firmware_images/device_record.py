@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEVICE_RECORD_SIZE_BYTES",
+    "IDENTITY_SECTORS",
     "MAC_BYTES",
     "RECORD_NAMES",
     "DeviceRecord",
@@ -54,6 +55,9 @@ __all__ = [
     "serialize_identity",
     "serialize_update_state",
 ]
+
+IDENTITY_SECTORS = (2, 3)
+"""The sectors of the partition that hold the identity."""
 
 
 class DeviceRecord:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from firmware_images.secure_boot import SignedImage
+    from firmware_images.signature_sector import SignatureBlock
 
 EFUSE_FILE_MAX_BYTES: Final = 4 * 1024 * 1024
 BOARD_COUNT_MAX: Final = 50_000
@@ -85,10 +85,12 @@ def parse_board_keys(untrusted_bytes: bytes, *, name: str, where: str) -> tuple[
     return boards
 
 
-def find_refusing(signed: SignedImage, boards: tuple[BoardKeys, ...]) -> tuple[BoardKeys, ...]:
-    """Return the boards that would not boot an image, in their order."""
-    chip = CHIPS.get(signed.image.chip)
-    seen = signed.blocks if chip is None else signed.blocks[: chip.block_count_max]
+def find_refusing(
+    blocks: tuple[SignatureBlock, ...], boards: tuple[BoardKeys, ...], *, chip: str
+) -> tuple[BoardKeys, ...]:
+    """Return the boards that would not take what these blocks sign, in their order."""
+    silicon = CHIPS.get(chip)
+    seen = blocks if silicon is None else blocks[: silicon.block_count_max]
     digests = {block.key_digest for block in seen}
     return tuple(board for board in boards if board.is_enabled and not digests & board.digests)
 

@@ -70,6 +70,7 @@ _SIGNATURE_MAGICS = (b"\xe7\x02", b"\xe7\x03")
 _CHECKSUM_ROW_BYTES = 16
 _HEADER = struct.Struct("<BBBBIBBBBHBHHBBBBB")
 assert _HEADER.size == 24  # noqa: PLR2004 - the size in the text above
+_CHIP_ID_FIELD = 9
 _SEGMENT_HEADER = struct.Struct("<II")
 _HINT = "build the image again, or copy it again from where it was built"
 
@@ -243,7 +244,7 @@ def inspect_image(untrusted_bytes: bytes, *, where: str) -> EspImage:
             hint="give the application image alone, not an image of the whole flash",
         )
     layout = _lay_out(untrusted_bytes, where=where)
-    chip = _find_chip(layout.header[9], where=where)
+    chip = _find_chip(layout.header[_CHIP_ID_FIELD], where=where)
     has_digest = _judge_digest_flag(layout.header[-1], where=where)
     _judge_checksum(untrusted_bytes, layout, where=where)
     appended, image_sha256 = _judge_digest(untrusted_bytes, layout, has_digest, where=where)

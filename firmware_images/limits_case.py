@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from math import fsum
+from typing import TYPE_CHECKING, Final
 
 from firmware_images.limits_finding import Finding
 from firmware_images.waveform import Balance
 from firmware_images.waveform_analysis import WINDOW_US, Analysis, summarize_train
 from firmware_images.waveform_phases import Phase, find_phases, scan_period
+from firmware_images.waveform_ramp import (
+    RampPulse,
+    SessionTrain,
+    build_session_train,
+    list_ramp_pulses,
+)
+from firmware_images.waveform_session import Session
 from firmware_images.waveform_train import PulseTrain, build_burst, build_pulse, build_repeat_period
 from firmware_images.waveform_window import WindowMean, find_largest_window_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from firmware_images.limits_policy import LimitsPolicy, ModeLimits
     from firmware_images.waveform import Level, Mode
+    from firmware_images.waveform_train import Piece
+
+_US_PER_MS: Final = 1e3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +46,11 @@ class LevelCase:
         period: The full repeat period.
         scanned: The phases of `period`, cut off at its ends.
         phases: Those of `period`, without a dead band.
-        window: The largest mean of `period` over a second.
         analysis: The figures of `period`.
+        worst_second: The second of the endless train with the largest absolute mean.
+        session: What a device plays from start to end.
+        session_train: The session with its ramps, or `None` where it has none.
+        ramp_pulses: One of each share that a ramp plays.
     """
 
     policy: LimitsPolicy
@@ -46,8 +63,11 @@ class LevelCase:
     period: PulseTrain
     scanned: list[Phase]
     phases: tuple[Phase, ...]
-    window: WindowMean
     analysis: Analysis
+    worst_second: WindowMean
+    session: Session
+    session_train: SessionTrain | None
+    ramp_pulses: tuple[RampPulse, ...]
 
     @property
     def mode_limits(self) -> ModeLimits | None:
@@ -90,6 +110,37 @@ class LevelCase:
         index = (piece - 1) % per_burst
         return None if index >= count * self.mode.pulses_per_burst else index % count + 1
 
+    def segment_at(self, time_us: float) -> int | None:
+        """The segment that is played at a moment of the session; `None` in a rest."""
+        ticks = time_us / self.tick_us
+        if not 0 <= ticks < self.session.played_ticks:
+            return None
+        moment = ticks % self.mode.burst_ticks(self.level)
+        if moment >= self.level.pulse_ticks * self.mode.pulses_per_burst:
+            return None
+        ends = accumulate(segment.duration_ticks for segment in self.level.segments)
+        within = moment % self.level.pulse_ticks
+        return next((n for n, end in enumerate(ends, start=1) if within < end), None)
+
+    def heaviest_place(self, weigh: Callable[[Piece], float]) -> tuple[int, float]:
+        """The segment of a pulse that weighs most, and when it begins, µs.
+
+        A figure over a whole period happens nowhere; this is where to change it.
+        """
+        pieces = self.pulse.pieces
+        index = max(range(len(pieces)), key=lambda number: weigh(pieces[number]))
+        return index + 1, fsum(piece.duration_us for piece in pieces[:index])
+
+    def peak_place(self) -> tuple[int, float]:
+        """The segment that first reaches the peak, and when, µs."""
+        start_us = 0.0
+        for number, piece in enumerate(self.pulse.pieces, start=1):
+            for moment_us, current_na in ((0.0, piece.start_na), (piece.duration_us, piece.end_na)):
+                if abs(current_na) == self.level.peak_na:
+                    return number, start_us + moment_us
+            start_us += piece.duration_us
+        raise AssertionError("a level states its true peak")
+
     def find(
         self,
         key: str,
@@ -98,14 +149,15 @@ class LevelCase:
         unit: str,
         *,
         rule: str | None = None,
+        limit_key: str | None = None,
         limit: float | None = None,
         source: str | None = None,
         detail: str = "",
         is_strict: bool = False,
         segment: int | None = None,
-        time_ms: float | None = None,
+        time_us: float | None = None,
     ) -> Finding:
-        """A finding about this level.
+        """A finding about this level; its segment follows from its time unless given.
 
         Args:
             key: The limit of the policy that decides.
@@ -113,15 +165,19 @@ class LevelCase:
             value: The figure.
             unit: Its unit.
             rule: The rule's id, when it is not `key`.
+            limit_key: What the figure is called, when it is not `key`.
             limit: The limit, when it is not the policy's figure itself.
             source: Its origin, when it is not that of `key`.
             detail: What else explains the value.
             is_strict: Whether the value must stay below.
             segment: Where.
-            time_ms: When.
+            time_us: When, since the session and the repeat period begin.
         """
+        if segment is None and time_us is not None:
+            segment = self.segment_at(time_us)
         return Finding(
             rule=rule or key,
+            limit_key=limit_key or key,
             what=what,
             value=value,
             limit=self.limit(key) if limit is None else limit,
@@ -133,7 +189,7 @@ class LevelCase:
             level=self.number,
             level_ua=self.level.peak_na / 1000,
             segment=segment,
-            time_ms=time_ms,
+            time_ms=None if time_us is None else time_us / _US_PER_MS,
         )
 
 
@@ -143,8 +199,13 @@ def build_case(policy: LimitsPolicy, mode: Mode, number: int, tick_us: int) -> L
     period = build_repeat_period(mode, level, tick_us)
     scanned = scan_period(period)
     phases = find_phases(period, scanned=scanned)
-    window = find_largest_window_mean(period, WINDOW_US)
+    worst_second = find_largest_window_mean(period, WINDOW_US)
     area_cm2 = float(policy.facts["CONTACT_AREA"])
+    session = Session(
+        mode=mode,
+        level=level,
+        end_ticks=min(mode.session_ticks, policy.hard_stop_us // tick_us),
+    )
     return LevelCase(
         policy=policy,
         mode=mode,
@@ -156,6 +217,9 @@ def build_case(policy: LimitsPolicy, mode: Mode, number: int, tick_us: int) -> L
         period=period,
         scanned=scanned,
         phases=phases,
-        window=window,
-        analysis=summarize_train(period, phases, window, area_cm2=area_cm2),
+        analysis=summarize_train(period, phases, worst_second, area_cm2=area_cm2),
+        worst_second=worst_second,
+        session=session,
+        session_train=build_session_train(session, tick_us),
+        ramp_pulses=tuple(list_ramp_pulses(session, tick_us)),
     )

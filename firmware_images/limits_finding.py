@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+CLAIM: Final = "CLAIM"
+"""The limit key of a mode's claim, which is in the policy's modes and not among its limits."""
+
 COUNT_UNIT: Final = "differences"
 """The unit of a rule that compares statements; its limit is zero."""
 
@@ -17,6 +20,8 @@ class Finding:
 
     Args:
         rule: Its id, such as `BALANCE`.
+        limit_key: The figure that decides: a limit's key in the policy, or `CLAIM`; empty where
+            statements are compared.
         what: What was compared, a phrase that is the same for every level.
         value: The figure of the waveform, tolerance included where the rule says so.
         limit: What it may be.
@@ -44,6 +49,16 @@ class Finding:
     level_ua: float | None = None
     segment: int | None = None
     time_ms: float | None = None
+    limit_key: str = ""
+
+    @property
+    def clause(self) -> str:
+        """Where the rule comes from; `source` says it of the figure."""
+        from firmware_images.limits_explained import find_rule
+
+        text = find_rule(self.rule)
+        assert text is not None, self.rule
+        return text.clause
 
     @property
     def margin(self) -> float:
@@ -72,13 +87,14 @@ class Finding:
         if self.segment is not None:
             parts.append(f"segment {self.segment}")
         if self.time_ms is not None:
-            parts.append(f"at {self.time_ms:g} ms")
+            parts.append(f"at {self.time_ms:.10g} ms")
         return ", ".join(parts) or "the whole table"
 
     def to_json(self) -> dict[str, object]:
         """The finding for scripts."""
         return {
             "rule": self.rule,
+            "limit_key": self.limit_key,
             "what": self.what,
             "detail": self.detail,
             "value": self.value,
@@ -86,6 +102,7 @@ class Finding:
             "margin": self.margin,
             "unit": self.unit,
             "violation": self.is_violation,
+            "clause": self.clause,
             "source": self.source,
             "mode": self.mode,
             "level": self.level,

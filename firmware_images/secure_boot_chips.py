@@ -2,7 +2,9 @@
 
 Implements docs/spec/secure-boot.md §4. The facts are those of ESP-IDF 6.1's Secure Boot v2 guide
 for each chip, and of Espressif's advisory AR2026-006: the boot ROM of four chips accepts some
-invalid ECDSA signatures, in all revisions so far. A chip that is not listed is refused.
+invalid ECDSA signatures, of either curve and in all revisions so far. P-384 is in the eFuses of the
+ESP32-C5 and of the ESP32-P4 from v3.0 on (SECURE_BOOT_SHA384_EN), which are two of the four. A chip
+that is not listed is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from signing.keys import PublicKey
 
-_RSA, _ECDSA = Algorithm.RSA_3072, Algorithm.ECDSA_P256
+_RSA, _P256, _P384 = Algorithm.RSA_3072, Algorithm.ECDSA_P256, Algorithm.ECDSA_P384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,23 +41,26 @@ class SecureBootChip:
     broken: Mapping[Algorithm, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-_ROM_ACCEPTS_BAD_ECDSA: Final = MappingProxyType(
-    {_ECDSA: "its boot ROM accepts some invalid ECDSA signatures (AR2026-006)"}
+_ROM_ACCEPTS_BAD: Final = "its boot ROM accepts some invalid ECDSA signatures (AR2026-006)"
+_BROKEN_ECDSA: Final[Mapping[Algorithm, str]] = MappingProxyType(
+    {_P256: _ROM_ACCEPTS_BAD, _P384: _ROM_ACCEPTS_BAD}
 )
 _RSA_ONLY: Final = frozenset({_RSA})
-_BOTH: Final = frozenset({_RSA, _ECDSA})
+_P256_ONLY: Final = frozenset({_P256})
+_BOTH: Final = frozenset({_RSA, _P256})
+_ALL_THREE: Final = frozenset({_RSA, _P256, _P384})
 CHIPS: Final[Mapping[str, SecureBootChip]] = MappingProxyType(
     {
         "esp32": SecureBootChip(schemes=_RSA_ONLY, first_revision=300, block_count_max=1),
         "esp32s2": SecureBootChip(schemes=_RSA_ONLY),
         "esp32s3": SecureBootChip(schemes=_RSA_ONLY),
         "esp32c3": SecureBootChip(schemes=_RSA_ONLY, first_revision=3),
-        "esp32c2": SecureBootChip(schemes=frozenset({_ECDSA}), block_count_max=1),
+        "esp32c2": SecureBootChip(schemes=_P256_ONLY, block_count_max=1),
         "esp32c6": SecureBootChip(schemes=_BOTH),
-        "esp32h2": SecureBootChip(schemes=_BOTH, broken=_ROM_ACCEPTS_BAD_ECDSA),
-        "esp32c5": SecureBootChip(schemes=_BOTH, broken=_ROM_ACCEPTS_BAD_ECDSA),
-        "esp32c61": SecureBootChip(schemes=frozenset({_ECDSA}), broken=_ROM_ACCEPTS_BAD_ECDSA),
-        "esp32p4": SecureBootChip(schemes=_BOTH, broken=_ROM_ACCEPTS_BAD_ECDSA),
+        "esp32h2": SecureBootChip(schemes=_BOTH, broken=_BROKEN_ECDSA),
+        "esp32c5": SecureBootChip(schemes=_ALL_THREE, broken=_BROKEN_ECDSA),
+        "esp32c61": SecureBootChip(schemes=_P256_ONLY, broken=_BROKEN_ECDSA),
+        "esp32p4": SecureBootChip(schemes=_ALL_THREE, broken=_BROKEN_ECDSA),
     }
 )
 
@@ -103,7 +108,7 @@ def judge_scheme(
             )
     if oldest_revision < silicon.first_revision:
         raise SecureBootError(
-            f"the image is for {chip} silicon that has no Secure Boot v2",
+            f"{chip} silicon as old as this has no Secure Boot v2",
             expected=f"revision {format_revision(silicon.first_revision)} or later",
             got=f"revision {format_revision(oldest_revision)} or later",
             where=where,

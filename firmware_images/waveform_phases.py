@@ -70,7 +70,11 @@ def find_phases(
 
 
 def find_runs(
-    train: PulseTrain, session_us: float, *, scanned: list[Phase] | None = None
+    train: PulseTrain,
+    session_us: float,
+    played_us: float | None = None,
+    *,
+    scanned: list[Phase] | None = None,
 ) -> tuple[Phase, ...]:
     """The polarity runs of a session that begins with the period; at least the longest ones.
 
@@ -79,21 +83,24 @@ def find_runs(
 
     Args:
         train: One repeat period.
-        session_us: When the device stops, more than 0.
+        session_us: When the device stops, more than 0; the last run lasts until then.
+        played_us: When its last whole pulse ends, at most `session_us`; that, unless given.
         scanned: What `scan_period` finds without a dead band, if it is known.
     """
     period_us = train.period_us
+    played_us = session_us if played_us is None else played_us
     seen_us = min(session_us, 2 * period_us)
-    if seen_us == 2 * period_us:
+    if min(played_us, seen_us) == 2 * period_us:
         first = scan_period(train) if scanned is None else scanned
         second = [phase._replace(start_us=period_us + phase.start_us) for phase in first]
         runs = _join_runs([*first, *second], seen_us)
     else:
-        runs = _join_runs(_scan(_clip(train.pieces * 2, seen_us), 0.0), seen_us)
+        played = _clip(train.pieces * 2, min(played_us, seen_us))
+        runs = _join_runs(_scan(played, 0.0), seen_us)
     if len(runs) != 1 or session_us <= seen_us:
         return tuple(runs)
-    whole_periods = int(session_us // period_us)
-    rest = _clip(train.pieces, session_us - whole_periods * period_us)
+    whole_periods = int(played_us // period_us)
+    rest = _clip(train.pieces, played_us - whole_periods * period_us)
     return (
         runs[0]._replace(
             charge_na_us=whole_periods * fsum(p.rectified_na_us for p in train.pieces)
@@ -103,6 +110,12 @@ def find_runs(
             duration_us=session_us - runs[0].start_us,
         ),
     )
+
+
+def find_runs_of(pieces: Sequence[Piece]) -> tuple[Phase, ...]:
+    """The polarity runs of pieces that are played once."""
+    end_us = fsum(piece.duration_us for piece in pieces)
+    return tuple(_join_runs(_scan(pieces, 0.0), end_us))
 
 
 def _scan(pieces: Sequence[Piece], dead_band_na: float) -> list[Phase]:

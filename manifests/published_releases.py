@@ -6,13 +6,17 @@ Reads verified metadata; writes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from manifests.assignment import Assignment, verify_assignment
+from manifests.assignment import Assignment, parse_assignment, verify_assignment
 from manifests.errors import RepositoryError
+from manifests.message_fields import MESSAGE_MAX_BYTES
 from manifests.repository_reading import read_target
+from signing.cose_message import parse_message
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
     from signing.trust_record import TrustRecord
@@ -31,6 +35,7 @@ class PublishedRelease:
         bundle_sha256: Digest of its release statement.
         manifest_sha256: Names its signed manifest.
         target_path: TUF path of that manifest.
+        waivers: What of the limits was waived for it, as `LimitWaiver.to_json` says it.
     """
 
     version: str
@@ -39,6 +44,7 @@ class PublishedRelease:
     bundle_sha256: bytes
     manifest_sha256: bytes
     target_path: str
+    waivers: tuple[Mapping[str, Any], ...] = ()
 
 
 def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
@@ -51,6 +57,7 @@ def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
             bundle_sha256=bytes.fromhex(entry.custom["bundle_sha256"]),
             manifest_sha256=bytes.fromhex(entry.hashes["sha256"]),
             target_path=path,
+            waivers=tuple(entry.custom.get("waivers", ())),
         )
         for path, entry in metadata.targets.signed.targets.items()
         if entry.custom and entry.custom.get("kind") == MANIFEST_KIND
@@ -82,6 +89,21 @@ def read_assignment(
     """Return the assignment in force for a hardware class, verified; `None` if there is none."""
     entry = metadata.campaign.signed.targets.get(assignment_target_path(hardware_class))
     return None if entry is None else verify_assignment(read_target(store, entry), trust)
+
+
+def read_listed_assignment(
+    store: Store, metadata: RepositoryMetadata, hardware_class: str
+) -> Assignment | None:
+    """Return the assignment that the campaign metadata lists, whoever signed it itself.
+
+    For what follows it: its sequence and draw go on, also when the key that signed it was revoked
+    since. The metadata that names its digest is verified; that a device accepts it is not.
+    """
+    entry = metadata.campaign.signed.targets.get(assignment_target_path(hardware_class))
+    if entry is None:
+        return None
+    message = parse_message(read_target(store, entry), max_bytes=MESSAGE_MAX_BYTES)
+    return parse_assignment(message.payload)
 
 
 def assignment_target_path(hardware_class: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from firmware_images.waiver_text import format_waiver
 from manifests.published_releases import list_releases, read_assignment
 from manifests.repository_reading import load_description, load_repository
 
@@ -61,6 +62,8 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
                 "release_counter": release.release_counter,
                 "hardware_class": release.hardware_class,
                 "manifest_sha256": release.manifest_sha256.hex(),
+                "waivers": list(release.waivers),
+                "waived": [format_waiver(waiver, now=now) for waiver in release.waivers],
             }
             for release in releases
         ],
@@ -83,10 +86,12 @@ def format_status(status: dict[str, object]) -> str:
     assert isinstance(assignments, list)
     assert isinstance(documents, list)
     lines.append("releases")
-    lines += [
-        f"  {entry['version']}  (counter {entry['release_counter']}, {entry['hardware_class']})"
-        for entry in releases
-    ] or ["  none yet: publish one with `ampforge repo publish BUNDLE`"]
+    for entry in releases:
+        facts = f"counter {entry['release_counter']}, {entry['hardware_class']}"
+        lines.append(f"  {entry['version']}  ({facts})")
+        lines += [f"    {waived}" for waived in entry["waived"]]
+    if not releases:
+        lines.append("  none yet: publish one with `ampforge repo publish BUNDLE`")
     lines.append("assignments")
     lines += [
         f"  {entry['hardware_class']}: {entry['words']}; {entry['expiry']}" for entry in assignments

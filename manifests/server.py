@@ -1,4 +1,4 @@
-"""Runs `server_app.RepositoryApp` under granian: one worker process, HTTP/1.1.
+"""Runs `server_app.RepositoryApp`: one process, HTTP/1.1.
 
 `run_server` serves until it is interrupted, for `ampforge serve`. `serve_in_background` does the
 same in a child process while a block runs, for demonstrations and tests; the child ends when its
@@ -9,37 +9,35 @@ asked for is not secret.
 from __future__ import annotations
 
 import errno
+import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from manifests.errors import ServerError, TransportError
+from manifests.errors import ServerError
 from manifests.fleet import FleetStore
-from manifests.http_transport import HttpTransport
+from manifests.http_host import STOP_TIMEOUT_S, serve_until_signalled
 from manifests.server_app import RepositoryApp
-from manifests.transfer import Fetch
 from signing.canonical_cbor import parse_cbor, serialize_cbor
+from signing.refusal import Refusal
 from signing.signers import SoftwareSigner
 from signing.trust import verify_trust_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 START_TIMEOUT_S = 20.0
-STOP_TIMEOUT_S = 10.0
-HEALTH_MAX_BYTES = 256
 PLAN_MAX_BYTES = 1 << 20
-_POLL_S = 0.01
-_BACKLOG = 1024
+_ANNOUNCEMENT_MAX_BYTES = 16 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +50,7 @@ class ServerPlan:
         freshness_key_der: PKCS #8 of the freshness role's key; empty leaves nonces out.
         reports_path: The report database; `None` leaves reports out.
         host: Address to listen on.
-        port: TCP port; 0 takes a free one, in the background only.
+        port: TCP port; 0 takes a free one.
     """
 
     folder: Path
@@ -64,7 +62,7 @@ class ServerPlan:
 
 
 def build_app(plan: ServerPlan) -> RepositoryApp:
-    """Return the application; called in the worker process.
+    """Return the application.
 
     Raises:
         SigningError: Trust record or key cannot be used.
@@ -80,49 +78,22 @@ def build_app(plan: ServerPlan) -> RepositoryApp:
     return RepositoryApp(plan.folder, trust=trust, freshness_signer=signer, fleet=fleet)
 
 
-def run_server(plan: ServerPlan, *, is_port_reserved: bool = False) -> None:
+def run_server(plan: ServerPlan, *, on_ready: Callable[[str], None]) -> None:
     """Serve until this process is interrupted or terminated.
 
     Args:
         plan: What is served and where.
-        is_port_reserved: Whether a parent process holds the port for this one.
+        on_ready: Called with the server's URL once it takes connections.
 
     Raises:
-        ServerError: The address cannot be listened on, or the worker failed.
+        ServerError: The address cannot be listened on.
         SigningError, FleetStoreError: The plan cannot be carried out.
     """
-    from granian import Granian
-    from granian.constants import HTTPModes, Interfaces
-
-    # Built once here so that a plan that cannot work is refused before anything listens.
-    build_app(plan)
-    if not is_port_reserved:
-        # Two servers with SO_REUSEPORT would silently share the port.
-        _reserve_port(plan.host, plan.port, is_shared=False).close()
-    with closing(_reserve_port(plan.host, plan.port)):
-        server = Granian(
-            target="manifests.server_app",
-            address=plan.host,
-            port=plan.port,
-            interface=Interfaces.RSGI,
-            http=HTTPModes.http1,
-            websockets=False,
-            workers=1,
-            backlog=_BACKLOG,
-            workers_kill_timeout=int(STOP_TIMEOUT_S),
-            log_enabled=False,
-        )
-        try:
-            # An object with __rsgi__ is an RSGI application; granian's annotation wants a function.
-            loader: Any = partial(build_app, plan)
-            server.serve(target_loader=loader, wrap_loader=False)
-        except SystemExit as error:
-            raise ServerError(
-                "the server's worker ended by itself",
-                got=f"exit code {error.code}",
-                where=f"{plan.host}:{plan.port}",
-                hint="see the messages above; start it again",
-            ) from error
+    app = build_app(plan)
+    listening = _bind(plan.host, plan.port)
+    port = listening.getsockname()[1]
+    host = f"[{plan.host}]" if ":" in plan.host else plan.host
+    serve_until_signalled(app, listening, on_ready=lambda: on_ready(f"http://{host}:{port}"))
 
 
 @contextmanager
@@ -130,30 +101,43 @@ def serve_in_background(plan: ServerPlan) -> Iterator[str]:
     """Serve in a child process while the block runs; gives the server's URL.
 
     Raises:
-        ServerError: The address cannot be listened on, or the server does not answer.
+        ServerError: The server did not start: address, key, trust record or database.
     """
-    with closing(_reserve_port(plan.host, plan.port)) as reserved:
-        plan = replace(plan, port=reserved.getsockname()[1])
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "manifests.server"],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert child.stdin is not None
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "manifests.server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        _send_plan(child.stdin, plan)
+        yield _read_announcement(child.stdout, where=f"{plan.host}:{plan.port}")
+    finally:
+        child.stdin.close()
+        child.stdout.close()
+        child.terminate()
         try:
-            _send_plan(child.stdin, plan)
-            url = f"http://{f'[{plan.host}]' if ':' in plan.host else plan.host}:{plan.port}"
-            _await_health(url, child)
-            yield url
-        finally:
-            child.stdin.close()
-            child.terminate()
-            try:
-                child.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                # The worker is of the child's session: neither may outlive the block.
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
+            child.wait(STOP_TIMEOUT_S + 1)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _read_announcement(stream: IO[bytes], *, where: str) -> str:
+    readable, _, _ = select.select([stream], [], [], START_TIMEOUT_S)
+    line = stream.readline(_ANNOUNCEMENT_MAX_BYTES) if readable else b""
+    said = json.loads(line) if line.endswith(b"\n") else {}
+    if "url" not in said:
+        raise ServerError(
+            f"the server did not start: {said.get('what', 'it ended, or said nothing in time')}",
+            expected=said.get("expected"),
+            got=said.get("got"),
+            where=said.get("where") or where,
+            hint=said.get("hint") or "look for messages above",
+        )
+    return str(said["url"])
 
 
 def _send_plan(stream: IO[bytes], plan: ServerPlan) -> None:
@@ -191,11 +175,15 @@ def _read_exactly(stream: FileIO, size_bytes: int) -> bytes:
 
 
 def _serve_for_parent() -> None:
-    # Not sys.stdin: its lock, held by the waiting thread, would stop the worker's fork.
     stream = FileIO(sys.stdin.fileno(), closefd=False)
     plan = _receive_plan(stream)
     threading.Thread(target=_end_with_parent, args=(stream,), daemon=True).start()
-    run_server(plan, is_port_reserved=True)
+    try:
+        run_server(plan, on_ready=lambda url: print(json.dumps({"url": url}), flush=True))  # noqa: T201 - the parent reads it
+    except Refusal as error:
+        parts = ("what", "expected", "got", "where", "hint")
+        print(json.dumps({name: getattr(error, name) for name in parts}), flush=True)  # noqa: T201 - as above
+        sys.exit(1)
 
 
 def _end_with_parent(stream: FileIO) -> None:
@@ -204,51 +192,26 @@ def _end_with_parent(stream: FileIO) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _reserve_port(host: str, port: int, *, is_shared: bool = True) -> socket.socket:
-    # granian binds with SO_REUSEPORT: a bound socket that never listens keeps the port for it.
+def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    reserved = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        option = socket.SO_REUSEPORT if is_shared else socket.SO_REUSEADDR
-        reserved.setsockopt(socket.SOL_SOCKET, option, 1)
-        reserved.bind((host, port))
-    except OSError as error:
-        reserved.close()
-        is_taken = error.errno == errno.EADDRINUSE
+        # Not SO_REUSEPORT: two servers would silently share the port.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except (OSError, UnicodeError) as error:
+        bound.close()
+        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         raise ServerError(
             "the address cannot be listened on",
             expected=f"a free port at {host}",
-            got=error.strerror,
+            got=getattr(error, "strerror", None) or error,
             where=f"{host}:{port}",
             hint="another server uses the port: stop it, or choose one with --port"
             if is_taken
             else "choose an address of this machine with --host",
         ) from error
-    return reserved
-
-
-def _await_health(url: str, child: subprocess.Popen[bytes]) -> None:
-    wish = Fetch(path="api/health", max_bytes=HEALTH_MAX_BYTES)
-    failure: TransportError | None = None
-    with closing(HttpTransport(url, timeout_s=START_TIMEOUT_S, attempts=1)) as transport:
-        for _ in range(int(START_TIMEOUT_S / _POLL_S)):
-            try:
-                transport.fetch(wish)
-            except TransportError as error:
-                if error.__cause__ is None:
-                    # It answered: 503 says that there is nothing to serve yet.
-                    return
-                failure = error
-            else:
-                return
-            try:
-                child.wait(_POLL_S)
-            except subprocess.TimeoutExpired:
-                continue
-            break
-    raise ServerError(
-        "the server did not start", got=failure, where=url, hint="look for messages above"
-    )
+    return bound
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from firmware_images.approval import verify_approval
+from firmware_images.approval import refuse_expired_approval, verify_approval
 from firmware_images.calibration_record import refuse_uncovered_table, verify_calibration_record
 from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.waveform_slot import parse_waveform_slot
@@ -153,12 +153,13 @@ def fetch_waveform(
             where=artifact.path,
         )
     table_bytes, approval_bytes = parse_waveform_slot(image, where=artifact.path)
-    verify_approval(
+    approval = verify_approval(
         approval_bytes,
         trust,
         table_bytes=table_bytes,
         hardware_class=device.board.hardware_class,
     )
+    refuse_expired_approval(approval, now=now)
     table = parse_waveform_table(table_bytes, where=artifact.path)
     judge_table(table, release.manifest, table_digest(table_bytes))
     refuse_uncovered_table(_load_calibration(device, trust, now), table)

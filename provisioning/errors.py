@@ -107,3 +107,11 @@ class IdentityError(ProvisioningError):
 
 class ExportError(ProvisioningError):
     """Raised when the exported record of a unit is not one, or was changed."""
+
+
+class QuarantineError(ProvisioningError):
+    """Raised when a board must not be worked on until a supervisor has looked at it."""
+
+
+class SupervisionError(ProvisioningError):
+    """Raised when a supervisor's order is not one, or does not fit what the ledger says."""

@@ -87,6 +87,14 @@ class Flasher(Protocol):
         """Reset the board into its ROM loader and say what it is."""
         ...
 
+    def read(self, offset_bytes: int, size_bytes: int) -> bytes | None:
+        """Return a part of the flash, or `None` from a chip that is locked against it."""
+        ...
+
+    def erase(self, offset_bytes: int, size_bytes: int) -> None:
+        """Erase whole sectors."""
+        ...
+
     def write(
         self, regions: Sequence[Region], *, on_progress: Callable[[float], None]
     ) -> tuple[RegionReport, ...]:
@@ -148,6 +156,48 @@ class EsptoolFlasher:
                 revision=f"{revision // 100}.{revision % 100}",
                 mac=bytes(esp.read_mac("BASE_MAC")),
             )
+
+    def read(self, offset_bytes: int, size_bytes: int) -> bytes | None:
+        """Return a part of the flash; `detect` has found the chip.
+
+        Args:
+            offset_bytes: Where it begins.
+            size_bytes: How long it is.
+
+        Returns:
+            The bytes, or `None` from a chip in secure download mode, which does not tell.
+
+        Raises:
+            FlashError: The chip does not answer.
+            PortError: The port died.
+        """
+        from esptool import cmds
+
+        with self._talking(lambda _fraction: None):
+            if self._esp.secure_download_mode:
+                return None
+            content = cmds.read_flash(self._prepared_loader(), offset_bytes, size_bytes)
+        if not isinstance(content, bytes) or len(content) != size_bytes:
+            raise FlashError(
+                "the board's flash cannot be read",
+                expected=f"{size_bytes} bytes",
+                got="none" if content is None else f"{len(content)} bytes",
+                where=self._where,
+                hint="check that the board is seated and powered, then start the slot again",
+            )
+        return content
+
+    def erase(self, offset_bytes: int, size_bytes: int) -> None:
+        """Erase whole sectors; `detect` has found the chip.
+
+        Raises:
+            FlashError: The chip does not answer, or is locked.
+            PortError: The port died.
+        """
+        from esptool import cmds
+
+        with self._talking(lambda _fraction: None):
+            cmds.erase_region(self._prepared_loader(), offset_bytes, size_bytes)
 
     def write(
         self, regions: Sequence[Region], *, on_progress: Callable[[float], None]

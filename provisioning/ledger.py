@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, update
 
 from provisioning.errors import LedgerError
-from provisioning.ledger_allocation import allocate_serial, open_job
+from provisioning.ledger_allocation import allocate_serial, open_job, withdraw_release
 from provisioning.ledger_audit import audit_tables
 from provisioning.ledger_database import create_database, open_database
 from provisioning.ledger_events import ChainedEvent, Phase, format_time, parse_time
@@ -33,6 +33,7 @@ from provisioning.ledger_values import (
     UnitState,
     Writer,
 )
+from provisioning.unit_states import VERDICT_CAUSES, Cause, next_state
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -139,6 +140,8 @@ class Ledger:
             LedgerError: The database cannot be written.
         """
         with self.database.writing() as connection:
+            if reservation is not None:
+                _require_own_job(connection, writer, reservation)
             if serial_state is not None and reservation is not None:
                 _move_serial(connection, reservation.serial, serial_state)
             return append_event(
@@ -181,7 +184,7 @@ class Ledger:
             now = writer.now()  # not before the lock: time follows the order of writing
             unit = connection.execute(select(units).where(units.c.mac == mac)).one_or_none()
             if unit is None:
-                state = UnitState.IN_WORK
+                state = next_state(None, Cause.RESERVE, where=mac.hex(":"))
                 serial = allocate_serial(
                     connection, mac=mac, prefix=prefix, model=model, bundle_digest=bundle_digest,
                     epoch=epoch, now=now,
@@ -195,7 +198,12 @@ class Ledger:
                         opened_at=parse_time(unit.changed_at), is_new=False, is_resumed=False,
                         unit_state=state, bundle_digest=unit.bundle_digest,
                     )  # fmt: skip
+            cause = Cause.AGAIN if state is UnitState.PASS else Cause.RESERVE
+            moved = next_state(state, cause, where=serial)
             job = open_job(connection, writer, serial=serial, bundle_digest=bundle_digest, now=now)
+            if not job.is_resumed:
+                # What passed before passes no more until this job says so.
+                withdraw_release(connection, serial)
             reservation = Reservation(
                 serial=serial, mac=mac, job=job.job, job_number=job.number,
                 opened_at=job.opened_at, is_new=unit is None, is_resumed=job.is_resumed,
@@ -205,7 +213,7 @@ class Ledger:
                 update(units)
                 .where(units.c.serial == serial)
                 .values(
-                    state=UnitState.IN_WORK.value,
+                    state=moved.value,
                     last_job=job.job,
                     bundle_digest=bundle_digest,
                     changed_at=format_time(now),
@@ -229,9 +237,16 @@ class Ledger:
         unit_state: UnitState,
         data: Mapping[str, object],
     ) -> ChainedEvent:
-        """Close a job with its verdict: event, job, unit and serial number in one transaction."""
+        """Close a job with its verdict: event, job, unit and serial number in one transaction.
+
+        Raises:
+            LedgerError: The database cannot be written, or the job is not this station's any more.
+        """
         assert reservation.job is not None, "a unit without a job has nothing to finish"
+        cause = VERDICT_CAUSES[unit_state]
         with self.database.writing() as connection:
+            _require_own_job(connection, writer, reservation)
+            unit_state = next_state(UnitState.IN_WORK, cause, where=reservation.serial)
             now = writer.now()
             chained = append_event(
                 connection, writer, epoch=self.identity.epoch, step=FINAL_STEP,
@@ -281,6 +296,22 @@ class Ledger:
             )
             audit_tables(connection, events, epoch=self.identity.epoch)
         return heads
+
+
+def _require_own_job(connection: Connection, writer: Writer, reservation: Reservation) -> None:
+    """Refuse to go on with a job that another station resumed, or that was ended meanwhile."""
+    row = connection.execute(
+        select(jobs.c.station, jobs.c.state).where(jobs.c.job == reservation.job)
+    ).one()
+    if (row.station, row.state) != (writer.station, JobState.OPEN.value):
+        is_open = row.state == JobState.OPEN.value
+        raise LedgerError(
+            "another station works on this board now" if is_open else "this job has been ended",
+            expected=f"an open job of {writer.station}",
+            got=f"{row.station}, {row.state}",
+            where=f"unit {reservation.serial}, job {reservation.job}",
+            hint="one board, one place: leave it where it is worked on, or start this slot again",
+        )
 
 
 def _move_serial(connection: Connection, serial: str, state: SerialState) -> None:

@@ -126,6 +126,10 @@ def open_job(
         if row.state != JobState.OPEN.value:
             continue
         if row.bundle_digest == bundle_digest:
+            # From here on it is this station's: whoever had it before is refused.
+            connection.execute(
+                update(jobs).where(jobs.c.job == row.job).values(station=writer.station)
+            )
             return OpenJob(
                 job=row.job, number=row.number, opened_at=parse_time(row.opened_at), is_resumed=True
             )
@@ -147,3 +151,15 @@ def open_job(
         )
     )
     return OpenJob(job=job, number=number, opened_at=now, is_resumed=False)
+
+
+def withdraw_release(connection: Connection, serial: str) -> None:
+    """Take back that a unit was released: it is worked on again."""
+    connection.execute(
+        update(serial_numbers)
+        .where(
+            serial_numbers.c.serial == serial,
+            serial_numbers.c.state == SerialState.RELEASED.value,
+        )
+        .values(state=SerialState.ASSIGNED.value)
+    )

@@ -15,12 +15,20 @@ from sqlalchemy import select
 from provisioning.errors import LedgerError, SerialNumberError
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_rows import check_row
-from provisioning.ledger_schema import jobs, serial_numbers, units
+from provisioning.ledger_schema import (
+    jobs,
+    quarantines,
+    replaced_modules,
+    serial_numbers,
+    units,
+)
+from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.serial_numbers import parse_serial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import datetime as dt
+    from collections.abc import Iterable, Mapping
 
     from sqlalchemy import Connection, Table
 
@@ -38,6 +46,13 @@ class _Job:
     resumed: list[Event] = field(default_factory=list)
     final: Event | None = None
     has_identity: bool = False
+    orders: list[Event] = field(default_factory=list)
+    """Supervisors' orders after which the unit waited to be worked on again."""
+
+    @property
+    def sent_back_at(self) -> dt.datetime | None:
+        """When the unit was sent back last."""
+        return max((order.at for order in self.orders), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +76,11 @@ def audit_tables(connection: Connection, events: Iterable[ChainedEvent], *, epoc
         LedgerError: A row is missing, has no events, or contradicts them.
     """
     by_serial: dict[str, list[ChainedEvent]] = {}
+    beside = _Beside()
     for chained in events:
         if not 1 <= chained.event.epoch <= epoch:
             raise _contradiction("ledger_identity epoch", chained.event.epoch, epoch)
+        beside.take(chained)
         if chained.event.serial is not None:
             by_serial.setdefault(chained.event.serial, []).append(chained)
     told = {serial: _retell(serial, of_unit) for serial, of_unit in by_serial.items()}
@@ -79,6 +96,8 @@ def audit_tables(connection: Connection, events: Iterable[ChainedEvent], *, epoc
         {job: {"serial": serial, **fields}
          for serial, unit in told.items() for job, fields in unit.jobs.items()},
     )  # fmt: skip
+    _compare(connection, quarantines, "station number", beside.told_quarantines())
+    _compare(connection, replaced_modules, "mac", beside.replaced)
 
 
 def _retell(serial: str, events: Iterable[ChainedEvent]) -> _Told:
@@ -93,24 +112,29 @@ def _retell(serial: str, events: Iterable[ChainedEvent]) -> _Told:
     first, last = collected[order[0]], collected[order[-1]]
     assert first.opened is not None
     assert last.opened is not None
-    number: Fields = {"mac": first.opened.mac, "reserved_at": format_time(first.opened.at)}
+    mac = _module_of(first.opened, [order for job in order for order in collected[job].orders])
+    number: Fields = {"mac": mac, "reserved_at": format_time(first.opened.at)}
     number["state"] = SerialState.RESERVED.value
     told_jobs: dict[str, Fields] = {}
     for place, job in enumerate(order):
         told, following = collected[job], [collected[later] for later in order[place + 1 :]]
         told_jobs[job] = _job_fields(told, following[0] if following else None)
-        if told.has_identity:
+        if told.has_identity or number["state"] == SerialState.RELEASED.value:
             number["state"] = SerialState.ASSIGNED.value
         if told_jobs[job]["outcome"] == UnitState.PASS.value:
-            number["state"] = SerialState.RELEASED.value
+            is_back = told.sent_back_at is not None
+            number["state"] = (SerialState.ASSIGNED if is_back else SerialState.RELEASED).value
     unit = {
-        "mac": first.opened.mac,
+        "mac": mac,
         "first_seen_at": format_time(first.opened.at),
         "last_job": order[-1],
         "bundle_digest": _bundle(last.opened),
         "state": told_jobs[order[-1]]["outcome"] or UnitState.IN_WORK.value,
     }
-    if last.final is not None or not last.resumed:
+    if last.sent_back_at is not None:
+        unit["state"] = UnitState.REWORK.value
+        unit["changed_at"] = format_time(last.sent_back_at)
+    elif last.final is not None or not last.resumed:
         unit["changed_at"] = format_time((last.final or last.opened).at)
     return _Told(number=number, unit=unit, jobs=told_jobs)
 
@@ -130,24 +154,81 @@ def _collect(events: Iterable[ChainedEvent]) -> dict[str, _Job]:
             told.has_identity = True
         elif event.step == _FINAL:
             told.final = event
+        elif event.step == SUPERVISE_STEP and event.data.get("sends_back"):
+            told.orders.append(event)
     return collected
+
+
+def _module_of(first: Event, orders: list[Event]) -> object:
+    """Return the MAC that a unit has: the one it was reserved for, or what took its place."""
+    mac: object = first.mac
+    for order in sorted(orders, key=lambda one: one.at):
+        mac = _hex_field(order, "new_mac") or mac
+    return mac
+
+
+@dataclass(slots=True)
+class _Beside:
+    """What events say about quarantines and replaced modules."""
+
+    quarantines: dict[object, tuple[bytes, Fields]] = field(default_factory=dict)
+    closed_at: dict[bytes, str] = field(default_factory=dict)
+    replaced: dict[object, Fields] = field(default_factory=dict)
+
+    def take(self, chained: ChainedEvent) -> None:
+        """Take note of one event."""
+        event = chained.event
+        if event.phase is not Phase.CONFIRM:
+            return
+        if event.step == QUARANTINE_STEP:
+            fields: Fields = {
+                "mac": event.mac,
+                "serial": event.data.get("serial"),
+                "board_class": event.data.get("board_class"),
+                "reason": event.data.get("reason"),
+                "record_digest": _hex_field(event, "record_digest") or None,
+                "opened_at": format_time(event.at),
+            }
+            self.quarantines[event.station, event.number] = (chained.hash, fields)
+        elif event.step == SUPERVISE_STEP:
+            self.closed_at[_hex_field(event, "answers")] = format_time(event.at)
+            if new_mac := _hex_field(event, "new_mac"):
+                self.replaced[event.mac] = {
+                    "serial": event.serial,
+                    "replaced_by": new_mac,
+                    "replaced_at": format_time(event.at),
+                }
+
+    def told_quarantines(self) -> dict[object, Fields]:
+        """Return what the rows of the quarantines must be."""
+        return {
+            key: {**fields, "closed_at": self.closed_at.get(event_hash)}
+            for key, (event_hash, fields) in self.quarantines.items()
+        }
 
 
 def _job_fields(told: _Job, following: _Job | None) -> Fields:
     assert told.opened is not None
     fields: Fields = {
         "number": _number(told.opened),
-        "station": told.opened.station,
         "bundle_digest": _bundle(told.opened),
         "opened_at": format_time(told.opened.at),
         "state": JobState.OPEN.value,
         "outcome": None,
         "closed_at": None,
     }
+    held = (told.opened, *told.resumed)
+    stations = {event.station for event in held if event.at == max(one.at for one in held)}
+    if len(stations) == 1:
+        # Two that resumed at the same time cannot be put in order from outside.
+        fields["station"] = stations.pop()
     if told.final is not None:
         fields["state"] = JobState.CLOSED.value
         fields["outcome"] = told.final.data.get("outcome")
         fields["closed_at"] = format_time(told.final.at)
+    elif told.sent_back_at is not None:
+        fields["state"] = JobState.ABANDONED.value
+        fields["closed_at"] = format_time(told.sent_back_at)
     elif following is not None and following.opened is not None:
         fields["state"] = JobState.ABANDONED.value
         fields["closed_at"] = format_time(following.opened.at)
@@ -160,8 +241,12 @@ def _number(opened: Event | None) -> int:
 
 
 def _bundle(opened: Event) -> bytes:
+    return _hex_field(opened, "bundle")
+
+
+def _hex_field(event: Event, name: str) -> bytes:
     try:
-        return bytes.fromhex(str(opened.data.get("bundle")))
+        return bytes.fromhex(str(event.data.get(name)))
     except ValueError:
         return b""
 
@@ -170,23 +255,26 @@ def _compare(
     connection: Connection,
     table: Table,
     key: str,
-    told: dict[str, Fields],
+    told: Mapping[Any, Fields],
     *,
     without_events: Fields | None = None,
 ) -> None:
     remaining = dict(told)
+    key_columns = key.split()
     for row in connection.execute(select(table)):
         values = check_row(row, table, where=f"table {table.name}")._mapping  # noqa: SLF001 - public
-        expected = remaining.pop(values[key], without_events)
+        of_row = tuple(values[name] for name in key_columns)
+        named = " ".join(str(_shown(part)) for part in of_row)
+        expected = remaining.pop(of_row[0] if len(of_row) == 1 else of_row, without_events)
         if expected is None:
-            raise _contradiction(f"{table.name} {values[key]}", "no such row", "one without events")
+            raise _contradiction(f"{table.name} {named}", "no such row", "one without events")
         for name, value in expected.items():
             if values[name] != value:
                 raise _contradiction(
-                    f"{table.name} {values[key]}, {name}", _shown(value), _shown(values[name])
+                    f"{table.name} {named}, {name}", _shown(value), _shown(values[name])
                 )
     if remaining:
-        raise _contradiction(f"{table.name} {min(remaining)}", "a row", "none")
+        raise _contradiction(f"{table.name} {_shown(min(remaining))}", "a row", "none")
 
 
 def _parts(serial: str) -> Fields:

@@ -20,7 +20,7 @@ from provisioning.ledger_values import (
 )
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
+    from sqlalchemy import ColumnElement, Connection, Row
 
     from provisioning.ledger_database import LedgerDatabase
 
@@ -33,17 +33,22 @@ def find_unit(
     Raises:
         LedgerError: There is no such unit.
     """
-    condition = units.c.serial == serial if mac is None else units.c.mac == mac
     with database.reading() as connection:
-        row = connection.execute(select(units).where(condition)).one_or_none()
-    if row is None:
+        unit = find_by(connection, units.c.serial == serial if mac is None else units.c.mac == mac)
+    if unit is None:
         raise LedgerError(
             "the ledger knows no such unit",
             got=serial if mac is None else mac.hex(":"),
             where=database.path,
             hint="`ampforge serials status` lists the numbers that were given",
         )
-    return _unit(row)
+    return unit
+
+
+def find_by(connection: Connection, condition: ColumnElement[bool]) -> UnitRecord | None:
+    """Return the one unit that a condition names, or `None`."""
+    row = connection.execute(select(units).where(condition)).one_or_none()
+    return None if row is None else _unit(row)
 
 
 def list_units(database: LedgerDatabase) -> tuple[UnitRecord, ...]:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD_REVISION: Final = "0001"
+HEAD_REVISION: Final = "0002"
 TIME_LENGTH: Final = 27
 
 metadata = MetaData(
@@ -108,3 +108,28 @@ events = Table(
 
 Index("ix_events_serial", events.c.serial)
 Index("ix_events_job", events.c.job)
+
+quarantines = Table(
+    "quarantines",
+    metadata,
+    Column("station", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("mac", LargeBinary(6), nullable=False),
+    Column("serial", String(20), nullable=True),
+    Column("board_class", String(16), nullable=False),
+    Column("reason", String(400), nullable=False),
+    Column("record_digest", LargeBinary(32), nullable=True),
+    Column("opened_at", String(TIME_LENGTH), nullable=False),
+    Column("closed_at", String(TIME_LENGTH), nullable=True),
+)
+
+replaced_modules = Table(
+    "replaced_modules",
+    metadata,
+    Column("mac", LargeBinary(6), primary_key=True),
+    Column("serial", String(20), ForeignKey("units.serial"), nullable=False),
+    Column("replaced_by", LargeBinary(6), nullable=False),
+    Column("replaced_at", String(TIME_LENGTH), nullable=False),
+)
+
+Index("ix_quarantines_mac", quarantines.c.mac)

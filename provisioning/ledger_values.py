@@ -35,6 +35,8 @@ class UnitState(StrEnum):
     CONDITIONAL_PASS = "conditional-pass"  # noqa: S105 - a verdict, not a password
     CONDITIONAL_FAIL = "conditional-fail"
     FAIL = "fail"
+    REWORK = "rework"
+    """A supervisor ordered it to be worked on again; it waits for the board."""
 
 
 class JobState(StrEnum):
@@ -43,7 +45,7 @@ class JobState(StrEnum):
     OPEN = "open"
     CLOSED = "closed"
     ABANDONED = "abandoned"
-    """The station went on with another bundle."""
+    """The station went on with another bundle, or the module was replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,3 +145,26 @@ class SerialRecord:
     state: SerialState
     mac: bytes | None
     reserved_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """A board that must not be worked on.
+
+    Attributes:
+        mac: MAC of its chip.
+        serial: Its serial number, if the ledger gave it one.
+        board_class: What it was taken for (`classification.BoardClass`).
+        reason: Why, one sentence.
+        opened_at: When it was found.
+        closed_at: When a supervisor let it out, or `None`.
+        event_hash: Hash of the event that opened the quarantine, 32 bytes.
+    """
+
+    mac: bytes
+    serial: str | None
+    board_class: str
+    reason: str
+    opened_at: dt.datetime
+    closed_at: dt.datetime | None
+    event_hash: bytes

@@ -50,6 +50,7 @@ class ReportHeader:
         station: Name of the station.
         created_at: When the report was made, UTC.
         note: A sentence that stands at the top, such as that the hardware was simulated.
+        waivers: A line for each limit that was waived for the release.
     """
 
     product: str
@@ -59,6 +60,7 @@ class ReportHeader:
     station: str
     created_at: datetime
     note: str = ""
+    waivers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

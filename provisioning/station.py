@@ -6,10 +6,11 @@ and checks that all of it belongs together. What it returns is passed to `provis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
+from firmware_images.waiver_judging import refuse_out_of_force
 from provisioning.errors import StationError
 from provisioning.flasher import EsptoolFlasher
 from provisioning.ledger import Ledger
@@ -19,6 +20,8 @@ from provisioning.scpi_meter import open_meter
 from provisioning.serial_numbers import require_code
 from provisioning.serial_port import open_port
 from provisioning.station_files import LEDGER_NAME, load_station_keys
+from provisioning.unit_admission import BoardsInWork
+from signing.refusal import refusing_in
 from signing.trust import verify_trust_record
 
 if TYPE_CHECKING:
@@ -68,6 +71,7 @@ class Station:
         trust: The verified trust record.
         trust_bytes: The same as it is installed on boards.
         bundle: The verified release.
+        in_work: The chips that the slots work on now.
     """
 
     settings: StationSettings
@@ -79,6 +83,7 @@ class Station:
     trust: TrustRecord
     trust_bytes: bytes
     bundle: Bundle
+    in_work: BoardsInWork = field(default_factory=BoardsInWork)
 
     def open_port(self, url: str) -> BoardPort:
         """Open the port of one slot."""
@@ -125,13 +130,15 @@ def open_station(
     Raises:
         LedgerError: There is no ledger, or it cannot be used.
         SigningError: Trust record, bundle, key or certificate do not verify.
-        FirmwareImageError: The bundle's content is not acceptable.
+        FirmwareImageError: The bundle's content is not acceptable, or a waiver has expired.
         StationError: The pieces do not belong together.
         SerialNumberError: The model does not fit in a serial number.
     """
     serial_model = require_code(settings.serials.model or product_model, field="model")
     trust = verify_trust_record(trust_bytes, current=None)
     bundle = verify_bundle(bundle_bytes, trust, where=bundle_where)
+    with refusing_in(bundle_where):
+        refuse_out_of_force(bundle.waivers, now=outside.now())
     writer = Writer(station=settings.name, now=outside.now, new_job=outside.new_job)
     ledger = Ledger.open(folder / LEDGER_NAME)
     try:

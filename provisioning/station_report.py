@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from firmware_images.waiver_text import format_waiver
 from firmware_images.waveform_plot import plot_mode
 from provisioning.errors import ReportError
 from provisioning.ledger_queries import list_units
@@ -75,6 +76,7 @@ def render_report(
         station=station,
         created_at=now,
         note=note,
+        waivers=tuple(format_waiver(waiver.to_json(), now=now) for waiver in bundle.waivers),
     )
     table = bundle.waveform_table
     pictures = {

@@ -30,6 +30,7 @@ from provisioning.link_output import (
     CalibrationWriteResponse,
 )
 from provisioning.station_values import Step, UnitRejection
+from provisioning.unit_admission import require_same_board
 from provisioning.verification import verify_unit
 from provisioning.verification_result import (
     VerificationResult,
@@ -98,6 +99,7 @@ class UnitMeasuring:
                 progress=lambda text, done: self._on_progress(Step.CALIBRATE, done, text),
                 clock=self._station.outside.now,
             )
+            require_same_board(self._link, self._job.reservation.mac)
             self.calibration = result
             return {_RESULT: serialize_calibration_result(result)}
 
@@ -161,6 +163,7 @@ class UnitMeasuring:
                 clock=self._station.outside.now,
                 calibration=calibration,
             )
+            require_same_board(self._link, self._job.reservation.mac)
             self.verification = result
             return {_RESULT: serialize_verification_result(result)}
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from provisioning.calibration_result import CalibrationResult, parse_calibration_result
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_queries import find_unit, list_jobs
+from provisioning.ledger_supervision import find_quarantine
 from provisioning.station_values import Step
 from provisioning.verification_result import (
     PointResult,
@@ -66,12 +67,15 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
     }
     calibration, verification = load_results(ledger, serial)
     final = confirmed.get(Step.FINAL.value, {})
+    quarantine = find_quarantine(ledger, unit.mac)
     return {
         "schema": SHOW_SCHEMA,
         **unit_document(unit),
         "ledger": {"uuid": ledger.identity.uuid, "epoch": ledger.identity.epoch},
+        "quarantine": None if quarantine is None else quarantine.reason,
         "firmware_version": final.get("firmware_version"),
         "reasons": final.get("reasons", []),
+        "waivers": final.get("waivers", []),
         "jobs": [job_document(job) for job in jobs],
         "calibration": calibration_figures(calibration),
         "calibration_record": confirmed.get(Step.RECORD.value, {}).get("stored"),

@@ -17,7 +17,10 @@ from provisioning.errors import (
     FlashError,
     IdentityError,
     LedgerError,
+    LinkAnswerError,
+    LinkTimeoutError,
     ProvisioningError,
+    QuarantineError,
     StationError,
 )
 from provisioning.ledger import RESERVE_STEP
@@ -31,6 +34,11 @@ from provisioning.station_values import (
     UnitReport,
     Verdict,
 )
+from provisioning.unit_admission import (
+    admit_board,
+    refuse_quarantined,
+    require_same_board,
+)
 from provisioning.unit_bringup import UnitBringUp
 from provisioning.unit_job import UnitJob
 from provisioning.unit_judgement import judge_calibration, judge_verification
@@ -42,6 +50,8 @@ from signing.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from firmware_images.bundle import Bundle
+    from provisioning.classification import Classification
     from provisioning.flasher import ChipFacts, Flasher
     from provisioning.instruments import Meter
     from provisioning.ledger_values import Reservation
@@ -76,6 +86,7 @@ class UnitRun:
         self._resources = ExitStack()
         self._meter: Meter | None = None
         self._step = Step.DETECT
+        self._mac = b""
         self._started_s = station.outside.clock_s()
 
     def run(self) -> UnitReport:
@@ -93,7 +104,18 @@ class UnitRun:
             flasher = self._station.open_flasher(port, self._slot.port)
             link = DeviceLink(port, where=self._slot.port)
             chip = self._detect(flasher)
-            reservation = self._reserve(chip.mac)
+            holding = self._station.in_work.holding(chip.mac, self._slot.name)
+            other_slot = self._resources.enter_context(holding)
+            self._mac = chip.mac
+            try:
+                classification = admit_board(
+                    self._station, flasher, chip.mac, other_slot=other_slot
+                )
+            except QuarantineError:
+                with suppress(ProvisioningError):  # it leaves as it came: not in its loader
+                    link.reset_board()
+                raise
+            reservation = self._reserve(chip.mac, classification)
             if reservation.job is None:
                 link.reset_board()
                 return self._report_passed_before(reservation)
@@ -110,9 +132,7 @@ class UnitRun:
                 on_progress=self._tell,
             )
             try:
-                verdict = self._work(bring_up, measuring)
-            except UnitRejection as rejection:
-                verdict = rejection.verdict
+                verdict = self._judge(bring_up, measuring, link)
             except Refusal as error:
                 with suppress(LedgerError):  # the first error is the one to report
                     job.note(self._step, {"error": type(error).__name__, "message": str(error)})
@@ -120,6 +140,16 @@ class UnitRun:
             with suppress(ProvisioningError):  # the verdict stands; this only switches off
                 link.reset_board()
             return self._finish(job, bring_up, measuring, verdict)
+
+    def _judge(self, bring_up: UnitBringUp, measuring: UnitMeasuring, link: DeviceLink) -> Verdict:
+        try:
+            verdict = self._work(bring_up, measuring)
+        except UnitRejection as rejection:
+            verdict = rejection.verdict
+        # Silence and nonsense are for the verdict to explain.
+        with suppress(LinkTimeoutError, LinkAnswerError, BoardRefusalError):
+            require_same_board(link, self._mac)
+        return verdict
 
     def _work(self, bring_up: UnitBringUp, measuring: UnitMeasuring) -> Verdict:
         try:
@@ -166,11 +196,16 @@ class UnitRun:
         )
         return chip
 
-    def _reserve(self, mac: bytes) -> Reservation:
-        self._begin(Step.RESERVE, f"MAC {mac.hex(':')}")
+    def _reserve(self, mac: bytes, classification: Classification) -> Reservation:
+        board_class = classification.board_class.value
+        self._begin(Step.RESERVE, f"MAC {mac.hex(':')}, {board_class}")
         station = self._station
         station.ledger.append(
-            station.writer, step=RESERVE_STEP, phase=Phase.INTENT, data={}, mac=mac
+            station.writer,
+            step=RESERVE_STEP,
+            phase=Phase.INTENT,
+            data={"board_class": board_class, "reason": classification.reason},
+            mac=mac,
         )
         reservation = station.ledger.reserve(
             station.writer,
@@ -198,6 +233,7 @@ class UnitRun:
                 "reasons": list(verdict.reasons),
                 "bundle": self._station.bundle.digest.hex(),
                 "firmware_version": self._station.bundle.statement.version,
+                **_describe_waivers(self._station.bundle),
             },
         )
         self._tell(Step.FINAL, 1.0, verdict.state.value)
@@ -246,8 +282,17 @@ class UnitRun:
                 where=f"slot {self._slot.name}",
                 hint="start the station again: it goes on where it stopped",
             )
+        if self._mac:
+            # Another slot, or another station, may have met a second board with this MAC.
+            refuse_quarantined(self._station, self._mac)
         self._step = step
         self._tell(step, 0.0, text)
 
     def _tell(self, step: Step, fraction: float, text: str) -> None:
         self._on_progress(Progress(slot=self._slot.name, step=step, fraction=fraction, text=text))
+
+
+def _describe_waivers(bundle: Bundle) -> dict[str, object]:
+    # Only where there are any: the record of a unit says what is particular about it.
+    waivers = [waiver.to_json() for waiver in bundle.waivers]
+    return {"waivers": waivers} if waivers else {}

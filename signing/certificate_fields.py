@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from signing.algorithms import CERTIFICATE_ALGORITHMS, Algorithm
 from signing.errors import CertificateError, KeyFileError, SigningError
-from signing.keys import Algorithm, PublicKey
 
 if TYPE_CHECKING:
     from cryptography import x509
 
+    from signing.keys import PublicKey
     from signing.signers import Signer
 
 MAX_CERTIFICATE_BYTES: Final = 4096
@@ -41,10 +42,15 @@ KIND_OIDS: Final = {
 
 
 def begin_certificate(key: PublicKey, number: int, not_before: datetime) -> x509.CertificateBuilder:
-    """Begin a certificate: key, number, valid from the second of `not_before` and without end."""
+    """Begin a certificate: key, number, valid from the second of `not_before` and without end.
+
+    Raises:
+        CertificateError: The key is of an algorithm that certificates do not hold.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+    refuse_algorithm(key)
     loaded: Any = load_der_public_key(key.spki_der)
     return (
         x509.CertificateBuilder()
@@ -69,6 +75,22 @@ def sign_der(builder: Any, signer: Signer) -> bytes:
         signed = builder.sign(as_private_key(signer), SHA256())
     der: bytes = signed.public_bytes(Encoding.DER)
     return der
+
+
+def refuse_algorithm(key: PublicKey) -> None:
+    """Refuse a key whose algorithm certificates neither hold nor are signed with.
+
+    Raises:
+        CertificateError: Boards would not verify the certificate.
+    """
+    if key.algorithm not in CERTIFICATE_ALGORITHMS:
+        raise CertificateError(
+            "a key of this algorithm has no place in a certificate",
+            expected=" or ".join(sorted(CERTIFICATE_ALGORITHMS)),
+            got=str(key.algorithm),
+            where=f"key {key.key_id.hex()}",
+            hint="boards verify certificates: make an ECDSA P-256 key with `ampforge key generate`",
+        )
 
 
 def certificate_number(kind: str, origin: bytes) -> int:

@@ -11,20 +11,24 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from signing.algorithms import Algorithm
+from signing.certificate_fields import refuse_algorithm
+from signing.ecdsa_form import to_der
 from signing.errors import CertificateError
-from signing.keys import Algorithm
 
 if TYPE_CHECKING:
     from signing.signers import Signer
 
-_COORDINATE_BYTES = 32
-
 
 def as_private_key(signer: Signer) -> Any:
-    """Return a key object that signs with one of our signers."""
+    """Return a key object that signs with one of our signers.
+
+    Raises:
+        CertificateError: The key is of an algorithm that certificates are not signed with.
+    """
+    refuse_algorithm(signer.public_key)
     if signer.public_key.algorithm is Algorithm.ED25519:
         return _Ed25519Key(signer)
     return _EcdsaKey(signer)
@@ -54,15 +58,12 @@ class _EcdsaKey(_KeyOfSigner, EllipticCurvePrivateKey):
 
     @property
     def key_size(self) -> int:
-        return 8 * _COORDINATE_BYTES
+        size_bits: int = self.public_key().key_size
+        return size_bits
 
     def sign(self, data: Any, signature_algorithm: Any) -> bytes:
         del signature_algorithm  # always SHA-256: `certificate_fields.sign_der` asks for no other
-        raw = self._signer.sign(bytes(data))
-        return encode_dss_signature(
-            int.from_bytes(raw[:_COORDINATE_BYTES], "big"),
-            int.from_bytes(raw[_COORDINATE_BYTES:], "big"),
-        )
+        return to_der(self._signer.sign(bytes(data)))
 
     def exchange(self, algorithm: Any, peer_public_key: Any) -> NoReturn:
         del algorithm, peer_public_key

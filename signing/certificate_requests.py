@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from signing.algorithms import CERTIFICATE_ALGORITHMS
 from signing.certificate_fields import (
     build_name,
     parse_errors,
@@ -76,7 +77,9 @@ def parse_csr(untrusted_der: bytes) -> CertificateRequest:
                 hint="have the board make its request again",
             )
         subject = read_name(csr.subject)
-        public_key = public_key_of(csr.public_key(), where="certificate request")
+        public_key = public_key_of(
+            csr.public_key(), where="certificate request", allowed=CERTIFICATE_ALGORITHMS
+        )
     except parse_errors() as error:
         raise unreadable("a certificate request", error) from error
     if set(subject) != {"serial_number", "common_name", "job_id"}:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from signing.algorithms import CERTIFICATE_ALGORITHMS
 from signing.certificate_fields import (
     CertificateKind,
     parse_errors,
@@ -85,7 +86,9 @@ def verify_certificate(
             raise CertificateError("a certificate's signature is not whole bytes")
         subject = read_name(certificate.subject)
         found = read_kind(certificate.extensions)
-        public_key = public_key_of(certificate.public_key(), where="certificate")
+        public_key = public_key_of(
+            certificate.public_key(), where="certificate", allowed=CERTIFICATE_ALGORITHMS
+        )
     except parse_errors() as error:
         raise unreadable("a certificate", error) from error
     _refuse_time(certificate, now)
@@ -129,7 +132,7 @@ def parse_ca_certificate(ca_der: bytes) -> x509.Certificate:
     try:
         ca = x509.load_der_x509_certificate(ca_der)
         constraints = ca.extensions.get_extension_for_class(x509.BasicConstraints).value
-        public_key_of(ca.public_key(), where="factory CA")
+        public_key_of(ca.public_key(), where="factory CA", allowed=CERTIFICATE_ALGORITHMS)
     except x509.ExtensionNotFound:
         raise _not_a_ca() from None
     except parse_errors() as error:

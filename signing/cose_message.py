@@ -23,12 +23,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from signing.algorithms import SIGNATURE_BYTES, Algorithm
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.errors import CborError, CoseError
-from signing.keys import SIGNATURE_BYTES, Algorithm, PublicKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from signing.keys import PublicKey
 
 SIGN1_TAG: Final = bytes.fromhex("d2")
 SIGN_TAG: Final = bytes.fromhex("d862")
@@ -37,10 +39,19 @@ MAX_MESSAGE_BYTES: Final = 65_536
 MAX_SIGNATURES: Final = 16
 MAX_CONTENT_TYPE_BYTES: Final = 120
 
-ALGORITHM_IDS: Final[Mapping[Algorithm, int]] = {Algorithm.ECDSA_P256: -7, Algorithm.ED25519: -8}
-"""ES256 and EdDSA of RFC 9053 §2; docs/decisions/0010 says why not RFC 9864's."""
+ALGORITHM_IDS: Final[Mapping[Algorithm, int]] = {
+    Algorithm.ECDSA_P256: -7,
+    Algorithm.ED25519: -8,
+    Algorithm.ECDSA_P384: -35,
+    Algorithm.RSA_3072: -37,
+}
+"""ES256, EdDSA and ES384 of RFC 9053 §2, PS256 of RFC 8230 §2; docs/decisions/0010 says why not
+RFC 9864's."""
 
 _ALGORITHM, _CONTENT_TYPE, _KID = 1, 3, 4
+_SIGNATURE_BYTES: Final = {
+    number: SIGNATURE_BYTES[algorithm] for algorithm, number in ALGORITHM_IDS.items()
+}
 _MAX_HEADER_BYTES: Final = 256
 _HINT: Final = "get the message again from its origin; it was changed or is of another kind"
 
@@ -53,7 +64,8 @@ class CoseSignature:
         protected: The protected header that belongs to this signature, encoded.
         algorithm_id: COSE algorithm number that the message claims.
         kid: First 8 bytes of the signer's key id, as the message claims.
-        signature: 64 bytes.
+        signature: As long as the algorithm's are; for a number that is none of ours, as one of
+            them.
     """
 
     protected: bytes
@@ -211,8 +223,12 @@ def _signature(
         raise _misshapen(f"algorithm of {where}", "an integer")
     if not isinstance(kid, bytes) or len(kid) != KID_BYTES:
         raise _misshapen(f"kid of {where}", f"{KID_BYTES} bytes")
-    if not isinstance(signature, bytes) or len(signature) != SIGNATURE_BYTES:
-        raise _misshapen(where, f"{SIGNATURE_BYTES} bytes")
+    # A number that is none of ours may be of a later reader's key: it is passed over, or refused
+    # where its kid names one of our keys.
+    known = _SIGNATURE_BYTES.get(algorithm_id)
+    sizes = set(_SIGNATURE_BYTES.values()) if known is None else {known}
+    if not isinstance(signature, bytes) or len(signature) not in sizes:
+        raise _misshapen(where, f"{' or '.join(map(str, sorted(sizes)))} bytes")
     return CoseSignature(
         protected=protected, algorithm_id=algorithm_id, kid=kid, signature=signature
     )

@@ -7,14 +7,16 @@ step, and the folder is flushed too. What a kill can leave behind is a file name
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from signing.errors import DurableFileError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -70,6 +72,33 @@ def create_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         ) from error
     except OSError as error:
         raise _translated(path, error) from error
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Let nobody else who asks for the same folder in while a file is read, judged and replaced.
+
+    It waits for its turn, leaves no file behind, and a kill gives the folder back. Only for what
+    takes moments: never while a person is asked for something.
+
+    Args:
+        folder: Exists.
+
+    Raises:
+        DurableFileError: The folder cannot be opened or locked.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _translated(folder, error) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise _translated(folder, error) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_special(path: Path) -> None:

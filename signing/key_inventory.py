@@ -13,10 +13,11 @@ from signing.errors import KeyFileError
 from signing.input_file import is_present
 from signing.key_files import has_test_key_mark, load_public_key, public_key_path, read_key_file
 from signing.key_uris import OTHERS, is_encrypted_key, load_software_signer
-from signing.keys import Algorithm, PublicKey
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from signing.keys import Algorithm, PublicKey
 
 PUBLIC_SUFFIX: Final = ".pub.pem"
 PRIVATE_SUFFIX: Final = ".pem"
@@ -110,7 +111,7 @@ def refuse_foreign_sibling(path: Path, key: PublicKey) -> None:
     sibling = public_key_path(path)
     if not is_present(sibling):
         return
-    other = load_public_key(sibling, allowed=frozenset(Algorithm))
+    other = load_public_key(sibling)
     if other != key:
         raise KeyFileError(
             "a public key file does not belong to the private key beside it",
@@ -122,11 +123,10 @@ def refuse_foreign_sibling(path: Path, key: PublicKey) -> None:
 
 
 def _public_key_of_file(path: Path, *, is_private: bool, is_encrypted: bool) -> PublicKey:
-    allowed = frozenset(Algorithm)
     if not is_private:
-        return load_public_key(path, allowed=allowed)
+        return load_public_key(path)
     if not is_encrypted:
-        key = load_software_signer(f"file:{path}", allowed=allowed).public_key
+        key = load_software_signer(f"file:{path}").public_key
         refuse_foreign_sibling(path, key)
         return key
-    return load_public_key(public_key_path(path), allowed=allowed)
+    return load_public_key(public_key_path(path))

@@ -21,6 +21,7 @@ from signing.keys import (
     PEM_BEGIN,
     SECURE_BOOT_ALGORITHMS,
     Algorithm,
+    refuse_kind,
 )
 from signing.pkcs11_uri import is_pkcs11_uri, parse_pkcs11_uri
 from signing.signers import SoftwareSigner
@@ -34,7 +35,7 @@ OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 """Permission bits that a private key file must not have."""
 
 _PRIVATE_MARK: Final = b"PRIVATE KEY-----"
-_HINT_PRIVATE: Final = "give a PEM private key, P-256 or Ed25519, as `ampforge key generate` makes"
+_HINT_PRIVATE: Final = "give a PEM private key, as `ampforge key generate` makes"
 
 
 def load_signer(
@@ -60,7 +61,7 @@ def load_signer(
 
 
 def load_secure_boot_signer(uri: str, *, passphrase: Callable[[], bytes] | None = None) -> Signer:
-    """Open a private key that signs images for a chip's boot ROM: RSA-3072, or P-256.
+    """Open a private key that signs images for a chip's boot ROM: RSA-3072, P-256 or P-384.
 
     Args:
         uri: A path, `file:` and a path, or a `pkcs11:` URI.
@@ -70,9 +71,11 @@ def load_secure_boot_signer(uri: str, *, passphrase: Callable[[], bytes] | None 
         PassphraseError: The passphrase or PIN is missing or wrong.
         KeyFileError: The key cannot be opened, is open to others, or is not usable.
     """
-    if is_pkcs11_uri(uri):
-        return load_signer(uri, passphrase=passphrase)
-    return load_software_signer(uri, passphrase=passphrase, allowed=SECURE_BOOT_ALGORITHMS)
+    if not is_pkcs11_uri(uri):
+        return load_software_signer(uri, passphrase=passphrase, allowed=SECURE_BOOT_ALGORITHMS)
+    signer = load_signer(uri, passphrase=passphrase)
+    refuse_kind(signer.public_key.algorithm, SECURE_BOOT_ALGORITHMS, where=uri)
+    return signer
 
 
 def load_software_signer(

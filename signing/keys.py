@@ -1,56 +1,59 @@
 """Public keys and their names.
 
-A public key has exactly one encoding: SubjectPublicKeyInfo in DER (RFC 5280 §4.1), P-256 with the
-named curve and an uncompressed point, or Ed25519 (RFC 8410). Its *key id* is the SHA-256 of those
-bytes (docs/spec/cose.md §3). So one key has one id, and cannot be counted twice under two.
+A public key has exactly one encoding: SubjectPublicKeyInfo in DER (RFC 5280 §4.1): P-256 or P-384
+with the named curve and an uncompressed point, Ed25519 (RFC 8410), or RSA of 3072 bits with the
+exponent 65537. Its *key id* is the SHA-256 of those bytes (docs/spec/cose.md §3). So one key has
+one id, and cannot be counted twice under two.
 
-RSA of 3072 bits is for Secure Boot alone (docs/spec/secure-boot.md): every reader of keys refuses
-it unless its caller asks for it, so that it cannot enter a message, certificate or trust record.
-
-Not here: the files that keys live in (`signing.key_files`) and private keys (`signing.signers`).
+Not here: the files that keys live in (`signing.key_files`), private keys (`signing.signers`), and
+which algorithms a role may use (`signing.role_algorithms`).
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
 
+from signing.algorithms import (
+    MESSAGE_ALGORITHMS,
+    SECURE_BOOT_ALGORITHMS,
+    SIGNATURE_BYTES,
+    Algorithm,
+    rsa_padding,
+    signed_hash,
+)
+from signing.ecdsa_form import to_der
 from signing.errors import KeyFileError, SignatureError
 from signing.key_encryption import serialize_pem
 
-KEY_FILE_MAX_BYTES: Final = 16_384
-SIGNATURE_BYTES: Final = 64
+__all__ = [
+    "KEY_FILE_MAX_BYTES",
+    "MESSAGE_ALGORITHMS",
+    "PEM_BEGIN",
+    "RSA_EXPONENT",
+    "SECURE_BOOT_ALGORITHMS",
+    "Algorithm",
+    "PublicKey",
+    "parse_public_key",
+    "public_key_from_raw",
+    "public_key_of",
+    "refuse_kind",
+]
 
+KEY_FILE_MAX_BYTES: Final = 16_384
 RSA_EXPONENT: Final = 65537
 
-_COORDINATE_BYTES: Final = 32
-_RSA_BYTES: Final = 384
-_RSA_SALT_BYTES: Final = 32
+_RSA_BITS: Final = 3072
 _RSA_EXPONENT: Final = b"\x02\x03\x01\x00\x01"
 PEM_BEGIN: Final = b"-----BEGIN "
-_HINT_PUBLIC: Final = "give a P-256 or Ed25519 public key, as PEM or DER SubjectPublicKeyInfo"
-
-
-class Algorithm(StrEnum):
-    """The signature algorithms that we write and read, by the names people type."""
-
-    ECDSA_P256 = "ecdsa-p256"
-    ED25519 = "ed25519"
-    RSA_3072 = "rsa-3072"
-
-
-MESSAGE_ALGORITHMS: Final = frozenset({Algorithm.ECDSA_P256, Algorithm.ED25519})
-"""What signs messages, certificates and repository metadata."""
-
-SECURE_BOOT_ALGORITHMS: Final = frozenset({Algorithm.ECDSA_P256, Algorithm.RSA_3072})
-"""What signs images for the chip's own boot ROM."""
+_HINT_PUBLIC: Final = "give a public key, as PEM or DER SubjectPublicKeyInfo"
 
 
 _KINDS: Final = {
     Algorithm.ECDSA_P256: "P-256",
+    Algorithm.ECDSA_P384: "P-384",
     Algorithm.ED25519: "Ed25519",
     Algorithm.RSA_3072: "RSA-3072 with exponent 65537",
 }
@@ -60,6 +63,10 @@ _SPKI_SHAPES: Final = {
     Algorithm.ECDSA_P256: (
         bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"),
         91,
+    ),
+    Algorithm.ECDSA_P384: (
+        bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004"),
+        120,
     ),
     Algorithm.ED25519: (bytes.fromhex("302a300506032b6570032100"), 44),
     Algorithm.RSA_3072: (
@@ -75,7 +82,8 @@ class PublicKey:
 
     Attributes:
         algorithm: What it verifies.
-        spki_der: SubjectPublicKeyInfo, 91 bytes for P-256, 44 for Ed25519 or 422 for RSA.
+        spki_der: SubjectPublicKeyInfo: 91 bytes for P-256, 120 for P-384, 44 for Ed25519, 422
+            for RSA.
     """
 
     algorithm: Algorithm
@@ -98,7 +106,7 @@ class PublicKey:
 
     @property
     def raw(self) -> bytes:
-        """The numbers of the key, big-endian: x and y, 32 bytes, or a modulus of 384 bytes."""
+        """The numbers of the key, big-endian: x and y, or what Ed25519 has, or the modulus."""
         prefix, _ = _SPKI_SHAPES[self.algorithm]
         end = -len(_RSA_EXPONENT) if self.algorithm is Algorithm.RSA_3072 else None
         return self.spki_der[len(prefix) : end]
@@ -106,7 +114,7 @@ class PublicKey:
     @property
     def signature_bytes(self) -> int:
         """How long this key's signatures are."""
-        return _RSA_BYTES if self.algorithm is Algorithm.RSA_3072 else SIGNATURE_BYTES
+        return SIGNATURE_BYTES[self.algorithm]
 
     def pem(self) -> bytes:
         """Return the key as a PEM block."""
@@ -117,8 +125,8 @@ class PublicKey:
 
         Args:
             message: The signed bytes.
-            signature: 64 bytes: r and s big-endian (RFC 9053 §2.1), or Ed25519 (RFC 8032); 384
-                bytes: RSASSA-PSS with SHA-256 and 32 bytes of salt (RFC 8017 §8.1).
+            signature: ECDSA's r and s, big-endian (RFC 9053 §2.1), Ed25519's 64 bytes (RFC 8032),
+                or RSASSA-PSS with SHA-256 and 32 bytes of salt (RFC 8017 §8.1).
 
         Raises:
             SignatureError: It is not.
@@ -156,20 +164,8 @@ class PublicKey:
             self._loaded.verify(signature, message, pss, sha256)
             return
         from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-        from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-        from cryptography.hazmat.primitives.hashes import SHA256
 
-        r = int.from_bytes(signature[:_COORDINATE_BYTES], "big")
-        s = int.from_bytes(signature[_COORDINATE_BYTES:], "big")
-        self._loaded.verify(encode_dss_signature(r, s), message, ECDSA(SHA256()))
-
-
-def rsa_padding() -> tuple[Any, Any]:
-    """Return the padding and the hash that RSA signs with here, as `cryptography` names them."""
-    from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    return PSS(mgf=MGF1(SHA256()), salt_length=_RSA_SALT_BYTES), SHA256()
+        self._loaded.verify(to_der(signature), message, ECDSA(signed_hash(self.algorithm)))
 
 
 def public_key_from_raw(algorithm: Algorithm, raw: bytes, *, where: str) -> PublicKey:
@@ -241,32 +237,52 @@ def public_key_of(
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     algorithm = _algorithm_of(loaded)
-    if algorithm not in allowed:
-        raise KeyFileError(
-            "a key is of a kind that is not used here",
-            expected=" or ".join(_KINDS[each] for each in Algorithm if each in allowed),
-            got=_describe_kind(loaded),
-            where=where,
-            hint="make one with `ampforge key generate`",
-        )
-    assert algorithm is not None
+    if algorithm is None:
+        raise _unused_kind(_describe_kind(loaded), allowed, where)
+    refuse_kind(algorithm, allowed, where=where)
     public: Any = loaded
     spki_der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return PublicKey(algorithm=algorithm, spki_der=spki_der)
 
 
+def refuse_kind(algorithm: Algorithm, allowed: frozenset[Algorithm], *, where: str) -> None:
+    """Refuse a key whose algorithm is not among those that are used in a place.
+
+    Raises:
+        KeyFileError: It is not.
+    """
+    if algorithm not in allowed:
+        raise _unused_kind(_KINDS[algorithm], allowed, where)
+
+
+def _unused_kind(got: str, allowed: frozenset[Algorithm], where: str) -> KeyFileError:
+    return KeyFileError(
+        "a key is of a kind that is not used here",
+        expected=" or ".join(_KINDS[each] for each in Algorithm if each in allowed),
+        got=got,
+        where=where,
+        hint="make one with `ampforge key generate`",
+    )
+
+
 def _algorithm_of(loaded: object) -> Algorithm | None:
-    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ec import (
+        SECP256R1,
+        SECP384R1,
+        EllipticCurvePublicKey,
+    )
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-    if isinstance(loaded, EllipticCurvePublicKey) and isinstance(loaded.curve, SECP256R1):
-        return Algorithm.ECDSA_P256
+    if isinstance(loaded, EllipticCurvePublicKey):
+        if isinstance(loaded.curve, SECP256R1):
+            return Algorithm.ECDSA_P256
+        return Algorithm.ECDSA_P384 if isinstance(loaded.curve, SECP384R1) else None
     if isinstance(loaded, Ed25519PublicKey):
         return Algorithm.ED25519
     if (
         isinstance(loaded, RSAPublicKey)
-        and loaded.key_size == 8 * _RSA_BYTES
+        and loaded.key_size == _RSA_BITS
         and loaded.public_numbers().e == RSA_EXPONENT
     ):
         return Algorithm.RSA_3072

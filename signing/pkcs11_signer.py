@@ -1,22 +1,23 @@
 """Private keys that stay in a hardware module, behind the same interface as those in files.
 
-Implements docs/spec/trust.md §10. ECDSA is CKM_ECDSA over a SHA-256 made here, which every token
-with P-256 has; Ed25519 is CKM_EDDSA. Both give the raw form that we use everywhere. Each signature
-is verified before it leaves: a token that errs, or holds a public key of another pair, is found
-here and not by a device. Unlike those of key files, a token's ECDSA signatures differ each time.
+Implements docs/spec/trust.md §10. ECDSA is CKM_ECDSA and RSA is CKM_RSA_PKCS_PSS, over a hash made
+here, which every token with such keys has; Ed25519 is CKM_EDDSA. All give the raw form that we use
+everywhere. Each signature is verified before it leaves: a token that errs, or holds a public key of
+another pair, is found here and not by a device. Unlike those of key files, a token's ECDSA
+signatures differ each time.
 
 Not here: making or moving keys in a token, which is its maker's tools' business.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
-from pkcs11 import Attribute, KeyType, Mechanism
+from pkcs11 import MGF, Attribute, Mechanism
 
+from signing.algorithms import RSA_SALT_BYTES, Algorithm, hash_message
 from signing.errors import PassphraseError, Pkcs11Error, SignatureError
-from signing.keys import Algorithm, PublicKey, public_key_of
+from signing.pkcs11_public_key import read_public_key
 from signing.pkcs11_token import (
     find_public_key_object,
     find_token,
@@ -25,30 +26,23 @@ from signing.pkcs11_token import (
     translated,
 )
 from signing.pkcs11_uri import as_module_path, parse_pkcs11_uri
+from signing.pkcs11_variables import MODULE_VARIABLE, PIN_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from signing.keys import PublicKey
     from signing.pkcs11_uri import Pkcs11Uri
 
-MODULE_VARIABLE: Final = "AMPFORGE_PKCS11_MODULE"
-PIN_VARIABLE: Final = "AMPFORGE_PKCS11_PIN"
-
-# CKA_EC_PARAMS: the named curve's object identifier (RFC 5480 §2.1.1.1, RFC 8410 §3), or for
-# Ed25519 the printable string "edwards25519" (PKCS#11 v3.1 §6.3.5).
-_CURVES: Final = {
-    bytes.fromhex("06082a8648ce3d030107"): Algorithm.ECDSA_P256,
-    bytes.fromhex("06032b6570"): Algorithm.ED25519,
-    bytes.fromhex("130c") + b"edwards25519": Algorithm.ED25519,
+# Each over a hash made here; Ed25519 takes the message itself. The parameters of PSS are the hash,
+# the mask's hash and the bytes of salt (CK_RSA_PKCS_PSS_PARAMS, PKCS#11 v3.1 §6.1.9).
+_MECHANISMS: Final[Mapping[Algorithm, tuple[Mechanism, object]]] = {
+    Algorithm.ECDSA_P256: (Mechanism.ECDSA, None),
+    Algorithm.ECDSA_P384: (Mechanism.ECDSA, None),
+    Algorithm.ED25519: (Mechanism.EDDSA, None),
+    Algorithm.RSA_3072: (Mechanism.RSA_PKCS_PSS, (Mechanism.SHA256, MGF.SHA256, RSA_SALT_BYTES)),
 }
-_POINT_BYTES: Final = {Algorithm.ECDSA_P256: 65, Algorithm.ED25519: 32}
-_MECHANISMS: Final = {
-    Algorithm.ECDSA_P256: Mechanism.ECDSA,
-    Algorithm.ED25519: Mechanism.EDDSA,
-}
-_OCTET_STRING: Final = 0x04
-_HEADER_BYTES: Final = 2
 
 
 class Pkcs11Signer:
@@ -80,17 +74,19 @@ class Pkcs11Signer:
         return self._public_key
 
     def sign(self, message: bytes) -> bytes:
-        """Have the token sign, and return the 64-byte raw signature.
+        """Have the token sign, and return the raw signature.
 
         Raises:
             Pkcs11Error: The token was removed, refused, or gave a signature that does not verify.
         """
         algorithm = self._public_key.algorithm
-        is_ecdsa = algorithm is Algorithm.ECDSA_P256
+        mechanism, parameters = _MECHANISMS[algorithm]
+        is_hashed_here = algorithm is not Algorithm.ED25519
         with translated("a message cannot be signed", self._where):
             signature: bytes = self._private_key.sign(
-                hashlib.sha256(message).digest() if is_ecdsa else message,
-                mechanism=_MECHANISMS[algorithm],
+                hash_message(algorithm, message) if is_hashed_here else message,
+                mechanism=mechanism,
+                mechanism_param=parameters,
                 pin=self._pin,
             )
         try:
@@ -126,11 +122,11 @@ def load_pkcs11_signer(
     session, private_key = open_key(token, named, pin)
     public_object = find_public_key_object(session, private_key, where=where)
     with translated("the key cannot be read", where):
-        public_key = _parse_public_key(public_object, where)
+        public_key = read_public_key(public_object, where=where)
         may_sign = bool(private_key[Attribute.SIGN])
         asks_each_time = _asks_each_time(private_key)
         mechanisms = token.slot.get_mechanisms()
-    mechanism = _MECHANISMS[public_key.algorithm]
+    mechanism, _ = _MECHANISMS[public_key.algorithm]
     if not may_sign or mechanism not in mechanisms:
         raise Pkcs11Error(
             f"the token cannot sign with this {public_key.algorithm} key",
@@ -192,47 +188,3 @@ def _asks_each_time(private_key: Any) -> bool:
         return bool(private_key[Attribute.ALWAYS_AUTHENTICATE])
     except AttributeTypeInvalid:  # optional (PKCS#11 v3.1 §4.9); absent means no
         return False
-
-
-def _parse_public_key(public_object: Any, where: str) -> PublicKey:
-    if public_object.key_type not in (KeyType.EC, KeyType.EC_EDWARDS):
-        raise _unusable(public_object.key_type.name, where)
-    params = bytes(public_object[Attribute.EC_PARAMS])
-    algorithm = _CURVES.get(params)
-    if algorithm is None:
-        raise _unusable(f"a curve with parameters {params.hex()[:40]}", where)
-    return parse_ec_point(bytes(public_object[Attribute.EC_POINT]), algorithm, where=where)
-
-
-def parse_ec_point(untrusted_bytes: bytes, algorithm: Algorithm, *, where: str) -> PublicKey:
-    """Read CKA_EC_POINT: the point in a DER octet string, or bare, as some tokens give it.
-
-    Raises:
-        Pkcs11Error: It is not a point of the curve.
-    """
-    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    size_bytes = _POINT_BYTES[algorithm]
-    point = untrusted_bytes
-    if len(point) == size_bytes + _HEADER_BYTES and point[0] == _OCTET_STRING:
-        point = point[_HEADER_BYTES:]
-    try:
-        if len(point) != size_bytes or len(untrusted_bytes) - size_bytes not in (0, _HEADER_BYTES):
-            raise _unusable(f"a point of {len(untrusted_bytes)} bytes", where)
-        if algorithm is Algorithm.ED25519:
-            return public_key_of(Ed25519PublicKey.from_public_bytes(point), where=where)
-        loaded = EllipticCurvePublicKey.from_encoded_point(SECP256R1(), point)
-    except ValueError as error:
-        raise _unusable("a point that is not on the curve", where) from error
-    return public_key_of(loaded, where=where)
-
-
-def _unusable(got: str, where: str) -> Pkcs11Error:
-    return Pkcs11Error(
-        "a key in the token is of a kind that is not used here",
-        expected="P-256 or Ed25519",
-        got=got,
-        where=where,
-        hint="make a P-256 key in the token (devices verify ECDSA P-256)",
-    )

@@ -27,6 +27,7 @@ class Role(StrEnum):
     TIMESTAMP = "timestamp"
     SNAPSHOT = "snapshot"
     STATION = "station"
+    SUPERVISOR = "supervisor"
     FACTORY_CA = "factory-ca"
 
 

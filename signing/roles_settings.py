@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from signing.algorithms import Algorithm
 from signing.errors import KeyFileError
 from signing.key_files import load_public_key
 from signing.key_uris import load_signer
@@ -76,12 +77,17 @@ class SigningSettings(BaseModel):
 
     Attributes:
         trust_record: The signed trust record's file.
+        boards_verify: What the firmware of every board verifies beyond ECDSA P-256 and Ed25519;
+            goes into the trust record.
         roles: The roles of this product.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     trust_record: Annotated[Path, Field(strict=False)] = Path("trust.cose")
+    boards_verify: Annotated[
+        frozenset[Annotated[Algorithm, Field(strict=False)]], Field(strict=False)
+    ] = frozenset()
     roles: dict[Annotated[Role, Field(strict=False)], RoleSettings]
 
     def role(self, role: Role) -> RoleSettings:

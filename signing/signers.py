@@ -1,9 +1,10 @@
 """Private keys behind one narrow interface.
 
 A `Signer` gives its public key and signs bytes; nothing that uses one can see the private key.
-Signatures are raw: r and s big-endian, 32 bytes each (RFC 9053 §2.1), or Ed25519 (RFC 8032).
-ECDSA by a key file is deterministic (RFC 6979): the same key over the same bytes gives the same
-signature, and a bad source of randomness cannot give the key away.
+Signatures are raw: ECDSA's r and s, big-endian (RFC 9053 §2.1), Ed25519's 64 bytes (RFC 8032), or
+RSASSA-PSS (RFC 8017 §8.1). ECDSA by a key file is deterministic (RFC 6979): the same key over the
+same bytes gives the same signature, and a bad source of randomness cannot give the key away. PSS
+draws a new salt for each.
 
 Not here: keys in hardware modules (`signing.pkcs11_signer`), and finding the key that a person
 named (`signing.key_uris`).
@@ -12,20 +13,12 @@ named (`signing.key_uris`).
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
+from signing.algorithms import MESSAGE_ALGORITHMS, Algorithm, rsa_padding, signed_hash
+from signing.ecdsa_form import from_der
 from signing.errors import KeyFileError
-from signing.keys import (
-    MESSAGE_ALGORITHMS,
-    RSA_EXPONENT,
-    SECURE_BOOT_ALGORITHMS,
-    Algorithm,
-    PublicKey,
-    public_key_of,
-    rsa_padding,
-)
-
-_COORDINATE_BYTES: Final = 32
+from signing.keys import RSA_EXPONENT, PublicKey, public_key_of
 
 
 class Signer(Protocol):
@@ -37,7 +30,7 @@ class Signer(Protocol):
         ...
 
     def sign(self, message: bytes) -> bytes:
-        """Return the raw signature over a message: 64 bytes, or 384 if the key is an RSA key."""
+        """Return the raw signature over a message, `public_key.signature_bytes` long."""
         ...
 
 
@@ -78,8 +71,9 @@ class SoftwareSigner:
             return cls(ed25519.Ed25519PrivateKey.generate(), where="a new key")
         if algorithm is Algorithm.RSA_3072:
             rsa_key = rsa.generate_private_key(public_exponent=RSA_EXPONENT, key_size=3072)
-            return cls(rsa_key, where="a new key", allowed=SECURE_BOOT_ALGORITHMS)
-        return cls(ec.generate_private_key(ec.SECP256R1()), where="a new key")
+            return cls(rsa_key, where="a new key")
+        curve = ec.SECP384R1() if algorithm is Algorithm.ECDSA_P384 else ec.SECP256R1()
+        return cls(ec.generate_private_key(curve), where="a new key")
 
     @classmethod
     def from_pkcs8_der(
@@ -88,7 +82,7 @@ class SoftwareSigner:
         """Read an unencrypted PKCS #8 private key.
 
         Raises:
-            KeyFileError: It is not a P-256 or Ed25519 private key.
+            KeyFileError: It is not a private key of an algorithm that we use.
         """
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.serialization import load_der_private_key
@@ -125,21 +119,18 @@ class SoftwareSigner:
         return self._private_key
 
     def sign(self, message: bytes) -> bytes:
-        """Return the raw signature over a message: 64 bytes, or 384 if the key is an RSA key."""
+        """Return the raw signature over a message, `public_key.signature_bytes` long."""
         if self._public_key.algorithm is Algorithm.ED25519:
             signature: bytes = self._private_key.sign(message)
             return signature
         if self._public_key.algorithm is Algorithm.RSA_3072:
             pss_signature: bytes = self._private_key.sign(message, *rsa_padding())
             return pss_signature
-        from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-
-        r, s = decode_dss_signature(self._private_key.sign(message, self._ecdsa))
-        return r.to_bytes(_COORDINATE_BYTES, "big") + s.to_bytes(_COORDINATE_BYTES, "big")
+        der_signature = self._private_key.sign(message, self._ecdsa)
+        return from_der(der_signature, self._public_key.signature_bytes)
 
     @cached_property
     def _ecdsa(self) -> Any:
         from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-        from cryptography.hazmat.primitives.hashes import SHA256
 
-        return ECDSA(SHA256(), deterministic_signing=True)
+        return ECDSA(signed_hash(self._public_key.algorithm), deterministic_signing=True)

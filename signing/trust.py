@@ -12,6 +12,7 @@ key  meaning                                                         type
 5    minimum policy version                                          integer, from 0
 6    revoked key ids, rising                                         list of 32-byte strings
 7    factory CA certificate, DER; empty if none                      byte string
+8    algorithms that boards verify beyond -7 and -8; absent if none  list of COSE numbers
 ===  ==============================================================  ========================
 
 Not here: storing a record (the device's flash and the repository do), TUF's own metadata, the files
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.cose import sign_many
-from signing.cose_message import parse_message, refuse_content_type
+from signing.cose_message import ALGORITHM_IDS, parse_message, refuse_content_type
 from signing.errors import (
     CborError,
     CoseError,
@@ -32,13 +33,16 @@ from signing.errors import (
     RollbackError,
     TrustError,
 )
-from signing.keys import Algorithm, PublicKey, parse_public_key
+from signing.keys import parse_public_key
+from signing.role_algorithms import FURTHER_ALGORITHMS
 from signing.roles import Role, RoleKeys
 from signing.trust_record import TrustRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from signing.algorithms import Algorithm
+    from signing.keys import PublicKey
     from signing.signers import Signer
 
 __all__ = [
@@ -58,28 +62,32 @@ MAX_TRUST_RECORD_BYTES: Final = 3840
 """Longest signed record: it fits a 4 KiB flash sector together with the slot's own header."""
 
 _FORMAT_VERSION: Final = 1
-_SPKI_ALGORITHMS: Final = {91: Algorithm.ECDSA_P256, 44: Algorithm.ED25519}
 _FORMAT, _PRODUCT, _VERSION, _ROLES, _MINIMUM_POLICY_VERSION, _REVOKED, _FACTORY_CA = range(1, 8)
+_BOARDS_VERIFY: Final = 8
 _FIELDS: Final = set(range(1, 8))
+_FURTHER: Final = {ALGORITHM_IDS[algorithm]: algorithm for algorithm in FURTHER_ALGORITHMS}
 _HINT: Final = "get the trust record again from its origin"
 
 
 def serialize_trust_record(record: TrustRecord) -> bytes:
     """Write a trust record's payload, unsigned (docs/spec/trust.md §3)."""
-    return serialize_cbor(
-        {
-            _FORMAT: _FORMAT_VERSION,
-            _PRODUCT: record.product,
-            _VERSION: record.version,
-            _ROLES: {
-                str(role): [held.threshold, [key.spki_der for key in held.keys]]
-                for role, held in record.roles.items()
-            },
-            _MINIMUM_POLICY_VERSION: record.minimum_policy_version,
-            _REVOKED: sorted(record.revoked_key_ids),
-            _FACTORY_CA: record.factory_ca_der,
-        }
-    )
+    fields: dict[int, object] = {
+        _FORMAT: _FORMAT_VERSION,
+        _PRODUCT: record.product,
+        _VERSION: record.version,
+        _ROLES: {
+            str(role): [held.threshold, [key.spki_der for key in held.keys]]
+            for role, held in record.roles.items()
+        },
+        _MINIMUM_POLICY_VERSION: record.minimum_policy_version,
+        _REVOKED: sorted(record.revoked_key_ids),
+        _FACTORY_CA: record.factory_ca_der,
+    }
+    if record.boards_verify:
+        # Falling: the order in which CBOR puts negative integers.
+        numbers = sorted((ALGORITHM_IDS[each] for each in record.boards_verify), reverse=True)
+        fields[_BOARDS_VERIFY] = numbers
+    return serialize_cbor(fields)
 
 
 def parse_trust_record(untrusted_bytes: bytes) -> TrustRecord:
@@ -116,7 +124,11 @@ def parse_trust_record(untrusted_bytes: bytes) -> TrustRecord:
             5: int(minimum_policy_version),
             6: list(revoked),
             7: bytes(factory_ca_der),
-        } if len(roles) <= len(Role) and set(document) == _FIELDS and _are_rising(revoked):
+        } if (
+            len(roles) <= len(Role)
+            and set(document) - {_BOARDS_VERIFY} == _FIELDS
+            and _are_rising(revoked)
+        ):
             record = TrustRecord(
                 product=product,
                 # A CBOR boolean is an int to Python; as a number it fails the comparison below.
@@ -127,6 +139,7 @@ def parse_trust_record(untrusted_bytes: bytes) -> TrustRecord:
                 minimum_policy_version=int(minimum_policy_version),
                 revoked_key_ids=frozenset(revoked),
                 factory_ca_der=factory_ca_der,
+                boards_verify=_parse_boards_verify(document.get(_BOARDS_VERIFY, [])),
             )
         case _:
             raise _misshapen("fields")
@@ -156,7 +169,8 @@ def sign_trust_record(record: TrustRecord, signers: Sequence[Signer]) -> bytes:
             "a signed trust record is too long for a device",
             expected=f"at most {MAX_TRUST_RECORD_BYTES} bytes",
             got=f"{len(message)} bytes",
-            hint="name fewer keys; P-256 keys take 91 bytes each, Ed25519 keys 44",
+            hint="name fewer keys, or shorter ones: P-256 keys take 91 bytes each and 82 for a "
+            "signature, Ed25519 44 and 82, P-384 120 and 115, RSA 422 and 404",
         )
     record.verify(message, Role.ROOT, content_type=TRUST_RECORD_CONTENT_TYPE)
     return message
@@ -242,6 +256,20 @@ def _parse_role(name: object) -> Role:
             got=ascii(name),
             hint="use a release of Ampforge that knows this role",
         ) from error
+
+
+def _parse_boards_verify(numbers: object) -> frozenset[Algorithm]:
+    known = isinstance(numbers, list) and all(
+        isinstance(number, int) and number in _FURTHER for number in numbers
+    )
+    if not isinstance(numbers, list) or not known:
+        raise TrustError(
+            "a trust record wants boards to verify an algorithm that is not known here",
+            expected=", ".join(f"{number} ({name})" for number, name in sorted(_FURTHER.items())),
+            got=ascii(numbers),
+            hint="use a release of Ampforge that knows this algorithm",
+        )
+    return frozenset(_FURTHER[number] for number in numbers)
 
 
 def _parse_role_keys(name: object, held: object) -> RoleKeys:

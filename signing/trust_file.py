@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from signing.cose_message import MAX_MESSAGE_BYTES
+from signing.durable_file import hold_folder, save_durably
 from signing.errors import TrustError
-from signing.input_file import read_input
+from signing.input_file import is_present, read_input
 from signing.trust import verify_trust_record
 from signing.trust_record import TrustRecord
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from signing.algorithms import Algorithm
     from signing.roles import Role, RoleKeys
 
 
@@ -52,6 +54,36 @@ def load_trust_record(path: Path) -> TrustRecord:
     return verify_trust_record(read_trust_record(path), current=None)
 
 
+def save_trust_record(path: Path, signed: bytes, *, current: TrustRecord | None) -> None:
+    """Save the record that follows `current`, if that is still the one in the file.
+
+    Two people who sign at the same time would make two records of one version; devices would take
+    either, and the later would be lost. The second is refused instead.
+
+    Args:
+        path: The record's file; its folder exists.
+        signed: The new record, signed.
+        current: The record that it was made from; `None` when there was none.
+
+    Raises:
+        SigningError: Root did not sign it, or it does not follow `current`.
+        TrustError: Another record was saved meanwhile; the file is unchanged.
+    """
+    following = verify_trust_record(signed, current=current)
+    with hold_folder(path.parent):
+        there = load_trust_record(path) if is_present(path) else None
+        if there != current:
+            raise TrustError(
+                "another trust record was saved meanwhile; this one would take its place",
+                expected="no record" if current is None else f"version {current.version}",
+                got="no record" if there is None else f"another one, version {there.version}",
+                where=path,
+                hint=f"do not use the version {following.version} that was signed now; "
+                "run the command again, it follows the record that is there",
+            )
+        save_durably(path, signed)
+
+
 def next_trust_record(
     current: TrustRecord | None,
     *,
@@ -59,6 +91,7 @@ def next_trust_record(
     roles: Mapping[Role, RoleKeys],
     minimum_policy_version: int | None = None,
     factory_ca_der: bytes | None = None,
+    boards_verify: frozenset[Algorithm] | None = None,
 ) -> TrustRecord:
     """Return the record that follows, not yet signed; what is not given stays as it was.
 
@@ -68,6 +101,7 @@ def next_trust_record(
         roles: Keys and threshold of each role.
         minimum_policy_version: Oldest limits policy that counts from now on.
         factory_ca_der: Certificate of the factory CA, DER.
+        boards_verify: What every board verifies beyond ECDSA P-256 and Ed25519.
 
     Raises:
         TrustError: The record cannot be used.
@@ -81,6 +115,8 @@ def next_trust_record(
         factory_ca_der = b"" if current is None else current.factory_ca_der
     else:
         parse_ca_certificate(factory_ca_der)
+    if boards_verify is None:
+        boards_verify = frozenset() if current is None else current.boards_verify
     return TrustRecord(
         product=product,
         version=1 if current is None else current.version + 1,
@@ -88,4 +124,5 @@ def next_trust_record(
         minimum_policy_version=minimum_policy_version,
         revoked_key_ids=frozenset() if current is None else current.revoked_key_ids,
         factory_ca_der=factory_ca_der,
+        boards_verify=boards_verify,
     )

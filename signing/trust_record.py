@@ -23,12 +23,14 @@ from signing.cose_message import (
     refuse_content_type,
 )
 from signing.errors import CoseError, RevokedKeyError, ThresholdError, TrustError, UnknownKeyError
+from signing.role_algorithms import refuse_unfit_algorithms
 from signing.roles import Role, RoleKeys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from signing.algorithms import Algorithm
     from signing.certificate_fields import CertificateKind
     from signing.certificates import Certificate
     from signing.keys import PublicKey
@@ -49,6 +51,7 @@ class TrustRecord:
         minimum_policy_version: Oldest limits policy whose approvals still count.
         revoked_key_ids: Full key ids that count nowhere, also not in certificates.
         factory_ca_der: Certificate of the factory CA, DER; empty where there is none yet.
+        boards_verify: What the product's boards verify beyond ECDSA P-256 and Ed25519.
     """
 
     product: str
@@ -57,6 +60,7 @@ class TrustRecord:
     minimum_policy_version: int
     revoked_key_ids: frozenset[bytes] = field(default_factory=frozenset)
     factory_ca_der: bytes = b""
+    boards_verify: frozenset[Algorithm] = frozenset()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "roles", MappingProxyType(dict(self.roles)))
@@ -245,6 +249,7 @@ def _refuse_unusable(record: TrustRecord) -> None:
         )
     if Role.ROOT not in record.roles:
         raise TrustError("a trust record names no root keys", where=where)
+    refuse_unfit_algorithms(record.roles, record.boards_verify, where=where)
     _refuse_shared_keys(record.roles, where)
     _refuse_unreachable_thresholds(record, where)
 

@@ -7,9 +7,8 @@ JSON). `as_tuf_key(key).keyid` translates.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from securesystemslib.signer import (  # type: ignore[attr-defined]  # public names, not re-exported in its types
     Key,
@@ -21,16 +20,20 @@ from securesystemslib.signer import (  # type: ignore[attr-defined]
     Signer as TufSigner,
 )
 
-from signing.keys import Algorithm, PublicKey
+from signing.algorithms import ECDSA_ALGORITHMS
+from signing.ecdsa_form import to_der
 
 if TYPE_CHECKING:
+    from signing.keys import PublicKey
     from signing.signers import Signer
-
-_COORDINATE_BYTES: Final = 32
 
 
 def as_tuf_key(public_key: PublicKey) -> SSlibKey:
-    """Return a public key for TUF metadata: ecdsa-sha2-nistp256 or ed25519."""
+    """Return a public key for TUF metadata.
+
+    Its scheme is ecdsa-sha2-nistp256, ecdsa-sha2-nistp384, ed25519 or rsassa-pss-sha256: what
+    python-tuf's clients verify.
+    """
     loaded = load_der_public_key(public_key.spki_der)
     return SSlibKey.from_crypto(loaded)
 
@@ -58,10 +61,7 @@ class _TufSigner(TufSigner):
 
     def sign(self, payload: bytes) -> Signature:
         raw = self._signer.sign(payload)
-        if self._signer.public_key.algorithm is Algorithm.ECDSA_P256:
-            # TUF's ecdsa-sha2-nistp256 carries the DER form (ECDSA-Sig-Value).
-            raw = encode_dss_signature(
-                int.from_bytes(raw[:_COORDINATE_BYTES], "big"),
-                int.from_bytes(raw[_COORDINATE_BYTES:], "big"),
-            )
+        if self._signer.public_key.algorithm in ECDSA_ALGORITHMS:
+            # TUF's ECDSA schemes carry the DER form (ECDSA-Sig-Value).
+            raw = to_der(raw)
         return Signature(self._key.keyid, raw.hex())

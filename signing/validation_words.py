@@ -58,6 +58,8 @@ def describe_problem(problem: ErrorDetails) -> str:
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "value_error" and "error" in context:  # one of ours, said by a validator of ours
         return str(context["error"])
+    if kind.endswith("too_short") and context.get("min_length") == 1:
+        return "must not be empty"
     if kind in _WORDS:
         return _WORDS[kind].format_map(context)
     return problem["msg"]

@@ -8,6 +8,7 @@ from datetime import date
 import pytest
 
 from cli.configuration import load_configuration
+from firmware_images.delta_settings import DeltaSettings
 from firmware_images.product import ProductSettings, ReleaseSettings
 from firmware_images.spec_sheet_settings import SpecSheetSettings
 from manifests.manifests_settings import RepositorySettings, ServeSettings, UpdateSettings
@@ -23,6 +24,7 @@ DEFAULTS = {
     "station.serials": SerialSettings,
     "station.metrology": MetrologySettings,
     "repository": RepositorySettings,
+    "delta": DeltaSettings,
     "serve": ServeSettings,
     "update": UpdateSettings,
 }

@@ -111,6 +111,30 @@ def test_an_ecdsa_signature_in_der_is_made_elsewhere(image, tmp_path):
     assert espsecure_accepts(path, public_key_path(key))
 
 
+def test_a_p384_key_signs_another_digest_elsewhere(image, tmp_path):
+    """No chip has a sound P-384 scheme today: the answer is verified and then refused for that."""
+    path, key = tmp_path / "c5.bin", make_key(tmp_path, "boot", Algorithm.ECDSA_P384)
+    path.write_bytes(build_image(CODE, chip_id=23))
+    before = path.read_bytes()
+    export = ("--export-digest", tmp_path / "digest", "--public-key", public_key_path(key))
+    document = json.loads(image("sign", path, *export, "--json"))
+    padded = before.ljust(4096, b"\xff")
+    assert (tmp_path / "digest").read_bytes() == hashlib.sha384(padded).digest()
+    assert document["hash"] == "sha384"
+    assert document["sha384"] == hashlib.sha384(padded).hexdigest()
+    assert "ECDSA P-384" in image("sign", path, *export)
+    assert "at most one" in image("sign", path, *export, "--public-key", key, code=2)
+    openssl(
+        *("pkeyutl", "-sign", "-inkey", key, "-in", "digest", "-out", "signature"),
+        folder=tmp_path,
+    )
+    imported = ("--import-signature", tmp_path / "signature", "--public-key", public_key_path(key))
+    assert "AR2026-006" in image("sign", path, *imported, code=5)
+    (tmp_path / "signature").write_bytes(bytes(96))
+    assert "does not match" in image("sign", path, *imported, code=3)
+    assert path.read_bytes() == before
+
+
 def test_a_signature_of_something_else_is_not_imported(image, tmp_path):
     path, key = write_c6(tmp_path), make_key(tmp_path, "boot", ECDSA)
     before = path.read_bytes()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from cli.failures import exit_code
 from cli.key_commands import group
+from signing.algorithms import Algorithm
 from signing.key_uris import load_signer
 from signing.refusal import Refusal
 
@@ -63,6 +65,17 @@ def test_a_test_key_says_so_everywhere():
     assert "TEST KEY" in done("list", ".").stdout
     assert "test key: never for products" in done("inspect", "t.pub.pem").stdout
     assert json.loads(done("list", ".", "--json").stdout)["keys"][0]["test_key"] is True
+
+
+@pytest.mark.parametrize("algorithm", sorted(Algorithm))
+def test_each_algorithm_is_made_listed_inspected_and_its_public_key_told(algorithm):
+    done("generate", "k.pem", "--no-passphrase", "--algorithm", str(algorithm))
+    listed = json.loads(done("list", ".", "--json").stdout)["keys"][0]
+    inspected = json.loads(done("inspect", "k.pem", "--json").stdout)
+    told = json.loads(done("public", "k.pem", "--json").stdout)
+    assert {listed["algorithm"], inspected["algorithm"], told["algorithm"]} == {algorithm}
+    assert listed["key_id"] == inspected["key_id"] == told["key_id"]
+    assert told["public_pem"] == Path("k.pub.pem").read_text()
 
 
 def test_a_passphrase_is_asked_for_twice_and_never_printed():

@@ -27,7 +27,7 @@ HEAVY = {
     "cbor2",
     "cryptography",
     "esptool",
-    "granian",
+    "httptools",
     "jinja2",
     "matplotlib",
     "numpy",
@@ -64,7 +64,7 @@ def test_help_imports_no_heavy_library(arguments):
 @pytest.mark.parametrize("noun", sorted(COMMANDS))
 def test_help_of_each_noun_shows_an_example_and_loads_no_instrument_plot_or_flash_library(noun):
     modules = _modules_after([noun, "--help"])
-    assert modules & {"matplotlib", "numpy", "pyvisa", "esptool", "granian", "tuf"} == set()
+    assert modules & {"matplotlib", "numpy", "pyvisa", "esptool", "httptools", "tuf"} == set()
 
 
 def _verbs(command):

@@ -43,7 +43,7 @@ def product(tmp_path, monkeypatch):
     return tmp_path, keys
 
 
-def save_trust(folder, keys, *, threshold):
+def save_trust(folder, keys, *, threshold, minimum_policy_version=1):
     root = (fixed_signer("root"), fixed_signer("root-2"))
     record = TrustRecord(
         product="flare",
@@ -52,7 +52,7 @@ def save_trust(folder, keys, *, threshold):
             Role.ROOT: RoleKeys(threshold=1, keys=tuple(key.public_key for key in root)),
             Role.POLICY: RoleKeys(threshold=threshold, keys=(keys["policy"], keys["policy-2"])),
         },
-        minimum_policy_version=1,
+        minimum_policy_version=minimum_policy_version,
     )
     (folder / "trust.cose").write_bytes(sign_trust_record(record, root))
     return record
@@ -192,3 +192,54 @@ def test_neither_verb_replaces_what_it_reads(run, product):
         assert (code, out) == (2, "")
         assert "would replace what it is made from" in err
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_an_approval_that_others_signed_is_not_replaced(run, product):
+    folder, keys = product
+    save_trust(folder, keys, threshold=2)
+    assert run("approve")[0] == 0
+    assert run("approve", "--add", "--key", "keys/policy-2.pem")[0] == 0
+    path = folder / "build" / "approval.cose"
+    before = path.read_bytes()
+    code, out, err = run("approve")
+    assert (code, out) == (5, "")
+    assert "their signatures would be lost" in err
+    assert "--add" in err
+    assert path.read_bytes() == before
+
+
+def test_signing_again_alone_loses_nothing_and_signatures_over_another_table_are_told(run, product):
+    folder, _ = product
+    assert run("approve")[0] == run("approve")[0] == 0
+    text = (folder / "limits.toml").read_text().replace("version = 1", "version = 2")
+    (folder / "limits.toml").write_text(text)
+    code, out, _ = run("approve")
+    assert (code, "in place of 1 signature over something else" in out) == (0, True)
+
+
+def test_nothing_of_another_kind_is_replaced(run, product):
+    folder, _ = product
+    assert run("sign", "-o", "limits.cose")[0] == 0
+    (folder / "notes.txt").write_text("not a message")
+    before = {path: path.read_bytes() for path in folder.glob("*.*") if path.suffix != ".jsonl"}
+    for name in ("limits.cose", "notes.txt"):
+        code, out, err = run("approve", "-o", name)
+        assert (code, out) == (3, ""), err
+        assert name in err
+    for path in (folder / "limits.cose", folder / "notes.txt"):
+        assert path.read_bytes() == before[path]
+
+
+def test_a_policy_below_the_trust_records_minimum_is_neither_signed_nor_used(run, product):
+    folder, keys = product
+    save_trust(folder, keys, threshold=1, minimum_policy_version=2)
+    why = ("--reason=r", "--requested-by=e")
+    for command in (
+        ("sign",),
+        ("approve",),
+        ("waive", "--rule=JDC", "--mode=INFUSE", "--level=4", "--until=2999-01-01", *why),
+    ):
+        code, out, err = run(*command)
+        assert (code, out) == (5, "")
+        assert "no longer counts" in err
+    assert not (folder / "build").exists()

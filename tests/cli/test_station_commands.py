@@ -20,6 +20,7 @@ from cli.main import ampforge
 from cli.station_display import LiveDisplay, PlainDisplay, SilentDisplay, choose_display, summarize
 from provisioning.errors import PortError
 from provisioning.ledger_values import UnitState
+from provisioning.simulator.line import SimulatedLine
 from provisioning.station_values import Progress, SlotConfig, SlotResult, Step, UnitReport
 
 OWN_NAMES = {'name = "station-1"': 'name = "station-7"', 'prefix = "AMP"': 'prefix = "TST"'}
@@ -418,3 +419,90 @@ class TestDisplay:
         )
         dead = SlotResult(slot=SLOT, report=None, error=PortError("the serial port died"))
         assert summarize(dead) == ("error", "error: the serial port died")
+
+
+def events_of(product, capsys):
+    return json.loads(call(capsys, "station", "check", "--json"))["checks"][0]["found"]
+
+
+def test_a_copied_board_is_put_aside_and_let_back_in_by_a_supervisor(product, capsys, serial):
+    boards = product / "station" / "simulated-line"
+    shutil.copyfile(boards / "board-1" / "flash.bin", boards / "board-2" / "flash.bin")
+    text = call(capsys, "station", "run", "--simulate", "2", code=6)
+    assert f"it has the identity {serial} of chip" in text
+    assert "ampforge unit release" in text
+    (board,) = json.loads(call(capsys, "unit", "quarantine", "--json"))["boards"]
+    assert (board["board_class"], board["closed_at"]) == ("clone", None)
+    assert "in quarantine: 1" in call(capsys, "station", "recover")
+    assert "QUARANTINE it has the identity" in call(capsys, "unit", "show", board["mac"])
+
+    text = call(capsys, "unit", "release", board["mac"], "--reason", "copied on the bench")
+    assert "is out of quarantine" in text
+    assert "no board is in quarantine" in call(capsys, "unit", "quarantine")
+    (board,) = json.loads(call(capsys, "unit", "quarantine", "--all", "--json"))["boards"]
+    assert board["closed_at"] is not None
+    document = json.loads(call(capsys, "station", "run", "--simulate", "2", "--json"))
+    assert document["passed"] == 2
+    call(capsys, "station", "check")
+
+
+def test_rework_takes_the_release_back_until_the_unit_passes_again(product, capsys, serial):
+    document = json.loads(
+        call(capsys, "unit", "rework", serial, "--reason", "new housing", "--json")
+    )
+    assert (document["schema"], document["act"]) == ("ampforge.supervised-act/1", "rework")
+    assert f"{serial}  rework" in call(capsys, "unit", "show", serial)
+    counts = json.loads(call(capsys, "serials", "status", "--json"))["counts"]
+    assert (counts["released"], counts["assigned"]) == (1, 1)
+    assert "supervise" in call(capsys, "unit", "history", serial)
+    call(capsys, "station", "run", "--simulate", "1")
+    counts = json.loads(call(capsys, "serials", "status", "--json"))["counts"]
+    assert counts["released"] == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (["release", "SERIAL", "--reason", "x"], 6, "not in quarantine"),
+        (["rework", "00:00:00:00:00:00", "--reason", "x"], 6, "no unit has this MAC"),
+        (["rework", "SERIAL", "--reason", ""], 6, "needs a reason"),
+        (
+            ["rework", "SERIAL", "--reason", "x", "--key", "keys/release-1.pem"],
+            3,
+            "no key of the role",
+        ),
+        (["rework", "SERIAL"], 2, "--reason"),
+        (["rework", "nonsense", "--reason", "x"], 6, "serial number"),
+        (["rebind", "SERIAL", "7c:df:a1", "--reason", "x"], 2, "not a MAC"),
+        (["rebind", "SERIAL", "OTHER", "--reason", "x"], 6, "new module cannot be used"),
+    ],
+)
+def test_an_order_that_does_not_fit_changes_nothing(product, capsys, line, wrong):
+    arguments, code, telling = wrong
+    names = ("SERIAL", line[2]["slots"][0]["serial"]), ("OTHER", line[2]["slots"][1]["mac"])
+    before = events_of(product, capsys)
+    arguments = [dict(names).get(each, each) for each in arguments]
+    message = call(capsys, "unit", *arguments, code=code)
+    assert telling in message
+    assert events_of(product, capsys) == before
+
+
+def test_recovery_lists_what_is_half_done_and_the_next_run_says_so(product, capsys):
+    assert "no board is half-done" in call(capsys, "station", "recover")
+    with SimulatedLine(product / "another-line", board_count=1, seed=99) as simulated:
+        (slot,) = simulated.slots
+        dead_meter = f"port={slot.port_url},meter=TCPIP0::127.0.0.1::2::SOCKET"
+        call(capsys, "station", "run", "--slots", dead_meter, code=6)
+        document = json.loads(call(capsys, "station", "recover", "--json"))
+        (job,) = document["unfinished"]
+        assert (job["mac"], job["step"]) == (slot.board.mac.hex(":"), "calibrate")
+        assert job["is_uncertain"]
+        assert "connection to the instrument failed" in job["error"]
+        text = call(capsys, "station", "recover")
+        assert "half-done: 1; put each on a fixture" in text
+        assert "calibrate was being done" in text
+        whole = f"port={slot.port_url},meter={slot.meter_address}"
+        with pytest.raises(SystemExit):
+            run_and_exit(ampforge, ["station", "run", "--slots", whole])
+        assert "half-done: 1" in capsys.readouterr().err
+    assert "no board is half-done" in call(capsys, "station", "recover")

@@ -39,7 +39,7 @@ def test_init_makes_marked_keys_for_every_role_and_a_trust_record(tmp_path):
     done = CliRunner().invoke(init, [str(folder), "--test-keys", "--json"])
     assert done.exit_code == 0
     document = json.loads(done.output)
-    assert len(document["test_keys"]) == 11
+    assert len(document["test_keys"]) == 12
     for path in folder.glob("keys/*.pem"):
         assert is_test_key(path)
     record = load_trust_record(folder / "trust.cose")

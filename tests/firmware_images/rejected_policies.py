@@ -174,7 +174,7 @@ def _approvals() -> dict[str, bytes]:
         "approval-under-another-version.cose": approved({4: 7}),
         "approval-for-other-hardware.cose": right,
         "approval-version-as-boolean.cose": approved({4: True}),
-        "approval-unknown-field.cose": approved({6: 1}),
+        "approval-unknown-field.cose": approved({8: 1}),
         "approval-as-a-policy.cose": _sign(payload, POLICY, content_type=POLICY_CONTENT_TYPE),
         "approval-version-too-old.cose": right,
     }

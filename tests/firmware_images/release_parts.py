@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from firmware_images.limits_policy import (
     serialize_policy,
 )
 from firmware_images.partitions import load_partition_table
+from firmware_images.waiver import LimitWaiver, sign_waiver
+from firmware_images.waiver_judging import WaiverRequest, build_waiver
 from firmware_images.waveform import (
     Balance,
     Level,
@@ -31,6 +34,8 @@ from firmware_images.waveform_table import serialize_waveform_table
 from signing.keys import Algorithm
 from signing.signers import SoftwareSigner
 from signing.trust import Role, RoleKeys, TrustRecord
+
+ISSUED = datetime(2026, 6, 1, tzinfo=UTC)
 
 ROOT = Path(__file__).parents[2]
 FLARE = ROOT / "examples" / "flare"
@@ -208,3 +213,33 @@ def build_inputs(parts: ReleaseParts | None = None, **changes: object) -> Bundle
         "partition_table": load_partition_table(FLARE / "partitions.csv"),
     }
     return BundleInputs(**(values | changes))
+
+
+def build_claim_waiver(
+    table: bytes, policy: LimitsPolicy | None = None, *, issued_at: datetime = ISSUED
+) -> LimitWaiver:
+    """A waiver of the claim that level 2 of a table with a peak of 300 µA is above."""
+    return build_waiver(
+        table,
+        policy or build_policy(),
+        WaiverRequest(
+            name="PEAK",
+            mode="PULSE",
+            level=2,
+            reason="trial lot 7",
+            requested_by="R. Engineer",
+            issued_at=issued_at,
+            expires_at=issued_at + timedelta(days=200),
+        ),
+    )
+
+
+def build_waived_inputs(
+    *, issued_at: datetime = ISSUED, signed_by: str = "policy-1", **changes: object
+) -> BundleInputs:
+    """A release that is above its claim, and whose approval says that this is waived."""
+    parts = build_parts(peak_na=300_000)
+    waiver = build_claim_waiver(parts.table, issued_at=issued_at)
+    approval = sign_approval(build_approval(parts.table, [waiver]), [signer("policy-1")])
+    signed = sign_waiver(waiver, [signer(signed_by)])
+    return build_inputs(replace(parts, approval=approval), **({"waivers": (signed,)} | changes))

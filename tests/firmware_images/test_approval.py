@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from firmware_images.approval import (
     APPROVAL_CONTENT_TYPE,
-    add_signatures,
     build_approval,
     parse_approval,
     serialize_approval,
@@ -21,6 +20,7 @@ from firmware_images.approval import (
     verify_policy,
 )
 from firmware_images.errors import ApprovalError, WaveformTableError
+from firmware_images.policy_signatures import add_signatures
 from firmware_images.waveform_table import serialize_waveform_table
 from signing.errors import SigningError, ThresholdError, UnknownKeyError
 from signing.keys import Algorithm

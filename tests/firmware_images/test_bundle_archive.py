@@ -40,11 +40,11 @@ MESSAGES = {
     "other-central-name.zip": "not exactly as it was built",
     "other-time.zip": "not exactly as it was built",
     "overlong-name.zip": "name that is not acceptable",
-    "seventeen-members.zip": "too many members",
     "size-beyond-the-end.zip": "in the middle of a member",
     "traversal.zip": "name that is not acceptable",
     "truncated.zip": "in the middle of a member",
     "unsorted.zip": "not in order",
+    "twenty-five-members.zip": "too many members",
     "upper-case-name.zip": "name that is not acceptable",
     "zip64-size.zip": "in the middle of a member",
 }

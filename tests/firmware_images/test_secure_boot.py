@@ -12,17 +12,19 @@ from hypothesis import strategies as st
 
 from firmware_images.errors import FirmwareImageError, SecureBootError
 from firmware_images.secure_boot import (
-    BLOCK_BYTES,
-    SECTOR_BYTES,
     attach_signatures,
-    key_digest,
     pad_image,
-    parse_signature_sector,
-    serialize_signature_sector,
     sign_image,
     verify_signed_image,
 )
 from firmware_images.secure_boot_chips import CHIPS, format_revision, judge_scheme
+from firmware_images.signature_sector import (
+    BLOCK_BYTES,
+    SECTOR_BYTES,
+    key_digest,
+    parse_signature_sector,
+    serialize_signature_sector,
+)
 from signing.errors import SignatureError, SigningError
 from signing.key_files import generate_key, public_key_path
 from signing.key_uris import load_secure_boot_signer
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMES = pytest.mark.parametrize("algorithm", sorted(SECURE_BOOT_ALGORITHMS))
-RSA, ECDSA = Algorithm.RSA_3072, Algorithm.ECDSA_P256
+RSA, ECDSA, P384 = Algorithm.RSA_3072, Algorithm.ECDSA_P256, Algorithm.ECDSA_P384
 IMAGE = build_image(CODE)
 
 
@@ -165,7 +167,7 @@ def test_a_forged_checksum_does_not_help(algorithm):
     changed[-1] ^= 1
     _, content = pad_image(IMAGE, where="test")
     forged = type(block)(
-        public_key=block.public_key, image_sha256=block.image_sha256, signature=bytes(changed)
+        public_key=block.public_key, content_digest=block.content_digest, signature=bytes(changed)
     )
     with pytest.raises(SignatureError, match="does not match"):
         verify_signed_image(content + serialize_signature_sector([forged]), where="test")
@@ -181,7 +183,7 @@ def test_arbitrary_sectors_raise_only_our_error(content):
 @settings(deadline=None)
 @given(data=st.data())
 def test_a_changed_sector_raises_only_our_error(data):
-    right = signed(data.draw(st.sampled_from([RSA, ECDSA])))[-SECTOR_BYTES:]
+    right = signed(data.draw(st.sampled_from([RSA, ECDSA, P384])))[-SECTOR_BYTES:]
     sector = bytearray(right)
     for _ in range(data.draw(st.integers(1, 4))):
         sector[data.draw(st.integers(0, BLOCK_BYTES - 1))] ^= data.draw(st.integers(1, 255))
@@ -201,6 +203,9 @@ def test_a_changed_sector_raises_only_our_error(data):
         ("esp32c2", RSA, 0, "esp32c2 does not have this"),
         ("esp32h2", ECDSA, 0, "AR2026-006"),
         ("esp32c61", ECDSA, 0, "silicon in which this is repaired"),
+        ("esp32c6", P384, 0, "expected ecdsa-p256 or rsa-3072, got ecdsa-p384"),
+        ("esp32c5", P384, 0, "AR2026-006.*expected rsa-3072, got ecdsa-p384"),
+        ("esp32p4", P384, 300, "AR2026-006"),
         ("esp8266", RSA, 0, "not known"),
     ],
 )
@@ -226,7 +231,15 @@ def test_a_chip_that_looks_at_one_signature_gets_one():
     assert format_revision(301) == "v3.1"
 
 
-def test_the_image_digest_is_of_the_padded_image():
-    (block,) = verify_signed_image(signed(ECDSA), where="test").blocks
+@SCHEMES
+def test_the_image_digest_is_of_the_padded_image(algorithm):
+    (block,) = verify_signed_image(signed(algorithm), where="test").blocks
     padded = IMAGE.ljust(SECTOR_BYTES, b"\xff")
-    assert block.image_sha256 == hashlib.sha256(padded).digest()
+    hashed = hashlib.sha384 if algorithm is P384 else hashlib.sha256
+    assert block.content_digest == hashed(padded).digest()
+
+
+def test_one_sector_carries_keys_of_each_scheme():
+    content = sign_image(IMAGE, [signer("a", scheme) for scheme in (RSA, ECDSA, P384)], where="t")
+    found = verify_signed_image(content, where="test").blocks
+    assert [block.public_key.algorithm for block in found] == [RSA, ECDSA, P384]

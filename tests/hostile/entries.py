@@ -30,15 +30,19 @@ from firmware_images.image_input import load_image_input
 from firmware_images.limits import load_limits
 from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.otadata_entries import parse_otadata
-from firmware_images.partition_csv import load_partition_table
-from firmware_images.partitions import parse_partition_table, serialize_partition_table
+from firmware_images.partitions import (
+    load_partition_table,
+    parse_partition_table,
+    serialize_partition_table,
+)
 from firmware_images.product import ProductSettings, ReleaseSettings
 from firmware_images.provenance import read_tool_versions
 from firmware_images.record_slots import parse_sector
 from firmware_images.release_statement import parse_statement
 from firmware_images.release_view import read_release
 from firmware_images.sbom_document import parse_sbom
-from firmware_images.secure_boot import parse_signature_sector, sign_image, verify_signed_image
+from firmware_images.secure_boot import sign_image, verify_signed_image
+from firmware_images.signature_sector import parse_signature_sector
 from firmware_images.spec_sheet_settings import SpecSheetSettings
 from firmware_images.waveform_files import read_table, read_waveform_file
 from firmware_images.waveform_slot import parse_waveform_slot
@@ -67,7 +71,7 @@ from signing.key_files import load_public_key
 from signing.key_uris import load_software_signer
 from signing.keys import Algorithm
 from signing.logged_signer import load_sign_log
-from signing.pkcs11_signer import parse_ec_point
+from signing.pkcs11_public_key import parse_ec_point
 from signing.pkcs11_uri import parse_pkcs11_uri
 from signing.roles_settings import SigningSettings
 from signing.sign_log import EMPTY, SignLogEntry, parse_head, serialize_entry

@@ -15,12 +15,14 @@ from provisioning.station import Outside, Station, open_station
 from provisioning.station_files import create_station
 from provisioning.station_settings import StationSettings
 from provisioning.station_values import SlotConfig
+from signing.roles import Role
 from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import (
     APP_1_4_0,
     build_inputs,
     build_parts,
     build_trust,
+    role_keys,
     signer,
 )
 
@@ -56,7 +58,9 @@ def make_bench(folder: Path, *, app: Path = APP_1_4_0) -> None:
         is_test_key=True,
     )
     ca_der = (folder / STATION / "factory-ca.cert.der").read_bytes()
-    trust = replace(build_trust(), factory_ca_der=ca_der)
+    trust = build_trust()
+    roles = {**trust.roles, Role.SUPERVISOR: role_keys(1, "supervisor-1")}
+    trust = replace(trust, factory_ca_der=ca_der, roles=roles)
     (folder / TRUST).write_bytes(sign_trust_record(trust, [signer("root-1")]))
     write_bundle(folder, app=app)
 

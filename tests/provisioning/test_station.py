@@ -10,7 +10,13 @@ import pytest
 
 from firmware_images.device_record import DeviceRecord
 from firmware_images.errors import FirmwareImageError
-from provisioning.errors import FlashError, LedgerError, PortError, StationError
+from provisioning.errors import (
+    FlashError,
+    LedgerError,
+    PortError,
+    QuarantineError,
+    StationError,
+)
 from provisioning.flasher import EsptoolFlasher
 from provisioning.ledger_queries import list_jobs, list_serials, list_units
 from provisioning.ledger_values import JobState, SerialState, UnitState
@@ -276,7 +282,7 @@ def test_a_level_beyond_the_verified_span_is_a_verdict_before_anything_is_writte
     assert ("record", "INTENT") not in steps_of(folder, report.serial)
 
 
-def test_a_board_of_another_factory_is_failed_and_keeps_its_identity(folder, tmp_path_factory):
+def test_a_board_of_another_factory_gets_no_number_and_keeps_its_identity(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("other-factory")
     make_bench(other)
     station = open_bench(other)
@@ -286,9 +292,15 @@ def test_a_board_of_another_factory_is_failed_and_keeps_its_identity(folder, tmp
         elsewhere = open_bench(other, settings)
         run_slots(elsewhere, slot_configs(line), **stop_before(Step.CALIBRATE))
         elsewhere.close()
-        (report,) = reports(run(folder, line))
-    assert (report.state, report.failed_step) == (UnitState.FAIL, Step.FLASH)
-    assert "already has the serial number XYZ" in report.reasons[0]
+        before = record_of(line).load_identity()
+        (result,) = run(folder, line)
+        assert record_of(line).load_identity() == before
+    assert isinstance(result.error, QuarantineError)
+    assert "has the identity XYZ" in str(result.error)
+    station = open_bench(folder)
+    assert list_serials(station.ledger.database) == ()
+    station.ledger.verify_chains()
+    station.close()
 
 
 def test_a_unit_leaves_the_factory_with_the_release_counter_of_its_bundle(folder):

@@ -107,21 +107,15 @@ def test_a_new_calibration_makes_the_old_verification_void(station, serial):
         e.event for e in events if (e.event.step, e.event.phase) == ("calibrate", Phase.CONFIRM)
     )
     other = replace(station.writer, station="station-2")
+    reservation = station.ledger.reserve(
+        other, mac=find_unit(station.ledger.database, serial=serial).mac, prefix="AMP",
+        model="FL1", bundle_digest=station.bundle.digest, again=True,
+    )  # fmt: skip
     station.ledger.append(
         other, step="calibrate", phase=Phase.CONFIRM, data=calibrated.data,
-        reservation=reservation_of(station, serial),
+        reservation=reservation,
     )  # fmt: skip
     assert load_results(station.ledger, serial) == (calibration, None)
-
-
-def reservation_of(station, serial):
-    """A reservation of the same unit, as another station would have it."""
-    mac = find_unit(station.ledger.database, serial=serial).mac
-    reservation = station.ledger.reserve(
-        station.writer, mac=bytes(6), prefix="AMP", model="FL1",
-        bundle_digest=station.bundle.digest, again=False,
-    )  # fmt: skip
-    return replace(reservation, serial=serial, mac=mac)
 
 
 def test_the_history_is_in_order_and_complete(station, serial):

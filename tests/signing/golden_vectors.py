@@ -7,6 +7,7 @@ same in every run. Changing them changes a format that fielded devices read.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from signing.keys import Algorithm
 from signing.roles import Role, RoleKeys
 from signing.trust import sign_trust_record
 from signing.trust_record import TrustRecord
-from tests.signing.fixed_keys import fixed_signer
+from tests.signing.fixed_keys import RepeatablePss, fixed_signer
 
 FOLDER = Path(__file__).parent.parent / "golden" / "signing"
 CONTENT_TYPE = "application/vnd.ampforge.example"
@@ -32,6 +33,8 @@ NOT_BEFORE = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 P256 = fixed_signer("golden p256")
 ED25519 = fixed_signer("golden ed25519", Algorithm.ED25519)
+P384 = fixed_signer("golden p384", Algorithm.ECDSA_P384)
+RSA = RepeatablePss()
 ROOTS = tuple(fixed_signer(f"golden root {number}") for number in (1, 2, 3))
 NEW_ROOT = fixed_signer("golden root 4", Algorithm.ED25519)
 POLICY = fixed_signer("golden policy")
@@ -58,6 +61,21 @@ def trust_record(ca_der: bytes, version: int) -> TrustRecord:
     )
 
 
+def further_record(ca_der: bytes) -> TrustRecord:
+    """Return the third record: its boards verify P-384, too, and the release role signs with it."""
+    second = trust_record(ca_der, 2)
+    return replace(
+        second,
+        version=3,
+        roles={
+            **second.roles,
+            Role.RELEASE: RoleKeys(threshold=1, keys=(P384.public_key,)),
+            Role.SECURE_BOOT: RoleKeys(threshold=1, keys=(RSA.public_key,)),
+        },
+        boards_verify=frozenset([Algorithm.ECDSA_P384]),
+    )
+
+
 def build_vectors() -> dict[str, bytes]:
     """Return each golden file's name and content."""
     ca_der = create_ca_certificate(CA, common_name="Flare factory CA", not_before=NOT_BEFORE)
@@ -80,6 +98,8 @@ def build_vectors() -> dict[str, bytes]:
     return {
         "keys.json": _describe_keys(),
         "sign1-p256.cose": sign_one(PAYLOAD, P256, content_type=CONTENT_TYPE),
+        "sign1-p384.cose": sign_one(PAYLOAD, P384, content_type=CONTENT_TYPE),
+        "sign1-rsa.cose": sign_one(PAYLOAD, RSA, content_type=CONTENT_TYPE),
         "sign1-ed25519.cose": sign_one(PAYLOAD, ED25519, content_type=CONTENT_TYPE),
         "sign1-aad.cose": sign_one(
             PAYLOAD, ED25519, content_type=CONTENT_TYPE, external_aad=b"nonce"
@@ -89,6 +109,7 @@ def build_vectors() -> dict[str, bytes]:
         "trust-record-2.cose": sign_trust_record(
             trust_record(ca_der, 2), [ROOTS[1], ROOTS[2], NEW_ROOT]
         ),
+        "trust-record-3.cose": sign_trust_record(further_record(ca_der), [ROOTS[1], ROOTS[2]]),
         "factory-ca.der": ca_der,
         "device.csr.der": csr_der,
         "device.der": device_der,
@@ -107,6 +128,8 @@ def _describe_keys() -> bytes:
         for name, signer in (
             ("p256", P256),
             ("ed25519", ED25519),
+            ("p384", P384),
+            ("rsa", RSA),
             *((f"root-{number}", signer) for number, signer in enumerate(ROOTS, 1)),
             ("root-4", NEW_ROOT),
             ("policy", POLICY),

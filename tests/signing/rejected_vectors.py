@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
 from signing.cose import sign_many, sign_one
-from signing.cose_message import SIGN1_TAG, SIGN_TAG, kid_of, sign1_structure
+from signing.cose_message import (
+    SIGN1_TAG,
+    SIGN_TAG,
+    kid_of,
+    serialize_sign1,
+    serialize_sign1_header,
+    sign1_structure,
+)
 from signing.errors import (
     AlgorithmError,
     CertificateError,
@@ -33,15 +40,20 @@ from tests.signing.golden_vectors import (
     ED25519,
     NOT_BEFORE,
     P256,
+    P384,
     PAYLOAD,
     POLICY,
     ROOTS,
+    RSA,
     STATION,
     build_vectors,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from signing.signers import Signer
+    from tests.signing.fixed_keys import RepeatablePss
 
 FOLDER = Path(__file__).parent.parent / "rejected" / "signing"
 HEADER: Mapping[int, object] = {1: -7, 3: CONTENT_TYPE, 4: kid_of(P256.public_key)}
@@ -64,6 +76,14 @@ EXPECTED: dict[str, tuple[type[SigningError], str]] = {
     "trust-root-below-threshold.cose": (ThresholdError, "too few keys of the role root"),
     "trust-signed-by-policy.cose": (UnknownKeyError, "which holds policy"),
     "trust-with-revoked-root-signing.cose": (RevokedKeyError, "signed by a revoked key"),
+    "one-p384-in-64-bytes.cose": (CoseError, "expected 96 bytes"),
+    "one-rsa-cut-short.cose": (CoseError, "expected 384 bytes"),
+    "one-rsa-flipped-signature-bit.cose": (SignatureError, "does not match the signed bytes"),
+    "trust-boards-verify-nothing-listed.cose": (TrustError, "order of keys"),
+    "trust-boards-verify-unknown-algorithm.cose": (TrustError, "not known here"),
+    "trust-campaign-by-rsa.cose": (TrustError, "too long for the messages boards read"),
+    "trust-ed25519-for-secure-boot.cose": (TrustError, "role secure-boot is of an algorithm"),
+    "trust-p384-that-boards-cannot-verify.cose": (TrustError, "role policy is of an algorithm"),
     "trust-without-spare-root-key.cose": (TrustError, "the role root has too few keys"),
     "station-of-another-ca.der": (CertificateError, "not issued by the factory CA"),
     "station-with-trailing-byte.der": (CertificateError, "cannot be read"),
@@ -84,8 +104,14 @@ def _forge(header: Mapping[int, object], payload: object = PAYLOAD, unprotected:
     return SIGN1_TAG + serialize_cbor(fields)
 
 
+def _with_signature(signer: RepeatablePss, signature: bytes) -> bytes:
+    protected = serialize_sign1_header(CONTENT_TYPE, signer.public_key)
+    return serialize_sign1(protected, PAYLOAD, signature)
+
+
 def _messages_of_one() -> dict[str, bytes]:
     right = sign_one(PAYLOAD, P256, content_type=CONTENT_TYPE)
+    by_rsa = sign_one(PAYLOAD, RSA, content_type=CONTENT_TYPE)
     without_algorithm = {key: value for key, value in HEADER.items() if key != 1}
     return {
         "one-algorithm-of-another-key.cose": _forge({**HEADER, 1: -8}),
@@ -93,6 +119,9 @@ def _messages_of_one() -> dict[str, bytes]:
         "one-flipped-payload-bit.cose": right.replace(b"\x1a\0\x03\xa9\x80", b"\x1a\0\x03\xa9\x81"),
         "one-kid-of-another-key.cose": _forge({**HEADER, 4: kid_of(POLICY.public_key)}),
         "one-length-in-long-form.cose": right[:1] + b"\x98\x04" + right[2:],
+        "one-p384-in-64-bytes.cose": _forge({**HEADER, 1: -35, 4: kid_of(P384.public_key)}),
+        "one-rsa-cut-short.cose": _with_signature(RSA, RSA.sign(b"")[:-1]),
+        "one-rsa-flipped-signature-bit.cose": by_rsa[:-1] + bytes([by_rsa[-1] ^ 1]),
         "one-payload-detached.cose": _forge(HEADER, payload=None),
         "one-signed-by-stranger.cose": sign_one(
             PAYLOAD, fixed_signer("stranger"), content_type=CONTENT_TYPE
@@ -138,7 +167,17 @@ def _trust_records() -> dict[str, bytes]:
     def signed(record: object, *signers) -> bytes:
         return sign_many(serialize_cbor(record), signers, content_type=TRUST_RECORD_CONTENT_TYPE)
 
+    def held_by(role: str, signer: Signer, **further: object) -> bytes:
+        keys = {**roles, role: [1, [signer.public_key.spki_der]]}
+        changes = {int(key.removeprefix("_")): value for key, value in further.items()}
+        return signed({**document, 4: keys, **changes}, *ROOTS)
+
     return {
+        "trust-boards-verify-nothing-listed.cose": signed({**document, 8: []}, *ROOTS),
+        "trust-boards-verify-unknown-algorithm.cose": signed({**document, 8: [-257]}, *ROOTS),
+        "trust-campaign-by-rsa.cose": held_by("campaign", RSA, _8=[-37]),
+        "trust-ed25519-for-secure-boot.cose": held_by("secure-boot", ED25519),
+        "trust-p384-that-boards-cannot-verify.cose": held_by("policy", P384),
         "trust-root-below-threshold.cose": signed(document, ROOTS[0]),
         "trust-signed-by-policy.cose": signed(document, POLICY),
         "trust-with-revoked-root-signing.cose": signed(revoking, ROOTS[0], ROOTS[1]),

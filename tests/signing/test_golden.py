@@ -16,6 +16,7 @@ from signing.certificates import verify_certificate
 from signing.cose import verify_many, verify_one
 from signing.errors import RevokedKeyError, RollbackError, TrustError
 from signing.keys import Algorithm, PublicKey
+from signing.roles import Role
 from signing.trust import verify_trust_record
 from tests.signing.golden_vectors import CONTENT_TYPE, FOLDER, PAYLOAD, build_vectors
 
@@ -47,7 +48,12 @@ def test_no_golden_file_is_left_without_its_origin():
 
 def test_the_messages_verify():
     named = keys()
-    for name, key in (("sign1-p256", "p256"), ("sign1-ed25519", "ed25519")):
+    for name, key in (
+        ("sign1-p256", "p256"),
+        ("sign1-p384", "p384"),
+        ("sign1-ed25519", "ed25519"),
+        ("sign1-rsa", "rsa"),
+    ):
         verified = verify_one(golden(f"{name}.cose"), named.values(), content_type=CONTENT_TYPE)
         assert verified.payload == PAYLOAD
         assert verified.key_ids == {named[key].key_id}
@@ -68,6 +74,14 @@ def test_the_second_trust_record_follows_the_first_and_not_the_other_way_round()
     assert second.revoked_key_ids == {keys()["root-1"].key_id}
     with pytest.raises(RollbackError, match="not newer"):
         verify_trust_record(golden("trust-record-2.cose"), current=second)
+
+
+def test_the_third_trust_record_has_boards_that_verify_more():
+    second = verify_trust_record(golden("trust-record-2.cose"), current=None)
+    third = verify_trust_record(golden("trust-record-3.cose"), current=second)
+    assert third.boards_verify == {Algorithm.ECDSA_P384}
+    assert third.keys_of(Role.RELEASE).keys == (keys()["p384"],)
+    assert third.keys_of(Role.SECURE_BOOT).keys == (keys()["rsa"],)
 
 
 def test_the_certificates_verify_and_name_the_golden_keys():
@@ -108,5 +122,5 @@ def test_the_specification_prints_the_golden_messages():
 
 def test_the_specification_names_the_golden_records_by_their_digests():
     text = (SPECIFICATIONS / "trust.md").read_text()
-    for name in ("trust-record-1.cose", "trust-record-2.cose"):
+    for name in ("trust-record-1.cose", "trust-record-2.cose", "trust-record-3.cose"):
         assert hashlib.sha256(golden(name)).hexdigest() in text

@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signing.algorithms import CERTIFICATE_ALGORITHMS, MESSAGE_ALGORITHMS, Algorithm
 from signing.certificate_issuing import create_ca_certificate, issue_certificate
 from signing.certificate_requests import create_csr
 from signing.certificates import verify_certificate
 from signing.cose import sign_many, sign_one, verify_many, verify_one
 from signing.errors import CertificateError, KeyFileError, PassphraseError, Pkcs11Error
+from signing.key_encryption import serialize_pem
 from signing.key_files import generate_key
-from signing.key_uris import load_signer, load_software_signer
-from signing.keys import MESSAGE_ALGORITHMS, Algorithm
+from signing.key_uris import load_secure_boot_signer, load_signer, load_software_signer
 from tests.signing.fixed_keys import fixed_signer
 from tests.signing.test_independent import openssl_verify
 from tests.softhsm import PIN, Token, make_token
@@ -40,7 +41,11 @@ def token() -> Token:
 def moved_key(token: Token, folder: Path, algorithm: Algorithm, name: str = "key"):
     """Make a key file, import it into the token, and return its public key and URI."""
     path = folder / f"{name}.pem"
-    public = generate_key(path, algorithm, passphrase=None)
+    if algorithm is Algorithm.RSA_3072:  # finding primes takes a second: one key is enough
+        path.write_bytes(serialize_pem("PRIVATE KEY", fixed_signer("", algorithm).to_pkcs8_der()))
+        public = fixed_signer("", algorithm).public_key
+    else:
+        public = generate_key(path, algorithm, passphrase=None)
     return public, token.import_key(path, name, f"{len(name):02x}")
 
 
@@ -68,7 +73,19 @@ def test_messages_by_a_token_verify_and_mix_with_those_of_files(token, tmp_path)
     assert public.key_id in verified.key_ids
 
 
-@ALGORITHMS
+def test_a_token_signs_for_secure_boot_with_the_keys_that_chips_verify(
+    token, tmp_path, monkeypatch
+):
+    for name, value in token.environment.items():
+        monkeypatch.setenv(name, value)
+    public, uri = moved_key(token, tmp_path, Algorithm.RSA_3072, "rsa")
+    assert load_secure_boot_signer(uri).public_key == public
+    _, uri = moved_key(token, tmp_path, Algorithm.ED25519, "other")
+    with pytest.raises(KeyFileError, match=r"expected P-256 or P-384 or RSA-3072.*got Ed25519"):
+        load_secure_boot_signer(uri)
+
+
+@pytest.mark.parametrize("algorithm", sorted(CERTIFICATE_ALGORITHMS))
 def test_a_factory_ca_in_a_token_issues_certificates(token, tmp_path, algorithm):
     _, uri = moved_key(token, tmp_path, algorithm)
     ca_signer = load_signer(uri, environment=token.environment)
@@ -89,7 +106,7 @@ def test_a_factory_ca_in_a_token_issues_certificates(token, tmp_path, algorithm)
 def test_a_key_for_certificates_never_gives_its_private_half():
     from signing.certificate_keys import as_private_key
 
-    for algorithm in sorted(MESSAGE_ALGORITHMS):
+    for algorithm in sorted(CERTIFICATE_ALGORITHMS):
         key = as_private_key(fixed_signer("ca", algorithm))
         assert copy.copy(key) is copy.deepcopy(key) is key
         ways = [key.private_bytes]
@@ -180,16 +197,25 @@ def test_a_token_that_is_pulled_out_is_told_at_the_next_signature(token, tmp_pat
 def test_a_key_that_cannot_sign_here_is_refused(token, tmp_path):
     import subprocess
 
-    path = tmp_path / "p384.pem"
+    path = tmp_path / "p521.pem"
     subprocess.run(
-        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384",  # noqa: S607 - the system's OpenSSL
+        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521",  # noqa: S607 - the system's OpenSSL
          "-out", path],
         check=True,
         capture_output=True,
     )  # fmt: skip
-    uri = token.import_key(path, "p384")
+    uri = token.import_key(path, "p521")
     with pytest.raises(Pkcs11Error, match="of a kind that is not used here"):
         load_signer(uri, environment=token.environment)
+    small = tmp_path / "small.pem"
+    subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048",  # noqa: S607 - the system's OpenSSL
+         "-out", small],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    with pytest.raises(Pkcs11Error, match="RSA of 2048 bits"):
+        load_signer(token.import_key(small, "small", "02"), environment=token.environment)
 
 
 def test_a_module_that_is_missing_or_none_is_told(token, tmp_path):
@@ -254,15 +280,29 @@ def test_a_locked_or_unset_pin_and_a_missing_mechanism_are_told_in_words():
     assert "does not say" in describe_tries(flags(0))
 
 
-@ALGORITHMS
-@given(st.binary(max_size=70))
+@pytest.mark.parametrize("algorithm", sorted(MESSAGE_ALGORITHMS - {Algorithm.RSA_3072}))
+@given(st.binary(max_size=110))
 def test_arbitrary_bytes_are_a_point_or_refused(algorithm, content):
     pytest.importorskip("pkcs11")
-    from signing.pkcs11_signer import parse_ec_point
+    from signing.pkcs11_public_key import parse_ec_point
 
     for untrusted_bytes in (content, b"\x04" + content):
         with suppress(Pkcs11Error):
             assert parse_ec_point(untrusted_bytes, algorithm, where="t").algorithm is algorithm
+
+
+@given(st.binary(max_size=400), st.binary(max_size=5))
+def test_arbitrary_numbers_are_an_rsa_key_or_refused(modulus, exponent):
+    pytest.importorskip("pkcs11")
+    from signing.pkcs11_public_key import parse_rsa_numbers
+
+    for size_bytes in (0, 384):
+        for given_exponent in (exponent, b"\x01\x00\x01", b"\x00\x01\x00\x01"):
+            with suppress(Pkcs11Error):
+                key = parse_rsa_numbers(
+                    modulus.rjust(size_bytes, b"\xff"), given_exponent, where="t"
+                )
+                assert key.algorithm is Algorithm.RSA_3072
 
 
 def test_a_token_is_no_place_for_a_key_that_is_needed_in_memory(token):
@@ -271,7 +311,7 @@ def test_a_token_is_no_place_for_a_key_that_is_needed_in_memory(token):
 
 
 def test_without_the_extra_the_hint_says_what_to_install(monkeypatch):
-    for name in ("signing.pkcs11_signer", "signing.pkcs11_token"):
+    for name in ("signing.pkcs11_signer", "signing.pkcs11_token", "signing.pkcs11_public_key"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "pkcs11", None)
     with pytest.raises(KeyFileError, match="not supported by this installation") as refused:

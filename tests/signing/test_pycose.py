@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 import cbor2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
     load_der_private_key,
     load_der_public_key,
 )
-from pycose.algorithms import EdDSA, Es256
+from pycose.algorithms import EdDSA, Es256, Es384, Ps256
 from pycose.headers import KID, Algorithm, ContentType
-from pycose.keys import EC2Key, OKPKey
-from pycose.keys.curves import P256, Ed25519
+from pycose.keys import EC2Key, OKPKey, RSAKey
+from pycose.keys.curves import P256, P384, Ed25519
 from pycose.messages import Sign1Message, SignMessage
 from pycose.messages.signer import CoseSignature
 
@@ -38,27 +39,55 @@ if TYPE_CHECKING:
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "signing"
 TYPE = "application/vnd.ampforge.example"
-PYCOSE_ALGORITHMS = {OurAlgorithm.ECDSA_P256: Es256, OurAlgorithm.ED25519: EdDSA}
+PYCOSE_ALGORITHMS = {
+    OurAlgorithm.ECDSA_P256: Es256,
+    OurAlgorithm.ECDSA_P384: Es384,
+    OurAlgorithm.ED25519: EdDSA,
+    OurAlgorithm.RSA_3072: Ps256,
+}
 
 
-def pycose_public_key(spki_der: bytes) -> EC2Key | OKPKey:
+def pycose_public_key(spki_der: bytes) -> EC2Key | OKPKey | RSAKey:
     key = load_der_public_key(spki_der)
     if isinstance(key, EllipticCurvePublicKey):
+        return EC2Key(**ec_numbers(key))
+    if isinstance(key, RSAPublicKey):
         numbers = key.public_numbers()
-        return EC2Key(crv=P256, x=numbers.x.to_bytes(32, "big"), y=numbers.y.to_bytes(32, "big"))
+        return RSAKey(n=as_bytes(numbers.n, 384), e=as_bytes(numbers.e, 3))
     return OKPKey(crv=Ed25519, x=key.public_bytes(Encoding.Raw, PublicFormat.Raw))
 
 
-def pycose_private_key(signer: SoftwareSigner) -> EC2Key | OKPKey:
+def pycose_private_key(signer: SoftwareSigner) -> EC2Key | OKPKey | RSAKey:
     private = load_der_private_key(signer.to_pkcs8_der(), password=None)
-    public = pycose_public_key(signer.public_key.spki_der)
-    if isinstance(public, EC2Key):
-        secret = private.private_numbers().private_value.to_bytes(32, "big")
-        return EC2Key(crv=P256, x=public.x, y=public.y, d=secret)
-    return OKPKey(crv=Ed25519, x=public.x, d=private.private_bytes_raw())
+    public = private.public_key()
+    if isinstance(public, EllipticCurvePublicKey):
+        secret = as_bytes(private.private_numbers().private_value, public.key_size // 8)
+        return EC2Key(**ec_numbers(public), d=secret)
+    if isinstance(public, RSAPublicKey):
+        numbers = private.private_numbers()
+        names = {"p": "p", "q": "q", "d": "d", "dp": "dmp1", "dq": "dmq1", "qinv": "iqmp"}
+        return RSAKey(
+            n=as_bytes(numbers.public_numbers.n, 384),
+            e=as_bytes(numbers.public_numbers.e, 3),
+            **{name: as_bytes(getattr(numbers, theirs), 384) for name, theirs in names.items()},
+        )
+    return OKPKey(crv=Ed25519, x=public.public_bytes_raw(), d=private.private_bytes_raw())
 
 
-def golden_keys() -> dict[bytes, EC2Key | OKPKey]:
+def ec_numbers(key: EllipticCurvePublicKey) -> dict[str, object]:
+    size_bytes, numbers = key.key_size // 8, key.public_numbers()
+    return {
+        "crv": {32: P256, 48: P384}[size_bytes],
+        "x": as_bytes(numbers.x, size_bytes),
+        "y": as_bytes(numbers.y, size_bytes),
+    }
+
+
+def as_bytes(number: int, size_bytes: int) -> bytes:
+    return number.to_bytes(size_bytes, "big")
+
+
+def golden_keys() -> dict[bytes, EC2Key | OKPKey | RSAKey]:
     """Every golden key in pycose's form, by the kid that messages name it by."""
     told = json.loads((GOLDEN / "keys.json").read_text())
     return {
@@ -82,7 +111,13 @@ def as_lists(value: object) -> object:
 
 @pytest.mark.parametrize(
     ("name", "external_aad"),
-    [("sign1-p256", b""), ("sign1-ed25519", b""), ("sign1-aad", b"nonce")],
+    [
+        ("sign1-p256", b""),
+        ("sign1-p384", b""),
+        ("sign1-ed25519", b""),
+        ("sign1-rsa", b""),
+        ("sign1-aad", b"nonce"),
+    ],
 )
 def test_pycose_verifies_our_messages_of_one_key(name, external_aad):
     message = pycose_decode(Sign1Message, name)
@@ -94,7 +129,7 @@ def test_pycose_verifies_our_messages_of_one_key(name, external_aad):
     assert not message.verify_signature()
 
 
-@pytest.mark.parametrize("name", ["sign-two", "trust-record-1", "trust-record-2"])
+@pytest.mark.parametrize("name", ["sign-two", "trust-record-1", "trust-record-2", "trust-record-3"])
 def test_pycose_verifies_each_signature_of_our_messages_of_several_keys(name):
     message = pycose_decode(SignMessage, name)
     keys = golden_keys()
@@ -144,10 +179,10 @@ def test_we_verify_pycoses_messages_of_one_key(algorithm):
 
 
 def test_we_verify_pycoses_messages_of_several_keys():
-    signers = [fixed_signer("a"), fixed_signer("b", OurAlgorithm.ED25519), fixed_signer("c")]
+    signers = [fixed_signer(algorithm, algorithm) for algorithm in OurAlgorithm]
     keys = [signer.public_key for signer in signers]
     encoded = pycose_sign(*signers)
-    verified = verify_many(encoded, keys, threshold=3, content_type=TYPE)
+    verified = verify_many(encoded, keys, threshold=len(keys), content_type=TYPE)
     assert verified.key_ids == {key.key_id for key in keys}
     with pytest.raises(SignatureError):
         verify_many(encoded.replace(b"payload", b"Payload"), keys, threshold=1, content_type=TYPE)

@@ -9,10 +9,18 @@ import pytest
 from signing.certificates import verify_certificate
 from signing.cose import verify_many, verify_one
 from signing.trust import verify_trust_record
-from tests.signing.golden_vectors import CONTENT_TYPE, ED25519, P256, POLICY, build_vectors
+from tests.signing.golden_vectors import (
+    CONTENT_TYPE,
+    ED25519,
+    P256,
+    P384,
+    POLICY,
+    RSA,
+    build_vectors,
+)
 from tests.signing.rejected_vectors import EXPECTED, FOLDER, build_rejected
 
-KEYS = [signer.public_key for signer in (P256, ED25519, POLICY)]
+KEYS = [signer.public_key for signer in (P256, ED25519, POLICY, P384, RSA)]
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
@@ -47,8 +55,11 @@ def test_the_gallery_is_what_its_builder_writes():
     ("name", "golden"),
     [
         ("one-", "sign1-p256.cose"),
+        ("one-", "sign1-p384.cose"),
+        ("one-", "sign1-rsa.cose"),
         ("two-", "sign-two.cose"),
         ("trust-", "trust-record-1.cose"),
+        ("trust-", "trust-record-3.cose"),
         ("station-", "station.der"),
     ],
 )

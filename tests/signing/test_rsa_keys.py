@@ -1,8 +1,9 @@
-"""RSA-3072 keys: what OpenSSL accepts, and where they must not come in."""
+"""RSA-3072 keys: what OpenSSL accepts, and where they and P-384 keys must not come in."""
 
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from signing.errors import KeyFileError, SignatureError
+from signing.algorithms import CERTIFICATE_ALGORITHMS, Algorithm
+from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
+from signing.certificate_requests import create_csr
+from signing.errors import CertificateError, KeyFileError, SignatureError
 from signing.key_files import generate_key, load_public_key, public_key_path
 from signing.key_inventory import describe_key_file
 from signing.key_uris import load_secure_boot_signer, load_signer
-from signing.keys import SECURE_BOOT_ALGORITHMS, Algorithm, public_key_from_raw
+from signing.keys import public_key_from_raw
 from signing.signers import SoftwareSigner
+from tests.signing.fixed_keys import fixed_signer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 
 @cache
 def rsa_signer() -> SoftwareSigner:
-    return SoftwareSigner.generate(Algorithm.RSA_3072)
+    return fixed_signer("", Algorithm.RSA_3072)
 
 
 def test_openssl_verifies_our_pss_signature(tmp_path: Path) -> None:
@@ -67,23 +72,38 @@ def test_numbers_that_are_no_key_are_refused() -> None:
         public_key_from_raw(Algorithm.RSA_3072, bytes(384), where="test")
 
 
-def test_an_rsa_key_is_opened_for_secure_boot_and_for_nothing_else(tmp_path: Path) -> None:
+def test_an_rsa_key_is_opened_for_messages_and_for_secure_boot(tmp_path: Path) -> None:
     path = tmp_path / "boot.pem"
     key = generate_key(path, Algorithm.RSA_3072, passphrase=b"horse")
     assert load_secure_boot_signer(str(path), passphrase=lambda: b"horse").public_key == key
-    assert load_public_key(public_key_path(path), allowed=SECURE_BOOT_ALGORITHMS) == key
-    with pytest.raises(KeyFileError, match="P-256 or Ed25519"):
-        load_signer(str(path), passphrase=lambda: b"horse")
-    with pytest.raises(KeyFileError, match="not used here"):
-        load_public_key(public_key_path(path))
+    assert load_signer(str(path), passphrase=lambda: b"horse").public_key == key
+    assert load_public_key(public_key_path(path)) == key
+    with pytest.raises(KeyFileError, match="expected P-256 or Ed25519, got RSA-3072"):
+        load_public_key(public_key_path(path), allowed=CERTIFICATE_ALGORITHMS)
     assert describe_key_file(path).algorithm is Algorithm.RSA_3072
 
 
 def test_an_ed25519_key_cannot_sign_for_secure_boot(tmp_path: Path) -> None:
     path = tmp_path / "release.pem"
     generate_key(path, Algorithm.ED25519, passphrase=None)
-    with pytest.raises(KeyFileError, match="P-256 or RSA-3072"):
+    with pytest.raises(KeyFileError, match="P-256 or P-384 or RSA-3072"):
         load_secure_boot_signer(str(path))
+
+
+@pytest.mark.parametrize("algorithm", sorted(set(Algorithm) - CERTIFICATE_ALGORITHMS))
+def test_certificates_neither_hold_nor_are_signed_by_what_boards_do_not_verify(algorithm) -> None:
+    """A station's or the factory's key of another kind is found before anything is issued."""
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    ca, other = fixed_signer("ca"), fixed_signer("other", algorithm)
+    with pytest.raises(CertificateError, match=r"no place in a certificate.*ecdsa-p256 or ed25519"):
+        create_ca_certificate(other, common_name="factory", not_before=now)
+    ca_der = create_ca_certificate(ca, common_name="factory", not_before=now)
+    with pytest.raises(CertificateError, match="no place in a certificate"):
+        issue_station_certificate(
+            ca, ca_der, other.public_key, station_name="station-1", not_before=now
+        )
+    with pytest.raises(CertificateError, match="no place in a certificate"):
+        create_csr(other, serial_number="F1", mac="aa", job_id="job-1")
 
 
 def test_another_size_of_rsa_is_refused(tmp_path: Path) -> None:

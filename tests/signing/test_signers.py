@@ -59,7 +59,10 @@ def test_a_private_key_survives_its_own_encoding(algorithm: Algorithm) -> None:
     signer = fixed_signer("a", algorithm)
     again = SoftwareSigner.from_pkcs8_der(signer.to_pkcs8_der())
     assert again.public_key == signer.public_key
-    assert again.sign(b"m") == signer.sign(b"m")
+    signature = again.sign(b"m")
+    signer.public_key.verify(b"m", signature)
+    if algorithm is not Algorithm.RSA_3072:  # PSS draws a new salt for each signature
+        assert signature == signer.sign(b"m")
 
 
 def test_new_keys_differ_and_do_not_show_their_secret() -> None:
@@ -119,10 +122,10 @@ def test_openssl_s_own_forms_are_opened(tmp_path: Path) -> None:
         (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "cannot be read"),
         (b"-----BEGIN PRIVATE KEY-----\n" + b"A" * 20_000, "holds no private key"),
         (
-            ec.generate_private_key(ec.SECP384R1()).private_bytes(
+            ec.generate_private_key(ec.SECP521R1()).private_bytes(
                 Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
             ),
-            "expected P-256 or Ed25519, got secp384r1",
+            "expected P-256 or P-384 or Ed25519 or RSA-3072.*got secp521r1",
         ),
     ],
 )

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from signing.errors import CertificateError, SigningError, TrustError
 from signing.roles import Role, RoleKeys
 from signing.trust import sign_trust_record
-from signing.trust_file import load_trust_record, next_trust_record
+from signing.trust_file import load_trust_record, next_trust_record, save_trust_record
 from tests.signing.fixed_keys import fixed_signer
 
 ROOTS = [fixed_signer("root-1"), fixed_signer("root-2")]
@@ -59,3 +61,62 @@ def test_a_missing_or_far_too_long_file_is_named(tmp_path):
     (tmp_path / "trust.cose").write_bytes(bytes(70_000))
     with pytest.raises(TrustError, match="too long"):
         load_trust_record(tmp_path / "trust.cose")
+
+
+def test_two_people_who_sign_at_the_same_time_do_not_write_one_version_twice(tmp_path):
+    path = tmp_path / "trust.cose"
+    first = next_trust_record(None, product="flare", roles=ROLES)
+    save_trust_record(path, sign_trust_record(first, ROOTS), current=None)
+    mine, theirs = (
+        next_trust_record(first, product="flare", roles=ROLES, minimum_policy_version=version)
+        for version in (2, 3)
+    )
+    save_trust_record(path, sign_trust_record(mine, ROOTS), current=first)
+    before = path.read_bytes()
+    with pytest.raises(TrustError, match="saved meanwhile") as caught:
+        save_trust_record(path, sign_trust_record(theirs, ROOTS), current=first)
+    assert (caught.value.expected, caught.value.got) == ("version 1", "another one, version 2")
+    assert path.read_bytes() == before
+    assert load_trust_record(path) == mine
+
+
+def test_a_first_record_does_not_take_the_place_of_one_that_came_meanwhile(tmp_path):
+    path = tmp_path / "trust.cose"
+    record = next_trust_record(None, product="flare", roles=ROLES)
+    save_trust_record(path, sign_trust_record(record, ROOTS), current=None)
+    before = path.read_bytes()
+    with pytest.raises(TrustError, match="saved meanwhile"):
+        save_trust_record(path, sign_trust_record(record, ROOTS), current=None)
+    assert path.read_bytes() == before
+
+
+def test_a_record_with_a_lower_minimum_policy_version_is_not_saved(tmp_path):
+    path = tmp_path / "trust.cose"
+    first = next_trust_record(None, product="flare", roles=ROLES, minimum_policy_version=4)
+    save_trust_record(path, sign_trust_record(first, ROOTS), current=None)
+    before = path.read_bytes()
+    lower = next_trust_record(first, product="flare", roles=ROLES, minimum_policy_version=3)
+    with pytest.raises(SigningError, match="accept older limits policies again"):
+        save_trust_record(path, sign_trust_record(lower, ROOTS), current=first)
+    assert path.read_bytes() == before
+
+
+def test_many_runs_at_once_leave_one_record_and_the_others_are_told(tmp_path):
+    path = tmp_path / "trust.cose"
+    start = Barrier(6)
+
+    def sign(version):
+        record = next_trust_record(
+            None, product="flare", roles=ROLES, minimum_policy_version=version
+        )
+        signed = sign_trust_record(record, ROOTS)
+        start.wait()
+        try:
+            save_trust_record(path, signed, current=None)
+        except TrustError:
+            return None
+        return record
+
+    with ThreadPoolExecutor(6) as pool:
+        saved = [record for record in pool.map(sign, range(6)) if record is not None]
+    assert saved == [load_trust_record(path)]

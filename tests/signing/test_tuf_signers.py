@@ -11,7 +11,12 @@ from tests.signing.fixed_keys import fixed_signer
 
 @pytest.mark.parametrize(
     ("algorithm", "scheme"),
-    [(Algorithm.ECDSA_P256, "ecdsa-sha2-nistp256"), (Algorithm.ED25519, "ed25519")],
+    [
+        (Algorithm.ECDSA_P256, "ecdsa-sha2-nistp256"),
+        (Algorithm.ECDSA_P384, "ecdsa-sha2-nistp384"),
+        (Algorithm.ED25519, "ed25519"),
+        (Algorithm.RSA_3072, "rsassa-pss-sha256"),
+    ],
 )
 def test_securesystemslib_verifies_what_our_signer_signs(algorithm: Algorithm, scheme: str) -> None:
     signer = fixed_signer("tuf", algorithm)

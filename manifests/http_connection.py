@@ -1,0 +1,328 @@
+"""One HTTP/1.1 connection: what it receives becomes requests, what the application says is sent.
+
+The application is an RSGI application that never waits: it is given a request whose body is
+already here, and answers through an `Exchange`. Answers keep the order of the requests. While a
+peer does not read what it asked for, nothing more of it is read; and the time for a request, for
+the next one and for reading an answer is bounded (`HttpConnection.is_overdue`, asked by the host).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Protocol
+
+from manifests.http_requests import Request, RequestReader, RequestRefusal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from manifests.http_requests import RequestMemory
+
+FILE_PIECE_BYTES = 256 << 10
+UNSENT_MAX_BYTES = (1 << 20) + (64 << 10)
+"""What waits for a peer before no more is answered: an artifact from memory and its head."""
+JOINED_MAX_BYTES = 16 << 10
+"""A body up to this size is copied behind its head, which costs less than a second buffer."""
+REQUEST_TIMEOUT_S = 20.0
+IDLE_TIMEOUT_S = 75.0
+STALLED_TIMEOUT_S = 30.0
+DRAIN_TIMEOUT_S = 5.0
+DRAINED_MAX_BYTES = 1 << 20
+
+Headers = list[tuple[str, str]]
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Application(Protocol):
+    """An RSGI application."""
+
+    def __rsgi__(self, scope: Any, exchange: Any, /) -> Coroutine[Any, Any, None]:
+        """Answer one request."""
+        ...
+
+
+class ConnectionHost(Protocol):
+    """What the connections of one server share.
+
+    Attributes:
+        app: Answers the requests.
+        now_s: Monotonic time, seconds, about a second old at most.
+        date_line: The `Date` header of now, line end included.
+        memory: The requests that were read before.
+    """
+
+    app: Application
+    now_s: float
+    date_line: str
+    memory: RequestMemory
+
+    def add(self, connection: HttpConnection) -> bool:
+        """Take note of a new connection; `False` when there are too many."""
+        ...
+
+    def discard(self, connection: HttpConnection) -> None:
+        """Forget a connection that has ended."""
+        ...
+
+
+@dataclass(slots=True)
+class _FilePart:
+    descriptor: int
+    offset_bytes: int
+    remaining_bytes: int
+    request: Request
+
+
+class HttpConnection(asyncio.Protocol):
+    """One connection of a server.
+
+    Args:
+        host: What all connections share.
+    """
+
+    def __init__(self, host: ConnectionHost) -> None:
+        self._host = host
+        self._reader = RequestReader(host.memory)
+        self._transport: Any = None
+        self._part: _FilePart | None = None
+        self._deadline_s = host.now_s + REQUEST_TIMEOUT_S
+        self._unsent_bytes = 0
+        self._drained_bytes = 0
+        self._is_paused = False
+        self._is_reading = True
+        self._is_ended = False
+        self._is_stopping = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or turn it away when there are too many."""
+        self._transport = transport
+        self._transport.set_write_buffer_limits(high=UNSENT_MAX_BYTES)
+        if not self._host.add(self):
+            text = "too many connections, try again"
+            self._answer_refusal(RequestRefusal(HTTPStatus.SERVICE_UNAVAILABLE, text))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Forget the connection."""
+        self._host.discard(self)
+        self._is_ended = True
+        self._close_part()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, and answer the requests that it completes."""
+        if self._is_ended:
+            self._drained_bytes += len(data)
+            if self._drained_bytes > DRAINED_MAX_BYTES:
+                self._transport.abort()
+            return
+        reader = self._reader
+        was_in_request = reader.is_in_request
+        reader.feed(data)
+        if not reader.is_in_request:
+            self._deadline_s = self._host.now_s + IDLE_TIMEOUT_S
+        elif not was_in_request:
+            self._deadline_s = self._host.now_s + REQUEST_TIMEOUT_S
+        self._answer_ready()
+        if reader.is_body_awaited and not self._is_ended:
+            # RFC 9110 §10.1.1. Answers that are owed come first: the client sent one by one.
+            reader.is_body_awaited = False
+            self._transport.write(_CONTINUE)
+
+    def pause_writing(self) -> None:
+        """Stop answering: the peer does not read."""
+        self._is_paused = True
+        self._unsent_bytes = self._transport.get_write_buffer_size()
+        self._deadline_s = self._host.now_s + STALLED_TIMEOUT_S
+
+    def resume_writing(self) -> None:
+        """Go on answering."""
+        self._is_paused = False
+        self._deadline_s = self._host.now_s + IDLE_TIMEOUT_S
+        self._answer_ready()
+
+    def is_overdue(self) -> bool:
+        """Whether the peer had its time: for a request, for the next one, or for reading on."""
+        if self._is_paused:
+            unsent_bytes = self._transport.get_write_buffer_size()
+            if unsent_bytes < self._unsent_bytes:
+                self._deadline_s = self._host.now_s + STALLED_TIMEOUT_S
+            self._unsent_bytes = unsent_bytes
+        return self._host.now_s > self._deadline_s
+
+    def stop(self) -> None:
+        """Close as soon as the answers that are owed have been sent."""
+        self._is_stopping = True
+        if not self._reader.ready and self._part is None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def _answer_ready(self) -> None:
+        ready = self._reader.ready
+        if self._part is not None:
+            self._send_part()
+        while ready and not self._is_paused and self._part is None and not self._is_ended:
+            item = ready.popleft()
+            if isinstance(item, Request):
+                self._answer(item)
+            else:
+                self._answer_refusal(item)
+        is_reading = not self._is_paused and self._part is None
+        if is_reading is not self._is_reading and not self._transport.is_closing():
+            self._is_reading = is_reading
+            if is_reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _answer(self, request: Request) -> None:
+        answering = self._host.app.__rsgi__(request, Exchange(self, request))
+        try:
+            answering.send(None)
+        except StopIteration:
+            return
+        answering.close()
+        raise RuntimeError("the application waited for something while it answered")
+
+    def _answer_refusal(self, refusal: RequestRefusal) -> None:
+        body = refusal.text.encode() + b"\n"
+        headers = [
+            ("content-type", "text/plain; charset=utf-8"),
+            ("content-length", str(len(body))),
+        ]
+        self._transport.write(self._head(refusal.status, headers, is_last=True) + body)
+        self._end(is_unread=True)
+
+    def write_answer(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
+        """Send an answer whose body is here.
+
+        Args:
+            request: What is answered.
+            status: Status code.
+            headers: The application's; Content-Length is its to give.
+            body: Empty for HEAD and 304.
+        """
+        is_last = request.is_last or self._is_stopping
+        head = self._head(status, headers, is_last=is_last)
+        if len(body) <= JOINED_MAX_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
+        if is_last:
+            self._end(is_unread=request.is_body_unread)
+
+    def write_file_answer(
+        self,
+        request: Request,
+        status: int,
+        headers: Headers,
+        *,
+        file: str,
+        start_bytes: int,
+        end_bytes: int,
+    ) -> None:
+        """Send an answer whose body is a part of a file, read as the peer takes it.
+
+        Args:
+            request: What is answered.
+            status: Status code.
+            headers: The application's.
+            file: Path of the file.
+            start_bytes: Offset of the first byte.
+            end_bytes: Offset of the byte after the last.
+        """
+        try:
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            text = "the file has just been taken away"
+            self._answer_refusal(RequestRefusal(HTTPStatus.NOT_FOUND, text))
+            return
+        self._part = _FilePart(descriptor, start_bytes, end_bytes - start_bytes, request)
+        is_last = request.is_last or self._is_stopping
+        self._transport.write(self._head(status, headers, is_last=is_last))
+        self._send_part()
+
+    def _send_part(self) -> None:
+        while (part := self._part) is not None and not self._is_paused:
+            if part.remaining_bytes:
+                try:
+                    wished_bytes = min(FILE_PIECE_BYTES, part.remaining_bytes)
+                    piece = os.pread(part.descriptor, wished_bytes, part.offset_bytes)
+                except OSError:
+                    piece = b""
+                if not piece:
+                    # A length was promised: a shorter body must not look like a whole one.
+                    self._transport.abort()
+                    return
+                part.offset_bytes += len(piece)
+                part.remaining_bytes -= len(piece)
+                self._transport.write(piece)
+            if not part.remaining_bytes:
+                self._close_part()
+                if part.request.is_last or self._is_stopping:
+                    self._end(is_unread=part.request.is_body_unread)
+
+    def _close_part(self) -> None:
+        if self._part is not None:
+            os.close(self._part.descriptor)
+            self._part = None
+
+    def _head(self, status: int, headers: Headers, *, is_last: bool) -> bytes:
+        fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        end = "connection: close\r\n\r\n" if is_last else "\r\n"
+        return f"{_STATUS_LINES[status]}{self._host.date_line}{fields}{end}".encode("latin-1")
+
+    def _end(self, *, is_unread: bool) -> None:
+        self._is_ended = True
+        if not is_unread:
+            self._transport.close()
+            return
+        # RFC 9112 §9.6: closing over unread bytes resets the connection, and the answer with it.
+        self._deadline_s = self._host.now_s + DRAIN_TIMEOUT_S
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+
+class Exchange:
+    """What an application answers one request with: the parts of RSGI's HTTP protocol in use."""
+
+    __slots__ = ("_connection", "_request")
+
+    def __init__(self, connection: HttpConnection, request: Request) -> None:
+        self._connection = connection
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over the body's pieces."""
+        if self._request.body:
+            yield self._request.body
+
+    def response_empty(self, status: int, headers: Headers) -> None:
+        """Answer without a body."""
+        self._connection.write_answer(self._request, status, headers, b"")
+
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer with bytes."""
+        self._connection.write_answer(self._request, status, headers, body)
+
+    def response_file(self, status: int, headers: Headers, file: str) -> None:
+        """Answer with a whole file, as long as its Content-Length says."""
+        size_bytes = int(dict(headers)["content-length"])
+        self.response_file_range(status, headers, file, 0, size_bytes)
+
+    def response_file_range(
+        self, status: int, headers: Headers, file: str, start: int, end: int
+    ) -> None:
+        """Answer with a part of a file, from `start` to before `end`."""
+        self._connection.write_file_answer(
+            self._request, status, headers, file=file, start_bytes=start, end_bytes=end
+        )

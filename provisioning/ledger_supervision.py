@@ -1,0 +1,365 @@
+"""Quarantine, and what supervisors order: each is one event and its rows, in one transaction.
+
+Implements docs/spec/provisioning.md §4 and §5. Orders are verified by the caller
+(`provisioning.supervision`); what is decided here is whether an order fits the ledger as it stands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import and_, insert, select, update
+
+from provisioning.classification import LedgerView
+from provisioning.errors import SupervisionError
+from provisioning.ledger_allocation import withdraw_release
+from provisioning.ledger_events import Phase, format_time, parse_time
+from provisioning.ledger_journal import append_event
+from provisioning.ledger_queries import find_by
+from provisioning.ledger_rows import check_row
+from provisioning.ledger_schema import (
+    events,
+    jobs,
+    quarantines,
+    replaced_modules,
+    serial_numbers,
+    units,
+)
+from provisioning.ledger_values import (
+    JobState,
+    Quarantine,
+    Reservation,
+    UnitState,
+)
+from provisioning.supervision import Act, SupervisedAct
+from provisioning.unit_states import Cause, next_state
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+    from provisioning.classification import BoardIdentity, Classification
+    from provisioning.ledger import Ledger
+    from provisioning.ledger_events import ChainedEvent
+    from provisioning.ledger_values import UnitRecord, Writer
+
+QUARANTINE_STEP: Final = "quarantine"
+SUPERVISE_STEP: Final = "supervise"
+_SELECT: Final = select(quarantines, events.c.hash).join(
+    events,
+    and_(events.c.station == quarantines.c.station, events.c.number == quarantines.c.number),
+)
+
+
+def view_board(ledger: Ledger, mac: bytes, identity: BoardIdentity) -> LedgerView:
+    """Return what the ledger knows of a board, in one consistent look.
+
+    Args:
+        ledger: The open ledger.
+        mac: MAC of the chip.
+        identity: What its flash says.
+    """
+    with ledger.database.reading() as connection:
+        unit = find_by(connection, units.c.mac == mac)
+        open_job = connection.execute(
+            select(jobs.c.job)
+            .join(units, units.c.serial == jobs.c.serial)
+            .where(units.c.mac == mac, jobs.c.state == JobState.OPEN.value)
+            .limit(1)
+        ).scalar()
+        replaced_in = connection.execute(
+            select(replaced_modules.c.serial).where(replaced_modules.c.mac == mac)
+        ).scalar()
+        erasable = connection.execute(
+            select(quarantines.c.number)
+            .where(
+                quarantines.c.mac == mac,
+                quarantines.c.record_digest.is_not(None),
+                quarantines.c.record_digest == identity.digest,
+                quarantines.c.closed_at.is_not(None),
+            )
+            .limit(1)
+        ).scalar()
+        return LedgerView(
+            unit=unit,
+            has_open_job=open_job is not None,
+            named_unit=find_by(connection, units.c.serial == identity.serial)
+            if identity.serial
+            else None,
+            replaced_in=replaced_in,
+            is_erasable=erasable is not None,
+        )
+
+
+def find_quarantine(ledger: Ledger, mac: bytes) -> Quarantine | None:
+    """Return the open quarantine of a board, or `None`."""
+    with ledger.database.reading() as connection:
+        return _open_quarantine(connection, mac)
+
+
+def list_quarantines(ledger: Ledger, *, is_open_only: bool = True) -> tuple[Quarantine, ...]:
+    """Return the quarantines, oldest first."""
+    statement = _SELECT.order_by(quarantines.c.opened_at, quarantines.c.number)
+    if is_open_only:
+        statement = statement.where(quarantines.c.closed_at.is_(None))
+    with ledger.database.reading() as connection:
+        return tuple(_quarantine(row) for row in connection.execute(statement).all())
+
+
+def open_quarantine(
+    ledger: Ledger,
+    writer: Writer,
+    *,
+    mac: bytes,
+    classification: Classification,
+    identity: BoardIdentity,
+) -> Quarantine:
+    """Put a board into quarantine; one that is there already stays as it is.
+
+    Returns:
+        The open quarantine.
+
+    Raises:
+        LedgerError: The database cannot be written.
+    """
+    with ledger.database.writing() as connection:
+        known = _open_quarantine(connection, mac)
+        if known is not None:
+            return known
+        unit = find_by(connection, units.c.mac == mac)
+        now = writer.now()
+        chained = append_event(
+            connection, writer, epoch=ledger.identity.epoch, step=QUARANTINE_STEP,
+            phase=Phase.CONFIRM,
+            data={
+                "board_class": classification.board_class.value,
+                "reason": classification.reason,
+                "record_digest": identity.digest.hex(),
+                "serial": None if unit is None else unit.serial,
+            },
+            mac=mac, reservation=None, at=now,
+        )  # fmt: skip
+        connection.execute(
+            insert(quarantines).values(
+                station=writer.station,
+                number=chained.event.number,
+                mac=mac,
+                serial=None if unit is None else unit.serial,
+                board_class=classification.board_class.value,
+                reason=classification.reason,
+                record_digest=identity.digest or None,
+                opened_at=format_time(now),
+            )
+        )
+        opened = _open_quarantine(connection, mac)
+    assert opened is not None, "it was opened just now"
+    return opened
+
+
+def prepare_order(
+    ledger: Ledger, writer: Writer, *, act: Act, mac: bytes, reason: str, new_mac: bytes = b""
+) -> SupervisedAct:
+    """Return the order for a supervisor to sign, about the board as it stands now.
+
+    Raises:
+        SupervisionError: There is nothing that this could be ordered for.
+    """
+    with ledger.database.reading() as connection:
+        answers = _answered_hash(connection, act, mac)
+        if act is Act.REBIND:
+            _require_free(connection, new_mac)
+    return SupervisedAct(
+        ledger_uuid=ledger.identity.uuid,
+        act=act,
+        mac=mac,
+        new_mac=new_mac,
+        answers=answers,
+        reason=reason,
+        at=writer.now(),
+    )
+
+
+def carry_out(ledger: Ledger, writer: Writer, order: SupervisedAct, signed: bytes) -> ChainedEvent:
+    """Carry out a verified order: its event and everything that follows, in one transaction.
+
+    Args:
+        ledger: The open ledger.
+        writer: Who writes.
+        order: The order, verified.
+        signed: The same as it was signed, for the record.
+
+    Raises:
+        SupervisionError: The board does not stand as it did when this was signed.
+        LedgerError: The database cannot be written.
+    """
+    with ledger.database.writing() as connection:
+        now = writer.now()
+        if _answered_hash(connection, order.act, order.mac) != order.answers:
+            raise SupervisionError(
+                "the order was signed for something that has changed since",
+                expected="the board as it stood then",
+                got="newer events",
+                where=order.mac.hex(":"),
+                hint="look at it again (`ampforge unit history`), then order anew",
+            )
+        if order.act is Act.REBIND:
+            _require_free(connection, order.new_mac)
+        unit = find_by(connection, units.c.mac == order.mac)
+        # A release leaves an open job open; everything else has the unit done again.
+        is_sent_back = unit is not None and (
+            order.act is not Act.RELEASE or unit.state is not UnitState.IN_WORK
+        )
+        chained = append_event(
+            connection, writer, epoch=ledger.identity.epoch, step=SUPERVISE_STEP,
+            phase=Phase.CONFIRM,
+            data={
+                "act": order.act.value,
+                "reason": order.reason,
+                "answers": order.answers.hex(),
+                "sends_back": is_sent_back,
+                "new_mac": order.new_mac.hex(),
+                "order": signed.hex(),
+            },
+            mac=order.mac, reservation=None if unit is None else _last_job(unit, order.mac), at=now,
+        )  # fmt: skip
+        at = format_time(now)
+        if order.act is Act.RELEASE:
+            connection.execute(
+                update(quarantines)
+                .where(quarantines.c.mac == order.mac, quarantines.c.closed_at.is_(None))
+                .values(closed_at=at)
+            )
+        if unit is not None and is_sent_back:
+            _send_back(connection, unit, at=at)
+        if order.act is Act.REBIND:
+            assert unit is not None, "only a unit has a module"
+            _replace_module(connection, unit, order, at=at)
+    return chained
+
+
+def _send_back(connection: Connection, unit: UnitRecord, *, at: str) -> None:
+    connection.execute(
+        update(units)
+        .where(units.c.serial == unit.serial)
+        .values(state=next_state(unit.state, Cause.ORDER, where=unit.serial).value, changed_at=at)
+    )
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.serial == unit.serial, jobs.c.state == JobState.OPEN.value)
+        .values(state=JobState.ABANDONED.value, closed_at=at)
+    )
+    withdraw_release(connection, unit.serial)
+
+
+def _replace_module(
+    connection: Connection, unit: UnitRecord, order: SupervisedAct, *, at: str
+) -> None:
+    for table in (units, serial_numbers):
+        connection.execute(
+            update(table).where(table.c.serial == unit.serial).values(mac=order.new_mac)
+        )
+    connection.execute(
+        insert(replaced_modules).values(
+            mac=order.mac, serial=unit.serial, replaced_by=order.new_mac, replaced_at=at
+        )
+    )
+
+
+def _answered_hash(connection: Connection, act: Act, mac: bytes) -> bytes:
+    if act is Act.RELEASE:
+        quarantine = _open_quarantine(connection, mac)
+        if quarantine is None:
+            raise SupervisionError(
+                "the board is not in quarantine",
+                got=mac.hex(":"),
+                hint="`ampforge unit quarantine` lists those that are",
+            )
+        return quarantine.event_hash
+    unit = find_by(connection, units.c.mac == mac)
+    if unit is None:
+        raise SupervisionError(
+            "no unit has this MAC",
+            got=mac.hex(":"),
+            hint="`ampforge serials status` lists the units",
+        )
+    if act is Act.REWORK and unit.state in {UnitState.IN_WORK, UnitState.REWORK}:
+        raise SupervisionError(
+            "the unit is not finished, so there is nothing to do again",
+            expected="a unit that was judged",
+            got=unit.state.value,
+            where=unit.serial,
+            hint="put it on the fixture: it goes on where it stopped",
+        )
+    if act is Act.REBIND and _open_quarantine(connection, mac) is not None:
+        raise SupervisionError(
+            "the unit is in quarantine",
+            where=unit.serial,
+            hint="`ampforge unit release` first",
+        )
+    return _last_hash(connection, unit.serial)
+
+
+def _require_free(connection: Connection, new_mac: bytes) -> None:
+    """Refuse a module that is another unit's, was one's, or is in quarantine."""
+    taken = find_by(connection, units.c.mac == new_mac)
+    replaced = connection.execute(
+        select(replaced_modules.c.serial).where(replaced_modules.c.mac == new_mac)
+    ).scalar()
+    got = None
+    if taken is not None:
+        got = f"the module of unit {taken.serial}"
+    elif replaced is not None:
+        got = f"a module that was taken out of unit {replaced}"
+    elif _open_quarantine(connection, new_mac) is not None:
+        got = "a module in quarantine"
+    if got is not None:
+        raise SupervisionError(
+            "the new module cannot be used",
+            expected="a module that no unit has or had",
+            got=got,
+            where=new_mac.hex(":"),
+            hint="take another module; or put this one on a fixture by itself and look",
+        )
+
+
+def _last_hash(connection: Connection, serial: str) -> bytes:
+    row = connection.execute(
+        select(events.c.hash)
+        .where(events.c.serial == serial)
+        .order_by(events.c.at.desc(), events.c.number.desc())
+        .limit(1)
+    ).one()
+    return bytes(row.hash)
+
+
+def _last_job(unit: UnitRecord, mac: bytes) -> Reservation:
+    return Reservation(
+        serial=unit.serial,
+        mac=mac,
+        job=unit.last_job,
+        job_number=None,
+        opened_at=unit.changed_at,
+        is_new=False,
+        is_resumed=False,
+        unit_state=unit.state,
+        bundle_digest=unit.bundle_digest,
+    )
+
+
+def _open_quarantine(connection: Connection, mac: bytes) -> Quarantine | None:
+    row = connection.execute(
+        _SELECT.where(quarantines.c.mac == mac, quarantines.c.closed_at.is_(None))
+    ).one_or_none()
+    return None if row is None else _quarantine(row)
+
+
+def _quarantine(row: Row[Any]) -> Quarantine:
+    check_row(row, quarantines, where="table quarantines")
+    return Quarantine(
+        mac=row.mac,
+        serial=row.serial,
+        board_class=row.board_class,
+        reason=row.reason,
+        opened_at=parse_time(row.opened_at),
+        closed_at=None if row.closed_at is None else parse_time(row.closed_at),
+        event_hash=row.hash,
+    )

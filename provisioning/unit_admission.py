@@ -1,0 +1,174 @@
+"""Lets a board into the workflow, or keeps it out: what is it, and may it be worked on?
+
+Between finding the chip and giving it a number. Reads the board's own record through the flash
+loader, asks the ledger, classifies (`classification`), and puts into quarantine what must not be
+worked on. Erases a record that a supervisor let be erased. Implements docs/spec/provisioning.md §3.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from firmware_images.device_record import IDENTITY_SECTORS
+from firmware_images.flash_medium import SECTOR_BYTES
+from provisioning.classification import (
+    IDENTITY_RECORD_BYTES,
+    BoardClass,
+    BoardIdentity,
+    Classification,
+    RecordCondition,
+    classify_board,
+    parse_board_identity,
+)
+from provisioning.errors import FlashError, QuarantineError, StationError
+from provisioning.ledger_events import Phase
+from provisioning.ledger_supervision import find_quarantine, open_quarantine, view_board
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from firmware_images.partitions import Partition
+    from provisioning.device_link import DeviceLink
+    from provisioning.flasher import Flasher
+    from provisioning.ledger_values import Quarantine
+    from provisioning.station import Station
+
+ERASE_STEP: Final = "erase-record"
+_PARTITION: Final = "devrec"
+
+
+class BoardsInWork:
+    """The chips that the slots of one station work on at this moment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._slots: dict[bytes, str] = {}
+
+    @contextmanager
+    def holding(self, mac: bytes, slot: str) -> Iterator[str | None]:
+        """Hold a MAC while the block runs; gives the slot that holds it already, or `None`."""
+        with self._lock:
+            holder = self._slots.setdefault(mac, slot)
+        try:
+            yield None if holder == slot else holder
+        finally:
+            if holder == slot:
+                with self._lock:
+                    del self._slots[mac]
+
+
+def admit_board(
+    station: Station, flasher: Flasher, mac: bytes, *, other_slot: str | None
+) -> Classification:
+    """Say what the board is, and refuse what must not be worked on.
+
+    Args:
+        station: What all slots share.
+        flasher: It has just found the chip.
+        mac: The chip's MAC.
+        other_slot: Another slot in which a chip with this MAC is worked on, if there is one.
+
+    Returns:
+        What the board is.
+
+    Raises:
+        QuarantineError: The board is in quarantine, from now on or from before.
+        FlashError: Its flash cannot be read, or a record cannot be erased.
+    """
+    refuse_quarantined(station, mac)
+    identity = _read_identity(station, flasher)
+    if other_slot is not None:
+        classification = Classification(
+            board_class=BoardClass.CLONE,
+            reason=f"slot {other_slot} works on a chip with the same MAC at this moment",
+            is_quarantined=True,
+        )
+    else:
+        classification = classify_board(mac, identity, view_board(station.ledger, mac, identity))
+    if classification.is_quarantined:
+        quarantine = open_quarantine(
+            station.ledger,
+            station.writer,
+            mac=mac,
+            classification=classification,
+            identity=identity,
+        )
+        raise _quarantined(quarantine)
+    if classification.must_erase_record:
+        _erase_record(station, flasher, mac, identity)
+    return classification
+
+
+def refuse_quarantined(station: Station, mac: bytes) -> None:
+    """Refuse a board that is in quarantine; asked again before each step of its work.
+
+    Raises:
+        QuarantineError: It is.
+    """
+    quarantine = find_quarantine(station.ledger, mac)
+    if quarantine is not None:
+        raise _quarantined(quarantine)
+
+
+def require_same_board(link: DeviceLink, mac: bytes) -> None:
+    """Refuse what was found out when another board lies in the slot by now.
+
+    Args:
+        link: The board's application.
+        mac: MAC of the chip that was found at the start.
+
+    Raises:
+        StationError: Another chip answers.
+        ProvisioningError: Nothing answers.
+    """
+    found = link.read_info().mac
+    if found != mac:
+        raise StationError(
+            "another board is in the slot than at the start",
+            expected=mac.hex(":"),
+            got=found.hex(":"),
+            where=link.where,
+            hint="nothing was judged; put the boards back, and start the slots again",
+        )
+
+
+def _partition(station: Station) -> Partition:
+    return station.bundle.partition_table.find(_PARTITION)
+
+
+def _read_identity(station: Station, flasher: Flasher) -> BoardIdentity:
+    offset_bytes = _partition(station).offset_bytes + IDENTITY_SECTORS[0] * SECTOR_BYTES
+    content = flasher.read(offset_bytes, IDENTITY_RECORD_BYTES)
+    if content is None:
+        return BoardIdentity(condition=RecordCondition.UNREADABLE)
+    return parse_board_identity(content)
+
+
+def _erase_record(station: Station, flasher: Flasher, mac: bytes, identity: BoardIdentity) -> None:
+    data = {"record_digest": identity.digest.hex(), "serial": identity.serial}
+    ledger, writer, partition = station.ledger, station.writer, _partition(station)
+    ledger.append(writer, step=ERASE_STEP, phase=Phase.INTENT, data=data, mac=mac)
+    flasher.erase(partition.offset_bytes, partition.size_bytes)
+    left = _read_identity(station, flasher)
+    if left.condition is not RecordCondition.BLANK:
+        raise FlashError(
+            "the board's old identity was not erased",
+            expected="erased flash",
+            got=left.condition.value,
+            where=mac.hex(":"),
+            hint="the flash may be worn out: take the board out of the line",
+        )
+    ledger.append(writer, step=ERASE_STEP, phase=Phase.CONFIRM, data=data, mac=mac)
+
+
+def _quarantined(quarantine: Quarantine) -> QuarantineError:
+    return QuarantineError(
+        f"this board is in quarantine: {quarantine.reason}",
+        expected="a new board, or one of this ledger with its own identity",
+        got=quarantine.board_class,
+        where=quarantine.mac.hex(":"),
+        hint="put it aside; a supervisor decides: `ampforge unit release "
+        f"{quarantine.mac.hex(':')} --reason TEXT`",
+    )
