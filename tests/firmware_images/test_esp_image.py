@@ -21,6 +21,7 @@ from firmware_images.esp_image import (
     load_image,
     measure_image,
 )
+from firmware_images.esp_image_check import check_with_esptool
 from tests.firmware_images.release_parts import APP_1_4_0, APP_1_5_0, FOREIGN_APP
 
 REJECTED = Path(__file__).parents[1] / "rejected" / "images"
@@ -245,13 +246,4 @@ def test_esptool_reads_in_an_image_what_we_read(data):
             # Which chip makes no difference to how esptool reads the bytes.
             assert load_with_esptool(bytes(content), "esp32c3") is None
         return
-    theirs = load_with_esptool(bytes(content), image.chip)
-    assert theirs is not None
-    assert image.entry_point == theirs.entrypoint
-    assert image.min_chip_revision == theirs.min_rev_full
-    assert image.max_chip_revision == theirs.max_rev_full
-    assert image.appended_sha256 == (theirs.stored_digest if theirs.append_digest else None)
-    assert image.segments == tuple(
-        ImageSegment(address=segment.addr, size_bytes=len(segment.data))
-        for segment in theirs.segments
-    )
+    check_with_esptool(bytes(content), image, where="test")
