@@ -82,12 +82,10 @@ def _central(name: bytes, size_bytes: int, packed_bytes: int, method: int, offse
 
 
 def _zip_bomb(size_bytes: int) -> bytes:
+    # Nothing refers across a full flush, so that one MiB of zeros, packed once, is any number.
     squeeze = zlib.compressobj(9, wbits=-15)
-    zeros = bytes(1 << 20)
-    packed = bytearray()
-    for _ in range(min(size_bytes >> 10, 4096)):
-        packed += squeeze.compress(zeros)
-    packed += squeeze.flush()
+    mebibyte = squeeze.compress(bytes(1 << 20)) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    packed = mebibyte * min(size_bytes >> 11, 4095) + squeeze.flush()
     member = _local(b"app.bin", 0xFFFFFFFF, len(packed), 8) + packed
     directory = _central(b"app.bin", 0xFFFFFFFF, len(packed), 8, 0)
     return member + directory + _END.pack(b"PK\5\6", 0, 0, 1, 1, len(directory), len(member), 0)
@@ -211,6 +209,9 @@ def _export_of(inner: Callable[[int], bytes]) -> Callable[[int], bytes]:
 
 
 _COSE_HEAD = b"\xd2\x84\x40\xa0\x5a\xff\xff\xff\xff"
+_RESULT = b"\x81\x02"  # 129 bytes (docs/spec/delta.md)
+_FAR = b"\xbf" + b"\xff" * 5 + b"\x01"
+_PATCH, _PACKED_PATCH = b"\0" + _RESULT + b"\0", b"\4" + _RESULT + b"\x44"
 _ENDLESS = _local(b"app.bin", 0xFFFFFFFF, 0xFFFFFFFF, 0)
 _LINK = b'{"number":1,"digest":"%s","hash":"%s"},' % (b"0" * 64, b"0" * 64)
 
@@ -327,6 +328,12 @@ HOSTILE_FILES: tuple[HostileFile, ...] = tuple(
         ("PEM of many private blocks", "pem", _repeat(b"-----BEGIN PRIVATE KEY-----\n")),
         ("DER of huge length", "der", _repeat(b"\0", head=b"\x30\x84\xff\xff\xff\xff")),
         ("nested DER", "der", _repeat(b"\x30\x80")),
+        # patches: of the golden result's size, and of far more
+        ("patch of nothing for ever", "patch", _repeat(b"\0", head=_PATCH)),
+        ("patch of far away bases", "patch", _repeat(b"\0\0" + _FAR, head=_PATCH)),
+        ("patch of an endless size", "patch", _repeat(b"\xff")),
+        ("packed patch of nothing", "patch", _repeat(b"\0", head=_PACKED_PATCH)),
+        ("packed patch of zeros", "patch", _repeat(b"\0\x7f", head=_PACKED_PATCH)),
         # tables
         ("table of huge counts", "table", _repeat(b"\xff", head=b"AFWT\1\0")),
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import random
+import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +16,19 @@ from signing.refusal import Refusal
 from tests.conftest import IS_SOAK
 from tests.hostile.entries import ENTRIES
 
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("signing", "firmware_images", "manifests", "provisioning", "cli")
+_RESULT = "a field of a ledger event, after that was read; its own tests change each part of it"
+_METER = "the simulated meter's side, which a station's own program speaks to"
+NOT_FROM_OUTSIDE = {
+    "provisioning/calibration_result.py: parse_calibration_result": _RESULT,
+    "provisioning/verification_result.py: parse_verification_result": _RESULT,
+    "provisioning/stored_result.py: parse_stored_result": _RESULT,
+    "provisioning/ledger_rows.py: parse_state": "a column of the station's own database",
+    "provisioning/simulator/scpi.py: parse_channels": _METER,
+    "provisioning/simulator/scpi.py: parse_header": _METER,
+    "provisioning/simulator/scpi.py: parse_number": _METER,
+}
 MUTATIONS = 200 if IS_SOAK else 25
 
 
@@ -77,3 +93,35 @@ def test_valid_input_is_read_further_than_nonsense(entry, folder):
         return "accepted"
 
     assert outcome(entry.valid()) == "accepted" or outcome(entry.valid()) != outcome(b"\xff\x00")
+
+
+def parsers() -> set[tuple[str, str]]:
+    """File and name of each public `parse_` function of the five packages."""
+    return {
+        (str(path.relative_to(ROOT)), node.name)
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.parse(path.read_bytes()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("parse_")
+    }
+
+
+def test_no_parser_is_missing(folder):
+    """Reading each entry's own input calls every parser, but for those with a reason not to."""
+    called = set()
+
+    def note(frame, event, _):
+        if event == "call":
+            called.add((frame.f_code.co_filename, frame.f_code.co_name))
+
+    sys.setprofile(note)
+    try:
+        for entry in ENTRIES:
+            read(entry, folder, entry.valid())
+    finally:
+        sys.setprofile(None)
+    missing = {
+        f"{path}: {name}" for path, name in parsers() if (str(ROOT / path), name) not in called
+    }
+    # As equals: a reason goes when its parser becomes an entry, or is no more.
+    assert missing == NOT_FROM_OUTSIDE.keys()
