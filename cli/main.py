@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "delta": ("cli.delta_commands", "group", "Make patches from one release to the next."),
     "station": ("cli.station_commands", "group", "Provision boards; simulate them."),
     "serials": ("cli.serials_commands", "group", "Say which serial numbers were given to what."),
+    "ledger": ("cli.ledger_commands", "group", "Verify, back up, restore, upgrade the ledger."),
     "unit": ("cli.unit_commands", "group", "Show and export the record of one unit."),
     "calibration": ("cli.calibration_commands", "group", "Fit lines and state risks."),
     "repo": ("cli.repo_commands", "group", "Publish releases in a TUF repository."),

@@ -6,21 +6,24 @@ and checks that all of it belongs together. What it returns is passed to `provis
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
-from provisioning.errors import StationError
-from provisioning.flasher import EsptoolFlasher
+from provisioning.errors import LedgerError, StationError
+from provisioning.esptool_flasher import EsptoolFlasher
 from provisioning.ledger import Ledger
 from provisioning.ledger_values import Writer
+from provisioning.ledger_witness import require_witnessed, save_witness
 from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES
 from provisioning.scpi_meter import open_meter
 from provisioning.serial_numbers import require_code
 from provisioning.serial_port import open_port
 from provisioning.station_files import LEDGER_NAME, load_station_keys
 from provisioning.unit_admission import BoardsInWork
+from signing.errors import DurableFileError
 from signing.refusal import refusing_in
 from signing.trust import verify_trust_record
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from firmware_images.bundle import Bundle
     from provisioning.flasher import Flasher
     from provisioning.instruments import Meter
+    from provisioning.ledger_address import LedgerAddress
     from provisioning.serial_port import BoardPort
     from provisioning.station_files import StationKeys
     from provisioning.station_settings import StationSettings
@@ -62,6 +66,7 @@ class Station:
     """Everything that working on a board needs. Shared by all slots.
 
     Attributes:
+        folder: The station's folder.
         settings: Section `[station]`.
         serial_model: Model code of the serial numbers, three characters.
         outside: Clocks and randomness.
@@ -74,6 +79,7 @@ class Station:
         in_work: The chips that the slots work on now.
     """
 
+    folder: Path
     settings: StationSettings
     serial_model: str
     outside: Outside
@@ -100,7 +106,9 @@ class Station:
         return open_meter(address, self.settings.metrology, clock=self.outside.now)
 
     def close(self) -> None:
-        """Close the ledger."""
+        """Remember how far the ledger came, as well as that goes, and close it."""
+        with suppress(LedgerError, StationError, DurableFileError):
+            save_witness(self.folder, self.ledger, station=self.settings.name)
         self.ledger.close()
 
 
@@ -114,6 +122,7 @@ def open_station(
     outside: Outside,
     passphrase: Callable[[], bytes] | None,
     bundle_where: str = "bundle",
+    ledger_address: LedgerAddress | None = None,
 ) -> Station:
     """Verify everything that the station works with.
 
@@ -126,6 +135,7 @@ def open_station(
         outside: Clocks and randomness.
         passphrase: Asked when a key is encrypted.
         bundle_where: The bundle's file, for messages.
+        ledger_address: Where the ledger is; `None` for the folder itself.
 
     Raises:
         LedgerError: There is no ledger, or it cannot be used.
@@ -140,18 +150,21 @@ def open_station(
     with refusing_in(bundle_where):
         refuse_out_of_force(bundle.waivers, now=outside.now())
     writer = Writer(station=settings.name, now=outside.now, new_job=outside.new_job)
-    ledger = Ledger.open(folder / LEDGER_NAME)
+    ledger = Ledger.open(folder / LEDGER_NAME if ledger_address is None else ledger_address)
     try:
+        require_witnessed(folder, ledger)
         keys = load_station_keys(
             folder, station_name=settings.name, now=outside.now(), passphrase=passphrase
         )
         _require_same_factory(trust, keys)
         _require_same_product(bundle, ledger)
         _require_sendable_statement(bundle, where=bundle_where)
+        save_witness(folder, ledger, station=settings.name)
     except BaseException:
         ledger.close()
         raise
     return Station(
+        folder=folder,
         settings=settings,
         serial_model=serial_model,
         outside=outside,
@@ -189,7 +202,7 @@ def _require_same_product(bundle: Bundle, ledger: Ledger) -> None:
             "the bundle is for another product than the ledger",
             expected=ledger.identity.product,
             got=bundle.statement.product,
-            where=ledger.database.path,
+            where=ledger.database.address,
             hint="each product has its own station folder",
         )
 

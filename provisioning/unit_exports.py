@@ -67,6 +67,7 @@ def export_unit(
         heads: dict[str, list[object]] = {
             name: list(verify_station_chain(connection, name)) for name in stations
         }
+    ledger.database.flush()  # what is signed must never be forgotten
     statement = _serialize_heads(
         uuid=ledger.identity.uuid,
         epoch=ledger.identity.epoch,

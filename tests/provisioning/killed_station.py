@@ -38,8 +38,8 @@ class DyingDatabase:
         return getattr(self._database, name)
 
     @contextmanager
-    def writing(self):
-        with self._database.writing() as connection:
+    def writing(self, *arguments, **options):
+        with self._database.writing(*arguments, **options) as connection:
             yield connection
             self._commits += 1
             if self._moment == ["before", self._commits]:
