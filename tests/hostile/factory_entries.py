@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.configuration import load_configuration
@@ -18,7 +20,10 @@ from provisioning.classification import IDENTITY_RECORD_BYTES, parse_board_ident
 from provisioning.fit_data import load_fit_data
 from provisioning.instruments import parse_identity as parse_instrument_identity
 from provisioning.instruments import parse_samples_na
+from provisioning.ledger_address import parse_ledger_address
+from provisioning.ledger_backup_reading import BackupReader
 from provisioning.ledger_events import parse_event
+from provisioning.ledger_witness import WITNESS_NAME, load_witness
 from provisioning.link_frames import LineAssembler, serialize_frame
 from provisioning.link_messages import BOARD_BUFFER_BYTES
 from provisioning.measurement_settings import MetrologySettings
@@ -40,8 +45,6 @@ from tests.hostile.entry import GOLDEN, NOW, argument, text
 from tests.provisioning import rejected_station
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic import BaseModel
 
     from signing.trust_record import TrustRecord
@@ -120,6 +123,35 @@ add_bytes(
     lambda: rejected_station.export().encode(),
 )
 add_bytes("console lines", "text", _listen, _console_lines)
+
+
+def _read_backup(path: Path) -> None:
+    with BackupReader.open(path) as backup:
+        for _ in backup.rows():
+            pass
+
+
+def _load_witness(path: Path) -> None:
+    shutil.copyfile(path, path.with_name(WITNESS_NAME))
+    load_witness(path.parent)
+
+
+add("ledger's backup", "json", _read_backup, golden("ledger/backup-0003.jsonl"))
+add(
+    "what a station remembers of its ledger",
+    "json",
+    _load_witness,
+    lambda: (
+        b'{"schema":"ampforge.ledger-witness/1","uuid":"u","epoch":1,"opening":null,'
+        b'"station":"station-1","count":0,"head":"%s"}' % (b"0" * 64)
+    ),
+)
+add_bytes(
+    "address of a ledger",
+    "text",
+    text(partial(parse_ledger_address, root=Path())),
+    lambda: b"postgresql://line@localhost:5432/ledger?sslmode=require",
+)
 
 
 for _section, _model in (

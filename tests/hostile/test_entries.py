@@ -24,6 +24,7 @@ NOT_FROM_OUTSIDE = {
     "provisioning/calibration_result.py: parse_calibration_result": _RESULT,
     "provisioning/verification_result.py: parse_verification_result": _RESULT,
     "provisioning/stored_result.py: parse_stored_result": _RESULT,
+    "provisioning/ledger_voids.py: parse_void": _RESULT,
     "provisioning/ledger_rows.py: parse_state": "a column of the station's own database",
     "provisioning/simulator/scpi.py: parse_channels": _METER,
     "provisioning/simulator/scpi.py: parse_header": _METER,
