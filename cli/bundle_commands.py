@@ -97,7 +97,7 @@ def build(
     The inputs come from [product] and [release]; each can be given as an option. The waveforms are
     compiled and judged against the limits, and the policy role must have approved the table.
     """
-    from firmware_images.bundle import build_bundle
+    from firmware_images.bundle_building import build_bundle
     from firmware_images.bundle_inspection import inspect_bundle
     from firmware_images.esp_image import inspect_image
     from firmware_images.product import ProductSettings, ReleaseSettings
@@ -123,7 +123,7 @@ def build(
         configuration.root, product, release, trust=find_trust(configuration, trust_path), now=now
     )
     content = build_bundle(inputs)
-    document = inspect_bundle(content)
+    document = inspect_bundle(content, is_judged=True)
     history = ledger.load()
     secure_version = inspect_image(inputs.app, where="app").secure_version or 0
     cost = history.budget.judge(secure_version, where=release.app)
@@ -187,7 +187,7 @@ def sign(
 
     What the app's secure_version costs the boards is judged and recorded first.
     """
-    from firmware_images.bundle import sign_bundle
+    from firmware_images.bundle_building import sign_bundle
     from firmware_images.bundle_inspection import inspect_bundle
     from firmware_images.bundle_statement import count_signatures
     from signing.durable_file import save_durably
@@ -223,7 +223,7 @@ def sign(
     save_durably(path, content)
     document: dict[str, object] = {
         "path": str(path),
-        **inspect_bundle(content),
+        **inspect_bundle(content, is_judged=True),
         "secure_version_budget": recorder.describe(),
     }
     human = f"signed {path} with {len(signers)} key{'s' if len(signers) > 1 else ''}"

@@ -31,23 +31,24 @@ def read_bundle(path: Path) -> bytes:
     Raises:
         BundleError: The file cannot be read, or is larger than any bundle.
     """
+    from firmware_images.bounded_file import read_bounded
     from firmware_images.bundle_archive import ARCHIVE_MAX_BYTES
     from firmware_images.errors import BundleError
-    from firmware_images.toml_document import read_bounded
 
     return read_bounded(path, ARCHIVE_MAX_BYTES, BundleError)
 
 
 def find_trust(configuration: Configuration | None, trust_path: Path | None) -> TrustRecord | None:
     """Return the named trust record, else the configuration's if its file is there."""
-    from signing.input_file import is_present
-    from signing.roles_settings import SigningSettings
     from signing.trust_file import load_trust_record
 
     if trust_path is not None:
         return load_trust_record(trust_path)
     if configuration is None or not configuration.has_section("signing"):
         return None
+    from signing.input_file import is_present
+    from signing.roles_settings import SigningSettings
+
     settings = configuration.section("signing", SigningSettings)
     path = configuration.resolve(settings.trust_record)
     return load_trust_record(path) if is_present(path) else None

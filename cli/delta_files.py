@@ -34,12 +34,12 @@ class Application:
     Attributes:
         content: Exactly the bytes that are flashed.
         name: Its version, or its file where it states none.
-        chip_id: The chip's number in the image's header.
+        chip: esptool's name of the chip that it is for.
     """
 
     content: bytes
     name: str
-    chip_id: int
+    chip: str
 
 
 def read_application(path: Path, find_trust: Callable[[], TrustRecord]) -> Application:
@@ -52,17 +52,18 @@ def read_application(path: Path, find_trust: Callable[[], TrustRecord]) -> Appli
     Raises:
         FirmwareImageError, SigningError: It is neither, or the bundle does not verify.
     """
-    from firmware_images.esp_image import skim_image
+    from firmware_images.esp_image import inspect_image
 
     content = _read(path)
     if content.startswith(_ARCHIVE_MAGIC):
         from firmware_images.bundle import verify_bundle
 
         bundle = verify_bundle(content, find_trust(), where=str(path))
-        chip_id = skim_image(bundle.app, where=str(path)).chip_id
-        return Application(content=bundle.app, name=bundle.statement.version, chip_id=chip_id)
-    outline = skim_image(content, where=str(path))
-    return Application(content=content, name=outline.version or path.name, chip_id=outline.chip_id)
+        return Application(
+            content=bundle.app, name=bundle.statement.version, chip=bundle.image.chip
+        )
+    image = inspect_image(content, where=str(path))
+    return Application(content=content, name=image.version or path.name, chip=image.chip)
 
 
 def refuse_other_chip(base: Application, new: Application) -> None:
@@ -73,11 +74,11 @@ def refuse_other_chip(base: Application, new: Application) -> None:
     """
     from firmware_images.errors import DeltaError
 
-    if base.chip_id != new.chip_id:
+    if base.chip != new.chip:
         raise DeltaError(
             "base and new image are for different chips: no device runs both",
-            expected=f"chip id {base.chip_id}",
-            got=f"chip id {new.chip_id}",
+            expected=base.chip,
+            got=new.chip,
             where=new.name,
         )
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from firmware_images.approval import build_approval, sign_approval
-from firmware_images.bundle import BundleInputs, build_bundle, sign_bundle
+from firmware_images.bundle_building import BundleInputs, build_bundle, sign_bundle
 from firmware_images.image_input import load_image_input
 from firmware_images.limits import load_limits
 from firmware_images.limits_policy import serialize_policy

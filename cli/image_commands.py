@@ -30,17 +30,22 @@ group.add_command(merge)
 @click.option("--chip", help="What an ELF file was linked for, such as esp32c3.")
 @json_option
 def inspect(*, image_path: Path, chip: str | None, as_json: bool) -> None:
-    """Read an image through esptool and say what it is; a damaged one is refused.
+    """Read an image, and again through esptool, and say what it is; a damaged one is refused.
 
     IMAGE is a .bin, an .elf, or the build folder of an ESP-IDF project, whose bootloader and
     partition table are then judged with it. Signatures for the chip are verified; whether boards
     hold the keys is for `image verify`.
     """
     from cli.image_output import describe_image, format_image
+    from firmware_images.esp_image_check import check_with_esptool
     from firmware_images.image_input import load_image_input
     from firmware_images.secure_boot import verify_signed_image
 
     taken = load_image_input(image_path, chip=chip)
+    check_with_esptool(taken.content, taken.image, where=str(taken.path))
+    if taken.build is not None and taken.build.bootloader is not None:
+        bootloader = taken.build.bootloader
+        check_with_esptool(bootloader.content, bootloader.image, where=str(bootloader.path))
     blocks = (
         verify_signed_image(taken.content, where=str(taken.path)).blocks
         if taken.image.signature_bytes

@@ -73,8 +73,8 @@ def read_signatures(
         SignatureError: A file holds no signature by such a key.
         KeyFileError: A public key cannot sign for Secure Boot.
     """
+    from firmware_images.bounded_file import read_bounded
     from firmware_images.errors import SecureBootError
-    from firmware_images.toml_document import read_bounded
     from signing.ecdsa_form import parse_foreign_signature
     from signing.keys import KEY_FILE_MAX_BYTES
 

@@ -137,9 +137,9 @@ def verify_slot(
 
     Exits with 3 if a board holds none of the keys.
     """
+    from firmware_images.bounded_file import read_bounded
     from firmware_images.efuse_digests import find_refusing, load_board_keys
     from firmware_images.errors import WaveformTableError
-    from firmware_images.toml_document import read_bounded
     from firmware_images.waveform_slot import SLOT_BYTES
     from firmware_images.waveform_slot_signing import verify_signed_slot
 
@@ -170,9 +170,9 @@ def _build_slot(
         refuse_other_table,
         verify_approval,
     )
+    from firmware_images.bounded_file import read_bounded
     from firmware_images.errors import ApprovalError
     from firmware_images.limits import load_limits
-    from firmware_images.toml_document import read_bounded
     from firmware_images.waveform_files import read_or_compile, read_table
     from firmware_images.waveform_slot import APPROVAL_BYTES_MAX, serialize_waveform_slot
     from signing.refusal import refusing_in
@@ -202,8 +202,8 @@ def _build_slot(
 
 
 def _read_signed(path: Path, padded: bytes) -> SignedSlot:
+    from firmware_images.bounded_file import read_bounded
     from firmware_images.errors import WaveformTableError
-    from firmware_images.toml_document import read_bounded
     from firmware_images.waveform_slot import SLOT_BYTES
     from firmware_images.waveform_slot_signing import verify_signed_slot
     from signing.errors import SignatureError

@@ -24,12 +24,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import ApprovalError, WaiverError
-from firmware_images.limits import parse_policy
 from firmware_images.limits_policy import (
     POLICY_CONTENT_TYPE,
     LimitsPolicy,
     serialize_policy,
 )
+from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.waiver_judging import WAIVER_COUNT_MAX, order_waivers
 from firmware_images.waveform import DIGEST_BYTES, TICKS_MAX
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX

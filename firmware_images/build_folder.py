@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from firmware_images.bootloader_place import bootloader_offset_bytes
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import EspImageError
 from firmware_images.esp_image import EspImage, load_image
 from firmware_images.partition_model import TABLE_OFFSET_BYTES, TYPE_APP
 from firmware_images.partitions import load_partition_table
-from firmware_images.toml_document import read_bounded
+from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,7 +160,7 @@ def _load_arguments(source: Path) -> _FlasherArguments:
         raise EspImageError(
             "the build folder does not say which image it made",
             expected="app.file and extra_esptool_args.chip, as ESP-IDF writes them",
-            got=f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}",
+            got=f"{'.'.join(map(str, first['loc'])) or 'the file'} {describe_problem(first)}",
             where=source,
             hint=_HINT,
         ) from error

@@ -18,8 +18,9 @@ release statement (`release_statement`):
 | `waivers/...` | the policy role's waivers, if there are any |
 | `sources/...` | the texts that the above were made from, for auditors |
 
-`build_bundle` and `sign_bundle` refuse what `verify_bundle` would refuse, so that nobody signs a
-release that no device would take. Normative text: docs/spec/release-statement-and-bundle.md.
+`build_bundle` and `sign_bundle` are in `bundle_building`: who verifies needs neither. They refuse
+what `verify_bundle` would refuse, so that nobody signs a release that no device would take.
+Normative text: docs/spec/release-statement-and-bundle.md.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from typing import TYPE_CHECKING
 
 from firmware_images.bootloader_place import bootloader_offset_bytes
 from firmware_images.bundle_archive import parse_archive
-from firmware_images.bundle_building import BundleInputs, build_bundle, sign_bundle
 from firmware_images.bundle_contents import (
     APP,
     APPROVAL,
@@ -48,7 +48,6 @@ from firmware_images.bundle_contents import (
     refuse_other_product,
 )
 from firmware_images.bundle_statement import find_statement, read_signed_statement
-from firmware_images.otadata import initial_otadata
 from firmware_images.partitions import TABLE_OFFSET_BYTES
 from firmware_images.release_statement import ReleaseStatement, parse_statement
 from signing.errors import TrustError
@@ -65,15 +64,6 @@ if TYPE_CHECKING:
     from firmware_images.waiver import LimitWaiver
     from firmware_images.waveform import WaveformTable
     from signing.trust import TrustRecord
-
-__all__ = [
-    "Bundle",
-    "BundleInputs",
-    "FlashRegion",
-    "build_bundle",
-    "sign_bundle",
-    "verify_bundle",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +129,8 @@ class Bundle:
 
     def flash_regions(self) -> tuple[FlashRegion, ...]:
         """Return what a factory writes to a blank board, in ascending order of offset."""
+        from firmware_images.otadata import initial_otadata
+
         table = self.partition_table
         regions = [
             FlashRegion(

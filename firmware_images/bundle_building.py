@@ -30,7 +30,7 @@ from firmware_images.bundle_contents import (
 from firmware_images.bundle_statement import find_statement, read_signed_statement
 from firmware_images.errors import BundleError
 from firmware_images.esp_image import inspect_image
-from firmware_images.limits import parse_policy
+from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.partitions import serialize_partition_table
 from firmware_images.release_statement import (
     RELEASE_CONTENT_TYPE,

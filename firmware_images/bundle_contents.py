@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from firmware_images.approval import refuse_other_table, verify_approval
 from firmware_images.bootloader_place import bootloader_offset_bytes
-from firmware_images.device_record import DEVICE_RECORD_SIZE_BYTES
 from firmware_images.errors import BundleError
 from firmware_images.esp_image import inspect_image
-from firmware_images.limits import parse_policy
+from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.partitions import (
     FLAG_READ_ONLY,
     SUBTYPE_APP_OTA_0,
@@ -25,12 +24,11 @@ from firmware_images.partitions import (
     TYPE_DATA,
     parse_partition_table,
 )
+from firmware_images.record_slots import DEVICE_RECORD_SIZE_BYTES
 from firmware_images.release_statement import describe_app
 from firmware_images.release_waivers import WAIVERS, read_release_waivers
-from firmware_images.secure_boot import verify_signed_image
 from firmware_images.waiver_judging import judge_with_waivers
 from firmware_images.waveform_slot import pad_waveform_slot, serialize_waveform_slot
-from firmware_images.waveform_slot_signing import verify_signed_slot
 from firmware_images.waveform_table import parse_waveform_table
 
 if TYPE_CHECKING:
@@ -143,6 +141,8 @@ def build_slot_image(parts: Mapping[str, bytes]) -> bytes:
     if WAVEFORM_SIGNATURE not in parts:
         return slot_image
     signed = pad_waveform_slot(slot_image, where=WAVEFORM_SIGNATURE) + parts[WAVEFORM_SIGNATURE]
+    from firmware_images.waveform_slot_signing import verify_signed_slot
+
     # A false signature is worse than none: a board that looks at it generates nothing.
     verify_signed_slot(signed, where=WAVEFORM_SIGNATURE)
     return signed
@@ -204,6 +204,8 @@ def _judge_digests(statement: ReleaseStatement, parts: Mapping[str, bytes]) -> N
 def _judge_app(statement: ReleaseStatement, app: bytes) -> EspImage:
     image = inspect_image(app, where=APP)
     if image.signature_bytes:
+        from firmware_images.secure_boot import verify_signed_image
+
         # A false signature is as good as none to a board, and bricks one with Secure Boot.
         verify_signed_image(app, where=APP)
     _refuse_other("the app's chip", statement.chip, image.chip)

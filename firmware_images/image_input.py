@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from firmware_images.build_folder import BuildFolder, load_build_folder
+from firmware_images.elf_file import refuse_impossible_elf
 from firmware_images.errors import EspImageError
 from firmware_images.esp_image import EspImage, inspect_image
 from signing.input_file import read_input
@@ -114,6 +115,7 @@ def _convert_elf(content: bytes, path: Path, chip: str | None) -> ImageInput:
             where=path,
             hint="give --chip, such as esp32c3, or the .bin of the same build",
         )
+    refuse_impossible_elf(content, where=path)
     # A process of its own: esptool's log is shared by a whole process and goes to our output.
     with tempfile.TemporaryDirectory(prefix="ampforge-elf-") as folder:
         elf, image_path = Path(folder) / "app.elf", Path(folder) / "app.bin"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_images.limits_finding import Finding
 from firmware_images.waveform import Balance
-from firmware_images.waveform_analysis import WINDOW_US, Analysis, analyze_train
+from firmware_images.waveform_analysis import WINDOW_US, Analysis, summarize_train
+from firmware_images.waveform_phases import Phase, find_phases, scan_period
 from firmware_images.waveform_ramp import (
     RampPulse,
     SessionTrain,
@@ -43,6 +44,8 @@ class LevelCase:
         pulse: One pulse.
         burst: One burst with its rest, in the first polarity.
         period: The full repeat period.
+        scanned: The phases of `period`, cut off at its ends.
+        phases: Those of `period`, without a dead band.
         analysis: The figures of `period`.
         worst_second: The second of the endless train with the largest absolute mean.
         session: What a device plays from start to end.
@@ -58,6 +61,8 @@ class LevelCase:
     pulse: PulseTrain
     burst: PulseTrain
     period: PulseTrain
+    scanned: list[Phase]
+    phases: tuple[Phase, ...]
     analysis: Analysis
     worst_second: WindowMean
     session: Session
@@ -192,6 +197,10 @@ def build_case(policy: LimitsPolicy, mode: Mode, number: int, tick_us: int) -> L
     """Computes what the rules need for level `number`, counted from 1."""
     level = mode.levels[number - 1]
     period = build_repeat_period(mode, level, tick_us)
+    scanned = scan_period(period)
+    phases = find_phases(period, scanned=scanned)
+    worst_second = find_largest_window_mean(period, WINDOW_US)
+    area_cm2 = float(policy.facts["CONTACT_AREA"])
     session = Session(
         mode=mode,
         level=level,
@@ -206,8 +215,10 @@ def build_case(policy: LimitsPolicy, mode: Mode, number: int, tick_us: int) -> L
         pulse=build_pulse(level, tick_us),
         burst=build_burst(mode, level, tick_us),
         period=period,
-        analysis=analyze_train(period, area_cm2=float(policy.facts["CONTACT_AREA"])),
-        worst_second=find_largest_window_mean(period, WINDOW_US),
+        scanned=scanned,
+        phases=phases,
+        analysis=summarize_train(period, phases, worst_second, area_cm2=area_cm2),
+        worst_second=worst_second,
         session=session,
         session_train=build_session_train(session, tick_us),
         ramp_pulses=tuple(list_ramp_pulses(session, tick_us)),

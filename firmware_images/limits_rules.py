@@ -15,7 +15,7 @@ from firmware_images.waveform_analysis import (
     rms_density_ma_cm2,
     shannon_k,
 )
-from firmware_images.waveform_phases import find_phases, find_runs, find_runs_of
+from firmware_images.waveform_phases import find_runs, find_runs_of
 from firmware_images.waveform_window import find_largest_window_mean
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def judge_dose(case: LevelCase) -> Iterator[Finding]:
     def dose(run: Phase) -> float:
         return run.charge_na_us * case.gain + offset_na * run.duration_us
 
-    steady = find_runs(case.period, session_us, played_us)
+    steady = find_runs(case.period, session_us, played_us, scanned=case.scanned)
     ramped = case.session_train and find_runs_of(case.session_train.train.pieces)
     worst = max(steady, key=dose, default=None)
     start_us = 0.0 if worst is None else worst.start_us
@@ -126,7 +126,7 @@ def judge_power_density(case: LevelCase) -> Iterator[Finding]:
 
 def judge_shannon(case: LevelCase) -> Iterator[Finding]:
     """SHANNON: k of the short phases only; it says nothing about long ones."""
-    short = [phase for phase in find_phases(case.period) if is_short_phase(phase.duration_us)]
+    short = [phase for phase in case.phases if is_short_phase(phase.duration_us)]
     if not short:
         return
     worst = max(short, key=lambda phase: phase.charge_na_us)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_images.waveform import Regulation
 from firmware_images.waveform_analysis import LOAD_OHM
-from firmware_images.waveform_phases import find_phases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +61,7 @@ def judge_iec_rms(case: LevelCase) -> Iterator[Finding]:
 
 def judge_pulse_energy(case: LevelCase) -> Iterator[Finding]:
     """PULSE_E: the energy of a pulse under 0.1 s in 500 Ω, and the open-circuit voltage."""
-    single = [phase for phase in find_phases(case.period) if phase.duration_us < _SINGLE_PULSE_US]
+    single = [phase for phase in case.phases if phase.duration_us < _SINGLE_PULSE_US]
     if single:
         worst = max(single, key=lambda phase: phase.squared_na2_us)
         yield case.find(

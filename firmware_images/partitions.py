@@ -23,6 +23,7 @@ import hashlib
 import struct
 from typing import TYPE_CHECKING
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import PartitionTableError
 from firmware_images.partition_csv import (
     CSV_MAX_BYTES,
@@ -44,7 +45,6 @@ from firmware_images.partition_model import (
     PartitionTable,
     judge_partitions,
 )
-from firmware_images.toml_document import read_bounded
 
 if TYPE_CHECKING:
     from pathlib import Path

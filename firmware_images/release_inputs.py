@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, verify_approval
-from firmware_images.bundle import BundleInputs
+from firmware_images.bounded_file import read_bounded
+from firmware_images.bundle_building import BundleInputs
 from firmware_images.errors import ApprovalError, BundleError, WaveformTableError
 from firmware_images.esp_image import load_image
 from firmware_images.image_input import load_image_input
@@ -22,7 +23,7 @@ from firmware_images.release_records import add_provenance, add_sbom
 from firmware_images.release_waivers import match_waivers, name_waivers
 from firmware_images.sbom_document import SBOM_MAX_BYTES, parse_sbom
 from firmware_images.secure_boot import pad_image
-from firmware_images.toml_document import TOML_BYTES_MAX, read_bounded
+from firmware_images.toml_document import TOML_BYTES_MAX
 from firmware_images.waiver_files import load_waivers
 from firmware_images.waiver_judging import judge_with_waivers, refuse_out_of_force
 from firmware_images.waveform_compile import compile_table

@@ -6,6 +6,7 @@ Implements docs/spec/secure-version.md §3.2. Bytes in, a value or a refusal out
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,8 +57,8 @@ def verify_ledger(
         ChainError: A line was changed, removed, added or moved, or is of other boards.
         SecureVersionError: The chip is not known.
     """
-    lines = untrusted_bytes.split(b"\n")
-    if lines.pop() or len(untrusted_bytes) > LEDGER_MAX_BYTES:
+    is_whole = not untrusted_bytes or untrusted_bytes.endswith(b"\n")
+    if not is_whole or len(untrusted_bytes) > LEDGER_MAX_BYTES:
         raise ChainError(
             "the secure-version ledger is not whole",
             expected=f"whole lines, at most {LEDGER_MAX_BYTES} bytes",
@@ -68,9 +69,9 @@ def verify_ledger(
     budget = find_budget(chip, where=where)
     entries: list[LedgerEntry] = []
     head = EMPTY
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(io.BytesIO(untrusted_bytes), 1):
         place = f"{where}, line {number}"
-        entry = parse_entry(line, where=place)
+        entry = parse_entry(line[:-1], where=place)
         if (entry.sequence, entry.previous) != (number, head.hash.hex()):
             raise ChainError(
                 "a line of the secure-version ledger does not follow the line before it",

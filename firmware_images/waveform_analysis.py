@@ -15,7 +15,11 @@ from firmware_images.waveform_phases import find_phases
 from firmware_images.waveform_window import find_largest_window_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firmware_images.waveform_phases import Phase
     from firmware_images.waveform_train import PulseTrain
+    from firmware_images.waveform_window import WindowMean
 
 WINDOW_US: Final = 1_000_000.0
 LOAD_OHM: Final = 500.0
@@ -103,6 +107,25 @@ def analyze_train(train: PulseTrain, *, area_cm2: float, dead_band_ua: float = 0
             got=dead_band_ua,
             hint="give the largest current that counts as none, in µA",
         )
+    return summarize_train(
+        train,
+        find_phases(train, dead_band_ua * _NA_PER_UA),
+        find_largest_window_mean(train, WINDOW_US),
+        area_cm2=area_cm2,
+    )
+
+
+def summarize_train(
+    train: PulseTrain, phases: Sequence[Phase], window: WindowMean, *, area_cm2: float
+) -> Analysis:
+    """The figures of a period whose phases and worst second are known already.
+
+    Args:
+        train: The period.
+        phases: All of its phases.
+        window: The largest mean over `WINDOW_US`.
+        area_cm2: Electrode area, cm², in range.
+    """
     period_us = train.period_us
     net_na_us = fsum(piece.charge_na_us for piece in train.pieces)
     squared_na2_us = fsum(piece.squared_na2_us for piece in train.pieces)
@@ -110,10 +133,8 @@ def analyze_train(train: PulseTrain, *, area_cm2: float, dead_band_ua: float = 0
     irms_burst_ua = sqrt(squared_na2_us / train.on_us) / _NA_PER_UA
     rectified_na_us = fsum(piece.rectified_na_us for piece in train.pieces)
     ipeak_ua = max(max(abs(p.start_na), abs(p.end_na)) for p in train.pieces) / _NA_PER_UA
-    phases = find_phases(train, dead_band_ua * _NA_PER_UA)
     longest = max(phases, key=lambda p: (p.charge_na_us, p.duration_us), default=None)
     phase_charge_uc = 0.0 if longest is None else longest.charge_na_us / _NA_US_PER_UC
-    window = find_largest_window_mean(train, WINDOW_US)
     return Analysis(
         phase_charge_uc=phase_charge_uc,
         net_charge_uc=net_na_us / _NA_US_PER_UC,

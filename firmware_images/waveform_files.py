@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import WaveformSourceError, WaveformTableError
-from firmware_images.toml_document import read_bounded
 from firmware_images.waveform import TICKS_MAX
 from firmware_images.waveform_compile import (
     Deviation,

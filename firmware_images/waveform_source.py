@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import WaveformSourceError
 from firmware_images.toml_document import (
     TOML_BYTES_MAX,
     Number,
     StrictDocument,
     parse_toml_document,
-    read_bounded,
 )
 from firmware_images.waveform import (
     LEVEL_COUNT_MAX,

@@ -5,19 +5,28 @@ What they say is computed in `process_capability` and `control_charts`.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioning.csv_table import load_csv_table, parse_csv_table, refuse_overload
+from provisioning.csv_table import CsvForm, iterate_blocks, load_csv, refuse_overload
 from provisioning.errors import CapabilityDataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from provisioning.csv_table import CsvTable
-
+PROCESS_DATA_MAX_BYTES: Final = 32 << 20
+VALUE_COUNT_MAX: Final = 1_000_000
 VALUE: Final = "value"
 SUBGROUP: Final = "subgroup"
+_FORM: Final = CsvForm(
+    required=(VALUE,),
+    optional=(SUBGROUP,),
+    max_bytes=PROCESS_DATA_MAX_BYTES,
+    max_rows=VALUE_COUNT_MAX + 1,
+    error_class=CapabilityDataError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +38,8 @@ class ProcessData:
         subgroups: What each was made together with, or `None` when the file does not say.
     """
 
-    values: tuple[float, ...]
-    subgroups: tuple[str, ...] | None
+    values: Sequence[float]
+    subgroups: Sequence[str] | None
 
 
 def load_process_data(path: Path) -> ProcessData:
@@ -39,11 +48,7 @@ def load_process_data(path: Path) -> ProcessData:
     Raises:
         CapabilityDataError: The file cannot be read or is not such a table.
     """
-    return _take(
-        load_csv_table(
-            path, required=(VALUE,), optional=(SUBGROUP,), error_class=CapabilityDataError
-        )
-    )
+    return parse_process_data(load_csv(path, _FORM), where=str(path))
 
 
 def parse_process_data(untrusted_bytes: bytes, *, where: str) -> ProcessData:
@@ -56,19 +61,15 @@ def parse_process_data(untrusted_bytes: bytes, *, where: str) -> ProcessData:
     Raises:
         CapabilityDataError: Naming line and column of what is wrong.
     """
-    return _take(
-        parse_csv_table(
-            untrusted_bytes,
-            required=(VALUE,),
-            optional=(SUBGROUP,),
-            error_class=CapabilityDataError,
-            where=where,
-        )
-    )
-
-
-def _take(table: CsvTable) -> ProcessData:
-    values = table.numbers(VALUE)
-    refuse_overload(table, VALUE, values)
-    subgroups = table.columns.get(SUBGROUP)
-    return ProcessData(values=values, subgroups=None if subgroups is None else tuple(subgroups))
+    values = array("d")
+    subgroups: list[str] = []
+    known: dict[str, str] = {}
+    has_subgroups = False
+    for block in iterate_blocks(untrusted_bytes, _FORM, where=where):
+        numbers = block.numbers(VALUE)
+        refuse_overload(block, VALUE, numbers)
+        values.extend(numbers)
+        has_subgroups = SUBGROUP in block.columns
+        # The same name is kept once, however many values it has.
+        subgroups += [known.setdefault(name, name) for name in block.columns.get(SUBGROUP, ())]
+    return ProcessData(values=values, subgroups=subgroups if has_subgroups else None)

@@ -8,7 +8,6 @@ column.
 from __future__ import annotations
 
 import csv
-import io
 import math
 import re
 from dataclasses import dataclass
@@ -17,14 +16,15 @@ from typing import TYPE_CHECKING, Final
 
 from provisioning.instruments import OVERLOAD_AMPERE
 from signing.input_file import read_input
+from signing.text_lines import TextLinesError, count_lines, iterate_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from provisioning.errors import ProvisioningError
 
-TABLE_MAX_BYTES: Final = 64 << 20
+BLOCK_ROWS: Final = 4096
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE](?P<exponent>[+-]?[0-9]+))?")
 _NUMBER_CHARACTERS: Final = frozenset("0123456789+-.eE")
 _SPACES: Final = " \t"
@@ -35,18 +35,16 @@ _EXACT_MAX_EXPONENT: Final = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CsvTable:
-    """A table as it was read.
+    """A table, or some rows of it, as it was read.
 
     Attributes:
         where: What to call the file in an error.
-        header_line: Line of the header, from 1.
         lines: Line of each row.
         columns: Fields of each column by its name, without blanks around them.
         error_class: What is raised.
     """
 
     where: str
-    header_line: int
     lines: Sequence[int]
     columns: Mapping[str, Sequence[str]]
     error_class: type[ProvisioningError]
@@ -98,116 +96,152 @@ class CsvTable:
         )
 
 
-def load_csv_table(
-    path: Path,
-    *,
-    required: Sequence[str],
-    optional: Sequence[str] = (),
-    max_bytes: int = TABLE_MAX_BYTES,
-    error_class: type[ProvisioningError],
-) -> CsvTable:
-    """Load a table from a file; arguments and errors as of `parse_csv_table`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvForm:
+    """What a table must look like.
+
+    Attributes:
+        required: Columns that must be there.
+        optional: Columns that may be there; no others may.
+        max_bytes: The longest file.
+        max_rows: The most lines, the header among them.
+        error_class: What is raised.
+    """
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    max_bytes: int
+    max_rows: int
+    error_class: type[ProvisioningError]
+
+
+def load_csv(path: Path, form: CsvForm) -> bytes:
+    """Return the content of a file, up to one byte more than the form allows.
 
     Raises:
-        ProvisioningError: As `error_class`: also when the file cannot be read.
+        ProvisioningError: As the form's `error_class`: the file cannot be read.
     """
     try:
-        content = read_input(path, max_bytes)
+        return read_input(path, form.max_bytes)
     except OSError as error:
-        raise error_class(
+        raise form.error_class(
             "the data cannot be read", got=error.strerror, where=path, hint="check the path"
         ) from error
-    return parse_csv_table(
-        content,
-        required=required,
-        optional=optional,
-        max_bytes=max_bytes,
-        error_class=error_class,
-        where=str(path),
-    )
 
 
-def parse_csv_table(
-    untrusted_bytes: bytes,
-    *,
-    required: Sequence[str],
-    optional: Sequence[str] = (),
-    max_bytes: int = TABLE_MAX_BYTES,
-    error_class: type[ProvisioningError],
-    where: str,
-) -> CsvTable:
-    """Parse CSV text in UTF-8 whose first row names the columns, in any order.
+def iterate_blocks(untrusted_bytes: bytes, form: CsvForm, *, where: str) -> Iterator[CsvTable]:
+    """Yield CSV text in UTF-8 whose first row names the columns, some rows at a time.
+
+    A million rows are never in memory as text. There is at least one block; without rows it is
+    empty. Blank rows are skipped.
 
     Args:
         untrusted_bytes: The file's content.
-        required: Columns that must be there.
-        optional: Columns that may be there; no others may.
-        max_bytes: The longest content.
-        error_class: What is raised.
+        form: What it must look like.
         where: What to call the file in an error.
 
     Raises:
-        ProvisioningError: As `error_class`: it is not such a table.
+        ProvisioningError: As the form's `error_class`: it is not such a table.
     """
-    if len(untrusted_bytes) > max_bytes:
-        raise error_class(
+    if len(untrusted_bytes) > form.max_bytes:
+        raise form.error_class(
             "the data file is too large",
-            expected=f"at most {max_bytes} bytes",
+            expected=f"at most {form.max_bytes} bytes",
             got="more",
             where=where,
         )
-    names: list[str] = []
-    header_line = 1
+    if count_lines(untrusted_bytes) > form.max_rows:
+        raise form.error_class(
+            "the data file has too many rows",
+            expected=f"at most {form.max_rows}",
+            got=count_lines(untrusted_bytes),
+            where=where,
+        )
+    rows = _iterate_rows(untrusted_bytes, form, where)
+    header_line, header = next(rows, (1, []))
+    names = _take_names(header, form, where=f"{where}, line {header_line}")
     lines: list[int] = []
     fields: list[str] = []
-    try:
-        reader = csv.reader(io.StringIO(untrusted_bytes.decode("utf-8-sig"), newline=""))
-        for row in reader:
-            if not row or not (row[0].strip() or "".join(row).strip()):
-                continue
-            if not names:
-                names, header_line = [name.strip() for name in row], reader.line_num
-                continue
-            if len(row) != len(names):
-                break
-            # One flat list: a million rows kept as lists would cost seconds of garbage collection.
-            fields += row
-            lines.append(reader.line_num)
-        else:
-            row = names
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise error_class(
-            "the data file is not CSV text in UTF-8",
-            got=str(error),
-            where=where,
-            hint="export the table as comma-separated text",
-        ) from error
-    known = {*required, *optional}
-    if not set(required) <= set(names) or len(set(names)) != len(names) or set(names) - known:
-        raise error_class(
-            "the header row does not name the columns",
-            expected=",".join(required) + "".join(f"[,{name}]" for name in optional),
-            got=",".join(names)[:80] or "nothing",
-            where=f"{where}, line {header_line}",
-            hint=f"begin the file with a line that says {','.join(required)}",
-        )
-    if len(row) != len(names):
-        raise error_class(
-            "a row has another number of fields than the header",
-            expected=len(names),
-            got=len(row),
-            where=f"{where}, line {reader.line_num}",
-            hint="write numbers with a decimal point, not a comma",
-        )
+    for line, row in rows:
+        if len(row) != len(names):
+            raise form.error_class(
+                "a row has another number of fields than the header",
+                expected=len(names),
+                got=len(row),
+                where=f"{where}, line {line}",
+                hint="write numbers with a decimal point, not a comma",
+            )
+        fields += row
+        lines.append(line)
+        if len(lines) == BLOCK_ROWS:
+            yield _make_block(names, lines, fields, form, where)
+            lines, fields = [], []
+    yield _make_block(names, lines, fields, form, where)
+
+
+def parse_csv_table(untrusted_bytes: bytes, form: CsvForm, *, where: str) -> CsvTable:
+    """Parse CSV text as `iterate_blocks`, and return all of it at once."""
+    blocks = list(iterate_blocks(untrusted_bytes, form, where=where))
+    names = blocks[0].columns
     return CsvTable(
         where=where,
-        header_line=header_line,
+        lines=[line for block in blocks for line in block.lines],
+        columns={name: [text for each in blocks for text in each.columns[name]] for name in names},
+        error_class=form.error_class,
+    )
+
+
+def _iterate_rows(
+    untrusted_bytes: bytes, form: CsvForm, where: str
+) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(_require_whole_rows(iterate_lines(untrusted_bytes)))
+    try:
+        for row in reader:
+            if row and (row[0].strip() or "".join(row).strip()):
+                yield reader.line_num, row
+    except (TextLinesError, csv.Error) as error:
+        raise form.error_class(
+            "the data file is not CSV text in UTF-8",
+            got=str(error),
+            where=f"{where}, line {reader.line_num + 1}",
+            hint="export the table as comma-separated text",
+        ) from error
+
+
+def _require_whole_rows(lines: Iterator[str]) -> Iterator[str]:
+    # A quoted field may go over lines, and a row of millions of them costs any memory.
+    for line in lines:
+        if '"' in line and line.count('"') % 2:
+            raise csv.Error("a quotation mark is not closed in its line")
+        yield line
+
+
+def _take_names(header: Sequence[str], form: CsvForm, *, where: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in header)
+    known = {*form.required, *form.optional}
+    is_known = set(form.required) <= set(names) <= known
+    if not is_known or len(set(names)) != len(names):
+        raise form.error_class(
+            "the header row does not name the columns",
+            expected=",".join(form.required) + "".join(f"[,{name}]" for name in form.optional),
+            got=",".join(names)[:80] or "nothing",
+            where=where,
+            hint=f"begin the file with a line that says {','.join(form.required)}",
+        )
+    return names
+
+
+def _make_block(
+    names: Sequence[str], lines: list[int], fields: list[str], form: CsvForm, where: str
+) -> CsvTable:
+    return CsvTable(
+        where=where,
         lines=lines,
         columns={
             name: [field.strip(_SPACES) for field in fields[index :: len(names)]]
             for index, name in enumerate(names)
         },
-        error_class=error_class,
+        error_class=form.error_class,
     )
 
 

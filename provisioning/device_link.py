@@ -29,6 +29,7 @@ from provisioning.link_messages import (
     InfoReadResponse,
 )
 from provisioning.serial_port import translated_port_errors
+from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,9 +228,11 @@ class DeviceLink:
         self._raise_refusal(fields)
         try:
             return answer_type.loads(message_bytes)
-        except (ValidationError, ValueError, TypeError, SMPException) as error:
-            got = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        except ValidationError as error:
+            got = describe_problem(error.errors()[0])
             raise self._not_an_answer(answer_type.__name__, got) from error
+        except (ValueError, TypeError, SMPException) as error:
+            raise self._not_an_answer(answer_type.__name__, str(error)) from error
 
     def _raise_refusal(self, fields: dict[object, object]) -> None:
         match fields:

@@ -6,20 +6,25 @@ module fits nothing.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioning.csv_table import load_csv_table, parse_csv_table
+from provisioning.csv_table import CsvForm, iterate_blocks, load_csv
 from provisioning.errors import FitDataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provisioning.csv_table import CsvTable
-
 FIT_DATA_MAX_BYTES: Final = 16 << 20
-REQUIRED: Final = ("x", "y")
-OPTIONAL: Final = ("u_x", "u_y")
+ROW_COUNT_MAX: Final = 100_000
+_FORM: Final = CsvForm(
+    required=("x", "y"),
+    optional=("u_x", "u_y"),
+    max_bytes=FIT_DATA_MAX_BYTES,
+    max_rows=ROW_COUNT_MAX,
+    error_class=FitDataError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +50,7 @@ def load_fit_data(path: Path) -> FitData:
     Raises:
         FitDataError: The file cannot be read or is not such a table.
     """
-    return _take_points(
-        load_csv_table(
-            path,
-            required=REQUIRED,
-            optional=OPTIONAL,
-            max_bytes=FIT_DATA_MAX_BYTES,
-            error_class=FitDataError,
-        )
-    )
+    return parse_fit_data(load_csv(path, _FORM), where=str(path))
 
 
 def parse_fit_data(untrusted_bytes: bytes, *, where: str) -> FitData:
@@ -66,18 +63,9 @@ def parse_fit_data(untrusted_bytes: bytes, *, where: str) -> FitData:
     Raises:
         FitDataError: Naming line and column of what is wrong.
     """
-    return _take_points(
-        parse_csv_table(
-            untrusted_bytes,
-            required=REQUIRED,
-            optional=OPTIONAL,
-            max_bytes=FIT_DATA_MAX_BYTES,
-            error_class=FitDataError,
-            where=where,
-        )
-    )
-
-
-def _take_points(table: CsvTable) -> FitData:
-    columns = {name: table.numbers(name) for name in table.columns}
-    return FitData(x=columns["x"], y=columns["y"], u_x=columns.get("u_x"), u_y=columns.get("u_y"))
+    columns: dict[str, array[float]] = {}
+    for block in iterate_blocks(untrusted_bytes, _FORM, where=where):
+        for name in block.columns:
+            columns.setdefault(name, array("d")).extend(block.numbers(name))
+    found = {name: tuple(column) for name, column in columns.items()}
+    return FitData(x=found["x"], y=found["y"], u_x=found.get("u_x"), u_y=found.get("u_y"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioning.csv_table import load_csv_table, parse_csv_table, refuse_overload
+from provisioning.csv_table import CsvForm, load_csv, parse_csv_table, refuse_overload
 from provisioning.errors import GaugeDataError
 
 if TYPE_CHECKING:
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from provisioning.csv_table import CsvTable
 
 GAUGE_DATA_MAX_BYTES: Final = 4 << 20
+READING_COUNT_MAX: Final = 20_000
 COLUMNS: Final = ("part", "appraiser", "trial", "value")
+GAUGE_FORM: Final = CsvForm(
+    required=COLUMNS,
+    max_bytes=GAUGE_DATA_MAX_BYTES,
+    max_rows=READING_COUNT_MAX + 1,
+    error_class=GaugeDataError,
+)
 LABEL_MAX_CHARACTERS: Final = 40
 LEVELS_MIN: Final = 2
 
@@ -56,11 +63,7 @@ def load_gauge_data(path: Path) -> GaugeData:
     Raises:
         GaugeDataError: The file cannot be read or is not a whole study.
     """
-    return arrange_readings(
-        load_csv_table(
-            path, required=COLUMNS, max_bytes=GAUGE_DATA_MAX_BYTES, error_class=GaugeDataError
-        )
-    )
+    return parse_gauge_data(load_csv(path, GAUGE_FORM), where=str(path))
 
 
 def parse_gauge_data(untrusted_bytes: bytes, *, where: str) -> GaugeData:
@@ -73,15 +76,7 @@ def parse_gauge_data(untrusted_bytes: bytes, *, where: str) -> GaugeData:
     Raises:
         GaugeDataError: It is not a whole study; line and column, or what is missing, are named.
     """
-    return arrange_readings(
-        parse_csv_table(
-            untrusted_bytes,
-            required=COLUMNS,
-            max_bytes=GAUGE_DATA_MAX_BYTES,
-            error_class=GaugeDataError,
-            where=where,
-        )
-    )
+    return arrange_readings(parse_csv_table(untrusted_bytes, GAUGE_FORM, where=where))
 
 
 def arrange_readings(table: CsvTable) -> GaugeData:

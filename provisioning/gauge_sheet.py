@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from provisioning.csv_table import parse_csv_table
-from provisioning.errors import GaugeDataError
-from provisioning.gauge_data import COLUMNS, GAUGE_DATA_MAX_BYTES, arrange_readings
+from provisioning.gauge_data import COLUMNS, GAUGE_FORM, arrange_readings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,13 +93,7 @@ def parse_sheet(untrusted_bytes: bytes, *, where: str) -> GaugeSheet:
     Raises:
         GaugeDataError: It is not such a sheet.
     """
-    table = parse_csv_table(
-        untrusted_bytes,
-        required=COLUMNS,
-        max_bytes=GAUGE_DATA_MAX_BYTES,
-        error_class=GaugeDataError,
-        where=where,
-    )
+    table = parse_csv_table(untrusted_bytes, GAUGE_FORM, where=where)
     filled = [value or "0" for value in table.columns["value"]]
     arrange_readings(replace(table, columns={**table.columns, "value": filled}))
     cells = zip(*(table.columns[name] for name in COLUMNS), strict=True)

@@ -30,6 +30,7 @@ from signing.pkcs11_uri import is_pkcs11_uri
 from signing.role_algorithms import allowed_algorithms
 from signing.roles import MAX_KEYS_PER_ROLE, Role
 from signing.trust_record import LARGEST_VERSION
+from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -211,21 +212,21 @@ def parse_plan(untrusted_bytes: bytes, *, where: object) -> CeremonyPlan:
 
 
 def _unacceptable(error: ValidationError, where: object) -> CeremonyError:
-    first = error.errors(include_url=False, include_context=False)[0]
+    first = error.errors(include_url=False)[0]
     kind = first["type"]
     place = ".".join(str(part + 1 if isinstance(part, int) else part) for part in first["loc"])
     place = ascii(place[:120])[1:-1]
     if kind == "value_error":
-        return CeremonyError(first["msg"].removeprefix("Value error, "), where=where, hint=_HINT)
+        return CeremonyError(describe_problem(first), where=where, hint=_HINT)
     if kind in _OWN_WORDS:
         what = f"the ceremony's plan is not acceptable: {place} {_OWN_WORDS[kind]}"
         # An unknown key may be a passphrase that somebody wanted to put there.
         got = ascii(first["input"])[:120] if kind == "string_pattern_mismatch" else None
         return CeremonyError(what, got=got, where=where, hint=_HINT)
     return CeremonyError(
-        f"the ceremony's plan is not acceptable: {first['msg']}",
+        f"the ceremony's plan is not acceptable: {place or 'all of it'} {describe_problem(first)}",
         got=ascii(first.get("input"))[:120],
-        where=f"{where}, {place}" if place else where,
+        where=where,
         hint=_HINT,
     )
 

@@ -12,7 +12,7 @@ import pytest
 
 from cli.failures import run_and_exit
 from cli.main import ampforge
-from firmware_images.bundle import build_bundle, sign_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import (
     APP_1_4_0,
@@ -106,7 +106,7 @@ def test_above_sixty_percent_the_full_image_is_better_and_that_is_no_error(folde
         ("old.bin", "text", "not an ESP32 image"),
         ("text", "new.bin", "not an ESP32 image"),
         ("old.bin", "torn.bin", "ends too early"),
-        ("old.bin", "flipped.bin", "appended SHA-256 does not match"),
+        ("old.bin", "flipped.bin", "checksum does not match"),
         ("old.bin", "long.bin", "something follows the image"),
         ("old.bin", "other.bin", "for different chips"),
     ],
@@ -126,10 +126,10 @@ def test_what_has_no_patch_is_refused_and_nothing_is_written(folder, run, base, 
 @pytest.mark.parametrize(
     ("table", "telling"),
     [
-        ("[delta]\naccepts = []\n", "at least 1 item"),
+        ("[delta]\naccepts = []\n", "accepts must not be empty"),
         (CHOICE.replace("window_bits = 8", "window_bits = 15"), "window_bits 4 to 14"),
         (CHOICE.replace("heatshrink", "lzma"), "'none' or 'heatshrink'"),
-        (CHOICE + "size = 3\n", "Extra inputs"),
+        (CHOICE + "size = 3\n", "size is not a key"),
     ],
 )
 def test_a_declaration_that_makes_no_sense_is_refused(folder, run, table, telling):

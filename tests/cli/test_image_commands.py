@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cli.failures import run_and_exit
 from cli.main import ampforge
+from firmware_images.esp_image import EspImage, inspect_image
 from firmware_images.secure_boot import sign_image
 from firmware_images.signature_sector import key_digest
 from signing.keys import Algorithm
@@ -89,3 +91,13 @@ def test_a_build_folder_or_an_elf_file_is_inspected_like_an_image(inspect, tmp_p
     elf.write_bytes(build_elf("esp32s3", build_descriptor(page=0)))
     assert "esp32s3" in inspect(elf, "--chip", "esp32s3")
     assert "give --chip" in inspect(elf, code=5)
+
+
+def test_an_image_that_we_read_wrongly_is_refused_because_esptool_is_asked(inspect, monkeypatch):
+    def misread(content: bytes, *, where: str) -> EspImage:
+        return replace(inspect_image(content, where=where), min_chip_revision=300)
+
+    monkeypatch.setattr("firmware_images.image_input.inspect_image", misread)
+    text = inspect(APP, code=5)
+    assert "esptool reads another lowest chip revision in the image than we do" in text
+    assert "do not flash this image" in text

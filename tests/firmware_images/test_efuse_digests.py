@@ -99,7 +99,7 @@ def test_a_list_names_boards_and_what_they_hold():
         (b"A1 no-hex", "no-hex"),
         (b"\xff", "not UTF-8"),
         (b"{", "another kind"),
-        (b"{" * 100_000, "another kind"),
+        (b"{" * 20_000, "another kind"),
         (b'{"SECURE_VERSION": {"value": 0}}', "without Secure Boot fields"),
         (b'{"SECURE_BOOT_EN": {"value": 1}, "KEY_PURPOSE_0": {"value": "USER"}}', "1 for whether"),
         (b'{"SECURE_BOOT_EN": {"value": true}}', "half a key block"),

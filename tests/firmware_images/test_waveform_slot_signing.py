@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from firmware_images.bundle import build_bundle, sign_bundle, verify_bundle
+from firmware_images.bundle import verify_bundle
 from firmware_images.bundle_archive import parse_archive
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.errors import FirmwareImageError, SecureBootError, WaveformTableError
 from firmware_images.signature_sector import SECTOR_BYTES
 from firmware_images.waveform_slot import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from firmware_images.bundle import build_bundle, sign_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.otadata import OtaState, read_otadata
 from firmware_images.signature_sector import SECTOR_BYTES
 from firmware_images.waveform_slot import pad_waveform_slot, serialize_waveform_slot

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from firmware_images.bundle import build_bundle, sign_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.delta_format import PatchCompression, PatchEncoding
 from firmware_images.errors import BundleError, DeltaError
 from manifests.errors import RepositoryError, UpdateRefusedError

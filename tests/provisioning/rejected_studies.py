@@ -75,6 +75,7 @@ def _gauge_texts() -> dict[str, str]:
         "gauge-part-without-name.csv": edited("1,B,2,", ",B,2,"),
         "gauge-appraiser-with-control-character.csv": edited("1,B,2,", "1,B\x1b[2J,2,"),
         "gauge-name-too-long.csv": edited("1,B,2,", "1," + "B" * 41 + ",2,"),
+        "gauge-quoted-line-break.csv": edited("1,B,2,", '"1\nB",B,2,'),
         "gauge-reading-twice.csv": edited("1,B,2,10.4", "1,B,1,10.4"),
         "gauge-cell-missing.csv": without("1,B,2,"),
         "gauge-appraiser-skipped-a-part.csv": without("2,B,"),

@@ -222,6 +222,13 @@ def test_another_unit_or_zero_point_changes_no_index(values, factor, constant):
         assert after.high == pytest.approx(before.high, rel=1e-6, abs=1e-9)
 
 
+def test_a_million_values_are_taken_and_one_more_is_refused():
+    text = b"value\n" + b"1\n2\n" * 500_000
+    assert len(parse_process_data(text, where="-").values) == 1_000_000
+    with pytest.raises(CapabilityDataError, match="at most 1000001, got 1000002"):
+        parse_process_data(text + b"3\n", where="-")
+
+
 @given(st.binary(max_size=150))
 def test_arbitrary_bytes_raise_only_our_error(content):
     for text in (content, b"value\n" + content):

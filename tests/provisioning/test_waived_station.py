@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cli.unit_documents import format_unit
-from firmware_images.bundle import build_bundle, sign_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.errors import ApprovalError, WaiverError
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from firmware_images.bundle import build_bundle, sign_bundle, verify_bundle
+from firmware_images.bundle import verify_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.factory_image import merge_regions
 from firmware_images.waveform_slot import parse_waveform_slot
 from firmware_images.waveform_table import table_digest
