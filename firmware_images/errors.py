@@ -29,6 +29,10 @@ class CalibrationRecordError(FirmwareImageError):
     """Raised when a calibration record is not acceptable, or does not cover what is asked of it."""
 
 
+class NvsError(FirmwareImageError):
+    """Raised when an NVS partition cannot be described, built or read."""
+
+
 class EspImageError(FirmwareImageError):
     """Raised when bytes are not a whole ESP32 application image."""
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_images.bundle import Bundle
+    from firmware_images.nvs_plan import NvsPlan
     from provisioning.flasher import Flasher
     from provisioning.instruments import Meter
     from provisioning.serial_port import BoardPort
@@ -71,6 +72,7 @@ class Station:
         trust: The verified trust record.
         trust_bytes: The same as it is installed on boards.
         bundle: The verified release.
+        nvs_plan: What each board's NVS partition holds, or `None` to leave it alone.
         in_work: The chips that the slots work on now.
     """
 
@@ -83,6 +85,7 @@ class Station:
     trust: TrustRecord
     trust_bytes: bytes
     bundle: Bundle
+    nvs_plan: NvsPlan | None = None
     in_work: BoardsInWork = field(default_factory=BoardsInWork)
 
     def open_port(self, url: str) -> BoardPort:
@@ -114,6 +117,7 @@ def open_station(
     outside: Outside,
     passphrase: Callable[[], bytes] | None,
     bundle_where: str = "bundle",
+    nvs_plan: NvsPlan | None = None,
 ) -> Station:
     """Verify everything that the station works with.
 
@@ -126,11 +130,13 @@ def open_station(
         outside: Clocks and randomness.
         passphrase: Asked when a key is encrypted.
         bundle_where: The bundle's file, for messages.
+        nvs_plan: What each board's NVS partition holds, if anything.
 
     Raises:
         LedgerError: There is no ledger, or it cannot be used.
         SigningError: Trust record, bundle, key or certificate do not verify.
-        FirmwareImageError: The bundle's content is not acceptable, or a waiver has expired.
+        FirmwareImageError: The bundle's content is not acceptable, a waiver has expired, or the
+            NVS plan does not fit the release's partitions.
         StationError: The pieces do not belong together.
         SerialNumberError: The model does not fit in a serial number.
     """
@@ -139,6 +145,8 @@ def open_station(
     bundle = verify_bundle(bundle_bytes, trust, where=bundle_where)
     with refusing_in(bundle_where):
         refuse_out_of_force(bundle.waivers, now=outside.now())
+    if nvs_plan is not None:
+        nvs_plan.check(bundle.partition_table)
     writer = Writer(station=settings.name, now=outside.now, new_job=outside.new_job)
     ledger = Ledger.open(folder / LEDGER_NAME)
     try:
@@ -161,6 +169,7 @@ def open_station(
         trust=trust,
         trust_bytes=trust_bytes,
         bundle=bundle,
+        nvs_plan=nvs_plan,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioning.ledger_values import UnitState
 
@@ -19,6 +19,7 @@ class Step(StrEnum):
 
     DETECT = "detect"
     RESERVE = "reserve"
+    NVS = "nvs"
     FLASH = "flash"
     IDENTITY = "identity"
     CALIBRATE = "calibrate"
@@ -26,6 +27,10 @@ class Step(StrEnum):
     POWER_CYCLE = "power-cycle"
     VERIFY = "verify"
     FINAL = "final"
+
+
+PLANNED_STEPS: Final = frozenset({Step.NVS})
+"""Done only where the station has a plan for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The digital half of a unit's workflow: flash, identity, power cycle.
+"""The digital half of a unit's workflow: NVS, flash, identity, power cycle.
 
 Each step ends with a read-back over the factory link; what the board says about itself is judged by
 `unit_judgement`.
@@ -25,11 +25,13 @@ from provisioning.unit_judgement import (
     judge_release_floor,
     judge_restart,
 )
+from provisioning.unit_nvs import UnitNvs
 from signing.errors import SigningError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from firmware_images.nvs_plan import NvsPlan
     from provisioning.device_link import DeviceLink
     from provisioning.flasher import Flasher, RegionReport
     from provisioning.link_messages import InfoReadResponse
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class UnitBringUp:
-    """Flash, identity and power cycle of one unit within one job.
+    """NVS, flash, identity and power cycle of one unit within one job.
 
     Args:
         station: What all slots share.
@@ -67,6 +69,17 @@ class UnitBringUp:
         self._on_progress = on_progress
         self._is_in_loader = True
         self.info: InfoReadResponse | None = None
+
+    def write_nvs(self, plan: NvsPlan) -> None:
+        """Write the unit's NVS partition; the chip is still in its loader.
+
+        Raises:
+            FlashError: The chip cannot be written, or does not read back as planned.
+            NvsError: The unit's values do not fit.
+        """
+        UnitNvs(
+            self._station, plan, self._job, flasher=self._flasher, on_progress=self._on_progress
+        ).write()
 
     def flash(self) -> None:
         """Write the release, start it, and read its digest back over the link.

@@ -1,8 +1,8 @@
 """Takes one board through the whole workflow, from a blank chip to a verdict.
 
-detect → reserve → flash → identity → calibrate → record → power cycle → verify → final. A board
-that is not good enough is a verdict and closes its job; a dead port or instrument is an error,
-leaves the job open, and the next start goes on where this one stopped.
+detect → reserve → NVS → flash → identity → calibrate → record → power cycle → verify → final; NVS
+only by a plan. A board that is not good enough is a verdict and closes its job; a dead port or
+instrument is an error, leaves the job open, and the next start goes on where this one stopped.
 """
 
 from __future__ import annotations
@@ -153,6 +153,9 @@ class UnitRun:
 
     def _work(self, bring_up: UnitBringUp, measuring: UnitMeasuring) -> Verdict:
         try:
+            if (plan := self._station.nvs_plan) is not None:
+                self._begin(Step.NVS, "comparing NVS")
+                bring_up.write_nvs(plan)
             self._begin(Step.FLASH, "comparing flash")
             bring_up.flash()
             self._begin(Step.IDENTITY, "key, certificate and proof")

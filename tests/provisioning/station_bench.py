@@ -5,16 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import os
+import threading
 import time
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from firmware_images.bundle import build_bundle, sign_bundle
 from provisioning.station import Outside, Station, open_station
 from provisioning.station_files import create_station
 from provisioning.station_settings import StationSettings
-from provisioning.station_values import SlotConfig
+from provisioning.station_values import PLANNED_STEPS, SlotConfig, Step
 from signing.roles import Role
 from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import (
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioning.simulator.line import SimulatedLine
+    from provisioning.station_values import Progress
 
 BUNDLE = "release.bundle"
 TRUST = "trust.cose"
 STATION = "station"
 SEED = 7
+STEPS = [step for step in Step if step not in PLANNED_STEPS]
 
 
 def outside() -> Outside:
@@ -71,7 +74,7 @@ def write_bundle(folder: Path, *, app: Path = APP_1_4_0, version: str | None = N
     (folder / BUNDLE).write_bytes(signed)
 
 
-def open_bench(folder: Path, settings: StationSettings | None = None) -> Station:
+def open_bench(folder: Path, settings: StationSettings | None = None, **plans: Any) -> Station:
     return open_station(
         folder / STATION,
         settings or StationSettings(),
@@ -80,6 +83,7 @@ def open_bench(folder: Path, settings: StationSettings | None = None) -> Station
         trust_bytes=(folder / TRUST).read_bytes(),
         outside=outside(),
         passphrase=None,
+        **plans,
     )
 
 
@@ -88,3 +92,15 @@ def slot_configs(line: SimulatedLine) -> tuple[SlotConfig, ...]:
         SlotConfig(name=str(number), port=slot.port_url, meter=slot.meter_address)
         for number, slot in zip(itertools.count(1), line.slots)
     )
+
+
+def stop_before(step: Step) -> dict[str, Any]:
+    """Arguments of a run that an operator stops before a step."""
+    stop = threading.Event()
+    before = STEPS[STEPS.index(step) - 1]
+
+    def on_progress(progress: Progress) -> None:
+        if progress.step is before:
+            stop.set()
+
+    return {"on_progress": on_progress, "stop": stop}
