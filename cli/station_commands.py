@@ -16,6 +16,7 @@ from cli.params import (
     read_passphrase_file,
 )
 from cli.station_access import load_station_settings, station_option, utc_now
+from cli.station_efuses import efuse_plan
 from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line
 from cli.station_recovery import recover
 from cli.station_run import run
@@ -146,7 +147,7 @@ def simulate_line(
         line.serve_until_interrupted()
 
 
-for _command in (run, check, report, recover):
+for _command in (run, check, report, recover, efuse_plan):
     group.add_command(_command)
 
 

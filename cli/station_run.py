@@ -128,12 +128,14 @@ def _open_station(
     trust_file: Path | None,
     passphrase_file: Path | None,
 ) -> Station:
+    from firmware_images.efuse_plan import load_efuse_plan
     from firmware_images.nvs_plan import load_nvs_plan
     from firmware_images.product import ProductSettings
     from provisioning.station import open_station
 
     settings = load_station_settings(configuration)
     nvs_plan = None if settings.nvs is None else load_nvs_plan(configuration.resolve(settings.nvs))
+    efuses = settings.efuses
     return open_station(
         station_folder or configuration.resolve(settings.folder),
         settings,
@@ -144,6 +146,7 @@ def _open_station(
         passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
         bundle_where=str(bundle_path),
         nvs_plan=nvs_plan,
+        efuse_plan=None if efuses is None else load_efuse_plan(configuration.resolve(efuses)),
     )
 
 

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import serial
 
-from provisioning.errors import FlashError, PortError
+from firmware_images.efuse_plan import DIGEST_SLOTS
+from provisioning.efuse_access import EspefuseAccess
+from provisioning.errors import FlashError, LockedChipError, PortError
 from provisioning.serial_port import LINK_BAUD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from provisioning.efuse_access import EfuseAccess
     from provisioning.serial_port import BoardPort
 
 FLASH_BAUD: Final = 921_600
@@ -40,6 +43,23 @@ class ChipFacts:
     chip: str
     revision: str
     mac: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityFacts:
+    """What a ROM loader tells of a chip's locks, in every mode.
+
+    Attributes:
+        is_secure_boot_enabled: Whether it boots signed images alone.
+        is_secure_download: Whether the loader takes and does not tell.
+        is_jtag_disabled: Whether both the soft and the hard lock of JTAG are set.
+        revoked_digests: Digest slots that are closed.
+    """
+
+    is_secure_boot_enabled: bool
+    is_secure_download: bool
+    is_jtag_disabled: bool
+    revoked_digests: frozenset[int]
 
 
 class Region(Protocol):
@@ -101,6 +121,14 @@ class Flasher(Protocol):
         """Write the regions that are not there yet, and check the MD5 of each."""
         ...
 
+    def open_efuses(self) -> EfuseAccess:
+        """Reset the board into its ROM loader, and return what reads and burns its eFuses."""
+        ...
+
+    def read_security(self) -> SecurityFacts:
+        """Return what even a locked chip tells of its locks; `detect` has found it."""
+        ...
+
 
 class EsptoolFlasher:
     """esptool on an open port. The caller resets the board afterwards, and closes the port.
@@ -134,6 +162,7 @@ class EsptoolFlasher:
         """Reset the board into its ROM loader and say what it is.
 
         Raises:
+            LockedChipError: A loader answers, and does not tell the chip's MAC.
             FlashError: No ROM loader answers.
             PortError: The port died.
         """
@@ -150,6 +179,7 @@ class EsptoolFlasher:
             )
             self._esp = esp
             self._is_prepared = False
+            self._require_open_chip()
             revision = esp.get_chip_revision()
             return ChipFacts(
                 chip=esp.CHIP_NAME,
@@ -263,11 +293,42 @@ class EsptoolFlasher:
             self._is_prepared = True
         return esp
 
+    def open_efuses(self) -> EfuseAccess:
+        """Reset the board into its ROM loader, and return what reads and burns its eFuses.
+
+        Raises:
+            LockedChipError: The chip does not tell its eFuses.
+            FlashError: No ROM loader answers.
+            PortError: The port died.
+        """
+        self.detect()  # espefuse is made for the ROM's loader, not for the stub
+        return EspefuseAccess(
+            self._esp, talking=lambda: self._talking(lambda _fraction: None), where=self._where
+        )
+
+    def read_security(self) -> SecurityFacts:
+        """Return what even a locked chip tells of its locks; `detect` has found it.
+
+        Raises:
+            FlashError: The chip does not answer.
+            PortError: The port died.
+        """
+        with self._talking(lambda _fraction: None):
+            flags = self._esp.get_security_info(cache=False)["parsed_flags"]
+        return SecurityFacts(
+            is_secure_boot_enabled=flags["SECURE_BOOT_EN"],
+            is_secure_download=flags["SECURE_DOWNLOAD_ENABLE"],
+            is_jtag_disabled=flags["SOFT_DIS_JTAG"] and flags["HARD_DIS_JTAG"],
+            revoked_digests=frozenset(
+                slot for slot in range(DIGEST_SLOTS) if flags[f"SECURE_BOOT_KEY_REVOKE{slot}"]
+            ),
+        )
+
     def _require_open_chip(self) -> None:
         """Refuse a chip that hides its flash: esptool would write without checking."""
         if self._esp.secure_download_mode:
-            raise FlashError(
-                "the chip does not say what is in its flash",
+            raise LockedChipError(
+                "the chip does not say who it is or what is in its flash",
                 expected="a chip that is not locked yet",
                 got="secure download mode",
                 where=self._where,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_images.bundle import Bundle
+    from firmware_images.efuse_plan import EfusePlan
     from firmware_images.nvs_plan import NvsPlan
     from provisioning.flasher import Flasher
     from provisioning.instruments import Meter
@@ -73,6 +74,7 @@ class Station:
         trust_bytes: The same as it is installed on boards.
         bundle: The verified release.
         nvs_plan: What each board's NVS partition holds, or `None` to leave it alone.
+        efuse_plan: What each board's eFuses shall be, or `None` to burn nothing.
         in_work: The chips that the slots work on now.
     """
 
@@ -86,6 +88,7 @@ class Station:
     trust_bytes: bytes
     bundle: Bundle
     nvs_plan: NvsPlan | None = None
+    efuse_plan: EfusePlan | None = None
     in_work: BoardsInWork = field(default_factory=BoardsInWork)
 
     def open_port(self, url: str) -> BoardPort:
@@ -118,6 +121,7 @@ def open_station(
     passphrase: Callable[[], bytes] | None,
     bundle_where: str = "bundle",
     nvs_plan: NvsPlan | None = None,
+    efuse_plan: EfusePlan | None = None,
 ) -> Station:
     """Verify everything that the station works with.
 
@@ -131,12 +135,13 @@ def open_station(
         passphrase: Asked when a key is encrypted.
         bundle_where: The bundle's file, for messages.
         nvs_plan: What each board's NVS partition holds, if anything.
+        efuse_plan: What each board's eFuses shall be, if any are burned.
 
     Raises:
         LedgerError: There is no ledger, or it cannot be used.
         SigningError: Trust record, bundle, key or certificate do not verify.
         FirmwareImageError: The bundle's content is not acceptable, a waiver has expired, or the
-            NVS plan does not fit the release's partitions.
+            NVS plan or the eFuse plan does not fit the release.
         StationError: The pieces do not belong together.
         SerialNumberError: The model does not fit in a serial number.
     """
@@ -147,6 +152,8 @@ def open_station(
         refuse_out_of_force(bundle.waivers, now=outside.now())
     if nvs_plan is not None:
         nvs_plan.check(bundle.partition_table)
+    if efuse_plan is not None:
+        efuse_plan.check(bundle)
     writer = Writer(station=settings.name, now=outside.now, new_job=outside.new_job)
     ledger = Ledger.open(folder / LEDGER_NAME)
     try:
@@ -170,6 +177,7 @@ def open_station(
         trust_bytes=trust_bytes,
         bundle=bundle,
         nvs_plan=nvs_plan,
+        efuse_plan=efuse_plan,
     )
 
 

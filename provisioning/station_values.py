@@ -26,10 +26,13 @@ class Step(StrEnum):
     RECORD = "record"
     POWER_CYCLE = "power-cycle"
     VERIFY = "verify"
+    EFUSES = "efuses"
+    LOCK = "lock"
+    RECHECK = "recheck"
     FINAL = "final"
 
 
-PLANNED_STEPS: Final = frozenset({Step.NVS})
+PLANNED_STEPS: Final = frozenset({Step.NVS, Step.EFUSES, Step.LOCK, Step.RECHECK})
 """Done only where the station has a plan for them."""
 
 

@@ -156,6 +156,38 @@ class UnitBringUp:
             still_holds=lambda _confirmed: not find_faults(self._link.read_info()),
         )
 
+    def recheck(self, *, measure: Callable[[], Mapping[str, object]]) -> None:
+        """After the locks: start once more, prove the key again, and measure one current.
+
+        Args:
+            measure: Measures it and says what it was.
+
+        Raises:
+            UnitRejection: It does not start, lost something, or its current is not right.
+            IdentityError: The proof fails.
+            SigningError: Certificate or signature do not verify.
+        """
+
+        def find_faults(info: InfoReadResponse) -> tuple[str, ...]:
+            reservation, bundle = self._job.reservation, self._station.bundle
+            restarted = judge_restart(
+                info, bundle=bundle, mac=reservation.mac, serial=reservation.serial
+            )
+            return restarted + judge_release_floor(self._read_floor(), bundle=bundle)
+
+        def act() -> Mapping[str, object]:
+            info = self._restart(Step.RECHECK, "the locked board does not start")
+            _reject_unless_empty(Step.RECHECK, find_faults(info))
+            return {"key_id": self._prove_identity()["key_id"], "current": dict(measure())}
+
+        def still_holds(confirmed: Mapping[str, object]) -> bool:
+            info = self._restart(Step.RECHECK, "the locked board does not start")
+            return not find_faults(info) and (
+                self._prove_identity()["key_id"] == confirmed.get("key_id")
+            )
+
+        self._job.perform(Step.RECHECK, intent={}, act=act, still_holds=still_holds)
+
     def _write_flash(self) -> Mapping[str, object]:
         regions = self._station.bundle.flash_regions()
         if not self._is_in_loader:

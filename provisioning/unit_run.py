@@ -1,8 +1,9 @@
 """Takes one board through the whole workflow, from a blank chip to a verdict.
 
-detect → reserve → NVS → flash → identity → calibrate → record → power cycle → verify → final; NVS
-only by a plan. A board that is not good enough is a verdict and closes its job; a dead port or
-instrument is an error, leaves the job open, and the next start goes on where this one stopped.
+detect → reserve → NVS → flash → identity → calibrate → record → power cycle → verify → eFuses →
+lock → recheck → final; NVS, and from eFuses to recheck, only where there is a plan. A board that is
+not good enough is a verdict and closes its job; a dead port or instrument is an error, leaves the
+job open, and the next start goes on where this one stopped.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from provisioning.unit_admission import (
     require_same_board,
 )
 from provisioning.unit_bringup import UnitBringUp
+from provisioning.unit_efuses import UnitEfuses
 from provisioning.unit_job import UnitJob
 from provisioning.unit_judgement import judge_calibration, judge_verification
 from provisioning.unit_measuring import UnitMeasuring
@@ -123,6 +125,8 @@ class UnitRun:
             bring_up = UnitBringUp(
                 self._station, job, link, flasher=flasher, on_progress=self._tell
             )
+            plan = self._station.efuse_plan
+            efuses = None if plan is None else UnitEfuses(self._station, plan, job, flasher=flasher)
             measuring = UnitMeasuring(
                 self._station,
                 job,
@@ -132,7 +136,7 @@ class UnitRun:
                 on_progress=self._tell,
             )
             try:
-                verdict = self._judge(bring_up, measuring, link)
+                verdict = self._judge(bring_up, measuring, efuses, link)
             except Refusal as error:
                 with suppress(LedgerError):  # the first error is the one to report
                     job.note(self._step, {"error": type(error).__name__, "message": str(error)})
@@ -141,9 +145,15 @@ class UnitRun:
                 link.reset_board()
             return self._finish(job, bring_up, measuring, verdict)
 
-    def _judge(self, bring_up: UnitBringUp, measuring: UnitMeasuring, link: DeviceLink) -> Verdict:
+    def _judge(
+        self,
+        bring_up: UnitBringUp,
+        measuring: UnitMeasuring,
+        efuses: UnitEfuses | None,
+        link: DeviceLink,
+    ) -> Verdict:
         try:
-            verdict = self._work(bring_up, measuring)
+            verdict = self._work(bring_up, measuring, efuses)
         except UnitRejection as rejection:
             verdict = rejection.verdict
         # Silence and nonsense are for the verdict to explain.
@@ -151,8 +161,12 @@ class UnitRun:
             require_same_board(link, self._mac)
         return verdict
 
-    def _work(self, bring_up: UnitBringUp, measuring: UnitMeasuring) -> Verdict:
+    def _work(
+        self, bring_up: UnitBringUp, measuring: UnitMeasuring, efuses: UnitEfuses | None
+    ) -> Verdict:
         try:
+            if efuses is not None:
+                efuses.refuse_conflicts()
             if (plan := self._station.nvs_plan) is not None:
                 self._begin(Step.NVS, "comparing NVS")
                 bring_up.write_nvs(plan)
@@ -170,6 +184,13 @@ class UnitRun:
             bring_up.power_cycle(read_record=measuring.read_record, written=record_bytes)
             self._begin(Step.VERIFY, "measuring every level on fresh points")
             state, reasons = judge_verification(measuring.verify(calibration))
+            if state is UnitState.PASS and efuses is not None:
+                self._begin(Step.EFUSES, "comparing eFuses")
+                efuses.burn()
+                self._begin(Step.LOCK, "burning the locks")
+                efuses.lock()
+                self._begin(Step.RECHECK, "start, proof and one current")
+                bring_up.recheck(measure=lambda: measuring.measure_one_current(calibration))
         except (BoardRefusalError, IdentityError, SigningError) as error:
             raise UnitRejection(self._step, (str(error),)) from error
         failed_step = None if state is UnitState.PASS else Step.VERIFY

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 EFUSE_BASE: Final = 0x60008800
 EFUSE_SIZE_BYTES: Final = 0x200
 MAC_BYTES: Final = 6
+EFUSE_COMMAND: Final = EFUSE_BASE + 0x1D4
+EFUSE_READ_COMMAND: Final = 1
+_EFUSE_PROGRAM_COMMAND: Final = 2
 _WORD: Final = struct.Struct(">I")
 _BLOCK0: Final = 0x2C
 _BLOCK1: Final = 0x44
@@ -88,6 +91,12 @@ class EfuseFile:
         Raises:
             SimulatorError: espefuse's controller refuses it, for example a wrong check code.
         """
+        is_command = address & ~3 == EFUSE_COMMAND
+        if not is_command or not value & _EFUSE_PROGRAM_COMMAND:
+            # Only burning does anything: what the fuses say is in the read registers at once, so
+            # that reading them again is done as soon as it is asked for.
+            self._store_word(address, 0 if is_command else value)
+            return
         from espefuse.efuse.esp32c3.emulate_efuse_controller import EmulateEfuseController
         from esptool import FatalError
 
@@ -97,6 +106,27 @@ class EfuseFile:
             controller.save_to_file()
         except FatalError as error:
             raise SimulatorError("the eFuse controller refuses", got=error) from error
+
+    def _store_word(self, address: int, value: int) -> None:
+        offset = EFUSE_SIZE_BYTES - ((address - EFUSE_BASE) & ~3) - 4
+        try:
+            with self._path.open("r+b") as file:
+                file.seek(offset)
+                file.write(_WORD.pack(value))
+        except OSError as error:
+            raise SimulatorError(
+                "the eFuse file cannot be written", got=error.strerror, where=self._path
+            ) from error
+
+    @property
+    def is_secure_download(self) -> bool:
+        """Whether ENABLE_SECURITY_DOWNLOAD is burned: the ROM's loader takes, and tells nothing."""
+        return bool(self.read_field(word=4, shift=5, bits=1))
+
+    @property
+    def is_download_disabled(self) -> bool:
+        """Whether DIS_DOWNLOAD_MODE is burned: the strap is ignored."""
+        return bool(self.read_field(word=4, shift=0, bits=1))
 
     def read_field(self, *, word: int, shift: int, bits: int) -> int:
         """Return a field of block 0, as the second-stage bootloader reads it.
