@@ -53,6 +53,7 @@ class EspefuseAccess:
         self._esp = esp
         self._talking = talking
         self._where = where
+        self._known: Any = None
 
     def read(self, names: Iterable[str]) -> Mapping[str, EfuseFact]:
         """Return what the chip tells of these fields.
@@ -62,7 +63,11 @@ class EspefuseAccess:
             PortError: The port died.
         """
         with self._talking():
+            is_known = self._known is not None
             efuses = self._commands().efuses
+            if is_known:  # a new one has just read them
+                efuses.read_blocks()
+                efuses.update_efuses()
             return {name: _read_field(efuses[name]) for name in names}
 
     def burn(self, fields: Sequence[EfuseField]) -> None:
@@ -89,11 +94,12 @@ class EspefuseAccess:
     def _commands(self) -> Any:
         from espefuse import init_commands
 
-        commands = init_commands(esp=self._esp, do_not_confirm=True)
-        commands.efuses.reconnect_chip = (
-            _refuse_reconnecting  # it would open the port a second time
-        )
-        return commands
+        if self._known is None:
+            commands = init_commands(esp=self._esp, do_not_confirm=True)
+            # It would open the port a second time.
+            commands.efuses.reconnect_chip = _refuse_reconnecting
+            self._known = commands
+        return self._known
 
     def _burn(self, commands: Any, fields: Sequence[EfuseField]) -> None:
         commands.use_batch_mode()  # each block is burned once

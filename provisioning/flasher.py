@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -166,6 +166,16 @@ class EsptoolFlasher:
             FlashError: No ROM loader answers.
             PortError: The port died.
         """
+        try:
+            return self._connect()
+        except FlashError:
+            # esptool closes a port on which no loader answers; the application may be behind it.
+            if not self._port.is_open:
+                with suppress(serial.SerialException, OSError):
+                    self._port.open()
+            raise
+
+    def _connect(self) -> ChipFacts:
         from esptool import cmds
 
         with self._talking(lambda _fraction: None):
@@ -332,7 +342,8 @@ class EsptoolFlasher:
                 expected="a chip that is not locked yet",
                 got="secure download mode",
                 where=self._where,
-                hint="this board was locked before; it cannot be provisioned again",
+                hint="a finished board proves who it is through its application; if that is silent, "
+                "this board cannot be provisioned again",
             )
 
     @contextmanager

@@ -9,7 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firmware_images.waveform_table import table_digest
-from provisioning.errors import BoardRefusalError, IdentityError, LinkTimeoutError
+from provisioning.errors import (
+    BoardRefusalError,
+    IdentityError,
+    LinkTimeoutError,
+    LockedChipError,
+)
 from provisioning.identity import NONCE_BYTES, ExpectedIdentity, install_identity, verify_identity
 from provisioning.ledger_values import SerialState
 from provisioning.link_release import (
@@ -47,9 +52,11 @@ class UnitBringUp:
         job: The job's memory.
         link: The board's application.
         flasher: Writes the board's flash; it has just found the chip in its ROM loader.
+        is_locked: Whether it found one that it cannot write.
         on_progress: Told the step, its fraction and a text.
 
     Attributes:
+        is_locked: Whether the board's flash cannot be written or read any more.
         info: What the application said last; `None` while nothing answered.
     """
 
@@ -60,6 +67,7 @@ class UnitBringUp:
         link: DeviceLink,
         *,
         flasher: Flasher,
+        is_locked: bool = False,
         on_progress: Callable[[Step, float, str], None],
     ) -> None:
         self._station = station
@@ -67,7 +75,8 @@ class UnitBringUp:
         self._link = link
         self._flasher = flasher
         self._on_progress = on_progress
-        self._is_in_loader = True
+        self._is_in_loader = not is_locked
+        self.is_locked = is_locked
         self.info: InfoReadResponse | None = None
 
     def write_nvs(self, plan: NvsPlan) -> None:
@@ -189,6 +198,8 @@ class UnitBringUp:
         self._job.perform(Step.RECHECK, intent={}, act=act, still_holds=still_holds)
 
     def _write_flash(self) -> Mapping[str, object]:
+        if self.is_locked:
+            return self._find_flashed()
         regions = self._station.bundle.flash_regions()
         if not self._is_in_loader:
             self._flasher.detect()  # the read-back of an earlier CONFIRM started the application
@@ -203,6 +214,20 @@ class UnitBringUp:
             "app_sha256": info.appsha.hex(),
             "app": f"{info.app} {info.ver}",
         }
+
+    def _find_flashed(self) -> Mapping[str, object]:
+        """Accept a locked board that runs the release already; nobody could write it."""
+        info = self._restart(Step.FLASH, "the locked board does not start")
+        if reasons := self._judge_handshake(info):
+            raise LockedChipError(
+                "the locked board runs something else than the release",
+                expected=f"{self._station.bundle.statement.version} in slot 0",
+                got=reasons[0],
+                where=self._link.where,
+                hint="a locked board is updated as in the field: `ampforge device update`; "
+                "or use the bundle that it runs",
+            )
+        return {"regions": [], "app_sha256": info.appsha.hex(), "app": f"{info.app} {info.ver}"}
 
     def _runs_the_release(self) -> bool:
         self._reset_board()

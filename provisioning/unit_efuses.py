@@ -40,10 +40,17 @@ class UnitEfuses:
         plan: What they shall be.
         job: The job's memory.
         flasher: Finds the chip's loader.
+        is_locked: Whether the chip was locked when the job began or went on.
     """
 
     def __init__(
-        self, station: Station, plan: EfusePlan, job: UnitJob, *, flasher: Flasher
+        self,
+        station: Station,
+        plan: EfusePlan,
+        job: UnitJob,
+        *,
+        flasher: Flasher,
+        is_locked: bool = False,
     ) -> None:
         reservation = job.reservation
         assert reservation.job is not None, "only a job burns anything"
@@ -51,6 +58,7 @@ class UnitEfuses:
         self._plan = plan
         self._job = job
         self._flasher = flasher
+        self._is_locked = is_locked
         self._fields = plan.fields(
             UnitValues(serial=reservation.serial, mac=reservation.mac, job=reservation.job)
         )
@@ -144,16 +152,14 @@ class UnitEfuses:
         return all(one.status is Status.THERE for one in compared if one.field.stage in stages)
 
     def _open(self) -> EfuseAccess | None:
-        """Return the chip's eFuses, or `None` from a chip that is locked as planned."""
+        """Return the chip's eFuses, or `None` from a locked chip."""
+        if self._is_locked:
+            return None
         try:
             return self._flasher.open_efuses()
         except LockedChipError:
+            self._is_locked = True
             return None
-        except FlashError:
-            is_planned = self._plan.download_mode is DownloadMode.OFF
-            if is_planned and self._job.last_intent(Step.LOCK) is not None:
-                return None
-            raise
 
     def _compare(self, access: EfuseAccess) -> tuple[EfuseComparison, ...]:
         facts = access.read({field.name for field in self._fields})

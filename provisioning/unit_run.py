@@ -27,6 +27,7 @@ from provisioning.errors import (
 from provisioning.ledger import RESERVE_STEP
 from provisioning.ledger_events import Phase
 from provisioning.ledger_values import UnitState
+from provisioning.locked_board import FoundBoard, identify_locked_board
 from provisioning.station_values import (
     Progress,
     SlotConfig,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
     from firmware_images.bundle import Bundle
     from provisioning.classification import Classification
-    from provisioning.flasher import ChipFacts, Flasher
+    from provisioning.flasher import Flasher
     from provisioning.instruments import Meter
     from provisioning.ledger_values import Reservation
     from provisioning.station import Station
@@ -105,13 +106,13 @@ class UnitRun:
             self._resources.callback(port.close)
             flasher = self._station.open_flasher(port, self._slot.port)
             link = DeviceLink(port, where=self._slot.port)
-            chip = self._detect(flasher)
+            chip = self._detect(flasher, link)
             holding = self._station.in_work.holding(chip.mac, self._slot.name)
             other_slot = self._resources.enter_context(holding)
             self._mac = chip.mac
             try:
                 classification = admit_board(
-                    self._station, flasher, chip.mac, other_slot=other_slot
+                    self._station, flasher, chip.mac, other_slot=other_slot, proved=chip.identity
                 )
             except QuarantineError:
                 with suppress(ProvisioningError):  # it leaves as it came: not in its loader
@@ -123,10 +124,18 @@ class UnitRun:
                 return self._report_passed_before(reservation)
             job = UnitJob(self._station.ledger, self._station.writer, reservation)
             bring_up = UnitBringUp(
-                self._station, job, link, flasher=flasher, on_progress=self._tell
+                self._station,
+                job,
+                link,
+                flasher=flasher,
+                is_locked=chip.is_locked,
+                on_progress=self._tell,
             )
-            plan = self._station.efuse_plan
-            efuses = None if plan is None else UnitEfuses(self._station, plan, job, flasher=flasher)
+            efuses = None
+            if (plan := self._station.efuse_plan) is not None:
+                efuses = UnitEfuses(
+                    self._station, plan, job, flasher=flasher, is_locked=chip.is_locked
+                )
             measuring = UnitMeasuring(
                 self._station,
                 job,
@@ -167,7 +176,7 @@ class UnitRun:
         try:
             if efuses is not None:
                 efuses.refuse_conflicts()
-            if (plan := self._station.nvs_plan) is not None:
+            if (plan := self._station.nvs_plan) is not None and not bring_up.is_locked:
                 self._begin(Step.NVS, "comparing NVS")
                 bring_up.write_nvs(plan)
             self._begin(Step.FLASH, "comparing flash")
@@ -196,12 +205,12 @@ class UnitRun:
         failed_step = None if state is UnitState.PASS else Step.VERIFY
         return Verdict(state=state, failed_step=failed_step, reasons=reasons)
 
-    def _detect(self, flasher: Flasher) -> ChipFacts:
+    def _detect(self, flasher: Flasher, link: DeviceLink) -> FoundBoard:
         self._begin(Step.DETECT, "connecting")
         writer, ledger = self._station.writer, self._station.ledger
         where = {"slot": self._slot.name, "port": self._slot.port}
         ledger.append(writer, step=Step.DETECT.value, phase=Phase.INTENT, data=where)
-        chip = flasher.detect()
+        chip = self._find_board(flasher, link)
         wanted = self._station.bundle.statement.chip
         if chip.chip.lower().replace("-", "") != wanted:
             raise FlashError(
@@ -215,10 +224,23 @@ class UnitRun:
             writer,
             step=Step.DETECT.value,
             phase=Phase.CONFIRM,
-            data=where | {"chip": chip.chip, "revision": chip.revision},
+            data=where
+            | {
+                "chip": chip.chip,
+                "revision": chip.revision,
+                "identified_by": "signed identity" if chip.is_locked else "loader",
+            },
             mac=chip.mac,
         )
         return chip
+
+    def _find_board(self, flasher: Flasher, link: DeviceLink) -> FoundBoard:
+        try:
+            facts = flasher.detect()
+        except FlashError as error:
+            self._tell(Step.DETECT, 0.0, "no answer from the loader: asking the application")
+            return identify_locked_board(self._station, link, error)
+        return FoundBoard(chip=facts.chip, revision=facts.revision, mac=facts.mac)
 
     def _reserve(self, mac: bytes, classification: Classification) -> Reservation:
         board_class = classification.board_class.value

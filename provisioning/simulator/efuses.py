@@ -9,7 +9,7 @@ espefuse's model of the controller, which knows the coding scheme and the protec
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from provisioning.errors import SimulatorError
 from signing.durable_file import create_durably
@@ -45,6 +45,7 @@ class EfuseFile:
 
     def __init__(self, path: Path, *, mac: bytes) -> None:
         self._path = path
+        self._controller: Any = None
         if not path.exists():
             create_durably(path, _factory_content(mac), mode=0o644)
         if self.mac != mac:
@@ -97,11 +98,15 @@ class EfuseFile:
             # that reading them again is done as soon as it is asked for.
             self._store_word(address, 0 if is_command else value)
             return
+        from espefuse.efuse.bitstring import BitStream
         from espefuse.efuse.esp32c3.emulate_efuse_controller import EmulateEfuseController
         from esptool import FatalError
 
         try:
-            controller = EmulateEfuseController(str(self._path))
+            if self._controller is None:
+                self._controller = EmulateEfuseController(str(self._path))  # reads its YAML once
+            controller = self._controller
+            controller.mem = BitStream(bytes=self._path.read_bytes(), length=EFUSE_SIZE_BYTES * 8)
             controller.write_reg(address & ~3, value)
             controller.save_to_file()
         except FatalError as error:

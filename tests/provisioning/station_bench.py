@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from firmware_images.bundle import build_bundle, sign_bundle
+from firmware_images.efuse_plan import load_efuse_plan
 from provisioning.station import Outside, Station, open_station
 from provisioning.station_files import create_station
 from provisioning.station_settings import StationSettings
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 BUNDLE = "release.bundle"
 TRUST = "trust.cose"
 STATION = "station"
+EFUSES = "efuses.toml"
 SEED = 7
 STEPS = [step for step in Step if step not in PLANNED_STEPS]
 
@@ -75,6 +77,8 @@ def write_bundle(folder: Path, *, app: Path = APP_1_4_0, version: str | None = N
 
 
 def open_bench(folder: Path, settings: StationSettings | None = None, **plans: Any) -> Station:
+    if "efuse_plan" not in plans and (folder / EFUSES).exists():
+        plans["efuse_plan"] = load_efuse_plan(folder / EFUSES)
     return open_station(
         folder / STATION,
         settings or StationSettings(),
