@@ -15,7 +15,7 @@ from cli.params import (
     passphrase_file_option,
     read_passphrase_file,
 )
-from cli.station_access import load_station_settings, station_option, utc_now
+from cli.station_access import find_ca, load_station_settings, station_option, utc_now
 from cli.station_efuses import efuse_plan
 from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line
 from cli.station_recovery import recover
@@ -66,6 +66,7 @@ def init(
         now=utc_now(),
         passphrase=None if no_passphrase else _new_passphrase(passphrase_file),
         is_test_key=test_keys,
+        ca_uri=find_ca(configuration),
     )
     ca_path = folder / CA_CERTIFICATE_NAME
     document = {

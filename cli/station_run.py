@@ -14,6 +14,7 @@ from cli.slot_option import slot_configs, slots_option
 from cli.station_access import (
     PASSPHRASE_PROMPT,
     find_bundle,
+    find_ca,
     find_station_folder,
     load_station_settings,
     read_file,
@@ -145,6 +146,7 @@ def _open_station(
         outside=real_outside(),
         passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
         bundle_where=str(bundle_path),
+        ca_uri=find_ca(configuration),
         nvs_plan=nvs_plan,
         efuse_plan=None if efuses is None else load_efuse_plan(configuration.resolve(efuses)),
     )

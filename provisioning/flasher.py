@@ -342,8 +342,8 @@ class EsptoolFlasher:
                 expected="a chip that is not locked yet",
                 got="secure download mode",
                 where=self._where,
-                hint="a finished board proves who it is through its application; if that is silent, "
-                "this board cannot be provisioned again",
+                hint="a finished board proves who it is through its application; if that is "
+                "silent, this board cannot be provisioned again",
             )
 
     @contextmanager

@@ -122,6 +122,7 @@ def open_station(
     bundle_where: str = "bundle",
     nvs_plan: NvsPlan | None = None,
     efuse_plan: EfusePlan | None = None,
+    ca_uri: str | None = None,
 ) -> Station:
     """Verify everything that the station works with.
 
@@ -136,6 +137,7 @@ def open_station(
         bundle_where: The bundle's file, for messages.
         nvs_plan: What each board's NVS partition holds, if anything.
         efuse_plan: What each board's eFuses shall be, if any are burned.
+        ca_uri: The factory CA's key, if it is not the one in the folder.
 
     Raises:
         LedgerError: There is no ledger, or it cannot be used.
@@ -158,7 +160,11 @@ def open_station(
     ledger = Ledger.open(folder / LEDGER_NAME)
     try:
         keys = load_station_keys(
-            folder, station_name=settings.name, now=outside.now(), passphrase=passphrase
+            folder,
+            station_name=settings.name,
+            now=outside.now(),
+            passphrase=passphrase,
+            ca_uri=ca_uri,
         )
         _require_same_factory(trust, keys)
         _require_same_product(bundle, ledger)

@@ -51,7 +51,7 @@ def outside() -> Outside:
     )
 
 
-def make_bench(folder: Path, *, app: Path = APP_1_4_0) -> None:
+def make_bench(folder: Path, *, app: Path = APP_1_4_0, ca_uri: str | None = None) -> None:
     """Write station folder, trust record and signed bundle."""
     create_station(
         folder / STATION,
@@ -61,6 +61,7 @@ def make_bench(folder: Path, *, app: Path = APP_1_4_0) -> None:
         now=dt.datetime.now(dt.UTC),
         passphrase=None,
         is_test_key=True,
+        ca_uri=ca_uri,
     )
     ca_der = (folder / STATION / "factory-ca.cert.der").read_bytes()
     trust = build_trust()
