@@ -247,10 +247,11 @@ class SimulatedBoard:
         self._loader = None
         self.baud = DEFAULT_BAUD
         self.mode = BoardMode.SILENT
+        key_digests = self._efuses.read_boot_digests()
         try:
-            image = try_boot(self.flash)
+            image = try_boot(self.flash, key_digests=key_digests)
         except PowerCutError:
-            image = try_boot(self.flash)
+            image = try_boot(self.flash, key_digests=key_digests)
         if not isinstance(image, BootedImage):
             self._pending_output += f"E (30) boot: {image}\r\n".encode()
             return

@@ -26,6 +26,11 @@ _EFUSE_PROGRAM_COMMAND: Final = 2
 _WORD: Final = struct.Struct(">I")
 _BLOCK0: Final = 0x2C
 _BLOCK1: Final = 0x44
+_KEY0: Final = 0x9C
+_KEY_BLOCKS: Final = 6
+_BLOCK_BYTES: Final = 32
+_FIRST_DIGEST_PURPOSE: Final = 9
+_DIGEST_SLOTS: Final = 3
 _WAFER_MINOR_VERSION: Final = 4
 _WAFER_MINOR_SHIFT: Final = 18
 
@@ -132,6 +137,22 @@ class EfuseFile:
     def is_download_disabled(self) -> bool:
         """Whether DIS_DOWNLOAD_MODE is burned: the strap is ignored."""
         return bool(self.read_field(word=4, shift=0, bits=1))
+
+    def read_boot_digests(self) -> frozenset[bytes] | None:
+        """Return the keys that the chip boots, or `None` while SECURE_BOOT_EN is not burned."""
+        if not self.read_field(word=3, shift=20, bits=1):
+            return None
+        digests = set()
+        for block in range(_KEY_BLOCKS):
+            word, shift = (2, 24 + 4 * block) if block < 2 else (3, 4 * (block - 2))  # noqa: PLR2004
+            slot = self.read_field(word=word, shift=shift, bits=4) - _FIRST_DIGEST_PURPOSE
+            if 0 <= slot < _DIGEST_SLOTS and not self.read_field(word=2, shift=21 + slot, bits=1):
+                digests.add(self._read_block(_KEY0 + _BLOCK_BYTES * block))
+        return frozenset(digests)
+
+    def _read_block(self, offset: int) -> bytes:
+        words = range(EFUSE_BASE + offset, EFUSE_BASE + offset + _BLOCK_BYTES, 4)
+        return b"".join(self.read_word(address).to_bytes(4, "little") for address in words)
 
     def read_field(self, *, word: int, shift: int, bits: int) -> int:
         """Return a field of block 0, as the second-stage bootloader reads it.

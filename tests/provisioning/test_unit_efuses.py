@@ -11,6 +11,7 @@ from functools import cache
 
 import pytest
 
+from firmware_images.bundle import build_bundle, sign_bundle
 from firmware_images.efuse_plan import parse_efuse_plan
 from firmware_images.errors import EfusePlanError
 from firmware_images.secure_boot import sign_image
@@ -24,7 +25,10 @@ from provisioning.slots import run_slots
 from signing.errors import SignatureError
 from signing.keys import Algorithm
 from signing.signers import SoftwareSigner
+from tests.firmware_images.release_parts import APP_1_4_0, build_inputs, build_parts, signer
+from tests.firmware_images.test_esp_image import CODE, build_image
 from tests.provisioning.station_bench import (
+    BUNDLE,
     SEED,
     make_bench,
     open_bench,
@@ -200,3 +204,40 @@ def test_secure_boot_is_planned_only_for_a_release_that_would_boot(folder):
     planned.check(replace(bundle, app=signed, bootloader=signed))
     with pytest.raises(EfusePlanError, match="no board would boot the bundle's bootloader"):
         planned.check(replace(bundle, app=signed, bootloader=foreign))
+
+
+def write_signed_bundle(folder):
+    app = sign_image(APP_1_4_0.read_bytes(), [key("first")], where="app")
+    bootloader = sign_image(build_image(CODE), [key("first")], where="bootloader")
+    inputs = build_inputs(replace(build_parts(), app=app), bootloader=bootloader)
+    signed = sign_bundle(build_bundle(inputs), [signer("release-1"), signer("release-2-ed")])
+    (folder / BUNDLE).write_bytes(signed)
+
+
+def test_a_board_with_secure_boot_starts_the_signed_release_and_nothing_else(folder):
+    write_signed_bundle(folder)
+    planned = parse(PLAN.format(mode="secure") + "enable_secure_boot = true\n")
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        board = line.slots[0].board
+        result, events = run(folder, line, planned)
+        assert result.error is None, result.error
+        assert result.report.is_passed, result.report.reasons
+        assert summary(board)["SECURE_BOOT_EN"] is True
+        table = board.running.table
+        for name in ("ota_0", "bootloader"):
+            at = 0 if name == "bootloader" else table.find(name).offset_bytes
+            board.power_cycle()
+            assert board.application is not None
+            sector = board.flash.read(at, 4096)
+            board.flash.write(at + 200, b"\0")
+            board.power_cycle()
+            assert board.application is None, f"a changed {name} does not start"
+            board.flash.erase(at, 4096)
+            board.flash.write(at, sector)
+        app_at = table.find("ota_0").offset_bytes
+        board.flash.erase(app_at, 32 * 4096)
+        board.flash.write(app_at, APP_1_4_0.read_bytes())
+        board.power_cycle()
+        assert board.application is None, "an unsigned application does not start"
+    (locked,) = [e.data for e in events if (e.step, e.phase.value) == ("lock", "CONFIRM")]
+    assert locked["proof"] == "security flags"
