@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
+from firmware_images.efuse_plan import show_value
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -56,11 +58,10 @@ class EfuseComparison:
 
     def to_json(self) -> dict[str, object]:
         """Return the comparison as JSON values."""
-        wanted = "protected" if self.field.wanted is None else show_value(self.field.wanted)
         return {
             "field": self.field.name,
             "now": self.now,
-            "wanted": wanted,
+            "wanted": self.field.shown,
             "status": self.status.value,
             "reason": self.reason,
         }
@@ -84,11 +85,6 @@ def compare_efuses(
             EfuseComparison(field=field, fact=facts[field.name], status=status, reason=reason)
         )
     return tuple(compared)
-
-
-def show_value(value: int | bytes) -> str:
-    """Return a value as the events and the tables have it: bytes in hexadecimal."""
-    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _judge(field: EfuseField, fact: EfuseFact) -> tuple[Status, str]:

@@ -17,7 +17,7 @@ knows fields and values; who burns them is a station.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -90,9 +90,19 @@ class EfuseField:
     is_number: bool = False
 
     @property
+    def shown(self) -> str:
+        """What is wanted, as the events and the tables have it."""
+        return "protected" if self.wanted is None else show_value(self.wanted)
+
+    @property
     def label(self) -> str:
         """Name of the field, or of its protection."""
         return f"{self.name} protected" if self.wanted is None else self.name
+
+
+def show_value(value: int | bytes) -> str:
+    """Return a value as the events and the tables have it: bytes in hexadecimal."""
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 class _Document(StrictDocument):
@@ -111,7 +121,7 @@ class EfusePlan:
     """The parsed file.
 
     Attributes:
-        digest: SHA-256 of the file.
+        digest: SHA-256 over what is burned: two files that burn the same are one plan.
         key_digests: Digests of the Secure Boot keys, in order.
         enable_secure_boot: Whether the chip boots signed images alone.
         revoke_unused_digests: Whether the digest slots that are left are closed.
@@ -268,8 +278,7 @@ def parse_efuse_plan(
             )
     digests = tuple(key_digest(key) for key in keys)
     plan = EfusePlan(
-        # The file names keys; what is burned are their digests, so both are what was planned.
-        digest=hashlib.sha256(untrusted_bytes + b"".join(digests)).digest(),
+        digest=b"",
         key_digests=digests,
         enable_secure_boot=document.enable_secure_boot,
         revoke_unused_digests=document.revoke_unused_digests,
@@ -279,7 +288,17 @@ def parse_efuse_plan(
         where=where,
     )
     _judge(plan)
-    return plan
+    return replace(plan, digest=_digest(plan))
+
+
+def _digest(plan: EfusePlan) -> bytes:
+    lines = [
+        f"{field.stage.name} {field.name} {field.shown}"
+        for field in plan.fields(EXAMPLE_UNIT)
+        if field.name != USER_DATA or field.wanted is None
+    ]
+    lines.append(f"user data {plan.user_data}")
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).digest()
 
 
 def _judge(plan: EfusePlan) -> None:

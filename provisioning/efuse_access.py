@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from firmware_images.efuse_comparison import EfuseFact
 from firmware_images.efuse_plan import Stage
-from provisioning.errors import EfuseError
+from provisioning.errors import EfuseError, FlashError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -75,13 +75,20 @@ class EspefuseAccess:
 
         Raises:
             EfuseError: espefuse refuses, or the loader is gone where it should not be.
-            FlashError: The chip does not answer.
             PortError: The port died.
         """
         may_end = any(field.stage is Stage.LAST for field in fields)
         try:
             with self._talking():
                 self._burn(self._commands(), fields)
+        except FlashError as error:
+            raise EfuseError(
+                "the eFuses cannot be burned",
+                expected="a loader that burns and reads back",
+                got=error.got,
+                where=self._where,
+                hint="start the slot again: what is burned already is not burned twice",
+            ) from error
         except (_LoaderGoneError, SystemExit) as error:
             # espefuse ends the process when the burned lock took its loader away: as planned.
             if not may_end:
@@ -95,7 +102,7 @@ class EspefuseAccess:
         from espefuse import init_commands
 
         if self._known is None:
-            commands = init_commands(esp=self._esp, do_not_confirm=True)
+            commands: Any = init_commands(esp=self._esp, do_not_confirm=True)
             # It would open the port a second time.
             commands.efuses.reconnect_chip = _refuse_reconnecting
             self._known = commands
@@ -106,7 +113,7 @@ class EspefuseAccess:
         wanted = {f.name: f.wanted for f in fields if f.wanted is not None}
         blocks = [name for name in wanted if name.startswith(_KEY_BLOCK)]
         purposes = [f"{_PURPOSE}{name.removeprefix(_KEY_BLOCK)}" for name in blocks]
-        known = {number: name for name, number, *_ in _key_purposes(commands)}
+        known: dict[object, str] = {number: name for name, number, *_ in _key_purposes(commands)}
         for block, purpose in zip(blocks, purposes, strict=True):
             # With the purpose, and both protected: one burn of espefuse's own.
             number = wanted.get(purpose, commands.efuses[purpose].get_raw())

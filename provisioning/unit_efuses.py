@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firmware_images.efuse_comparison import Status, compare_efuses, show_value
+from firmware_images.efuse_comparison import Status, compare_efuses
 from firmware_images.efuse_plan import DIGEST_SLOTS, DownloadMode, Stage
 from firmware_images.nvs_plan import UnitValues
 from provisioning.errors import EfuseError, FlashError, LockedChipError
@@ -67,11 +67,13 @@ class UnitEfuses:
         """Stop before anything is done to a board whose eFuses contradict the plan.
 
         Raises:
-            EfuseError: They do.
+            EfuseError: They do, or the chip is locked and no job of this plan burned it.
             FlashError: The loader does not answer.
         """
         access = self._open()
-        if access is not None:
+        if access is None:
+            self._find_earlier_burn()
+        else:
             self._compare(access)
 
     def burn(self) -> None:
@@ -116,7 +118,8 @@ class UnitEfuses:
             last = [field for field in self._fields if field.stage is Stage.LAST]
             if last:
                 access.burn(last)
-                burned += [{"field": field.name, "status": "burned"} for field in last]
+                for field in last:  # nobody can read it any more, nor anything else
+                    burned.append({"field": field.name, "value": None, "was_there": False})
         return {_PLAN: self._plan.digest.hex(), "fields": burned, "proof": self._prove_locks()}
 
     def _burn_stage(self, access: EfuseAccess, stage: Stage) -> list[dict[str, object]]:
@@ -129,7 +132,7 @@ class UnitEfuses:
         if left:
             raise EfuseError(
                 f"{left[0].field.label} does not read back as it was burned",
-                expected=_wanted(left[0]),
+                expected=left[0].field.shown,
                 got=left[0].now,
                 where=self._where,
                 hint="take this board out of the line: its eFuses cannot be trusted",
@@ -168,7 +171,7 @@ class UnitEfuses:
             if one.status is Status.CONFLICT:
                 raise EfuseError(
                     f"eFuse {one.field.label} contradicts the plan: {one.reason}",
-                    expected=_wanted(one),
+                    expected=one.field.shown,
                     got=one.now,
                     where=self._where,
                     hint="nothing was burned; put the board aside, or correct the plan",
@@ -216,17 +219,15 @@ class UnitEfuses:
             expected="a unit that an earlier job burned by the same plan",
             got="a locked chip without such a job",
             where=self._where,
-            hint="it cannot be told what was burned: put the board aside",
+            hint="it cannot be told what was burned: use the plan that it was burned by, or put "
+            "the board aside",
         )
 
     def _intent(self, *stages: Stage) -> Mapping[str, object]:
         return {
             _PLAN: self._plan.digest.hex(),
             "fields": [
-                {
-                    "field": field.name,
-                    "wanted": "protected" if field.wanted is None else show_value(field.wanted),
-                }
+                {"field": field.name, "wanted": field.shown}
                 for field in self._fields
                 if field.stage in stages
             ],
@@ -244,7 +245,3 @@ class UnitEfuses:
     @property
     def _where(self) -> str:
         return f"{self._job.reservation.serial}, {self._job.reservation.mac.hex(':')}"
-
-
-def _wanted(one: EfuseComparison) -> str:
-    return "protected" if one.field.wanted is None else show_value(one.field.wanted)

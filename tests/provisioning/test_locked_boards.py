@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from provisioning.errors import LockedChipError, QuarantineError
+from provisioning.errors import EfuseError, LockedChipError, QuarantineError
 from provisioning.ledger_queries import list_serials, list_units
 from provisioning.ledger_values import UnitState
 from provisioning.simulator.line import SimulatedLine
@@ -197,3 +197,12 @@ def test_a_kill_around_the_burning_leaves_a_board_that_is_finished_on_the_next_s
     assert confirmed.count("calibrate") == 1
     (unit,) = units_of(tmp_path)
     assert unit.state is UnitState.PASS
+
+
+def test_a_locked_board_is_not_taken_through_another_plan(folder):
+    (folder / EFUSES).write_text(SECURE.replace("disable_jtag = true\n", ""))
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        result, events = run(folder, line, again=True)
+    assert isinstance(result.error, EfuseError)
+    assert "locked before its eFuses were compared with this plan" in result.error.what
+    assert [event.step for event in events if event.phase == "INTENT"].count("calibrate") == 1

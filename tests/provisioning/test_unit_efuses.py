@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,7 @@ from tests.provisioning.station_bench import (
 # espefuse imports what Click has announced to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:'parser:DeprecationWarning")
 
+SPEC = Path(__file__).parents[2] / "docs" / "spec" / "efuses.md"
 PLAN = """secure_boot_keys = ["first", "second"]
 revoke_unused_digests = true
 disable_jtag = true
@@ -241,3 +244,12 @@ def test_a_board_with_secure_boot_starts_the_signed_release_and_nothing_else(fol
         assert board.application is None, "an unsigned application does not start"
     (locked,) = [e.data for e in events if (e.step, e.phase.value) == ("lock", "CONFIRM")]
     assert locked["proof"] == "security flags"
+
+
+def test_a_plan_is_known_by_what_it_burns():
+    text = 'user_data = "{serial}"\n'
+    lines = b"LOCK BLOCK_USR_DATA protected\nuser data {serial}\n"
+    digest = hashlib.sha256(lines).hexdigest()
+    assert parse(text).digest.hex() == parse("# a comment\n" + text).digest.hex() == digest
+    assert f"alone is {digest}." in SPEC.read_text("utf-8")
+    assert parse(text + "disable_jtag = true\n").digest.hex() != digest
