@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
 
-from firmware_images.errors import EfusePlanError, NvsError
-from firmware_images.nvs_plan import EXAMPLE_UNIT, UnitValues
+from firmware_images.errors import EfusePlanError
 from firmware_images.product import RELATIVE_PATH
 from firmware_images.secure_boot import verify_signed_image
 from firmware_images.secure_boot_block import key_digest
 from firmware_images.secure_boot_chips import CHIPS
 from firmware_images.toml_document import StrictDocument, parse_toml_document, read_bounded
+from firmware_images.unit_values import EXAMPLE_UNIT
 from signing.key_files import load_public_key
 from signing.keys import SECURE_BOOT_ALGORITHMS
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_images.bundle import Bundle
+    from firmware_images.unit_values import UnitValues
     from signing.keys import PublicKey
 
 EFUSE_PLAN_MAX_BYTES: Final = 64 * 1024
@@ -221,12 +222,7 @@ class EfusePlan:
                 )
 
     def _fill_user_data(self, template: str, unit: UnitValues) -> bytes:
-        try:
-            text = unit.fill(template, where=f"{self.where}, user_data")
-        except NvsError as error:
-            raise EfusePlanError(
-                error.what, expected=error.expected, got=error.got, where=error.where
-            ) from error
+        text = unit.fill(template, where=f"{self.where}, user_data", error=EfusePlanError)
         if not text.isascii() or not text.isprintable() or len(text) > USER_DATA_BYTES:
             raise EfusePlanError(
                 "the user data does not fit in its eFuse block",

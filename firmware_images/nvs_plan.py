@@ -18,7 +18,6 @@ colons), `{mac_hex}` and `{job}` stand for the unit's own values; other braces a
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -29,61 +28,16 @@ from firmware_images.nvs_building import KEYS_PARTITION_BYTES, build_nvs
 from firmware_images.nvs_values import NvsEntry, NvsType, judge_entries
 from firmware_images.partition_model import SUBTYPE_DATA_NVS, SUBTYPE_DATA_NVS_KEYS, TYPE_DATA
 from firmware_images.toml_document import StrictDocument, parse_toml_document, read_bounded
+from firmware_images.unit_values import EXAMPLE_UNIT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_images.partition_model import Partition, PartitionTable
+    from firmware_images.unit_values import UnitValues
 
 NVS_PLAN_MAX_BYTES: Final = 256 * 1024
-_BRACES: Final = re.compile(r"\{[^{}]*\}|[{}]")
-_EXAMPLE_MAC: Final = bytes(6)
 _PartitionName = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,16}$")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitValues:
-    """What a unit's placeholders stand for.
-
-    Attributes:
-        serial: Serial number.
-        mac: Chip MAC, 6 bytes.
-        job: Name of the job.
-    """
-
-    serial: str
-    mac: bytes
-    job: str
-
-    def fill(self, text: str, *, where: object) -> str:
-        """Return a text with the unit's values in the place of placeholders.
-
-        Raises:
-            NvsError: There is an unknown placeholder, or a brace alone.
-        """
-        values = {
-            "{serial}": self.serial,
-            "{mac}": self.mac.hex(":"),
-            "{mac_hex}": self.mac.hex(),
-            "{job}": self.job,
-        }
-
-        def replace(match: re.Match[str]) -> str:
-            value = values.get(match[0])
-            if value is None:
-                raise NvsError(
-                    "a text has an unknown placeholder",
-                    expected=", ".join(values),
-                    got=match[0][:40],
-                    where=where,
-                )
-            return value
-
-        return _BRACES.sub(replace, text)
-
-
-EXAMPLE_UNIT: Final = UnitValues(serial="0" * 20, mac=_EXAMPLE_MAC, job="0" * 36)
-"""As long as any unit's values are: 20 characters, a UUID."""
 
 
 class _Value(StrictDocument):
@@ -177,7 +131,7 @@ class NvsPlan:
         if isinstance(value, int):
             return value
         where = f"{self.where}, {namespace}/{key}"
-        text = unit.fill(value, where=where)
+        text = unit.fill(value, where=where, error=NvsError)
         if kind is NvsType.STRING:
             return text
         try:

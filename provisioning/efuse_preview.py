@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from firmware_images.efuse_comparison import EfuseComparison, compare_efuses
-from firmware_images.nvs_plan import EXAMPLE_UNIT, UnitValues
+from firmware_images.unit_values import EXAMPLE_UNIT, UnitValues
 from provisioning.device_link import DeviceLink
 from provisioning.errors import LedgerError, LockedChipError, ProvisioningError
 from provisioning.flasher import EsptoolFlasher, SecurityFacts

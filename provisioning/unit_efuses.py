@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from firmware_images.efuse_comparison import Status, compare_efuses
 from firmware_images.efuse_plan import DIGEST_SLOTS, DownloadMode, Stage
-from firmware_images.nvs_plan import UnitValues
+from firmware_images.unit_values import UnitValues
 from provisioning.errors import EfuseError, FlashError, LockedChipError
 from provisioning.ledger_events import Phase
 from provisioning.station_values import Step

@@ -19,8 +19,8 @@ from firmware_images.nvs_building import (
     build_nvs_keys,
     parse_nvs_keys,
 )
-from firmware_images.nvs_plan import UnitValues
 from firmware_images.nvs_values import find_differences
+from firmware_images.unit_values import UnitValues
 from provisioning.errors import FlashError
 from provisioning.station_values import Step
 from signing.errors import KeyFileError

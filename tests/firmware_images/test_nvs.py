@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from firmware_images.errors import NvsError
 from firmware_images.nvs import parse_nvs
 from firmware_images.nvs_building import build_nvs, build_nvs_keys, parse_nvs_keys
-from firmware_images.nvs_plan import UnitValues, parse_nvs_plan
+from firmware_images.nvs_plan import parse_nvs_plan
 from firmware_images.nvs_values import NvsEntry, NvsType
 from firmware_images.partition_csv import parse_partition_csv
+from firmware_images.unit_values import UnitValues
 from signing.errors import KeyFileError
 from tests.firmware_images.nvs_parts import ENTRIES, KEY, PLAN, SIZE_BYTES, entry
 
