@@ -34,7 +34,11 @@ benchmarks: $(SYNCED)
 	$(BIN)/python benchmarks/command_line.py
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/flashing.py
+	$(BIN)/python benchmarks/release.py
+	$(BIN)/python benchmarks/ledger.py
 	$(BIN)/python benchmarks/server.py
+	$(BIN)/python benchmarks/delta.py
+	$(BIN)/python benchmarks/waveform.py
 
 format: $(SYNCED)
 	$(BIN)/ruff format .

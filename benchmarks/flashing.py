@@ -1,13 +1,13 @@
 """How much the station's flasher costs: 1 MiB into a simulated board, against bare `esptool`.
 
-One simulated board in a process of its own, reached over RFC 2217 by both. The image is 1 MiB of
+Simulated boards in a process of their own, reached over RFC 2217 by both. The image is 1 MiB of
 seeded random bytes at the first app slot: noise does not compress, so all of it travels. Before
 every run the flash is erased, after every run its content is compared, both untimed; a wrong byte
 ends the benchmark. Both connect, upload esptool's stub loader, write compressed, check the MD5 that
 the chip computes, and reset the board. The station also asks for the region's MD5 before it writes,
 so as not to wear what is right already.
 
-Two rows, because two different things make the difference:
+Two rows on a link without a speed limit, because two different things make the difference:
 
 1. Against the command `esptool write-flash`, as a person types it. It starts a process and talks
    through pyserial's RFC 2217 client, which sleeps through most of the time.
@@ -27,19 +27,26 @@ import contextlib
 import hashlib
 import io
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairing import Comparison, format_table, measure_pairs
+from pairing import Comparison, Pair, format_table, measure_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TARGET_RATIO = 1.15
+PACED_TARGET_RATIO = 1.10
+SLOTS_TARGET_RATIO = 1.35
+SLOT_COUNT = 8
 OFFSET_BYTES = 0x20000
 IMAGE_BYTES = 1 << 20
 BAUD = 921_600
@@ -56,24 +63,33 @@ class Region:
     content: bytes
 
 
-class BoardProcess:
-    """The simulated board in its own process, so that its work is nobody's time but its own."""
+@dataclass(slots=True, kw_only=True)
+class Effort:
+    """What one run cost, beside its wall time."""
 
-    def __init__(self, folder: Path, *, is_paced: bool) -> None:
-        arguments = [sys.executable, __file__, "--serve", str(folder)]
+    station_cpu_s: float
+    boards_cpu_s: float
+    bytes_per_s: float
+
+
+class BoardProcess:
+    """The simulated boards in their own process, so that their work is nobody's time but theirs."""
+
+    def __init__(self, folder: Path, *, board_count: int, is_paced: bool) -> None:
+        arguments = [sys.executable, __file__, "--serve", str(folder), "--boards", str(board_count)]
         self._process = subprocess.Popen(
             [*arguments, "--pace"] if is_paced else arguments,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.port_url = self._read_line()
+        self.port_urls = self._read_line().split()
 
     def _read_line(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
         if not line:
-            raise SystemExit("the simulated board's process ended")
+            raise SystemExit("the simulated boards' process ended")
         return line
 
     def ask(self, question: str) -> str:
@@ -83,31 +99,37 @@ class BoardProcess:
         return self._read_line()
 
     def close(self) -> None:
-        """End the board."""
+        """End the boards."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(timeout=30)
 
 
-def serve_board(folder: Path, *, is_paced: bool) -> None:
-    """Be the board's process: print the port, then answer `erase` and `digest` until the end."""
+def serve_boards(folder: Path, *, board_count: int, is_paced: bool) -> None:
+    """Be the boards' process: print the ports, then answer one word at a time until the end."""
     from provisioning.simulator.line import SimulatedLine
 
-    with SimulatedLine(folder, board_count=1, seed=SEED, pace=is_paced) as line:
-        slot = line.slots[0]
-        print(slot.port_url, flush=True)
+    with SimulatedLine(folder, board_count=board_count, seed=SEED, pace=is_paced) as line:
+        print(*(slot.port_url for slot in line.slots), flush=True)
         for question in sys.stdin:
-            if question.strip() == "erase":
-                slot.board.flash.erase(0, slot.board.flash.size_bytes)
-                print("erased", flush=True)
-            else:
-                content = slot.board.flash.read(OFFSET_BYTES, IMAGE_BYTES)
-                print(hashlib.sha256(content).hexdigest(), flush=True)
+            match question.strip():
+                case "erase":
+                    for slot in line.slots:
+                        slot.board.flash.erase(0, slot.board.flash.size_bytes)
+                    answer = "erased"
+                case "cpu":
+                    answer = str(time.process_time())
+                case _:
+                    flashes = [
+                        slot.board.flash.read(OFFSET_BYTES, IMAGE_BYTES) for slot in line.slots
+                    ]
+                    answer = " ".join(hashlib.sha256(content).hexdigest() for content in flashes)
+            print(answer, flush=True)
 
 
 def flash_as_station(port_url: str, content: bytes) -> None:
     """Flash the region once, as a slot of the station does."""
-    from provisioning.flasher import EsptoolFlasher
+    from provisioning.esptool_flasher import EsptoolFlasher
     from provisioning.serial_port import open_port
 
     port = open_port(port_url, timeout_s=3.0)
@@ -153,67 +175,164 @@ def flash_by_main(port_url: str, image: Path) -> None:
         port.close()
 
 
-def compare(
-    folder: Path, *, rounds: int, command_rounds: int, is_paced: bool
-) -> tuple[Comparison, ...]:
-    """Run both comparisons on one board.
+def compare(folder: Path, *, rounds: int, command_rounds: int) -> tuple[Comparison, ...]:
+    """Compare with esptool on a link without a speed limit: what is measured is the work.
 
     Args:
         folder: An empty folder for the board and the image.
         rounds: Rounds that count, against esptool in this process.
         command_rounds: Rounds that count, against the command.
-        is_paced: Whether bytes take the time of the baud rate.
     """
+    content, image = make_image(folder)
+    boards = BoardProcess(folder / "line", board_count=1, is_paced=False)
+    (port_url,) = boards.port_urls
+    try:
+        return tuple(
+            Comparison(
+                ours="station, 1 MiB",
+                theirs=name,
+                pairs=measure_pairs(
+                    lambda: flash_as_station(port_url, content),
+                    partial(theirs, port_url, image),
+                    rounds=count,
+                    prepare=lambda: boards.ask("erase"),
+                    check=lambda: check(boards, content, count=1),
+                ),
+                target_ratio=TARGET_RATIO,
+            )
+            for name, theirs, count in (
+                ("`esptool write-flash`", flash_by_command, command_rounds),
+                ("`esptool.main`, the station's port", flash_by_main, rounds),
+            )
+        )
+    finally:
+        boards.close()
+
+
+def compare_paced(folder: Path, *, rounds: int) -> tuple[tuple[Comparison, ...], list[Effort]]:
+    """Compare at 921600 baud: one slot with esptool, and eight slots with one.
+
+    Args:
+        folder: An empty folder for the boards and the image.
+        rounds: Rounds that count.
+
+    Returns:
+        Both comparisons, and what each run of eight slots cost.
+    """
+    content, image = make_image(folder)
+    boards = BoardProcess(folder / "paced", board_count=SLOT_COUNT, is_paced=True)
+    first = boards.port_urls[0]
+    efforts: list[Effort] = []
+    flashed_count = 1
+
+    def flash_all() -> None:
+        nonlocal flashed_count
+        flashed_count = SLOT_COUNT
+        boards_cpu_s, station_cpu_s = float(boards.ask("cpu")), time.process_time()
+        start_s = time.perf_counter()
+        with ThreadPoolExecutor(SLOT_COUNT) as pool:
+            list(pool.map(lambda url: flash_as_station(url, content), boards.port_urls))
+        wall_s = time.perf_counter() - start_s
+        efforts.append(
+            Effort(
+                station_cpu_s=time.process_time() - station_cpu_s,
+                boards_cpu_s=float(boards.ask("cpu")) - boards_cpu_s,
+                bytes_per_s=SLOT_COUNT * IMAGE_BYTES / wall_s,
+            )
+        )
+
+    def measure(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[Pair, ...]:
+        return measure_pairs(
+            ours,
+            theirs,
+            rounds=rounds,
+            prepare=lambda: boards.ask("erase"),
+            check=lambda: check(boards, content, count=flashed_count),
+        )
+
+    def flash_first() -> None:
+        nonlocal flashed_count
+        flashed_count = 1
+        flash_as_station(first, content)
+
+    try:
+        against_esptool = measure(flash_first, lambda: flash_by_main(first, image))
+        against_one = measure(flash_all, flash_first)
+    finally:
+        boards.close()
+    return (
+        Comparison(
+            ours="one slot, 1 MiB at 921600 baud",
+            theirs="`esptool.main`, the station's port",
+            pairs=against_esptool,
+            target_ratio=PACED_TARGET_RATIO,
+        ),
+        Comparison(
+            ours=f"{SLOT_COUNT} slots at once, 1 MiB each at 921600 baud",
+            theirs="one slot",
+            pairs=against_one,
+            target_ratio=SLOTS_TARGET_RATIO,
+        ),
+    ), efforts[1:]
+
+
+def make_image(folder: Path) -> tuple[bytes, Path]:
+    """Return what is flashed, and a file that holds it."""
     content = random.Random(SEED).randbytes(IMAGE_BYTES)
     image = folder / "noise.bin"
     image.write_bytes(content)
+    return content, image
+
+
+def check(boards: BoardProcess, content: bytes, *, count: int) -> None:
+    """End the benchmark unless the first boards hold what was flashed."""
     expected = hashlib.sha256(content).hexdigest()
-    board = BoardProcess(folder / "line", is_paced=is_paced)
+    if boards.ask("digest").split()[:count] != [expected] * count:
+        raise SystemExit("a board does not hold what was flashed")
 
-    def check() -> None:
-        if board.ask("digest") != expected:
-            raise SystemExit("the board does not hold what was flashed")
 
-    def compare_with(name: str, theirs: Callable[[str, Path], None], count: int) -> Comparison:
-        pairs = measure_pairs(
-            lambda: flash_as_station(board.port_url, content),
-            lambda: theirs(board.port_url, image),
-            rounds=count,
-            prepare=lambda: board.ask("erase"),
-            check=check,
-        )
-        return Comparison(
-            ours="station, 1 MiB", theirs=name, pairs=pairs, target_ratio=TARGET_RATIO
-        )
-
-    try:
-        return (
-            compare_with("`esptool write-flash`", flash_by_command, command_rounds),
-            compare_with("`esptool.main`, the station's port", flash_by_main, rounds),
-        )
-    finally:
-        board.close()
+def format_efforts(efforts: list[Effort]) -> str:
+    """Return what eight slots cost, as a Markdown table."""
+    rows = [
+        "",
+        f"| {SLOT_COUNT} slots at once | median |",
+        "|---|---|",
+    ]
+    median = statistics.median
+    wire = SLOT_COUNT * BAUD / 10
+    reached = median(effort.bytes_per_s for effort in efforts)
+    rows += [
+        f"| processor, the station | {median(e.station_cpu_s for e in efforts):.2f} s |",
+        f"| processor, the boards | {median(e.boards_cpu_s for e in efforts):.2f} s |",
+        f"| image bytes a second, all slots | {reached:,.0f} of {wire:,.0f} that the wires carry |",
+    ]
+    return "\n".join(rows)
 
 
 def main() -> int:
-    """Measure, print the table, say by the exit code whether the target is kept."""
+    """Measure, print the tables, say by the exit code whether the targets are kept."""
     parser = argparse.ArgumentParser(description="Compare the station's flashing with esptool's.")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--command-rounds", type=int, default=3)
-    parser.add_argument("--pace", action="store_true")
+    parser.add_argument("--paced-rounds", type=int, default=3)
+    parser.add_argument("--only-paced", action="store_true")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--boards", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--pace", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve is not None:
-        serve_board(arguments.serve, is_paced=arguments.pace)
+        serve_boards(arguments.serve, board_count=arguments.boards, is_paced=arguments.pace)
         return 0
+    comparisons: tuple[Comparison, ...] = ()
     with tempfile.TemporaryDirectory(prefix="ampforge-flashing-") as folder:
-        comparisons = compare(
-            Path(folder),
-            rounds=arguments.rounds,
-            command_rounds=arguments.command_rounds,
-            is_paced=arguments.pace,
-        )
+        if not arguments.only_paced:
+            comparisons = compare(
+                Path(folder), rounds=arguments.rounds, command_rounds=arguments.command_rounds
+            )
+        paced, efforts = compare_paced(Path(folder), rounds=arguments.paced_rounds)
+    comparisons += paced
     print(format_table(comparisons))
+    print(format_efforts(efforts))
     return 0 if all(comparison.is_kept for comparison in comparisons) else 1
 
 

@@ -34,6 +34,13 @@ from cli.params import (
     passphrase_file_option,
     passphrase_source,
 )
+from cli.secure_version_commands import group as secure_version_group
+from cli.secure_version_ledgers import (
+    ReleaseRecorder,
+    describe_budget,
+    open_ledger,
+    spend_option,
+)
 from cli.signing_keys import open_signers
 from cli.station_access import utc_now
 
@@ -55,7 +62,7 @@ def group() -> None:
 @click.option("--app", type=EXISTING_PATH, help="Application: .bin, .elf or ESP-IDF build folder.")
 @click.option("--waveforms", type=EXISTING_FILE, help="Waveform source.")
 @click.option("--limits", type=EXISTING_FILE, help="Limits policy.")
-@click.option("--partitions", type=EXISTING_FILE, help="Partition CSV.")
+@click.option("--partitions", type=EXISTING_FILE, help="Partition table: CSV or binary.")
 @click.option("--approval", type=FILE, help="The policy role's approval of the compiled table.")
 @click.option(
     "--waiver",
@@ -64,7 +71,11 @@ def group() -> None:
     multiple=True,
     help="Signed waiver that the approval was given with; may repeat.",
 )
-@click.option("--bootloader", type=EXISTING_FILE, help="Second-stage bootloader to carry.")
+@click.option(
+    "--bootloader",
+    type=EXISTING_FILE,
+    help="Second-stage bootloader to carry (default: the build folder's own).",
+)
 @click.option("--sbom", type=EXISTING_FILE, help="Software bill of materials to carry.")
 @click.option("--release-counter", type=click.IntRange(min=1), help="Rises with every release.")
 @click.option("--version", help="Only for an app whose image does not state a version.")
@@ -86,14 +97,22 @@ def build(
     The inputs come from [product] and [release]; each can be given as an option. The waveforms are
     compiled and judged against the limits, and the policy role must have approved the table.
     """
-    from firmware_images.bundle import build_bundle
+    from firmware_images.bundle_building import build_bundle
     from firmware_images.bundle_inspection import inspect_bundle
+    from firmware_images.esp_image import inspect_image
     from firmware_images.product import ProductSettings, ReleaseSettings
     from firmware_images.release_inputs import load_release_inputs
+    from firmware_images.secure_version import SPEND_OPTION
     from signing.durable_file import save_durably
 
     configuration = load_configuration(config_path)
     product = configuration.section("product", ProductSettings)
+    ledger = open_ledger(
+        configuration,
+        hardware_class=product.hardware_class,
+        chip=product.chip,
+        beside=configuration.path,
+    )
     release = configuration.section("release", ReleaseSettings)
     release = release.model_copy(update=_as_update(overrides))
     if waivers:
@@ -104,7 +123,10 @@ def build(
         configuration.root, product, release, trust=find_trust(configuration, trust_path), now=now
     )
     content = build_bundle(inputs)
-    document = inspect_bundle(content)
+    document = inspect_bundle(content, is_judged=True)
+    history = ledger.load()
+    secure_version = inspect_image(inputs.app, where="app").secure_version or 0
+    cost = history.budget.judge(secure_version, where=release.app)
     path = output or configuration.resolve(release.bundle_name(product, str(document["version"])))
     make_folder(path.parent)
     save_durably(path, content)
@@ -116,9 +138,12 @@ def build(
         "  with the product's bootloader"
         if carries_bootloader
         else "  without a bootloader: boards must already have one",
+        f"  {history.budget}"
+        + (f'; signing it spends one, with {SPEND_OPTION} "why"' if cost else ""),
         *format_waiver_lines(document, now=now),
         "not signed yet: run `ampforge bundle sign`",
     ]
+    document["secure_version_budget"] = describe_budget(history, ledger.path) | {"costs": cost}
     print_result({"path": str(path), **document}, "\n".join(human), as_json=as_json)
 
 
@@ -142,6 +167,7 @@ def _as_update(overrides: Mapping[str, Path | str | int | None]) -> dict[str, ob
     help="Private key file or URI; repeatable (default: [signing.roles.release] signer).",
 )
 @click.option("--output", type=FILE, help="Where to write it (default: in place).")
+@spend_option
 @trust_option
 @config_option
 @passphrase_file_option
@@ -151,13 +177,17 @@ def sign(
     bundle_path: Path,
     keys: tuple[str, ...],
     output: Path | None,
+    spend_reason: str | None,
     trust_path: Path | None,
     config_path: Path | None,
     passphrase_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Judge a bundle's content and add release signatures, until the threshold is met."""
-    from firmware_images.bundle import sign_bundle
+    """Judge a bundle's content and add release signatures, until the threshold is met.
+
+    What the app's secure_version costs the boards is judged and recorded first.
+    """
+    from firmware_images.bundle_building import sign_bundle
     from firmware_images.bundle_inspection import inspect_bundle
     from firmware_images.bundle_statement import count_signatures
     from signing.durable_file import save_durably
@@ -174,15 +204,30 @@ def sign(
             passphrase_file, prompt="Passphrase or PIN of the release key"
         ),
     )
+    recorder = ReleaseRecorder(
+        configuration,
+        beside=trust_path or bundle_path,
+        reason=spend_reason,
+        where=str(bundle_path),
+    )
     now = utc_now()
     content = sign_bundle(
-        read_bundle(bundle_path), signers, trust=trust, now=now, where=str(bundle_path)
+        read_bundle(bundle_path),
+        signers,
+        trust=trust,
+        now=now,
+        where=str(bundle_path),
+        before_signing=recorder.admit,
     )
     path = output or bundle_path
     save_durably(path, content)
-    document: dict[str, object] = {"path": str(path), **inspect_bundle(content)}
+    document: dict[str, object] = {
+        "path": str(path),
+        **inspect_bundle(content, is_judged=True),
+        "secure_version_budget": recorder.describe(),
+    }
     human = f"signed {path} with {len(signers)} key{'s' if len(signers) > 1 else ''}"
-    human = "\n".join([human, *format_waiver_lines(document, now=now)])
+    human = "\n".join([human, str(recorder), *format_waiver_lines(document, now=now)])
     if trust is None:
         human += "\nno trust record was given, so nobody knows yet whether that is enough"
     else:
@@ -243,3 +288,4 @@ def verify(
 
 group.add_command(extract)
 group.add_command(diff)
+group.add_command(secure_version_group)

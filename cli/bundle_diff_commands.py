@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.bundle_diff_output import format_diff
 from cli.bundle_files import find_trust_anywhere, read_bundle, trust_option
 from cli.output import print_result
 from cli.params import EXISTING_FILE, config_option, json_option
@@ -37,6 +36,7 @@ def diff(
 
     Either may still be unsigned. Whether each verifies is said when there is a trust record.
     """
+    from cli.bundle_diff_output import format_diff
     from firmware_images.bundle_diff import diff_bundles
     from firmware_images.release_view import read_release
 

@@ -31,36 +31,42 @@ def read_bundle(path: Path) -> bytes:
     Raises:
         BundleError: The file cannot be read, or is larger than any bundle.
     """
+    from firmware_images.bounded_file import read_bounded
     from firmware_images.bundle_archive import ARCHIVE_MAX_BYTES
     from firmware_images.errors import BundleError
-    from firmware_images.toml_document import read_bounded
 
     return read_bounded(path, ARCHIVE_MAX_BYTES, BundleError)
 
 
 def find_trust(configuration: Configuration | None, trust_path: Path | None) -> TrustRecord | None:
     """Return the named trust record, else the configuration's if its file is there."""
-    from signing.input_file import is_present
-    from signing.roles_settings import SigningSettings
     from signing.trust_file import load_trust_record
 
     if trust_path is not None:
         return load_trust_record(trust_path)
     if configuration is None or not configuration.has_section("signing"):
         return None
+    from signing.input_file import is_present
+    from signing.roles_settings import SigningSettings
+
     settings = configuration.section("signing", SigningSettings)
     path = configuration.resolve(settings.trust_record)
     return load_trust_record(path) if is_present(path) else None
 
 
+def find_configuration_anywhere(config_path: Path | None) -> Configuration | None:
+    """Return the configuration, for a command that works without one, too."""
+    is_named = config_path is not None or os.environ.get("AMPFORGE_CONFIG")
+    if not is_named and find_configuration_file(current_folder()) is None:
+        return None
+    return load_configuration(config_path)
+
+
 def find_trust_anywhere(config_path: Path | None, trust_path: Path | None) -> TrustRecord | None:
     """As `find_trust`, for a command that works without a configuration, too."""
-    is_configured = config_path is not None or os.environ.get("AMPFORGE_CONFIG")
-    if trust_path is not None or (
-        not is_configured and find_configuration_file(current_folder()) is None
-    ):
+    if trust_path is not None:
         return find_trust(None, trust_path)
-    return find_trust(load_configuration(config_path), None)
+    return find_trust(find_configuration_anywhere(config_path), None)
 
 
 def require_trust(config_path: Path | None, trust_path: Path | None) -> TrustRecord:

@@ -57,6 +57,8 @@ class Configuration:
         """
         from pydantic import ValidationError
 
+        from signing.validation_words import describe_problem
+
         table = self._find(name)
         if table is None:
             raise UsageRefusal(
@@ -69,9 +71,13 @@ class Configuration:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in (name, *first["loc"]))
+            # A rule over several values names them itself, and its input is the whole section.
+            is_rule = first["type"] == "value_error"
+            key = "" if is_rule or not first["loc"] else f"{first['loc'][-1]} "
+            has_input = not is_rule and first["type"] not in {"missing", "extra_forbidden"}
             raise UsageRefusal(
-                f"the configuration is not acceptable: {first['msg']}",
-                got=repr(first.get("input"))[:120],
+                f"the configuration is not acceptable: {key}{describe_problem(first)}",
+                got=repr(first.get("input"))[:120] if has_input else None,
                 where=f"{self.path}, {field}",
                 hint="correct the value; `ampforge init` writes an example to compare with",
             ) from error

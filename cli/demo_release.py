@@ -146,7 +146,8 @@ def _create_station(product: DemoProduct, console: Console) -> None:
 
 
 def _build_release(product: DemoProduct, console: Console, version: str, *, counter: int) -> None:
-    from firmware_images.bundle import build_bundle, sign_bundle, verify_bundle
+    from firmware_images.bundle import verify_bundle
+    from firmware_images.bundle_building import build_bundle, sign_bundle
     from firmware_images.product import ReleaseSettings
     from firmware_images.release_inputs import load_release_inputs
 

@@ -77,18 +77,21 @@ def describe_error(error: Refusal) -> dict[str, object]:
 def format_error(error: Refusal) -> str:
     """Return an error as a person reads it: one line per part, parts that are empty left out."""
     document = describe_error(error)
-    lines = [f"error: {_printable(error.what)}"]
+    lines = [f"error: {printable(error.what)}"]
     lines += [
-        f"  {name + ':':<10}{_printable(str(document[name]))}"
+        f"  {name + ':':<10}{printable(str(document[name]))}"
         for name in ("expected", "got", "where", "next")
         if document[name] is not None
     ]
     return "\n".join(lines)
 
 
-def _printable(text: str) -> str:
-    # What was refused often came from a stranger: it must not move the cursor, forge a line of
-    # ours, or fail to encode (a file name need not be Unicode).
+def printable(text: str) -> str:
+    """Return a text that a stranger may have written as one that is safe to print.
+
+    It must not move the cursor, forge a line of ours, or fail to encode (a file name need not be
+    Unicode).
+    """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

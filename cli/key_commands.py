@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.ceremony_commands import ceremony
 from cli.configuration import current_folder, find_configuration_file, load_configuration
+from cli.drill_command import drill
 from cli.failures import UsageRefusal
 from cli.key_life_commands import revoke, rotate
 from cli.key_public_command import public
@@ -40,9 +42,11 @@ SHORT_KEY_ID_CHARACTERS = 16
 
 @click.group()
 def group() -> None:
-    """Generate, list, inspect, revoke and rotate signing keys; show what they signed."""
+    """Make signing keys, alone or in a ceremony; list, revoke and rotate them; show their use."""
 
 
+group.add_command(ceremony)
+group.add_command(drill)
 group.add_command(public)
 group.add_command(revoke)
 group.add_command(rotate)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cli.configuration import Configuration
     from signing.trust_record import TrustRecord
 
+_REPOSITORY_ROLES = ("root", "release", "campaign", "snapshot", "timestamp")
+
 root_key_option = click.option(
     "--key",
     "keys",
@@ -187,4 +189,7 @@ def _next_step(
     what = f"take {', '.join(named) or 'the old key'} out of [signing.roles.{role}] keys"
     if added is not None:
         what += f", put {added} in, and name its private key in signer"
-    return f"now {what} in {configuration.path.name}, and publish the trust record"
+    publish = "publish the trust record"
+    if role in _REPOSITORY_ROLES and configuration.has_section("repository"):
+        publish += "; then `ampforge repo rotate`, so that gateways follow"
+    return f"now {what} in {configuration.path.name}, and {publish}"

@@ -15,7 +15,7 @@ from cli.failures import run_and_exit
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("cli.demo", "demo", "Run the whole line on simulated hardware, in about a minute."),
     "init": ("cli.init_command", "init", "Copy the example product here as a starting point."),
-    "key": ("cli.key_commands", "group", "Generate, list, inspect, revoke and rotate keys."),
+    "key": ("cli.key_commands", "group", "Make, list, revoke and rotate keys; ceremonies, drills."),
     "trust": ("cli.trust_commands", "group", "Sign and show the device trust record."),
     "policy": (
         "cli.policy_commands",
@@ -25,8 +25,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "waveform": ("cli.waveform_commands", "group", "Check, analyze and compile waveforms."),
     "image": ("cli.image_commands", "group", "Inspect, sign and verify an ESP32 image."),
     "bundle": ("cli.bundle_commands", "group", "Build, sign and verify a release bundle."),
+    "delta": ("cli.delta_commands", "group", "Make patches from one release to the next."),
     "station": ("cli.station_commands", "group", "Provision boards; simulate them."),
     "serials": ("cli.serials_commands", "group", "Say which serial numbers were given to what."),
+    "ledger": ("cli.ledger_commands", "group", "Verify, back up, restore, upgrade the ledger."),
     "unit": ("cli.unit_commands", "group", "Show and export the record of one unit."),
     "calibration": ("cli.calibration_commands", "group", "Fit lines and state risks."),
     "repo": ("cli.repo_commands", "group", "Publish releases in a TUF repository."),
@@ -64,9 +66,9 @@ class LazyGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    from importlib.metadata import version
-
     if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
         click.echo(f"ampforge {version('ampforge')}")
         ctx.exit()
 

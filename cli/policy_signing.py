@@ -97,9 +97,9 @@ def sign_and_save(
         is_added: Whether the signature joins those in the file.
         passphrase_file: The file of `--passphrase-file`.
     """
+    from firmware_images.bounded_file import read_bounded
     from firmware_images.errors import ApprovalError
     from firmware_images.policy_signatures import sign_over
-    from firmware_images.toml_document import read_bounded
     from signing.cose_message import MAX_MESSAGE_BYTES
     from signing.durable_file import hold_folder, save_durably
     from signing.input_file import is_present

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from cli.delta_output import describe_delta, format_worth
 from firmware_images.waiver_text import format_waiver
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ def describe_publication(publication: Publication) -> dict[str, object]:
         "is_new_release": publication.is_new_release,
         "manifest_sha256": publication.manifest_sha256.hex(),
         "app_sha256": manifest.app.sha256.hex(),
+        "deltas": [
+            {"base_version": one.base_version, **describe_delta(one.delta)}
+            for one in publication.deltas
+        ],
         "campaign": assignment.campaign,
         "assignment_sequence": assignment.sequence,
         "drawn_ppm": assignment.drawn_ppm,
@@ -44,8 +49,11 @@ def format_publication(publication: Publication) -> str:
     waived = "".join(
         f"\n  {format_waiver(waiver, now=issued_at)}" for waiver in publication.waivers
     )
+    patched = "".join(
+        f"\n  from {one.base_version}: {format_worth(one.delta)}" for one in publication.deltas
+    )
     return (
         f"{what} release {manifest.version} (counter {manifest.release_counter}), {state}\n"
         f"  campaign {assignment.campaign!r}, assignment {assignment.sequence}, "
-        f"until {assignment.expires_at:%Y-%m-%d}{waived}"
+        f"until {assignment.expires_at:%Y-%m-%d}{waived}{patched}"
     )

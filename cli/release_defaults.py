@@ -47,6 +47,21 @@ class ReleaseDefaults:
         """The policy role's approval of the compiled table."""
         return self._resolve(lambda release: release.approval)
 
+    def waveform_slot(self) -> Path | None:
+        """The signed waveform slot, if the product names one."""
+        from firmware_images.product import ReleaseSettings
+
+        configuration = self.configuration()
+        named = configuration.section("release", ReleaseSettings).waveform_slot
+        return None if named is None else configuration.resolve(named)
+
+    def chip(self) -> str:
+        """The product's chip, as esptool names it."""
+        from firmware_images.product import ProductSettings
+
+        product: ProductSettings = self.configuration().section("product", ProductSettings)
+        return product.chip
+
     def waivers(self) -> tuple[Path, ...]:
         """The policy role's waivers; none where nothing is configured."""
         from firmware_images.product import ReleaseSettings

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import socket
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from cli.params import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from cli.configuration import Configuration
@@ -42,12 +38,13 @@ def open_signers(
         KeyFileError: A key cannot be opened.
         UsageRefusal: A setting that is needed is missing.
     """
-    from signing.key_uris import load_signer
-    from signing.roles_settings import SigningSettings
-
     if keys:
+        from signing.key_uris import load_signer
+
         signers = tuple(load_signer(uri, passphrase=passphrase) for uri in keys)
     else:
+        from signing.roles_settings import SigningSettings
+
         assert configuration is not None
         settings = configuration.section("signing", SigningSettings)
         signers = settings.load_signers(role, configuration.root, passphrase=passphrase)
@@ -94,15 +91,34 @@ def open_sign_log(path: Path) -> SignLog:
     """Return a sign log that is written to in this account's name."""
     from signing.logged_signer import SignLog
 
-    return SignLog(
-        path=path,
-        who=f"{_account()}@{socket.gethostname()}",
-        tool=f"ampforge {version('ampforge')}",
-        clock=lambda: datetime.now(UTC),
-    )
+    return SignLog(path=path, who=describe_account(), tool=describe_tool(), clock=read_clock)
+
+
+def describe_account() -> str:
+    """Return account and machine, for what is written down about a signature."""
+    import socket
+
+    return f"{_account()}@{socket.gethostname()}"
+
+
+def describe_tool() -> str:
+    """Return the name and version of this program."""
+    from importlib.metadata import version
+
+    return f"ampforge {version('ampforge')}"
+
+
+def read_clock() -> datetime:
+    """Return the time now, in UTC."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
 
 
 def _account() -> str:
+    import os
+    import pwd
+
     # The account that the system knows, not the one that LOGNAME or USER claims.
     try:
         return pwd.getpwuid(os.getuid()).pw_name

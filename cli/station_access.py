@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.configuration import load_configuration
+from cli.configuration import current_folder, find_configuration_file, load_configuration
 from cli.failures import UsageRefusal
 from cli.params import FOLDER
 from signing.input_file import read_input
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from cli.configuration import Configuration
     from provisioning.ledger import Ledger
+    from provisioning.ledger_address import LedgerAddress
     from provisioning.station import Outside
     from provisioning.station_settings import StationSettings
 
@@ -78,13 +79,36 @@ def find_station_folder(config_path: Path | None, station_folder: Path | None) -
     return configuration.resolve(load_station_settings(configuration).folder)
 
 
+def find_ledger_address(config_path: Path | None, station_folder: Path | None) -> LedgerAddress:
+    """Return where the station's ledger is: `[station] ledger`, else in the station's folder.
+
+    A folder that was named on the command line needs no configuration.
+    """
+    from provisioning.station_files import find_ledger
+
+    configuration = _load_unless_needless(config_path, station_folder)
+    folder = find_station_folder(config_path, station_folder)
+    if configuration is None:
+        return find_ledger(folder, None, root=folder)
+    setting = load_station_settings(configuration).ledger
+    return find_ledger(folder, setting, root=configuration.root)
+
+
+def _load_unless_needless(
+    config_path: Path | None, station_folder: Path | None
+) -> Configuration | None:
+    is_named = config_path is not None or os.environ.get("AMPFORGE_CONFIG")
+    if station_folder is None or is_named or find_configuration_file(current_folder()):
+        return load_configuration(config_path)
+    return None
+
+
 @contextmanager
 def open_ledger(config_path: Path | None, station_folder: Path | None) -> Iterator[Ledger]:
     """Open the ledger that `station init` made; nothing else ever makes one."""
     from provisioning.ledger import Ledger
-    from provisioning.station_files import LEDGER_NAME
 
-    ledger = Ledger.open(find_station_folder(config_path, station_folder) / LEDGER_NAME)
+    ledger = Ledger.open(find_ledger_address(config_path, station_folder))
     try:
         yield ledger
     finally:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from provisioning.ledger_address import LedgerAddress
     from provisioning.station_settings import StationSettings
     from provisioning.station_values import SlotConfig
 
@@ -50,6 +51,7 @@ class Check:
 def check_station(
     *,
     folder: Path,
+    ledger_address: LedgerAddress,
     settings: StationSettings,
     slots: Iterable[SlotConfig],
     trust_path: Path,
@@ -63,10 +65,11 @@ def check_station(
 
     def check_ledger() -> str:
         from provisioning.ledger import Ledger
-        from provisioning.station_files import LEDGER_NAME
+        from provisioning.ledger_witness import require_witnessed
 
-        ledger = Ledger.open(folder / LEDGER_NAME)
+        ledger = Ledger.open(ledger_address)
         try:
+            require_witnessed(folder, ledger)
             chains = ledger.verify_chains()
         finally:
             ledger.close()
@@ -138,8 +141,9 @@ def _load_efuse_plan(path: Path) -> str:
 def _open_port(slot: SlotConfig) -> str:
     from provisioning.serial_port import open_port
 
-    open_port(slot.port, timeout_s=_PORT_TIMEOUT_S).close()
-    return slot.port
+    port = open_port(slot.port, timeout_s=_PORT_TIMEOUT_S)
+    port.close()
+    return slot.port if port.port == slot.port else f"{slot.port}, now {port.port}"
 
 
 def _ask_meter(slot: SlotConfig, settings: StationSettings, now: Callable[[], dt.datetime]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -17,7 +18,9 @@ from cli.params import (
 )
 from cli.station_access import find_ca, load_station_settings, station_option, utc_now
 from cli.station_efuses import efuse_plan
+from cli.station_join import join
 from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line
+from cli.station_ports import ports
 from cli.station_recovery import recover
 from cli.station_run import run
 from cli.station_views import check, report
@@ -52,12 +55,13 @@ def init(
     import uuid
 
     from firmware_images.product import ProductSettings
-    from provisioning.station_files import CA_CERTIFICATE_NAME, LEDGER_NAME, create_station
+    from provisioning.station_files import CA_CERTIFICATE_NAME, create_station, find_ledger
 
     configuration = load_configuration(config_path)
     settings = load_station_settings(configuration)
     product = configuration.section("product", ProductSettings)
     folder = station_folder or configuration.resolve(settings.folder)
+    address = find_ledger(folder, settings.ledger, root=configuration.root)
     identity = create_station(
         folder,
         product=product.name,
@@ -67,18 +71,20 @@ def init(
         passphrase=None if no_passphrase else _new_passphrase(passphrase_file),
         is_test_key=test_keys,
         ca_uri=find_ca(configuration),
+        ledger=None if settings.ledger is None else address,
     )
     ca_path = folder / CA_CERTIFICATE_NAME
     document = {
         "schema": "ampforge.station-init/1",
         "station": settings.name,
         "folder": str(folder),
-        "ledger": {"path": str(folder / LEDGER_NAME), "uuid": identity.uuid, "epoch": 1},
+        "ledger": {"path": str(address), "uuid": identity.uuid, "epoch": 1},
         "factory_ca": str(ca_path),
     }
     human = [
         f"station {settings.name} is set up in {folder}",
-        f"  ledger {identity.uuid}, epoch {identity.epoch}: back it up with the folder",
+        f"  ledger {identity.uuid}, epoch {identity.epoch}, in {address}",
+        "  back both up: the folder, and the ledger by `ampforge ledger backup`",
         f"next: `ampforge trust sign --factory-ca {ca_path}`, so that boards trust this factory",
     ]
     print_result(document, "\n".join(human), as_json=as_json)
@@ -144,11 +150,12 @@ def simulate_line(
             for slot in line.slots
         ]
         human.append("serving until Ctrl-C")
-        print_result(document, "\n".join(human), as_json=as_json)
-        line.serve_until_interrupted()
+        with suppress(KeyboardInterrupt):  # whoever reads the addresses may end it at once
+            print_result(document, "\n".join(human), as_json=as_json)
+            line.serve_until_interrupted()
 
 
-for _command in (run, check, report, recover, efuse_plan):
+for _command in (join, run, check, report, recover, ports, efuse_plan):
     group.add_command(_command)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, Self
 
+from cli.failures import printable
+from cli.slot_outcome import next_action, summarize
 from provisioning.station_values import Step
 
 if TYPE_CHECKING:
@@ -12,14 +15,20 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.live import Live
+    from rich.progress_bar import ProgressBar
     from rich.table import Table
+    from rich.text import Text
 
     from provisioning.station_values import Progress, SlotConfig, SlotResult
 
 _STEPS = tuple(Step)
-_BAR_WIDTH = 24
+_BAR_WIDTH = 16
+_BAR_MIN_COLUMNS = 90
+"""A narrower terminal has no room for bars: the words are worth more."""
 _REFRESHES_PER_SECOND = 8
-_STYLES = {"pass": "green", "fail": "bold red", "error": "bold red"}
+_STYLES = {"pass": "bold green", "fail": "bold red", "error": "bold magenta"}
+_OTHER_STYLE = "bold yellow"
+_WORK_STYLE = "cyan"
 
 
 class Display(Protocol):
@@ -75,14 +84,17 @@ class PlainDisplay:
         """Print a line when a slot begins a step."""
         if self._steps.get(progress.slot) is not progress.step:
             self._steps[progress.slot] = progress.step
-            self._print(progress.slot, f"{progress.step.value}: {progress.text}")
+            self._print(progress.slot, f"{progress.step.value}: {printable(progress.text)}")
 
     def on_result(self, result: SlotResult) -> None:
         """Print how a slot ended."""
         self._print(result.slot.name, summarize(result)[1])
 
     def _print(self, slot: str, text: str) -> None:
-        self._console.print(f"slot {slot}  {text}", markup=False, highlight=False, soft_wrap=True)
+        # Not by the console: when nobody reads, it ends the thread that prints, and a unit with it.
+        with suppress(OSError):
+            self._console.file.write(f"slot {printable(slot)}  {text}\n")
+            self._console.file.flush()
 
 
 class LiveDisplay:
@@ -131,46 +143,44 @@ class LiveDisplay:
 
     def _draw(self) -> Table:
         from rich import box
-        from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
+        has_bars = self._console.width >= _BAR_MIN_COLUMNS
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for header in ("slot", "serial", "step", "", "what"):
-            table.add_column(header, no_wrap=header != "what")
+        table.add_column("slot", overflow="fold", max_width=_BAR_WIDTH)
+        for header in ("serial", "step", *([""] if has_bars else [])):
+            table.add_column(header, no_wrap=True)
+        table.add_column("what, and what next", overflow="fold")
         with self._lock:
             for name in self._names:
-                news, result = self._news.get(name), self._results.get(name)
-                serial = self._serials.get(name, "")
-                if result is not None:
-                    state, text = summarize(result)
-                    style = _STYLES.get(state, "yellow")
-                    bar = ProgressBar(total=1, completed=1, width=_BAR_WIDTH)
-                    table.add_row(name, serial, Text(state, style), bar, Text(text))
-                elif news is not None:
-                    done = (_STEPS.index(news.step) + news.fraction) / len(_STEPS)
-                    bar = ProgressBar(total=1, completed=done, width=_BAR_WIDTH)
-                    table.add_row(name, serial, news.step.value, bar, Text(news.text))
-                else:
-                    table.add_row(name, "", "", "", "")
+                state, done, what = self._describe(name)
+                bars = [self._bar(done, str(state.style))] if has_bars else []
+                serial = Text(self._serials.get(name, ""))
+                table.add_row(Text(printable(name)), serial, state, *bars, what)
         return table
 
+    def _describe(self, name: str) -> tuple[Text, float, Text]:
+        """Return state, fraction and words of a slot."""
+        from rich.text import Text
 
-def summarize(result: SlotResult) -> tuple[str, str]:
-    """Return how a slot ended: one word, and one line."""
-    if result.error is not None:
-        return "error", f"error: {result.error}"
-    report = result.report
-    assert report is not None, "a slot ends with a report or an error"
-    state = report.state.value
-    if report.job is None:
-        return state, f"{report.serial} {state} before; left alone (--again does it again)"
-    if report.is_passed:
-        return state, f"{report.serial} {state} in {report.duration_s:.1f} s"
-    step = "" if report.failed_step is None else f" at {report.failed_step.value}"
-    more = "" if len(report.reasons) < 2 else f" (and {len(report.reasons) - 1} more)"  # noqa: PLR2004 - plural
-    reason = report.reasons[0] if report.reasons else "no reason given"
-    return state, f"{report.serial} {state}{step}: {reason}{more}"
+        news, result = self._news.get(name), self._results.get(name)
+        if result is not None:
+            state, text = summarize(result)
+            what = Text.assemble(text, "\n", (f"next: {next_action(result)}", "italic"))
+            return Text(state, _STYLES.get(state, _OTHER_STYLE)), 1.0, what
+        if news is not None:
+            done = (_STEPS.index(news.step) + news.fraction) / len(_STEPS)
+            return Text(news.step.value, _WORK_STYLE), done, Text(printable(news.text))
+        return Text("waiting", "dim"), 0.0, Text("")
+
+    @staticmethod
+    def _bar(done: float, style: str) -> ProgressBar:
+        from rich.progress_bar import ProgressBar
+
+        return ProgressBar(
+            total=1, completed=done, width=_BAR_WIDTH, complete_style=style, finished_style=style
+        )
 
 
 def choose_display(console: Console, slots: Sequence[SlotConfig], *, as_json: bool) -> Display:

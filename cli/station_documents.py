@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cli.failures import describe_error
-from cli.station_display import summarize
+from cli.slot_outcome import next_action, summarize
 from provisioning.unit_records import calibration_figures, verification_figures, worst_points
 
 if TYPE_CHECKING:
@@ -27,7 +27,14 @@ def describe_run(station: Station, results: Sequence[SlotResult]) -> dict[str, o
         "version": statement.version,
         "bundle": station.bundle.digest.hex(),
         "waivers": [waiver.to_json() for waiver in station.bundle.waivers],
-        "slots": [_slot_document(result) for result in results],
+        "slots": [slot_document(result) for result in results],
+        **count_run(results),
+    }
+
+
+def count_run(results: Sequence[SlotResult]) -> dict[str, int]:
+    """Return how many slots ended how."""
+    return {
         "passed": sum(is_passed(result) for result in results),
         "failed": sum(
             result.report is not None and not result.report.is_passed for result in results
@@ -48,13 +55,13 @@ def format_run(results: Sequence[SlotResult]) -> str:
         lines.append(f"slot {result.slot.name}: {summarize(result)[1]}")
         if result.report is not None:
             lines += [f"    {line}" for line in _format_figures(result.report)]
-        elif result.error is not None and result.error.hint is not None:
-            lines.append(f"    next: {result.error.hint}")
+        lines.append(f"    next: {next_action(result)}")
     return "\n".join(lines)
 
 
 def _format_figures(report: UnitReport) -> list[str]:
     lines = [f"- {reason}" for reason in report.reasons[1:]]
+    lines += [f"note: {note}" for note in report.notes]
     if report.calibration is not None and report.calibration.fit is not None:
         lines.append(
             f"gain {report.calibration.gain_ppm / 1e6:.6f}, "
@@ -71,11 +78,14 @@ def _format_figures(report: UnitReport) -> list[str]:
     return lines
 
 
-def _slot_document(result: SlotResult) -> dict[str, object]:
+def slot_document(result: SlotResult) -> dict[str, object]:
+    """Return how a slot ended as JSON values."""
     document: dict[str, object] = {
         "slot": result.slot.name,
         "port": result.slot.port,
         "meter": result.slot.meter,
+        "outcome": summarize(result)[0],
+        "next": next_action(result),
         "error": None if result.error is None else describe_error(result.error),
     }
     report = result.report
@@ -88,6 +98,7 @@ def _slot_document(result: SlotResult) -> dict[str, object]:
         "state": report.state.value,
         "failed_step": None if report.failed_step is None else report.failed_step.value,
         "reasons": list(report.reasons),
+        "notes": list(report.notes),
         "firmware_version": report.firmware_version,
         "calibration": calibration_figures(report.calibration),
         "verification": verification_figures(report.verification),

@@ -28,7 +28,6 @@ def recover(*, station_folder: Path | None, config_path: Path | None, as_json: b
     Verifies the ledger first. Changes nothing: a board goes on where it stopped when it is put back
     on a fixture and `ampforge station run` is started.
     """
-    from provisioning.ledger_events import format_time
     from provisioning.ledger_supervision import list_quarantines
     from provisioning.recovery import find_unfinished
 
@@ -40,19 +39,7 @@ def recover(*, station_folder: Path | None, config_path: Path | None, as_json: b
     document = {
         "schema": "ampforge.recovery/1",
         "ledger_events": count,
-        "unfinished": [
-            {
-                "serial": job.serial,
-                "mac": job.mac.hex(":"),
-                "job": job.job,
-                "station": job.station,
-                "step": job.step,
-                "is_uncertain": job.is_uncertain,
-                "last_at": format_time(job.last_at),
-                "error": job.error,
-            }
-            for job in unfinished
-        ],
+        "unfinished": [unfinished_document(job) for job in unfinished],
         "quarantined": [quarantine_document(one) for one in quarantines],
     }
     lines = [f"the ledger is whole: {count} events"]
@@ -89,6 +76,22 @@ def format_quarantines(quarantines: Sequence[Quarantine]) -> list[str]:
         )
         lines.append(f"    {one.reason}")
     return lines
+
+
+def unfinished_document(job: UnfinishedJob) -> dict[str, object]:
+    """Return one half-done board as JSON values."""
+    from provisioning.ledger_events import format_time
+
+    return {
+        "serial": job.serial,
+        "mac": job.mac.hex(":"),
+        "job": job.job,
+        "station": job.station,
+        "step": job.step,
+        "is_uncertain": job.is_uncertain,
+        "last_at": format_time(job.last_at),
+        "error": job.error,
+    }
 
 
 def quarantine_document(one: Quarantine) -> dict[str, object]:

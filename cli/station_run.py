@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
 from cli.configuration import load_configuration
-from cli.failures import UnitFailed, UsageRefusal, exit_code
+from cli.failures import EXIT_UNIT_FAILED, UsageRefusal, exit_code
 from cli.output import print_result
 from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
 from cli.slot_option import slot_configs, slots_option
@@ -35,9 +36,12 @@ from cli.station_options import (
 from cli.waiver_options import format_waivers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from cli.configuration import Configuration
+    from cli.station_display import Display
+    from cli.station_events import EventStream
     from provisioning.simulator.line import SimulatedLine
     from provisioning.station import Station
     from provisioning.station_values import SlotConfig, SlotResult
@@ -45,7 +49,8 @@ if TYPE_CHECKING:
 
 @click.command(
     "run",
-    epilog="Example: ampforge station run build/flare-1.4.0.bundle.zip --simulate 4",
+    epilog="Example: ampforge station run build/flare-1.4.0.bundle.zip --simulate 4\n\n"
+    "Example: ampforge station run --headless | line-controller",
 )
 @bundle_argument
 @slots_option
@@ -53,6 +58,9 @@ if TYPE_CHECKING:
     "--simulate", type=click.IntRange(1, 64), help="Work on that many simulated boards instead."
 )
 @seed_option
+@click.option(
+    "--headless", is_flag=True, help="One JSON object per line, as things happen: for a controller."
+)
 @click.option("--again", is_flag=True, help="Work on units that passed already.")
 @station_option
 @trust_option
@@ -67,6 +75,7 @@ def run(
     slots: tuple[dict[str, str], ...],
     simulate: int | None,
     seed: int,
+    headless: bool,
     again: bool,
     station_folder: Path | None,
     trust_file: Path | None,
@@ -81,44 +90,41 @@ def run(
     a dead port or instrument 6; the other slots go on. Started again, the station goes on where it
     stopped, and a unit that passed is left alone.
     """
-    from contextlib import ExitStack
-
-    from cli.station_documents import describe_run, format_run
-    from cli.station_recovery import format_unfinished
-    from provisioning.recovery import find_unfinished
+    from contextlib import nullcontext
 
     if slots and simulate is not None:
         raise UsageRefusal(
             "--slots and --simulate exclude each other", hint="leave one of them out"
         )
-    configuration = load_configuration(config_path)
-    with ExitStack() as stack:
-        station = _open_station(
-            configuration,
-            bundle_path=bundle_path or find_bundle(configuration),
-            station_folder=station_folder,
-            trust_file=trust_file,
-            passphrase_file=passphrase_file,
+    if headless and as_json:
+        raise UsageRefusal(
+            "--headless and --json exclude each other",
+            hint="--headless tells things as they happen, --json once at the end",
         )
-        stack.callback(station.close)
-        unfinished = find_unfinished(station.ledger)
-        if unfinished and not as_json:
-            click.echo("\n".join(format_unfinished(unfinished)), err=True)
-        if simulate is not None:
-            folder = find_station_folder(config_path, station_folder) / SIMULATED_FOLDER
-            line = stack.enter_context(simulated_line(folder, board_count=simulate, seed=seed))
-            chosen = _simulated_slots(line)
-        else:
-            chosen = slot_configs(slots) or station.settings.slot_configs()
-        results = _run_slots(station, chosen, again=again, as_json=as_json)
-        document = describe_run(station, results)
-        waived = format_waivers(station.bundle.waivers, now=utc_now())
-    print_result(document, "\n".join([*waived, format_run(results)]), as_json=as_json)
-    errors = [exit_code(result.error) for result in results if result.error is not None]
-    if errors:
-        ctx.exit(errors[0])
-    if document["failed"]:
-        raise UnitFailed
+    events = _open_events() if headless else None
+    with nullcontext() if events is None else events.ending():
+        configuration = load_configuration(config_path)
+        with ExitStack() as stack:
+            station = _open_station(
+                configuration,
+                bundle_path=bundle_path or find_bundle(configuration),
+                station_folder=station_folder,
+                trust_file=trust_file,
+                passphrase_file=passphrase_file,
+            )
+            stack.callback(station.close)
+            if simulate is not None:
+                folder = find_station_folder(config_path, station_folder) / SIMULATED_FOLDER
+                line = stack.enter_context(simulated_line(folder, board_count=simulate, seed=seed))
+                chosen = _simulated_slots(line)
+            else:
+                chosen = slot_configs(slots) or station.settings.slot_configs()
+            display = _choose_display(station, chosen, events=events, as_json=as_json)
+            results = _run_slots(station, chosen, again=again, display=display)
+            code = _exit_code(results)
+            _print_end(station, results, events=events, as_json=as_json, code=code)
+    if code:
+        ctx.exit(code)
 
 
 def _open_station(
@@ -133,12 +139,14 @@ def _open_station(
     from firmware_images.nvs_plan import load_nvs_plan
     from firmware_images.product import ProductSettings
     from provisioning.station import open_station
+    from provisioning.station_files import find_ledger
 
     settings = load_station_settings(configuration)
     nvs_plan = None if settings.nvs is None else load_nvs_plan(configuration.resolve(settings.nvs))
     efuses = settings.efuses
+    folder = station_folder or configuration.resolve(settings.folder)
     return open_station(
-        station_folder or configuration.resolve(settings.folder),
+        folder,
         settings,
         product_model=configuration.section("product", ProductSettings).model,
         bundle_bytes=read_file(bundle_path, max_bytes=BUNDLE_MAX_BYTES),
@@ -149,18 +157,61 @@ def _open_station(
         ca_uri=find_ca(configuration),
         nvs_plan=nvs_plan,
         efuse_plan=None if efuses is None else load_efuse_plan(configuration.resolve(efuses)),
+        ledger_address=find_ledger(folder, settings.ledger, root=configuration.root),
     )
 
 
-def _run_slots(
-    station: Station, slots: tuple[SlotConfig, ...], *, again: bool, as_json: bool
-) -> tuple[SlotResult, ...]:
+def _open_events() -> EventStream:
+    import sys
+
+    from cli.station_events import EventStream
+
+    return EventStream(sys.stdout, now=utc_now)
+
+
+def _choose_display(
+    station: Station, slots: tuple[SlotConfig, ...], *, events: EventStream | None, as_json: bool
+) -> Display:
+    """Say what begins, and return what shows the rest."""
+    import time
+
     from rich.console import Console
 
     from cli.station_display import choose_display
+    from cli.station_documents import slot_document
+    from cli.station_events import EventDisplay
+    from cli.station_recovery import format_unfinished, unfinished_document
+    from provisioning.recovery import find_unfinished
+
+    unfinished = find_unfinished(station.ledger)
+    if events is None:
+        if unfinished and not as_json:
+            click.echo("\n".join(format_unfinished(unfinished)), err=True)
+        return choose_display(Console(), slots, as_json=as_json)
+    statement = station.bundle.statement
+    events.write(
+        "started",
+        {
+            "station": station.settings.name,
+            "product": statement.product,
+            "version": statement.version,
+            "bundle": station.bundle.digest.hex(),
+            "waivers": [waiver.to_json() for waiver in station.bundle.waivers],
+            "slots": [
+                {"slot": slot.name, "port": slot.port, "meter": slot.meter} for slot in slots
+            ],
+            "unfinished": [unfinished_document(job) for job in unfinished],
+        },
+    )
+    return EventDisplay(events, slot_document=slot_document, clock_s=time.monotonic)
+
+
+def _run_slots(
+    station: Station, slots: tuple[SlotConfig, ...], *, again: bool, display: Display
+) -> tuple[SlotResult, ...]:
     from provisioning.slots import run_slots
 
-    with choose_display(Console(), slots, as_json=as_json) as display:
+    with display:
         return run_slots(
             station,
             slots,
@@ -168,6 +219,32 @@ def _run_slots(
             on_progress=display.on_progress,
             on_result=display.on_result,
         )
+
+
+def _exit_code(results: Sequence[SlotResult]) -> int:
+    for result in results:
+        if result.error is not None:
+            return exit_code(result.error)
+    is_failed = any(result.report and not result.report.is_passed for result in results)
+    return EXIT_UNIT_FAILED if is_failed else 0
+
+
+def _print_end(
+    station: Station,
+    results: Sequence[SlotResult],
+    *,
+    events: EventStream | None,
+    as_json: bool,
+    code: int,
+) -> None:
+    from cli.station_documents import count_run, describe_run, format_run
+
+    if events is not None:
+        events.write("finished", {**count_run(results), "exit_code": code})
+        return
+    waived = format_waivers(station.bundle.waivers, now=utc_now())
+    human = "\n".join([*waived, format_run(results)])
+    print_result(describe_run(station, results), human, as_json=as_json)
 
 
 def _simulated_slots(line: SimulatedLine) -> tuple[SlotConfig, ...]:

@@ -49,11 +49,14 @@ def check(
 ) -> None:
     """Check ledger, keys, trust record, ports and meters, without touching a board's flash."""
     from cli.station_checks import check_station
+    from provisioning.station_files import find_ledger
 
     configuration = load_configuration(config_path)
     settings = load_station_settings(configuration)
+    folder = station_folder or configuration.resolve(settings.folder)
     checks = check_station(
-        folder=station_folder or configuration.resolve(settings.folder),
+        folder=folder,
+        ledger_address=find_ledger(folder, settings.ledger, root=configuration.root),
         settings=settings,
         slots=slot_configs(slots) or settings.slot_configs(),
         trust_path=trust_path(configuration, None),
@@ -95,10 +98,12 @@ def report(
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Write an HTML report of the units that were made with a release, with plots.
+    """Write an HTML report of the units that were made with a release, with yield and plots.
 
-    BUNDLE is the release (default: the only one that `bundle build` wrote).
+    First-pass yield counts the first verdict of each unit, yield the last one. BUNDLE is the
+    release (default: the only one that `bundle build` wrote).
     """
+    from cli.yield_documents import describe_yield, format_yield
     from firmware_images.bundle import verify_bundle
     from provisioning.serial_numbers import normalise_typed_serial, parse_serial
     from provisioning.station_report import render_report
@@ -114,13 +119,22 @@ def report(
     )
     chosen = None if serial is None else str(parse_serial(normalise_typed_serial(serial)))
     with open_ledger(config_path, station_folder) as ledger:
-        page, count = render_report(
+        made = render_report(
             ledger,
             bundle,
             station=load_station_settings(configuration).name,
             now=utc_now(),
             serial=chosen,
         )
-    save_durably(output, page.encode())
-    document = {"schema": "ampforge.station-report/1", "path": str(output), "units": count}
-    print_result(document, f"wrote {output}: {count} units", as_json=as_json)
+    save_durably(output, made.page.encode())
+    document = {
+        "schema": "ampforge.station-report/1",
+        "path": str(output),
+        "units": made.unit_count,
+        "yield": None if made.line_yield is None else describe_yield(made.line_yield),
+    }
+    count = "1 unit" if made.unit_count == 1 else f"{made.unit_count} units"
+    lines = [f"wrote {output}: {count}"]
+    if made.line_yield is not None:
+        lines += format_yield(made.line_yield)
+    print_result(document, "\n".join(lines), as_json=as_json)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
-from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.output_file import refuse_input_as_output
 from cli.params import EXISTING_FILE, FILE, FOLDER, config_option, json_option, make_folder
@@ -15,12 +14,14 @@ from cli.release_defaults import ReleaseDefaults
 from cli.waveform_diff_commands import diff
 from cli.waveform_explain import explain_rule
 from cli.waveform_options import (
-    DecimalType,
+    build_csv_mode,
+    csv_mode_options,
     hardware_class_option,
     limits_option,
     waveform_argument,
 )
 from cli.waveform_sheet_commands import spec_sheet
+from cli.waveform_slot_commands import sign_slot, verify_slot
 from cli.waveform_transfer_commands import export, import_
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ group.add_command(spec_sheet)
 group.add_command(diff)
 group.add_command(import_)
 group.add_command(export)
+group.add_command(sign_slot)
+group.add_command(verify_slot)
 
 
 @group.command(
@@ -47,11 +50,7 @@ group.add_command(export)
 )
 @waveform_argument
 @limits_option
-@click.option("--mode", "mode_name", help="For a CSV file: the mode it is.")
-@click.option("--tick-us", type=click.IntRange(1, 1_000_000), help="For a CSV file: its tick, µs.")
-@click.option(
-    "--session-s", type=DecimalType(), help="For a CSV file: the session (default: the longest)."
-)
+@csv_mode_options
 @click.option(
     "--explain",
     metavar="RULE",
@@ -76,7 +75,7 @@ def check(
     """
     from cli.waveform_output import describe_findings, format_findings
     from firmware_images.limits import judge_table, load_limits, refuse_violations
-    from firmware_images.waveform_files import CsvMode, build_table
+    from firmware_images.waveform_files import build_table
 
     if explain is not None:
         explain_rule(explain, limits_path, config_path, as_json=as_json)
@@ -84,17 +83,7 @@ def check(
     defaults = ReleaseDefaults(config_path)
     path = waveform_path or defaults.waveforms()
     policy = load_limits(limits_path or defaults.limits())
-    csv_mode = None
-    if path.suffix.lower() != ".csv" and (mode_name, tick_us, session_s) != (None, None, None):
-        raise UsageRefusal(
-            "only a CSV file needs to be told its mode, tick and session",
-            expected="a .csv file, or neither --mode, --tick-us nor --session-s",
-            got=path.name,
-            where=path,
-            hint="leave the options out: every mode and level of this file is judged",
-        )
-    if mode_name is not None and tick_us is not None:
-        csv_mode = CsvMode(name=mode_name, tick_us=tick_us, session_s=session_s)
+    csv_mode = build_csv_mode(path, mode_name, tick_us, session_s)
     table = build_table(path, policy, _ANY_HARDWARE, csv_mode=csv_mode)
     findings = judge_table(table, policy)
     print_result(
@@ -217,11 +206,20 @@ def inspect(*, table_path: Path, as_json: bool) -> None:
     )
 
 
-@group.command("plot", epilog="Example: ampforge waveform plot -o plots")
+@group.command("plot", epilog="Example: ampforge waveform plot -o plots --format png")
 @waveform_argument
 @limits_option
+@csv_mode_options
 @click.option(
-    "-o", "--output", "folder", type=FOLDER, default=Path(), help="Folder for one SVG per mode."
+    "-o", "--output", "folder", type=FOLDER, default=Path(), help="Folder for one picture per mode."
+)
+@click.option(
+    "--format",
+    "picture_format",
+    type=click.Choice(["svg", "png"]),
+    default="svg",
+    show_default=True,
+    help="SVG is sharp at any size; PNG is for programs that take nothing else.",
 )
 @config_option
 @json_option
@@ -229,26 +227,33 @@ def plot(
     *,
     waveform_path: Path | None,
     limits_path: Path | None,
+    mode_name: str | None,
+    tick_us: int | None,
+    session_s: Decimal | None,
     folder: Path,
+    picture_format: Literal["svg", "png"],
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Draw each mode: its pulse at every level, its repeat period, and the limits on its peak."""
+    """Draw each mode: pulse, repeat period, charge balance and session, with their limits."""
     from firmware_images.limits import load_limits
     from firmware_images.waveform_files import build_table
     from firmware_images.waveform_plot import plot_mode
     from signing.durable_file import save_durably
 
     defaults = ReleaseDefaults(config_path)
+    path = waveform_path or defaults.waveforms()
     policy = load_limits(limits_path or defaults.limits())
-    table = build_table(waveform_path or defaults.waveforms(), policy, _ANY_HARDWARE)
+    csv_mode = build_csv_mode(path, mode_name, tick_us, session_s)
+    table = build_table(path, policy, _ANY_HARDWARE, csv_mode=csv_mode)
     make_folder(folder)
     plots = {}
     for mode in table.modes:
-        plots[mode.name] = str(folder / f"{mode.name.lower()}.svg")
-        save_durably(Path(plots[mode.name]), plot_mode(mode, policy, tick_us=table.tick_us))
+        picture = plot_mode(mode, policy, tick_us=table.tick_us, picture_format=picture_format)
+        plots[mode.name] = str(folder / f"{mode.name.lower()}.{picture_format}")
+        save_durably(Path(plots[mode.name]), picture)
     print_result(
-        {"schema": "ampforge.waveform-plots/1", "plots": plots},
+        {"schema": "ampforge.waveform-plots/1", "format": picture_format, "plots": plots},
         "\n".join(plots.values()),
         as_json=as_json,
     )

@@ -29,6 +29,7 @@ _NAMES = {
     "idc": "mean current",
     "idc_window": "largest mean over 1 s",
     "iavg": "mean absolute current",
+    "iavg_burst": "mean absolute in bursts",
     "irms": "r.m.s. over the period",
     "irms_burst": "r.m.s. inside bursts",
     "net_charge": "net charge of the period",

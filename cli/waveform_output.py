@@ -26,11 +26,15 @@ _FIGURES = (
     ("mean current", "idc_ua", "µA"),
     ("largest mean over 1 s", "idc_window_ua", "µA"),
     ("mean absolute current", "iavg_ua", "µA"),
+    ("…inside bursts", "iavg_burst_ua", "µA"),
     ("r.m.s. over the period", "irms_ua", "µA"),
     ("r.m.s. inside bursts", "irms_burst_ua", "µA"),
     ("peak", "ipeak_ua", "µA"),
+    ("peak density", "jpeak_ma_cm2", "mA/cm²"),
     ("r.m.s. density", "jrms_ma_cm2", "mA/cm²"),
+    ("…inside bursts", "jrms_burst_ma_cm2", "mA/cm²"),
     ("power density in 500 Ω", "power_density_w_cm2", "W/cm²"),
+    ("…inside bursts", "power_density_burst_w_cm2", "W/cm²"),
     ("repeat period", "period_s", "s"),
 )
 
@@ -102,6 +106,8 @@ def describe_analyses(
                 "level_ua": named.level_ua,
                 "pulse_net_charge_uc": named.pulse_net_charge_uc,
             }
+        if named.session is not None:
+            entry |= named.session.to_json()
         waveforms.append(entry)
     document: dict[str, object] = {
         "schema": "ampforge.waveform-analysis/1",
@@ -131,6 +137,16 @@ def format_analyses(
         if analysis.shannon_k is not None:
             note = "" if analysis.shannon_k_applies else "   information: the phase exceeds 1 ms"
             lines.append(f"  {'Shannon k':<26}{analysis.shannon_k:>14.6g}{note}")
+        if (session := named.session) is not None:
+            lines.append(
+                f"  {'net charge of the session':<26}{session.session_net_charge_uc:>14.6g} µC   "
+                f"{session.session_pulses} whole pulses, the last ends at "
+                f"{session.session_played_s:.10g} s"
+            )
+            if session.ramp_net_charge_uc:
+                lines.append(
+                    f"  {'unpaired in a ramp pulse':<26}{session.ramp_net_charge_uc:>14.6g} µC"
+                )
         lines.append("")
     if file.moved_rows:
         lines.append(
@@ -186,7 +202,7 @@ def describe_table(
 
 def format_table(table: WaveformTable, table_bytes: bytes, *, path: Path) -> str:
     """The table's header and one line per mode."""
-    rows = [("mode", "", "levels, µA", "pulse", "burst", "session")]
+    rows = [("mode", "", "levels, µA", "pulse", "burst", "session", "soft start, stop")]
     for mode in table.modes:
         pulse_ms = mode.levels[-1].pulse_ticks * table.tick_us / _US_PER_MS
         off_ms = mode.burst_off_ticks * table.tick_us / _US_PER_MS
@@ -199,6 +215,7 @@ def format_table(table: WaveformTable, table_bytes: bytes, *, path: Path) -> str
                 f"{mode.pulses_per_burst} pulses, {off_ms:g} ms off"
                 + (", flips" if mode.flips_each_burst else ""),
                 f"{mode.session_ticks * table.tick_us / _US_PER_S:g} s",
+                _format_ramps(mode),
             )
         )
     firmware = (
@@ -217,6 +234,11 @@ def format_table(table: WaveformTable, table_bytes: bytes, *, path: Path) -> str
     )
 
 
+def _format_ramps(mode: Mode) -> str:
+    ramps = (mode.soft_start_pulses, mode.soft_stop_pulses)
+    return f"{ramps[0] or 'no'}, {ramps[1] or 'no'} pulses" if any(ramps) else "none"
+
+
 def _describe_mode(mode: Mode) -> dict[str, object]:
     return {
         "name": mode.name,
@@ -226,6 +248,8 @@ def _describe_mode(mode: Mode) -> dict[str, object]:
         "burst_off_ticks": mode.burst_off_ticks,
         "flips_each_burst": mode.flips_each_burst,
         "session_ticks": mode.session_ticks,
+        "soft_start_pulses": mode.soft_start_pulses,
+        "soft_stop_pulses": mode.soft_stop_pulses,
         "levels": [
             {
                 "peak_na": level.peak_na,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from firmware_images.waveform_transfer import ImportedWaveform
 
-PULSE, BURST, PERIOD = "pulse", "burst", "period"
+PULSE, BURST, PERIOD, SESSION = "pulse", "burst", "period", "session"
 
 output_option = click.option(
     "-o", "--output", type=FILE, required=True, help="The CSV file to write, t_us,i_ua."
@@ -74,10 +74,10 @@ def import_(
 @click.option("--level", type=click.IntRange(min=1), help="Which level (default: the highest).")
 @click.option(
     "--what",
-    type=click.Choice([PULSE, BURST, PERIOD]),
+    type=click.Choice([PULSE, BURST, PERIOD, SESSION]),
     default=PULSE,
     show_default=True,
-    help="One pulse, one burst with its rest, or the whole repeat period.",
+    help="One pulse, a burst with its rest, the repeat period, or a session with its ramps.",
 )
 @json_option
 def export(
@@ -90,15 +90,18 @@ def export(
     as_json: bool,
 ) -> None:
     """Write one level of a waveform (TOML or compiled) as t_us,i_ua rows, exactly."""
-    from firmware_images.waveform_export import build_segments
+    from firmware_images.waveform_export import build_segments, build_session_segments
     from firmware_images.waveform_sides import find_level
     from firmware_images.waveform_transfer import serialize_csv
     from signing.durable_file import save_durably
 
     side, mode, number = find_level(waveform_path, mode=mode_name, level=level)
-    segments = build_segments(
-        mode, mode.levels[0], with_rest=what != PULSE, with_reversal=what == PERIOD
-    )
+    if what == SESSION:
+        segments = build_session_segments(mode, mode.levels[0])
+    else:
+        segments = build_segments(
+            mode, mode.levels[0], with_rest=what != PULSE, with_reversal=what == PERIOD
+        )
     content = serialize_csv(segments, side.tick_us, where=waveform_path)
     refuse_input_as_output(output, waveform_path)
     make_folder(output.parent)

@@ -24,18 +24,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import ApprovalError, WaiverError
-from firmware_images.limits import parse_policy
 from firmware_images.limits_policy import (
     POLICY_CONTENT_TYPE,
     LimitsPolicy,
     serialize_policy,
 )
+from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.waiver_judging import WAIVER_COUNT_MAX, order_waivers
 from firmware_images.waveform import DIGEST_BYTES, TICKS_MAX
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
 from firmware_images.waveform_table import parse_waveform_table, table_digest
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.cose import sign_many
+from signing.cose_message import parse_message, refuse_content_type
 from signing.errors import CborError
 from signing.roles import Role
 
@@ -202,6 +203,20 @@ def verify_approval(
     _refuse_other("hardware class", hardware_class, approval.hardware_class)
     refuse_outdated_policy(approval.policy_version, trust)
     return approval
+
+
+def refuse_other_table(untrusted_bytes: bytes, *, table_bytes: bytes) -> TableApproval:
+    """Refuse an approval that names another table; who signed it is not judged.
+
+    Raises:
+        SigningError: When it is not a signed approval.
+        ApprovalError: When it is for another table.
+    """
+    message = parse_message(untrusted_bytes, max_bytes=APPROVAL_BYTES_MAX)
+    refuse_content_type(message, APPROVAL_CONTENT_TYPE)
+    claimed = parse_approval(message.payload)
+    _refuse_other("table", table_digest(table_bytes).hex(), claimed.table_digest.hex())
+    return claimed
 
 
 def refuse_outdated_policy(policy_version: int, trust: TrustRecord) -> None:

@@ -12,13 +12,15 @@ release statement (`release_statement`):
 | `limits-policy.cbor` | the policy that the table was judged by, canonical bytes |
 | `partition-table.bin` | the binary partition table |
 | `bootloader.bin` | second-stage bootloader, if the product brings it |
+| `waveform-signature.bin` | signature sector of the waveform slot, if the product signs it |
 | `sbom.json` | software bill of materials, if there is one |
 | `provenance.json` | tools and digests of what the parts were made from, if there is one |
 | `waivers/...` | the policy role's waivers, if there are any |
 | `sources/...` | the texts that the above were made from, for auditors |
 
-`build_bundle` and `sign_bundle` refuse what `verify_bundle` would refuse, so that nobody signs a
-release that no device would take. Normative text: docs/spec/release-statement-and-bundle.md.
+`build_bundle` and `sign_bundle` are in `bundle_building`: who verifies needs neither. They refuse
+what `verify_bundle` would refuse, so that nobody signs a release that no device would take.
+Normative text: docs/spec/release-statement-and-bundle.md.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from firmware_images.bootloader_place import bootloader_offset_bytes
 from firmware_images.bundle_archive import parse_archive
-from firmware_images.bundle_building import BundleInputs, build_bundle, sign_bundle
 from firmware_images.bundle_contents import (
     APP,
     APPROVAL,
@@ -41,15 +43,13 @@ from firmware_images.bundle_contents import (
     SOURCES,
     TABLE,
     Contents,
-    bootloader_offset_bytes,
+    build_slot_image,
     judge_contents,
     refuse_other_product,
 )
 from firmware_images.bundle_statement import find_statement, read_signed_statement
-from firmware_images.otadata import initial_otadata
 from firmware_images.partitions import TABLE_OFFSET_BYTES
 from firmware_images.release_statement import ReleaseStatement, parse_statement
-from firmware_images.waveform_slot import serialize_waveform_slot
 from signing.errors import TrustError
 from signing.refusal import refusing_in
 from signing.trust import Role
@@ -64,15 +64,6 @@ if TYPE_CHECKING:
     from firmware_images.waiver import LimitWaiver
     from firmware_images.waveform import WaveformTable
     from signing.trust import TrustRecord
-
-__all__ = [
-    "Bundle",
-    "BundleInputs",
-    "FlashRegion",
-    "build_bundle",
-    "sign_bundle",
-    "verify_bundle",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +92,7 @@ class Bundle:
         waveform_table: The same, parsed.
         approval_bytes: The signed approval.
         approval: The same, verified.
-        waveform_slot_image: What the waveform partition of a slot begins with.
+        waveform_slot_image: What the waveform partition of a slot begins with, signature and all.
         policy_bytes: Canonical limits policy.
         policy: The same, parsed.
         partition_table_bytes: Binary partition table.
@@ -138,6 +129,8 @@ class Bundle:
 
     def flash_regions(self) -> tuple[FlashRegion, ...]:
         """Return what a factory writes to a blank board, in ascending order of offset."""
+        from firmware_images.otadata import initial_otadata
+
         table = self.partition_table
         regions = [
             FlashRegion(
@@ -234,7 +227,7 @@ def _assemble(
         waveform_table=contents.waveform_table,
         approval_bytes=parts[APPROVAL],
         approval=approval,
-        waveform_slot_image=serialize_waveform_slot(parts[TABLE], parts[APPROVAL]),
+        waveform_slot_image=build_slot_image(parts),
         policy_bytes=parts[POLICY],
         policy=contents.policy,
         partition_table_bytes=parts[PARTITION_TABLE],

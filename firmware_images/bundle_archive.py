@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from firmware_images.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ARCHIVE_MAX_BYTES = 32 * 1024 * 1024
 MEMBER_COUNT_MAX = 24
@@ -64,23 +64,7 @@ def serialize_archive(members: Mapping[str, bytes]) -> bytes:
             expected=f"1 to {MEMBER_COUNT_MAX}",
             got=len(members),
         )
-    body = bytearray()
-    directory = bytearray()
-    for name in sorted(members):
-        content = members[name]
-        raw_name = name.encode("ascii")
-        sizes = (zlib.crc32(content), len(content), len(content), len(raw_name), 0)
-        directory += _CENTRAL.pack(
-            *(_CENTRAL_MAGIC, _VERSION, _VERSION, 0, 0, _TIME, _DATE, *sizes),
-            *(0, 0, 0, 0, len(body)),
-        )
-        directory += raw_name
-        body += _LOCAL.pack(_LOCAL_MAGIC, _VERSION, 0, 0, _TIME, _DATE, *sizes)
-        body += raw_name
-        body += content
-    count = len(members)
-    end = _END.pack(_END_MAGIC, 0, 0, count, count, len(directory), len(body), 0)
-    archive = bytes(body + directory) + end
+    archive = b"".join(_iterate_pieces(members))
     if len(archive) > ARCHIVE_MAX_BYTES:
         raise BundleError(
             "the bundle is too large",
@@ -89,6 +73,28 @@ def serialize_archive(members: Mapping[str, bytes]) -> bytes:
             hint="carry less: a smaller app, bootloader, bill of materials or sources",
         )
     return archive
+
+
+def _iterate_pieces(members: Mapping[str, bytes]) -> Iterator[bytes]:
+    """Yield an archive in its order: each member's header, name and content, then the directory."""
+    directory = bytearray()
+    offset = 0
+    for name in sorted(members):
+        content = members[name]
+        raw_name = name.encode("ascii")
+        sizes = (zlib.crc32(content), len(content), len(content), len(raw_name), 0)
+        directory += _CENTRAL.pack(
+            *(_CENTRAL_MAGIC, _VERSION, _VERSION, 0, 0, _TIME, _DATE, *sizes),
+            *(0, 0, 0, 0, offset),
+        )
+        directory += raw_name
+        yield _LOCAL.pack(_LOCAL_MAGIC, _VERSION, 0, 0, _TIME, _DATE, *sizes)
+        yield raw_name
+        yield content
+        offset += _LOCAL.size + len(raw_name) + len(content)
+    yield bytes(directory)
+    count = len(members)
+    yield _END.pack(_END_MAGIC, 0, 0, count, count, len(directory), offset, 0)
 
 
 def parse_archive(untrusted_bytes: bytes, *, where: str = "bundle") -> dict[str, bytes]:
@@ -134,15 +140,15 @@ def parse_archive(untrusted_bytes: bytes, *, where: str = "bundle") -> dict[str,
             hint="name the .bundle.zip that `ampforge bundle build` or `bundle sign` wrote",
         )
     _judge_names(list(members), where=where)
-    expected = serialize_archive(members)
-    if expected != untrusted_bytes:
-        raise BundleError(
-            "the bundle's archive is not exactly as it was built",
-            expected="stored members in order with fixed times, CRCs that match, nothing more",
-            got=_describe_difference(expected, untrusted_bytes),
-            where=where,
-            hint=_HINT,
-        )
+    # Piece by piece: a second archive as large as the first is not needed to compare with.
+    offset = 0
+    for piece in _iterate_pieces(members):
+        if not untrusted_bytes.startswith(piece, offset):
+            at = offset + _count_same(piece, untrusted_bytes[offset : offset + len(piece)])
+            raise _not_as_built(f"a difference at byte {at} of {len(untrusted_bytes)}", where)
+        offset += len(piece)
+    if offset != len(untrusted_bytes):
+        raise _not_as_built(f"{len(untrusted_bytes) - offset} bytes after the end", where)
     return members
 
 
@@ -188,9 +194,8 @@ def _judge_names(names: list[str], *, where: str = "bundle") -> None:
             )
 
 
-def _describe_difference(expected: bytes, got: bytes) -> str:
-    if got.startswith(expected):
-        return f"{len(got) - len(expected)} bytes after the end"
+def _count_same(expected: bytes, got: bytes) -> int:
+    """Return how many bytes are the same before the first that differs."""
     same, different = 0, min(len(expected), len(got)) + 1
     while different - same > 1:
         middle = (same + different) // 2
@@ -198,7 +203,17 @@ def _describe_difference(expected: bytes, got: bytes) -> str:
             same = middle
         else:
             different = middle
-    return f"a difference at byte {same} of {len(got)}"
+    return same
+
+
+def _not_as_built(got: str, where: str) -> BundleError:
+    return BundleError(
+        "the bundle's archive is not exactly as it was built",
+        expected="stored members in order with fixed times, CRCs that match, nothing more",
+        got=got,
+        where=where,
+        hint=_HINT,
+    )
 
 
 def _cut_off(where: str) -> BundleError:

@@ -6,6 +6,7 @@ would take. Implements docs/spec/release-statement-and-bundle.md §1 to §3.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,14 @@ from firmware_images.bundle_contents import (
     SOURCES,
     TABLE,
     UNSIGNED_STATEMENT,
+    WAVEFORM_SIGNATURE,
     judge_contents,
     refuse_other_product,
 )
 from firmware_images.bundle_statement import find_statement, read_signed_statement
 from firmware_images.errors import BundleError
 from firmware_images.esp_image import inspect_image
-from firmware_images.limits import parse_policy
+from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.partitions import serialize_partition_table
 from firmware_images.release_statement import (
     RELEASE_CONTENT_TYPE,
@@ -47,7 +49,7 @@ from signing.refusal import refusing_in
 from signing.trust import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from firmware_images.partitions import PartitionTable
@@ -74,6 +76,7 @@ class BundleInputs:
         policy: Canonical bytes of the limits policy.
         partition_table: The parsed partition table.
         bootloader: Second-stage bootloader, or `None`.
+        waveform_signature: Signature sector over the waveform slot, or `None`.
         sbom: Software bill of materials, or `None`.
         provenance: Tools and digests of what the parts were made from, or `None`.
         sources: Source texts by file name.
@@ -94,6 +97,7 @@ class BundleInputs:
     policy: bytes
     partition_table: PartitionTable
     bootloader: bytes | None = None
+    waveform_signature: bytes | None = None
     sbom: bytes | None = None
     provenance: bytes | None = None
     sources: Mapping[str, bytes] = field(default_factory=dict)
@@ -145,6 +149,7 @@ def collect_parts(inputs: BundleInputs) -> dict[str, bytes]:
     """Return the parts of a bundle by member name; the statement about them is not one."""
     optional = {
         BOOTLOADER: inputs.bootloader,
+        WAVEFORM_SIGNATURE: inputs.waveform_signature,
         SBOM: inputs.sbom,
         PROVENANCE: inputs.provenance,
     }
@@ -167,6 +172,7 @@ def sign_bundle(
     trust: TrustRecord | None = None,
     now: datetime | None = None,
     where: str = "bundle",
+    before_signing: Callable[[ReleaseStatement, bytes], None] | None = None,
 ) -> bytes:
     """Add release signatures to a bundle, signed before or not; its content is judged first.
 
@@ -177,13 +183,22 @@ def sign_bundle(
             release role.
         now: The present, UTC; with it, every waiver must be in force.
         where: The file's name, for messages.
+        before_signing: Given the statement and its SHA-256 once everything else is judged, and
+            before any key is used; what it raises leaves nothing signed.
 
     Raises:
         FirmwareImageError: The content is not acceptable.
         SigningError: A signer does not hold the role, or has signed already.
     """
     with refusing_in(where):
-        return _sign_bundle(untrusted_bytes, signers, trust=trust, now=now, where=where)
+        return _sign_bundle(
+            untrusted_bytes,
+            signers,
+            trust=trust,
+            now=now,
+            where=where,
+            before_signing=before_signing,
+        )
 
 
 def _sign_bundle(
@@ -193,6 +208,7 @@ def _sign_bundle(
     trust: TrustRecord | None,
     now: datetime | None,
     where: str,
+    before_signing: Callable[[ReleaseStatement, bytes], None] | None,
 ) -> bytes:
     members = parse_archive(untrusted_bytes, where=where)
     name, raw = find_statement(members)
@@ -210,6 +226,8 @@ def _sign_bundle(
             _refuse_without_role(signer, trust)
         if is_signed:
             verify_signatures(read_signed_statement(raw), trust.keys_of(Role.RELEASE).keys)
+    if before_signing is not None:
+        before_signing(statement, hashlib.sha256(payload).digest())
     remaining = list(signers)
     if is_signed:
         signed = raw

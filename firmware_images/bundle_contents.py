@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, verify_approval
-from firmware_images.device_record import DEVICE_RECORD_SIZE_BYTES
-from firmware_images.errors import ApprovalError, BundleError
+from firmware_images.approval import refuse_other_table, verify_approval
+from firmware_images.bootloader_place import bootloader_offset_bytes
+from firmware_images.errors import BundleError
 from firmware_images.esp_image import inspect_image
-from firmware_images.limits import parse_policy
+from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.partitions import (
     FLAG_READ_ONLY,
     SUBTYPE_APP_OTA_0,
@@ -25,13 +24,12 @@ from firmware_images.partitions import (
     TYPE_DATA,
     parse_partition_table,
 )
+from firmware_images.record_slots import DEVICE_RECORD_SIZE_BYTES
 from firmware_images.release_statement import describe_app
 from firmware_images.release_waivers import WAIVERS, read_release_waivers
-from firmware_images.secure_boot import verify_signed_image
 from firmware_images.waiver_judging import judge_with_waivers
-from firmware_images.waveform_slot import APPROVAL_BYTES_MAX, serialize_waveform_slot
-from firmware_images.waveform_table import parse_waveform_table, table_digest
-from signing.cose_message import parse_message, refuse_content_type
+from firmware_images.waveform_slot import pad_waveform_slot, serialize_waveform_slot
+from firmware_images.waveform_table import parse_waveform_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,16 +51,12 @@ APPROVAL = "approval.cose"
 POLICY = "limits-policy.cbor"
 PARTITION_TABLE = "partition-table.bin"
 BOOTLOADER = "bootloader.bin"
+WAVEFORM_SIGNATURE = "waveform-signature.bin"
 SBOM = "sbom.json"
 PROVENANCE = "provenance.json"
 SOURCES = "sources/"
 REQUIRED_PARTS = frozenset({APP, TABLE, APPROVAL, POLICY, PARTITION_TABLE})
-OPTIONAL_PARTS = frozenset({BOOTLOADER, SBOM, PROVENANCE})
-# Where the ROM looks for the second-stage bootloader; 0 for every chip that is not named.
-BOOTLOADER_OFFSETS_BYTES: Mapping[str, int] = MappingProxyType(
-    {"esp32": 0x1000, "esp32s2": 0x1000}
-    | dict.fromkeys(("esp32c5", "esp32h4", "esp32p4", "esp32s31"), 0x2000)
-)
+OPTIONAL_PARTS = frozenset({BOOTLOADER, WAVEFORM_SIGNATURE, SBOM, PROVENANCE})
 OTA_SLOT_COUNT = 2
 DEVICE_RECORD_PARTITION = "devrec"
 OTADATA_PARTITION = "otadata"
@@ -119,8 +113,9 @@ def judge_contents(
     approval = _judge_approval(statement, parts, trust)
     waivers = read_release_waivers(parts, approval, trust=trust)
     judge_with_waivers(parts[TABLE], policy, waivers, where=TABLE)
+    slot_image_bytes = len(build_slot_image(parts))
     partition_table = parse_partition_table(parts[PARTITION_TABLE], where=PARTITION_TABLE)
-    _judge_layout(statement, parts, partition_table)
+    _judge_layout(statement, parts, partition_table, slot_image_bytes=slot_image_bytes)
     if BOOTLOADER in parts:
         bootloader = inspect_image(parts[BOOTLOADER], where=BOOTLOADER)
         _refuse_other("the bootloader's chip", statement.chip, bootloader.chip)
@@ -134,9 +129,23 @@ def judge_contents(
     )
 
 
-def bootloader_offset_bytes(chip: str) -> int:
-    """Return where a chip's ROM looks for the second-stage bootloader, from the start of flash."""
-    return BOOTLOADER_OFFSETS_BYTES.get(chip, 0)
+def build_slot_image(parts: Mapping[str, bytes]) -> bytes:
+    """Return what the waveform partition of a slot begins with; a signature is verified.
+
+    Raises:
+        WaveformTableError: The parts do not fit a slot.
+        SecureBootError: The signature sector is not what a signer writes.
+        SignatureError: A signature is not one of this table and approval.
+    """
+    slot_image = serialize_waveform_slot(parts[TABLE], parts[APPROVAL])
+    if WAVEFORM_SIGNATURE not in parts:
+        return slot_image
+    signed = pad_waveform_slot(slot_image, where=WAVEFORM_SIGNATURE) + parts[WAVEFORM_SIGNATURE]
+    from firmware_images.waveform_slot_signing import verify_signed_slot
+
+    # A false signature is worse than none: a board that looks at it generates nothing.
+    verify_signed_slot(signed, where=WAVEFORM_SIGNATURE)
+    return signed
 
 
 def refuse_other_product(statement: ReleaseStatement, trust: TrustRecord, *, where: str) -> None:
@@ -195,6 +204,8 @@ def _judge_digests(statement: ReleaseStatement, parts: Mapping[str, bytes]) -> N
 def _judge_app(statement: ReleaseStatement, app: bytes) -> EspImage:
     image = inspect_image(app, where=APP)
     if image.signature_bytes:
+        from firmware_images.secure_boot import verify_signed_image
+
         # A false signature is as good as none to a board, and bricks one with Secure Boot.
         verify_signed_image(app, where=APP)
     _refuse_other("the app's chip", statement.chip, image.chip)
@@ -214,23 +225,15 @@ def _judge_approval(
             table_bytes=parts[TABLE],
             hardware_class=statement.hardware_class,
         )
-    message = parse_message(parts[APPROVAL], max_bytes=APPROVAL_BYTES_MAX)
-    refuse_content_type(message, APPROVAL_CONTENT_TYPE)
-    claimed = parse_approval(message.payload)
-    digest = table_digest(parts[TABLE])
-    if claimed.table_digest != digest:
-        raise ApprovalError(
-            "the approval is for another table",
-            expected=digest.hex(),
-            got=claimed.table_digest.hex(),
-            where=APPROVAL,
-            hint="have the policy role approve this table: `ampforge policy approve`",
-        )
-    return claimed
+    return refuse_other_table(parts[APPROVAL], table_bytes=parts[TABLE])
 
 
 def _judge_layout(
-    statement: ReleaseStatement, parts: Mapping[str, bytes], table: PartitionTable
+    statement: ReleaseStatement,
+    parts: Mapping[str, bytes],
+    table: PartitionTable,
+    *,
+    slot_image_bytes: int,
 ) -> None:
     table.check_flash_size(statement.flash_size_bytes)
     if len(table.ota_slots) != OTA_SLOT_COUNT:
@@ -249,7 +252,6 @@ def _judge_layout(
         _judge_partition(table, f"ota_{slot}", type_=TYPE_APP, subtype=subtype)
         _judge_partition(table, f"wave_{slot}", type_=TYPE_DATA)
     table.check_fits(DEVICE_RECORD_PARTITION, DEVICE_RECORD_SIZE_BYTES)
-    slot_image_bytes = len(serialize_waveform_slot(parts[TABLE], parts[APPROVAL]))
     for slot in range(OTA_SLOT_COUNT):
         table.check_fits(f"ota_{slot}", len(parts[APP]))
         table.check_fits(f"wave_{slot}", slot_image_bytes)

@@ -30,7 +30,12 @@ from firmware_images.device_record_values import (
 )
 from firmware_images.errors import RecordError
 from firmware_images.flash_medium import SECTOR_BYTES
-from firmware_images.record_slots import SLOT_COUNT, RecordSlots
+from firmware_images.record_slots import (
+    DEVICE_RECORD_SIZE_BYTES,
+    RECORD_NAMES,
+    SLOT_COUNT,
+    RecordSlots,
+)
 
 if TYPE_CHECKING:
     from firmware_images.flash_medium import FlashMedium
@@ -51,10 +56,8 @@ __all__ = [
     "serialize_update_state",
 ]
 
-RECORD_NAMES = ("calibration record", "identity record", "trust record", "update state")
 IDENTITY_SECTORS = (2, 3)
 """The sectors of the partition that hold the identity."""
-DEVICE_RECORD_SIZE_BYTES = len(RECORD_NAMES) * SLOT_COUNT * SECTOR_BYTES
 
 
 class DeviceRecord:

@@ -10,17 +10,21 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import SecureBootError
 from firmware_images.secure_boot_chips import CHIPS
-from firmware_images.toml_document import read_bounded
+from signing.bounded_json import count_values
+from signing.text_lines import count_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from firmware_images.secure_boot import SignedImage
+    from firmware_images.signature_sector import SignatureBlock
 
 EFUSE_FILE_MAX_BYTES: Final = 4 * 1024 * 1024
+BOARD_COUNT_MAX: Final = 50_000
+SUMMARY_VALUES_MAX: Final = 50_000
 DIGEST_BYTES: Final = 32
 _DIGEST_PURPOSE: Final = "SECURE_BOOT_DIGEST"
 _KEY_BLOCKS: Final = 6
@@ -69,6 +73,8 @@ def parse_board_keys(untrusted_bytes: bytes, *, name: str, where: str) -> tuple[
         raise _neither("bytes that are not UTF-8", where) from error
     if "{" in text:
         return (_parse_summary(text[text.index("{") :], name=name, where=where),)
+    if (count := count_lines(untrusted_bytes)) > BOARD_COUNT_MAX:
+        raise _neither(f"{count} lines, more than {BOARD_COUNT_MAX} boards", where)
     boards = tuple(
         _parse_line(line, where=f"{where}, line {number}")
         for number, raw in enumerate(text.splitlines(), start=1)
@@ -79,10 +85,12 @@ def parse_board_keys(untrusted_bytes: bytes, *, name: str, where: str) -> tuple[
     return boards
 
 
-def find_refusing(signed: SignedImage, boards: tuple[BoardKeys, ...]) -> tuple[BoardKeys, ...]:
-    """Return the boards that would not boot an image, in their order."""
-    chip = CHIPS.get(signed.image.chip)
-    seen = signed.blocks if chip is None else signed.blocks[: chip.block_count_max]
+def find_refusing(
+    blocks: tuple[SignatureBlock, ...], boards: tuple[BoardKeys, ...], *, chip: str
+) -> tuple[BoardKeys, ...]:
+    """Return the boards that would not take what these blocks sign, in their order."""
+    silicon = CHIPS.get(chip)
+    seen = blocks if silicon is None else blocks[: silicon.block_count_max]
     digests = {block.key_digest for block in seen}
     return tuple(board for board in boards if board.is_enabled and not digests & board.digests)
 
@@ -105,6 +113,8 @@ def _parse_digest(text: str, *, where: str) -> bytes:
 
 
 def _parse_summary(text: str, *, name: str, where: str) -> BoardKeys:
+    if (count := count_values(text.encode())) > SUMMARY_VALUES_MAX:
+        raise _neither(f"{count} values, more than {SUMMARY_VALUES_MAX}", where)
     try:
         summary = json.loads(text)
         values = {field: entry["value"] for field, entry in summary.items()}

@@ -45,12 +45,20 @@ class SecureBootError(EspImageError):
     """Raised when an image cannot be signed, or its signature sector is not one that boots."""
 
 
+class SecureVersionError(FirmwareImageError):
+    """Raised when a release would waste eFuse bits of the anti-rollback counter, or has too few."""
+
+
 class ProductError(FirmwareImageError):
     """Raised when the product's section in the configuration contradicts a release."""
 
 
 class BundleError(FirmwareImageError):
     """Raised when a release bundle is not exactly what its signed statement says."""
+
+
+class DeltaError(FirmwareImageError):
+    """Raised when a patch cannot be made, or is not one that makes the promised image."""
 
 
 class WaveformError(FirmwareImageError):

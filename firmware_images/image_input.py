@@ -3,10 +3,9 @@
 - A `.bin` is taken as it is.
 - An ELF file is converted by `esptool elf2image`. It says neither its chip, so that has to be
   given, nor the chip revisions that the build admits, so that any are.
-- A build folder is one with ESP-IDF's `flasher_args.json`, which names the image and the chip.
+- A build folder is one with ESP-IDF's `flasher_args.json` (`build_folder`).
 
-Nothing is built or changed here. Files that `flasher_args.json` names are taken from the folder
-and from nowhere else.
+Nothing is built or changed here.
 """
 
 from __future__ import annotations
@@ -17,21 +16,17 @@ import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from firmware_images.build_folder import BuildFolder, load_build_folder
+from firmware_images.elf_file import refuse_impossible_elf
 from firmware_images.errors import EspImageError
-from firmware_images.esp_image import EspImage, inspect_image, load_image
-from firmware_images.toml_document import read_bounded
+from firmware_images.esp_image import EspImage, inspect_image
 from signing.input_file import read_input
 
-FLASHER_ARGS: Final = "flasher_args.json"
-FLASHER_ARGS_MAX_BYTES: Final = 1 << 20
 ELF_MAX_BYTES: Final = 64 << 20
 ELF_MAGIC: Final = b"\x7fELF"
 CONVERSION_TIMEOUT_S: Final = 60
-_HINT_FOLDER: Final = "give the build folder of a finished `idf.py build`, or the .bin itself"
 
 
 class InputKind(StrEnum):
@@ -51,33 +46,14 @@ class ImageInput:
         image: What they say.
         kind: What was given.
         path: The file that was read or converted.
+        build: All of the build folder, if that was given.
     """
 
     content: bytes
     image: EspImage
     kind: InputKind
     path: Path
-
-
-class _AppFile(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    file: Annotated[str, Field(min_length=1, max_length=256)]
-
-
-class _EsptoolArguments(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    chip: Annotated[str, Field(pattern=r"^esp32[a-z0-9]{0,4}$")]
-
-
-class _FlasherArguments(BaseModel):
-    """The two entries of ESP-IDF's file that matter here; it has many more."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    app: _AppFile
-    extra_esptool_args: _EsptoolArguments
+    build: BuildFolder | None = None
 
 
 def load_image_input(path: Path, *, chip: str | None = None) -> ImageInput:
@@ -121,32 +97,14 @@ def _refuse_other_chip(loaded: ImageInput, chip: str | None) -> ImageInput:
 
 
 def _load_build_folder(folder: Path) -> ImageInput:
-    source = folder / FLASHER_ARGS
-    raw = read_bounded(source, FLASHER_ARGS_MAX_BYTES, EspImageError)
-    try:
-        arguments = _FlasherArguments.model_validate_json(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise EspImageError(
-            "the build folder does not say which image it made",
-            expected="app.file and extra_esptool_args.chip, as ESP-IDF writes them",
-            got=f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}",
-            where=source,
-            hint=_HINT_FOLDER,
-        ) from error
-    path = folder / arguments.app.file
-    # A folder from elsewhere must not make us read, and publish, a file outside of it.
-    if "\0" in arguments.app.file or not path.resolve().is_relative_to(folder.resolve()):
-        raise EspImageError(
-            "the build folder names an image outside of itself",
-            expected="a relative path inside of the folder",
-            got=arguments.app.file,
-            where=source,
-            hint=_HINT_FOLDER,
-        )
-    content, image = load_image(path)
-    loaded = ImageInput(content=content, image=image, kind=InputKind.BUILD_FOLDER, path=path)
-    return _refuse_other_chip(loaded, arguments.extra_esptool_args.chip)
+    build = load_build_folder(folder)
+    return ImageInput(
+        content=build.app.content,
+        image=build.app.image,
+        kind=InputKind.BUILD_FOLDER,
+        path=build.app.path,
+        build=build,
+    )
 
 
 def _convert_elf(content: bytes, path: Path, chip: str | None) -> ImageInput:
@@ -157,6 +115,7 @@ def _convert_elf(content: bytes, path: Path, chip: str | None) -> ImageInput:
             where=path,
             hint="give --chip, such as esp32c3, or the .bin of the same build",
         )
+    refuse_impossible_elf(content, where=path)
     # A process of its own: esptool's log is shared by a whole process and goes to our output.
     with tempfile.TemporaryDirectory(prefix="ampforge-elf-") as folder:
         elf, image_path = Path(folder) / "app.elf", Path(folder) / "app.bin"

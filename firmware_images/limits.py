@@ -1,37 +1,32 @@
-"""Where a limits policy comes from: `limits.toml`, or the canonical bytes of a signed one.
+"""`limits.toml`: a limits policy as people write it.
 
-Both go through one model, so that neither can say what the other cannot. What a policy means is
-in `limits_policy`.
+What a policy means is in `limits_policy`; its canonical bytes are read by `limits_policy_bytes`.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import PolicyError
 from firmware_images.limits_finding import Finding
 from firmware_images.limits_judging import judge_table, refuse_violations
 from firmware_images.limits_policy import (
-    FORMAT,
     POLICY_BYTES_MAX,
     LimitsPolicy,
     ModeLimits,
     SourcedValue,
     serialize_policy,
 )
+from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.toml_document import (
     TOML_BYTES_MAX,
     Number,
     StrictDocument,
     parse_toml_document,
-    read_bounded,
-    validate_document,
 )
 from firmware_images.waveform import Balance, Regulation
-from signing.canonical_cbor import parse_cbor
-from signing.errors import CborError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,50 +128,6 @@ def parse_limits_toml(untrusted_bytes: bytes, *, where: object) -> LimitsPolicy:
             where=where,
         )
     return policy
-
-
-def parse_policy(untrusted_bytes: bytes, *, where: object = "limits policy") -> LimitsPolicy:
-    """Reads canonical policy bytes. Implements docs/spec/policy-and-approval.md §3.
-
-    Raises:
-        PolicyError: When they are not exactly what `serialize_policy` would write.
-    """
-    try:
-        values = parse_cbor(untrusted_bytes, max_bytes=POLICY_BYTES_MAX, max_depth=6)
-    except CborError as error:
-        raise PolicyError(
-            f"not canonical policy bytes: {error.what}",
-            expected=error.expected,
-            got=error.got,
-            where=where,
-        ) from error
-    _parse_figures(values, where)
-    document = validate_document(values, _Policy, where=where, error=PolicyError)
-    policy = document.to_domain(where)
-    if serialize_policy(policy) != untrusted_bytes:
-        raise PolicyError(
-            "not canonical policy bytes: a figure is written differently",
-            expected=f"format {FORMAT}, decimals without trailing zeros",
-            got="other bytes",
-            where=where,
-        )
-    return policy
-
-
-def _parse_figures(values: object, where: object) -> None:
-    """Turns the decimal texts of a decoded policy into decimals, in place."""
-    if not isinstance(values, dict):
-        return
-    for key, part in values.items():
-        if key != "value":
-            _parse_figures(part, where)
-        elif isinstance(part, str):
-            try:
-                values[key] = Decimal(part)
-            except InvalidOperation as error:
-                raise PolicyError(
-                    "a policy's figure is not a number", got=repr(part[:60]), where=where
-                ) from error
 
 
 def _placed(error: PolicyError, where: object) -> PolicyError:

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from math import fsum
+from typing import TYPE_CHECKING, Final
 
 from firmware_images.limits_finding import Finding
 from firmware_images.waveform import Balance
-from firmware_images.waveform_analysis import Analysis, analyze_train
+from firmware_images.waveform_analysis import WINDOW_US, Analysis, summarize_train
+from firmware_images.waveform_phases import Phase, find_phases, scan_period
+from firmware_images.waveform_ramp import (
+    RampPulse,
+    SessionTrain,
+    build_session_train,
+    list_ramp_pulses,
+)
+from firmware_images.waveform_session import Session
 from firmware_images.waveform_train import PulseTrain, build_burst, build_pulse, build_repeat_period
+from firmware_images.waveform_window import WindowMean, find_largest_window_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from firmware_images.limits_policy import LimitsPolicy, ModeLimits
     from firmware_images.waveform import Level, Mode
+    from firmware_images.waveform_train import Piece
+
+_US_PER_MS: Final = 1e3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +44,13 @@ class LevelCase:
         pulse: One pulse.
         burst: One burst with its rest, in the first polarity.
         period: The full repeat period.
+        scanned: The phases of `period`, cut off at its ends.
+        phases: Those of `period`, without a dead band.
         analysis: The figures of `period`.
+        worst_second: The second of the endless train with the largest absolute mean.
+        session: What a device plays from start to end.
+        session_train: The session with its ramps, or `None` where it has none.
+        ramp_pulses: One of each share that a ramp plays.
     """
 
     policy: LimitsPolicy
@@ -39,7 +61,13 @@ class LevelCase:
     pulse: PulseTrain
     burst: PulseTrain
     period: PulseTrain
+    scanned: list[Phase]
+    phases: tuple[Phase, ...]
     analysis: Analysis
+    worst_second: WindowMean
+    session: Session
+    session_train: SessionTrain | None
+    ramp_pulses: tuple[RampPulse, ...]
 
     @property
     def mode_limits(self) -> ModeLimits | None:
@@ -82,6 +110,37 @@ class LevelCase:
         index = (piece - 1) % per_burst
         return None if index >= count * self.mode.pulses_per_burst else index % count + 1
 
+    def segment_at(self, time_us: float) -> int | None:
+        """The segment that is played at a moment of the session; `None` in a rest."""
+        ticks = time_us / self.tick_us
+        if not 0 <= ticks < self.session.played_ticks:
+            return None
+        moment = ticks % self.mode.burst_ticks(self.level)
+        if moment >= self.level.pulse_ticks * self.mode.pulses_per_burst:
+            return None
+        ends = accumulate(segment.duration_ticks for segment in self.level.segments)
+        within = moment % self.level.pulse_ticks
+        return next((n for n, end in enumerate(ends, start=1) if within < end), None)
+
+    def heaviest_place(self, weigh: Callable[[Piece], float]) -> tuple[int, float]:
+        """The segment of a pulse that weighs most, and when it begins, µs.
+
+        A figure over a whole period happens nowhere; this is where to change it.
+        """
+        pieces = self.pulse.pieces
+        index = max(range(len(pieces)), key=lambda number: weigh(pieces[number]))
+        return index + 1, fsum(piece.duration_us for piece in pieces[:index])
+
+    def peak_place(self) -> tuple[int, float]:
+        """The segment that first reaches the peak, and when, µs."""
+        start_us = 0.0
+        for number, piece in enumerate(self.pulse.pieces, start=1):
+            for moment_us, current_na in ((0.0, piece.start_na), (piece.duration_us, piece.end_na)):
+                if abs(current_na) == self.level.peak_na:
+                    return number, start_us + moment_us
+            start_us += piece.duration_us
+        raise AssertionError("a level states its true peak")
+
     def find(
         self,
         key: str,
@@ -96,9 +155,9 @@ class LevelCase:
         detail: str = "",
         is_strict: bool = False,
         segment: int | None = None,
-        time_ms: float | None = None,
+        time_us: float | None = None,
     ) -> Finding:
-        """A finding about this level.
+        """A finding about this level; its segment follows from its time unless given.
 
         Args:
             key: The limit of the policy that decides.
@@ -112,8 +171,10 @@ class LevelCase:
             detail: What else explains the value.
             is_strict: Whether the value must stay below.
             segment: Where.
-            time_ms: When.
+            time_us: When, since the session and the repeat period begin.
         """
+        if segment is None and time_us is not None:
+            segment = self.segment_at(time_us)
         return Finding(
             rule=rule or key,
             limit_key=limit_key or key,
@@ -128,7 +189,7 @@ class LevelCase:
             level=self.number,
             level_ua=self.level.peak_na / 1000,
             segment=segment,
-            time_ms=time_ms,
+            time_ms=None if time_us is None else time_us / _US_PER_MS,
         )
 
 
@@ -136,6 +197,15 @@ def build_case(policy: LimitsPolicy, mode: Mode, number: int, tick_us: int) -> L
     """Computes what the rules need for level `number`, counted from 1."""
     level = mode.levels[number - 1]
     period = build_repeat_period(mode, level, tick_us)
+    scanned = scan_period(period)
+    phases = find_phases(period, scanned=scanned)
+    worst_second = find_largest_window_mean(period, WINDOW_US)
+    area_cm2 = float(policy.facts["CONTACT_AREA"])
+    session = Session(
+        mode=mode,
+        level=level,
+        end_ticks=min(mode.session_ticks, policy.hard_stop_us // tick_us),
+    )
     return LevelCase(
         policy=policy,
         mode=mode,
@@ -145,5 +215,11 @@ def build_case(policy: LimitsPolicy, mode: Mode, number: int, tick_us: int) -> L
         pulse=build_pulse(level, tick_us),
         burst=build_burst(mode, level, tick_us),
         period=period,
-        analysis=analyze_train(period, area_cm2=float(policy.facts["CONTACT_AREA"])),
+        scanned=scanned,
+        phases=phases,
+        analysis=summarize_train(period, phases, worst_second, area_cm2=area_cm2),
+        worst_second=worst_second,
+        session=session,
+        session_train=build_session_train(session, tick_us),
+        ramp_pulses=tuple(list_ramp_pulses(session, tick_us)),
     )

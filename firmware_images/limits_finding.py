@@ -52,6 +52,15 @@ class Finding:
     limit_key: str = ""
 
     @property
+    def clause(self) -> str:
+        """Where the rule comes from; `source` says it of the figure."""
+        from firmware_images.limits_explained import find_rule
+
+        text = find_rule(self.rule)
+        assert text is not None, self.rule
+        return text.clause
+
+    @property
     def margin(self) -> float:
         """How much is left, in `unit`; negative when the limit is broken."""
         return self.limit - self.value
@@ -78,7 +87,7 @@ class Finding:
         if self.segment is not None:
             parts.append(f"segment {self.segment}")
         if self.time_ms is not None:
-            parts.append(f"at {self.time_ms:g} ms")
+            parts.append(f"at {self.time_ms:.10g} ms")
         return ", ".join(parts) or "the whole table"
 
     def to_json(self) -> dict[str, object]:
@@ -93,6 +102,7 @@ class Finding:
             "margin": self.margin,
             "unit": self.unit,
             "violation": self.is_violation,
+            "clause": self.clause,
             "source": self.source,
             "mode": self.mode,
             "level": self.level,

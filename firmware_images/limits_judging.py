@@ -13,7 +13,6 @@ from firmware_images.errors import LimitError, PolicyError
 from firmware_images.limits_case import build_case
 from firmware_images.limits_finding import COUNT_UNIT, Finding
 from firmware_images.limits_rules import (
-    judge_balance,
     judge_dc_density,
     judge_dose,
     judge_peak,
@@ -21,6 +20,7 @@ from firmware_images.limits_rules import (
     judge_rms_density,
     judge_shannon,
 )
+from firmware_images.limits_rules_balance import judge_balance
 from firmware_images.limits_rules_electrical import (
     judge_compliance,
     judge_iec_rms,

@@ -5,7 +5,6 @@ Each function yields the findings of one rule on one level, from closed forms al
 
 from __future__ import annotations
 
-from math import fsum
 from typing import TYPE_CHECKING
 
 from firmware_images.limits_finding import CLAIM
@@ -16,7 +15,7 @@ from firmware_images.waveform_analysis import (
     rms_density_ma_cm2,
     shannon_k,
 )
-from firmware_images.waveform_phases import find_phases, find_runs
+from firmware_images.waveform_phases import find_runs, find_runs_of
 from firmware_images.waveform_window import find_largest_window_mean
 
 if TYPE_CHECKING:
@@ -24,21 +23,17 @@ if TYPE_CHECKING:
 
     from firmware_images.limits_case import LevelCase
     from firmware_images.limits_finding import Finding
+    from firmware_images.waveform_phases import Phase
 
 _NA_PER_UA = 1e3
 _UA_PER_MA = 1e3
-_US_PER_MS = 1e3
 _NA_US_PER_UC = 1e9
 _NA_US_PER_MA_MIN = 6e13
 
 
 def judge_peak(case: LevelCase) -> Iterator[Finding]:
     """PEAK: at most the claim with its tolerance, and at most the absolute ceiling."""
-    values_na = [(abs(s.start_na), abs(s.end_na)) for s in case.level.segments]
-    index = max(range(len(values_na)), key=lambda i: max(values_na[i]))
-    start_ms = fsum(p.duration_us for p in case.pulse.pieces[:index]) / _US_PER_MS
-    at_end = values_na[index][1] > values_na[index][0]
-    time_ms = start_ms + (case.pulse.pieces[index].duration_us / _US_PER_MS if at_end else 0.0)
+    segment, time_us = case.peak_place()
     peak_ua = case.level.peak_na / _NA_PER_UA
     limits = case.mode_limits
     if limits is not None:
@@ -51,102 +46,87 @@ def judge_peak(case: LevelCase) -> Iterator[Finding]:
             limit_key=CLAIM,
             limit=float(limits.claim.value * (1 + tolerance.value / 100)),
             source=limits.claim.source,
-            segment=index + 1,
-            time_ms=time_ms,
+            segment=segment,
+            time_us=time_us,
         )
     yield case.find(
-        "PEAK", "peak against the ceiling", peak_ua, "µA", segment=index + 1, time_ms=time_ms
+        "PEAK", "peak against the ceiling", peak_ua, "µA", segment=segment, time_us=time_us
     )
 
 
 def judge_rms_density(case: LevelCase) -> Iterator[Finding]:
     """JRMS: r.m.s. current density over the smallest contact."""
     density = rms_density_ma_cm2(case.rms_ua, case.area_cm2)
-    yield case.find("JRMS", "r.m.s. current density", density, "mA/cm²")
+    segment, time_us = case.heaviest_place(lambda piece: piece.squared_na2_us)
+    yield case.find(
+        "JRMS", "r.m.s. current density", density, "mA/cm²", segment=segment, time_us=time_us
+    )
 
 
 def judge_dc_density(case: LevelCase) -> Iterator[Finding]:
     """JDC: the worst second's mean, with gain tolerance and offset, over the contact."""
-    window = find_largest_window_mean(case.period, WINDOW_US)
-    worst_ua = abs(window.mean_na) / _NA_PER_UA * case.gain + case.fact("RESIDUAL_OFFSET")
-    yield case.find(
+    yield _find_dc(case, abs(case.worst_second.mean_na), case.worst_second.start_us, "")
+    if case.session_train is None:
+        return
+    window = find_largest_window_mean(case.session_train.train, WINDOW_US)
+    start_us = case.session_train.time_us(window.start_us)
+    yield _find_dc(case, abs(window.mean_na), start_us, "the session with its soft start and stop")
+
+
+def _find_dc(case: LevelCase, mean_na: float, start_us: float, detail: str) -> Finding:
+    worst_ua = mean_na / _NA_PER_UA * case.gain + case.fact("RESIDUAL_OFFSET")
+    return case.find(
         "JDC",
         "mean of the worst second, with tolerance and offset",
         worst_ua / _UA_PER_MA / case.area_cm2,
         "mA/cm²",
-        time_ms=window.start_us / _US_PER_MS,
-    )
-
-
-def judge_balance(case: LevelCase) -> Iterator[Finding]:
-    """BALANCE: each pulse returns its charge, and no DC remains with the unit's own offset.
-
-    The DC is looked at over one burst too: a polarity that flips hides it from the whole cycle,
-    not from the skin in between. The offset counts in the DC alone.
-    """
-    if not case.is_balanced:
-        return
-    net_uc = fsum(piece.charge_na_us for piece in case.pulse.pieces) / _NA_US_PER_UC
-    phases = find_phases(case.pulse)
-    largest = max(phases, key=lambda phase: phase.charge_na_us)
-    share_uc = case.limit("BALANCE_CHARGE_SHARE") / 100 * largest.charge_na_us / _NA_US_PER_UC
-    is_share = share_uc > case.limit("BALANCE_CHARGE")
-    dc_ua = fsum(p.charge_na_us for p in case.burst.pieces) / case.burst.period_us / _NA_PER_UA
-    if abs(case.analysis.idc_ua) > abs(dc_ua):
-        dc_ua = case.analysis.idc_ua
-    yield case.find(
-        "BALANCE_CHARGE_SHARE" if is_share else "BALANCE_CHARGE",
-        "charge that each pulse leaves unpaired",
-        abs(net_uc),
-        "µC",
-        rule="BALANCE",
-        detail=f"{dc_ua:+.3f} µA of DC",
-        limit=share_uc if is_share else None,
-        segment=largest.piece,
-        time_ms=largest.start_us / _US_PER_MS,
-    )
-    yield case.find(
-        "BALANCE_DC",
-        "DC of the table with the unit's offset and drift",
-        abs(dc_ua) + case.fact("RESIDUAL_OFFSET") + case.fact("OFFSET_DRIFT"),
-        "µA",
-        rule="BALANCE",
-        detail=f"{dc_ua:+.3f} µA of DC in the table",
-        is_strict=True,
+        detail=detail,
+        time_us=start_us,
     )
 
 
 def judge_dose(case: LevelCase) -> Iterator[Finding]:
-    """DOSE: the longest run of one polarity within the session, with tolerance and offset."""
-    session_us = float(case.mode.session_ticks * case.tick_us)
+    """DOSE: the longest run of one polarity within the session, with tolerance and offset.
+
+    The steady train and the ramps are both looked at: what rounds to nothing in a ramp does not
+    end a run.
+    """
+    session_us = float(case.session.end_ticks * case.tick_us)
+    played_us = float(case.session.played_ticks * case.tick_us)
     offset_na = case.fact("RESIDUAL_OFFSET") * _NA_PER_UA
-    dose, run = max(
-        (
-            (run.charge_na_us * case.gain + offset_na * run.duration_us, run)
-            for run in find_runs(case.period, session_us)
-        ),
-        key=lambda pair: pair[0],
-        default=(0.0, None),
-    )
+
+    def dose(run: Phase) -> float:
+        return run.charge_na_us * case.gain + offset_na * run.duration_us
+
+    steady = find_runs(case.period, session_us, played_us, scanned=case.scanned)
+    ramped = case.session_train and find_runs_of(case.session_train.train.pieces)
+    worst = max(steady, key=dose, default=None)
+    start_us = 0.0 if worst is None else worst.start_us
+    for run in ramped or ():
+        if case.session_train and (worst is None or dose(run) > dose(worst)):
+            worst, start_us = run, case.session_train.time_us(run.start_us)
     yield case.find(
         "DOSE",
         "charge of the longest run of one polarity",
-        dose / _NA_US_PER_MA_MIN,
+        (0.0 if worst is None else dose(worst)) / _NA_US_PER_MA_MIN,
         "mA·min",
-        segment=None if run is None else case.segment_of(run.piece),
-        time_ms=None if run is None else run.start_us / _US_PER_MS,
+        detail=f"{case.session.pulse_count} whole pulses in the session",
+        time_us=start_us,
     )
 
 
 def judge_power_density(case: LevelCase) -> Iterator[Finding]:
     """PD: power in 500 Ω over the smallest contact."""
     power = power_density_w_cm2(case.rms_ua, case.area_cm2)
-    yield case.find("PD", "power density in 500 Ω", power, "W/cm²")
+    segment, time_us = case.heaviest_place(lambda piece: piece.squared_na2_us)
+    yield case.find(
+        "PD", "power density in 500 Ω", power, "W/cm²", segment=segment, time_us=time_us
+    )
 
 
 def judge_shannon(case: LevelCase) -> Iterator[Finding]:
     """SHANNON: k of the short phases only; it says nothing about long ones."""
-    short = [phase for phase in find_phases(case.period) if is_short_phase(phase.duration_us)]
+    short = [phase for phase in case.phases if is_short_phase(phase.duration_us)]
     if not short:
         return
     worst = max(short, key=lambda phase: phase.charge_na_us)
@@ -159,5 +139,5 @@ def judge_shannon(case: LevelCase) -> Iterator[Finding]:
             "",
             is_strict=True,
             segment=case.segment_of(worst.piece),
-            time_ms=worst.start_us / _US_PER_MS,
+            time_us=worst.start_us,
         )

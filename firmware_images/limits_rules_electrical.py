@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_images.waveform import Regulation
 from firmware_images.waveform_analysis import LOAD_OHM
-from firmware_images.waveform_phases import find_phases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,9 +33,10 @@ def judge_iec_rms(case: LevelCase) -> Iterator[Finding]:
     yield case.find(
         "IEC_RMS_DC",
         "DC into 500 Ω",
-        case.analysis.idc_window_ua / _UA_PER_MA,
+        abs(case.worst_second.mean_na) / _NA_PER_UA / _UA_PER_MA,
         "mA",
         rule="IEC_RMS",
+        time_us=case.worst_second.start_us,
     )
     frequency_hz = _US_PER_S / case.pulse.period_us
     if frequency_hz <= _LOW_HZ:
@@ -45,6 +45,7 @@ def judge_iec_rms(case: LevelCase) -> Iterator[Finding]:
         key = "IEC_RMS_1500HZ"
     else:
         key = "IEC_RMS_ABOVE"
+    segment, time_us = case.heaviest_place(lambda piece: piece.squared_na2_us)
     ac_ua = sqrt(max(case.rms_ua**2 - case.analysis.idc_ua**2, 0.0))
     yield case.find(
         key,
@@ -53,12 +54,14 @@ def judge_iec_rms(case: LevelCase) -> Iterator[Finding]:
         "mA",
         rule="IEC_RMS",
         detail=f"{frequency_hz:.4g} Hz",
+        segment=segment,
+        time_us=time_us,
     )
 
 
 def judge_pulse_energy(case: LevelCase) -> Iterator[Finding]:
     """PULSE_E: the energy of a pulse under 0.1 s in 500 Ω, and the open-circuit voltage."""
-    single = [phase for phase in find_phases(case.period) if phase.duration_us < _SINGLE_PULSE_US]
+    single = [phase for phase in case.phases if phase.duration_us < _SINGLE_PULSE_US]
     if single:
         worst = max(single, key=lambda phase: phase.squared_na2_us)
         yield case.find(
@@ -67,7 +70,7 @@ def judge_pulse_energy(case: LevelCase) -> Iterator[Finding]:
             worst.squared_na2_us * LOAD_OHM * _MJ_PER_NA2_US_OHM,
             "mJ",
             segment=case.segment_of(worst.piece),
-            time_ms=worst.start_us / _US_PER_MS,
+            time_us=worst.start_us,
         )
     yield case.find("PULSE_V", "open-circuit voltage", case.fact("COMPLIANCE"), "V", rule="PULSE_E")
 
@@ -81,7 +84,7 @@ def judge_slope(case: LevelCase) -> Iterator[Finding]:
     if limits is not None and not limits.is_slope_limited:
         return
     tick_ms = case.tick_us / _US_PER_MS
-    worst, worst_segment, worst_ms = 0.0, 1, 0.0
+    worst, worst_segment, worst_us, detail = 0.0, 1, 0.0, ""
     before_na = 0
     start_us = 0.0
     for number, (segment, piece) in enumerate(
@@ -91,18 +94,38 @@ def judge_slope(case: LevelCase) -> Iterator[Finding]:
         ramp = abs(segment.end_na - segment.start_na) / _NA_PER_UA
         slope = max(step, ramp / (piece.duration_us / _US_PER_MS))
         if slope > worst:
-            worst, worst_segment, worst_ms = slope, number, start_us / _US_PER_MS
+            worst, worst_segment, worst_us = slope, number, start_us
+            detail = _describe_step(before_na, segment.start_na) if slope == step else ""
         before_na = segment.end_na
         start_us += piece.duration_us
     yield case.find(
-        "SLOPE", "steepest change", worst, "µA/ms", segment=worst_segment, time_ms=worst_ms
+        "SLOPE",
+        "steepest change",
+        worst,
+        "µA/ms",
+        detail=detail,
+        segment=worst_segment,
+        time_us=worst_us,
     )
+
+
+def _describe_step(from_na: int, to_na: int) -> str:
+    text = f"a step from {from_na / _NA_PER_UA:g} to {to_na / _NA_PER_UA:g} µA"
+    return f"{text}: the polarity reverses inside a hold" if from_na * to_na < 0 else text
 
 
 def judge_session(case: LevelCase) -> Iterator[Finding]:
     """SESSION: how long the device plays before it stops by itself."""
-    session_s = case.mode.session_ticks * case.tick_us / _US_PER_S
-    yield case.find("SESSION", "session", session_s, "s")
+    session_us = case.mode.session_ticks * case.tick_us
+    last_s = case.session.played_ticks * case.tick_us / _US_PER_S
+    yield case.find(
+        "SESSION",
+        "session",
+        session_us / _US_PER_S,
+        "s",
+        detail=f"{case.session.pulse_count} whole pulses, the last ends at {last_s:.10g} s",
+        time_us=session_us,
+    )
 
 
 def judge_compliance(case: LevelCase) -> Iterator[Finding]:
@@ -112,6 +135,7 @@ def judge_compliance(case: LevelCase) -> Iterator[Finding]:
     the peak through its own resistance and the reference load.
     """
     peak_ua = case.level.peak_na / _NA_PER_UA
+    segment, time_us = case.peak_place()
     compliance = case.policy.facts["COMPLIANCE"]
     if case.mode.regulation is Regulation.CURRENT:
         load_ohm = case.limit("VC_LOAD")
@@ -126,4 +150,6 @@ def judge_compliance(case: LevelCase) -> Iterator[Finding]:
         detail=f"into {load_ohm:g} Ω",
         limit=float(compliance),
         source=compliance.source,
+        segment=segment,
+        time_us=time_us,
     )

@@ -50,11 +50,13 @@ RULE_TEXTS: Final[tuple[RuleText, ...]] = (
             "have to be rounded, and a positive phase that is rounded differently from the "
             "negative one leaves charge in the skin at every pulse. So nothing is rounded: the "
             "file is refused, and the error names the durations on either side. For the same "
-            "reason a burst may not end inside a pulse, levels must rise, and a pulse must end at "
-            "zero, so that stopping is never a step."
+            "reason a burst, a reversal or a soft start may not end inside a pulse, a session must "
+            "hold at least one, levels must rise, and a pulse must end at zero, so that stopping "
+            "is never a step."
         ),
         clause="design of the device: docs/spec/waveform-table.md §1 and §10",
-        formula="duration / tick is whole; burst / pulse period is whole; last sample = 0",
+        formula="duration / tick is whole; burst, reversal and ramp / pulse period are whole; "
+        "last sample = 0",
         method=(
             "Exact decimals, as written in the file. A table that exists has passed; reading a "
             "compiled table checks it again."
@@ -138,7 +140,8 @@ RULE_TEXTS: Final[tuple[RuleText, ...]] = (
         method=(
             "The largest absolute mean over any window of one second that slides over the endless "
             "train, reversals included. It is exact: the mean can only be extreme where the window "
-            "begins or ends with a segment, or where its two ends carry the same current."
+            "begins or ends with a segment, or where its two ends carry the same current. Where a "
+            "mode has a soft start or stop, every second of a session is looked at as well."
         ),
         limits=("JDC",),
         facts=("CONTACT_AREA", "GAIN_TOLERANCE", "RESIDUAL_OFFSET"),
@@ -152,6 +155,7 @@ RULE_TEXTS: Final[tuple[RuleText, ...]] = (
             "residue. And the direct current that is left must stay below a ceiling when the "
             "unit's own offset and its drift are added: an offset of 5 µA turns the most "
             "perfectly balanced wave into 5 µA of direct current. The ceiling may not be reached. "
+            "Each pulse of a soft start or stop is asked for the same, after its rounding. "
             "Galvanic modes are direct current on purpose; JDC and DOSE limit them instead."
         ),
         clause="design decision",
@@ -161,7 +165,9 @@ RULE_TEXTS: Final[tuple[RuleText, ...]] = (
             "Charges are sums of d·(a+b)/2 over the quantised segments, exact in nanoamps and "
             "microseconds. Idc is the larger of the mean over one burst and over the repeat "
             "period: a polarity that flips hides it from the whole cycle, not from the skin in "
-            "between."
+            "between. A pulse that holds a whole train is looked at part by part between its long "
+            "rests, so that the first phase of a pulse cut short is found although a mirrored "
+            "burst later pays it back."
         ),
         limits=("BALANCE_CHARGE_SHARE", "BALANCE_CHARGE", "BALANCE_DC"),
         facts=("RESIDUAL_OFFSET", "OFFSET_DRIFT"),
@@ -178,7 +184,8 @@ RULE_TEXTS: Final[tuple[RuleText, ...]] = (
         formula="∫|i| dt · (1 + GAIN_TOLERANCE/100) + RESIDUAL_OFFSET · duration ≤ DOSE",
         method=(
             "Every run from the first moment of one sign to the first moment of the other, within "
-            "a session; the greatest counts, in milliamp-minutes."
+            "a session of whole pulses, its soft start and stop included; the greatest counts, in "
+            "milliamp-minutes."
         ),
         limits=("DOSE",),
         facts=("GAIN_TOLERANCE", "RESIDUAL_OFFSET"),
@@ -269,7 +276,9 @@ RULE_TEXTS: Final[tuple[RuleText, ...]] = (
         title="When it stops by itself",
         meaning=(
             "A person who falls asleep must not be treated all night. Each mode states its "
-            "session; none may be longer than this, and the firmware stops at it in any mode."
+            "session; none may be longer than this, and the firmware stops at it in any mode. It "
+            "stops between pulses: one that would not end in time is not begun, so no session "
+            "ends with half a pulse in the skin."
         ),
         clause="comparable cleared devices (K201680 stops after 20 minutes)",
         formula="session ≤ SESSION",

@@ -6,8 +6,6 @@ number; an empty offset continues after the row above, aligned; sizes may end in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from firmware_images.errors import PartitionTableError
 from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.partition_model import (
@@ -23,10 +21,6 @@ from firmware_images.partition_model import (
     PartitionTable,
     judge_partitions,
 )
-from firmware_images.toml_document import read_bounded
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CSV_MAX_BYTES = 64 * 1024
 _FIELDS_MIN = 5
@@ -44,6 +38,7 @@ _SUBTYPES = {
         "nvs_keys": 0x04,
         "efuse": 0x05,
         "undefined": 0x06,
+        "esphttpd": 0x80,
         "fat": 0x81,
         "spiffs": 0x82,
         "littlefs": 0x83,
@@ -54,23 +49,22 @@ _HINT = "compare with the example product's partitions.csv"
 _MULTIPLIERS = {"k": 1024, "m": 1024 * 1024}
 
 
-def load_partition_table(path: Path) -> PartitionTable:
-    """Load a partition CSV.
+def decode_partition_csv(untrusted_bytes: bytes, *, where: str) -> PartitionTable:
+    """Parse the bytes of a partition CSV.
 
     Raises:
-        PartitionTableError: The file cannot be read, or is not an acceptable table.
+        PartitionTableError: They are not UTF-8, or not an acceptable table.
     """
-    content = read_bounded(path, CSV_MAX_BYTES, PartitionTableError)
     try:
-        text = content.decode("utf-8")
+        text = untrusted_bytes.decode("utf-8")
     except UnicodeDecodeError as error:
         raise PartitionTableError(
             "the partition CSV is not UTF-8 text",
             got=f"byte {error.start}",
-            where=path,
+            where=where,
             hint="check that this is the file that was meant, and save it as UTF-8",
         ) from error
-    return parse_partition_csv(text, where=str(path))
+    return parse_partition_csv(text, where=where)
 
 
 def parse_partition_csv(untrusted_text: str, *, where: str) -> PartitionTable:

@@ -26,8 +26,10 @@ SUBTYPE_APP_FACTORY = 0x00
 SUBTYPE_APP_OTA_0 = 0x10
 SUBTYPE_DATA_OTA = 0x00
 SUBTYPE_DATA_NVS = 0x02
+SUBTYPE_DATA_COREDUMP = 0x03
 SUBTYPE_DATA_NVS_KEYS = 0x04
 OTA_SLOT_MAX = 16
+NVS_SIZE_MIN_BYTES = 3 * SECTOR_BYTES  # ESP-IDF's NVS keeps one sector free to move entries to
 FLAG_ENCRYPTED = 1 << 0
 FLAG_READ_ONLY = 1 << 1
 _UINT32_MAX = 0xFFFFFFFF
@@ -218,6 +220,30 @@ def _judge_fields(partition: Partition, *, where: str) -> None:
             "a partition's size is not a whole number of sectors",
             expected=f"a positive multiple of {SECTOR_BYTES:#x}",
             got=f"{partition.size_bytes:#x}",
+            where=where,
+            hint=_HINT,
+        )
+    if (
+        (partition.type, partition.subtype) == (TYPE_DATA, SUBTYPE_DATA_NVS)
+        and partition.size_bytes < NVS_SIZE_MIN_BYTES
+        and not partition.flags & FLAG_READ_ONLY
+    ):
+        raise PartitionTableError(
+            "an NVS partition is too small to be written",
+            expected=f"at least {NVS_SIZE_MIN_BYTES:#x} bytes, or the flag readonly",
+            got=f"{partition.size_bytes:#x}",
+            where=where,
+            hint=_HINT,
+        )
+    if (
+        partition.type == TYPE_DATA
+        and partition.subtype in {SUBTYPE_DATA_OTA, SUBTYPE_DATA_COREDUMP}
+        and partition.flags & FLAG_READ_ONLY
+    ):
+        raise PartitionTableError(
+            "a partition is read-only that the board itself has to write",
+            expected="no flag readonly for otadata and core dumps",
+            got=f"flags {partition.flags:#x}",
             where=where,
             hint=_HINT,
         )

@@ -21,9 +21,15 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from typing import TYPE_CHECKING
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import PartitionTableError
-from firmware_images.partition_csv import CSV_MAX_BYTES, load_partition_table, parse_partition_csv
+from firmware_images.partition_csv import (
+    CSV_MAX_BYTES,
+    decode_partition_csv,
+    parse_partition_csv,
+)
 from firmware_images.partition_model import (
     ENTRY_BYTES,
     FIRST_PARTITION_OFFSET_BYTES,
@@ -40,6 +46,9 @@ from firmware_images.partition_model import (
     judge_partitions,
 )
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = [
     "CSV_MAX_BYTES",
     "FIRST_PARTITION_OFFSET_BYTES",
@@ -53,6 +62,7 @@ __all__ = [
     "TYPE_DATA",
     "Partition",
     "PartitionTable",
+    "is_binary_table",
     "judge_partitions",
     "load_partition_table",
     "parse_partition_csv",
@@ -64,6 +74,23 @@ _ENTRY = struct.Struct("<2sBBII16sI")
 assert _ENTRY.size == ENTRY_BYTES
 _ENTRY_MAGIC = b"\xaa\x50"
 _MD5_MAGIC = b"\xeb\xeb" + b"\xff" * 14
+
+
+def load_partition_table(path: Path) -> PartitionTable:
+    """Load a partition table from its CSV or its binary.
+
+    Raises:
+        PartitionTableError: The file cannot be read, or is not an acceptable table.
+    """
+    content = read_bounded(path, CSV_MAX_BYTES, PartitionTableError)
+    if is_binary_table(content):
+        return parse_partition_table(content, where=str(path))
+    return decode_partition_csv(content, where=str(path))
+
+
+def is_binary_table(untrusted_bytes: bytes) -> bool:
+    """Whether bytes begin like a binary table; no text does, AA is not UTF-8."""
+    return untrusted_bytes.startswith(_ENTRY_MAGIC)
 
 
 def serialize_partition_table(table: PartitionTable) -> bytes:

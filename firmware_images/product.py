@@ -71,10 +71,12 @@ class ReleaseSettings(BaseModel):
         app: The application image: a .bin, an .elf, or an ESP-IDF build folder.
         waveforms: The waveform source.
         limits: The limits policy.
-        partitions: The partition CSV.
+        partitions: The partition table, CSV or binary.
         approval: The policy role's approval of the compiled table.
         waivers: The policy role's waivers that the approval was given with.
-        bootloader: The second-stage bootloader; carried if the file is there.
+        bootloader: The second-stage bootloader; carried if the file is there, else that of the
+            build folder, if the app is one.
+        waveform_slot: The waveform slot, signed for the chip's keys; carried if the file is there.
         sbom: A software bill of materials; carried if the file is there.
         output: Folder for what `bundle build` writes.
     """
@@ -91,6 +93,7 @@ class ReleaseSettings(BaseModel):
     # TOML has lists alone.
     waivers: Annotated[tuple[PathText, ...], Field(strict=False)] = ()
     bootloader: PathText | None = None
+    waveform_slot: PathText | None = None
     sbom: PathText | None = None
     output: PathText = "build"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ _TOOLS: Final = ("ampforge", "esptool")
 
 def find_tool_versions() -> dict[str, str]:
     """The versions of what turns inputs into parts, as installed."""
+    from importlib.metadata import version
+
     return {name: version(name) for name in _TOOLS}
 
 

@@ -32,6 +32,8 @@ _MAGIC = b"AFR1"
 _HEAD = struct.Struct("<4sII")
 _HEADER = struct.Struct("<4sIII")
 assert _HEADER.size == 16  # noqa: PLR2004 - the size in the table above
+RECORD_NAMES = ("calibration record", "identity record", "trust record", "update state")
+DEVICE_RECORD_SIZE_BYTES = len(RECORD_NAMES) * SLOT_COUNT * SECTOR_BYTES
 PAYLOAD_MAX_BYTES = SECTOR_BYTES - _HEADER.size
 GENERATION_MAX = 0xFFFFFFFE
 _ERASED_SECTOR = bytes([ERASED_BYTE]) * SECTOR_BYTES

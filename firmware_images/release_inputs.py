@@ -10,22 +10,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, verify_approval
-from firmware_images.bundle import BundleInputs
-from firmware_images.errors import ApprovalError, BundleError
+from firmware_images.bounded_file import read_bounded
+from firmware_images.bundle_building import BundleInputs
+from firmware_images.errors import ApprovalError, BundleError, WaveformTableError
 from firmware_images.esp_image import load_image
 from firmware_images.image_input import load_image_input
 from firmware_images.limits import load_limits
 from firmware_images.limits_policy import serialize_policy
-from firmware_images.partitions import CSV_MAX_BYTES, load_partition_table
+from firmware_images.partitions import CSV_MAX_BYTES, is_binary_table, load_partition_table
 from firmware_images.provenance import find_tool_versions
 from firmware_images.release_records import add_provenance, add_sbom
 from firmware_images.release_waivers import match_waivers, name_waivers
 from firmware_images.sbom_document import SBOM_MAX_BYTES, parse_sbom
-from firmware_images.toml_document import TOML_BYTES_MAX, read_bounded
+from firmware_images.secure_boot import pad_image
+from firmware_images.toml_document import TOML_BYTES_MAX
 from firmware_images.waiver_files import load_waivers
 from firmware_images.waiver_judging import judge_with_waivers, refuse_out_of_force
 from firmware_images.waveform_compile import compile_table
-from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
+from firmware_images.waveform_slot import APPROVAL_BYTES_MAX, SLOT_BYTES
+from firmware_images.waveform_slot_signing import verify_signed_slot
 from firmware_images.waveform_source import load_waveforms
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
 from signing.cose_message import parse_message, refuse_content_type
@@ -36,8 +39,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from firmware_images.build_folder import BuildFolder
+    from firmware_images.partitions import PartitionTable
     from firmware_images.product import ProductSettings, ReleaseSettings
     from firmware_images.waiver import LimitWaiver
+    from firmware_images.waveform_slot_signing import SignedSlot
     from signing.trust import TrustRecord
 
 
@@ -83,8 +89,18 @@ def load_release_inputs(
     sources = {
         "waveforms.toml": read_bounded(waveforms, TOML_BYTES_MAX, BundleError),
         "limits.toml": read_bounded(root / release.limits, TOML_BYTES_MAX, BundleError),
-        "partitions.csv": read_bounded(root / release.partitions, CSV_MAX_BYTES, BundleError),
     }
+    partitions = read_bounded(root / release.partitions, CSV_MAX_BYTES, BundleError)
+    if not is_binary_table(partitions):
+        sources["partitions.csv"] = partitions
+    partition_table = load_partition_table(root / release.partitions)
+    if taken.build is not None:
+        _refuse_other_table(taken.build, partition_table, where=root / release.partitions)
+    bootloader = _load_bootloader(root, release, taken.build)
+    approval = _load_approval(
+        root, release, product, table_bytes=table_bytes, waivers=waivers, trust=trust
+    )
+    slot = _load_signed_slot(root, release, table_bytes, approval)
     inputs = BundleInputs(
         product=product.name,
         version=release.version,
@@ -96,22 +112,23 @@ def load_release_inputs(
         flash_size_bytes=product.flash_size_bytes,
         app=app,
         table=table_bytes,
-        approval=_load_approval(
-            root, release, product, table_bytes=table_bytes, waivers=waivers, trust=trust
-        ),
+        approval=approval,
         policy=serialize_policy(policy),
-        partition_table=load_partition_table(root / release.partitions),
-        bootloader=_load_bootloader(root, release),
+        partition_table=partition_table,
+        bootloader=bootloader,
+        waveform_signature=None if slot is None else slot.sector,
         sources=sources,
         waivers=tuple(entry.signed for entry in signed_waivers),
     )
     bill = _load_sbom(root, release.sbom)
     materials = {
         "app": app,
-        "approval": inputs.approval,
+        "approval": approval,
+        "partitions": partitions,
         **{name.partition(".")[0]: content for name, content in sources.items()},
-        **({} if inputs.bootloader is None else {"bootloader": inputs.bootloader}),
+        **({} if bootloader is None else {"bootloader": bootloader}),
         **({} if bill is None else {"sbom": bill}),
+        **({} if slot is None else {"waveform_signature": slot.sector}),
         **name_waivers(inputs.waivers),
     }
     project = None if bill is None else parse_sbom(bill, where=root / str(release.sbom))
@@ -161,11 +178,65 @@ def _load_approval(
     return approval
 
 
-def _load_bootloader(root: Path, release: ReleaseSettings) -> bytes | None:
+def _load_bootloader(
+    root: Path, release: ReleaseSettings, build: BuildFolder | None
+) -> bytes | None:
+    built = None if build is None else build.bootloader
     if release.bootloader is None or not is_present(root / release.bootloader):
-        return None
-    bootloader, _ = load_image(root / release.bootloader)
+        return None if built is None else built.content
+    path = root / release.bootloader
+    bootloader, _ = load_image(path)
+    if built is None:
+        return bootloader
+    # Signed for the chip or not, it is the same bootloader; the configured one is the signed one.
+    configured, beside = (
+        pad_image(content, where=str(place))[1]
+        for content, place in ((bootloader, path), (built.content, built.path))
+    )
+    if configured != beside:
+        raise BundleError(
+            "the configured bootloader is not the one of the build",
+            expected=f"the bootloader in {built.path}, signed for the chip or not",
+            got=f"another one of {len(bootloader)} bytes",
+            where=path,
+            hint="remove the configured file, or build the app with that bootloader",
+        )
     return bootloader
+
+
+def _refuse_other_table(build: BuildFolder, table: PartitionTable, *, where: Path) -> None:
+    built = build.partition_table
+    if built is None or built == table:
+        return
+    # The app was linked and sized for its build's table: the board must not get another one.
+    rows = {*built.partitions} ^ {*table.partitions}
+    raise BundleError(
+        "the partition table is not the one that the app was built with",
+        expected=f"that of {build.partition_table_path}",
+        got="a difference in " + ", ".join(sorted({row.name for row in rows})),
+        where=where,
+        hint="give the build's own table as partitions, or build the app with this one",
+    )
+
+
+def _load_signed_slot(
+    root: Path, release: ReleaseSettings, table_bytes: bytes, approval: bytes
+) -> SignedSlot | None:
+    if release.waveform_slot is None or not is_present(root / release.waveform_slot):
+        return None
+    path = root / release.waveform_slot
+    slot = verify_signed_slot(read_bounded(path, SLOT_BYTES, WaveformTableError), where=str(path))
+    if (slot.table, slot.approval) != (table_bytes, approval):
+        raise BundleError(
+            "the signed waveform slot is not of this table and approval",
+            expected=f"table {table_digest(table_bytes).hex()}, with the approval of this release",
+            got="another approval of it"
+            if slot.table == table_bytes
+            else f"table {table_digest(slot.table).hex()}",
+            where=path,
+            hint="sign it again with `ampforge waveform sign-slot`, or remove the file",
+        )
+    return slot
 
 
 def _load_sbom(root: Path, path: str | None) -> bytes | None:

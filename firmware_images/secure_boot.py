@@ -1,7 +1,7 @@
-"""Secure Boot v2: signing an image for the chip's own boot ROM, and verifying what was signed.
+"""Images signed for the chip's boot ROM: the signature sector behind an image.
 
-Implements docs/spec/secure-boot.md §1 and §3. The bytes of the signature sector are in
-`secure_boot_block`, what a chip supports in `secure_boot_chips`.
+Implements docs/spec/secure-boot.md §1 and §3. The sector itself is `signature_sector`'s; what a
+chip supports is in `secure_boot_chips`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 from firmware_images.errors import SecureBootError
 from firmware_images.esp_image import IMAGE_MAX_BYTES, inspect_image
-from firmware_images.secure_boot_block import (
-    BLOCK_COUNT_MAX,
+from firmware_images.signature_sector import (
     SECTOR_BYTES,
     SignatureBlock,
-    parse_signature_sector,
-    serialize_signature_sector,
+    build_sector,
+    pad_to_sector,
+    verify_sector,
 )
-from signing.algorithms import hash_message
 from signing.errors import SignatureError
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def pad_image(untrusted_bytes: bytes, *, where: str) -> tuple[EspImage, bytes]:
     """
     image = inspect_image(untrusted_bytes, where=where)
     content = untrusted_bytes[:-SECTOR_BYTES] if image.signature_bytes else untrusted_bytes
-    return image, content + b"\xff" * (-len(content) % SECTOR_BYTES)
+    return image, pad_to_sector(content)
 
 
 def verify_signed_image(untrusted_bytes: bytes, *, where: str) -> SignedImage:
@@ -82,22 +81,8 @@ def verify_signed_image(untrusted_bytes: bytes, *, where: str) -> SignedImage:
             where=where,
             hint="sign it with `ampforge image sign`",
         )
-    blocks = parse_signature_sector(untrusted_bytes[-SECTOR_BYTES:], where=where)
-    for number, block in enumerate(blocks):
-        place = f"{where}, signature block {number}"
-        digest = hash_message(block.public_key.algorithm, content)
-        if block.image_digest != digest:
-            raise SignatureError(
-                "a signature is of another image",
-                expected=f"digest {digest.hex()}",
-                got=block.image_digest.hex(),
-                where=place,
-                hint="the image was changed after it was signed: get it again",
-            )
-        try:
-            block.public_key.verify(content, block.signature)
-        except SignatureError as error:
-            raise SignatureError(error.what, where=place, hint=error.hint) from error
+    sector = untrusted_bytes[-SECTOR_BYTES:]
+    blocks = verify_sector(sector, content, what="image", where=where)
     return SignedImage(image=image, content=content, blocks=blocks)
 
 
@@ -139,24 +124,7 @@ def attach_signatures(
     kept: tuple[SignatureBlock, ...] = ()
     if append and image.signature_bytes:
         kept = verify_signed_image(untrusted_bytes, where=where).blocks
-    for key, signature in signatures:
-        key.verify(content, signature)
-    blocks = kept + tuple(
-        SignatureBlock(
-            public_key=key,
-            image_digest=hash_message(key.algorithm, content),
-            signature=signature,
-        )
-        for key, signature in signatures
-    )
-    if not 1 <= len(blocks) <= BLOCK_COUNT_MAX or len({b.public_key for b in blocks}) < len(blocks):
-        raise SecureBootError(
-            "these signatures do not make a signature sector",
-            expected=f"1 to {BLOCK_COUNT_MAX} signatures, each by another key",
-            got=f"{len(kept)} kept and {len(signatures)} new",
-            where=where,
-            hint="give each key once; without --append the signatures that are there are replaced",
-        )
+    sector = build_sector(content, signatures, kept=kept, where=where)
     if len(content) + SECTOR_BYTES > IMAGE_MAX_BYTES:
         raise SecureBootError(
             "the image has no room for a signature sector",
@@ -164,4 +132,4 @@ def attach_signatures(
             got=f"{len(content)} bytes",
             where=where,
         )
-    return content + serialize_signature_sector(blocks)
+    return content + sector

@@ -108,7 +108,7 @@ def judge_scheme(
             )
     if oldest_revision < silicon.first_revision:
         raise SecureBootError(
-            f"the image is for {chip} silicon that has no Secure Boot v2",
+            f"{chip} silicon as old as this has no Secure Boot v2",
             expected=f"revision {format_revision(silicon.first_revision)} or later",
             got=f"revision {format_revision(oldest_revision)} or later",
             where=where,

@@ -127,6 +127,9 @@ class ModeSheet:
         power_density_w_cm2: Mean power density over the repeat period, W/cm².
         power_density_burst_w_cm2: The same inside bursts.
         session_s: When the device stops by itself.
+        session_pulses: Whole pulses in a session; none is begun that would not end in it.
+        soft_start_pulses: Pulses that rise to the level, 0 for none.
+        soft_stop_pulses: Pulses that fall from it at the session's end, 0 for none.
     """
 
     mode: str
@@ -148,6 +151,9 @@ class ModeSheet:
     power_density_w_cm2: float
     power_density_burst_w_cm2: float
     session_s: float
+    session_pulses: int
+    soft_start_pulses: int
+    soft_stop_pulses: int
 
     def to_json(self) -> dict[str, object]:
         """The column for scripts."""
@@ -226,12 +232,13 @@ def build_spec_sheet(
         area_cm2=area_cm2,
         gain_tolerance_percent=float(policy.facts["GAIN_TOLERANCE"]),
         stage=stage,
-        modes=tuple(_build_mode(mode, table.tick_us, area_cm2, stage) for mode in table.modes),
+        modes=tuple(_build_mode(mode, table, area_cm2, stage) for mode in table.modes),
     )
 
 
-def _build_mode(mode: Mode, tick_us: int, area_cm2: float, stage: OutputStage) -> ModeSheet:
-    level = mode.levels[-1]
+def _build_mode(mode: Mode, table: WaveformTable, area_cm2: float, stage: OutputStage) -> ModeSheet:
+    level, tick_us = mode.levels[-1], table.tick_us
+    end_ticks = min(mode.session_ticks, table.hard_stop_ticks)
     level_ua = level.peak_na / _NA_PER_UA
     outputs = []
     for load_ohm in LOADS_OHM:
@@ -277,7 +284,10 @@ def _build_mode(mode: Mode, tick_us: int, area_cm2: float, stage: OutputStage) -
         iavg_burst_ua=analysis.iavg_ua * burst_share,
         power_density_w_cm2=analysis.power_density_w_cm2,
         power_density_burst_w_cm2=power_density_w_cm2(analysis.irms_burst_ua, area_cm2),
-        session_s=mode.session_ticks * tick_us / _US_PER_S,
+        session_s=end_ticks * tick_us / _US_PER_S,
+        session_pulses=mode.count_pulses(level, end_ticks),
+        soft_start_pulses=mode.soft_start_pulses,
+        soft_stop_pulses=mode.soft_stop_pulses,
     )
 
 

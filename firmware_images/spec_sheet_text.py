@@ -113,7 +113,7 @@ def _build_rows(sheet: SpecSheet) -> list[tuple[str, list[str]]]:
             lambda m: _both(m.power_density_w_cm2, m.power_density_burst_w_cm2, "W/cm²"),
         ),
         ("Impedance monitoring", lambda _: sheet.stage.impedance_monitoring),
-        ("Session", lambda m: f"{m.session_s:g} s"),
+        ("Session", lambda m: f"{m.session_s:g} s, {m.session_pulses:,} whole pulses"),
     ]
     return [(name, [cell(mode) for mode in sheet.modes]) for name, cell in rows]
 

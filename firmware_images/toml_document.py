@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from signing.input_file import read_input
+from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic_core import ErrorDetails
 
     from firmware_images.errors import FirmwareImageError
@@ -24,12 +22,6 @@ if TYPE_CHECKING:
 TOML_BYTES_MAX = 256 * 1024
 _SHOWN_CHARACTERS = 60
 _SHOWN_PROBLEMS = 3
-_OWN_WORDS = {
-    "extra_forbidden": "is not a key of this file",
-    "finite_number": "must be a finite number",
-    "is_instance_of": "must be a number",
-    "missing": "is missing",
-}
 
 
 class StrictDocument(BaseModel):
@@ -48,28 +40,6 @@ Number = Annotated[Decimal, BeforeValidator(_parse_number)]
 """A finite decimal number, written with or without a point."""
 
 Document = TypeVar("Document", bound=BaseModel)
-
-
-def read_bounded(path: Path, bytes_max: int, error: type[FirmwareImageError]) -> bytes:
-    """The content of a file that a person named, refused when it is unreadable or too long."""
-    try:
-        content = read_input(path, bytes_max)
-    except OSError as cause:
-        raise error(
-            "the file cannot be read",
-            got=cause.strerror or cause,
-            where=path,
-            hint="check the path and its permissions",
-        ) from cause
-    if len(content) > bytes_max:
-        raise error(
-            "the file is too long",
-            expected=f"at most {bytes_max} bytes",
-            got=f"more than {bytes_max} bytes",
-            where=path,
-            hint="check that this is the file that was meant",
-        )
-    return content
 
 
 def parse_toml_document(
@@ -99,7 +69,7 @@ def parse_toml_document(
         raise error(
             "the file is not TOML",
             expected="TOML 1.0",
-            got=cause,
+            got="too deep a nesting" if isinstance(cause, RecursionError) else cause,
             where=where,
             hint="correct the line that the message names",
         ) from cause
@@ -115,7 +85,7 @@ def validate_document(
     try:
         return model.model_validate(values)
     except ValidationError as cause:
-        problems = cause.errors(include_url=False, include_context=False)
+        problems = cause.errors(include_url=False)
         shown = "; ".join(_describe(problem) for problem in problems[:_SHOWN_PROBLEMS])
         more = len(problems) - _SHOWN_PROBLEMS
         has_input = problems[0]["type"] not in {"missing", "extra_forbidden"}
@@ -129,9 +99,7 @@ def validate_document(
 
 def _describe(problem: ErrorDetails) -> str:
     key = ".".join(_show_key(part) for part in problem["loc"]) or "the whole document"
-    if problem["type"] in _OWN_WORDS:
-        return f"{key} {_OWN_WORDS[problem['type']]}"
-    return f"{key}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+    return f"{key} {describe_problem(problem)}"
 
 
 def _parse_decimal(text: str) -> Decimal:

@@ -20,12 +20,14 @@ MODE_COUNT_MAX: Final = 16
 LEVEL_COUNT_MAX: Final = 16
 SEGMENT_COUNT_MAX: Final = 4096
 UNROLLED_SEGMENTS_MAX: Final = 65_536
+RAMP_PULSES_MIN: Final = 2
 TICKS_MAX: Final = 0xFFFF_FFFF
 CURRENT_NA_MAX: Final = 0x7FFF_FFFF
 MODE_NAME_BYTES_MAX: Final = 16
 HARDWARE_CLASS_BYTES_MAX: Final = 32
 DIGEST_BYTES: Final = 32
 
+_US_PER_S: Final = 1_000_000
 _MODE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,15}")
 _HARDWARE_CLASS = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
@@ -111,7 +113,8 @@ class Mode:
     """What a person selects: a shape, its repetition, and its levels.
 
     A burst is `pulses_per_burst` pulses followed by `burst_off_ticks` of rest. With
-    `flips_each_burst` every second burst is played with the opposite sign.
+    `flips_each_burst` every second burst is played with the opposite sign. A soft start and a soft
+    stop scale whole pulses (`waveform_session`).
 
     Args:
         name: Capital letters, digits and underscore, at most 16.
@@ -121,7 +124,9 @@ class Mode:
         pulses_per_burst: Whole pulses, at least 1.
         burst_off_ticks: Rest after the burst, 0 for none.
         flips_each_burst: Whether the polarity alternates from burst to burst.
-        session_ticks: After this the device stops by itself.
+        session_ticks: After this the device stops by itself; it holds one whole pulse at least.
+        soft_start_pulses: Pulse k of the first so many plays k of so many parts; 0 for none.
+        soft_stop_pulses: The same towards the session's end; 0 for none.
     """
 
     name: str
@@ -132,6 +137,8 @@ class Mode:
     burst_off_ticks: int
     flips_each_burst: bool
     session_ticks: int
+    soft_start_pulses: int = 0
+    soft_stop_pulses: int = 0
 
     def __post_init__(self) -> None:
         if _MODE_NAME.fullmatch(self.name) is None:
@@ -158,6 +165,44 @@ class Mode:
             _refuse_outside(
                 unrolled, 1, UNROLLED_SEGMENTS_MAX, f"segments in a repeat period of {self.name}"
             )
+            self._refuse_session(level)
+
+    def _refuse_session(self, level: Level) -> None:
+        """Refuses ramps that are none or too long, and a session without a whole pulse."""
+        where = f"mode {self.name}, level of {level.peak_na / 1000:g} µA"
+        for name, pulses in (("start", self.soft_start_pulses), ("stop", self.soft_stop_pulses)):
+            largest = UNROLLED_SEGMENTS_MAX // len(level.segments)
+            if pulses != 0 and not RAMP_PULSES_MIN <= pulses <= largest:
+                raise TickError(
+                    f"TICK: a soft {name} has too few or too many pulses",
+                    expected=f"0 for none, or {RAMP_PULSES_MIN} to {largest}",
+                    got=pulses,
+                    where=where,
+                    hint="of one pulse nothing would be scaled" if pulses == 1 else None,
+                )
+        count = self.count_pulses(level, self.session_ticks)
+        if count == 0:
+            raise TickError(
+                "TICK: the session ends before its first pulse does, so nothing would be played",
+                expected=f"at least {level.pulse_ticks} ticks",
+                got=f"{self.session_ticks} ticks",
+                where=where,
+                hint="a device begins no pulse that it cannot end; lengthen the session",
+            )
+        if self.soft_start_pulses + self.soft_stop_pulses > count:
+            raise TickError(
+                "TICK: soft start and soft stop are longer than the session",
+                expected=f"at most {count} pulses, which are all that the session holds",
+                got=f"{self.soft_start_pulses} and {self.soft_stop_pulses} pulses",
+                where=where,
+                hint="the level would never be reached; shorten the ramps",
+            )
+
+    def count_pulses(self, level: Level, end_ticks: int) -> int:
+        """How many pulses begin and end before a moment: the others are not begun at all."""
+        bursts, rest_ticks = divmod(end_ticks, self.burst_ticks(level))
+        last = min(self.pulses_per_burst, rest_ticks // level.pulse_ticks)
+        return bursts * self.pulses_per_burst + last
 
     @property
     def bursts_per_repeat(self) -> int:
@@ -211,9 +256,22 @@ class WaveformTable:
         _refuse_outside(self.policy_version, 1, TICKS_MAX, "the policy version")
         _refuse_outside(len(self.policy_digest), DIGEST_BYTES, DIGEST_BYTES, "the policy digest")
         _refuse_outside(len(self.modes), 1, MODE_COUNT_MAX, "the modes of a table")
+        self._refuse_fast_ramps()
         names = [mode.name for mode in self.modes]
         if len(set(names)) != len(names):
             raise WaveformError("two modes have one name", expected="distinct names", got=names)
+
+    def _refuse_fast_ramps(self) -> None:
+        """Bounds the second beside a ramp, which is looked at pulse by pulse."""
+        for mode in self.modes:
+            for level in mode.levels if mode.soft_start_pulses or mode.soft_stop_pulses else ():
+                pulse_us = level.pulse_ticks * self.tick_us
+                _refuse_outside(
+                    len(level.segments) * (_US_PER_S // pulse_us),
+                    0,
+                    UNROLLED_SEGMENTS_MAX,
+                    f"segments in a second of {mode.name}, which has a soft start or stop,",
+                )
 
     def mode(self, name: str) -> Mode:
         """The mode of that name; raises `WaveformError` when the table has none."""

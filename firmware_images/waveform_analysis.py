@@ -15,7 +15,11 @@ from firmware_images.waveform_phases import find_phases
 from firmware_images.waveform_window import find_largest_window_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firmware_images.waveform_phases import Phase
     from firmware_images.waveform_train import PulseTrain
+    from firmware_images.waveform_window import WindowMean
 
 WINDOW_US: Final = 1_000_000.0
 LOAD_OHM: Final = 500.0
@@ -49,6 +53,10 @@ class Analysis:
         shannon_k: log10(Q·Q/A) of the phase charge; `None` for a waveform without charge.
         shannon_k_applies: Whether that phase is short enough for k to be judged.
         period_s: The repeat period, seconds.
+        iavg_burst_ua: Mean absolute current inside bursts, µA.
+        jpeak_ma_cm2: `ipeak_ua` over the area, mA/cm².
+        jrms_burst_ma_cm2: `irms_burst_ua` over the area, mA/cm².
+        power_density_burst_w_cm2: Power of `irms_burst_ua` in 500 Ω over the area, W/cm².
     """
 
     phase_charge_uc: float
@@ -64,6 +72,10 @@ class Analysis:
     shannon_k: float | None
     shannon_k_applies: bool
     period_s: float
+    iavg_burst_ua: float
+    jpeak_ma_cm2: float
+    jrms_burst_ma_cm2: float
+    power_density_burst_w_cm2: float
 
     def to_json(self) -> dict[str, object]:
         """The figures under the names that scripts rely on."""
@@ -95,28 +107,52 @@ def analyze_train(train: PulseTrain, *, area_cm2: float, dead_band_ua: float = 0
             got=dead_band_ua,
             hint="give the largest current that counts as none, in µA",
         )
+    return summarize_train(
+        train,
+        find_phases(train, dead_band_ua * _NA_PER_UA),
+        find_largest_window_mean(train, WINDOW_US),
+        area_cm2=area_cm2,
+    )
+
+
+def summarize_train(
+    train: PulseTrain, phases: Sequence[Phase], window: WindowMean, *, area_cm2: float
+) -> Analysis:
+    """The figures of a period whose phases and worst second are known already.
+
+    Args:
+        train: The period.
+        phases: All of its phases.
+        window: The largest mean over `WINDOW_US`.
+        area_cm2: Electrode area, cm², in range.
+    """
     period_us = train.period_us
     net_na_us = fsum(piece.charge_na_us for piece in train.pieces)
     squared_na2_us = fsum(piece.squared_na2_us for piece in train.pieces)
     irms_ua = sqrt(squared_na2_us / period_us) / _NA_PER_UA
-    phases = find_phases(train, dead_band_ua * _NA_PER_UA)
+    irms_burst_ua = sqrt(squared_na2_us / train.on_us) / _NA_PER_UA
+    rectified_na_us = fsum(piece.rectified_na_us for piece in train.pieces)
+    ipeak_ua = max(max(abs(p.start_na), abs(p.end_na)) for p in train.pieces) / _NA_PER_UA
     longest = max(phases, key=lambda p: (p.charge_na_us, p.duration_us), default=None)
     phase_charge_uc = 0.0 if longest is None else longest.charge_na_us / _NA_US_PER_UC
-    window = find_largest_window_mean(train, WINDOW_US)
     return Analysis(
         phase_charge_uc=phase_charge_uc,
         net_charge_uc=net_na_us / _NA_US_PER_UC,
         idc_ua=net_na_us / period_us / _NA_PER_UA,
         idc_window_ua=abs(window.mean_na) / _NA_PER_UA,
-        iavg_ua=fsum(p.rectified_na_us for p in train.pieces) / period_us / _NA_PER_UA,
+        iavg_ua=rectified_na_us / period_us / _NA_PER_UA,
         irms_ua=irms_ua,
-        irms_burst_ua=sqrt(squared_na2_us / train.on_us) / _NA_PER_UA,
-        ipeak_ua=max(max(abs(p.start_na), abs(p.end_na)) for p in train.pieces) / _NA_PER_UA,
+        irms_burst_ua=irms_burst_ua,
+        ipeak_ua=ipeak_ua,
         jrms_ma_cm2=rms_density_ma_cm2(irms_ua, area_cm2),
         power_density_w_cm2=power_density_w_cm2(irms_ua, area_cm2),
         shannon_k=shannon_k(phase_charge_uc, area_cm2),
         shannon_k_applies=longest is not None and is_short_phase(longest.duration_us),
         period_s=period_us / _US_PER_S,
+        iavg_burst_ua=rectified_na_us / train.on_us / _NA_PER_UA,
+        jpeak_ma_cm2=ipeak_ua / (1000 * area_cm2),
+        jrms_burst_ma_cm2=rms_density_ma_cm2(irms_burst_ua, area_cm2),
+        power_density_burst_w_cm2=power_density_w_cm2(irms_burst_ua, area_cm2),
     )
 
 

@@ -12,21 +12,20 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from firmware_images.errors import TickError, WaveformError, WaveformSourceError
-from firmware_images.waveform import Level, Mode, WaveformTable
+from firmware_images.waveform import Mode, WaveformTable
 from firmware_images.waveform_curve import CurveSegment, find_largest_deviation_na
-from firmware_images.waveform_phases import find_phases
+from firmware_images.waveform_cut import count_ramp, count_whole_pulses, refuse_flip_inside
 from firmware_images.waveform_shape import (
     build_level,
     build_segments,
     count_ticks,
-    format_decimal,
 )
-from firmware_images.waveform_train import Piece, PulseTrain, build_pulse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from firmware_images.limits_policy import LimitsPolicy
+    from firmware_images.waveform import Level
     from firmware_images.waveform_source import ModeSource, WaveformSource
 
 
@@ -142,57 +141,35 @@ def _compile_mode(mode: ModeSource, source: WaveformSource) -> Mode:
         build_level(mode.shape, peak_ua=peak_ua, tick_us=tick_us, where=f"{where}, {peak_ua} µA")
         for peak_ua in mode.levels_ua
     )
-    return Mode(
+    highest = levels[-1]
+    compiled = Mode(
         name=mode.name,
         balance=mode.balance,
         regulation=mode.regulation,
         levels=levels,
-        pulses_per_burst=_count_pulses(mode, levels[-1], tick_us, where),
+        pulses_per_burst=_count_pulses(mode, highest, tick_us, where),
         burst_off_ticks=count_ticks(
             mode.burst_off_us, tick_us, where=f"{where}, burst_off_ms", least=0
         ),
         flips_each_burst=mode.flips_each_burst,
         session_ticks=count_ticks(mode.session_us, tick_us, where=f"{where}, session_s"),
+        soft_start_pulses=count_ramp(mode.soft_start, highest, tick_us, f"{where}, soft_start_ms"),
+        soft_stop_pulses=count_ramp(mode.soft_stop, highest, tick_us, f"{where}, soft_stop_ms"),
     )
+    if mode.flip_every_us is not None:
+        refuse_flip_inside(compiled, mode.flip_every_us, tick_us, where=f"{where}, flip_every_ms")
+    return compiled
 
 
 def _count_pulses(mode: ModeSource, level: Level, tick_us: int, where: str) -> int:
     """Whole pulses in a burst; a burst that cuts one is refused, with what the cut would do."""
     if mode.pulses_per_burst is not None:
         return mode.pulses_per_burst
-    assert mode.burst_on_us is not None
-    burst_ticks = count_ticks(mode.burst_on_us, tick_us, where=f"{where}, burst_on_ms")
-    whole, rest_ticks = divmod(burst_ticks, level.pulse_ticks)
-    if rest_ticks == 0:
-        return whole
-    pulse_ms = Decimal(level.pulse_ticks * tick_us) / 1000
-    raise TickError(
-        f"TICK: a burst cuts pulse {whole + 1} short: {_describe_cut(level, rest_ticks, tick_us)}",
-        expected=(
-            f"a multiple of {format_decimal(pulse_ms)} ms, "
-            f"such as {format_decimal(max(whole, 1) * pulse_ms)} ms"
-        ),
-        got=f"{format_decimal(mode.burst_on_us / 1000)} ms",
-        where=f"{where}, burst_on_ms",
-        hint="end bursts, and reverse the polarity, only between whole pulses",
+    if mode.burst_on_us is not None:
+        return count_whole_pulses(
+            mode.burst_on_us, level, tick_us, what="a burst", where=f"{where}, burst_on_ms"
+        )
+    assert mode.flip_every_us is not None
+    return count_whole_pulses(
+        mode.flip_every_us, level, tick_us, what="a reversal", where=f"{where}, flip_every_ms"
     )
-
-
-def _describe_cut(level: Level, rest_ticks: int, tick_us: int) -> str:
-    """What the first `rest_ticks` of a pulse leave behind at the highest level."""
-    pieces: list[Piece] = []
-    left_us = float(rest_ticks * tick_us)
-    for piece in build_pulse(level, tick_us).pieces:
-        if left_us <= 0:
-            break
-        pieces.append(piece if left_us >= piece.duration_us else piece.cut(0.0, left_us))
-        left_us -= piece.duration_us
-    train = PulseTrain(pieces=tuple(pieces), on_us=sum(p.duration_us for p in pieces))
-    net_uc = sum(piece.charge_na_us for piece in pieces) / 1e9
-    count = len(find_phases(train))
-    parts = [f"{count} phase{'' if count == 1 else 's'} played"]
-    if net_uc:
-        parts.append(f"{abs(net_uc):.4g} µC left unpaired")
-    if pieces[-1].end_na:
-        parts.append(f"the output stepping by {abs(pieces[-1].end_na) / 1000:.4g} µA")
-    return ", ".join(parts)

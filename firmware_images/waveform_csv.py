@@ -18,16 +18,17 @@ from itertools import pairwise
 from math import fsum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import TickError, WaveformSourceError
-from firmware_images.toml_document import read_bounded
 from firmware_images.waveform_train import Piece, PulseTrain
+from signing.text_lines import TextLinesError, count_lines, iterate_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 CSV_BYTES_MAX: Final = 16 * 1024 * 1024
-ROW_COUNT_MAX: Final = 400_000
+ROW_COUNT_MAX: Final = 100_000
 TIME_US_MAX: Final = Decimal(86_400_000_000)
 CURRENT_UA_MAX: Final = Decimal(2_000_000)
 HEADER: Final = "t_us,i_ua"
@@ -172,33 +173,38 @@ def load_csv_waveform(path: Path) -> CsvWaveform:
 
 def parse_csv_waveform(untrusted_bytes: bytes, *, where: str) -> CsvWaveform:
     """As `load_csv_waveform`, from bytes."""
-    try:
-        text = untrusted_bytes.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise WaveformSourceError(
-            "the file is not UTF-8 text", got=f"byte {error.start}", where=where
-        ) from error
-    lines = text.replace("\r\n", "\n").split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    has_header = bool(lines) and "".join(lines[0].split()) == HEADER
-    if len(lines) > ROW_COUNT_MAX:
-        raise WaveformSourceError(
-            "the file has too many rows",
-            expected=f"at most {ROW_COUNT_MAX}",
-            got=len(lines),
-            where=where,
-        )
     rows = tuple(
         _parse_row(line, number, where)
-        for number, line in enumerate(lines, start=1)
-        if number > 1 or not has_header
+        for number, line in enumerate(iterate_rows(untrusted_bytes, where=where), start=1)
+        if number > 1 or "".join(line.split()) != HEADER
     )
     return CsvWaveform(where=where, rows=rows)
 
 
+def iterate_rows(untrusted_bytes: bytes, *, where: str) -> Iterator[str]:
+    """The lines of a waveform file, one at a time.
+
+    Raises:
+        WaveformSourceError: There are too many of them, or one is not text or too long.
+    """
+    count = count_lines(untrusted_bytes)
+    if count > ROW_COUNT_MAX:
+        raise WaveformSourceError(
+            "the file has too many rows",
+            expected=f"at most {ROW_COUNT_MAX}",
+            got=count,
+            where=where,
+        )
+    try:
+        yield from iterate_lines(untrusted_bytes)
+    except TextLinesError as error:
+        raise WaveformSourceError(
+            "the file is not UTF-8 text in lines", got=error, where=f"{where}, line {error.line}"
+        ) from error
+
+
 def _parse_row(line: str, number: int, where: str) -> CsvRow:
-    fields = line.split(",")
+    fields = line.split(",", len(_COLUMNS))
     if len(fields) != len(_COLUMNS):
         raise WaveformSourceError(
             "a row must have two columns",

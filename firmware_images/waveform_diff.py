@@ -30,7 +30,10 @@ _NA_PER_UA: Final = 1000
 _US_PER_MS: Final = 1000
 _US_PER_S: Final = 1_000_000
 _NA_US_PER_UC: Final = 1e9
-_DENSITIES: Final = ("jrms_ma_cm2", "power_density_w_cm2", "shannon_k", "shannon_k_applies")
+_DENSITIES: Final = (
+    *("jrms_ma_cm2", "jrms_burst_ma_cm2", "jpeak_ma_cm2"),
+    *("power_density_w_cm2", "power_density_burst_w_cm2", "shannon_k", "shannon_k_applies"),
+)
 """Left out: they follow from the charge and the r.m.s. current, and depend on an area."""
 
 
@@ -170,6 +173,9 @@ def _state_mode(mode: Mode, tick_us: int) -> dict[str, Value]:
         "burst_off_ms": mode.burst_off_ticks * tick_us / _US_PER_MS,
         "flips_each_burst": mode.flips_each_burst,
         "session_s": mode.session_ticks * tick_us / _US_PER_S,
+        "session_pulses": mode.count_pulses(highest, mode.session_ticks),
+        "soft_start_pulses": mode.soft_start_pulses,
+        "soft_stop_pulses": mode.soft_stop_pulses,
     }
 
 

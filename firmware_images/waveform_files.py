@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import WaveformSourceError, WaveformTableError
-from firmware_images.toml_document import read_bounded
+from firmware_images.waveform import TICKS_MAX
 from firmware_images.waveform_compile import (
     Deviation,
     compile_modes,
@@ -19,12 +20,14 @@ from firmware_images.waveform_compile import (
     find_deviations,
 )
 from firmware_images.waveform_csv import load_csv_waveform
+from firmware_images.waveform_ramp import SessionFigures, measure_session
+from firmware_images.waveform_session import Session, double_charge
 from firmware_images.waveform_shape import build_csv_shape
 from firmware_images.waveform_slot import MAGIC as SLOT_MAGIC
 from firmware_images.waveform_slot import SLOT_BYTES, parse_waveform_slot
 from firmware_images.waveform_source import ModeSource, WaveformSource, load_waveforms
 from firmware_images.waveform_table import parse_waveform_table, serialize_waveform_table
-from firmware_images.waveform_train import build_pulse, build_repeat_period
+from firmware_images.waveform_train import build_repeat_period
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +51,7 @@ class NamedTrain:
         mode: The mode, or `None` for a CSV file.
         level_ua: The level's peak, µA, or `None` for a CSV file.
         pulse_net_charge_uc: Signed charge of one pulse, µC, or `None` for a CSV file.
+        session: What a whole session comes to, or `None` for a CSV file.
     """
 
     name: str
@@ -55,6 +59,7 @@ class NamedTrain:
     mode: str | None = None
     level_ua: float | None = None
     pulse_net_charge_uc: float | None = None
+    session: SessionFigures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +133,8 @@ def read_waveform_file(path: Path, *, tick_us: int | None = None) -> WaveformFil
         raise WaveformTableError(
             "a compiled table has its tick", expected=table.tick_us, got=tick_us, where=path
         )
-    return WaveformFile(trains=_name_trains(table.modes, table.tick_us), tick_us=table.tick_us)
+    trains = _name_trains(table.modes, table.tick_us, hard_stop_ticks=table.hard_stop_ticks)
+    return WaveformFile(trains=trains, tick_us=table.tick_us)
 
 
 def read_deviations(path: Path) -> tuple[Deviation, ...]:
@@ -234,15 +240,20 @@ def _build_csv_source(path: Path, policy: LimitsPolicy, csv_mode: CsvMode) -> Wa
     return WaveformSource(where=str(path), tick_us=csv_mode.tick_us, modes=(mode,))
 
 
-def _name_trains(modes: tuple[Mode, ...], tick_us: int) -> tuple[NamedTrain, ...]:
+def _name_trains(
+    modes: tuple[Mode, ...], tick_us: int, *, hard_stop_ticks: int = TICKS_MAX
+) -> tuple[NamedTrain, ...]:
     return tuple(
         NamedTrain(
             name=f"{mode.name} {level.peak_na / 1000:g} µA",
             train=build_repeat_period(mode, level, tick_us),
             mode=mode.name,
             level_ua=level.peak_na / 1000,
-            pulse_net_charge_uc=sum(p.charge_na_us for p in build_pulse(level, tick_us).pieces)
-            / 1e9,
+            pulse_net_charge_uc=double_charge(level.segments) * tick_us / 2 / 1e9,
+            session=measure_session(
+                Session(mode=mode, level=level, end_ticks=min(mode.session_ticks, hard_stop_ticks)),
+                tick_us,
+            ),
         )
         for mode in modes
         for level in mode.levels

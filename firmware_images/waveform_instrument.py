@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from firmware_images.errors import WaveformSourceError
-from firmware_images.waveform_csv import ROW_COUNT_MAX
+from firmware_images.waveform_csv import iterate_rows
 
 RATE_PARAMETER: Final = "SampleRate"
 RATE_HZ_MAX: Final = Decimal(1_000_000)
@@ -76,21 +76,7 @@ def parse_instrument_csv(untrusted_bytes: bytes, *, where: str) -> InstrumentWav
     Raises:
         WaveformSourceError: Naming file, line, what was expected and what was there.
     """
-    try:
-        lines = untrusted_bytes.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise WaveformSourceError(
-            "the file is not UTF-8 text", got=f"byte {error.start}", where=where
-        ) from error
-    if lines[-1] == "":
-        lines.pop()
-    if len(lines) > ROW_COUNT_MAX:
-        raise WaveformSourceError(
-            "the file has too many lines",
-            expected=f"at most {ROW_COUNT_MAX}",
-            got=len(lines),
-            where=where,
-        )
+    lines = list(iterate_rows(untrusted_bytes, where=where))
     rate_hz, first = _parse_parameters(lines, where)
     columns = None
     if first < len(lines) and lines[first].lstrip().startswith(_CHANNEL):
@@ -98,7 +84,7 @@ def parse_instrument_csv(untrusted_bytes: bytes, *, where: str) -> InstrumentWav
         first += 1
     samples = []
     for number, line in enumerate(lines[first:], start=first + 1):
-        fields = line.split(",")
+        fields = line.split(",", max(_COLUMNS))
         columns = columns or len(fields)
         if len(fields) != columns or columns not in _COLUMNS:
             raise WaveformSourceError(

@@ -7,9 +7,9 @@ begins, whatever rests lie in between, and is what electrolysis at the skin adds
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import groupby
 from math import fsum
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from firmware_images.waveform_train import Piece, PulseTrain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phase:
-    """A stretch of one sign.
+class Phase(NamedTuple):
+    """A stretch of one sign; a tuple, because a period may hold tens of thousands.
 
     Args:
         charge_na_us: Integral of the absolute current.
@@ -39,7 +38,19 @@ class Phase:
     sign: int
 
 
-def find_phases(train: PulseTrain, dead_band_na: float = 0.0) -> tuple[Phase, ...]:
+def scan_period(train: PulseTrain, dead_band_na: float = 0.0) -> list[Phase]:
+    """The phases of one period from its beginning to its end, cut off at both.
+
+    Args:
+        train: One repeat period.
+        dead_band_na: A current of this size or less belongs to no phase, 0 or more.
+    """
+    return _scan(train.pieces, dead_band_na)
+
+
+def find_phases(
+    train: PulseTrain, dead_band_na: float = 0.0, *, scanned: list[Phase] | None = None
+) -> tuple[Phase, ...]:
     """All phases of one period; the last joins the first when the period's end lies within it.
 
     A current that never falls to the dead band is one phase as long as the period.
@@ -47,8 +58,9 @@ def find_phases(train: PulseTrain, dead_band_na: float = 0.0) -> tuple[Phase, ..
     Args:
         train: One repeat period.
         dead_band_na: A current of this size or less belongs to no phase, 0 or more.
+        scanned: What `scan_period` finds with the same dead band, if it is known.
     """
-    phases = _scan(train.pieces, dead_band_na)
+    phases = scan_period(train, dead_band_na) if scanned is None else scanned
     if len(phases) > 1:
         first_na, last_na = train.pieces[0].start_na, train.pieces[-1].end_na
         sign = phases[0].sign
@@ -57,7 +69,13 @@ def find_phases(train: PulseTrain, dead_band_na: float = 0.0) -> tuple[Phase, ..
     return tuple(phases)
 
 
-def find_runs(train: PulseTrain, session_us: float) -> tuple[Phase, ...]:
+def find_runs(
+    train: PulseTrain,
+    session_us: float,
+    played_us: float | None = None,
+    *,
+    scanned: list[Phase] | None = None,
+) -> tuple[Phase, ...]:
     """The polarity runs of a session that begins with the period; at least the longest ones.
 
     Two periods hold every run whole, however it lies across their ends, so no more is looked at,
@@ -65,18 +83,26 @@ def find_runs(train: PulseTrain, session_us: float) -> tuple[Phase, ...]:
 
     Args:
         train: One repeat period.
-        session_us: When the device stops, more than 0.
+        session_us: When the device stops, more than 0; the last run lasts until then.
+        played_us: When its last whole pulse ends, at most `session_us`; that, unless given.
+        scanned: What `scan_period` finds without a dead band, if it is known.
     """
     period_us = train.period_us
+    played_us = session_us if played_us is None else played_us
     seen_us = min(session_us, 2 * period_us)
-    runs = _find_runs_within(_clip(train.pieces * 2, seen_us), seen_us)
+    if min(played_us, seen_us) == 2 * period_us:
+        first = scan_period(train) if scanned is None else scanned
+        second = [phase._replace(start_us=period_us + phase.start_us) for phase in first]
+        runs = _join_runs([*first, *second], seen_us)
+    else:
+        played = _clip(train.pieces * 2, min(played_us, seen_us))
+        runs = _join_runs(_scan(played, 0.0), seen_us)
     if len(runs) != 1 or session_us <= seen_us:
         return tuple(runs)
-    whole_periods = int(session_us // period_us)
-    rest = _clip(train.pieces, session_us - whole_periods * period_us)
+    whole_periods = int(played_us // period_us)
+    rest = _clip(train.pieces, played_us - whole_periods * period_us)
     return (
-        replace(
-            runs[0],
+        runs[0]._replace(
             charge_na_us=whole_periods * fsum(p.rectified_na_us for p in train.pieces)
             + fsum(p.rectified_na_us for p in rest),
             squared_na2_us=whole_periods * fsum(p.squared_na2_us for p in train.pieces)
@@ -84,6 +110,12 @@ def find_runs(train: PulseTrain, session_us: float) -> tuple[Phase, ...]:
             duration_us=session_us - runs[0].start_us,
         ),
     )
+
+
+def find_runs_of(pieces: Sequence[Piece]) -> tuple[Phase, ...]:
+    """The polarity runs of pieces that are played once."""
+    end_us = fsum(piece.duration_us for piece in pieces)
+    return tuple(_join_runs(_scan(pieces, 0.0), end_us))
 
 
 def _scan(pieces: Sequence[Piece], dead_band_na: float) -> list[Phase]:
@@ -115,6 +147,16 @@ class _OpenPhase(NamedTuple):
     parts: list[Piece]
 
     def close(self) -> Phase:
+        if len(self.parts) == 1:  # most of them, and a sum of one is that one
+            (part,) = self.parts
+            return Phase(
+                charge_na_us=abs(part.charge_na_us),
+                squared_na2_us=part.squared_na2_us,
+                duration_us=part.duration_us,
+                start_us=self.start_us,
+                piece=self.piece,
+                sign=self.sign,
+            )
         return Phase(
             charge_na_us=abs(fsum(part.charge_na_us for part in self.parts)),
             squared_na2_us=fsum(part.squared_na2_us for part in self.parts),
@@ -128,6 +170,9 @@ class _OpenPhase(NamedTuple):
 def _cut_above(piece: Piece, dead_band_na: float) -> Iterator[tuple[float, float, int]]:
     """Where in a piece the current is beyond the dead band, in order of time: from, to, sign."""
     duration_us, start_na, end_na = piece
+    if dead_band_na == 0 and start_na * end_na > 0:  # most pieces: one sign from end to end
+        yield (0.0, duration_us, 1 if start_na > 0 else -1)
+        return
     for sign in (1, -1) if start_na >= end_na else (-1, 1):
         start, end = start_na * sign - dead_band_na, end_na * sign - dead_band_na
         if start <= 0 and end <= 0:
@@ -139,20 +184,19 @@ def _cut_above(piece: Piece, dead_band_na: float) -> Iterator[tuple[float, float
 def _join(fragments: Sequence[Phase]) -> Phase:
     if len(fragments) == 1:
         return fragments[0]
-    return replace(
-        fragments[0],
+    return fragments[0]._replace(
         charge_na_us=fsum(fragment.charge_na_us for fragment in fragments),
         squared_na2_us=fsum(fragment.squared_na2_us for fragment in fragments),
         duration_us=fsum(fragment.duration_us for fragment in fragments),
     )
 
 
-def _find_runs_within(pieces: Sequence[Piece], end_us: float) -> list[Phase]:
+def _join_runs(phases: Sequence[Phase], end_us: float) -> list[Phase]:
     """Phases of one sign taken together; each run lasts until the next one begins."""
-    runs = [_join(list(phases)) for _, phases in groupby(_scan(pieces, 0.0), key=lambda p: p.sign)]
+    runs = [_join(list(same)) for _, same in groupby(phases, key=attrgetter("sign"))]
     ends_us = [*(run.start_us for run in runs[1:]), end_us][: len(runs)]
     return [
-        replace(run, duration_us=until_us - run.start_us)
+        run._replace(duration_us=until_us - run.start_us)
         for run, until_us in zip(runs, ends_us, strict=True)
     ]
 

@@ -208,7 +208,7 @@ def _wrap_csv(path: Path) -> WaveformSide:
         pulses_per_burst=1,
         burst_off_ticks=0,
         flips_each_burst=False,
-        session_ticks=1,
+        session_ticks=pulse.pulse_ticks,
     )
     return WaveformSide(tick_us=_CSV_TICK_US, modes=(mode,))
 

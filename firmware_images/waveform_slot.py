@@ -14,15 +14,25 @@ bytes out; `approval.verify_approval` decides.
     16+t      a    -      approval, COSE_Sign1 or COSE_Sign
   16+t+a           -      0xFF to the end of the partition
 
+A slot may be signed for the chip's own keys, too: what is above, with 0xFF to the next multiple of
+4096, and then one signature sector (`signature_sector`), 0xFF behind it. That costs a sector of the
+64 KiB. This module recognises the sector; `waveform_slot_signing` signs and verifies.
+
 Integers are little-endian.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from firmware_images.errors import WaveformTableError
+from firmware_images.signature_sector import (
+    BLOCK_MAGIC,
+    SECTOR_BYTES,
+    pad_to_sector,
+    parse_signature_sector,
+)
 from firmware_images.waveform_table import TABLE_BYTES_MAX
 
 MAGIC: Final = b"AFWS"
@@ -34,6 +44,22 @@ _HEADER_BYTES: Final = 16
 assert _HEADER.size == _HEADER_BYTES
 
 APPROVAL_BYTES_MAX: Final = SLOT_BYTES - TABLE_BYTES_MAX - _HEADER.size
+SIGNED_CONTENT_BYTES_MAX: Final = SLOT_BYTES - SECTOR_BYTES
+_ERASED: Final = b"\xff"
+
+
+class WaveformSlot(NamedTuple):
+    """The parts of a slot, each as untrusted as before.
+
+    Attributes:
+        table: The waveform table.
+        approval: Its approval.
+        signature_sector: The sector for the chip's keys, or `None`; none of it is verified.
+    """
+
+    table: bytes
+    approval: bytes
+    signature_sector: bytes | None
 
 
 def serialize_waveform_slot(table_bytes: bytes, approval_bytes: bytes) -> bytes:
@@ -50,15 +76,46 @@ def serialize_waveform_slot(table_bytes: bytes, approval_bytes: bytes) -> bytes:
     return header + table_bytes + approval_bytes
 
 
+def pad_waveform_slot(slot_image: bytes, *, where: str = "waveform slot") -> bytes:
+    """The image of a waveform partition up to where its signature sector goes.
+
+    Raises:
+        WaveformTableError: When the sector would not fit the partition any more.
+    """
+    padded = pad_to_sector(slot_image)
+    if len(padded) > SIGNED_CONTENT_BYTES_MAX:
+        raise WaveformTableError(
+            "the waveform slot has no room for a signature sector",
+            expected=f"at most {SIGNED_CONTENT_BYTES_MAX} bytes of header, table and approval",
+            got=f"{len(slot_image)} bytes",
+            where=where,
+            hint="make the table smaller, or leave the slot without Secure Boot signatures",
+        )
+    return padded
+
+
 def parse_waveform_slot(
     untrusted_bytes: bytes, *, where: str = "waveform slot"
 ) -> tuple[bytes, bytes]:
     """Splits a slot image, or a whole partition, into table bytes and approval bytes.
 
-    Both are as untrusted as before.
+    Both are as untrusted as before. A signature sector is passed over: it is not the approval.
 
     Raises:
-        WaveformTableError: When it is erased, cut short, or anything but 0xFF follows.
+        WaveformTableError: As `split_waveform_slot`.
+        SecureBootError: As `split_waveform_slot`.
+    """
+    table, approval, _ = split_waveform_slot(untrusted_bytes, where=where)
+    return table, approval
+
+
+def split_waveform_slot(untrusted_bytes: bytes, *, where: str = "waveform slot") -> WaveformSlot:
+    """Splits a slot image, or a whole partition, into all of its parts.
+
+    Raises:
+        WaveformTableError: When it is erased, cut short, or anything but 0xFF or a signature
+            sector follows.
+        SecureBootError: When its signature sector is not what a signer writes.
     """
     if len(untrusted_bytes) < _HEADER.size:
         raise WaveformTableError(
@@ -89,15 +146,32 @@ def parse_waveform_slot(
             got=f"{len(untrusted_bytes)} bytes",
             where=where,
         )
-    remainder = untrusted_bytes[end:]
-    if remainder != b"\xff" * len(remainder):
+    return WaveformSlot(
+        table=untrusted_bytes[_HEADER.size : approval_at],
+        approval=untrusted_bytes[approval_at:end],
+        signature_sector=_split_remainder(untrusted_bytes, end, where=where),
+    )
+
+
+def _split_remainder(untrusted_bytes: bytes, end: int, *, where: str) -> bytes | None:
+    padding_bytes = -end % SECTOR_BYTES
+    padding = untrusted_bytes[end : end + padding_bytes]
+    sector = untrusted_bytes[end + padding_bytes :][:SECTOR_BYTES]
+    erased = untrusted_bytes[end + padding_bytes + SECTOR_BYTES :]
+    is_signed = sector.startswith(bytes([BLOCK_MAGIC]))
+    ends_erased = all(
+        piece == _ERASED * len(piece) for piece in (padding, erased, b"" if is_signed else sector)
+    )
+    if not ends_erased:
         raise WaveformTableError(
             "something follows the approval in the waveform slot",
-            expected="0xFF to the end",
-            got=f"{len(remainder)} bytes that are not all 0xFF",
+            expected="0xFF to the end, or one signature sector",
+            got=f"{len(untrusted_bytes) - end} bytes that are neither",
             where=where,
         )
-    return untrusted_bytes[_HEADER.size : approval_at], untrusted_bytes[approval_at:end]
+    if is_signed:
+        parse_signature_sector(sector, where=where)
+    return sector if is_signed else None
 
 
 def _refuse_size(what: str, size_bytes: int, size_bytes_max: int, where: str) -> None:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import WaveformSourceError
 from firmware_images.toml_document import (
     TOML_BYTES_MAX,
     Number,
     StrictDocument,
     parse_toml_document,
-    read_bounded,
 )
 from firmware_images.waveform import (
     LEVEL_COUNT_MAX,
@@ -53,10 +53,15 @@ class _Mode(StrictDocument):
     regulation: Literal["current", "voltage"]
     levels_ua: list[Number] = Field(min_length=1, max_length=LEVEL_COUNT_MAX)
     session_s: Number
-    flip_each_burst: bool
+    flip_each_burst: bool | None = None
+    flip_every_ms: Number | None = None
     pulses_per_burst: int | None = None
     burst_on_ms: Number | None = None
     burst_off_ms: Number = Decimal(0)
+    soft_start_pulses: int | None = None
+    soft_start_ms: Number | None = None
+    soft_stop_pulses: int | None = None
+    soft_stop_ms: Number | None = None
     segments: list[SegmentDocument] | None = None
     csv: str | None = None
 
@@ -68,8 +73,21 @@ class _Waveforms(StrictDocument):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RampSource:
+    """The length of a soft start or stop: pulses, or their time without rests, or neither.
+
+    Args:
+        pulses: How many pulses, or `None`.
+        duration_us: How long those pulses take, µs, or `None`.
+    """
+
+    pulses: int | None = None
+    duration_us: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModeSource:
-    """One mode as written; exactly one of the two ways to state a burst's length is given.
+    """One mode as written; of two ways to state a length in pulses one is given.
 
     Args:
         name: Its name.
@@ -78,10 +96,13 @@ class ModeSource:
         shape: One pulse.
         levels_ua: Peaks, µA.
         pulses_per_burst: Whole pulses, or `None` when `burst_on_us` is given.
-        burst_on_us: How long a burst lasts, µs, or `None`.
+        burst_on_us: How long a burst lasts, µs, or `None`; with neither, it is `flip_every_us`.
         burst_off_us: Rest after each burst, µs.
         flips_each_burst: Whether the polarity alternates.
         session_us: When the device stops, µs.
+        flip_every_us: The time between reversals where it was given, µs, or `None`.
+        soft_start: The rising ramp at the session's beginning.
+        soft_stop: The falling one at its end.
     """
 
     name: str
@@ -94,6 +115,9 @@ class ModeSource:
     burst_off_us: Decimal
     flips_each_burst: bool
     session_us: Decimal
+    flip_every_us: Decimal | None = None
+    soft_start: RampSource = RampSource()
+    soft_stop: RampSource = RampSource()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,19 +176,31 @@ def _build_mode(mode: _Mode, file: str, load_csv: Callable[[str], CsvWaveform]) 
             got="neither" if mode.csv is None else "both",
             where=where,
         )
-    if (mode.pulses_per_burst is None) == (mode.burst_on_ms is None):
+    if (mode.flip_each_burst is None) == (mode.flip_every_ms is None):
+        raise WaveformSourceError(
+            "whether the polarity flips must be said once",
+            expected="flip_each_burst or flip_every_ms",
+            got="neither" if mode.flip_every_ms is None else "both",
+            where=where,
+            hint="by burst: true or false; by time: a number of milliseconds",
+        )
+    is_given = (mode.pulses_per_burst is not None, mode.burst_on_ms is not None)
+    # A train that only reverses has no bursts of its own: the time between reversals is the burst.
+    needs_burst = mode.flip_every_ms is None or mode.burst_off_ms != 0
+    if all(is_given) or (needs_burst and not any(is_given)):
         raise WaveformSourceError(
             "a burst's length must be given once",
             expected="pulses_per_burst or burst_on_ms",
-            got="neither" if mode.burst_on_ms is None else "both",
+            got="both" if all(is_given) else "neither",
             where=where,
         )
     for level in mode.levels_ua:
         refuse_number(level, _LEVEL_UA_MAX, "a level", where, least=Decimal("0.001"), decimals=3)
     refuse_number(mode.session_s, MS_MAX / 1000, "session_s", where)
     refuse_number(mode.burst_off_ms, MS_MAX, "burst_off_ms", where)
-    if mode.burst_on_ms is not None:
-        refuse_number(mode.burst_on_ms, MS_MAX, "burst_on_ms", where)
+    for name in ("burst_on_ms", "flip_every_ms", "soft_start_ms", "soft_stop_ms"):
+        if (value := getattr(mode, name)) is not None:
+            refuse_number(value, MS_MAX, name, where)
     return ModeSource(
         name=mode.name,
         balance=Balance(mode.balance),
@@ -172,11 +208,32 @@ def _build_mode(mode: _Mode, file: str, load_csv: Callable[[str], CsvWaveform]) 
         shape=_build_shape(mode, where, load_csv),
         levels_ua=tuple(mode.levels_ua),
         pulses_per_burst=mode.pulses_per_burst,
-        burst_on_us=None if mode.burst_on_ms is None else mode.burst_on_ms * US_PER_MS,
+        burst_on_us=_microseconds(mode.burst_on_ms),
         burst_off_us=mode.burst_off_ms * US_PER_MS,
-        flips_each_burst=mode.flip_each_burst,
+        flips_each_burst=mode.flip_each_burst is not False,
+        flip_every_us=_microseconds(mode.flip_every_ms),
         session_us=mode.session_s * 1_000_000,
+        soft_start=_build_ramp(mode.soft_start_pulses, mode.soft_start_ms, "soft_start", where),
+        soft_stop=_build_ramp(mode.soft_stop_pulses, mode.soft_stop_ms, "soft_stop", where),
     )
+
+
+def _build_ramp(
+    pulses: int | None, duration_ms: Decimal | None, name: str, where: str
+) -> RampSource:
+    if pulses is not None and duration_ms is not None:
+        raise WaveformSourceError(
+            "a ramp's length must be given once",
+            expected=f"{name}_pulses or {name}_ms",
+            got="both",
+            where=where,
+            hint="keep one of them",
+        )
+    return RampSource(pulses=pulses, duration_us=_microseconds(duration_ms))
+
+
+def _microseconds(duration_ms: Decimal | None) -> Decimal | None:
+    return None if duration_ms is None else duration_ms * US_PER_MS
 
 
 def _build_shape(mode: _Mode, where: str, load_csv: Callable[[str], CsvWaveform]) -> Shape:

@@ -20,7 +20,7 @@ accepts, `serialize_waveform_table` reproduces.
       96      2    -      number of modes
       98      6    -      reserved, zero
 
-    mode    (32 bytes)
+    mode    (40 bytes)
        0     16    -      name, ASCII, zero padded
       16      1    -      balance: 0 balanced, 1 galvanic
       17      1    -      regulation: 0 current, 1 voltage
@@ -29,6 +29,8 @@ accepts, `serialize_waveform_table` reproduces.
       20      4    -      pulses per burst
       24      4    ticks  rest after the burst
       28      4    ticks  session
+      32      4    -      pulses of the soft start, 0 for none
+      36      4    -      pulses of the soft stop, 0 for none
 
     level   (8 bytes)
        0      4    nA     peak
@@ -65,10 +67,10 @@ FORMAT_VERSION: Final = 1
 TABLE_BYTES_MAX: Final = 60 * 1024
 
 _HEADER: Final = struct.Struct("<4sHHIIIIII32s32sH6s")
-_MODE: Final = struct.Struct("<16sBBBBIII")
+_MODE: Final = struct.Struct("<16sBBBBIIIII")
 _LEVEL: Final = struct.Struct("<IHH")
 _SEGMENT: Final = struct.Struct("<Iii")
-assert (_HEADER.size, _MODE.size, _LEVEL.size, _SEGMENT.size) == (104, 32, 8, 12)
+assert (_HEADER.size, _MODE.size, _LEVEL.size, _SEGMENT.size) == (104, 40, 8, 12)
 
 _BALANCES: Final = (Balance.BALANCED, Balance.GALVANIC)
 _REGULATIONS: Final = (Regulation.CURRENT, Regulation.VOLTAGE)
@@ -165,6 +167,8 @@ def _serialize_mode(mode: Mode) -> bytes:
             mode.pulses_per_burst,
             mode.burst_off_ticks,
             mode.session_ticks,
+            mode.soft_start_pulses,
+            mode.soft_stop_pulses,
         )
     ]
     for level in mode.levels:
@@ -216,7 +220,8 @@ class _TableReader:
         return fields
 
     def read_mode(self) -> Mode:
-        name, balance, regulation, flips, level_count, pulses, off, session = self._take(_MODE)
+        name, balance, regulation, flips, level_count, *counts = self._take(_MODE)
+        pulses, off, session, soft_start, soft_stop = counts
         for label, code in (("balance", balance), ("regulation", regulation), ("flips", flips)):
             if code > 1:
                 raise self.refuse(f"unknown {label} code", expected="0 or 1", got=code)
@@ -228,6 +233,8 @@ class _TableReader:
             pulses_per_burst=pulses,
             burst_off_ticks=off,
             session_ticks=session,
+            soft_start_pulses=soft_start,
+            soft_stop_pulses=soft_stop,
             levels=tuple(self._read_level() for _ in range(level_count)),
         )
 

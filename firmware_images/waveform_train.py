@@ -17,7 +17,7 @@ from firmware_images.errors import WaveformError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from firmware_images.waveform import Level, Mode
+    from firmware_images.waveform import Level, Mode, Segment
 
 
 class Piece(NamedTuple):
@@ -93,13 +93,13 @@ class PulseTrain:
 
 def build_pulse(level: Level, tick_us: int) -> PulseTrain:
     """One pulse of a level by itself, rest included."""
-    pieces = _pulse_pieces(level, tick_us)
+    pieces = build_pieces(level.segments, tick_us)
     return PulseTrain(pieces=pieces, on_us=_duration_us(pieces))
 
 
 def build_burst(mode: Mode, level: Level, tick_us: int) -> PulseTrain:
     """One burst of a level with its rest, in the first polarity."""
-    pieces = _pulse_pieces(level, tick_us) * mode.pulses_per_burst
+    pieces = build_pieces(level.segments, tick_us) * mode.pulses_per_burst
     return PulseTrain(pieces=_with_rest(pieces, mode, tick_us), on_us=_duration_us(pieces))
 
 
@@ -115,10 +115,11 @@ def build_repeat_period(mode: Mode, level: Level, tick_us: int) -> PulseTrain:
     return PulseTrain(pieces=pieces, on_us=burst.on_us * mode.bursts_per_repeat)
 
 
-def _pulse_pieces(level: Level, tick_us: int) -> tuple[Piece, ...]:
+def build_pieces(segments: Iterable[Segment], tick_us: int) -> tuple[Piece, ...]:
+    """Segments in ticks and nanoamps as pieces."""
     return tuple(
         Piece(float(s.duration_ticks * tick_us), float(s.start_na), float(s.end_na))
-        for s in level.segments
+        for s in segments
     )
 
 

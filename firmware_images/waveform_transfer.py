@@ -14,8 +14,8 @@ from fractions import Fraction
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Final
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import TickError, WaveformSourceError
-from firmware_images.toml_document import read_bounded
 from firmware_images.waveform import Segment
 from firmware_images.waveform_csv import (
     CSV_BYTES_MAX,

@@ -52,6 +52,10 @@ def describe_output(mode: Mode, level: Level, tick_us: int) -> str:
     if mode.flips_each_burst:
         text += f", polarity reverses every {mode.burst_ticks(level) * tick_us / _US_PER_S:g} s"
         text += f" ({_count_pulses(mode)})"
+    for name, pulses in (("start", mode.soft_start_pulses), ("stop", mode.soft_stop_pulses)):
+        if pulses:
+            ramp_s = pulses * level.pulse_ticks * tick_us / _US_PER_S
+            text += f", soft {name} over {pulses} pulses ({ramp_s:g} s)"
     return f"{text}, {_name_regulation(mode)}"
 
 

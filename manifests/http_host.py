@@ -138,7 +138,7 @@ def _raise_descriptor_limit() -> int:
     return max(1, wished if soft == resource.RLIM_INFINITY else soft - DESCRIPTORS_SPARE)
 
 
-def _runner() -> Callable[..., None]:
+def _runner() -> Callable[..., object]:
     try:
         import uvloop
     except ImportError:

@@ -17,6 +17,10 @@ Implements docs/spec/manifest.md.
 4 policy version, 5 highest peak in nanoamps |
 | 10 | 32 bytes | digest of the release statement |
 | 11, 12 | uint | issued and expires, seconds since 1970-01-01T00:00:00Z |
+| 13 | list | at most three deltas: maps of 1 size in bytes and 2 SHA-256 of the base, 3 size in \
+bytes and 4 SHA-256 of the patch, 5 compression, 6 window bits, 7 lookahead bits |
+
+The result of each delta is the application of key 8, so its size and digest stand there, once.
 
 The manifest does not say who installs it, or when: that is the assignment's.
 """
@@ -28,11 +32,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from firmware_images.delta_format import PatchEncoding, encoding_from_numbers
+from firmware_images.errors import DeltaError
 from manifests.errors import DeviceMessageError
 from manifests.message_fields import (
     MESSAGE_FORMAT_VERSION,
     MESSAGE_MAX_BYTES,
     TIME_MAX_S,
+    FieldReader,
     check_received_length,
     parse_message,
 )
@@ -49,6 +56,9 @@ NAME_MAX_LENGTH = 32
 APP_MAX_BYTES = 16 << 20
 WAVEFORM_SLOT_MAX_BYTES = 64 << 10
 PEAK_MAX_NA = 100_000_000
+DELTAS_MAX = 3
+PATCH_NUMBER_MAX = 19
+"""Nothing that a patch's header can spell is larger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +99,25 @@ class WaveformFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaFacts:
+    """A patch from an earlier application to the release's own.
+
+    Attributes:
+        base_size_bytes: Length of the image that must run.
+        base_sha256: SHA-256 of that image file.
+        patch_size_bytes: Length of the patch.
+        patch_sha256: SHA-256 of the patch.
+        encoding: What a device must be able to undo.
+    """
+
+    base_size_bytes: int
+    base_sha256: bytes
+    patch_size_bytes: int
+    patch_sha256: bytes
+    encoding: PatchEncoding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a device installs. See the module's table for units and bounds."""
 
@@ -103,6 +132,7 @@ class Manifest:
     bundle_sha256: bytes
     issued_at_s: int
     expires_at_s: int
+    deltas: tuple[DeltaFacts, ...] = ()
 
     def accepts_revision(self, hardware_revision: int) -> bool:
         """Whether a board of this hardware revision may run the release."""
@@ -141,6 +171,18 @@ def serialize_manifest(manifest: Manifest) -> bytes:
             10: manifest.bundle_sha256,
             11: manifest.issued_at_s,
             12: manifest.expires_at_s,
+            13: [
+                {
+                    1: delta.base_size_bytes,
+                    2: delta.base_sha256,
+                    3: delta.patch_size_bytes,
+                    4: delta.patch_sha256,
+                    5: delta.encoding.compression.number,
+                    6: delta.encoding.window_bits,
+                    7: delta.encoding.lookahead_bits,
+                }
+                for delta in manifest.deltas
+            ],
         }
     )
 
@@ -177,6 +219,9 @@ def parse_manifest(verified_bytes: bytes) -> Manifest:
         bundle_sha256=fields.read_digest(10, "release statement digest"),
         issued_at_s=fields.read_int(11, "issued", maximum=TIME_MAX_S),
         expires_at_s=fields.read_int(12, "expires", maximum=TIME_MAX_S),
+        deltas=tuple(
+            _parse_delta(delta) for delta in fields.read_map_list(13, "deltas", maximum=DELTAS_MAX)
+        ),
     )
     for reader in (app, waveform, fields):
         reader.finish()
@@ -187,7 +232,53 @@ def parse_manifest(verified_bytes: bytes) -> Manifest:
             got=f"{manifest.hardware_revision_min} to {manifest.hardware_revision_max}",
             where="manifest, fields 6 and 7",
         )
+    _refuse_useless_deltas(manifest)
     return manifest
+
+
+def _parse_delta(fields: FieldReader) -> DeltaFacts:
+    size_limits = {"minimum": 1, "maximum": APP_MAX_BYTES}
+    numbers = tuple(
+        fields.read_int(key, name, maximum=PATCH_NUMBER_MAX)
+        for key, name in ((5, "compression"), (6, "window bits"), (7, "lookahead bits"))
+    )
+    try:
+        encoding = encoding_from_numbers(*numbers, where="manifest, field 13 (deltas)")
+    except DeltaError as error:
+        raise DeviceMessageError(
+            error.what,
+            expected=error.expected,
+            got=error.got,
+            where="manifest, field 13 (deltas)",
+        ) from error
+    delta = DeltaFacts(
+        base_size_bytes=fields.read_int(1, "size of the base", **size_limits),
+        base_sha256=fields.read_digest(2, "SHA-256 of the base"),
+        patch_size_bytes=fields.read_int(3, "size of the patch", **size_limits),
+        patch_sha256=fields.read_digest(4, "SHA-256 of the patch"),
+        encoding=encoding,
+    )
+    fields.finish()
+    return delta
+
+
+def _refuse_useless_deltas(manifest: Manifest) -> None:
+    bases = [delta.base_sha256 for delta in manifest.deltas]
+    for what, expected, is_refused in (
+        ("are not sorted, or name a base twice", "ascending bases", bases != sorted(set(bases))),
+        ("start from their own result", "earlier applications", manifest.app.sha256 in bases),
+        (
+            "are not smaller than their result",
+            f"patches below {manifest.app.size_bytes} bytes",
+            any(d.patch_size_bytes >= manifest.app.size_bytes for d in manifest.deltas),
+        ),
+    ):
+        if is_refused:
+            raise DeviceMessageError(
+                f"the deltas of a manifest {what}",
+                expected=expected,
+                where="manifest, field 13 (deltas)",
+            )
 
 
 def verify_manifest(untrusted_bytes: bytes, trust: TrustRecord) -> Manifest:

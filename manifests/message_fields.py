@@ -110,6 +110,18 @@ class FieldReader:
         """Return a reader for a map within the map."""
         return FieldReader(self._take(key, name), where=self._place(key, name))
 
+    def read_map_list(self, key: int, name: str, *, maximum: int) -> tuple[FieldReader, ...]:
+        """Return a reader for each map of a list; possibly none."""
+        value = self._take(key, name)
+        if not isinstance(value, list):
+            raise self._wrong_type(key, name, "a list of maps", value)
+        self._check_length(key, name, len(value), 0, maximum)
+        place = self._place(key, name)
+        return tuple(
+            FieldReader(item, where=f"{place}, entry {number}")
+            for number, item in enumerate(value, 1)
+        )
+
     def has(self, key: int) -> bool:
         """Whether a field that may be absent is there."""
         return key in self._fields

@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from manifests.assignment import Assignment, verify_assignment
+from manifests.assignment import Assignment, parse_assignment, verify_assignment
 from manifests.errors import RepositoryError
+from manifests.message_fields import MESSAGE_MAX_BYTES
 from manifests.repository_reading import read_target
+from signing.cose_message import parse_message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,6 +89,21 @@ def read_assignment(
     """Return the assignment in force for a hardware class, verified; `None` if there is none."""
     entry = metadata.campaign.signed.targets.get(assignment_target_path(hardware_class))
     return None if entry is None else verify_assignment(read_target(store, entry), trust)
+
+
+def read_listed_assignment(
+    store: Store, metadata: RepositoryMetadata, hardware_class: str
+) -> Assignment | None:
+    """Return the assignment that the campaign metadata lists, whoever signed it itself.
+
+    For what follows it: its sequence and draw go on, also when the key that signed it was revoked
+    since. The metadata that names its digest is verified; that a device accepts it is not.
+    """
+    entry = metadata.campaign.signed.targets.get(assignment_target_path(hardware_class))
+    if entry is None:
+        return None
+    message = parse_message(read_target(store, entry), max_bytes=MESSAGE_MAX_BYTES)
+    return parse_assignment(message.payload)
 
 
 def assignment_target_path(hardware_class: str) -> str:

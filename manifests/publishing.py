@@ -35,8 +35,9 @@ from manifests.published_releases import (
     assignment_target_path,
     find_release,
     list_releases,
-    read_assignment,
+    read_listed_assignment,
 )
+from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
 from manifests.release_files import build_release_files, derive_manifest
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from firmware_images.bundle import Bundle
     from manifests.manifests_settings import RepositorySettings
+    from manifests.release_deltas import DeltaPlan, ReleaseDelta
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
     from signing.signers import Signer
@@ -73,13 +75,22 @@ class AssignmentPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """What a publication put in force."""
+    """What a publication put in force.
+
+    Attributes:
+        manifest: What is installed.
+        manifest_sha256: Names its signed message.
+        assignment: Who installs it.
+        is_new_release: Whether the release was not published before.
+        deltas: Those that were asked for and made; the manifest names the worthwhile ones.
+    """
 
     manifest: Manifest
     manifest_sha256: bytes
     assignment: Assignment
     is_new_release: bool
     waivers: tuple[Mapping[str, Any], ...] = ()
+    deltas: tuple[ReleaseDelta, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +112,12 @@ class Publisher:
     draw_bytes: Callable[[int], bytes]
 
     def publish_bundle(
-        self, untrusted_bytes: bytes, plan: AssignmentPlan | None, *, now: datetime
+        self,
+        untrusted_bytes: bytes,
+        plan: AssignmentPlan | None,
+        *,
+        now: datetime,
+        delta_plan: DeltaPlan | None = None,
     ) -> Publication:
         """Verify a bundle, publish its release, and assign it.
 
@@ -109,14 +125,16 @@ class Publisher:
             untrusted_bytes: The bundle file.
             plan: Who installs it; `None` assigns it to every device.
             now: The present, UTC.
+            delta_plan: Which deltas to publish with it; `None` publishes the full image alone.
 
         Raises:
-            SigningError, FirmwareImageError: The bundle is refused.
+            SigningError, FirmwareImageError: The bundle, or a delta's base, is refused.
             RepositoryError: Another release has its counter, or a later one is published.
             WaiverError: What of the limits was waived no longer is.
         """
         bundle = verify_bundle(untrusted_bytes, self.trust)
         refuse_out_of_force(bundle.waivers, now=now)
+        deltas = make_release_deltas(bundle, delta_plan, self.trust) if delta_plan else ()
         plan = plan or AssignmentPlan(campaign=f"release {bundle.statement.version}"[:48])
         with self.store.exclusively():
             current = load_repository(self.store)
@@ -127,9 +145,10 @@ class Publisher:
                 )
                 releases: tuple[NewFile, ...] = ()
             else:
-                message = self._sign_manifest(bundle, now)
-                releases = build_release_files(bundle, message, untrusted_bytes)
+                message = self._sign_manifest(bundle, deltas, now)
+                releases = build_release_files(bundle, message, untrusted_bytes, deltas)
             manifest = verify_manifest(message, self.trust)
+            refuse_missing_deltas(deltas, manifest)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
             publish_files(
                 self.store,
@@ -145,6 +164,7 @@ class Publisher:
             assignment=assignment,
             is_new_release=bool(releases),
             waivers=tuple(waiver.to_json() for waiver in bundle.waivers),
+            deltas=deltas,
         )
 
     def publish_plan(self, version: str, plan: AssignmentPlan, *, now: datetime) -> Publication:
@@ -187,9 +207,14 @@ class Publisher:
         with self.store.exclusively():
             return publish_files(self.store, self.signers, self.settings, now=now)
 
-    def _sign_manifest(self, bundle: Bundle, now: datetime) -> bytes:
+    def _sign_manifest(
+        self, bundle: Bundle, deltas: Sequence[ReleaseDelta], now: datetime
+    ) -> bytes:
         manifest = derive_manifest(
-            bundle, issued_at=now, expires_at=now + self.settings.lifetime("manifest")
+            bundle,
+            issued_at=now,
+            expires_at=now + self.settings.lifetime("manifest"),
+            deltas=deltas,
         )
         return sign_many(
             serialize_manifest(manifest),
@@ -205,7 +230,8 @@ class Publisher:
         manifest_sha256: bytes,
         now: datetime,
     ) -> Assignment:
-        previous = read_assignment(self.store, current, self.trust, manifest.hardware_class)
+        # By the key of its day: after that was revoked, sequence and draw must still go on.
+        previous = read_listed_assignment(self.store, current, manifest.hardware_class)
         keeps_draw = previous is not None and previous.campaign == plan.campaign
         expires_at = now + self.settings.lifetime("campaign")
         return Assignment(

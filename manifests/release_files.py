@@ -7,17 +7,29 @@ from typing import TYPE_CHECKING
 
 from manifests.manifest import AppFacts, Manifest, WaveformFacts, message_digest
 from manifests.published_releases import MANIFEST_KIND
+from manifests.release_deltas import build_delta_files, describe_deltas
 from manifests.repository import NewFile
 from manifests.update_checks import table_peak_na
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from firmware_images.bundle import Bundle
+    from manifests.release_deltas import ReleaseDelta
 
 
-def derive_manifest(bundle: Bundle, *, issued_at: datetime, expires_at: datetime) -> Manifest:
-    """Return the manifest of a verified bundle: nothing in it comes from anywhere else."""
+def derive_manifest(
+    bundle: Bundle,
+    *,
+    issued_at: datetime,
+    expires_at: datetime,
+    deltas: Sequence[ReleaseDelta] = (),
+) -> Manifest:
+    """Return the manifest of a verified bundle, and of deltas between verified bundles.
+
+    Nothing in it comes from anywhere else.
+    """
     statement = bundle.statement
     return Manifest(
         product=statement.product,
@@ -42,11 +54,12 @@ def derive_manifest(bundle: Bundle, *, issued_at: datetime, expires_at: datetime
         bundle_sha256=bundle.digest,
         issued_at_s=int(issued_at.timestamp()),
         expires_at_s=int(expires_at.timestamp()),
+        deltas=describe_deltas(deltas),
     )
 
 
 def build_release_files(
-    bundle: Bundle, manifest: bytes, bundle_bytes: bytes
+    bundle: Bundle, manifest: bytes, bundle_bytes: bytes, deltas: Sequence[ReleaseDelta] = ()
 ) -> tuple[NewFile, ...]:
     """Return the files that the release role lists, in the order in which they are written.
 
@@ -54,6 +67,7 @@ def build_release_files(
         bundle: The verified bundle.
         manifest: Its signed manifest.
         bundle_bytes: The bundle's own file.
+        deltas: Its deltas; those that are worth it become artifacts.
     """
     statement = bundle.statement
     facts = {
@@ -80,6 +94,7 @@ def build_release_files(
     name = f"{statement.product}-{statement.version}.bundle.zip".replace(" ", "-")
     return (
         *artifacts,
+        *build_delta_files(deltas, facts),
         NewFile(
             path=f"manifests/{manifest_digest}.cose",
             content=manifest,

@@ -41,13 +41,17 @@ Document = TypeVar("Document", Timestamp, Snapshot, Targets)
 _HINT_DAMAGED = "restore the repository from a backup; do not sign on top of a damaged one"
 
 
-def load_repository(store: Store) -> RepositoryMetadata:
+def load_repository(store: Store, *, root: Metadata[Root] | None = None) -> RepositoryMetadata:
     """Return the current state, every document verified from root downward.
+
+    Args:
+        store: The repository.
+        root: The root to verify under, of `load_roots`; the last one if `None`.
 
     Raises:
         RepositoryError: There is none, or a document is missing, damaged or wrongly signed.
     """
-    root = _load_root(store)
+    root = root or load_roots(store)[-1]
     timestamp = _load(store, TIMESTAMP_PATH, Timestamp.type, Timestamp, root)
     snapshot = _load(
         store,
@@ -74,6 +78,28 @@ def load_repository(store: Store) -> RepositoryMetadata:
     return RepositoryMetadata(
         root=root, targets=targets, campaign=campaign, snapshot=snapshot, timestamp=timestamp
     )
+
+
+def load_roots(store: Store) -> tuple[Metadata[Root], ...]:
+    """Return every root from the first one on, each verified by itself and the one before.
+
+    Raises:
+        RepositoryError: There is none, or one is damaged or wrongly signed.
+    """
+    roots: list[Metadata[Root]] = []
+    for version in range(1, ROOT_VERSIONS_MAX + 1):
+        path = f"metadata/{version}.root.json"
+        content = store.read(path, max_bytes=METADATA_MAX_BYTES)
+        if content is None:
+            break
+        document = parse_document(Root.type, content, Root, where=path)
+        # The first root vouches for itself, each later one must satisfy the one before as well.
+        for delegator in (*roots[-1:], document):
+            verify_document(Root.type, document, delegator, hint=_HINT_DAMAGED)
+        roots.append(document)
+    if not roots:
+        raise _no_repository(store)
+    return tuple(roots)
 
 
 def load_description(store: Store) -> dict[str, object]:
@@ -124,23 +150,6 @@ def served_target_path(path: str, content: bytes) -> str:
     """Return where a target's file lies (TUF consistent snapshots: its name has its digest)."""
     folder, slash, name = path.rpartition("/")
     return f"targets/{folder}{slash}{hashlib.sha256(content).hexdigest()}.{name}"
-
-
-def _load_root(store: Store) -> Metadata[Root]:
-    root: Metadata[Root] | None = None
-    for version in range(1, ROOT_VERSIONS_MAX + 1):
-        path = f"metadata/{version}.root.json"
-        content = store.read(path, max_bytes=METADATA_MAX_BYTES)
-        if content is None:
-            break
-        document = parse_document(Root.type, content, Root, where=path)
-        # The first root vouches for itself, each later one must satisfy the one before as well.
-        for delegator in (root or document, document):
-            verify_document(Root.type, document, delegator, hint=_HINT_DAMAGED)
-        root = document
-    if root is None:
-        raise _no_repository(store)
-    return root
 
 
 def _load(

@@ -60,13 +60,13 @@ def holds(medium: FlashMedium, partition: Partition, artifact: Artifact) -> bool
 
 def erase_slot(medium: FlashMedium, partition: Partition, size_bytes: int) -> None:
     """Erase the sectors that an image of this size needs."""
-    medium.erase(partition.offset_bytes, _whole_sectors(size_bytes))
+    medium.erase(partition.offset_bytes, whole_sectors(size_bytes))
 
 
 def write_frontier(medium: FlashMedium, partition: Partition, size_bytes: int) -> int:
     """Return from which offset an interrupted write goes on: the last sector that was begun."""
     erased = bytes([ERASED_BYTE]) * SECTOR_BYTES
-    for offset_bytes in range(_whole_sectors(size_bytes) - SECTOR_BYTES, -1, -SECTOR_BYTES):
+    for offset_bytes in range(whole_sectors(size_bytes) - SECTOR_BYTES, -1, -SECTOR_BYTES):
         if medium.read(partition.offset_bytes + offset_bytes, SECTOR_BYTES) != erased:
             return offset_bytes
     return 0
@@ -194,5 +194,6 @@ def refuse_wrong_length(content: bytes, wanted_bytes: int, *, where: str) -> Non
         )
 
 
-def _whole_sectors(size_bytes: int) -> int:
+def whole_sectors(size_bytes: int) -> int:
+    """Return the bytes of the sectors that so many bytes need."""
     return -(-size_bytes // SECTOR_BYTES) * SECTOR_BYTES

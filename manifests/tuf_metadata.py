@@ -28,6 +28,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from manifests.connection_failures import describe_cause
 from manifests.errors import RepositoryError
+from signing.bounded_json import count_values
 from signing.roles import Role
 from signing.tuf_signers import as_tuf_key, as_tuf_signer
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 CAMPAIGN = "campaign"
 CAMPAIGN_PATHS = ("campaigns/*/*",)
 METADATA_MAX_BYTES = 4 << 20
+METADATA_VALUES_MAX = 250_000
 # The four top-level roles of TUF, and who holds them with us.
 TOP_LEVEL_ROLES: Mapping[str, Role] = {
     Root.type: Role.ROOT,
@@ -193,6 +195,16 @@ def parse_document(
     Raises:
         RepositoryError: It is not one.
     """
+    if (
+        len(untrusted_bytes) > METADATA_MAX_BYTES
+        or count_values(untrusted_bytes) > METADATA_VALUES_MAX
+    ):
+        raise RepositoryError(
+            f"the repository's {name} metadata is too large",
+            expected=f"at most {METADATA_MAX_BYTES} bytes and {METADATA_VALUES_MAX} values",
+            got=f"{len(untrusted_bytes)} bytes, {count_values(untrusted_bytes)} values",
+            where=where,
+        )
     try:
         document: Metadata[Any] = Metadata.from_bytes(untrusted_bytes)
     except (DeserializationError, TufError, RecursionError) as error:

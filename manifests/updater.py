@@ -11,8 +11,8 @@ is the safety of it (docs/spec/manifest.md §5):
 6. waveform image into memory: digest, approval by the policy role, level span of this unit's
    calibration;
    - up to here the flash has not changed -
-7. application streamed into the slot that does not run, waveform image into the slot beside it,
-   both judged by what is read back;
+7. application made from the running one by a delta, or streamed, into the slot that does not run,
+   waveform image into the slot beside it, both judged by what is read back;
 8. the pending update noted, then otadata switched, once; the caller reboots the board.
 
 Reference for a C implementation; the state in flash between steps is docs/spec/device-record.md.
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from firmware_images.device_record import PendingUpdate
 from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.otadata import OtaState, read_otadata, switch_slot
+from manifests.delta_writer import find_delta, write_by_delta
 from manifests.errors import UpdateRefusedError
 from manifests.slot_writer import copy_slot, holds, stream_into_slot, write_whole
 from manifests.update_checks import refuse_busy_board
@@ -178,16 +179,7 @@ def _write_slots(
             # application goes along into the other slot.
             copy_slot(medium, device.app_partition(running), target, release.app)
         else:
-            yield from stream_into_slot(
-                medium,
-                target,
-                release.app,
-                resume=resume,
-                chunk_bytes=rules.chunk_bytes,
-                before_chunk=lambda: refuse_busy_board(
-                    device.board, minimum_battery_percent=rules.minimum_battery_percent
-                ),
-            )
+            yield from _fetch_app(device, rules, release, resume=resume)
     write_whole(medium, device.waveform_partition(slot), release.waveform, waveform_image)
     for partition, artifact in (
         (target, release.app),
@@ -200,6 +192,40 @@ def _write_slots(
                 where=f"partition {partition.name}, read back",
                 hint="the flash may be worn out: send the unit to a service station",
             )
+
+
+def _fetch_app(
+    device: UpdateDevice, rules: UpdateRules, release: Release, *, resume: bool
+) -> Generator[Fetch, bytes, None]:
+    """Bring the application into the slot: by a delta where one fits, else whole."""
+    medium, slot = device.medium, device.inactive_slot
+    running, target = device.app_partition(device.board.running_slot), device.app_partition(slot)
+
+    def before_chunk() -> None:
+        refuse_busy_board(device.board, minimum_battery_percent=rules.minimum_battery_percent)
+
+    delta = find_delta(medium, running, target, release)
+    if delta is not None:
+        is_written = yield from write_by_delta(
+            medium,
+            running,
+            target,
+            release.app,
+            delta,
+            resume=resume,
+            chunk_bytes=rules.chunk_bytes,
+            before_chunk=before_chunk,
+        )
+        if is_written:
+            return
+    yield from stream_into_slot(
+        medium,
+        target,
+        release.app,
+        resume=resume,
+        chunk_bytes=rules.chunk_bytes,
+        before_chunk=before_chunk,
+    )
 
 
 def _note_download(device: UpdateDevice, release: Release) -> bool:

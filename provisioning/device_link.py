@@ -18,6 +18,7 @@ from smp import header as smp_header
 from smp import message as smp_message
 from smp.exceptions import SMPException
 
+from provisioning.board_reset import reset_into_application
 from provisioning.errors import BoardRefusalError, LinkAnswerError, LinkTimeoutError
 from provisioning.link_frames import BadFrame, Frame, LineAssembler, LogLine, serialize_frame
 from provisioning.link_messages import (
@@ -27,7 +28,8 @@ from provisioning.link_messages import (
     InfoReadRequest,
     InfoReadResponse,
 )
-from provisioning.serial_port import LINK_BAUD, translated_port_errors
+from provisioning.serial_port import translated_port_errors
+from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +42,6 @@ ANSWER_TIMEOUT_S: Final = 2.0
 REPEATABLE_ATTEMPTS: Final = 3
 READY_TIMEOUT_S: Final = 4.0
 _READY_ATTEMPT_S: Final = 0.4
-_RESET_HOLD_S: Final = 0.02
 _POLL_S: Final = 0.2
 _REASON_PREFIX: Final = "E "
 
@@ -86,12 +87,7 @@ class DeviceLink:
             PortError: The port died.
         """
         with translated_port_errors(self._where):
-            self._port.baudrate = LINK_BAUD
-            self._port.dtr = False
-            self._port.rts = True
-            self._sleep(_RESET_HOLD_S)
-            self._port.reset_input_buffer()
-            self._port.rts = False
+            reset_into_application(self._port, clock_s=self._clock_s, sleep=self._sleep)
         self._assembler = LineAssembler(max_message_bytes=BOARD_BUFFER_BYTES)
 
     def wait_until_ready(self, *, timeout_s: float = READY_TIMEOUT_S) -> InfoReadResponse:
@@ -232,9 +228,11 @@ class DeviceLink:
         self._raise_refusal(fields)
         try:
             return answer_type.loads(message_bytes)
-        except (ValidationError, ValueError, TypeError, SMPException) as error:
-            got = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        except ValidationError as error:
+            got = describe_problem(error.errors()[0])
             raise self._not_an_answer(answer_type.__name__, got) from error
+        except (ValueError, TypeError, SMPException) as error:
+            raise self._not_an_answer(answer_type.__name__, str(error)) from error
 
     def _raise_refusal(self, fields: dict[object, object]) -> None:
         match fields:

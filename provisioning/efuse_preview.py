@@ -13,7 +13,8 @@ from firmware_images.efuse_comparison import EfuseComparison, compare_efuses
 from firmware_images.unit_values import EXAMPLE_UNIT, UnitValues
 from provisioning.device_link import DeviceLink
 from provisioning.errors import LedgerError, LockedChipError, ProvisioningError
-from provisioning.flasher import EsptoolFlasher, SecurityFacts
+from provisioning.esptool_flasher import EsptoolFlasher
+from provisioning.flasher import SecurityFacts
 from provisioning.ledger_queries import find_unit
 from provisioning.serial_port import open_port
 

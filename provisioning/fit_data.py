@@ -7,7 +7,6 @@ module fits nothing.
 from __future__ import annotations
 
 import csv
-import io
 import math
 import re
 from dataclasses import dataclass
@@ -15,11 +14,14 @@ from typing import TYPE_CHECKING
 
 from provisioning.errors import FitDataError
 from signing.input_file import read_input
+from signing.text_lines import TextLinesError, count_lines, iterate_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 FIT_DATA_MAX_BYTES = 16 << 20
+ROW_COUNT_MAX = 100_000
 COLUMNS = ("x", "y", "u_x", "u_y")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _SPACES = " \t"
@@ -74,28 +76,26 @@ def parse_fit_data(untrusted_bytes: bytes, *, where: str) -> FitData:
             got="more",
             where=where,
         )
-    try:
-        reader = csv.reader(io.StringIO(untrusted_bytes.decode("utf-8-sig"), newline=""))
-        rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
+    if count_lines(untrusted_bytes) > ROW_COUNT_MAX:
         raise FitDataError(
-            "the data file is not CSV text in UTF-8",
-            got=str(error),
+            "the data file has too many rows",
+            expected=f"at most {ROW_COUNT_MAX}",
+            got=count_lines(untrusted_bytes),
             where=where,
-            hint="export the table as comma-separated text",
-        ) from error
-    rows = [(line, row) for line, row in rows if any(field.strip() for field in row)]
-    names = [name.strip() for name in rows[0][1]] if rows else []
+        )
+    rows = _iterate_rows(untrusted_bytes, where)
+    header_line, header = next(rows, (1, []))
+    names = [name.strip() for name in header]
     if not {"x", "y"} <= set(names) or len(set(names)) != len(names) or set(names) - set(COLUMNS):
         raise FitDataError(
             "the header row does not name the columns",
             expected="x,y[,u_x][,u_y]",
             got=",".join(names)[:80] or "nothing",
-            where=f"{where}, line {rows[0][0] if rows else 1}",
+            where=f"{where}, line {header_line}",
             hint="begin the file with a line that says x,y",
         )
     columns: dict[str, list[float]] = {name: [] for name in names}
-    for line, row in rows[1:]:
+    for line, row in rows:
         if len(row) != len(names):
             raise FitDataError(
                 "a row has another number of fields than the header",
@@ -112,6 +112,22 @@ def parse_fit_data(untrusted_bytes: bytes, *, where: str) -> FitData:
         u_x=tuple(columns["u_x"]) if "u_x" in columns else None,
         u_y=tuple(columns["u_y"]) if "u_y" in columns else None,
     )
+
+
+def _iterate_rows(untrusted_bytes: bytes, where: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, one at a time, each with the line that it ends in."""
+    reader = csv.reader(f"{line}\n" for line in iterate_lines(untrusted_bytes))
+    try:
+        for row in reader:
+            if any(field.strip() for field in row):
+                yield reader.line_num, row
+    except (TextLinesError, csv.Error) as error:
+        raise FitDataError(
+            "the data file is not CSV text in UTF-8",
+            got=str(error),
+            where=f"{where}, line {reader.line_num + 1}",
+            hint="export the table as comma-separated text",
+        ) from error
 
 
 def _parse_number(text: str, *, where: str) -> float:

@@ -1,33 +1,18 @@
-"""Finds the chip behind a port and writes its flash, through esptool as a library.
+"""What the station needs of whatever writes a board's flash: the interface, and its values.
 
-A region whose MD5 in the chip is right already is not written again, so that flashing is safe to
-repeat and a unit that was interrupted is not worn. esptool checks the MD5 of what it wrote. This
-module starts no application and does not know what the regions mean.
+`provisioning.esptool_flasher` is the one that does it. Nothing here knows esptool or a port.
 """
 
 from __future__ import annotations
 
-import hashlib
-import struct
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
-
-import serial
-
-from firmware_images.efuse_plan import DIGEST_SLOTS
-from provisioning.efuse_access import EspefuseAccess
-from provisioning.errors import FlashError, LockedChipError, PortError
-from provisioning.serial_port import LINK_BAUD
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from provisioning.efuse_access import EfuseAccess
-    from provisioning.serial_port import BoardPort
-
-FLASH_BAUD: Final = 921_600
-_CONNECT_ATTEMPTS: Final = 3
+    from provisioning.transfer_rates import RateAttempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +88,11 @@ class RegionReport:
 class Flasher(Protocol):
     """What the station needs to put a release into a board."""
 
+    @property
+    def rates(self) -> tuple[RateAttempt, ...]:
+        """How it went at each rate that was used, in order."""
+        ...
+
     def detect(self) -> ChipFacts:
         """Reset the board into its ROM loader and say what it is."""
         ...
@@ -128,257 +118,3 @@ class Flasher(Protocol):
     def read_security(self) -> SecurityFacts:
         """Return what even a locked chip tells of its locks; `detect` has found it."""
         ...
-
-
-class EsptoolFlasher:
-    """esptool on an open port. The caller resets the board afterwards, and closes the port.
-
-    Args:
-        port: The open port.
-        where: What to name in an error: the port's URL.
-        baud: Rate of the transfer; the stub loader changes to it.
-        use_stub: Whether esptool's stub loader is used; the ROM alone is slower.
-        on_line: Receives each line that esptool prints.
-    """
-
-    def __init__(
-        self,
-        port: BoardPort,
-        *,
-        where: str,
-        baud: int = FLASH_BAUD,
-        use_stub: bool = True,
-        on_line: Callable[[str], None] = lambda _line: None,
-    ) -> None:
-        self._port = port
-        self._where = where
-        self._baud = baud
-        self._use_stub = use_stub
-        self._on_line = on_line
-        self._esp: Any = None
-        self._is_prepared = False
-
-    def detect(self) -> ChipFacts:
-        """Reset the board into its ROM loader and say what it is.
-
-        Raises:
-            LockedChipError: A loader answers, and does not tell the chip's MAC.
-            FlashError: No ROM loader answers.
-            PortError: The port died.
-        """
-        try:
-            return self._connect()
-        except FlashError:
-            # esptool closes a port on which no loader answers; the application may be behind it.
-            if not self._port.is_open:
-                with suppress(serial.SerialException, OSError):
-                    self._port.open()
-            raise
-
-    def _connect(self) -> ChipFacts:
-        from esptool import cmds
-
-        with self._talking(lambda _fraction: None):
-            if not self._port.is_open:
-                self._port.open()
-            self._port.baudrate = LINK_BAUD
-            esp: Any = cmds.detect_chip(
-                cast("Any", self._port),  # esptool takes an open port as well as a name
-                baud=LINK_BAUD,
-                connect_attempts=_CONNECT_ATTEMPTS,
-            )
-            self._esp = esp
-            self._is_prepared = False
-            self._require_open_chip()
-            revision = esp.get_chip_revision()
-            return ChipFacts(
-                chip=esp.CHIP_NAME,
-                revision=f"{revision // 100}.{revision % 100}",
-                mac=bytes(esp.read_mac("BASE_MAC")),
-            )
-
-    def read(self, offset_bytes: int, size_bytes: int) -> bytes | None:
-        """Return a part of the flash; `detect` has found the chip.
-
-        Args:
-            offset_bytes: Where it begins.
-            size_bytes: How long it is.
-
-        Returns:
-            The bytes, or `None` from a chip in secure download mode, which does not tell.
-
-        Raises:
-            FlashError: The chip does not answer.
-            PortError: The port died.
-        """
-        from esptool import cmds
-
-        with self._talking(lambda _fraction: None):
-            if self._esp.secure_download_mode:
-                return None
-            content = cmds.read_flash(self._prepared_loader(), offset_bytes, size_bytes)
-        if not isinstance(content, bytes) or len(content) != size_bytes:
-            raise FlashError(
-                "the board's flash cannot be read",
-                expected=f"{size_bytes} bytes",
-                got="none" if content is None else f"{len(content)} bytes",
-                where=self._where,
-                hint="check that the board is seated and powered, then start the slot again",
-            )
-        return content
-
-    def erase(self, offset_bytes: int, size_bytes: int) -> None:
-        """Erase whole sectors; `detect` has found the chip.
-
-        Raises:
-            FlashError: The chip does not answer, or is locked.
-            PortError: The port died.
-        """
-        from esptool import cmds
-
-        with self._talking(lambda _fraction: None):
-            cmds.erase_region(self._prepared_loader(), offset_bytes, size_bytes)
-
-    def write(
-        self, regions: Sequence[Region], *, on_progress: Callable[[float], None]
-    ) -> tuple[RegionReport, ...]:
-        """Write the regions that are not there yet, and check the MD5 of each.
-
-        Args:
-            regions: What goes where; they do not overlap.
-            on_progress: Receives the fraction of all bytes that are done.
-
-        Returns:
-            One report for each region, in the same order.
-
-        Raises:
-            FlashError: The chip cannot be written, or does not hold what was written.
-            PortError: The port died.
-        """
-        from esptool import cmds
-
-        if self._esp is None:
-            self.detect()
-        total_bytes = sum(len(region.content) for region in regions) or 1
-        done_bytes = 0
-        reports = []
-        for region in regions:
-            size_bytes = len(region.content)
-
-            def report(fraction: float, done: int = done_bytes, size: int = size_bytes) -> None:
-                on_progress((done + fraction * size) / total_bytes)
-
-            with self._talking(report):
-                esp = self._prepared_loader()
-                md5 = hashlib.md5(region.content, usedforsecurity=False).hexdigest()
-                was_there = esp.flash_md5sum(region.offset_bytes, size_bytes) == md5
-                if not was_there:
-                    cmds.write_flash(esp, [(region.offset_bytes, region.content)])
-            done_bytes += size_bytes
-            report(1.0)
-            reports.append(
-                RegionReport(
-                    name=region.name,
-                    offset_bytes=region.offset_bytes,
-                    size_bytes=size_bytes,
-                    md5=md5,
-                    was_there=was_there,
-                )
-            )
-        return tuple(reports)
-
-    def _prepared_loader(self) -> Any:
-        """Return esptool's loader with the stub running and the flash attached."""
-        from esptool import cmds
-
-        esp: Any = self._esp
-        if not self._is_prepared:
-            self._require_open_chip()
-            if self._use_stub:
-                esp = cmds.run_stub(esp)
-            if esp.IS_STUB and self._baud != LINK_BAUD:
-                esp.change_baud(self._baud)
-            cmds.attach_flash(esp)
-            self._esp = esp
-            self._is_prepared = True
-        return esp
-
-    def open_efuses(self) -> EfuseAccess:
-        """Reset the board into its ROM loader, and return what reads and burns its eFuses.
-
-        Raises:
-            LockedChipError: The chip does not tell its eFuses.
-            FlashError: No ROM loader answers.
-            PortError: The port died.
-        """
-        self.detect()  # espefuse is made for the ROM's loader, not for the stub
-        return EspefuseAccess(
-            self._esp, talking=lambda: self._talking(lambda _fraction: None), where=self._where
-        )
-
-    def read_security(self) -> SecurityFacts:
-        """Return what even a locked chip tells of its locks; `detect` has found it.
-
-        Raises:
-            FlashError: The chip does not answer.
-            PortError: The port died.
-        """
-        with self._talking(lambda _fraction: None):
-            flags = self._esp.get_security_info(cache=False)["parsed_flags"]
-        return SecurityFacts(
-            is_secure_boot_enabled=flags["SECURE_BOOT_EN"],
-            is_secure_download=flags["SECURE_DOWNLOAD_ENABLE"],
-            is_jtag_disabled=flags["SOFT_DIS_JTAG"] and flags["HARD_DIS_JTAG"],
-            revoked_digests=frozenset(
-                slot for slot in range(DIGEST_SLOTS) if flags[f"SECURE_BOOT_KEY_REVOKE{slot}"]
-            ),
-        )
-
-    def _require_open_chip(self) -> None:
-        """Refuse a chip that hides its flash: esptool would write without checking."""
-        if self._esp.secure_download_mode:
-            raise LockedChipError(
-                "the chip does not say who it is or what is in its flash",
-                expected="a chip that is not locked yet",
-                got="secure download mode",
-                where=self._where,
-                hint="a finished board proves who it is through its application; if that is "
-                "silent, this board cannot be provisioned again",
-            )
-
-    @contextmanager
-    def _talking(self, on_progress: Callable[[float], None]) -> Iterator[None]:
-        from esptool.util import FatalError
-
-        from provisioning.esptool_log import listening
-
-        try:
-            with listening(on_line=self._on_line, on_progress=on_progress):
-                yield
-        except FatalError as error:
-            self._esp = None
-            raise FlashError(
-                "the board's flash loader failed",
-                expected="a chip in download mode",
-                got=next(iter(str(error).splitlines()), type(error).__name__),
-                where=self._where,
-                hint="check that the board is seated and powered, then start the slot again",
-            ) from error
-        except (LookupError, ValueError, struct.error) as error:
-            # esptool takes answers apart without looking whether they are long enough.
-            self._esp = None
-            raise FlashError(
-                "the board's flash loader answered something unusable",
-                expected="a chip in download mode",
-                got=f"{type(error).__name__}: {error}",
-                where=self._where,
-                hint="check that a board is at this port, and nothing else, then start again",
-            ) from error
-        except (serial.SerialException, OSError) as error:
-            self._esp = None
-            raise PortError(
-                "the serial port died while the board was flashed",
-                got=str(error),
-                where=self._where,
-                hint="check the cable, then start the slot again: it goes on where it stopped",
-            ) from error

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, update
 
 from provisioning.errors import LedgerError
-from provisioning.ledger_allocation import allocate_serial, open_job, withdraw_release
-from provisioning.ledger_audit import audit_tables
+from provisioning.ledger_allocation import (
+    ask_about_board,
+    begin_unit,
+    open_job,
+    read_answer,
+    withdraw_release,
+)
+from provisioning.ledger_audit import audit_ledger
 from provisioning.ledger_database import create_database, open_database
 from provisioning.ledger_events import ChainedEvent, Phase, format_time, parse_time
 from provisioning.ledger_journal import (
     append_event,
-    list_stations,
-    read_chain,
     read_events,
-    verify_station_chain,
 )
 from provisioning.ledger_rows import check_row, parse_state
 from provisioning.ledger_schema import jobs, ledger_identity, serial_numbers, units
@@ -33,34 +36,37 @@ from provisioning.ledger_values import (
     UnitState,
     Writer,
 )
+from provisioning.ledger_writes import ANSWER
+from provisioning.serial_numbers import iso_week_of
 from provisioning.unit_states import VERDICT_CAUSES, Cause, next_state
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from sqlalchemy import Connection
 
+    from provisioning.ledger_address import LedgerAddress
     from provisioning.ledger_database import LedgerDatabase
+    from provisioning.ledger_writes import Question
 
 RESERVE_STEP = "reserve"
 FINAL_STEP = "final"
 
 
 def create_ledger(
-    path: Path, *, product: str, ledger_uuid: str, created_at: dt.datetime
+    address: LedgerAddress, *, product: str, ledger_uuid: str, created_at: dt.datetime
 ) -> LedgerIdentity:
     """Create the one ledger of a factory. Only `ampforge station init` does this.
 
     Args:
-        path: File that must not exist.
+        address: A file that must not exist, or an empty database of PostgreSQL.
         product: Product whose units are counted here.
         ledger_uuid: A new UUID.
         created_at: Now, aware.
 
     Raises:
-        LedgerError: There is a file already, or it cannot be written.
+        LedgerError: There is a ledger already, or it cannot be written.
     """
     identity = LedgerIdentity(uuid=ledger_uuid, epoch=1, product=product, created_at=created_at)
 
@@ -75,7 +81,7 @@ def create_ledger(
             )
         )
 
-    create_database(path, first_rows=first_rows)
+    create_database(address, fill=first_rows)
     return identity
 
 
@@ -90,25 +96,27 @@ class Ledger:
             raise LedgerError(
                 "the ledger has no identity",
                 expected="one row with its UUID",
-                where=database.path,
-                hint="this file was not made by `ampforge station init`; restore a backup",
+                where=database.address,
+                hint="this ledger was not made by `ampforge station init`; restore a backup",
             )
-        check_row(row, ledger_identity, where=str(database.path))
+        check_row(row, ledger_identity, where=str(database.address))
         self.identity = LedgerIdentity(
             uuid=row.uuid,
             epoch=row.epoch,
             product=row.product,
             created_at=parse_time(row.created_at),
+            opening=row.opening,
         )
+        database.identity = (row.uuid, row.epoch, row.opening)
 
     @classmethod
-    def open(cls, path: Path) -> Ledger:
+    def open(cls, address: LedgerAddress) -> Ledger:
         """Open the ledger that `station init` created.
 
         Raises:
             LedgerError: There is none, or it cannot be used.
         """
-        return cls(open_database(path))
+        return cls(open_database(address))
 
     def close(self) -> None:
         """Close the database."""
@@ -139,7 +147,7 @@ class Ledger:
         Raises:
             LedgerError: The database cannot be written.
         """
-        with self.database.writing() as connection:
+        with self.database.writing(is_last_word=True) as connection:
             if reservation is not None:
                 _require_own_job(connection, writer, reservation)
             if serial_state is not None and reservation is not None:
@@ -180,17 +188,32 @@ class Ledger:
             SerialNumberError: No number is left in this week.
         """
         epoch = self.identity.epoch
-        with self.database.writing() as connection:
+
+        def question_at(moment: dt.datetime) -> Question:
+            return ask_about_board(
+                mac=mac, station=writer.station, prefix=prefix, model=model, epoch=epoch, now=moment
+            )
+
+        asked_at = writer.now()
+        with self.database.writing(question_at(asked_at), is_last_word=True) as connection:
+            known = read_answer(connection.info[ANSWER])
             now = writer.now()  # not before the lock: time follows the order of writing
-            unit = connection.execute(select(units).where(units.c.mac == mac)).one_or_none()
+            if iso_week_of(now) != iso_week_of(asked_at):  # the week ended while it waited
+                statement, values = question_at(now)
+                known = read_answer(connection.execute(statement, dict(values)).one())
+            unit = None
+            if known.serial is not None:
+                chosen = select(units).where(units.c.serial == known.serial)
+                unit = check_row(
+                    connection.execute(chosen).one(), units, where=str(self.database.address)
+                )
             if unit is None:
                 state = next_state(None, Cause.RESERVE, where=mac.hex(":"))
-                serial = allocate_serial(
-                    connection, mac=mac, prefix=prefix, model=model, bundle_digest=bundle_digest,
-                    epoch=epoch, now=now,
+                serial, job = begin_unit(
+                    connection, writer, known, mac=mac, prefix=prefix, model=model,
+                    bundle_digest=bundle_digest, epoch=epoch, now=now,
                 )  # fmt: skip
             else:
-                check_row(unit, units, where=str(self.database.path))
                 serial, state = unit.serial, parse_state(UnitState, unit.state, where=unit.serial)
                 if state is UnitState.PASS and not again:
                     return Reservation(
@@ -198,34 +221,36 @@ class Ledger:
                         opened_at=parse_time(unit.changed_at), is_new=False, is_resumed=False,
                         unit_state=state, bundle_digest=unit.bundle_digest,
                     )  # fmt: skip
-            cause = Cause.AGAIN if state is UnitState.PASS else Cause.RESERVE
-            moved = next_state(state, cause, where=serial)
-            job = open_job(connection, writer, serial=serial, bundle_digest=bundle_digest, now=now)
-            if not job.is_resumed:
-                # What passed before passes no more until this job says so.
-                withdraw_release(connection, serial)
+                cause = Cause.AGAIN if state is UnitState.PASS else Cause.RESERVE
+                moved = next_state(state, cause, where=serial)
+                job = open_job(
+                    connection, writer, serial=serial, bundle_digest=bundle_digest, now=now
+                )
+                if not job.is_resumed:
+                    # What passed before passes no more until this job says so.
+                    withdraw_release(connection, serial)
+                connection.execute(
+                    update(units)
+                    .where(units.c.serial == serial)
+                    .values(
+                        state=moved.value,
+                        last_job=job.job,
+                        bundle_digest=bundle_digest,
+                        changed_at=format_time(now),
+                    )
+                )
             reservation = Reservation(
                 serial=serial, mac=mac, job=job.job, job_number=job.number,
                 opened_at=job.opened_at, is_new=unit is None, is_resumed=job.is_resumed,
                 unit_state=state, bundle_digest=bundle_digest,
             )  # fmt: skip
-            connection.execute(
-                update(units)
-                .where(units.c.serial == serial)
-                .values(
-                    state=moved.value,
-                    last_job=job.job,
-                    bundle_digest=bundle_digest,
-                    changed_at=format_time(now),
-                )
-            )
             append_event(
                 connection, writer, epoch=epoch, step=RESERVE_STEP, phase=Phase.CONFIRM,
                 data={
                     "new": unit is None, "resumed": job.is_resumed, "job_number": job.number,
                     "bundle": bundle_digest.hex(),
                 },
-                mac=mac, reservation=reservation, at=now,
+                mac=mac, reservation=reservation, at=now, end=known.end,
             )  # fmt: skip
         return reservation
 
@@ -244,7 +269,7 @@ class Ledger:
         """
         assert reservation.job is not None, "a unit without a job has nothing to finish"
         cause = VERDICT_CAUSES[unit_state]
-        with self.database.writing() as connection:
+        with self.database.writing(is_last_word=True) as connection:
             _require_own_job(connection, writer, reservation)
             unit_state = next_state(UnitState.IN_WORK, cause, where=reservation.serial)
             now = writer.now()
@@ -282,20 +307,19 @@ class Ledger:
         with self.database.reading() as connection:
             return read_events(connection, serial=serial, job=job)
 
-    def verify_chains(self) -> dict[str, tuple[int, bytes]]:
+    def verify_chains(
+        self, *, on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    ) -> dict[str, tuple[int, bytes]]:
         """Return count and head of every station's chain after the whole ledger was verified.
+
+        Args:
+            on_progress: Told how many of how many events and units were looked at.
 
         Raises:
             LedgerError: A chain is broken, or a table says something else than the events.
         """
         with self.database.reading() as connection:
-            stations = list_stations(connection)
-            heads = {station: verify_station_chain(connection, station) for station in stations}
-            events = (
-                chained for station in stations for chained in read_chain(connection, station)
-            )
-            audit_tables(connection, events, epoch=self.identity.epoch)
-        return heads
+            return audit_ledger(connection, self.identity, on_progress=on_progress)
 
 
 def _require_own_job(connection: Connection, writer: Writer, reservation: Reservation) -> None:

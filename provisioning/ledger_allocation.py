@@ -1,29 +1,119 @@
 """Gives serial numbers and opens jobs, inside the caller's transaction.
 
-The caller holds the write lock from the beginning of the transaction (`BEGIN IMMEDIATE`), so that
-what is read here cannot change before it is written.
+The caller holds the write lock from the beginning of the transaction, so that what is read here
+cannot change before it is written.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, literal, select, true, union_all, update
 
 from provisioning.errors import SerialNumberError
+from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import format_time, parse_time
+from provisioning.ledger_journal import ChainEnd
 from provisioning.ledger_rows import check_row
-from provisioning.ledger_schema import jobs, serial_numbers, units
+from provisioning.ledger_schema import events, jobs, serial_numbers, units, voided_ranges
 from provisioning.ledger_values import JobState, SerialState, UnitState
-from provisioning.serial_numbers import SEQUENCE_MAX, SerialNumber, iso_week_of
+from provisioning.ledger_writes import add_row
+from provisioning.serial_numbers import SerialNumber, iso_week_of
+from signing.hash_chain import GENESIS
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, ScalarSelect, Select
 
     from provisioning.ledger_values import Writer
+    from provisioning.ledger_writes import Question
+
+
+def _last_sequence() -> ScalarSelect[Any]:
+    """Return the question for the last sequence of a series that was given or voided."""
+    last = []
+    for table, sequence in (
+        (serial_numbers, serial_numbers.c.sequence),
+        (voided_ranges, voided_ranges.c.last_sequence),
+    ):
+        last.append(
+            select(func.max(sequence).label("last")).where(
+                table.c.prefix == bindparam("of_prefix"),
+                table.c.model == bindparam("of_model"),
+                table.c.year == bindparam("of_year"),
+                table.c.week == bindparam("of_week"),
+                sequence.between(bindparam("low"), bindparam("high")),
+            )
+        )
+    return select(func.max(union_all(*last).subquery().c.last)).scalar_subquery()
+
+
+def _lookup() -> Any:
+    """Return one question for all that a reservation must know: others wait while it is asked."""
+    one = select(literal(1).label("one")).subquery()
+    last = (
+        select(
+            events.c.number.label("end_number"),
+            events.c.hash.label("end_hash"),
+            events.c.at.label("end_at"),
+        )
+        .where(events.c.station == bindparam("of_station"))
+        .order_by(events.c.number.desc())
+        .limit(1)
+        .subquery()
+    )
+    joined = one.outerjoin(units, units.c.mac == bindparam("of_mac")).outerjoin(last, true())
+    columns: list[Any] = [
+        units.c.serial, last.c.end_number, last.c.end_hash, last.c.end_at,
+        _last_sequence().label("last_sequence"),
+    ]  # fmt: skip
+    return select(*columns).select_from(joined)
+
+
+_LOOKUP: Final[Select[Any]] = _lookup()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the ledger knows when a board is met.
+
+    Attributes:
+        serial: The board's serial number; `None` for a board that was never seen.
+        end: Where the station's chain ends; `None` when it must be looked at again.
+        last_sequence: The last sequence of this week's series that was given or voided in this
+            epoch; `None` when there was none.
+    """
+
+    serial: str | None
+    end: ChainEnd | None
+    last_sequence: int | None
+
+
+def ask_about_board(
+    *, mac: bytes, station: str, prefix: str, model: str, epoch: int, now: dt.datetime
+) -> Question:
+    """Return the question about a board, and about the series it would get a number of."""
+    year, week = iso_week_of(now)
+    allowed = sequences_of_epoch(epoch)
+    values = {
+        "of_mac": mac, "of_station": station, "of_prefix": prefix, "of_model": model,
+        "of_year": year, "of_week": week, "low": allowed[0], "high": allowed[-1],
+    }  # fmt: skip
+    return _LOOKUP, values
+
+
+def read_answer(row: Sequence[Any]) -> Known:
+    """Return what the answer to `ask_about_board` says."""
+    serial, number, link, at, last_sequence = row
+    end = None
+    if number is None:
+        end = ChainEnd(count=0, head=GENESIS, at=None)
+    elif type(number) is int and type(link) is bytes and type(at) is str:
+        end = ChainEnd(count=number + 1, head=link, at=at)
+    return Known(serial=serial, end=end, last_sequence=last_sequence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +133,10 @@ class OpenJob:
     is_resumed: bool
 
 
-def allocate_serial(
+def begin_unit(
     connection: Connection,
+    writer: Writer,
+    known: Known,
     *,
     mac: bytes,
     prefix: str,
@@ -52,57 +144,44 @@ def allocate_serial(
     bundle_digest: bytes,
     epoch: int,
     now: dt.datetime,
-) -> str:
-    """Give the next number of this week to a MAC that has none, and begin the unit's record.
+) -> tuple[str, OpenJob]:
+    """Give the next number of this week to a MAC that has none, and open the unit's first job.
 
     Raises:
         SerialNumberError: No number is left in this week.
     """
     year, week = iso_week_of(now)
-    last: int | None = connection.execute(
-        select(func.max(serial_numbers.c.sequence)).where(
-            serial_numbers.c.prefix == prefix,
-            serial_numbers.c.model == model,
-            serial_numbers.c.year == year,
-            serial_numbers.c.week == week,
-        )
-    ).scalar()
-    sequence = (last or 0) + 1
-    if sequence > SEQUENCE_MAX:
+    allowed = sequences_of_epoch(epoch)
+    sequence = allowed[0] if known.last_sequence is None else known.last_sequence + 1
+    if sequence not in allowed:
         raise SerialNumberError(
             "no serial number is left in this week",
-            expected=f"at most {SEQUENCE_MAX}",
+            expected=f"at most {allowed[-1]} in epoch {epoch}",
             got=sequence,
             where=f"{prefix}{model}, {year}-W{week:02d}",
             hint="set another model code under [station.serials]",
         )
     number = SerialNumber(prefix=prefix, model=model, year=year, week=week, sequence=sequence)
-    serial, at = str(number), format_time(now)
-    connection.execute(
-        insert(serial_numbers).values(
-            serial=serial,
-            prefix=prefix,
-            model=model,
-            year=year,
-            week=week,
-            sequence=sequence,
-            epoch=epoch,
-            state=SerialState.RESERVED.value,
-            mac=mac,
-            reserved_at=at,
-        )
-    )
-    connection.execute(
-        insert(units).values(
-            serial=serial,
-            mac=mac,
-            state=UnitState.IN_WORK.value,
-            bundle_digest=bundle_digest,
-            first_seen_at=at,
-            changed_at=at,
-        )
-    )
-    return serial
+    serial, at, job = str(number), format_time(now), writer.new_job()
+    add_row(
+        connection,
+        serial_numbers,
+        {
+            "serial": serial, "prefix": prefix, "model": model, "year": year, "week": week,
+            "sequence": sequence, "epoch": epoch, "state": SerialState.RESERVED.value, "mac": mac,
+            "reserved_at": at,
+        },
+    )  # fmt: skip
+    add_row(
+        connection,
+        units,
+        {
+            "serial": serial, "mac": mac, "state": UnitState.IN_WORK.value,
+            "bundle_digest": bundle_digest, "last_job": job, "first_seen_at": at, "changed_at": at,
+        },
+    )  # fmt: skip
+    _add_job(connection, writer, job=job, serial=serial, number=1, bundle=bundle_digest, now=now)
+    return serial, OpenJob(job=job, number=1, opened_at=now, is_resumed=False)
 
 
 def open_job(
@@ -139,18 +218,31 @@ def open_job(
             .values(state=JobState.ABANDONED.value, closed_at=format_time(now))
         )
     job, number = writer.new_job(), (rows[-1].number if rows else 0) + 1
-    connection.execute(
-        insert(jobs).values(
-            job=job,
-            serial=serial,
-            number=number,
-            station=writer.station,
-            bundle_digest=bundle_digest,
-            state=JobState.OPEN.value,
-            opened_at=format_time(now),
-        )
+    _add_job(
+        connection, writer, job=job, serial=serial, number=number, bundle=bundle_digest, now=now
     )
     return OpenJob(job=job, number=number, opened_at=now, is_resumed=False)
+
+
+def _add_job(
+    connection: Connection,
+    writer: Writer,
+    *,
+    job: str,
+    serial: str,
+    number: int,
+    bundle: bytes,
+    now: dt.datetime,
+) -> None:
+    add_row(
+        connection,
+        jobs,
+        {
+            "job": job, "serial": serial, "number": number, "station": writer.station,
+            "bundle_digest": bundle, "state": JobState.OPEN.value, "outcome": None,
+            "opened_at": format_time(now), "closed_at": None,
+        },
+    )  # fmt: skip
 
 
 def withdraw_release(connection: Connection, serial: str) -> None:

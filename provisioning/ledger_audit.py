@@ -1,170 +1,67 @@
 """Compares the ledger's tables with its events, which alone are chained.
 
-Units, jobs and serial numbers follow from the events (docs/spec/ledger-and-record-export.md §2.1).
-Whoever edits a row, or cuts events off the end of a chain, leaves a contradiction; this finds it.
-Who cuts the events and undoes the rows to match leaves none: only an export from before shows that.
+Units, jobs, serial numbers, epoch and voided ranges follow from the events
+(docs/spec/ledger-and-record-export.md §2.1). Whoever edits a row, or cuts events off the end of a
+chain, leaves a contradiction; this finds it. Who cuts the events and undoes the rows to match
+leaves none: only an export, a backup or a station's own memory from before shows that.
+
+However large the ledger is, a few hundred units at a time are in memory.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from provisioning.errors import LedgerError, SerialNumberError
-from provisioning.ledger_events import Phase, format_time
+from provisioning.ledger_epochs import sequences_of_epoch
+from provisioning.ledger_events import Phase, format_time, parse_event
+from provisioning.ledger_journal import list_stations, walk_chain
+from provisioning.ledger_retelling import (
+    TELLING_STEPS,
+    Fields,
+    contradiction,
+    hex_field,
+    retell_unit,
+)
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import (
+    events,
     jobs,
     quarantines,
     replaced_modules,
     serial_numbers,
     units,
+    voided_ranges,
 )
 from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
-from provisioning.ledger_values import JobState, SerialState, UnitState
-from provisioning.serial_numbers import parse_serial
+from provisioning.ledger_values import SerialState
+from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, parse_void
+from signing.hash_chain import GENESIS
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from sqlalchemy import Connection, Table
 
     from provisioning.ledger_events import ChainedEvent, Event
+    from provisioning.ledger_values import LedgerIdentity
 
-Fields = dict[str, object]
-_RESERVE, _IDENTITY, _FINAL = "reserve", "identity", "final"
+    Progress = Callable[[int, int], None]
+
+_UNITS_AT_ONCE: Final = 400
+_EVENTS_PER_REPORT: Final = 1000
 
 
 @dataclass(slots=True, kw_only=True)
-class _Job:
-    """What the events of one job say."""
+class _LedgerFacts:
+    """What the events say about the ledger itself."""
 
-    opened: Event | None = None
-    resumed: list[Event] = field(default_factory=list)
-    final: Event | None = None
-    has_identity: bool = False
-    orders: list[Event] = field(default_factory=list)
-    """Supervisors' orders after which the unit waited to be worked on again."""
-
-    @property
-    def sent_back_at(self) -> dt.datetime | None:
-        """When the unit was sent back last."""
-        return max((order.at for order in self.orders), default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """What the events of one unit say about its rows."""
-
-    number: Fields
-    unit: Fields
-    jobs: dict[str, Fields]
-
-
-def audit_tables(connection: Connection, events: Iterable[ChainedEvent], *, epoch: int) -> None:
-    """Refuse a ledger whose rows say something else than its events.
-
-    Args:
-        connection: Inside a transaction that sees one state.
-        events: Every event, verified.
-        epoch: Epoch of the ledger.
-
-    Raises:
-        LedgerError: A row is missing, has no events, or contradicts them.
-    """
-    by_serial: dict[str, list[ChainedEvent]] = {}
-    beside = _Beside()
-    for chained in events:
-        if not 1 <= chained.event.epoch <= epoch:
-            raise _contradiction("ledger_identity epoch", chained.event.epoch, epoch)
-        beside.take(chained)
-        if chained.event.serial is not None:
-            by_serial.setdefault(chained.event.serial, []).append(chained)
-    told = {serial: _retell(serial, of_unit) for serial, of_unit in by_serial.items()}
-    voided: Fields = {"state": SerialState.VOIDED.value}
-    _compare(
-        connection, serial_numbers, "serial",
-        {serial: {**_parts(serial), **unit.number} for serial, unit in told.items()},
-        without_events=voided,
-    )  # fmt: skip
-    _compare(connection, units, "serial", {serial: unit.unit for serial, unit in told.items()})
-    _compare(
-        connection, jobs, "job",
-        {job: {"serial": serial, **fields}
-         for serial, unit in told.items() for job, fields in unit.jobs.items()},
-    )  # fmt: skip
-    _compare(connection, quarantines, "station number", beside.told_quarantines())
-    _compare(connection, replaced_modules, "mac", beside.replaced)
-
-
-def _retell(serial: str, events: Iterable[ChainedEvent]) -> _Told:
-    """Say what the rows of one unit must be.
-
-    Jobs follow each other by their number; the clocks of two stations need not agree.
-    """
-    collected = _collect(events)
-    order = sorted(collected, key=lambda job: _number(collected[job].opened))
-    if not order or any(collected[job].opened is None for job in order):
-        raise _contradiction(f"unit {serial}", "a `reserve` event for each job", "none")
-    first, last = collected[order[0]], collected[order[-1]]
-    assert first.opened is not None
-    assert last.opened is not None
-    mac = _module_of(first.opened, [order for job in order for order in collected[job].orders])
-    number: Fields = {"mac": mac, "reserved_at": format_time(first.opened.at)}
-    number["state"] = SerialState.RESERVED.value
-    told_jobs: dict[str, Fields] = {}
-    for place, job in enumerate(order):
-        told, following = collected[job], [collected[later] for later in order[place + 1 :]]
-        told_jobs[job] = _job_fields(told, following[0] if following else None)
-        if told.has_identity or number["state"] == SerialState.RELEASED.value:
-            number["state"] = SerialState.ASSIGNED.value
-        if told_jobs[job]["outcome"] == UnitState.PASS.value:
-            is_back = told.sent_back_at is not None
-            number["state"] = (SerialState.ASSIGNED if is_back else SerialState.RELEASED).value
-    unit = {
-        "mac": mac,
-        "first_seen_at": format_time(first.opened.at),
-        "last_job": order[-1],
-        "bundle_digest": _bundle(last.opened),
-        "state": told_jobs[order[-1]]["outcome"] or UnitState.IN_WORK.value,
-    }
-    if last.sent_back_at is not None:
-        unit["state"] = UnitState.REWORK.value
-        unit["changed_at"] = format_time(last.sent_back_at)
-    elif last.final is not None or not last.resumed:
-        unit["changed_at"] = format_time((last.final or last.opened).at)
-    return _Told(number=number, unit=unit, jobs=told_jobs)
-
-
-def _collect(events: Iterable[ChainedEvent]) -> dict[str, _Job]:
-    collected: dict[str, _Job] = {}
-    for chained in events:
-        event = chained.event
-        told = collected.setdefault(event.job or "", _Job())
-        if event.phase is not Phase.CONFIRM:
-            continue
-        if event.step == _RESERVE and event.data.get("resumed"):
-            told.resumed.append(event)
-        elif event.step == _RESERVE:
-            told.opened = event
-        elif event.step == _IDENTITY:
-            told.has_identity = True
-        elif event.step == _FINAL:
-            told.final = event
-        elif event.step == SUPERVISE_STEP and event.data.get("sends_back"):
-            told.orders.append(event)
-    return collected
-
-
-def _module_of(first: Event, orders: list[Event]) -> object:
-    """Return the MAC that a unit has: the one it was reserved for, or what took its place."""
-    mac: object = first.mac
-    for order in sorted(orders, key=lambda one: one.at):
-        mac = _hex_field(order, "new_mac") or mac
-    return mac
+    epoch: int = 1
+    opening: str | None = None
+    voids: dict[tuple[object, ...], Fields] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -186,13 +83,13 @@ class _Beside:
                 "serial": event.data.get("serial"),
                 "board_class": event.data.get("board_class"),
                 "reason": event.data.get("reason"),
-                "record_digest": _hex_field(event, "record_digest") or None,
+                "record_digest": hex_field(event, "record_digest") or None,
                 "opened_at": format_time(event.at),
             }
             self.quarantines[event.station, event.number] = (chained.hash, fields)
         elif event.step == SUPERVISE_STEP:
-            self.closed_at[_hex_field(event, "answers")] = format_time(event.at)
-            if new_mac := _hex_field(event, "new_mac"):
+            self.closed_at[hex_field(event, "answers")] = format_time(event.at)
+            if new_mac := hex_field(event, "new_mac"):
                 self.replaced[event.mac] = {
                     "serial": event.serial,
                     "replaced_by": new_mac,
@@ -207,99 +104,210 @@ class _Beside:
         }
 
 
-def _job_fields(told: _Job, following: _Job | None) -> Fields:
-    assert told.opened is not None
-    fields: Fields = {
-        "number": _number(told.opened),
-        "bundle_digest": _bundle(told.opened),
-        "opened_at": format_time(told.opened.at),
-        "state": JobState.OPEN.value,
-        "outcome": None,
-        "closed_at": None,
-    }
-    held = (told.opened, *told.resumed)
-    stations = {event.station for event in held if event.at == max(one.at for one in held)}
-    if len(stations) == 1:
-        # Two that resumed at the same time cannot be put in order from outside.
-        fields["station"] = stations.pop()
-    if told.final is not None:
-        fields["state"] = JobState.CLOSED.value
-        fields["outcome"] = told.final.data.get("outcome")
-        fields["closed_at"] = format_time(told.final.at)
-    elif told.sent_back_at is not None:
-        fields["state"] = JobState.ABANDONED.value
-        fields["closed_at"] = format_time(told.sent_back_at)
-    elif following is not None and following.opened is not None:
-        fields["state"] = JobState.ABANDONED.value
-        fields["closed_at"] = format_time(following.opened.at)
-    return fields
-
-
-def _number(opened: Event | None) -> int:
-    number = 0 if opened is None else opened.data.get("job_number")
-    return number if isinstance(number, int) else 0
-
-
-def _bundle(opened: Event) -> bytes:
-    return _hex_field(opened, "bundle")
-
-
-def _hex_field(event: Event, name: str) -> bytes:
-    try:
-        return bytes.fromhex(str(event.data.get(name)))
-    except ValueError:
-        return b""
-
-
-def _compare(
+def audit_ledger(
     connection: Connection,
-    table: Table,
-    key: str,
-    told: Mapping[Any, Fields],
+    identity: LedgerIdentity,
     *,
-    without_events: Fields | None = None,
-) -> None:
+    on_progress: Progress = lambda _done, _total: None,
+) -> dict[str, tuple[int, bytes]]:
+    """Verify every chain, and every row against the events.
+
+    Args:
+        connection: Inside a transaction that sees one state.
+        identity: What the ledger says it is.
+        on_progress: Told how many of how many events and units were looked at.
+
+    Returns:
+        Count and head of each station's chain.
+
+    Raises:
+        LedgerError: A chain is broken, or a row is missing, has no events, or contradicts them.
+    """
+    total = int(connection.execute(select(func.count()).select_from(events)).scalar_one())
+    total += int(connection.execute(select(func.count()).select_from(units)).scalar_one())
+    done = 0
+    heads: dict[str, tuple[int, bytes]] = {}
+    facts, beside = _LedgerFacts(), _Beside()
+    for station in list_stations(connection):
+        count, head = 0, GENESIS
+        for chained in walk_chain(connection, station):
+            count, head = count + 1, chained.hash
+            _gather(facts, chained.event, identity)
+            beside.take(chained)
+            done += 1
+            if done % _EVENTS_PER_REPORT == 0:
+                on_progress(done, total)
+        heads[station] = (count, head)
+    for serials in _serials_in_events(connection):
+        _audit_units(connection, serials)
+        done += len(serials)
+        on_progress(done, total)
+    _audit_rows_without_events(connection)
+    _audit_few(connection, quarantines, beside.told_quarantines())
+    _audit_few(connection, replaced_modules, beside.replaced)
+    _audit_identity(facts, identity)
+    _audit_few(connection, voided_ranges, facts.voids)
+    _audit_gaps(connection)
+    on_progress(total, total)
+    return heads
+
+
+def _gather(facts: _LedgerFacts, event: Event, identity: LedgerIdentity) -> None:
+    if not 1 <= event.epoch <= identity.epoch:
+        raise contradiction("ledger_identity epoch", event.epoch, identity.epoch)
+    if event.phase is not Phase.CONFIRM:
+        return
+    if event.step == RESTORE_STEP and event.epoch > facts.epoch:
+        opening = event.data.get("opening")
+        facts.epoch, facts.opening = event.epoch, None if opening is None else str(opening)
+    elif event.step == VOID_STEP:
+        void = parse_void(event)
+        facts.voids[void.key()] = void.row()
+
+
+def _serials_in_events(connection: Connection) -> Iterator[list[str]]:
+    last = ""
+    while True:
+        statement = (
+            select(events.c.serial)
+            .where(events.c.serial > last)
+            .distinct()
+            .order_by(events.c.serial)
+            .limit(_UNITS_AT_ONCE)
+        )
+        serials = list(connection.execute(statement).scalars())
+        if not serials:
+            return
+        yield serials
+        last = serials[-1]
+
+
+def _audit_units(connection: Connection, serials: list[str]) -> None:
+    named: dict[str, list[str | None]] = {}
+    pairs = select(events.c.serial, events.c.job).where(events.c.serial.in_(serials)).distinct()
+    for serial, job in connection.execute(pairs):
+        named.setdefault(serial, []).append(job)
+    statement = (
+        select(events.c.serial, events.c.station, events.c.number, events.c.content)
+        .where(
+            events.c.serial.in_(serials),
+            events.c.step.in_(TELLING_STEPS),
+            events.c.phase == Phase.CONFIRM.value,
+        )
+        .order_by(events.c.serial, events.c.station, events.c.number)
+    )
+    telling = {
+        serial: [
+            parse_event(row.content, where=f"station {row.station}, event {row.number}")
+            for row in rows
+        ]
+        for serial, rows in groupby(connection.execute(statement), key=lambda row: row.serial)
+    }
+    told = {
+        serial: retell_unit(serial, telling.get(serial, ()), jobs=named[serial])
+        for serial in serials
+    }
+    _compare(
+        connection, serial_numbers, "serial", {serial: unit.number for serial, unit in told.items()}
+    )
+    _compare(connection, units, "serial", {serial: unit.unit for serial, unit in told.items()})
+    _compare(
+        connection, jobs, "job",
+        {job: {"serial": serial, **fields}
+         for serial, unit in told.items() for job, fields in unit.jobs.items()},
+    )  # fmt: skip
+
+
+def _compare(connection: Connection, table: Table, key: str, told: dict[str, Fields]) -> None:
+    column = table.c[key]
+    keys, found = list(told), {}
+    for start in range(0, len(keys), _UNITS_AT_ONCE):
+        chosen = select(table).where(column.in_(keys[start : start + _UNITS_AT_ONCE]))
+        for row in connection.execute(chosen):
+            values = check_row(row, table, where=f"table {table.name}")._mapping  # noqa: SLF001 - public
+            found[values[key]] = values
+    for name in keys:
+        if name not in found:
+            raise contradiction(f"{table.name} {name}", "a row", "none")
+        for field_name, value in told[name].items():
+            if found[name][field_name] != value:
+                raise contradiction(
+                    f"{table.name} {name}, {field_name}",
+                    _shown(value),
+                    _shown(found[name][field_name]),
+                )
+
+
+def _audit_rows_without_events(connection: Connection) -> None:
+    for table, key, in_events in (
+        (serial_numbers, serial_numbers.c.serial, events.c.serial),
+        (units, units.c.serial, events.c.serial),
+        (jobs, jobs.c.job, events.c.job),
+    ):
+        alone = select(table).where(~select(in_events).where(in_events == key).exists())
+        for row in connection.execute(alone):
+            values = check_row(row, table, where=f"table {table.name}")._mapping  # noqa: SLF001 - public
+            where = f"{table.name} {values[key.name]}"
+            if table is not serial_numbers:
+                raise contradiction(where, "no such row", "one without events")
+            if values["state"] != SerialState.VOIDED.value:
+                raise contradiction(f"{where}, state", SerialState.VOIDED.value, values["state"])
+
+
+def _audit_identity(facts: _LedgerFacts, identity: LedgerIdentity) -> None:
+    if (facts.epoch, facts.opening) != (identity.epoch, identity.opening):
+        raise contradiction(
+            "ledger_identity epoch",
+            f"{facts.epoch}, opened by {facts.opening or 'station init'}",
+            f"{identity.epoch}, opened by {identity.opening or 'station init'}",
+        )
+
+
+def _audit_few(connection: Connection, table: Table, told: Mapping[Any, Fields]) -> None:
+    """Compare a table whose rows are few with all that the events tell of it."""
     remaining = dict(told)
-    key_columns = key.split()
     for row in connection.execute(select(table)):
         values = check_row(row, table, where=f"table {table.name}")._mapping  # noqa: SLF001 - public
-        of_row = tuple(values[name] for name in key_columns)
-        named = " ".join(str(_shown(part)) for part in of_row)
-        expected = remaining.pop(of_row[0] if len(of_row) == 1 else of_row, without_events)
+        key: tuple[Any, ...] = tuple(values[column.name] for column in table.primary_key)
+        named = f"{table.name} {' '.join(str(_shown(part)) for part in key)}"
+        expected = remaining.pop(key if len(key) > 1 else next(iter(key)), None)
         if expected is None:
-            raise _contradiction(f"{table.name} {named}", "no such row", "one without events")
+            raise contradiction(named, "no such row", "one without events")
         for name, value in expected.items():
             if values[name] != value:
-                raise _contradiction(
-                    f"{table.name} {named}, {name}", _shown(value), _shown(values[name])
-                )
+                raise contradiction(f"{named}, {name}", _shown(value), _shown(values[name]))
     if remaining:
-        raise _contradiction(f"{table.name} {_shown(min(remaining))}", "a row", "none")
+        missing = min(remaining, key=repr)
+        raise contradiction(f"{table.name} {_shown(missing)}", "a row", "none")
 
 
-def _parts(serial: str) -> Fields:
-    try:
-        parts = parse_serial(serial)
-    except SerialNumberError as error:
-        raise _contradiction(f"serial_numbers {serial}", "a serial number", str(error)) from error
-    return {
-        "prefix": parts.prefix,
-        "model": parts.model,
-        "year": parts.year,
-        "week": parts.week,
-        "sequence": parts.sequence,
-    }
+def _audit_gaps(connection: Connection) -> None:
+    """Refuse a series in which a number is neither given nor voided."""
+    series = [serial_numbers.c[name] for name in ("prefix", "model", "year", "week")]
+    statement = select(
+        *series,
+        serial_numbers.c.epoch,
+        func.count().label("given"),
+        func.min(serial_numbers.c.sequence).label("low"),
+        func.max(serial_numbers.c.sequence).label("high"),
+    ).group_by(*series, serial_numbers.c.epoch)
+    ranges = [row._mapping for row in connection.execute(select(voided_ranges))]  # noqa: SLF001 - public
+    for row in connection.execute(statement):
+        first = sequences_of_epoch(row.epoch)[0]
+        voided = sum(
+            max(0, min(row.high, one["last_sequence"]) - max(first, one["first_sequence"]) + 1)
+            for one in ranges
+            if (one["prefix"], one["model"], one["year"], one["week"])
+            == (row.prefix, row.model, row.year, row.week)
+        )
+        missing = row.high - first + 1 - row.given - voided
+        if missing:
+            raise contradiction(
+                f"series {row.prefix}{row.model} {row.year}-W{row.week:02d}",
+                f"every number from {first} to {row.high} given or voided",
+                f"{missing} unexplained",
+            )
 
 
 def _shown(value: Any) -> object:
     return value.hex() if isinstance(value, bytes) else value
-
-
-def _contradiction(where: str, expected: object, got: object) -> LedgerError:
-    return LedgerError(
-        "the ledger's tables contradict its events",
-        expected=expected,
-        got=got,
-        where=where,
-        hint="the ledger was changed outside Ampforge; compare it with a backup or an export",
-    )

@@ -1,210 +1,240 @@
-"""Opens the ledger's database so that a commit survives a power cut, and translates its errors.
+"""One open ledger database, whichever back end keeps it: read one state, or write durably.
 
-SQLite with write-ahead log and `synchronous=FULL`. Writers begin with `BEGIN IMMEDIATE`: two
-processes that allocate at once wait for each other instead of failing half-way. Knows nothing of
-serial numbers or events: that is `provisioning.ledger`.
+A transaction that returned is on the disk; one that raised left nothing. When the connection dies
+in the middle of a commit, nobody told us which of the two it was: then we look. Knows nothing of
+serial numbers: that is `provisioning.ledger`.
 """
 
 from __future__ import annotations
 
-import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import URL, create_engine, event, inspect, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from provisioning.errors import LedgerError
-from provisioning.ledger_schema import HEAD_REVISION
+from provisioning.ledger_failures import describe_failure, is_connection_lost, translated
+from provisioning.ledger_journal import PROOF
+from provisioning.ledger_migrations import migrate, read_revision, require_head
+from provisioning.ledger_schema import HEAD_REVISION, events
+from provisioning.ledger_sqlite import SqliteBackend
+from provisioning.ledger_writes import QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy import Connection, Engine
 
-BUSY_TIMEOUT_S: Final = 30
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_VERSION_TABLE: Final = "alembic_version"
-_IMMEDIATE: Final = "ampforge_begin_immediate"
+    from provisioning.ledger_address import LedgerAddress
+    from provisioning.ledger_postgres import PostgresBackend
+    from provisioning.ledger_sqlite import Identity
+    from provisioning.ledger_writes import Question
+
+    Backend = SqliteBackend | PostgresBackend
+
+_LOOK_AGAIN_S: Final = (0.0, 0.2, 1.0, 3.0)
 
 
 class LedgerDatabase:
     """One open database with exactly the tables of this version of Ampforge.
 
-    Safe to use from several threads. Made by `create_database` or `open_database`.
+    Safe to use from several threads. Made by `open_database`.
+
+    Attributes:
+        identity: UUID, epoch and opening that every writer must find; `None` before they are known.
     """
 
-    def __init__(self, engine: Engine, *, path: Path) -> None:
+    def __init__(self, backend: Backend, engine: Engine) -> None:
+        self._backend = backend
         self._engine = engine
-        self.path = path
+        self.identity: Identity | None = None
+
+    @property
+    def address(self) -> LedgerAddress:
+        """Where the ledger lies; its text has no password."""
+        return self._backend.address
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one consistent state and changes nothing."""
-        with _translated(self.path), self._engine.begin() as connection:
+        with (
+            translated(self.address),
+            self._backend.begin_reading(self._engine) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A transaction that holds the only write lock from its beginning, durable at its end."""
-        options = {_IMMEDIATE: True}
+    def writing(
+        self, question: Question | None = None, *, is_last_word: bool = False
+    ) -> Iterator[Connection]:
+        """A transaction that holds the only write lock from its beginning, durable at its end.
+
+        Args:
+            question: Asked under the lock, in the same message to a server; the answer, one row,
+                is `connection.info[ANSWER]`.
+            is_last_word: Nothing that is added is read again before the end, so that rows may
+                travel with the COMMIT (`provisioning.ledger_writes`).
+
+        Raises:
+            LedgerError: It was not committed, or nobody can say at present whether it was.
+        """
         with (
-            _translated(self.path),
-            self._engine.execution_options(**options).begin() as connection,
+            translated(self.address),
+            self._backend.begin_writing(self._engine, question) as connection,
         ):
+            try:
+                self._require_identity(connection)
+                connection.info.pop(PROOF, None)
+                connection.info.pop(QUEUE, None)
+                if is_last_word:
+                    connection.info[QUEUE] = []
+                yield connection
+                proof, rows = connection.info.get(PROOF), connection.info.pop(QUEUE, [])
+            except BaseException:
+                if not connection.invalidated:
+                    connection.info.pop(QUEUE, None)
+                    self._backend.roll_back(connection)
+                raise
+            try:
+                self._backend.commit(connection, rows)
+            except DBAPIError as error:
+                if not is_connection_lost(error):
+                    self._backend.roll_back(connection)
+                if isinstance(self._backend, SqliteBackend):
+                    raise  # it says truly that nothing was committed
+                self._settle(proof, error)
+
+    @contextmanager
+    def changing_tables(self) -> Iterator[Connection]:
+        """A transaction that nobody else reads or writes beside; for migrations alone."""
+        with translated(self.address), self._backend.begin_changing(self._engine) as connection:
             yield connection
+            connection.commit()
+
+    def flush(self) -> None:
+        """Return when all that was read so far is on the disk.
+
+        On a server, others see a transaction a moment before the disk has it. What leaves the
+        ledger under a signature or as a backup must not be forgotten by a power cut in that moment.
+        """
+        with translated(self.address):
+            self._backend.flush(self._engine)
 
     def close(self) -> None:
         """Close every connection; SQLite folds its write-ahead log into the file."""
         self._engine.dispose()
 
+    def _require_identity(self, connection: Connection) -> None:
+        found = self._backend.read_identity(connection)
+        if self.identity is not None and found != self.identity:
+            raise LedgerError(
+                "the ledger was restored while this station was at work",
+                expected=f"{self.identity[0]}, epoch {self.identity[1]}",
+                got="none" if found is None else f"{found[0]}, epoch {found[1]}",
+                where=self.address,
+                hint="nothing was written; start again, with the ledger that is there now",
+            )
 
-def create_database(path: Path, *, first_rows: Callable[[Connection], None]) -> None:
+    def _settle(self, proof: bytes | None, error: DBAPIError) -> None:
+        """Find out whether a transaction was committed whose answer was lost; return if it was.
+
+        Under the write lock, because the server may still be busy with that very commit.
+        """
+        for pause_s in _LOOK_AGAIN_S:
+            time.sleep(pause_s)
+            try:
+                with self._backend.begin_writing(self._engine) as connection:
+                    self._require_identity(connection)
+                    is_there = (
+                        proof is not None
+                        and connection.execute(
+                            select(events.c.number).where(events.c.hash == proof)
+                        ).first()
+                    )
+                    self._backend.commit(connection, ())  # what was found is on the disk, too
+            except DBAPIError:
+                continue
+            if is_there:
+                return
+            if not is_connection_lost(error):
+                raise error
+            raise LedgerError(
+                "the connection to the ledger was lost, and nothing was committed",
+                got=describe_failure(error, self.address).got,
+                where=self.address,
+                hint="the ledger is there again, and was looked at; start again",
+            ) from error
+        raise LedgerError(
+            "the connection to the ledger was lost in the middle of a commit",
+            expected="an answer",
+            got="none: it is not known whether the last event was written",
+            where=self.address,
+            hint="start again when the server is there: a board keeps the number that it was "
+            "given, and what was written is found",
+        ) from error
+
+
+def create_database(
+    address: LedgerAddress, *, fill: Callable[[Connection], None], revision: str = HEAD_REVISION
+) -> None:
     """Create a database, complete or not at all.
 
     Args:
-        path: File that must not exist.
-        first_rows: Writes the first rows, in the same transaction as the tables.
+        address: A file that must not exist, or an empty database.
+        fill: Writes the first rows, in the same transaction as the tables.
+        revision: Revision of the tables when `fill` is called.
 
     Raises:
-        LedgerError: The file exists, or the folder cannot be written.
+        LedgerError: There is something already, or it cannot be written.
     """
-    if path.exists():
-        raise _exists(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.unlink(missing_ok=True)
-        engine = _create_engine(draft)
-        with _translated(path):
-            _require_write_ahead_log(engine, path)
-            with engine.execution_options(**{_IMMEDIATE: True}).begin() as connection:
-                _upgrade(connection)
-                first_rows(connection)
-        engine.dispose()
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)  # unlike a rename, never replaces a ledger that came up meanwhile
-        except FileExistsError as error:
-            raise _exists(path) from error
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise LedgerError("the ledger cannot be created", got=error.strerror, where=path) from error
-    finally:
-        for leftover in path.parent.glob(f"{draft.name}*"):
-            leftover.unlink(missing_ok=True)
+
+    def make(connection: Connection) -> None:
+        migrate(connection, revision=revision)
+        fill(connection)
+
+    _backend(address).create(make)
 
 
-def open_database(path: Path) -> LedgerDatabase:
+def open_database(address: LedgerAddress) -> LedgerDatabase:
     """Open a ledger that `station init` created.
 
     Raises:
         LedgerError: There is none, it is not a ledger, or it is of another version.
     """
-    if not path.is_file():
-        raise LedgerError(
-            "there is no ledger",
-            expected="a ledger made by `ampforge station init`",
-            got="no such file",
-            where=path,
-            hint="check the folder; only a new factory runs `ampforge station init`",
-        )
-    engine = _create_engine(path)
-    with _translated(path):
-        with engine.begin() as connection:
-            has_version = inspect(connection).has_table(_VERSION_TABLE)
-            revision = (
-                connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-                if has_version
-                else None
-            )
-        if revision != HEAD_REVISION:
-            engine.dispose()
-            raise LedgerError(
-                "the ledger is of another version",
-                expected=f"revision {HEAD_REVISION}",
-                got="no revision" if revision is None else f"revision {revision}",
-                where=path,
-                hint="use the Ampforge version that wrote it, or upgrade the ledger",
-            )
-        _require_write_ahead_log(engine, path)
-    return LedgerDatabase(engine, path=path)
-
-
-def _create_engine(path: Path) -> Engine:
-    url = URL.create("sqlite", database=str(path))  # a path may have ? and % in it
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
-
-    @event.listens_for(engine, "connect")
-    def _configure(dbapi_connection: Any, _record: object) -> None:
-        dbapi_connection.isolation_level = None  # we begin transactions, not the driver
-        cursor = dbapi_connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get(_IMMEDIATE, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-    return engine
-
-
-def _upgrade(connection: Connection) -> None:
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def _require_write_ahead_log(engine: Engine, path: Path) -> None:
-    with engine.connect() as connection:
-        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
-    if mode != "wal":
-        raise LedgerError(
-            "the ledger's file system cannot keep a write-ahead log",
-            expected="journal mode wal",
-            got=mode,
-            where=path,
-            hint="put the station's folder on a local disk, not on a network share",
-        )
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
+    database, revision = open_any_revision(address)
     try:
-        yield
-    except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or error
-        raise LedgerError(
-            "the ledger cannot be read or written",
-            got=str(cause),
-            where=path,
-            hint="check disk space and rights; if the file is damaged, restore a backup",
-        ) from error
+        require_head(revision, where=address)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
-def _exists(path: Path) -> LedgerError:
-    return LedgerError(
-        "there is a ledger already",
-        expected="no file",
-        got="a file",
-        where=path,
-        hint="a second ledger would start a second series of serial numbers; use the one there is",
-    )
+def open_any_revision(address: LedgerAddress) -> tuple[LedgerDatabase, str | None]:
+    """Open a database whatever its tables are; for upgrading and for backups before that.
 
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    Raises:
+        LedgerError: There is none, or it cannot be read.
+    """
+    backend = _backend(address)
+    engine = backend.open()
+    database = LedgerDatabase(backend, engine)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with database.reading() as connection:
+            revision = read_revision(connection)
+    except BaseException:
+        database.close()
+        raise
+    return database, revision
+
+
+def _backend(address: LedgerAddress) -> Backend:
+    if isinstance(address, Path):
+        return SqliteBackend(address)
+    from provisioning.ledger_postgres import PostgresBackend
+
+    return PostgresBackend(address)

@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING, Final, cast
 
 from provisioning.errors import LedgerError
 from signing.canonical_cbor import parse_cbor, serialize_cbor
-from signing.errors import CborError, SigningError
-from signing.hash_chain import link_hash, verify_chain
+from signing.errors import CborError
+from signing.hash_chain import link_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 EVENT_FORMAT: Final = 1
 EVENT_MAX_BYTES: Final = 1 << 20
@@ -214,22 +214,21 @@ def parse_event(untrusted_bytes: bytes, *, where: str) -> Event:
     )
 
 
-def verify_links(links: Iterable[tuple[bytes, bytes, bytes]], *, where: str) -> bytes:
-    """Return the head of a chain of (previous, digest of the content, hash), or refuse it.
+def verify_next(head: bytes, chained: ChainedEvent, *, where: str) -> None:
+    """Refuse an event that does not follow from the head of the chain before it.
 
     Raises:
-        LedgerError: A link does not follow from the one before.
+        LedgerError: It follows another event, or its content is not what was linked.
     """
-    try:
-        return verify_chain(links)
-    except SigningError as error:
+    content = event_digest(chained.content)
+    if chained.previous != head or chained.hash != link_hash(head, content):
         raise LedgerError(
             "the chain of events is broken",
-            expected="each event linked to the one before",
-            got=str(error),
+            expected=f"an event after {head.hex()}",
+            got=f"one after {chained.previous.hex()}",
             where=where,
             hint="the ledger was changed outside Ampforge; compare it with a backup or an export",
-        ) from error
+        )
 
 
 def _damaged(got: str, where: str) -> LedgerError:

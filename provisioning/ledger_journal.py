@@ -6,9 +6,9 @@ Every function takes a connection inside a transaction of `provisioning.ledger_d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, select
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_events import (
@@ -19,19 +19,48 @@ from provisioning.ledger_events import (
     event_digest,
     format_time,
     parse_event,
-    verify_links,
+    verify_next,
 )
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import events
+from provisioning.ledger_writes import add_row, send_rows
 from signing.hash_chain import GENESIS, link_hash
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from sqlalchemy import Connection, Row
 
     from provisioning.ledger_values import Reservation, Writer
+
+
+CLOCK_STEP: Final = "clock"
+CLOCK_SUSPECT: Final = "CLOCK_SUSPECT"
+PROOF: Final = "ampforge_last_event_hash"
+"""Under this name a connection keeps the hash of the last event that was written through it."""
+_ROWS_AT_ONCE: Final = 1000
+_LAST_EVENT: Final = (
+    select(events.c.number, events.c.hash, events.c.at)
+    .where(events.c.station == bindparam("of_station"))
+    .order_by(events.c.number.desc())
+    .limit(1)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainEnd:
+    """Where a station's chain ends.
+
+    Attributes:
+        count: How many events it has.
+        head: Hash of the last, `GENESIS` when there is none.
+        at: Time of the last, as `format_time` writes it.
+    """
+
+    count: int
+    head: bytes
+    at: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,17 +91,31 @@ def append_event(
     mac: bytes | None,
     reservation: Reservation | None,
     at: dt.datetime,
+    end: ChainEnd | None = None,
 ) -> ChainedEvent:
-    """Link one event to the end of the station's chain; the caller holds the write lock."""
-    last = connection.execute(
-        select(events.c.number, events.c.hash)
-        .where(events.c.station == writer.station)
-        .order_by(events.c.number.desc())
-        .limit(1)
-    ).one_or_none()
+    """Link one event to the end of the station's chain; the caller holds the write lock.
+
+    Args:
+        connection: Inside a writing transaction.
+        writer: Whose chain it is.
+        epoch: Epoch of the ledger.
+        step: Step of the workflow.
+        phase: INTENT, CONFIRM or NOTE.
+        data: What there is to say.
+        mac: Chip MAC, when there is no reservation yet.
+        reservation: Serial number and job, once there are.
+        at: Now, aware.
+        end: Where the chain ends, if it was read in this transaction already.
+    """
+    if end is None:
+        end = read_end(connection, writer.station)
+    number, head = end.count, end.head
+    if end.at is not None and format_time(at) < end.at:
+        suspect = _clock_note(writer, number=number, epoch=epoch, at=at, last_at=end.at)
+        number, head = number + 1, _insert(connection, suspect, previous=head).hash
     event = Event(
         station=writer.station,
-        number=0 if last is None else last.number + 1,
+        number=number,
         at=at,
         epoch=epoch,
         job=None if reservation is None else reservation.job,
@@ -82,21 +125,48 @@ def append_event(
         phase=phase,
         data=data,
     )
-    chained = chain_event(event, previous=GENESIS if last is None else last.hash)
-    connection.execute(
-        insert(events).values(
-            station=event.station,
-            number=event.number,
-            at=format_time(event.at),
-            job=event.job,
-            serial=event.serial,
-            step=event.step,
-            phase=event.phase.value,
-            content=chained.content,
-            previous=chained.previous,
-            hash=chained.hash,
-        )
+    return _insert(connection, event, previous=head)
+
+
+def _clock_note(writer: Writer, *, number: int, epoch: int, at: dt.datetime, last_at: str) -> Event:
+    """Return the note that the station's clock stands before the time of its own last event.
+
+    Events keep the times that the clock said: which of them is wrong is not known. Their order is
+    that of the chain.
+    """
+    return Event(
+        station=writer.station,
+        number=number,
+        at=at,
+        epoch=epoch,
+        job=None,
+        serial=None,
+        mac=None,
+        step=CLOCK_STEP,
+        phase=Phase.NOTE,
+        data={"finding": CLOCK_SUSPECT, "last_event_at": last_at, "clock": format_time(at)},
     )
+
+
+def _insert(connection: Connection, event: Event, *, previous: bytes) -> ChainedEvent:
+    chained = chain_event(event, previous=previous)
+    add_row(
+        connection,
+        events,
+        {
+            "station": event.station,
+            "number": event.number,
+            "at": format_time(event.at),
+            "job": event.job,
+            "serial": event.serial,
+            "step": event.step,
+            "phase": event.phase.value,
+            "content": chained.content,
+            "previous": chained.previous,
+            "hash": chained.hash,
+        },
+    )
+    connection.info[PROOF] = chained.hash
     return chained
 
 
@@ -160,14 +230,29 @@ def read_links(
     )
 
 
-def read_chain(connection: Connection, station: str) -> tuple[ChainedEvent, ...]:
-    """Return every event of a station, unverified but for its columns and its own link.
+def walk_chain(connection: Connection, station: str) -> Iterator[ChainedEvent]:
+    """Yield a station's events from the first, each after it was verified; nothing piles up.
 
     Raises:
-        LedgerError: An event is damaged, or its columns say something else than its content.
+        LedgerError: An event is damaged, contradicts its columns, is missing, or does not follow
+            from the one before.
     """
     statement = select(events).where(events.c.station == station).order_by(events.c.number)
-    return tuple(_chained(row) for row in connection.execute(statement))
+    rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(statement)
+    head = GENESIS
+    for place, row in enumerate(rows):
+        chained = _chained(row)
+        if chained.event.number != place:
+            raise LedgerError(
+                "an event is missing from the chain",
+                expected=f"number {place}",
+                got=f"number {chained.event.number}",
+                where=f"station {station}",
+                hint="the ledger was changed outside Ampforge; compare it with a backup",
+            )
+        verify_next(head, chained, where=f"station {station}, event {place}")
+        head = chained.hash
+        yield chained
 
 
 def verify_station_chain(connection: Connection, station: str) -> tuple[int, bytes]:
@@ -176,23 +261,26 @@ def verify_station_chain(connection: Connection, station: str) -> tuple[int, byt
     Raises:
         LedgerError: A link is broken, missing, or says another number than its place.
     """
-    rows = read_links(connection, station)
-    for place, row in enumerate(rows):
-        stated = parse_event(row.content, where=f"{station} {place}").number
-        if (row.number, stated) != (place, place):
-            raise LedgerError(
-                "an event is missing from the chain",
-                expected=f"number {place}",
-                got=f"number {stated if row.number == place else row.number}",
-                where=f"station {station}",
-                hint="the ledger was changed outside Ampforge; compare it with a backup",
-            )
-    head = verify_links(_as_links(rows), where=f"station {station}")
-    return len(rows), head
+    count, head = 0, GENESIS
+    for chained in walk_chain(connection, station):
+        count, head = count + 1, chained.hash
+    return count, head
 
 
-def _as_links(rows: Iterable[StoredLink]) -> Iterable[tuple[bytes, bytes, bytes]]:
-    return ((row.previous, event_digest(row.content), row.hash) for row in rows)
+def read_end(connection: Connection, station: str) -> ChainEnd:
+    """Return where a station's chain ends, inside a transaction that goes on from there."""
+    send_rows(connection)
+    last = connection.execute(_LAST_EVENT, {"of_station": station}).one_or_none()
+    if last is None:
+        return ChainEnd(count=0, head=GENESIS, at=None)
+    check_row(last, events, where=f"station {station}")
+    return ChainEnd(count=last.number + 1, head=last.hash, at=last.at)
+
+
+def read_head(connection: Connection, station: str) -> tuple[int, bytes]:
+    """Return count and head of a station's chain as the database has them, unverified."""
+    end = read_end(connection, station)
+    return end.count, end.head
 
 
 def _chained(row: Row[Any]) -> ChainedEvent:

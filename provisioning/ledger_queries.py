@@ -39,7 +39,7 @@ def find_unit(
         raise LedgerError(
             "the ledger knows no such unit",
             got=serial if mac is None else mac.hex(":"),
-            where=database.path,
+            where=database.address,
             hint="`ampforge serials status` lists the numbers that were given",
         )
     return unit
@@ -63,7 +63,7 @@ def list_jobs(database: LedgerDatabase, serial: str) -> tuple[JobRecord, ...]:
     statement = select(jobs).where(jobs.c.serial == serial).order_by(jobs.c.number)
     with database.reading() as connection:
         rows = connection.execute(statement).all()
-    where = str(database.path)
+    where = str(database.address)
     return tuple(
         JobRecord(
             job=check_row(row, jobs, where=where).job,
@@ -87,7 +87,7 @@ def list_serials(database: LedgerDatabase) -> tuple[SerialRecord, ...]:
     statement = select(serial_numbers).order_by(serial_numbers.c.serial)
     with database.reading() as connection:
         rows = connection.execute(statement).all()
-    where = str(database.path)
+    where = str(database.address)
     return tuple(
         SerialRecord(
             serial=check_row(row, serial_numbers, where=where).serial,

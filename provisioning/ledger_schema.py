@@ -24,7 +24,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD_REVISION: Final = "0002"
+REVISIONS: Final = ("0001", "0002", "0003")
+HEAD_REVISION: Final = REVISIONS[-1]
 TIME_LENGTH: Final = 27
 
 metadata = MetaData(
@@ -45,6 +46,7 @@ ledger_identity = Table(
     Column("epoch", Integer, nullable=False),
     Column("product", String(64), nullable=False),
     Column("created_at", String(TIME_LENGTH), nullable=False),
+    Column("opening", String(36), nullable=True),
     CheckConstraint("row = 1", name="only_one_row"),
 )
 
@@ -62,6 +64,20 @@ serial_numbers = Table(
     Column("mac", LargeBinary(6), nullable=True, unique=True),
     Column("reserved_at", String(TIME_LENGTH), nullable=False),
     UniqueConstraint("prefix", "model", "year", "week", "sequence"),
+)
+
+voided_ranges = Table(
+    "voided_ranges",
+    metadata,
+    Column("prefix", String(3), primary_key=True),
+    Column("model", String(3), primary_key=True),
+    Column("year", Integer, primary_key=True, autoincrement=False),
+    Column("week", Integer, primary_key=True, autoincrement=False),
+    Column("first_sequence", Integer, primary_key=True, autoincrement=False),
+    Column("last_sequence", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("voided_at", String(TIME_LENGTH), nullable=False),
 )
 
 units = Table(

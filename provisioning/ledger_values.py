@@ -74,12 +74,21 @@ class Writer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerIdentity:
-    """Which ledger this is: no two have the same UUID, and a restored one has another epoch."""
+    """Which ledger this is: no two have the same UUID, and a restored one has another epoch.
+
+    Attributes:
+        uuid: Name of the ledger.
+        epoch: 1, and one more with each restore.
+        product: Product whose units are counted.
+        created_at: When `station init` made it, aware.
+        opening: Name of the restore that opened the epoch; `None` in the first.
+    """
 
     uuid: str
     epoch: int
     product: str
     created_at: dt.datetime
+    opening: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

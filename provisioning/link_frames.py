@@ -25,6 +25,7 @@ from provisioning.errors import LinkFrameError
 FRAME_START: Final = b"\x06\x09"
 FRAME_CONTINUE: Final = b"\x04\x14"
 LINE_MAX_BYTES: Final = 127
+_SHOWN_BYTES: Final = 40
 _BASE64_PER_LINE: Final = (LINE_MAX_BYTES - len(FRAME_START) - 1) // 4 * 4
 _LENGTH: Final = struct.Struct("!H")
 _CRC: Final = struct.Struct("!H")
@@ -138,7 +139,9 @@ class LineAssembler:
             self._frame += base64.b64decode(fragment, validate=True)
         except binascii.Error as error:
             raise _bad(
-                "frame is not base64", expected="base64 in groups of four", got=error
+                "frame is not base64",
+                expected="base64 in groups of four",
+                got=ascii(fragment[:_SHOWN_BYTES])[1:],
             ) from error
         if len(self._frame) < _LENGTH_BYTES:
             raise _bad("frame is cut short", expected="a length of two bytes", got="less")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from provisioning.calibration_result import CalibrationResult
+    from provisioning.line_yield import LineYield
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.verification_result import PointResult, VerificationResult
 
@@ -145,6 +146,8 @@ def render_line_report(
     units: Sequence[ReportedUnit],
     header: ReportHeader,
     waveform_svgs: Mapping[str, str | bytes],
+    *,
+    line_yield: LineYield | None = None,
 ) -> str:
     """Return the report of a whole line as an HTML document.
 
@@ -152,6 +155,7 @@ def render_line_report(
         units: In the order of the table, at least one.
         header: Product, release and station.
         waveform_svgs: One picture for each mode, by name.
+        line_yield: How well the line does, if that is to be shown.
 
     Raises:
         ReportError: There are no units, or a picture cannot be put into a page.
@@ -181,6 +185,7 @@ def render_line_report(
         modes=list(dict.fromkeys(mode for row in rows for mode in row["modes"])),
         counts={verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
         refused=[unit for unit in units if unit.reasons],
+        line_yield=line_yield,
         settings=next((found for unit in units if (found := _settings_of(unit))), None),
         instruments=sorted({str(result.instrument) for _, result in measured}),
         pictured=RANKED_MAX,
@@ -263,6 +268,7 @@ def _render(template: str, **values: object) -> str:
         "kohm": _format_kohm,
         "time": _format_time,
         "probability": _format_probability,
+        "percent": _format_percent,
         # Pictures only: inline_svg has refused everything that is not drawing.
         "picture": Markup,
     }
@@ -283,6 +289,10 @@ def _format_kohm(ohm: float) -> str:
     if ohm < 1_000:  # noqa: PLR2004 - Ω in a kΩ
         return f"{ohm:g} Ω"
     return f"{ohm / 1_000:,.4g} kΩ" if ohm < 1e6 else f"{ohm / 1e6:.3g} MΩ"  # noqa: PLR2004 - Ω in a MΩ
+
+
+def _format_percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} %"
 
 
 def _format_time(at: datetime) -> str:

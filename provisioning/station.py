@@ -6,21 +6,24 @@ and checks that all of it belongs together. What it returns is passed to `provis
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
-from provisioning.errors import StationError
-from provisioning.flasher import EsptoolFlasher
+from provisioning.errors import LedgerError, StationError
+from provisioning.esptool_flasher import EsptoolFlasher
 from provisioning.ledger import Ledger
 from provisioning.ledger_values import Writer
+from provisioning.ledger_witness import require_witnessed, save_witness
 from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES
 from provisioning.scpi_meter import open_meter
 from provisioning.serial_numbers import require_code
 from provisioning.serial_port import open_port
 from provisioning.station_files import LEDGER_NAME, load_station_keys
 from provisioning.unit_admission import BoardsInWork
+from signing.errors import DurableFileError
 from signing.refusal import refusing_in
 from signing.trust import verify_trust_record
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from firmware_images.nvs_plan import NvsPlan
     from provisioning.flasher import Flasher
     from provisioning.instruments import Meter
+    from provisioning.ledger_address import LedgerAddress
     from provisioning.serial_port import BoardPort
     from provisioning.station_files import StationKeys
     from provisioning.station_settings import StationSettings
@@ -64,6 +68,7 @@ class Station:
     """Everything that working on a board needs. Shared by all slots.
 
     Attributes:
+        folder: The station's folder.
         settings: Section `[station]`.
         serial_model: Model code of the serial numbers, three characters.
         outside: Clocks and randomness.
@@ -78,6 +83,7 @@ class Station:
         in_work: The chips that the slots work on now.
     """
 
+    folder: Path
     settings: StationSettings
     serial_model: str
     outside: Outside
@@ -106,7 +112,9 @@ class Station:
         return open_meter(address, self.settings.metrology, clock=self.outside.now)
 
     def close(self) -> None:
-        """Close the ledger."""
+        """Remember how far the ledger came, as well as that goes, and close it."""
+        with suppress(LedgerError, StationError, DurableFileError):
+            save_witness(self.folder, self.ledger, station=self.settings.name)
         self.ledger.close()
 
 
@@ -123,6 +131,7 @@ def open_station(
     nvs_plan: NvsPlan | None = None,
     efuse_plan: EfusePlan | None = None,
     ca_uri: str | None = None,
+    ledger_address: LedgerAddress | None = None,
 ) -> Station:
     """Verify everything that the station works with.
 
@@ -138,6 +147,7 @@ def open_station(
         nvs_plan: What each board's NVS partition holds, if anything.
         efuse_plan: What each board's eFuses shall be, if any are burned.
         ca_uri: The factory CA's key, if it is not the one in the folder.
+        ledger_address: Where the ledger is; `None` for the folder itself.
 
     Raises:
         LedgerError: There is no ledger, or it cannot be used.
@@ -157,8 +167,9 @@ def open_station(
     if efuse_plan is not None:
         efuse_plan.check(bundle)
     writer = Writer(station=settings.name, now=outside.now, new_job=outside.new_job)
-    ledger = Ledger.open(folder / LEDGER_NAME)
+    ledger = Ledger.open(folder / LEDGER_NAME if ledger_address is None else ledger_address)
     try:
+        require_witnessed(folder, ledger)
         keys = load_station_keys(
             folder,
             station_name=settings.name,
@@ -169,10 +180,12 @@ def open_station(
         _require_same_factory(trust, keys)
         _require_same_product(bundle, ledger)
         _require_sendable_statement(bundle, where=bundle_where)
+        save_witness(folder, ledger, station=settings.name)
     except BaseException:
         ledger.close()
         raise
     return Station(
+        folder=folder,
         settings=settings,
         serial_model=serial_model,
         outside=outside,
@@ -212,7 +225,7 @@ def _require_same_product(bundle: Bundle, ledger: Ledger) -> None:
             "the bundle is for another product than the ledger",
             expected=ledger.identity.product,
             got=bundle.statement.product,
-            where=ledger.database.path,
+            where=ledger.database.address,
             hint="each product has its own station folder",
         )
 

@@ -2,7 +2,8 @@
 
 | file | content |
 |---|---|
-| `ledger.sqlite3` | the ledger (`provisioning.ledger`) |
+| `ledger.sqlite3` | the ledger, unless `[station] ledger` names another place |
+| `ledger-witness.json` | what the station last saw of the ledger (`provisioning.ledger_witness`) |
 | `factory-ca.pem`, `factory-ca.pub.pem` | key of the factory CA, unless `ca` names another |
 | `factory-ca.cert.der` | its certificate, which every board's trust record carries |
 | `station.pem`, `station.pub.pem` | key that signs calibration records and chain heads |
@@ -21,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioning.errors import StationError
+from provisioning.errors import LedgerError, StationError
 from provisioning.ledger import create_ledger
+from provisioning.ledger_address import parse_ledger_address
 from signing.certificate_fields import CertificateKind
 from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
 from signing.certificates import Certificate, ca_public_key, verify_certificate
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable
 
+    from provisioning.ledger_address import LedgerAddress
     from provisioning.ledger_values import LedgerIdentity
     from signing.signers import Signer
 
@@ -75,6 +78,7 @@ def create_station(
     passphrase: bytes | None,
     is_test_key: bool = False,
     ca_uri: str | None = None,
+    ledger: LedgerAddress | None = None,
 ) -> LedgerIdentity:
     """Make the station's folder: keys, certificates and the factory's one ledger.
 
@@ -87,11 +91,52 @@ def create_station(
         passphrase: Encrypts both keys; `None` leaves them in plain text.
         is_test_key: Mark the keys as test keys.
         ca_uri: The factory CA's key, a file or a `pkcs11:` URI; a new one is made when `None`.
+        ledger: Where the ledger is to be; `None` for the folder itself.
 
     Raises:
         StationError: The folder has something in it, or cannot be made.
-        LedgerError: The ledger cannot be created.
+        LedgerError: There is a ledger already, or it cannot be created; no folder is left.
         SigningError: A key cannot be written.
+    """
+
+    def make_ledger(address: LedgerAddress) -> LedgerIdentity:
+        return create_ledger(address, product=product, ledger_uuid=ledger_uuid, created_at=now)
+
+    identities: list[LedgerIdentity] = []
+
+    def fill(draft: Path) -> None:
+        _write_keys(
+            draft,
+            product=product,
+            station_name=station_name,
+            now=now,
+            passphrase=passphrase,
+            is_test_key=is_test_key,
+            ca_uri=ca_uri,
+        )
+        if ledger is None:
+            identities.append(make_ledger(draft / LEDGER_NAME))
+
+    make_station_folder(folder, fill)
+    if ledger is not None:
+        # Last: keys without a ledger can be thrown away, a ledger without its CA cannot be used.
+        try:
+            identities.append(make_ledger(ledger))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return identities[0]
+
+
+def make_station_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Make a station's folder, complete or not at all.
+
+    Args:
+        folder: Folder that does not exist, or is empty.
+        fill: Writes its files into a draft of it.
+
+    Raises:
+        StationError: The folder has something in it, or cannot be made.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StationError(
@@ -110,18 +155,7 @@ def create_station(
     except OSError as error:
         raise _cannot_make(folder, error) from error
     try:
-        _write_keys(
-            draft,
-            product=product,
-            station_name=station_name,
-            now=now,
-            passphrase=passphrase,
-            is_test_key=is_test_key,
-            ca_uri=ca_uri,
-        )
-        identity = create_ledger(
-            draft / LEDGER_NAME, product=product, ledger_uuid=ledger_uuid, created_at=now
-        )
+        fill(draft)
         try:
             draft.rename(folder)  # onto an empty folder or a free name; refused otherwise
         except OSError as error:
@@ -129,7 +163,34 @@ def create_station(
         _sync_folder(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return identity
+
+
+def find_ledger(folder: Path, setting: str | None, *, root: Path) -> LedgerAddress:
+    """Return where a station's ledger is.
+
+    Args:
+        folder: The station's folder.
+        setting: `ledger` of section `[station]`: a path or a URL; `None` for the folder itself.
+        root: Folder that a relative path starts from.
+
+    Raises:
+        LedgerError: The setting cannot be used, or the folder holds another ledger than it names.
+    """
+    own = folder / LEDGER_NAME
+    if setting is None:
+        return own
+    address = parse_ledger_address(setting, root=root)
+    is_own = isinstance(address, Path) and address.resolve() == own.resolve()
+    if own.exists() and not is_own:
+        raise LedgerError(
+            "there are two ledgers for this station",
+            expected=f"{address} alone",
+            got=f"{own}, too",
+            where="[station] ledger",
+            hint="find out which one the boards were made with, and move the other one away; two "
+            "ledgers give the same serial numbers twice",
+        )
+    return address
 
 
 def load_station_keys(

@@ -6,12 +6,14 @@ those of its bundle.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.waiver_text import format_waiver
 from firmware_images.waveform_plot import plot_mode
 from provisioning.errors import ReportError
 from provisioning.ledger_queries import list_units
+from provisioning.line_yield import LineYield, count_yield
 from provisioning.reports import (
     ReportedUnit,
     ReportHeader,
@@ -28,6 +30,21 @@ if TYPE_CHECKING:
     from provisioning.ledger import Ledger
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationReport:
+    """A report of a line, or of one unit.
+
+    Attributes:
+        page: The HTML document.
+        unit_count: How many units are in it.
+        line_yield: How well the line does; `None` for one unit.
+    """
+
+    page: str
+    unit_count: int
+    line_yield: LineYield | None
+
+
 def render_report(
     ledger: Ledger,
     bundle: Bundle,
@@ -36,7 +53,7 @@ def render_report(
     now: dt.datetime,
     serial: str | None = None,
     note: str = "",
-) -> tuple[str, int]:
+) -> StationReport:
     """Return the report of the line, or of one unit, as an HTML document.
 
     Args:
@@ -48,7 +65,7 @@ def render_report(
         note: A sentence at the top of the page.
 
     Returns:
-        The page, and how many units are in it.
+        The page, and what is counted in it.
 
     Raises:
         ReportError: No unit was worked on with this release.
@@ -65,7 +82,7 @@ def render_report(
             "there is nothing to report",
             expected=f"units that were worked on with {bundle.statement.version}",
             got="none" if serial is None else f"not {serial}",
-            where=ledger.database.path,
+            where=ledger.database.address,
             hint="name the bundle that the units were made with",
         )
     header = ReportHeader(
@@ -82,9 +99,12 @@ def render_report(
     pictures = {
         mode.name: plot_mode(mode, bundle.policy, tick_us=table.tick_us) for mode in table.modes
     }
-    if serial is None:
-        return render_line_report(units, header, pictures), len(units)
-    return render_unit_report(units[0], header, pictures), 1
+    if serial is not None:
+        page = render_unit_report(units[0], header, pictures)
+        return StationReport(page=page, unit_count=1, line_yield=None)
+    line_yield = count_yield(ledger, bundle_digest=bundle.digest)
+    page = render_line_report(units, header, pictures, line_yield=line_yield)
+    return StationReport(page=page, unit_count=len(units), line_yield=line_yield)
 
 
 def load_reported_unit(ledger: Ledger, serial: str) -> ReportedUnit:

@@ -11,7 +11,7 @@ model = "FLR" # the product's own model when absent
 
 [[station.slots]]
 name = "1"
-port = "/dev/ttyUSB0"
+port = "usb:A50285BI" # or usb-location:1-1.4, /dev/ttyUSB0, rfc2217://HOST:PORT
 meter = "TCPIP0::192.168.1.20::5025::SOCKET"
 ```
 
@@ -55,7 +55,7 @@ class SlotSettings(_Section):
 
     Attributes:
         name: What the operator calls it; its number when absent.
-        port: Serial port or RFC 2217 URL.
+        port: Serial port, by device, USB adapter or RFC 2217 URL (`provisioning.serial_port`).
         meter: VISA address.
     """
 
@@ -69,9 +69,10 @@ class StationSettings(_Section):
 
     Attributes:
         name: Name in the ledger and in the station's certificate.
-        folder: Folder with ledger, keys and certificates.
+        folder: Folder with keys, certificates and, unless `ledger` says otherwise, the ledger.
+        ledger: A path, or `postgresql://USER@HOST:PORT/DATABASE` without a password.
         serials: The maker's part of the serial numbers.
-        flash_baud: Rate at which flash is written, baud.
+        flash_baud: Highest rate at which flash is written, baud.
         use_stub: Whether esptool's stub loader is used.
         boot_timeout_s: How long a board may take to answer after a reset, in seconds.
         temperature_centi_c: Ambient temperature in hundredths of a degree Celsius.
@@ -84,6 +85,7 @@ class StationSettings(_Section):
 
     name: _Name = "station-1"
     folder: Annotated[Path, Field(strict=False)] = Path("station")
+    ledger: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     serials: SerialSettings = SerialSettings()
     flash_baud: Annotated[int, Field(ge=9_600, le=3_000_000)] = 921_600
     use_stub: bool = True

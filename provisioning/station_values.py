@@ -107,6 +107,7 @@ class UnitReport:
         calibration: Result of the calibration, as far as it came.
         verification: Result of the verification, as far as it came.
         duration_s: How long the station worked on it, in seconds.
+        notes: What is worth a look though it decides nothing, such as a rate that failed.
     """
 
     slot: str
@@ -120,6 +121,7 @@ class UnitReport:
     calibration: CalibrationResult | None
     verification: VerificationResult | None
     duration_s: float
+    notes: tuple[str, ...] = ()
 
     @property
     def is_passed(self) -> bool:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from signing.validation_words import describe_problem
+
 if TYPE_CHECKING:
     from provisioning.errors import ProvisioningError
 
@@ -52,7 +54,7 @@ def parse_stored_result(
         first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
         raise error_class(
             f"the stored {name} is damaged",
-            got=first["msg"] if first else str(error),
+            got=describe_problem(first) if first else str(error),
             where=".".join(str(part) for part in first["loc"]) if first else None,
             hint="restore the ledger from its backup",
         ) from error

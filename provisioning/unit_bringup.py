@@ -14,6 +14,7 @@ from provisioning.errors import (
     IdentityError,
     LinkTimeoutError,
     LockedChipError,
+    StationError,
 )
 from provisioning.identity import NONCE_BYTES, ExpectedIdentity, install_identity, verify_identity
 from provisioning.ledger_values import SerialState
@@ -24,6 +25,7 @@ from provisioning.link_release import (
     ReleaseWriteResponse,
 )
 from provisioning.station_values import Step, UnitRejection
+from provisioning.transfer_rates import describe_fall_back
 from provisioning.unit_judgement import (
     judge_handshake,
     judge_record,
@@ -58,6 +60,7 @@ class UnitBringUp:
     Attributes:
         is_locked: Whether the board's flash cannot be written or read any more.
         info: What the application said last; `None` while nothing answered.
+        is_silent: Whether the application was found silent, and the chip the right one.
     """
 
     def __init__(
@@ -78,6 +81,12 @@ class UnitBringUp:
         self._is_in_loader = not is_locked
         self.is_locked = is_locked
         self.info: InfoReadResponse | None = None
+        self.is_silent = False
+
+    @property
+    def fall_back(self) -> str | None:
+        """A sentence about the rates at which the flash could not be written, if there are any."""
+        return describe_fall_back(self._flasher.rates)
 
     def write_nvs(self, plan: NvsPlan) -> None:
         """Write the unit's NVS partition; the chip is still in its loader.
@@ -203,9 +212,14 @@ class UnitBringUp:
         regions = self._station.bundle.flash_regions()
         if not self._is_in_loader:
             self._flasher.detect()  # the read-back of an earlier CONFIRM started the application
-        reports = self._flasher.write(
-            regions, on_progress=lambda done: self._on_progress(Step.FLASH, done, "writing flash")
-        )
+
+        def tell(done: float) -> None:
+            fall_back = self.fall_back
+            self._on_progress(
+                Step.FLASH, done, f"writing flash ({fall_back})" if fall_back else "writing flash"
+            )
+
+        reports = self._flasher.write(regions, on_progress=tell)
         self._on_progress(Step.FLASH, 1.0, "starting the application")
         info = self._restart(Step.FLASH, "the application does not answer on the factory link")
         _reject_unless_empty(Step.FLASH, self._judge_handshake(info))
@@ -213,6 +227,10 @@ class UnitBringUp:
             "regions": [_region_document(report) for report in reports],
             "app_sha256": info.appsha.hex(),
             "app": f"{info.app} {info.ver}",
+            "rates": [
+                {"baud": attempt.baud, "failure": attempt.failure}
+                for attempt in self._flasher.rates
+            ],
         }
 
     def _find_flashed(self) -> Mapping[str, object]:
@@ -241,9 +259,32 @@ class UnitBringUp:
         self._reset_board()
         try:
             self.info = self._wait_until_ready()
-        except LinkTimeoutError as error:
-            raise UnitRejection(step, (f"{silence}: {error.hint}",)) from error
+        except LinkTimeoutError:
+            self._require_link()
+            self._reset_board()
+            try:
+                self.info = self._wait_until_ready()
+            except LinkTimeoutError as error:
+                self.is_silent = True
+                raise UnitRejection(step, (f"{silence}: {error.hint}",)) from error
         return self.info
+
+    def _require_link(self) -> None:
+        """Tell a silent application from a dead cable: only the first is the unit's fault.
+
+        Raises:
+            FlashError: The chip's ROM does not answer either.
+            PortError: The port died.
+        """
+        mac = self._flasher.detect().mac
+        if mac != self._job.reservation.mac:
+            raise StationError(
+                "there is another board in the slot now",
+                expected=self._job.reservation.mac.hex(":"),
+                got=mac.hex(":"),
+                where=self._link.where,
+                hint="leave boards in their slots until the station is done with them",
+            )
 
     def _reset_board(self) -> None:
         self._is_in_loader = False

@@ -8,20 +8,23 @@ Normative text: docs/spec/ledger-and-record-export.md §6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from provisioning.errors import ExportError
 from provisioning.ledger_events import event_digest, format_time, parse_event
 from provisioning.ledger_journal import read_events, read_links, verify_station_chain
 from provisioning.ledger_queries import find_unit, list_jobs
 from provisioning.unit_records import event_document, job_document, unit_document
+from signing.bounded_json import count_values
 from signing.canonical_cbor import serialize_cbor
 from signing.certificate_fields import CertificateKind
 from signing.certificates import verify_certificate
 from signing.cose import sign_one, verify_one
 from signing.hash_chain import link_hash
+from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 
 EXPORT_SCHEMA: Final = "ampforge.unit-export/1"
 EXPORT_MAX_BYTES: Final = 256 << 20
+# A link, which is most of an export, has seven values' marks in 170 bytes or more.
+_BYTES_PER_VALUE: Final = 16
+_VALUES_MAX: Final = 65_536
 HEAD_CONTENT_TYPE: Final = "application/vnd.ampforge.chain-head+cbor"
 
 
@@ -61,6 +67,7 @@ def export_unit(
         heads: dict[str, list[object]] = {
             name: list(verify_station_chain(connection, name)) for name in stations
         }
+    ledger.database.flush()  # what is signed must never be forgotten
     statement = _serialize_heads(
         uuid=ledger.identity.uuid,
         epoch=ledger.identity.epoch,
@@ -109,6 +116,9 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")]
 
 
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
 class _Link(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -119,11 +129,13 @@ class _Link(BaseModel):
 
 
 class _Chain(BaseModel):
+    """One station's chain; a link becomes a model when it is its turn, and none is kept."""
+
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     station: str
     previous: Hash
-    links: Annotated[tuple[_Link, ...], Field(strict=False, min_length=1)]
+    links: Annotated[list[Any], Field(min_length=1)]
 
 
 class _Ledger(BaseModel):
@@ -142,8 +154,8 @@ class _Export(BaseModel):
     serial: str
     ledger: _Ledger
     exported_at: str
-    events: tuple[dict[str, object], ...]
-    chains: tuple[_Chain, ...]
+    events: list[dict[str, object]]
+    chains: list[_Chain]
     heads_cose: Hex
     station_certificate: Hex
 
@@ -172,9 +184,9 @@ def verify_export(
         [certificate.public_key],
         content_type=HEAD_CONTENT_TYPE,
     )
-    heads = {
-        chain.station: [chain.links[-1].number + 1, _verify_chain(chain, where)]
-        for chain in export.chains
+    contents: dict[str, bytes] = {}
+    heads: dict[str, list[object]] = {
+        chain.station: _verify_chain(chain, contents, where) for chain in export.chains
     }
     statement = _serialize_heads(
         uuid=export.ledger.uuid,
@@ -185,12 +197,7 @@ def verify_export(
     )
     if verified.payload != statement:
         raise _changed("heads as the station signed them", "others", where)
-    events = {
-        link.hash: parse_event(bytes.fromhex(link.content), where=where)
-        for chain in export.chains
-        for link in chain.links
-        if link.content is not None
-    }
+    events = {name: parse_event(content, where=where) for name, content in contents.items()}
     if any(event.serial != export.serial for event in events.values()):
         raise _changed(f"the events of {export.serial}", "another unit's", where)
     told = {str(document.get("hash")): document for document in export.events}
@@ -204,18 +211,25 @@ def verify_export(
     return tuple(events[name] for name in told)
 
 
-def _verify_chain(chain: _Chain, where: str) -> bytes:
+def _verify_chain(chain: _Chain, contents: dict[str, bytes], where: str) -> list[object]:
+    """Return a chain's number of events and its head; the events that it holds go to `contents`."""
     previous = bytes.fromhex(chain.previous)
-    for place, link in enumerate(chain.links):
+    number = None
+    for raw in chain.links:
+        link = _parse_model(raw, _Link, f"{where}, a link of {chain.station[:40]!a}")
+        number = link.number if number is None else number + 1
         digest = bytes.fromhex(link.digest)
-        if link.content is not None and event_digest(bytes.fromhex(link.content)) != digest:
-            raise _changed(f"event {link.number} as it was chained", "another content", where)
-        if link.number != chain.links[0].number + place:
-            raise _changed(f"event {chain.links[0].number + place}", f"{link.number}", where)
+        if link.content is not None:
+            contents[link.hash] = bytes.fromhex(link.content)
+            if event_digest(contents[link.hash]) != digest:
+                raise _changed(f"event {link.number} as it was chained", "another content", where)
+        if link.number != number:
+            raise _changed(f"event {number}", f"{link.number}", where)
         previous = link_hash(previous, digest)
         if previous.hex() != link.hash:
             raise _changed(f"link {link.number} to follow from the one before", "a break", where)
-    return previous
+    assert number is not None, "the model asks for a link"
+    return [number + 1, previous]
 
 
 def _parse_export(untrusted_bytes: bytes, where: str) -> _Export:
@@ -223,18 +237,40 @@ def _parse_export(untrusted_bytes: bytes, where: str) -> _Export:
         raise ExportError(
             "the export is too long", expected=f"at most {EXPORT_MAX_BYTES} bytes", where=where
         )
-    try:
-        return _Export.model_validate_json(untrusted_bytes)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
+    values_max = _VALUES_MAX + len(untrusted_bytes) // _BYTES_PER_VALUE
+    if (values := count_values(untrusted_bytes)) > values_max:
         raise ExportError(
-            "this is not the export of a unit",
-            expected=EXPORT_SCHEMA,
-            got=first["msg"],
-            where=f"{where}, {field}" if field else where,
-            hint="make one with `ampforge unit export SERIAL`",
+            "the export holds more values than an export of its size",
+            expected=f"at most {values_max}",
+            got=values,
+            where=where,
+        )
+    try:
+        document = from_json(untrusted_bytes, allow_inf_nan=False)
+    except ValueError as error:
+        raise _no_export("no JSON text", where) from error
+    return _parse_model(document, _Export, where)
+
+
+def _parse_model(document: object, model: type[_Model], where: str) -> _Model:
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise _no_export(
+            describe_problem(first), f"{where}, {field}" if field else where
         ) from error
+
+
+def _no_export(got: str, where: str) -> ExportError:
+    return ExportError(
+        "this is not the export of a unit",
+        expected=EXPORT_SCHEMA,
+        got=got,
+        where=where,
+        hint="make one with `ampforge unit export SERIAL`",
+    )
 
 
 def _changed(expected: str, got: str, where: str) -> ExportError:

@@ -165,6 +165,8 @@ class UnitRun:
             verdict = self._work(bring_up, measuring, efuses)
         except UnitRejection as rejection:
             verdict = rejection.verdict
+        if bring_up.is_silent:  # and its chip was asked
+            return verdict
         # Silence and nonsense are for the verdict to explain.
         with suppress(LinkTimeoutError, LinkAnswerError, BoardRefusalError):
             require_same_board(link, self._mac)
@@ -295,6 +297,7 @@ class UnitRun:
             calibration=measuring.calibration,
             verification=measuring.verification,
             duration_s=self._station.outside.clock_s() - self._started_s,
+            notes=() if bring_up.fall_back is None else (f"slow link: {bring_up.fall_back}",),
         )
 
     def _report_passed_before(self, reservation: Reservation) -> UnitReport:

@@ -287,7 +287,13 @@ def _read_waveform(
     )
     meter.select_load(settings.reference_load_ohm)
     raw = replace(raw, period_us=output.run_waveform(mode.name, index))
+    delay_max_s = settings.start_delay_max_s
     try:
+        if expectation.settling_periods:
+            # The ramp is let pass in whole periods, so that the train begins again when they end.
+            settling_s = expectation.settling_periods * period_s
+            _let_pass(meter, settings, range_ua, settling_s)
+            delay_max_s += settings.start_delay_max_s
         capture = meter.read_aperture(
             range_ua=range_ua,
             aperture_s=expectation.sample_aperture_s,
@@ -296,6 +302,7 @@ def _read_waveform(
         mean_na = capture.mean_na
         if not expectation.is_capture_whole:
             output.run_waveform(mode.name, index)
+            _let_pass(meter, settings, range_ua, expectation.settling_periods * period_s)
             count = math.ceil(period_s / settings.aperture_max_s)
             mean_na = meter.read_aperture(
                 range_ua=range_ua, aperture_s=period_s / count, count=count
@@ -305,7 +312,7 @@ def _read_waveform(
     match = expectation.match(
         capture.samples_na,
         aperture_s=expectation.sample_aperture_s,
-        delay_max_s=settings.start_delay_max_s,
+        delay_max_s=delay_max_s,
     )
     return replace(
         raw,
@@ -315,3 +322,10 @@ def _read_waveform(
         shape_rms_na=round(match.rms_error_na, STORED_DECIMALS),
         is_inverted=match.is_inverted,
     )
+
+
+def _let_pass(meter: Meter, settings: MetrologySettings, range_ua: int, duration_s: float) -> None:
+    """Measure for a while and drop the readings: the meter's clock is the one that counts here."""
+    if duration_s > 0:
+        count = math.ceil(duration_s / settings.aperture_max_s)
+        meter.read_aperture(range_ua=range_ua, aperture_s=duration_s / count, count=count)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
+from firmware_images.waveform_session import Session
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -39,7 +41,7 @@ class Match:
 
 
 class WaveformExpectation:
-    """One level of one mode as the table describes it.
+    """One level of one mode as the table describes it, once a soft start is over.
 
     Args:
         mode: The mode.
@@ -50,6 +52,9 @@ class WaveformExpectation:
     def __init__(self, mode: Mode, level_index: int, *, tick_us: int) -> None:
         level = mode.levels[level_index]
         self.period_us = mode.repeat_ticks(level) * tick_us
+        session = Session(mode=mode, level=level, end_ticks=mode.session_ticks)
+        ramp_ticks = session.start_ticks(max(mode.soft_start_pulses - 1, 0))
+        self.settling_periods = -(-ramp_ticks // mode.repeat_ticks(level))
         self.peak_na = level.peak_na
         pulse_s = level.pulse_ticks * tick_us * 1e-6
         self.sample_aperture_s = max(pulse_s / _SAMPLES_PER_PULSE, CAPTURE_APERTURE_MIN_S)

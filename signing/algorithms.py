@@ -64,6 +64,11 @@ def hash_name(algorithm: Algorithm) -> str:
     return "sha384" if algorithm is Algorithm.ECDSA_P384 else "sha256"
 
 
+def hash_title(algorithm: Algorithm) -> str:
+    """Return the name of that hash for people: SHA-256 or SHA-384."""
+    return hash_name(algorithm).replace("sha", "SHA-")
+
+
 def hash_message(algorithm: Algorithm, message: bytes) -> bytes:
     """Return the digest of a message that an ECDSA or RSA signature is made from."""
     return hashlib.new(hash_name(algorithm), message).digest()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from signing.errors import DurableFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -33,7 +33,7 @@ def save_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """
     try:
         _refuse_special(path)
-        partial = _write_partial(path, content, mode)
+        partial = _write_partial(path, (content,), mode)
         try:
             os.replace(partial, path)  # noqa: PTH105 - the temporary name is a str
         except BaseException:
@@ -55,8 +55,22 @@ def create_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     Raises:
         DurableFileError: Something of that name exists, or the file cannot be written.
     """
+    create_durably_from(path, (content,), mode=mode)
+
+
+def create_durably_from(path: Path, chunks: Iterable[bytes], *, mode: int = 0o600) -> None:
+    """Write a file that must not exist yet from pieces, in one step that survives a power cut.
+
+    Args:
+        path: The file; its folder exists.
+        chunks: Its content; what the iterable raises comes through, and leaves no file.
+        mode: Permission bits, whatever the umask is.
+
+    Raises:
+        DurableFileError: Something of that name exists, or the file cannot be written.
+    """
     try:
-        partial = _write_partial(path, content, mode)
+        partial = _write_partial(path, chunks, mode)
         try:
             # A hard link takes a name only if it is free: O_EXCL for a file that is whole already.
             os.link(partial, path)
@@ -113,14 +127,15 @@ def _refuse_special(path: Path) -> None:
         )
 
 
-def _write_partial(path: Path, content: bytes, mode: int) -> str:
+def _write_partial(path: Path, chunks: Iterable[bytes], mode: int) -> str:
     descriptor, partial = tempfile.mkstemp(
         prefix=f".{path.name}.", suffix=".partial", dir=path.parent
     )
     try:
         with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(stream.fileno(), mode)
-            stream.write(content)
+            for chunk in chunks:
+                stream.write(chunk)
             stream.flush()
             os.fsync(stream.fileno())
     except BaseException:

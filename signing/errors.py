@@ -61,6 +61,10 @@ class ChainError(SigningError):
     """Raised when a link of a hash chain does not follow from the one before."""
 
 
+class CeremonyError(SigningError):
+    """Raised when a key ceremony's plan, transcript or folder is refused."""
+
+
 class CborError(SigningError):
     """Raised when bytes are not the deterministic CBOR that a format asks for."""
 

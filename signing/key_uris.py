@@ -197,7 +197,8 @@ def _parse_private_key(
             ) from error
         raise KeyFileError(
             "a private key cannot be read",
-            got=type(error).__name__,
+            expected="one whole PEM block of PKCS #8",
+            got=f"{len(content)} bytes of another kind",
             where=path,
             hint=_HINT_PRIVATE,
         ) from error

@@ -217,7 +217,11 @@ def parse_public_key(
             loaded = serialization.load_der_public_key(untrusted_bytes)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyFileError(
-            "a public key cannot be read", got=str(error), where=where, hint=_HINT_PUBLIC
+            "a public key cannot be read",
+            expected="one whole PEM block, or the DER alone",
+            got=f"{len(untrusted_bytes)} bytes of another kind",
+            where=where,
+            hint=_HINT_PUBLIC,
         ) from error
     return public_key_of(loaded, where=where, allowed=allowed)
 

@@ -78,6 +78,9 @@ class SignLog:
         try:
             with _open_locked(self.path) as descriptor:
                 last = _read_last(descriptor, self.path)
+                if last != (_read_head(self.path) or EMPTY):
+                    # A second kill at the same place would leave the log two lines ahead.
+                    save_durably(head_path(self.path), f"{last}\n".encode())
                 entry = SignLogEntry(
                     sequence=last.count + 1,
                     time=self.clock(),

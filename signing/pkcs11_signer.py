@@ -27,6 +27,7 @@ from signing.pkcs11_token import (
     translated,
 )
 from signing.pkcs11_uri import as_module_path, parse_pkcs11_uri
+from signing.pkcs11_variables import MODULE_VARIABLE, PIN_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
     from signing.keys import PublicKey
     from signing.pkcs11_uri import Pkcs11Uri
-
-MODULE_VARIABLE: Final = "AMPFORGE_PKCS11_MODULE"
-PIN_VARIABLE: Final = "AMPFORGE_PKCS11_PIN"
 
 # Each over a hash made here; Ed25519 takes the message itself. The parameters of PSS are the hash,
 # the mask's hash and the bytes of salt (CK_RSA_PKCS_PSS_PARAMS, PKCS#11 v3.1 §6.1.9).

@@ -26,6 +26,7 @@ Nothing here signs; `signing.logged_signer` does, and writes here before a signa
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ SIGN_LOG_MAX_BYTES: Final = 64 << 20
 LINE_MAX_BYTES: Final = 2048
 TEXT_MAX_CHARACTERS: Final = 200
 
-_TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
+LINE_TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 _TEXTS: Final = ("who", "role", "content_type", "tool")
 _HASHES: Final = ("key_id", "digest", "previous", "hash")
 _FIELDS: Final = {*_TEXTS, *_HASHES, "sequence", "time"}
@@ -104,7 +105,7 @@ class SignLogEntry:
     def _fields(self) -> dict[str, object]:
         return {
             "sequence": self.sequence,
-            "time": self.time.astimezone(UTC).strftime(_TIME_FORMAT),
+            "time": self.time.astimezone(UTC).strftime(LINE_TIME_FORMAT),
             "who": self.who,
             "role": self.role,
             "key_id": self.key_id.hex(),
@@ -115,12 +116,12 @@ class SignLogEntry:
         }
 
     def _content(self) -> bytes:
-        return _serialize_json(self._fields())
+        return serialize_line_json(self._fields())
 
 
 def serialize_entry(entry: SignLogEntry) -> bytes:
     """Write one line, with its end."""
-    return _serialize_json(entry.document()) + b"\n"
+    return serialize_line_json(entry.document()) + b"\n"
 
 
 def parse_entry(untrusted_bytes: bytes, *, where: str) -> SignLogEntry:
@@ -152,19 +153,18 @@ def verify_sign_log(
     Raises:
         ChainError: A line was changed, removed, added or moved; it names the line.
     """
-    lines = untrusted_bytes.split(b"\n")
-    if lines.pop():
+    if untrusted_bytes and not untrusted_bytes.endswith(b"\n"):
         raise ChainError(
             "the last line of the sign log is not complete",
-            where=f"{where}, line {len(lines) + 1}",
+            where=f"{where}, line {untrusted_bytes.count(10) + 1}",
             hint="a power cut leaves this: the signature was never handed out, and the next "
             "one replaces the line",
         )
     entries = []
     head = EMPTY
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(io.BytesIO(untrusted_bytes), 1):
         place = f"{where}, line {number}"
-        entry = parse_entry(line, where=place)
+        entry = parse_entry(line[:-1], where=place)
         if entry.sequence != number or entry.previous != head.hash:
             raise ChainError(
                 "a line of the sign log does not follow the line before it",
@@ -205,8 +205,20 @@ def refuse_off_chain(entries: list[SignLogEntry], known: Head, *, where: str) ->
         )
 
 
-def parse_head(text: str, *, where: str = "head") -> Head:
+def parse_head(
+    text: str,
+    *,
+    where: str = "head",
+    log: str = "sign log",
+    printed_by: str = "ampforge key log verify",
+) -> Head:
     """Read `COUNT:HASH`.
+
+    Args:
+        text: What was remembered.
+        where: Where it stands, for errors.
+        log: What kind of log it is the head of, for errors.
+        printed_by: The command that prints such a head, for errors.
 
     Raises:
         ChainError: It is something else.
@@ -214,13 +226,18 @@ def parse_head(text: str, *, where: str = "head") -> Head:
     match = _HEAD.fullmatch(text)
     if match is None:
         raise ChainError(
-            "the head of a sign log is not readable",
+            f"the head of a {log} is not readable",
             expected="COUNT:HASH, the hash as 64 hexadecimal digits",
             got=ascii(text[:80]),
             where=where,
-            hint="`ampforge key log verify` prints the head of a log that it has verified",
+            hint=f"`{printed_by}` prints the head of a log that it has verified",
         )
     return Head(count=int(match[1]), hash=bytes.fromhex(match[2]))
+
+
+def serialize_line_json(document: dict[str, object]) -> bytes:
+    """Return a line's JSON, without the line's end: sorted keys, no spaces, ASCII."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
 def clip_text(text: str) -> str:
@@ -240,7 +257,7 @@ def _read_document(document: object) -> SignLogEntry:
         raise ValueError("lengths")
     return SignLogEntry(
         sequence=sequence,
-        time=datetime.strptime(document["time"], _TIME_FORMAT).replace(tzinfo=UTC),
+        time=datetime.strptime(document["time"], LINE_TIME_FORMAT).replace(tzinfo=UTC),
         who=texts["who"],
         role=texts["role"],
         key_id=hashes["key_id"],
@@ -249,10 +266,6 @@ def _read_document(document: object) -> SignLogEntry:
         tool=texts["tool"],
         previous=hashes["previous"],
     )
-
-
-def _serialize_json(document: dict[str, object]) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
 def _unreadable(where: str) -> ChainError:

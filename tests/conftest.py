@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
-if TYPE_CHECKING:
-    import pytest
+from tests.postgres_server import PostgresServer
 
 IS_SOAK = os.environ.get("AMPFORGE_SOAK") == "1"
 EXAMPLES_FACTOR = int(os.environ.get("AMPFORGE_EXAMPLES_FACTOR", "1"))
@@ -34,3 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if current is not None:
             more = settings(current, max_examples=current.max_examples * EXAMPLES_FACTOR)
             test._hypothesis_internal_use_settings = more
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server for each test process, in memory where there is such a file system."""
+    memory = Path("/dev/shm")  # noqa: S108 - a file system, not a file
+    server = PostgresServer(parent=memory if memory.is_dir() else None)
+    yield server
+    server.close()

@@ -63,6 +63,7 @@ class SimulatedBoard:
         faults: What is wrong with it.
         product: What is printed on the board.
         update_session_factory: Makes what answers the update command of this board.
+        has_usb_plug: Its port is the chip's own USB-Serial-JTAG unit and not a UART bridge.
 
     Raises:
         SimulatorError: The folder holds another board, or cannot be used.
@@ -78,7 +79,9 @@ class SimulatedBoard:
         faults: FaultPlan = NO_FAULTS,
         product: SimulatedProduct = FLARE,
         update_session_factory: Callable[[SimulatedBoard], UpdateSession] | None = None,
+        has_usb_plug: bool = False,
     ) -> None:
+        self._has_usb_plug = has_usb_plug
         self.index = index
         self.folder = folder
         self.product = product
@@ -99,6 +102,8 @@ class SimulatedBoard:
         self._is_dtr_asserted = False
         self._is_rts_asserted = False
         self._is_strapped = False
+        self._is_download_ordered = False
+        self._usb_lines = (False, False)
         self._loader: Loader | None = None
         self.application: Application | None = None
         self.running: BootedImage | None = None
@@ -117,6 +122,8 @@ class SimulatedBoard:
     # The lines. EN follows RTS, the strap on GPIO9 follows DTR, both through the usual pair of
     # transistors: with both asserted neither pin is pulled, so that merely opening a port does not
     # stop the board. EN stays low until RTS is released, as its capacitor would hold it.
+    # The USB-Serial-JTAG unit has no such wires; the lines are orders to it (ESP32-C3 Technical
+    # Reference Manual, USB Serial/JTAG Controller, reset and download by RTS and DTR).
 
     def set_dtr(self, *, is_asserted: bool) -> bytes:
         """Change DTR; return what the board sends because of it."""
@@ -131,12 +138,28 @@ class SimulatedBoard:
             return self._follow_lines()
 
     def _follow_lines(self) -> bytes:
-        if self._is_rts_asserted and not self._is_dtr_asserted:
+        if self._has_usb_plug:
+            self._follow_usb_orders()
+        elif self._is_rts_asserted and not self._is_dtr_asserted:
             self._stop()
         elif self.mode is BoardMode.HELD and not self._is_rts_asserted:
             self._is_strapped = self._is_dtr_asserted
             self._reset(reason="POWERON")
         return self._take_output()
+
+    def _follow_usb_orders(self) -> None:
+        lines = (self._is_rts_asserted, self._is_dtr_asserted)
+        was, self._usb_lines = self._usb_lines, lines
+        if lines == was:
+            return
+        match lines:
+            case (False, is_download):
+                self._is_download_ordered = is_download
+            case (True, False):
+                self._is_strapped = self._is_download_ordered
+                self._reset(reason="USB_UART_CHIP_RESET")
+            case _:
+                pass
 
     def power_cycle(self) -> None:
         """Take the supply away and give it back, with the strap released."""
@@ -163,6 +186,8 @@ class SimulatedBoard:
             return answer + self._take_output()
 
     def _is_baud_right(self, line_baud: int) -> bool:
+        if self._has_usb_plug:
+            return True
         if self.mode is BoardMode.ROM and self._loader is not None and self._loader.baud is None:
             self.baud = line_baud  # The ROM measures the rate of what it hears first.
         return abs(line_baud - self.baud) <= _BAUD_TOLERANCE * self.baud

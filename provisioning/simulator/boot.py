@@ -19,6 +19,8 @@ from functools import reduce
 from operator import xor
 from typing import TYPE_CHECKING, Final
 
+from firmware_images.signature_sector import parse_signature_sector
+
 from firmware_images.errors import FirmwareImageError
 from firmware_images.esp_image import measure_image
 from firmware_images.flash_medium import SECTOR_BYTES
@@ -31,7 +33,6 @@ from firmware_images.partitions import (
     parse_partition_table,
 )
 from firmware_images.secure_boot import verify_signed_image
-from firmware_images.secure_boot_block import parse_signature_sector
 from provisioning.errors import SimulatorError
 from provisioning.simulator.flash_download import checksum
 from provisioning.simulator.loader import CHIP_ID

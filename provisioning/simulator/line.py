@@ -71,6 +71,7 @@ class SimulatedLine:
         product: What is printed on the boards.
         has_pty: Offer a pseudo terminal for each board, too.
         now: The boards' wall clock.
+        has_usb_plug: The boards are on their own USB plugs: no UART bridge, no baud rate.
 
     Raises:
         SimulatorError: A folder or port cannot be used.
@@ -89,6 +90,7 @@ class SimulatedLine:
         product: SimulatedProduct = FLARE,
         has_pty: bool = False,
         now: Callable[[], datetime] = _utc_now,
+        has_usb_plug: bool = False,
     ) -> None:
         if not 1 <= board_count <= BOARD_COUNT_MAX:
             raise SimulatorError(
@@ -106,6 +108,7 @@ class SimulatedLine:
         self._product = product
         self._has_pty = has_pty
         self._now = now
+        self._has_usb_plug = has_usb_plug
         self._stack = ExitStack()
         self.slots: tuple[SimulatedSlot, ...] = ()
 
@@ -132,6 +135,7 @@ class SimulatedLine:
             faults=self._faults.get(index, NO_FAULTS),
             product=self._product,
             update_session_factory=self._update_session_factory,
+            has_usb_plug=self._has_usb_plug,
         )
         stack.callback(board.close)
         first_port = 0 if self._base_port is None else self._base_port + _PORTS_PER_SLOT * index
@@ -154,7 +158,8 @@ class SimulatedLine:
         uart.start()
         meter.start()
         return SimulatedSlot(
-            port_url=f"rfc2217://{HOST}:{uart.port}",
+            port_url=f"rfc2217://{HOST}:{uart.port}"
+            + ("?reset=usb-jtag" if self._has_usb_plug else ""),
             meter_address=f"TCPIP0::{HOST}::{meter.port}::SOCKET",
             pty_path=uart.pty_path,
             board=board,

@@ -21,6 +21,7 @@ from provisioning.link_frames import Frame, LineAssembler, serialize_frame
 from provisioning.link_messages import BOARD_BUFFER_BYTES, BOARD_GROUP_ID, BoardErrorCode
 from signing.canonical_cbor import serialize_cbor
 from signing.refusal import Refusal
+from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,7 +124,7 @@ class SmpServer:
             response = handler.serve(request)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            reason = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+            reason = f"{'.'.join(str(part) for part in first['loc'])} {describe_problem(first)}"
             return self._refuse(header, BoardErrorCode.BAD_VALUE, reason)
         except BoardRefusalError as error:
             return self._refuse(header, error.code, error)

@@ -12,9 +12,12 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from provisioning.simulator.board import BoardMode
+from provisioning.simulator.link_noise import LinkNoise
 from provisioning.simulator.rfc2217 import Event, EventKind, Rfc2217Session, serialize_data
 from provisioning.simulator.single_client_port import SingleClientPort
 
@@ -67,6 +70,9 @@ class UartServer:
             self._open_pty()
         self._session = Rfc2217Session()
         self._baud = 115200
+        link = board.faults.link
+        self._noise = None if link is None else LinkNoise(link, wait=time.sleep)
+        self._leaves_bus_at_reset = link is not None and link.leaves_bus_at_reset
         self._next_banner_s: float | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"simulated board {board.index}", daemon=True
@@ -126,6 +132,8 @@ class UartServer:
     def _greet(self) -> None:
         self._session = Rfc2217Session()
         self._baud = 115200
+        if self._noise is not None:
+            self._noise.reseat()
         self._send_raw(self._session.greet())
 
     def _drop_client(self) -> None:
@@ -153,14 +161,25 @@ class UartServer:
         match event.kind:
             case EventKind.DATA:
                 self._spend(len(event.data))
-                output = self._board.receive(event.data, line_baud=self._baud)
+                if data := self._on_cable(event.data):
+                    output = self._board.receive(data, line_baud=self._baud)
             case EventKind.BAUD:
                 self._baud = event.value
                 self.negotiation_count += 1
             case EventKind.DTR:
                 output = self._board.set_dtr(is_asserted=bool(event.value))
             case EventKind.RTS:
+                boot_count = self._board.boot_count
                 output = self._board.set_rts(is_asserted=bool(event.value))
+                has_restarted = self._board.boot_count != boot_count
+                # On the way into the loader it stays: esptool keeps the port open there.
+                if (
+                    self._leaves_bus_at_reset
+                    and has_restarted
+                    and self._board.mode is not BoardMode.ROM
+                ):
+                    self._drop_client()
+                    return
             case EventKind.PURGE | EventKind.REPLY:
                 pass
         if event.reply:
@@ -172,9 +191,13 @@ class UartServer:
         with suppress(OSError):
             untrusted_bytes = os.read(self._pty, _RECEIVE_BYTES)
             self._spend(len(untrusted_bytes))
-            self._send(self._board.receive(untrusted_bytes))
+            self._send(self._board.receive(self._on_cable(untrusted_bytes)))
+
+    def _on_cable(self, content: bytes) -> bytes:
+        return content if self._noise is None else self._noise.carry(content, baud=self._baud)
 
     def _send(self, output: bytes) -> None:
+        output = self._on_cable(output)
         if not output:
             return
         self._spend(len(output))

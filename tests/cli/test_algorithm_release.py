@@ -33,6 +33,7 @@ ALGORITHMS = {
     "root-2": P256,
     "root-3": P384,
     "policy": P384,
+    "supervisor": P256,
     "release-1": RSA,
     "release-2": P256,
     "release-3": P256,

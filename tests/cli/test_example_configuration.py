@@ -8,6 +8,7 @@ from datetime import date
 import pytest
 
 from cli.configuration import load_configuration
+from firmware_images.delta_settings import DeltaSettings
 from firmware_images.efuse_plan import DownloadMode, load_efuse_plan
 from firmware_images.nvs_plan import load_nvs_plan
 from firmware_images.partition_csv import load_partition_table
@@ -26,6 +27,7 @@ DEFAULTS = {
     "station.serials": SerialSettings,
     "station.metrology": MetrologySettings,
     "repository": RepositorySettings,
+    "delta": DeltaSettings,
     "serve": ServeSettings,
     "update": UpdateSettings,
 }
@@ -57,7 +59,7 @@ def test_the_example_leaves_out_no_default(section):
     table = load_configuration(EXAMPLE).document
     for part in section.split("."):
         table = table[part]
-    optional = {"slots", "model", "nvs", "efuses", "ca"}
+    optional = {"slots", "model", "nvs", "efuses", "ca", "ledger"}
     assert set(DEFAULTS[section].model_fields) - optional == set(table) - optional
 
 
@@ -65,10 +67,10 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     path = tmp_path / "ampforge.toml"
     text, count = EXAMPLE_LINE.subn(r"\1", EXAMPLE.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    assert count == 11
+    assert count == 12
     settings = load_configuration(path).section("station", StationSettings)
     assert settings.slot_configs() == (
-        SlotConfig(name="left", port="/dev/ttyUSB0", meter="TCPIP0::192.168.1.20::5025::SOCKET"),
+        SlotConfig(name="left", port="usb:A50285BI", meter="TCPIP0::192.168.1.20::5025::SOCKET"),
     )
     assert settings.nvs is not None
     plan = load_nvs_plan(EXAMPLE.parent / settings.nvs)

@@ -108,12 +108,21 @@ def test_an_older_signed_release_is_refused_by_a_board_that_never_checked_in(slo
     assert "its release counter would go back" in refused.value.got
 
 
-def test_a_finished_board_updates_through_a_gateway(slots, update, run, product):
+def test_a_finished_board_updates_through_a_gateway(slots, update, run, product, tmp_path):
+    """By the delta: the gateway fetches the patch, and never the full image."""
     assert update(slots[0])["result"] == "up to date"
-    run("repo", "publish", str(product.bundle_path("1.5.0")))
+    published = run(
+        "repo", "publish", str(product.bundle_path("1.5.0")),
+        "--delta-from", str(product.bundle_path("1.4.0")),
+    )  # fmt: skip
+    (delta,) = published["deltas"]
+    assert (delta["base_version"], delta["is_worthwhile"]) == ("1.4.0", True)
     updated = update(slots[0])
     assert (updated["result"], updated["version_before"]) == ("installed", "1.4.0")
     assert updated["version_after"] == "1.5.0"
+    fetched = {path.name for path in (tmp_path / "cache" / "targets").iterdir()}
+    assert f"artifacts%2F{delta['patch_sha256']}" in fetched
+    assert f"artifacts%2F{published['app_sha256']}" not in fetched
     assert update(slots[0])["result"] == "up to date"
 
 

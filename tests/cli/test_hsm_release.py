@@ -119,6 +119,10 @@ def test_an_image_signed_by_a_token_is_accepted_by_espsecure_and_logged(product,
     image.write_bytes(build_image(CODE, chip_id=13))
     _run("image", "sign", image, "--key", token.import_key(path, "boot"))
     assert espsecure_accepts(image, public_key_path(path))
+    _run("policy", "approve")
+    uri = token.import_key(path, "slot", "02")
+    _run("waveform", "sign-slot", "--chip", "esp32c6", "--key", uri)
+    assert espsecure_accepts(product / "build" / "waveform.slot", public_key_path(path))
     log = json.loads(_run("key", "log", "show", "--json"))
     assert log["entries"][-1]["role"] == "secure-boot"
     assert log["entries"][-1]["key_id"] == load_public_key(public_key_path(path)).key_id.hex()

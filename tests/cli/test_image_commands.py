@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cli.failures import run_and_exit
 from cli.main import ampforge
+from firmware_images.esp_image import EspImage, inspect_image
+from firmware_images.secure_boot import sign_image
+from firmware_images.signature_sector import key_digest
+from signing.keys import Algorithm
+from signing.signers import SoftwareSigner
 from tests.firmware_images.test_esp_image import CODE, build_descriptor, build_image
 from tests.firmware_images.test_image_input import write_build
 from tests.firmware_images.tiny_elf import build_elf
@@ -54,10 +60,16 @@ def test_an_image_without_a_descriptor_says_so_clearly(inspect, tmp_path):
     assert json.loads(inspect(path, "--json"))["project_name"] is None
 
 
-def test_a_signed_image_says_where_its_signature_is_verified(inspect, tmp_path):
+def test_a_signed_image_shows_its_signatures_and_a_false_one_is_refused(inspect, tmp_path):
     path = tmp_path / "signed.bin"
-    path.write_bytes(build_image(CODE).ljust(4096, b"\xff") + b"\xe7\x02" + bytes(4094))
-    assert "`ampforge image verify` verifies it" in inspect(path)
+    key = SoftwareSigner.generate(Algorithm.ECDSA_P256)
+    signed = sign_image(build_image(CODE), [key], where="test")
+    path.write_bytes(signed)
+    digest = key_digest(key.public_key).hex()
+    assert f"ecdsa-p256, verifies, key digest {digest}" in inspect(path)
+    assert json.loads(inspect(path, "--json"))["signatures"][0]["key_digest"] == digest
+    path.write_bytes(signed[:4096] + b"\xe7\x02" + bytes(4094))
+    assert "signature block" in inspect(path, code=5)
 
 
 def test_a_damaged_image_is_refused(inspect, tmp_path):
@@ -72,8 +84,20 @@ def test_a_damaged_image_is_refused(inspect, tmp_path):
 
 def test_a_build_folder_or_an_elf_file_is_inspected_like_an_image(inspect, tmp_path):
     folder = write_build(tmp_path / "build")
-    assert inspect(folder, "--json") == inspect(APP, "--json")
+    document = json.loads(inspect(folder, "--json"))
+    assert document["build"]["app"]["path"] == str(folder / "flare.bin")
+    assert document | {"build": None} == json.loads(inspect(APP, "--json"))
     elf = tmp_path / "app.elf"
     elf.write_bytes(build_elf("esp32s3", build_descriptor(page=0)))
     assert "esp32s3" in inspect(elf, "--chip", "esp32s3")
     assert "give --chip" in inspect(elf, code=5)
+
+
+def test_an_image_that_we_read_wrongly_is_refused_because_esptool_is_asked(inspect, monkeypatch):
+    def misread(content: bytes, *, where: str) -> EspImage:
+        return replace(inspect_image(content, where=where), min_chip_revision=300)
+
+    monkeypatch.setattr("firmware_images.image_input.inspect_image", misread)
+    text = inspect(APP, code=5)
+    assert "esptool reads another lowest chip revision in the image than we do" in text
+    assert "do not flash this image" in text

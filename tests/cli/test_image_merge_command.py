@@ -10,7 +10,7 @@ import pytest
 
 from cli.failures import run_and_exit
 from cli.main import ampforge
-from firmware_images.bundle import build_bundle, sign_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import APP_1_4_0, build_inputs, build_trust, signer
 

@@ -67,6 +67,14 @@ def test_help_of_each_noun_shows_an_example_and_loads_no_instrument_plot_or_flas
     assert modules & {"matplotlib", "numpy", "pyvisa", "esptool", "httptools", "tuf"} == set()
 
 
+def test_verifying_a_bundle_imports_neither_pydantic_nor_esptool_nor_numpy():
+    golden = Path(__file__).parents[1] / "golden" / "bundle"
+    bundle, trust = golden / "thing-1.0.0.bundle.zip", golden / "thing.trust.cose"
+    modules = _modules_after(["bundle", "verify", str(bundle), "--trust", str(trust)])
+    assert "cryptography" in modules  # else it would not have got as far
+    assert modules & HEAVY == {"cryptography"}
+
+
 def _verbs(command):
     if not isinstance(command, click.Group):
         return [command]

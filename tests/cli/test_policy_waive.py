@@ -20,6 +20,7 @@ LINE = (
     f"WAIVED JDC INFUSE level 4 until {UNTIL}: study 12 "
     "(0.444 mA/cm², limit 0.4; asked for by R. Engineer)"
 )
+BUDGET = "secure_version 0 of 16; 16 left"
 FILE = "build/waiver-jdc-infuse-4.cose"
 
 
@@ -71,7 +72,11 @@ def test_a_waived_release_says_so_from_the_approval_to_the_repository(run, produ
     name_waivers(product, FILE)
     code, out, _ = run("policy", "approve")
     assert (code, out.splitlines()[1]) == (0, LINE)
-    assert run("bundle", "build")[0] == 0
+    boot = product / "keys" / "boot.pem"
+    assert run("key", "generate", boot, "--algorithm", "rsa-3072", "--no-passphrase")[0] == 0
+    assert run("waveform", "sign-slot", "--key", boot, "--chip-revision", "0.3")[0] == 0
+    code, out, _ = run("bundle", "build")
+    assert (code, LINE in out, BUDGET in out) == (0, True, True)
     bundle = "build/flare-1.4.0.bundle.zip"
     assert run("repo", "init", "--insecure-test-keys")[0] == 0
     for command in (
@@ -87,6 +92,7 @@ def test_a_waived_release_says_so_from_the_approval_to_the_repository(run, produ
         code, out, err = run(*command)
         assert (code, err) == (0, ""), command
         assert LINE in out, command
+        assert (BUDGET in out) == (command[:2] == ("bundle", "sign")), command
     code, out, err = run("bundle", "verify", bundle, "--at", AFTER)
     assert (code, out) == (5, "")
     assert "a waiver of JDC INFUSE level 4 has expired" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import os
@@ -17,8 +18,10 @@ from rich.console import Console
 from cli.failures import run_and_exit
 from cli.init_command import copy_example, sign_first_trust_record
 from cli.main import ampforge
-from cli.station_display import LiveDisplay, PlainDisplay, SilentDisplay, choose_display, summarize
-from provisioning.errors import PortError
+from cli.slot_outcome import next_action, summarize
+from cli.station_display import LiveDisplay, PlainDisplay, SilentDisplay, choose_display
+from cli.station_events import EventDisplay, EventStream
+from provisioning.errors import BoardRefusalError, PortError
 from provisioning.ledger_values import UnitState
 from provisioning.simulator.line import SimulatedLine
 from provisioning.station_values import Progress, SlotConfig, SlotResult, Step, UnitReport
@@ -149,6 +152,92 @@ def test_a_dead_slot_is_reported_with_exit_code_6(product, capsys):
     assert document["slots"][0]["error"]["error"] == "PortError"
 
 
+def test_a_controller_reads_one_object_for_each_thing_that_happens(product, capsys):
+    nowhere = "TCPIP0::127.0.0.1::2::SOCKET"
+    with SimulatedLine(product / "line", board_count=1, seed=3) as line:
+        slot = line.slots[0]
+        text = call(
+            capsys, "station", "run", "--headless",
+            "--slots", f"port={slot.port_url},meter={slot.meter_address},name=left",
+            "--slots", f"port=usb:NOBODY,meter={nowhere},name=right", code=6,
+        )  # fmt: skip
+    events = [json.loads(row) for row in text.splitlines()]
+    assert {event["schema"] for event in events} == {"ampforge.station-event/1"}
+    assert [event["number"] for event in events] == list(range(len(events)))
+    assert events[0]["event"] == "started"
+    assert [entry["slot"] for entry in events[0]["slots"]] == ["left", "right"]
+    results = {event["slot"]: event for event in events if event["event"] == "result"}
+    assert results["left"]["outcome"] == "pass"
+    assert results["left"]["next"].startswith("take it out")
+    assert results["right"]["outcome"] == "error"
+    assert results["right"]["error"]["what"] == "the slot's USB adapter is not plugged in"
+    steps = [e["step"] for e in events if e["event"] == "progress" and e["slot"] == "left"]
+    assert list(dict.fromkeys(steps)) == [step.value for step in Step]
+    end = events[-1]
+    assert (end["event"], end["exit_code"]) == ("finished", 6)
+    assert (end["passed"], end["failed"], end["errors"]) == (1, 0, 1)
+
+
+def test_a_controller_is_told_why_nothing_was_begun(product, capsys):
+    (product / "trust.cose").write_bytes(b"not a trust record")
+    with pytest.raises(SystemExit) as exited:
+        run_and_exit(ampforge, ["station", "run", "--headless", "--simulate", "1"])
+    (line,) = capsys.readouterr().out.splitlines()
+    event = json.loads(line)
+    assert event["event"] == "refused"
+    assert event["error"]["exit_code"] == exited.value.code == 3
+
+
+class TestEvents:
+    def events(self, stream):
+        return EventStream(stream, now=lambda: dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC))
+
+    def told(self, news):
+        """Return the fractions that were written, of news at stated times."""
+        stream = io.StringIO()
+        times = iter([at_s for at_s, _ in news])
+        display = EventDisplay(
+            self.events(stream), slot_document=lambda _result: {}, clock_s=lambda: next(times)
+        )
+        for _, (step, fraction) in news:
+            display.on_progress(Progress(slot="1", step=step, fraction=fraction, text=""))
+        rows = [json.loads(row) for row in stream.getvalue().splitlines()]
+        return [(row["step"], row["fraction"]) for row in rows]
+
+    def test_progress_is_written_at_each_step_and_at_most_twice_a_second(self):
+        flash, final = Step.FLASH, Step.FINAL
+        news = [
+            (0.0, (flash, 0.0)), (0.1, (flash, 0.1)), (0.4, (flash, 0.2)), (0.6, (flash, 0.3)),
+            (0.7, (flash, 1.0)), (0.7, (flash, 1.0)), (0.8, (final, 0.5)), (0.9, (final, 0.6)),
+        ]  # fmt: skip
+        assert self.told(news) == [
+            ("flash", 0.0), ("flash", 0.3), ("flash", 1.0), ("final", 0.5),
+        ]  # fmt: skip
+
+    def test_a_line_is_as_the_specification_says(self):
+        stream = io.StringIO()
+        self.events(stream).write("progress", {"slot": "1", "text": "10 kΩ"})
+        assert stream.getvalue() == (
+            '{"schema": "ampforge.station-event/1", "event": "progress", "number": 0, '
+            '"at": "2026-03-02T12:00:00.000Z", "slot": "1", "text": "10 k\\u03a9"}\n'
+        )
+
+    def test_a_reader_that_goes_away_stops_nothing(self):
+        reader, writer = os.pipe()
+        with os.fdopen(writer, "w") as stream:
+            os.close(reader)
+            events = self.events(stream)
+            events.write("started", {})
+            events.write("finished", {})
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+    def test_an_operator_who_stops_the_station_is_said(self):
+        stream = io.StringIO()
+        with pytest.raises(KeyboardInterrupt), self.events(stream).ending():
+            raise KeyboardInterrupt
+        assert json.loads(stream.getvalue())["event"] == "interrupted"
+
+
 def test_an_unclear_bundle_is_asked_for(product, capsys):
     shutil.copy(
         product / "build" / "flare-1.4.0.bundle.zip", product / "build" / "other.bundle.zip"
@@ -270,7 +359,12 @@ def test_a_factory_ca_that_cannot_be_one_is_a_usage_error(product, capsys, conte
 
 
 def test_report_writes_a_page_for_the_line_and_for_a_unit(product, capsys, serial):
-    call(capsys, "station", "report")
+    text = call(capsys, "station", "report")
+    assert "first-pass yield  100.0 % (2 of 2)" in text
+    document = json.loads(call(capsys, "station", "report", "--json"))
+    assert document["yield"]["passed"] == document["units"] == 2
+    assert document["yield"]["first_pass_yield_percent"] == 100.0
+    assert document["yield"]["reasons"] == document["yield"]["stops"] == []
     page = (product / "report.html").read_text()
     assert serial in page
     call(capsys, "station", "report", "--unit", serial.lower(), "--output", "unit.html")
@@ -385,7 +479,23 @@ class TestDisplay:
         drawn = half.export_text()
         assert "AMPFL1260700001P" in drawn
         assert "writing flash" in drawn
+        assert "waiting" in drawn, "the other slot has its row from the beginning"
         assert "pass in 1.2 s" in output.getvalue()
+        assert "next: take it out" in output.getvalue()
+
+    @pytest.mark.parametrize("width", [60, 100])
+    def test_what_a_board_says_cannot_move_the_cursor_or_leave_its_row(self, width):
+        slot = SlotConfig(name="[red]1", port="a", meter="b")
+        error = BoardRefusalError("the board refused: \x1b[2J\nslot 2  pass", code_name="7")
+        console = Console(width=width, record=True, file=io.StringIO())
+        display = LiveDisplay(console, [slot])
+        display.on_result(SlotResult(slot=slot, report=None, error=error))
+        console.print(display._draw())
+        drawn = console.export_text()
+        assert "\x1b" not in drawn
+        assert "[red]1" in drawn
+        assert "error" in drawn
+        assert "next: start the slot again" in " ".join(drawn.split())
 
     def test_a_pipe_gets_one_line_for_each_step(self):
         output = io.StringIO()
@@ -399,6 +509,15 @@ class TestDisplay:
             "slot 1  flash: writing flash",
             "slot 1  AMPFL1260700001P pass in 1.2 s",
         ]
+
+    def test_a_pipe_that_nobody_reads_stops_no_unit(self):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "w") as stream:
+            display = PlainDisplay(Console(file=stream))
+            display.on_progress(self.news(Step.FLASH))
+            display.on_result(self.report())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
     def test_json_output_is_not_disturbed(self):
         output = io.StringIO()
@@ -417,7 +536,9 @@ class TestDisplay:
             "fail",
             "AMPFL1260700001P fail at verify: too much (and 1 more)",
         )
+        assert next_action(result).startswith("set it aside")
         dead = SlotResult(slot=SLOT, report=None, error=PortError("the serial port died"))
+        assert next_action(dead).startswith("start the slot again")
         assert summarize(dead) == ("error", "error: the serial port died")
 
 

@@ -203,7 +203,7 @@ def test_compile_writes_beside_the_release_by_default(run, tmp_path):
         (tmp_path / name).write_text((FLARE / name).read_text())
     (tmp_path / "ampforge.toml").write_text(text)
     code, out, _ = run("compile")
-    assert (code, "waveforms.table: 1148 bytes for flare-c3" in out) == (0, True)
+    assert (code, "waveforms.table: 1172 bytes for flare-c3" in out) == (0, True)
     assert (tmp_path / "build" / "waveforms.table").is_file()
 
 
@@ -247,6 +247,76 @@ def test_plot_writes_one_svg_per_mode(run, tmp_path):
         "lift.svg",
         "tighten.svg",
     ]
+
+
+def test_plot_draws_png_and_a_csv_file_that_is_told_its_mode(run, tmp_path):
+    (tmp_path / "e1.csv").write_text(E1)
+    told = ("--mode", "TIGHTEN", "--tick-us", 100, "--format", "png", "--json")
+    code, out, _ = run("plot", "e1.csv", *LIMITS, *told)
+    document = json.loads(out)
+    assert (code, document["format"], document["plots"]) == (0, "png", {"TIGHTEN": "tighten.png"})
+    assert (tmp_path / "tighten.png").read_bytes().startswith(b"\x89PNG")
+    code, _, err = run("plot", "e1.csv", *LIMITS, "-o", "q")
+    assert (code, "does not say which mode" in err, (tmp_path / "q").exists()) == (5, True, False)
+    code, _, err = run("plot", FLARE / "waveforms.toml", *LIMITS, "--mode", "LIFT", "-o", "q")
+    assert (code, "only a CSV file" in err, (tmp_path / "q").exists()) == (2, True, False)
+
+
+def test_check_names_the_orphan_phase_of_a_csv_cycle_whose_sums_are_zero(run, tmp_path):
+    pulse = ((2000, 250), (500, 0), (2000, -250), (28_800, 0))
+    burst = (*pulse * 60, (2000, 250), (997_000, 0))
+    rows, t_us = ["t_us,i_ua"], 0
+    for duration_us, i_ua in (*burst, *((d, -i) for d, i in burst)):
+        rows += [f"{t_us},{i_ua}", f"{t_us + duration_us},{i_ua}"]
+        t_us += duration_us
+    (tmp_path / "cycle.csv").write_text("\n".join(rows) + "\n")
+    _, out, _ = run("analyze", "cycle.csv", "--json")
+    assert json.loads(out)["net_charge_uc"] == 0
+    code, _, err = run("check", "cycle.csv", *LIMITS, "--mode", "TIGHTEN", "--tick-us", 100)
+    assert code == 5
+    assert "error: BALANCE" in err
+    assert "1 phase without a partner before the rest at 2000 ms" in err
+    assert "mode TIGHTEN, level 1 (250 µA), segment 241, at 1998 ms" in err
+
+
+def test_analyze_states_what_a_session_with_ramps_comes_to(run, tmp_path):
+    text = (FLARE / "waveforms.toml").read_text()
+    ramped = text.replace("flip_each_burst = true", "flip_each_burst = true\nsoft_start_pulses = 3")
+    (tmp_path / "soft.toml").write_text(ramped)
+    code, out, _ = run("analyze", "soft.toml", "--json")
+    lift = json.loads(out)["waveforms"][0]
+    assert code == 0
+    assert (lift["session_pulses"], lift["session_played_s"]) == (2400, 300)
+    assert (lift["session_net_charge_uc"], lift["ramp_net_charge_uc"]) == (0, 0)
+    infuse = json.loads(out)["waveforms"][-1]
+    # four blocks of 11600 µC, two of each sign; the first play 1/3 and 2/3
+    assert infuse["session_net_charge_uc"] == pytest.approx(11600 * (1 / 3 + 2 / 3 - 2), rel=1e-5)
+    _, out, _ = run("analyze", "soft.toml")
+    assert "unpaired in a ramp pulse" in out
+
+
+def test_inspect_shows_ramps_and_export_writes_the_whole_session(run, tmp_path):
+    text = (FLARE / "waveforms.toml").read_text()
+    ramped = text.replace("pulses_per_burst = 20", "soft_start_ms = 3000\npulses_per_burst = 20")
+    (tmp_path / "soft.toml").write_text(ramped)
+    run("compile", "soft.toml", *LIMITS, "--hardware-class", "flare-c3", "-o", "soft.table")
+    code, out, _ = run("inspect", "soft.table")
+    assert (code, "24, no pulses" in out, "none" in out) == (0, True, True)
+    _, out, _ = run("inspect", "soft.table", "--json")
+    lift = json.loads(out)["modes"][0]
+    assert (lift["soft_start_pulses"], lift["soft_stop_pulses"]) == (24, 0)
+    _, out, _ = run("diff", FLARE / "waveforms.toml", "soft.table")
+    assert "soft start pulses           0 → 24" in out
+    options = ("--mode", "LIFT", "--what", "session", "-o", "session.csv")
+    code, _, _ = run("export", "soft.table", *options)
+    assert code == 0
+    _, out, _ = run("analyze", "session.csv", "--json")
+    document = json.loads(out)
+    assert (document["period_s"], document["net_charge_uc"]) == (300, 0)
+    assert document["ipeak_ua"] == 400
+    _, out, _ = run("spec-sheet", "soft.table", *LIMITS)
+    assert "soft start over 24 pulses (3 s)" in out
+    assert "300 s, 2,400 whole pulses" in out
 
 
 def test_analyze_loads_no_plotting_and_no_cryptography(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from firmware_images.approval import build_approval, sign_approval
-from firmware_images.bundle import BundleInputs
+from firmware_images.bundle_building import BundleInputs
 from firmware_images.limits_policy import (
     FACT_UNITS,
     LIMIT_UNITS,

@@ -10,8 +10,9 @@ import pytest
 from esptool.targets import CHIP_DEFS
 
 from firmware_images.approval import APPROVAL_CONTENT_TYPE
-from firmware_images.bundle import BundleInputs, build_bundle, sign_bundle, verify_bundle
+from firmware_images.bundle import verify_bundle
 from firmware_images.bundle_archive import parse_archive, serialize_archive
+from firmware_images.bundle_building import BundleInputs, build_bundle, sign_bundle
 from firmware_images.bundle_contents import bootloader_offset_bytes
 from firmware_images.errors import (
     ApprovalError,

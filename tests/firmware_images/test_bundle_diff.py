@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from firmware_images.bundle import build_bundle, sign_bundle
 from firmware_images.bundle_archive import parse_archive, serialize_archive
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.bundle_diff import diff_bundles
 from firmware_images.bundle_diff_remarks import find_remarks
 from firmware_images.errors import BundleError

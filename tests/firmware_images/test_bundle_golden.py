@@ -16,7 +16,7 @@ from tests.firmware_images.release_parts import signer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bundle"
 BUNDLE = (GOLDEN / "thing-1.0.0.bundle.zip").read_bytes()
-DIGEST = "f17ce4b24742fe81dc00d6718115426b4ab4075dd401edc72e1028d577972ac4"
+DIGEST = "204ca7c0c0fdd8943dbbdc8e2f794a8f5f60fe0dd6e1d157a600803af4aafb85"
 
 
 def test_the_golden_release_verifies():

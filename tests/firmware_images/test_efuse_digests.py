@@ -18,7 +18,7 @@ from firmware_images.efuse_digests import (
 )
 from firmware_images.errors import SecureBootError
 from firmware_images.secure_boot import sign_image, verify_signed_image
-from firmware_images.secure_boot_block import key_digest
+from firmware_images.signature_sector import key_digest
 from tests.firmware_images.test_esp_image import CODE, build_image
 from tests.firmware_images.test_secure_boot import RSA, signer
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 KEY, OTHER = signer("a", RSA), signer("b", RSA)
 DIGEST, OTHER_DIGEST = key_digest(KEY.public_key), key_digest(OTHER.public_key)
+
+
+def refusing(signed, boards):
+    return find_refusing(signed.blocks, boards, chip=signed.image.chip)
 
 
 def espefuse(folder: Path, chip: str, *arguments: str) -> str:
@@ -56,18 +60,18 @@ def test_a_board_is_judged_by_its_own_efuses(tmp_path):
     summary.write_text(espefuse(tmp_path, "esp32c3", "summary", "--format", "json"))
     (board,) = load_board_keys(summary)
     assert board == BoardKeys(name="board-7", digests=frozenset({DIGEST}), is_enabled=False)
-    assert find_refusing(signed_by(OTHER), (board,)) == ()
+    assert refusing(signed_by(OTHER), (board,)) == ()
 
     espefuse(tmp_path, "esp32c3", "burn-efuse", "SECURE_BOOT_EN")
     summary.write_text(espefuse(tmp_path, "esp32c3", "summary", "--format", "json"))
     (board,) = load_board_keys(summary)
-    assert find_refusing(signed_by(OTHER), (board,)) == (board,)
-    assert find_refusing(signed_by(OTHER, KEY), (board,)) == ()
+    assert refusing(signed_by(OTHER), (board,)) == (board,)
+    assert refusing(signed_by(OTHER, KEY), (board,)) == ()
 
     espefuse(tmp_path, "esp32c3", "burn-efuse", "SECURE_BOOT_KEY_REVOKE1")
     summary.write_text(espefuse(tmp_path, "esp32c3", "summary", "--format", "json"))
     (board,) = load_board_keys(summary)
-    assert find_refusing(signed_by(KEY), (board,)) == (board,)
+    assert refusing(signed_by(KEY), (board,)) == (board,)
 
 
 def test_a_classic_esp32_holds_one_digest_and_looks_at_one_signature(tmp_path):
@@ -76,15 +80,15 @@ def test_a_classic_esp32_holds_one_digest_and_looks_at_one_signature(tmp_path):
     assert board.digests == frozenset({bytes(32)})
     assert not board.is_enabled
     board = BoardKeys(name="old", digests=frozenset({DIGEST}))
-    assert find_refusing(signed_by(KEY, chip_id=0), (board,)) == ()
-    assert find_refusing(signed_by(OTHER, KEY, chip_id=0), (board,)) == (board,)
+    assert refusing(signed_by(KEY, chip_id=0), (board,)) == ()
+    assert refusing(signed_by(OTHER, KEY, chip_id=0), (board,)) == (board,)
 
 
 def test_a_list_names_boards_and_what_they_hold():
     text = f"# first lot\nA1 {DIGEST.hex()} {OTHER_DIGEST.hex()}  # both\n\nA2 {DIGEST.hex()}\nA3\n"
     boards = parse_board_keys(text.encode(), name="list", where="test")
     assert [board.name for board in boards] == ["A1", "A2", "A3"]
-    assert [board.name for board in find_refusing(signed_by(OTHER), boards)] == ["A2", "A3"]
+    assert [board.name for board in refusing(signed_by(OTHER), boards)] == ["A2", "A3"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +99,7 @@ def test_a_list_names_boards_and_what_they_hold():
         (b"A1 no-hex", "no-hex"),
         (b"\xff", "not UTF-8"),
         (b"{", "another kind"),
-        (b"{" * 100_000, "another kind"),
+        (b"{" * 20_000, "another kind"),
         (b'{"SECURE_VERSION": {"value": 0}}', "without Secure Boot fields"),
         (b'{"SECURE_BOOT_EN": {"value": 1}, "KEY_PURPOSE_0": {"value": "USER"}}', "1 for whether"),
         (b'{"SECURE_BOOT_EN": {"value": true}}', "half a key block"),

@@ -6,17 +6,22 @@ import struct
 from pathlib import Path
 
 import pytest
+from esptool.bin_image import LoadFirmwareImage
+from esptool.targets import CHIP_DEFS
+from esptool.util import FatalError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_images.errors import EspImageError
 from firmware_images.esp_image import (
+    CHIP_NAMES,
     IMAGE_MAX_BYTES,
     ImageSegment,
     inspect_image,
     load_image,
     measure_image,
 )
+from firmware_images.esp_image_check import check_with_esptool
 from tests.firmware_images.release_parts import APP_1_4_0, APP_1_5_0, FOREIGN_APP
 
 REJECTED = Path(__file__).parents[1] / "rejected" / "images"
@@ -27,10 +32,10 @@ MESSAGES = {
     "trailing-garbage.bin": "something follows the image",
     "padded-with-ff.bin": "something follows the image",
     "no-segments.bin": "impossible number of segments",
-    "unknown-chip.bin": "does not know",
+    "unknown-chip.bin": "not known here",
     "checksum.bin": "checksum does not match",
     "appended-sha256.bin": "appended SHA-256 does not match",
-    "digest-flag.bin": "esptool cannot read",
+    "digest-flag.bin": "digest flag is not a flag",
     "entry-point-nowhere.bin": "entry point is in none",
     "descriptor-not-text.bin": "project name is not text",
     "descriptor-hidden-bytes.bin": "version is not text",
@@ -198,3 +203,47 @@ def test_an_image_with_arbitrary_changes_raises_only_our_error_or_is_whole(data)
     except EspImageError:
         return
     assert image.size_bytes == len(content)
+
+
+def load_with_esptool(content: bytes, chip: str):
+    """What esptool makes of an image, or `None` if it or its sums refuse it."""
+    try:
+        loaded = LoadFirmwareImage(chip, content)
+    except (FatalError, RuntimeError, struct.error, IndexError, TypeError, ValueError):
+        return None
+    if loaded.checksum != loaded.calculate_checksum():
+        return None
+    if loaded.append_digest and loaded.stored_digest != loaded.calc_digest:
+        return None
+    return loaded
+
+
+def test_chips_are_those_that_esptool_knows():
+    known = {getattr(rom, "IMAGE_CHIP_ID", None): name for name, rom in CHIP_DEFS.items()}
+    known.pop(None)
+    assert dict(CHIP_NAMES) == known
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_esptool_reads_in_an_image_what_we_read(data):
+    code = data.draw(st.binary(min_size=1, max_size=9000)) * 4
+    content = bytearray(
+        build_image(
+            (0x3C000020, build_descriptor()),
+            (0x40380000, code),
+            chip_id=data.draw(st.sampled_from(sorted(CHIP_NAMES))),
+            has_digest=data.draw(st.booleans()),
+        )
+    )
+    for _ in range(data.draw(st.integers(0, 2))):
+        content[data.draw(st.integers(0, 31))] = data.draw(st.integers(0, 255))
+    try:
+        image = inspect_image(bytes(content), where="test")
+    except EspImageError as error:
+        ours_alone = ("entry point", "something follows", "not known here", "is not text")
+        if not any(words in error.what for words in ours_alone):
+            # Which chip makes no difference to how esptool reads the bytes.
+            assert load_with_esptool(bytes(content), "esp32c3") is None
+        return
+    check_with_esptool(bytes(content), image, where="test")

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_images.bundle import FlashRegion, build_bundle, sign_bundle, verify_bundle
+from firmware_images.bundle import FlashRegion, verify_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.errors import BundleError
 from firmware_images.factory_image import merge_regions
 from tests.firmware_images.release_parts import build_inputs, build_trust, signer

@@ -16,7 +16,7 @@ from firmware_images.errors import EspImageError
 from firmware_images.image_input import InputKind, load_image_input
 from tests.firmware_images.release_parts import APP_1_4_0
 from tests.firmware_images.test_esp_image import build_descriptor
-from tests.firmware_images.tiny_elf import CHIPS, build_elf
+from tests.firmware_images.tiny_elf import build_elf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +38,8 @@ def write_build(folder: Path, *, file: str = "flare.bin", chip: str = "esp32c3")
     return folder
 
 
-@pytest.mark.parametrize("chip", sorted(CHIPS))
-def test_an_elf_file_of_each_chip_gives_the_image_that_esptool_makes(tmp_path, chip):
+@pytest.mark.parametrize("chip", ["esp32", "esp32c3"])
+def test_an_elf_file_of_either_architecture_gives_the_image_that_esptool_makes(tmp_path, chip):
     elf = tmp_path / "app.elf"
     elf.write_bytes(build_elf(chip, DESCRIPTOR))
     loaded = load_image_input(elf, chip=chip)
@@ -64,7 +64,7 @@ def test_a_damaged_elf_file_is_refused(tmp_path):
     elf = tmp_path / "app.elf"
     for content in (b"\x7fELF", build_elf("esp32c3", DESCRIPTOR)[:-8]):
         elf.write_bytes(content)
-        with pytest.raises(EspImageError, match="esptool cannot make"):
+        with pytest.raises(EspImageError, match="not one that a build makes"):
             load_image_input(elf, chip="esp32c3")
 
 

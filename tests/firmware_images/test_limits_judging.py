@@ -36,6 +36,8 @@ VIOLATING = {
         "IEC_RMS", "JDC", "JRMS", "PD", "PEAK", "PULSE_E", "SLOPE", "VC",
     },
     "mode_unknown_to_the_policy.toml": {"MODE"},
+    "orphan_phase_hidden_by_its_mirrored_burst.toml": {"BALANCE"},
+    "reversal_in_a_hold_written_as_segments.toml": {"SLOPE"},
     "session_of_an_hour.toml": {"SESSION"},
     "step_in_a_slow_mode.toml": {"SLOPE"},
 }  # fmt: skip
@@ -108,6 +110,58 @@ def test_a_flipping_polarity_does_not_hide_dc_from_balance():
     assert broken(judge(build_mode(parts, flips_each_burst=True, pulses_per_burst=50))) == {
         "BALANCE"
     }
+
+
+TIGHTEN_PULSE = ((2000, 250, 250), (500, 0, 0), (2000, -250, -250), (28_800, 0, 0))
+
+
+def reverse(parts):
+    return tuple((d, -a, -b) for d, a, b in parts)
+
+
+@pytest.mark.parametrize("cut_us", [500, 1000, 2000, 2500, 3500])
+def test_the_orphan_phase_of_a_burst_cut_short_is_named_although_every_sum_is_zero(cut_us):
+    left, orphan = cut_us, []
+    for duration, start, end in TIGHTEN_PULSE:
+        if left > 0:
+            orphan.append((min(duration, left), start, end))
+        left -= duration
+    burst = (*TIGHTEN_PULSE * 60, *orphan, (999_000, 0, 0))
+    cycle = build_mode((*burst, *reverse(burst)), session_ticks=3_000_000)
+    findings = judge(cycle)
+    assert broken(findings) == {"BALANCE"}
+    (finding,) = (f for f in findings if f.is_violation)
+    unpaired_us = min(cut_us, 2000) - max(cut_us - 2500, 0)
+    assert finding.value == pytest.approx(250 * unpaired_us / 1e6)
+    assert finding.place == "mode TRIAL, level 1 (250 µA), segment 241, at 1998 ms"
+    assert "without a partner before the rest" in finding.detail
+    whole = (*TIGHTEN_PULSE * 60, (999_000, 0, 0))
+    assert broken(judge(build_mode((*whole, *reverse(whole))))) == set()
+
+
+def test_pulses_that_alternate_by_design_are_judged_by_their_sum():
+    parts = ((200, 250, 250), (9800, 0, 0), (200, -250, -250), (9800, 0, 0))
+    assert broken(judge(build_mode(parts))) == set()
+    parts = ((200, 250, 250), (9800, 0, 0), (200, -150, -150), (9800, 0, 0))
+    assert broken(judge(build_mode(parts))) == {"BALANCE"}
+
+
+def test_a_part_may_reach_across_the_end_of_the_pulse():
+    parts = ((2000, -250, -250), (28_800, 0, 0), *TIGHTEN_PULSE, (2000, 250, 250), (500, 0, 0))
+    assert broken(judge(build_mode(parts))) == set()
+
+
+def test_a_reversal_inside_a_hold_is_named_as_a_step_by_slope_and_by_its_charge():
+    policy = change_policy(flare_policy(), modes=name_mode("TRIAL", Balance.BALANCED, slope=True))
+    turned = ((10_000, 0, 400), (15_000, 400, 400), (15_000, -400, -400), (10_000, -400, 0))
+    findings = judge(build_mode((*E3, *turned, (25_000, 0, 0))), policy=policy)
+    assert broken(findings) == {"SLOPE"}
+    (finding,) = (f for f in findings if f.is_violation)
+    assert finding.place == "mode TRIAL, level 1 (400 µA), segment 10, at 150 ms"
+    assert finding.detail == "a step from 400 to -400 µA: the polarity reverses inside a hold"
+    cut = ((1000, 250, 250), (2000, -250, -250), (500, 0, 0), (2000, 250, 250), (28_800, 0, 0))
+    findings = judge(build_mode((*TIGHTEN_PULSE * 3, *cut)))
+    assert broken(findings) == {"BALANCE"}
 
 
 def test_the_offset_counts_in_the_dc_and_not_in_the_charge():

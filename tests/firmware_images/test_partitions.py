@@ -46,6 +46,8 @@ MESSAGES = {
     "two-otadata.csv": "more than one otadata",
     "otadata-one-sector.csv": "exactly its two sectors",
     "ota-slot-gap.csv": "without gaps",
+    "nvs-two-sectors.csv": "too small to be written",
+    "core-dump-read-only.csv": "board itself has to write",
     "control-character.csv": "cannot be printed",
     "not-utf8.csv": "not UTF-8",
 }
@@ -91,10 +93,15 @@ def test_the_binary_is_laid_out_as_esp_idf_reads_it():
 
 def test_empty_offsets_continue_and_align():
     table = parse_partition_csv(
-        "# a comment\n\nnvs,data,nvs,,0x1000\nota_0,app,ota_0,,64k\ncfg,0x40,0,,4k,\n", where="test"
+        "# a comment\n\nnvs,data,nvs,,0x3000\nota_0,app,ota_0,,64k\ncfg,0x40,0,,4k,\n", where="test"
     )
     assert [p.offset_bytes for p in table.partitions] == [0x9000, 0x10000, 0x20000]
     assert table.partitions[2].ota_slot is None
+
+
+def test_a_small_nvs_partition_may_only_be_read():
+    table = parse_partition_csv("cfg, data, nvs, , 0x1000, readonly\n", where="test")
+    assert table.find("cfg").size_bytes == 0x1000
 
 
 def test_what_is_missing_or_does_not_fit_is_named():

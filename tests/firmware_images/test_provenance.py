@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_images.bundle import build_bundle, sign_bundle, verify_bundle
+from firmware_images.bundle import verify_bundle
 from firmware_images.bundle_archive import parse_archive
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.bundle_diff import diff_bundles
 from firmware_images.provenance import build_provenance, find_tool_versions, read_tool_versions
 from firmware_images.release_records import add_provenance

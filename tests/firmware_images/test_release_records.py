@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from firmware_images.bundle import build_bundle
 from firmware_images.bundle_archive import parse_archive
+from firmware_images.bundle_building import build_bundle
 from firmware_images.esp_image import inspect_image
 from firmware_images.limits import parse_policy
 from firmware_images.release_records import add_sbom

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from firmware_images.approval import build_approval, refuse_expired_approval, sign_approval
-from firmware_images.bundle import build_bundle, sign_bundle, verify_bundle
+from firmware_images.bundle import verify_bundle
 from firmware_images.bundle_archive import parse_archive
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.bundle_diff import diff_bundles
 from firmware_images.bundle_inspection import inspect_bundle
 from firmware_images.errors import BundleError, LimitError, WaiverError

@@ -17,14 +17,14 @@ from firmware_images.secure_boot import (
     sign_image,
     verify_signed_image,
 )
-from firmware_images.secure_boot_block import (
+from firmware_images.secure_boot_chips import CHIPS, format_revision, judge_scheme
+from firmware_images.signature_sector import (
     BLOCK_BYTES,
     SECTOR_BYTES,
     key_digest,
     parse_signature_sector,
     serialize_signature_sector,
 )
-from firmware_images.secure_boot_chips import CHIPS, format_revision, judge_scheme
 from signing.errors import SignatureError, SigningError
 from signing.key_files import generate_key, public_key_path
 from signing.key_uris import load_secure_boot_signer
@@ -167,7 +167,7 @@ def test_a_forged_checksum_does_not_help(algorithm):
     changed[-1] ^= 1
     _, content = pad_image(IMAGE, where="test")
     forged = type(block)(
-        public_key=block.public_key, image_digest=block.image_digest, signature=bytes(changed)
+        public_key=block.public_key, content_digest=block.content_digest, signature=bytes(changed)
     )
     with pytest.raises(SignatureError, match="does not match"):
         verify_signed_image(content + serialize_signature_sector([forged]), where="test")
@@ -236,7 +236,7 @@ def test_the_image_digest_is_of_the_padded_image(algorithm):
     (block,) = verify_signed_image(signed(algorithm), where="test").blocks
     padded = IMAGE.ljust(SECTOR_BYTES, b"\xff")
     hashed = hashlib.sha384 if algorithm is P384 else hashlib.sha256
-    assert block.image_digest == hashed(padded).digest()
+    assert block.content_digest == hashed(padded).digest()
 
 
 def test_one_sector_carries_keys_of_each_scheme():

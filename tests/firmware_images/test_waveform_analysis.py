@@ -91,6 +91,10 @@ def test_the_document_has_the_keys_that_scripts_rely_on():
         "shannon_k",
         "shannon_k_applies",
         "period_s",
+        "iavg_burst_ua",
+        "jpeak_ma_cm2",
+        "jrms_burst_ma_cm2",
+        "power_density_burst_w_cm2",
     ]
 
 
@@ -120,6 +124,10 @@ def test_rms_inside_the_burst_is_larger_by_the_root_of_the_duty():
     figures = analyze_train(build_repeat_period(mode, mode.levels[-1], 100), area_cm2=1)
     assert figures.period_s == pytest.approx(5.994)
     assert figures.irms_burst_ua == pytest.approx(figures.irms_ua * sqrt(1.5))
+    assert figures.jrms_burst_ma_cm2 == pytest.approx(figures.jrms_ma_cm2 * sqrt(1.5))
+    assert figures.iavg_burst_ua == pytest.approx(figures.iavg_ua * 1.5)
+    assert figures.power_density_burst_w_cm2 == pytest.approx(figures.power_density_w_cm2 * 1.5)
+    assert figures.jpeak_ma_cm2 == pytest.approx(0.25)
 
 
 def test_a_phase_wraps_around_the_end_of_the_period():

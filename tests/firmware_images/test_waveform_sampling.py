@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from fractions import Fraction
+from itertools import pairwise
 from math import sqrt
 
 import numpy as np
@@ -139,3 +141,71 @@ def test_the_work_is_linear_in_the_number_of_segments():
     )
     small, large = map(int, done.stdout.split())
     assert large < 4.4 * small
+
+
+def largest_mean_in_fractions(parts, window_us) -> Fraction:
+    """Every position at which the mean over the window can be extreme, in exact fractions.
+
+    Charge until a moment is looked up segment by segment, so this shares nothing with the product
+    but the definition.
+    """
+    period = Fraction(sum(duration for duration, _, _ in parts))
+
+    def current(moment, *, before):
+        moment %= period
+        if before and moment == 0:
+            moment = period
+        start = Fraction(0)
+        for duration, a, b in parts:
+            is_here = moment <= start + duration if before else moment < start + duration
+            if is_here:
+                return a + (b - a) * (moment - start) / duration
+            start += duration
+        raise AssertionError(moment)
+
+    def charge_until(moment):
+        laps, left = divmod(moment, period)
+        charge = laps * sum(Fraction(d * (a + b), 2) for d, a, b in parts)
+        for duration, a, b in parts:
+            within = min(left, duration)
+            charge += within * (a + (a + (b - a) * within / Fraction(duration))) / 2
+            left -= within
+        return charge
+
+    ends = [Fraction(0)]
+    for duration, _, _ in parts:
+        ends.append(ends[-1] + duration)
+    moments = sorted({*ends, *((end - window_us) % period for end in ends)})
+    candidates = list(moments)
+    for begin, end in pairwise(moments):
+        first = current(begin + window_us, before=False) - current(begin, before=False)
+        last = current(end + window_us, before=True) - current(end, before=True)
+        if first * last < 0:
+            candidates.append(begin + (end - begin) * first / (first - last))
+    charges = (charge_until(at + window_us) - charge_until(at) for at in candidates)
+    return max(map(abs, charges)) / window_us
+
+
+@given(
+    parts=st.lists(
+        st.tuples(
+            st.sampled_from([1, 7, 1000, 33_300, 250_000, 999_999, 1_000_000, 2_345_678]),
+            st.integers(-400, 400),
+            st.integers(-400, 400),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    is_reversing=st.booleans(),
+)
+@settings(max_examples=120, deadline=None)
+def test_the_worst_second_is_exact_for_trains_that_reverse_and_trains_that_do_not(
+    parts, is_reversing
+):
+    if is_reversing:
+        parts = [*parts, *((d, -a, -b) for d, a, b in parts)]
+    figures = analyze(parts)
+    exact_ua = float(largest_mean_in_fractions(parts, Fraction(1_000_000)))
+    assert figures.idc_window_ua == pytest.approx(exact_ua, rel=1e-12, abs=1e-11)
+    if is_reversing:
+        assert figures.idc_ua == pytest.approx(0, abs=1e-12)

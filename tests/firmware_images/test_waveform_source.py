@@ -31,12 +31,12 @@ REFUSED = {
     "burst_cutting_a_pulse_after_its_first_phase.toml": (
         TickError,
         "0.5 µC left unpaired",
-        "mode TIGHTEN, burst_on_ms",
+        "mode TIGHTEN, burst_on_ms, segment 1, at 2000 ms",
     ),
     "polarity_reversed_in_the_middle_of_a_hold.toml": (
         TickError,
         "stepping by 400 µA",
-        "mode LIFT, burst_on_ms",
+        "mode LIFT, burst_on_ms, segment ",
     ),
     "phase_of_50_us_on_a_tick_of_250_us.toml": (
         TickError,
@@ -49,6 +49,24 @@ REFUSED = {
     "segment_without_an_end.toml": (WaveformSourceError, "must say what it is", "segment 1"),
     "key_misspelled.toml": (WaveformSourceError, "sesion_s is not a key", "key_misspelled.toml"),
     "level_as_text.toml": (WaveformSourceError, "levels_ua.1 must be a number", "level_as_text"),
+    "reversal_every_2525_ms.toml": (
+        TickError,
+        "a reversal cuts pulse 21 short: 1 phase played, 8 µC left unpaired, the output stepping",
+        "mode LIFT, flip_every_ms, segment 2, at 2525 ms",
+    ),
+    "soft_start_ending_inside_a_pulse.toml": (
+        TickError,
+        "ramp is not a whole number of pulses",
+        "mode LIFT, soft_start_ms",
+    ),
+    "soft_start_and_stop_longer_than_the_session.toml": (
+        TickError,
+        "longer than the session",
+        "mode LIFT, level of 400 µA",
+    ),
+    "session_shorter_than_a_pulse.toml": (TickError, "before its first pulse", "mode LIFT"),
+    "soft_start_given_twice.toml": (WaveformSourceError, "ramp's length", "mode LIFT"),
+    "flip_given_twice.toml": (WaveformSourceError, "polarity flips must be said", "mode LIFT"),
     "burst_given_twice.toml": (WaveformSourceError, "burst's length", "mode LIFT"),
     "pulse_missing.toml": (WaveformSourceError, "pulse must be given once", "mode LIFT"),
     "csv_in_another_folder.toml": (WaveformSourceError, "beside the TOML", "mode LIFT"),

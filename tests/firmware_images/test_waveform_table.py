@@ -56,6 +56,8 @@ def golden_table() -> WaveformTable:
         burst_off_ticks=9990,
         flips_each_burst=True,
         session_ticks=3_000_000,
+        soft_start_pulses=90,
+        soft_stop_pulses=30,
     )
     return build_table(policy, mode)
 
@@ -82,7 +84,7 @@ def test_the_golden_table_is_what_struct_and_hashlib_make_of_the_specification()
         b"AFWT",
         1,
         104,
-        224,
+        232,
         100,
         600_000,
         12_000_000,
@@ -92,7 +94,7 @@ def test_the_golden_table_is_what_struct_and_hashlib_make_of_the_specification()
         b"flare-c3",
         1,
     )
-    mode = struct.pack("<16s4BIII", b"TIGHTEN", 0, 0, 1, 1, 60, 9990, 3_000_000)
+    mode = struct.pack("<16s4BIIIII", b"TIGHTEN", 0, 0, 1, 1, 60, 9990, 3_000_000, 90, 30)
     level = struct.pack("<IHH", 50_000, 4, 0)
     parts = ((20, 50_000), (5, 0), (20, -50_000), (288, 0))
     segments = b"".join(struct.pack("<Iii", d, i, i) for d, i in parts)
@@ -161,12 +163,18 @@ def test_a_flipped_bit_is_refused(index):
         (patch(122, b"\2"), "flips code"),
         (patch(123, b"\0"), "levels of mode"),
         (patch(124, b"\0\0\0\0"), "pulses per burst"),
-        (patch(136, b"\0"), "true peak"),
-        (patch(140, b"\0\0"), "segments of a level"),
-        (patch(140, b"\2\0"), "bytes follow the last mode"),
-        (patch(142, b"\1"), "reserved level bytes"),
-        (patch(144, b"\0"), "duration"),
-        (patch(188, b"\1"), "last sample"),
+        (patch(132, b"\0\0\0\0"), "session in ticks"),
+        (patch(132, b"\1\0\0\0"), "ends before its first pulse"),
+        (patch(136, b"\1\0\0\0"), "soft start has too few"),
+        (patch(136, b"\1\x40\0\0"), "soft start has too few or too many"),
+        (patch(140, b"\1\0\0\0"), "soft stop has too few"),
+        (patch(136, b"\x70\x17\0\0"), "longer than the session"),
+        (patch(144, b"\0"), "true peak"),
+        (patch(148, b"\0\0"), "segments of a level"),
+        (patch(148, b"\2\0"), "bytes follow the last mode"),
+        (patch(150, b"\1"), "reserved level bytes"),
+        (patch(152, b"\0"), "duration"),
+        (patch(196, b"\1"), "last sample"),
         (patch(12, b"\0"), "tick in microseconds"),
         (patch(28, b"\0\0\0\0"), "policy version"),
     ],

@@ -148,16 +148,22 @@ def levels(draw, peak_na: int) -> Level:
 @st.composite
 def modes(draw, name: str) -> Mode:
     peaks_na = draw(st.sets(st.integers(1, 2**31 - 1), min_size=1, max_size=3))
-    return Mode(
+    chosen = tuple(draw(levels(peak_na)) for peak_na in sorted(peaks_na))
+    longest_ticks = max(level.pulse_ticks for level in chosen)
+    session_ticks = draw(st.integers(longest_ticks, 2**32 - 1))
+    mode = Mode(
         name=name,
         balance=draw(st.sampled_from(Balance)),
         regulation=draw(st.sampled_from(Regulation)),
-        levels=tuple(draw(levels(peak_na)) for peak_na in sorted(peaks_na)),
+        levels=chosen,
         pulses_per_burst=draw(st.integers(1, 5000)),
         burst_off_ticks=draw(st.integers(0, 2**32 - 1)),
         flips_each_burst=draw(st.booleans()),
-        session_ticks=draw(st.integers(1, 2**32 - 1)),
+        session_ticks=session_ticks,
     )
+    pulses = min(min(mode.count_pulses(level, session_ticks) for level in chosen) // 2, 10_000)
+    ramps = st.sampled_from([0]) if pulses < 2 else st.one_of(st.just(0), st.integers(2, pulses))
+    return replace(mode, soft_start_pulses=draw(ramps), soft_stop_pulses=draw(ramps))
 
 
 @st.composite
@@ -172,7 +178,7 @@ def tables(draw) -> WaveformTable:
     )
     return WaveformTable(
         hardware_class=draw(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,31}", fullmatch=True)),
-        tick_us=draw(st.integers(1, 10**6)),
+        tick_us=draw(st.integers(1000, 10**6)),
         clamp_na=draw(st.integers(1, 2**31 - 1)),
         hard_stop_ticks=draw(st.integers(1, 2**32 - 1)),
         contact_area_mm2=draw(st.integers(1, 10**6)),

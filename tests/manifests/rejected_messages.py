@@ -111,6 +111,7 @@ def _manifests() -> dict[str, bytes]:
         return sign_many(payload, signers or RELEASE, content_type=content_type)
 
     without = {key: value for key, value in fields.items() if key != 3}
+    (delta,) = fields[13]
     return {
         "manifest-empty.cose": b"",
         "manifest-endless.cose": golden + bytes(8192),
@@ -123,12 +124,21 @@ def _manifests() -> dict[str, bytes]:
         "manifest-counter-zero.cose": signed({3: 0}),
         "manifest-counter-as-text.cose": signed({3: "2"}),
         "manifest-format-2.cose": signed({1: 2}),
-        "manifest-unknown-field.cose": signed({13: 0}),
+        "manifest-unknown-field.cose": signed({14: 0}),
         "manifest-of-another-product.cose": signed({2: "glow"}),
         "manifest-without-counter.cose": sign_many(
             serialize_cbor(without), RELEASE, content_type=MANIFEST_CONTENT_TYPE
         ),
         "manifest-revisions-reversed.cose": signed({6: 3, 7: 2}),
+        "manifest-four-deltas.cose": signed({13: fields[13] * 4}),
+        "manifest-delta-base-twice.cose": signed({13: fields[13] * 2}),
+        "manifest-delta-from-its-result.cose": signed({13: [{**delta, 2: fields[8][2]}]}),
+        "manifest-delta-larger-than-image.cose": signed({13: [{**delta, 3: fields[8][1]}]}),
+        "manifest-delta-by-lzma.cose": signed({13: [{**delta, 5: 1}]}),
+        "manifest-delta-endless-window.cose": signed({13: [{**delta, 6: 15}]}),
+        "manifest-delta-without-patch-digest.cose": signed(
+            {13: [{key: value for key, value in delta.items() if key != 4}]}
+        ),
     }
 
 

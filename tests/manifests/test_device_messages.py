@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firmware_images.delta_format import PatchCompression, PatchEncoding
 from manifests.assignment import (
     ALL_DEVICES_PPM,
     ASSIGNMENT_CONTENT_TYPE,
@@ -36,6 +37,7 @@ from manifests.freshness import (
 from manifests.manifest import (
     MANIFEST_CONTENT_TYPE,
     AppFacts,
+    DeltaFacts,
     Manifest,
     WaveformFacts,
     parse_manifest,
@@ -53,6 +55,8 @@ from tests.manifests.world import NOW, SERIAL, make_device, trust
 UINT32 = st.integers(0, 2**32 - 1)
 DIGEST = st.binary(min_size=32, max_size=32)
 TIME = st.integers(0, TIME_MAX_S)
+NOT_COMPRESSED = PatchEncoding(compression=PatchCompression.NONE)
+HEATSHRINK = PatchEncoding(compression=PatchCompression.HEATSHRINK, window_bits=8, lookahead_bits=7)
 TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=32)
 REVISIONS = st.tuples(UINT32, UINT32).map(sorted)
 
@@ -67,8 +71,8 @@ MANIFESTS = st.builds(
     hardware_class=TEXT,
     app=st.builds(
         AppFacts,
-        size_bytes=st.integers(1, 16 << 20),
-        sha256=DIGEST,
+        size_bytes=st.integers(2, 16 << 20),
+        sha256=st.binary(min_size=31, max_size=31).map(lambda tail: b"\t" + tail),
         elf_sha256=DIGEST | st.just(b""),
         secure_version=UINT32,
     ),
@@ -83,6 +87,18 @@ MANIFESTS = st.builds(
     bundle_sha256=DIGEST,
     issued_at_s=TIME,
     expires_at_s=TIME,
+    deltas=st.lists(
+        st.builds(
+            DeltaFacts,
+            base_size_bytes=st.integers(1, 16 << 20),
+            base_sha256=st.binary(min_size=32, max_size=32).filter(lambda digest: digest[0] > 9),
+            patch_size_bytes=st.just(1),
+            patch_sha256=DIGEST,
+            encoding=st.sampled_from([NOT_COMPRESSED, HEATSHRINK]),
+        ),
+        max_size=3,
+        unique_by=lambda delta: delta.base_sha256,
+    ).map(lambda deltas: tuple(sorted(deltas, key=lambda delta: delta.base_sha256))),
 )
 ASSIGNMENTS = st.builds(
     Assignment,
@@ -115,6 +131,15 @@ MANIFEST = Manifest(
     bundle_sha256=b"b" * 32,
     issued_at_s=1_767_225_600,
     expires_at_s=1_830_297_600,
+    deltas=(
+        DeltaFacts(
+            base_size_bytes=65_936,
+            base_sha256=b"B" * 32,
+            patch_size_bytes=1125,
+            patch_sha256=b"P" * 32,
+            encoding=HEATSHRINK,
+        ),
+    ),
 )
 ASSIGNMENT = Assignment(
     product="flare",
@@ -295,6 +320,16 @@ def test_a_message_at_every_bound_still_fits_a_kibibyte():
         release_counter=2**32 - 1,
         issued_at_s=TIME_MAX_S,
         expires_at_s=TIME_MAX_S,
+        deltas=tuple(
+            DeltaFacts(
+                base_size_bytes=16 << 20,
+                base_sha256=bytes([number]) * 32,
+                patch_size_bytes=65_935,
+                patch_sha256=b"P" * 32,
+                encoding=HEATSHRINK,
+            )
+            for number in range(3)
+        ),
     )
     assert len(signed_manifest(largest, ("release-1", "release-2-ed", "release-3"))) <= 1024
     most = replace(
@@ -305,6 +340,9 @@ def test_a_message_at_every_bound_still_fits_a_kibibyte():
     )
     assert len(signed_assignment(most)) <= 1024
     assert len(signed_report(replace(REPORT, reason="r" * 64))) <= MESSAGE_MAX_BYTES
+
+
+DELTA = {1: 65_936, 2: b"B" * 32, 3: 1125, 4: b"P" * 32, 5: 4, 6: 8, 7: 7}
 
 
 @pytest.mark.parametrize(
@@ -321,6 +359,17 @@ def test_a_message_at_every_bound_still_fits_a_kibibyte():
         (6, 9, "no hardware revision fits"),
         (1, 2, "not known here"),
         (99, 1, "does not know"),
+        (13, {}, "wrong type"),
+        (13, [1], "not a map"),
+        (13, [DELTA] * 4, "wrong length"),
+        (13, [DELTA] * 2, "name a base twice"),
+        (13, [DELTA, {**DELTA, 2: b"A" * 32}], "not sorted"),
+        (13, [{**DELTA, 2: b"a" * 32}], "start from their own result"),
+        (13, [{**DELTA, 3: 65_936}], "not smaller than their result"),
+        (13, [{**DELTA, 5: 1}], "no device is asked to undo"),
+        (13, [{**DELTA, 6: 15}], "no such patch encoding"),
+        (13, [{**DELTA, 6: 99}], "out of range"),
+        (13, [{**DELTA, 8: 0}], "does not know"),
     ],
 )
 def test_a_field_out_of_its_bounds_is_named(key, value, telling):

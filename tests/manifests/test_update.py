@@ -7,14 +7,26 @@ from dataclasses import replace
 
 import pytest
 
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.otadata import OtaState, read_otadata
+from firmware_images.signature_sector import SECTOR_BYTES
+from firmware_images.waveform_slot import pad_waveform_slot, serialize_waveform_slot
+from firmware_images.waveform_slot_signing import attach_slot_signatures, verify_signed_slot
 from manifests.device_report import ReportedResult
 from manifests.fleet import FleetStore
 from manifests.server_app import RepositoryApp
 from manifests.transfer import run_session
 from manifests.update_outcome import UpdateResult, UpdateRules
 from manifests.updater import update_device
-from tests.firmware_images.release_parts import APP_1_4_0, APP_1_5_0, signer
+from signing.keys import Algorithm
+from signing.signers import SoftwareSigner
+from tests.firmware_images.release_parts import (
+    APP_1_4_0,
+    APP_1_5_0,
+    build_inputs,
+    build_parts,
+    signer,
+)
 from tests.manifests.world import (
     NOW,
     PARTITIONS,
@@ -85,6 +97,24 @@ def test_a_release_is_installed_confirmed_after_boot_and_reported(publisher, tra
     assert stored.report.app_sha256 == SHA_1_5_0
     assert run(device, transport).result is UpdateResult.UP_TO_DATE
     assert len(fleet.list_reports()) == 1
+
+
+def test_a_waveform_slot_is_installed_with_its_signature_for_the_chip(publisher, transport):
+    parts = build_parts(app=APP_1_5_0)
+    slot = serialize_waveform_slot(parts.table, parts.approval)
+    key = SoftwareSigner.generate(Algorithm.ECDSA_P256)
+    signed = attach_slot_signatures(slot, [(key.public_key, key.sign(pad_waveform_slot(slot)))])
+    inputs = build_inputs(parts, release_counter=2, waveform_signature=signed[-SECTOR_BYTES:])
+    signers = [signer("release-1"), signer("release-2-ed")]
+    publisher.publish_bundle(sign_bundle(build_bundle(inputs), signers), None, now=NOW)
+    device = make_device()
+    run(device, transport)
+    device.board.boot()
+    assert run(device, transport).result is UpdateResult.INSTALLED
+    partition = device.waveform_partition(1)
+    content = device.medium.read(partition.offset_bytes, partition.size_bytes)
+    assert content == signed.ljust(partition.size_bytes, b"\xff")
+    assert verify_signed_slot(content).blocks[0].public_key == key.public_key
 
 
 def test_the_switch_waits_for_its_reboot(publisher, transport):

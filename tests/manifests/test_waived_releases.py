@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from firmware_images.bundle import build_bundle, sign_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.errors import ApprovalError, WaiverError
 from manifests.errors import RepositoryError
 from manifests.publishing import AssignmentPlan

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
-from firmware_images.bundle import build_bundle, sign_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.calibration_record import CalibrationRecord, sign_calibration_record
 from firmware_images.device_record import DeviceRecord, IdentityRecord
 from firmware_images.flash_medium import MemoryFlash

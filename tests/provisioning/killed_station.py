@@ -4,8 +4,9 @@
 the moment; it answers with the signal or exit code that ended the child. Children are forked, so
 that everything is imported once; the parent has no threads.
 
-A moment is `["before", n]` or `["after", n]` the n-th durable commit, or `["during", step,
-fraction]` as the progress tells it.
+A moment is `["before", n]` or `["after", n]` the n-th durable commit, `["during", step, fraction]`
+as the progress tells it, or `["exchange", n]`: after the n-th answer of the flash loader or the
+application. A child that lives to its end leaves the number of exchanges in `EXCHANGES_NAME`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+from provisioning.device_link import DeviceLink
 from provisioning.slots import run_slots
 from provisioning.station_values import SlotConfig
 from tests.provisioning.station_bench import open_bench
+
+EXCHANGES_NAME = "exchanges.txt"
 
 
 class DyingDatabase:
@@ -34,8 +38,8 @@ class DyingDatabase:
         return getattr(self._database, name)
 
     @contextmanager
-    def writing(self):
-        with self._database.writing() as connection:
+    def writing(self, *arguments, **options):
+        with self._database.writing(*arguments, **options) as connection:
             yield connection
             self._commits += 1
             if self._moment == ["before", self._commits]:
@@ -44,7 +48,32 @@ class DyingDatabase:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class ExchangeCounter:
+    """Counts answers from a board, and dies with the n-th; the child's own classes are wrapped."""
+
+    def __init__(self, last):
+        self.count = 0
+        self._last = last
+
+    def wrap(self, owner, name):
+        original = getattr(owner, name)
+
+        def exchange(*arguments, **options):
+            answer = original(*arguments, **options)
+            self.count += 1
+            if self.count == self._last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return answer
+
+        setattr(owner, name, exchange)
+
+
 def run_and_die(folder: str, slots: list[list[str]], moment: list[object]) -> None:
+    from esptool.loader import ESPLoader
+
+    counter = ExchangeCounter(moment[1] if moment[0] == "exchange" else None)
+    counter.wrap(DeviceLink, "request")
+    counter.wrap(ESPLoader, "command")
     station = open_bench(Path(folder))
     station.ledger.database = DyingDatabase(station.ledger.database, moment)
 
@@ -54,9 +83,11 @@ def run_and_die(folder: str, slots: list[list[str]], moment: list[object]) -> No
 
     configs = [SlotConfig(name=name, port=port, meter=meter) for name, port, meter in slots]
     run_slots(station, configs, on_progress=on_progress)
+    (Path(folder) / EXCHANGES_NAME).write_text(str(counter.count))
 
 
 def main() -> None:
+    import esptool.loader
     import numpy as np
     import pyvisa_py
     import sqlalchemy.dialects.sqlite.pysqlite
@@ -66,7 +97,7 @@ def main() -> None:
     import provisioning.verification
 
     # Imported once, for all children; a child that imports for itself takes a third longer.
-    assert np, (pyvisa_py, sqlalchemy, provisioning)
+    assert np, (esptool, pyvisa_py, sqlalchemy, provisioning)
 
     for line in sys.stdin:
         child = os.fork()

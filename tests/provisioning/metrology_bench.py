@@ -144,6 +144,7 @@ class MetrologyBench:
         self.offset_na = 0
         self.codes: list[int] = []
         self.period_factor = 1.0
+        self.table = TABLE
         self._server = MeterServer(
             SimulatedMeter(self.stage, serial=f"SM{index:04d}"),
             lock=threading.RLock(),
@@ -178,9 +179,9 @@ class MetrologyBench:
         self.stage.switch_off()
 
     def run_waveform(self, mode: str, level_index: int) -> int:
-        chosen = TABLE.mode(mode)
+        chosen = self.table.mode(mode)
         engine = WaveformEngine(
-            TABLE,
+            self.table,
             chosen,
             chosen.levels[level_index],
             start_s=self.stage.time_s,

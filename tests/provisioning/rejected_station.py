@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cbor2
 import click
+from serial.tools.list_ports_common import ListPortInfo
 
 from cli.configuration import load_configuration
 from cli.failures import UsageRefusal
@@ -21,6 +22,7 @@ from provisioning.ledger_values import Writer
 from provisioning.link_frames import BadFrame, LineAssembler, serialize_frame
 from provisioning.link_messages import BOARD_BUFFER_BYTES, BoardErrorCode
 from provisioning.serial_numbers import parse_serial
+from provisioning.serial_port import open_port
 from provisioning.station_files import StationKeys
 from provisioning.station_settings import StationSettings
 from provisioning.unit_exports import export_unit, verify_export
@@ -37,13 +39,13 @@ GROUP = 64
 UUID = "0a0a0a0a-0a0a-4a0a-8a0a-0a0a0a0a0a0a"
 ABOUT = """Each file has one thing wrong and is named after it: `frame-` files are console lines on
 the serial link, `request-` files whole requests to a simulated board that has its identity,
-`serial-` files serial numbers, `slot-` files values of `--slots`, `config-` files `ampforge.toml`,
-`export-` files exported units. Written with fixed keys by
+`serial-` files serial numbers, `slot-` files values of `--slots`, `port-` files names of ports,
+`config-` files `ampforge.toml`, `export-` files exported units. Written with fixed keys by
 `python -m tests.provisioning.rejected_station`; `tests/provisioning/test_rejected.py` checks each
 error, word by word, and that board and folder stay as they were."""
 
 
-def read(name: str, content: bytes) -> object:
+def read(name: str, content: bytes) -> object:  # noqa: PLR0911 - one for each kind of file
     """Read a file as what its name begins with."""
     match name.partition("-")[0]:
         case "frame":
@@ -55,6 +57,8 @@ def read(name: str, content: bytes) -> object:
             return parse_serial(content.decode())
         case "slot":
             return read_slot(content.decode())
+        case "port":
+            return open_port(content.decode(), timeout_s=0.1, list_ports=lambda: ADAPTERS)
         case "config":
             return read_settings(content)
         case _:
@@ -113,6 +117,15 @@ def read_settings(content: bytes) -> object:
             raise
         finally:
             assert [entry.name for entry in folder.iterdir()] == ["ampforge.toml"]
+
+
+def _adapter(device: str, location: str) -> ListPortInfo:
+    port = ListPortInfo(device, skip_link_detection=True)
+    port.serial_number, port.location, port.vid, port.pid = "TWO", location, 0x0403, 0x6010
+    return port
+
+
+ADAPTERS = (_adapter("/dev/ttyUSB0", "1-1.4:1.0"), _adapter("/dev/ttyUSB1", "1-1.4:1.1"))
 
 
 def build_rejected() -> dict[str, bytes]:
@@ -183,6 +196,17 @@ def _texts() -> dict[str, bytes]:
         "slot-unknown-key.txt": "port=a,meter=b,baud=9600",
         "slot-empty-port.txt": "port=,meter=b",
         "slot-colons-for-equals.txt": "port:a,meter:b",
+        "port-empty.txt": "",
+        "port-without-folder.txt": "ttyUSB0",
+        "port-of-another-protocol.txt": "socket://127.0.0.1:1",
+        "port-not-plugged-in.txt": "usb:LEFT",
+        "port-serial-empty.txt": "usb:",
+        "port-of-an-adapter-with-two.txt": "usb:TWO",
+        "port-location-empty.txt": "usb-location:",
+        "port-location-of-the-hub.txt": "usb-location:1-1",
+        "port-remote-without-number.txt": "rfc2217://127.0.0.1",
+        "port-remote-number-too-large.txt": "rfc2217://127.0.0.1:70000",
+        "port-remote-unknown-query.txt": "rfc2217://127.0.0.1:1?reset=maybe",
     }
     return {name: text.encode() for name, text in texts.items()}
 

@@ -11,7 +11,7 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from firmware_images.bundle import build_bundle, sign_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.efuse_plan import load_efuse_plan
 from provisioning.station import Outside, Station, open_station
 from provisioning.station_files import create_station

@@ -49,6 +49,8 @@ def message(fields, *, sequence, command=BoardCommand.INFO, group=64, op=1, leng
 class ScriptedPort:
     """A port whose peer answers by a function of the request; time passes only when it waits."""
 
+    is_usb_serial_jtag = False
+
     def __init__(self, answer):
         self.answer = answer
         self.requests = []

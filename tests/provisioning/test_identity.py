@@ -8,7 +8,7 @@ import pytest
 
 from provisioning.device_link import DeviceLink
 from provisioning.errors import IdentityError
-from provisioning.flasher import EsptoolFlasher
+from provisioning.esptool_flasher import EsptoolFlasher
 from provisioning.identity import ExpectedIdentity, install_identity, verify_identity
 from provisioning.ledger_values import UnitState
 from provisioning.simulator.line import SimulatedLine

@@ -14,12 +14,11 @@ from provisioning.ledger_events import (
     Event,
     Phase,
     chain_event,
-    event_digest,
     format_time,
     parse_event,
     parse_time,
     serialize_event,
-    verify_links,
+    verify_next,
 )
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.hash_chain import GENESIS
@@ -94,10 +93,15 @@ def test_the_chain_links_the_digest_and_finds_a_change():
 
     first = chain_event(AN_EVENT, previous=GENESIS)
     second = chain_event(replace(AN_EVENT, number=1), previous=first.hash)
-    links = [(link.previous, event_digest(link.content), link.hash) for link in (first, second)]
-    assert verify_links(links, where="test") == second.hash
-    with pytest.raises(LedgerError, match="chain of events is broken"):
-        verify_links(links[::-1], where="test")
+    verify_next(GENESIS, first, where="test")
+    verify_next(first.hash, second, where="test")
+    for head, event in (
+        (GENESIS, second),
+        (first.hash, first),
+        (GENESIS, replace(first, content=b"")),
+    ):
+        with pytest.raises(LedgerError, match="chain of events is broken"):
+            verify_next(head, event, where="test")
 
 
 @given(moments)

@@ -17,7 +17,7 @@ from provisioning.errors import (
     QuarantineError,
     StationError,
 )
-from provisioning.flasher import EsptoolFlasher
+from provisioning.esptool_flasher import EsptoolFlasher
 from provisioning.ledger_queries import list_jobs, list_serials, list_units
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.measurement_settings import MetrologySettings

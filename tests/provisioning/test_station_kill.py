@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from provisioning.ledger_queries import count_serials, list_jobs, list_serials, list_units
-from provisioning.ledger_values import SerialState
 from provisioning.simulator.line import SimulatedLine
-from provisioning.slots import run_slots
-from tests.provisioning.station_bench import SEED, STEPS, make_bench, open_bench, slot_configs
+from tests.conftest import IS_SOAK
+from tests.provisioning.killed_station import EXCHANGES_NAME
+from tests.provisioning.outcome import describe, finish
+from tests.provisioning.station_bench import SEED, make_bench, slot_configs
 
 ROOT = Path(__file__).parents[2]
 COMMITS_OF_ONE_UNIT = 17
@@ -29,6 +29,8 @@ SAMPLE = random.Random(20260210).sample(
     COMMIT_MOMENTS, int(os.environ.get("AMPFORGE_KILL_SAMPLE", "6"))
 )
 MOMENTS = [*SAMPLE, ["during", "flash", 0.5], ["during", "calibrate", 0.5]]
+# Exchanges with flash loader and application, of a board that is new: all of them in soak.
+EXCHANGES_SAMPLED = 4
 
 
 class Killer:
@@ -71,50 +73,6 @@ def undisturbed(template, tmp_path_factory):
     return describe(folder)
 
 
-def finish(folder, line):
-    station = open_bench(folder)
-    results = run_slots(station, slot_configs(line))
-    station.close()
-    assert [result.error for result in results] == [None] * len(results)
-
-
-def describe(folder):
-    """Everything that must be the same whether the station was killed or not."""
-    station = open_bench(folder)
-    database = station.ledger.database
-    description = {}
-    for unit in list_units(database):
-        (job,) = list_jobs(database, unit.serial)
-        events = [chained.event for chained in station.ledger.events(serial=unit.serial)]
-        confirmed = {event.step: event.data for event in events if event.phase == "CONFIRM"}
-        assert set(confirmed) == {step.value for step in STEPS} - {"detect"}
-        for step in confirmed:
-            if step not in {"reserve", "final"}:
-                first_intent = [(event.step, event.phase) for event in events].index(
-                    (step, "INTENT")
-                )
-                first_confirm = [(e.step, e.phase) for e in events].index((step, "CONFIRM"))
-                assert first_intent < first_confirm, f"{step} was confirmed before it was intended"
-        records = {e.data["record"] for e in events if (e.step, e.phase) == ("record", "INTENT")}
-        assert confirmed["record"]["stored"] in records
-        description[unit.mac] = {
-            "serial": unit.serial,
-            "state": unit.state,
-            "bundle": unit.bundle_digest,
-            "job": (job.number, job.state, job.outcome),
-            "trust_version": confirmed["identity"]["trust_version"],
-            "release_counter": confirmed["identity"]["release_counter"],
-            "record_generations": len(records),
-            "app": confirmed["flash"]["app_sha256"],
-            "outcome": confirmed["final"]["outcome"],
-        }
-    counts = count_serials(database)
-    assert len(list_serials(database)) == counts[SerialState.RELEASED] == len(description)
-    station.ledger.verify_chains()
-    station.close()
-    return description
-
-
 @pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: "-".join(map(str, moment)))
 def test_a_kill_changes_nothing_about_the_outcome(moment, template, undisturbed, killer, tmp_path):
     folder = tmp_path / "bench"
@@ -138,3 +96,26 @@ def test_a_station_that_is_killed_again_and_again_gets_there(
             assert deaths < 20, "the station makes no progress"
         assert deaths > 1
     assert describe(folder) == undisturbed
+
+
+def test_a_kill_after_any_exchange_on_the_link_changes_nothing(
+    template, undisturbed, killer, tmp_path
+):
+    """The station dies with an answer in its hands, or before the next question is asked."""
+    counted = shutil.copytree(template, tmp_path / "counted")
+    with SimulatedLine(counted / "line", board_count=1, seed=SEED) as line:
+        assert killer.run(counted, line, ["exchange", 1 << 30]) == 0
+    count = int((counted / EXCHANGES_NAME).read_text())
+    assert count > 100
+    chosen = range(1, count + 1)
+    if not IS_SOAK:
+        chosen = random.Random(20261126).sample(chosen, EXCHANGES_SAMPLED)
+    for number in chosen:
+        folder = shutil.copytree(template, tmp_path / f"exchange-{number}")
+        with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+            died = killer.run(folder, line, ["exchange", number])
+            # A run may need an exchange or two less than the one that was counted.
+            assert died == -signal.SIGKILL or number > count - 10
+            finish(folder, line)
+        assert describe(folder) == undisturbed, f"killed after exchange {number} of {count}"
+        shutil.rmtree(folder)

@@ -227,6 +227,17 @@ def test_a_period_that_is_not_the_tables_fails():
     assert any("the period is" in reason for reason in result.reasons)
 
 
+def test_a_soft_start_is_let_pass_before_the_waveform_is_measured():
+    lift = replace(TABLE.mode("LIFT"), soft_start_pulses=30, soft_stop_pulses=10)
+    tighten = replace(TABLE.mode("TIGHTEN"), soft_start_pulses=90)
+    table = build_table(modes=(lift, tighten))
+    with MetrologyBench() as bench:
+        calibrate(bench)
+        bench.table = table
+        result = verify(bench, table=table)
+    assert {waveform.outcome for waveform in result.waveforms} == {Outcome.PASS}
+
+
 def test_a_late_start_is_no_fault():
     expectation = WaveformExpectation(TABLE.mode("LIFT"), 4, tick_us=100)
     a = expectation.sample_aperture_s

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cli.unit_documents import format_unit
-from firmware_images.bundle import build_bundle, sign_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.errors import ApprovalError, WaiverError
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
@@ -48,8 +48,8 @@ def test_the_record_and_the_report_of_a_unit_say_what_was_waived(tmp_path):
         assert document["waivers"] == [waiver.to_json()]
         assert "WAIVED PEAK PULSE level 2 until" in format_unit(document)
         for now, telling in ((outside().now(), "until"), (waiver.expires_at, "EXPIRED on")):
-            page, _ = render_report(station.ledger, station.bundle, station="station-1", now=now)
-            assert f"WAIVED PEAK PULSE level 2 {telling}" in page
+            made = render_report(station.ledger, station.bundle, station="station-1", now=now)
+            assert f"WAIVED PEAK PULSE level 2 {telling}" in made.page
     finally:
         station.close()
 

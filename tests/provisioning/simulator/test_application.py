@@ -17,6 +17,8 @@ from smp.os_management import (
 )
 
 from firmware_images.otadata import OtaState
+from firmware_images.waveform_slot import pad_waveform_slot
+from firmware_images.waveform_slot_signing import attach_slot_signatures
 from provisioning import link_identity, link_messages, link_output, link_release
 from provisioning.link_messages import BoardErrorCode
 from provisioning.simulator.board import BoardMode
@@ -25,7 +27,9 @@ from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.certificate_requests import parse_csr
 from signing.certificates import verify_certificate
 from signing.cose import verify_one
+from signing.keys import Algorithm
 from signing.roles import Role
+from signing.signers import SoftwareSigner
 from tests.provisioning.simulator.parts import (
     JOB,
     NOON,
@@ -309,6 +313,19 @@ def test_a_table_without_a_valid_approval_does_not_play(finished):
     write_partition(finished.board.flash, "wave_0", bytes(slot))
     request = link_output.RunWriteRequest(mode="LIFT", level=0, en=True)
     assert finished.refusal(request) == BoardErrorCode.BAD_SIGNATURE
+    assert read_info(finished).tabsha == b""
+
+
+def test_a_slot_that_is_signed_for_the_chip_plays_like_any_other(finished):
+    slot = waveform_slot()
+    padded = pad_waveform_slot(slot)
+    key = SoftwareSigner.generate(Algorithm.ECDSA_P256)
+    signed = attach_slot_signatures(slot, [(key.public_key, key.sign(padded))])
+    write_partition(finished.board.flash, "wave_0", signed)
+    request = link_output.RunWriteRequest(mode="LIFT", level=0, en=True)
+    finished.ask(request, link_output.RunWriteResponse)
+    assert read_info(finished).session
+    write_partition(finished.board.flash, "wave_0", signed[:-1] + b"\0")
     assert read_info(finished).tabsha == b""
 
 

@@ -6,6 +6,7 @@ what needs no reset line goes through the pseudo terminal of a board that is in 
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,38 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from firmware_images.bundle import verify_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
+from firmware_images.factory_image import merge_regions
+from firmware_images.waveform_slot import parse_waveform_slot
+from firmware_images.waveform_table import table_digest
 from provisioning.simulator.board import BoardMode
 from provisioning.simulator.line import SimulatedLine, SimulatedSlot
+from tests.firmware_images.release_parts import (
+    APP_1_4_0,
+    build_inputs,
+    build_parts,
+    build_trust,
+    signer,
+)
+from tests.firmware_images.test_esp_image import CODE, build_image
 from tests.provisioning.simulator.parts import enter_download_mode, flash_release, now
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+BOOTLOADER = build_image(CODE)
+
+
+def factory_image() -> bytes:
+    """A signed release with a bootloader, merged as `image merge` does."""
+    unsigned = build_bundle(build_inputs(bootloader=BOOTLOADER))
+    signed = sign_bundle(unsigned, [signer("release-1"), signer("release-3")])
+    bundle = verify_bundle(signed, build_trust())
+    return merge_regions(bundle.flash_regions(), flash_size_bytes=4 << 20)
+
+
+FACTORY = factory_image()
 CONTENT = Random(1).randbytes(6_000) + bytes(14_000)
 
 
@@ -45,6 +71,7 @@ def _commands(folder: Path) -> dict[str, list[str]]:
         "write-plain": [*on_pty, "write-flash", "--no-compress", "0x10000", source],
         "verify": [*on_pty, "verify-flash", "0x10000", source],
         "read": [*on_pty, "--baud", "921600", "read-flash", "0x10000", "20000", target],
+        "factory": [*esptool, "write-flash", "0x0", str(folder / "factory.bin")],
         "erase": [*on_pty, "erase-region", "0x10000", "0x1000"],
         "watchdog": [*esptool, "--chip", "esp32c3", "--after", "watchdog-reset", "chip-id"],
         "summary": ["-m", "espefuse", "--before", "no-reset", "summary"],
@@ -55,6 +82,7 @@ def _commands(folder: Path) -> dict[str, list[str]]:
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("esptool")
     (folder / "content.bin").write_bytes(CONTENT)
+    (folder / "factory.bin").write_bytes(FACTORY)
     commands = _commands(folder)
     with SimulatedLine(
         folder / "line", board_count=len(commands), seed=3, has_pty=True, now=now
@@ -121,6 +149,19 @@ def test_the_flash_chip_is_identified_and_no_reset_leaves_the_loader(done):
 def test_a_write_is_verified_by_esptool_and_lies_in_flash(done):
     assert "Hash of data verified" in done.output
     assert done.slot.board.flash.read(0x10000, len(CONTENT)) == CONTENT
+
+
+@pytest.mark.parametrize("done", ["factory"], indirect=True)
+def test_a_merged_factory_image_makes_a_blank_board_boot_its_release(done):
+    assert "Hash of data verified" in done.output
+    board = done.slot.board
+    assert board.flash.read(0, len(BOOTLOADER)) == BOOTLOADER
+    assert board.mode is BoardMode.APPLICATION
+    assert (board.running.slot, board.running.version) == (0, "1.4.0")
+    assert board.running.image_sha256 == hashlib.sha256(APP_1_4_0.read_bytes()).digest()
+    partition = board.running.table.find("wave_0")
+    content = board.flash.read(partition.offset_bytes, partition.size_bytes)
+    assert table_digest(parse_waveform_slot(content)[0]) == table_digest(build_parts().table)
 
 
 @pytest.mark.parametrize("done", ["verify"], indirect=True)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from firmware_images.waveform import Balance, Level, Mode, Regulation, Segment
@@ -88,3 +90,44 @@ def test_the_clamp_of_the_table_holds_whatever_a_segment_says():
     mode = table.modes[0]
     engine = WaveformEngine(table, mode, mode.levels[1], start_s=0.0, code_for_na=code_for_na)
     assert {code for code, _ in engine.pieces(0.0, 1.0)} == {1948, 2048, 2148}
+
+
+def ramped_engine(**changes) -> WaveformEngine:
+    """Pulses of 25 ms in bursts of two, 10 ms apart; a session of 330 ms unless told otherwise."""
+    table = waveform_table()
+    fields = {"session_ticks": 3300, "soft_start_pulses": 4, "soft_stop_pulses": 2} | changes
+    mode = replace(table.modes[0], **fields)
+    return WaveformEngine(table, mode, mode.levels[1], start_s=0.0, code_for_na=code_for_na)
+
+
+def pulse_codes(engine: WaveformEngine, pulse: int) -> list[int]:
+    start_s = pulse // 2 * 0.06 + pulse % 2 * 0.025
+    return [code - 2048 for code, _ in driven(engine, start_s, start_s + 0.025)]
+
+
+def test_a_soft_start_and_a_soft_stop_scale_whole_pulses():
+    engine = ramped_engine()
+    # 330 ms hold five bursts of 60 ms, and one pulse of the sixth
+    assert [pulse_codes(engine, pulse)[0] for pulse in range(11)] == [
+        100, 200, -300, -400, 400, 400, -400, -400, 400, 400, -200,
+    ]  # fmt: skip
+    for pulse in range(11):
+        up, down, rest = pulse_codes(engine, pulse)
+        assert (up + down, rest) == (0, 0)
+
+
+@pytest.mark.parametrize("session_ticks", [3000, 3001, 3249, 3250, 3299, 3300, 3553])
+def test_a_session_ends_between_pulses_and_leaves_no_charge(session_ticks):
+    engine = ramped_engine(session_ticks=session_ticks)
+    end_s = session_ticks * 1e-4
+    assert mean_code(engine, 0.0, end_s) == pytest.approx(0, abs=1e-9)
+    assert sum(spent for _, spent in engine.pieces(0.0, 1.0)) == pytest.approx(end_s)
+
+
+def test_the_hard_stop_ends_a_session_like_the_session_itself():
+    table = waveform_table(hard_stop_ticks=770)
+    mode = replace(table.modes[0], soft_start_pulses=2, soft_stop_pulses=2)
+    engine = WaveformEngine(table, mode, mode.levels[1], start_s=0.0, code_for_na=code_for_na)
+    # two pulses, the rest, and no third one: it would end at 85 ms
+    assert [pulse_codes(engine, pulse)[0] for pulse in range(2)] == [200, 200]
+    assert driven(engine, 0.05, 0.2) == [(2048, pytest.approx(0.027))]

@@ -1,0 +1,85 @@
+"""`ampforge station join`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.configuration import load_configuration
+from cli.failures import UsageRefusal
+from cli.output import print_result
+from cli.params import (
+    EXISTING_FOLDER,
+    config_option,
+    json_option,
+    passphrase_file_option,
+    passphrase_source,
+)
+from cli.station_access import (
+    find_ledger_address,
+    find_station_folder,
+    load_station_settings,
+    station_option,
+    utc_now,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("join", epilog="Example: ampforge station join /media/stick/station")
+@click.argument("factory", metavar="FACTORY", type=EXISTING_FOLDER)
+@station_option
+@config_option
+@passphrase_file_option
+@json_option
+def join(
+    *,
+    factory: Path,
+    station_folder: Path | None,
+    config_path: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Set up one more station of a factory that has its ledger.
+
+    FACTORY is the folder of a station that is there already, or a copy of it: its CA signs the new
+    station's certificate. Name and ledger are those of [station] in this station's ampforge.toml.
+    """
+    from firmware_images.product import ProductSettings
+    from provisioning.station_joining import join_station
+
+    configuration = load_configuration(config_path)
+    settings = load_station_settings(configuration)
+    if settings.ledger is None:
+        raise UsageRefusal(
+            "it is not said which ledger the stations share",
+            expected="ledger = a path or a URL under [station]",
+            got="none",
+            where=configuration.path,
+            hint="name the ledger that the first station works with",
+        )
+    folder = find_station_folder(config_path, station_folder)
+    address = find_ledger_address(config_path, station_folder)
+    identity = join_station(
+        folder,
+        factory,
+        address,
+        product=configuration.section("product", ProductSettings).name,
+        station_name=settings.name,
+        now=utc_now(),
+        passphrase=passphrase_source(passphrase_file, prompt="Passphrase of the factory CA's key"),
+    )
+    document = {
+        "schema": "ampforge.station-join/1",
+        "station": settings.name,
+        "folder": str(folder),
+        "ledger": {"path": str(address), "uuid": identity.uuid, "epoch": identity.epoch},
+    }
+    human = [
+        f"station {settings.name} is set up in {folder}",
+        f"  it works with ledger {identity.uuid}, epoch {identity.epoch}, in {address}",
+        "next: `ampforge station check`",
+    ]
+    print_result(document, "\n".join(human), as_json=as_json)

@@ -1,0 +1,187 @@
+"""The next root of a repository: the TUF keys become those of the trust record in force.
+
+Implements docs/spec/repository-layout.md §7. The new root is signed by enough old root keys and
+enough new ones; every other document is signed again under it. Documents that old keys can still
+sign carry both signatures, so that whoever reads in between verifies either state. Where an old
+online key is gone, clients refuse for the moment between two writes, and accept at the next try.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-exported without __all__
+    Root,
+    Snapshot,
+    Targets,
+    Timestamp,
+)
+
+from manifests.errors import RepositoryError
+from manifests.repository import refuse_test_keys
+from manifests.repository_reading import (
+    TIMESTAMP_PATH,
+    load_description,
+    load_repository,
+    load_roots,
+)
+from manifests.tuf_metadata import (
+    CAMPAIGN,
+    RepositoryMetadata,
+    build_delegations,
+    build_root,
+    build_snapshot,
+    build_targets,
+    build_timestamp,
+    serialize_document,
+    sign_document,
+    verify_document,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from tuf.api.metadata import Metadata
+
+    from manifests.manifests_settings import RepositorySettings
+    from manifests.store import Store
+    from signing.roles import Role
+    from signing.signers import Signer
+    from signing.trust_record import TrustRecord
+
+_HINT = "give root keys of the root before, too: enough of them must sign the next one"
+
+
+def rotate_root(
+    store: Store,
+    trust: TrustRecord,
+    signers: Mapping[Role, Sequence[Signer]],
+    settings: RepositorySettings,
+    *,
+    now: datetime,
+) -> RepositoryMetadata:
+    """Publish the next root, and everything signed again under it.
+
+    Args:
+        store: The repository.
+        trust: The trust record in force: who holds root, release, campaign, snapshot, timestamp.
+        signers: Private keys: root's old and new ones, and the others' new ones. Those of an old
+            key that is at hand may be there, too.
+        settings: For how long each document holds.
+        now: The present, UTC.
+
+    Returns:
+        The new state.
+
+    Raises:
+        RepositoryError: Keys are missing, or the repository is damaged or cannot be written.
+    """
+    with store.exclusively():
+        before, published = _load_before(store, trust)
+        allowed = load_description(store)["allows_test_keys"] is True
+        refuse_test_keys(signers, allows_test_keys=allowed)
+        root = published or _build_root(before, trust, signers, settings, now)
+        after = _build(before, root, trust, signers, settings, now=now)
+        _write(store, before, after)
+    return after
+
+
+def _load_before(
+    store: Store, trust: TrustRecord
+) -> tuple[RepositoryMetadata, Metadata[Root] | None]:
+    """Return the state to follow, and the next root if a killed run has published it already."""
+    roots = load_roots(store)
+    try:
+        return load_repository(store), None
+    except RepositoryError:
+        last = roots[-1].signed
+        wanted = build_root(trust.roles, version=last.version, expires=last.expires).signed
+        if len(roots) == 1 or (last.roles, last.keys) != (wanted.roles, wanted.keys):
+            raise
+        # A root is never changed once a client may have it: what follows is signed under that one.
+        return load_repository(store, root=roots[-2]), roots[-1]
+
+
+def _build_root(
+    before: RepositoryMetadata,
+    trust: TrustRecord,
+    signers: Mapping[Role, Sequence[Signer]],
+    settings: RepositorySettings,
+    now: datetime,
+) -> Metadata[Root]:
+    version = before.root.signed.version + 1
+    root = build_root(trust.roles, version=version, expires=now + settings.lifetime("root"))
+    sign_document(Root.type, root, signers, root)
+    verify_document(Root.type, root, before.root, hint=_HINT)
+    return root
+
+
+def _build(
+    before: RepositoryMetadata,
+    root: Metadata[Root],
+    trust: TrustRecord,
+    signers: Mapping[Role, Sequence[Signer]],
+    settings: RepositorySettings,
+    *,
+    now: datetime,
+) -> RepositoryMetadata:
+    targets = build_targets(
+        version=before.targets.signed.version + 1,
+        expires=now + settings.lifetime("targets"),
+        files=before.targets.signed.targets,
+        delegations=build_delegations(trust.roles),
+    )
+    sign_document(Targets.type, targets, signers, root)
+    campaign = build_targets(
+        version=before.campaign.signed.version + 1,
+        expires=now + settings.lifetime(CAMPAIGN),
+        files=before.campaign.signed.targets,
+        delegations=None,
+    )
+    sign_document(CAMPAIGN, campaign, signers, targets)
+    snapshot = build_snapshot(
+        version=before.snapshot.signed.version + 1,
+        expires=now + settings.lifetime("snapshot"),
+        targets=targets,
+        campaign=campaign,
+    )
+    sign_document(Snapshot.type, snapshot, signers, root)
+    timestamp = build_timestamp(
+        version=before.timestamp.signed.version + 1,
+        expires=now + settings.lifetime("timestamp"),
+        snapshot=snapshot,
+    )
+    sign_document(Timestamp.type, timestamp, signers, root)
+    return RepositoryMetadata(
+        root=root, targets=targets, campaign=campaign, snapshot=snapshot, timestamp=timestamp
+    )
+
+
+def _write(store: Store, before: RepositoryMetadata, after: RepositoryMetadata) -> None:
+    targets, campaign, snapshot = after.targets, after.campaign, after.snapshot
+    for path, content in (
+        (f"metadata/{targets.signed.version}.targets.json", serialize_document(targets)),
+        (f"metadata/{campaign.signed.version}.campaign.json", serialize_document(campaign)),
+        (f"metadata/{snapshot.signed.version}.snapshot.json", serialize_document(snapshot)),
+    ):
+        store.write(path, content)
+    root = (f"metadata/{after.root.signed.version}.root.json", serialize_document(after.root))
+    timestamp = (TIMESTAMP_PATH, serialize_document(after.timestamp))
+    # Under the old root the new documents verify only where old keys signed them, too.
+    order = (timestamp, root) if _is_verified_by(before, after) else (root, timestamp)
+    for path, content in order:
+        store.write(path, content)
+
+
+def _is_verified_by(before: RepositoryMetadata, after: RepositoryMetadata) -> bool:
+    return all(
+        before.root.signed.get_verification_result(
+            name, document.signed_bytes, document.signatures
+        ).verified
+        for name, document in (
+            (Targets.type, after.targets),
+            (Snapshot.type, after.snapshot),
+            (Timestamp.type, after.timestamp),
+        )
+    )

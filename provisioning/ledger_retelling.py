@@ -1,0 +1,199 @@
+"""Says what the rows of one unit must be, from its events alone.
+
+Implements docs/spec/ledger-and-record-export.md §2.1; `provisioning.ledger_audit` compares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from provisioning.errors import LedgerError, SerialNumberError
+from provisioning.ledger_epochs import epoch_of_sequence
+from provisioning.ledger_events import Phase, format_time
+from provisioning.ledger_supervision import SUPERVISE_STEP
+from provisioning.ledger_values import JobState, SerialState, UnitState
+from provisioning.serial_numbers import parse_serial
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable
+
+    from provisioning.ledger_events import Event
+
+Fields = dict[str, object]
+_RESERVE, _IDENTITY, _FINAL = "reserve", "identity", "final"
+TELLING_STEPS = (_RESERVE, _IDENTITY, _FINAL, SUPERVISE_STEP)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Job:
+    """What the events of one job say."""
+
+    opened: Event | None = None
+    resumed: list[Event] = field(default_factory=list)
+    final: Event | None = None
+    has_identity: bool = False
+    orders: list[Event] = field(default_factory=list)
+    """Supervisors' orders after which the unit waited to be worked on again."""
+
+    @property
+    def sent_back_at(self) -> dt.datetime | None:
+        """When the unit was sent back last."""
+        return max((order.at for order in self.orders), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the events of one unit say about its rows."""
+
+    number: Fields
+    unit: Fields
+    jobs: dict[str, Fields]
+
+
+def retell_unit(serial: str, events: Iterable[Event], *, jobs: Iterable[str | None]) -> Told:
+    """Say what the rows of one unit must be.
+
+    Jobs follow each other by their number; the clocks of two stations need not agree.
+
+    Args:
+        serial: The unit.
+        events: Its events of `TELLING_STEPS`, verified, in the order of their chains.
+        jobs: The jobs that its events name, all of them.
+
+    Raises:
+        LedgerError: No rows could follow from such events.
+    """
+    collected = _collect(events)
+    for job in jobs:
+        collected.setdefault(job or "", _Job())
+    order = sorted(collected, key=lambda job: _number(collected[job].opened))
+    if not order or any(collected[job].opened is None for job in order):
+        raise contradiction(f"unit {serial}", "a `reserve` event for each job", "none")
+    first, last = collected[order[0]], collected[order[-1]]
+    assert first.opened is not None
+    assert last.opened is not None
+    mac = _module_of(first.opened, [order for job in order for order in collected[job].orders])
+    number: Fields = {"mac": mac, "reserved_at": format_time(first.opened.at)}
+    number["state"] = SerialState.RESERVED.value
+    told_jobs: dict[str, Fields] = {}
+    for place, job in enumerate(order):
+        told, following = collected[job], [collected[later] for later in order[place + 1 :]]
+        told_jobs[job] = _job_fields(told, following[0] if following else None)
+        if told.has_identity or number["state"] == SerialState.RELEASED.value:
+            number["state"] = SerialState.ASSIGNED.value
+        if told_jobs[job]["outcome"] == UnitState.PASS.value:
+            is_back = told.sent_back_at is not None
+            number["state"] = (SerialState.ASSIGNED if is_back else SerialState.RELEASED).value
+    unit = {
+        "mac": mac,
+        "first_seen_at": format_time(first.opened.at),
+        "last_job": order[-1],
+        "bundle_digest": _bundle(last.opened),
+        "state": told_jobs[order[-1]]["outcome"] or UnitState.IN_WORK.value,
+    }
+    if last.sent_back_at is not None:
+        unit["state"] = UnitState.REWORK.value
+        unit["changed_at"] = format_time(last.sent_back_at)
+    elif last.final is not None or not last.resumed:
+        unit["changed_at"] = format_time((last.final or last.opened).at)
+    return Told(number={**_parts(serial), **number}, unit=unit, jobs=told_jobs)
+
+
+def _collect(events: Iterable[Event]) -> dict[str, _Job]:
+    collected: dict[str, _Job] = {}
+    for event in events:
+        told = collected.setdefault(event.job or "", _Job())
+        if event.phase is not Phase.CONFIRM:
+            continue
+        if event.step == _RESERVE and event.data.get("resumed"):
+            told.resumed.append(event)
+        elif event.step == _RESERVE:
+            told.opened = event
+        elif event.step == _IDENTITY:
+            told.has_identity = True
+        elif event.step == _FINAL:
+            told.final = event
+        elif event.step == SUPERVISE_STEP and event.data.get("sends_back"):
+            told.orders.append(event)
+    return collected
+
+
+def _module_of(first: Event, orders: list[Event]) -> object:
+    """Return the MAC that a unit has: the one it was reserved for, or what took its place."""
+    mac: object = first.mac
+    for order in sorted(orders, key=lambda one: one.at):
+        mac = hex_field(order, "new_mac") or mac
+    return mac
+
+
+def _job_fields(told: _Job, following: _Job | None) -> Fields:
+    assert told.opened is not None
+    fields: Fields = {
+        "number": _number(told.opened),
+        "bundle_digest": _bundle(told.opened),
+        "opened_at": format_time(told.opened.at),
+        "state": JobState.OPEN.value,
+        "outcome": None,
+        "closed_at": None,
+    }
+    held = (told.opened, *told.resumed)
+    stations = {event.station for event in held if event.at == max(one.at for one in held)}
+    if len(stations) == 1:
+        # Two that resumed at the same time cannot be put in order from outside.
+        fields["station"] = stations.pop()
+    if told.final is not None:
+        fields["state"] = JobState.CLOSED.value
+        fields["outcome"] = told.final.data.get("outcome")
+        fields["closed_at"] = format_time(told.final.at)
+    elif told.sent_back_at is not None:
+        fields["state"] = JobState.ABANDONED.value
+        fields["closed_at"] = format_time(told.sent_back_at)
+    elif following is not None and following.opened is not None:
+        fields["state"] = JobState.ABANDONED.value
+        fields["closed_at"] = format_time(following.opened.at)
+    return fields
+
+
+def _number(opened: Event | None) -> int:
+    number = 0 if opened is None else opened.data.get("job_number")
+    return number if isinstance(number, int) else 0
+
+
+def _bundle(opened: Event) -> bytes:
+    return hex_field(opened, "bundle")
+
+
+def hex_field(event: Event, name: str) -> bytes:
+    """Return bytes that an event tells in hexadecimal; none when it does not."""
+    try:
+        return bytes.fromhex(str(event.data.get(name)))
+    except ValueError:
+        return b""
+
+
+def _parts(serial: str) -> Fields:
+    try:
+        parts = parse_serial(serial)
+    except SerialNumberError as error:
+        raise contradiction(f"serial_numbers {serial}", "a serial number", str(error)) from error
+    return {
+        "prefix": parts.prefix,
+        "model": parts.model,
+        "year": parts.year,
+        "week": parts.week,
+        "sequence": parts.sequence,
+        "epoch": epoch_of_sequence(parts.sequence),
+    }
+
+
+def contradiction(where: str, expected: object, got: object) -> LedgerError:
+    """Return the error for a row that does not follow from the events."""
+    return LedgerError(
+        "the ledger's tables contradict its events",
+        expected=expected,
+        got=got,
+        where=where,
+        hint="the ledger was changed outside Ampforge; compare it with a backup or an export",
+    )

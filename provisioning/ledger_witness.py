@@ -1,0 +1,158 @@
+"""What a station remembers of the ledger, outside the ledger: so that it notices when it went back.
+
+A database that is copied back from yesterday looks whole: its chains end earlier, and the numbers
+of today would be given again. The station's folder therefore keeps the epoch, its opening, and the
+head of the station's own chain. A ledger that has forgotten one of these is refused;
+`ampforge ledger restore` opens a later epoch, and that one is accepted.
+
+The memory may be older than the ledger (after a kill), never younger. It is no secret and proves
+nothing to a stranger: whoever can write the folder can write this file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import select
+
+from provisioning.errors import LedgerError, StationError
+from provisioning.ledger_journal import read_head
+from provisioning.ledger_schema import events
+from signing.durable_file import save_durably
+from signing.hash_chain import GENESIS
+from signing.input_file import read_input
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioning.ledger import Ledger
+
+WITNESS_NAME: Final = "ledger-witness.json"
+WITNESS_SCHEMA: Final = "ampforge.ledger-witness/1"
+_MAX_BYTES: Final = 4096
+
+
+class Witness(BaseModel):
+    """What a station last saw of its ledger.
+
+    Attributes:
+        uuid: The ledger.
+        epoch: Its epoch.
+        opening: Name of the restore that opened the epoch; `None` in the first.
+        station: The station.
+        count: Events in the station's own chain.
+        head: Head of that chain, in hexadecimal.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    schema_: Literal["ampforge.ledger-witness/1"] = Field(alias="schema")
+    uuid: str
+    epoch: int = Field(ge=1)
+    opening: str | None
+    station: str
+    count: int = Field(ge=0)
+    head: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+def load_witness(folder: Path) -> Witness | None:
+    """Return what the station remembers; `None` when it never saw a ledger.
+
+    Raises:
+        StationError: The file cannot be read.
+    """
+    path = folder / WITNESS_NAME
+    try:
+        content = read_input(path, _MAX_BYTES)
+        return Witness.model_validate_json(content)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise StationError(
+            "what the station remembers of its ledger cannot be read",
+            got=error.strerror if isinstance(error, OSError) else "another content",
+            where=path,
+            hint="run `ampforge ledger verify`, compare its chains with the newest export or "
+            "backup, and only then move this file away",
+        ) from error
+
+
+def save_witness(folder: Path, ledger: Ledger, *, station: str) -> Witness:
+    """Remember the ledger as it is now, and return what was remembered.
+
+    Raises:
+        LedgerError: The ledger cannot be read.
+        DurableFileError: The folder cannot be written.
+    """
+    with ledger.database.reading() as connection:
+        count, head = read_head(connection, station)
+    identity = ledger.identity
+    witness = Witness.model_validate(
+        {
+            "schema": WITNESS_SCHEMA,
+            "uuid": identity.uuid,
+            "epoch": identity.epoch,
+            "opening": identity.opening,
+            "station": station,
+            "count": count,
+            "head": head.hex(),
+        }
+    )
+    if load_witness(folder) != witness:
+        content = witness.model_dump_json(by_alias=True, indent=1) + "\n"
+        save_durably(folder / WITNESS_NAME, content.encode())
+    return witness
+
+
+def require_witnessed(folder: Path, ledger: Ledger) -> None:
+    """Refuse a ledger that has forgotten what this station saw of it.
+
+    Raises:
+        LedgerError: It is another ledger, of an earlier epoch, or lacks events of this station.
+        StationError: The memory cannot be read.
+    """
+    witness = load_witness(folder)
+    if witness is None:
+        return
+    identity = ledger.identity
+    if witness.uuid != identity.uuid:
+        raise _refused(
+            "this is another ledger than the station worked with",
+            expected=witness.uuid, got=identity.uuid, ledger=ledger,
+            hint="name the right ledger; a station never changes to another one",
+        )  # fmt: skip
+    same_epoch = (witness.epoch, witness.opening) == (identity.epoch, identity.opening)
+    if not same_epoch and identity.epoch <= witness.epoch:
+        raise _refused(
+            "the ledger is older than one that this station worked with",
+            expected=f"epoch {witness.epoch}, opened by {witness.opening or 'station init'}",
+            got=f"epoch {identity.epoch}, opened by {identity.opening or 'station init'}",
+            ledger=ledger,
+            hint=f"restore again with `ampforge ledger restore --first-epoch {witness.epoch + 1}`, "
+            "or the same numbers are given twice",
+        )
+    if same_epoch and not _has_event(ledger, witness):
+        raise _refused(
+            "the ledger has forgotten events of this station",
+            expected=f"event {witness.count - 1} of {witness.station}, {witness.head[:16]}",
+            got="another event there, or none",
+            ledger=ledger,
+            hint="an older copy was put back: take it away, and restore a backup with "
+            "`ampforge ledger restore`, which voids what may have been given since",
+        )
+
+
+def _has_event(ledger: Ledger, witness: Witness) -> bool:
+    if witness.count == 0:
+        return witness.head == GENESIS.hex()
+    statement = select(events.c.hash).where(
+        events.c.station == witness.station, events.c.number == witness.count - 1
+    )
+    with ledger.database.reading() as connection:
+        found = connection.execute(statement).scalar()
+    return isinstance(found, bytes) and found.hex() == witness.head
+
+
+def _refused(what: str, *, expected: str, got: str, ledger: Ledger, hint: str) -> LedgerError:
+    return LedgerError(what, expected=expected, got=got, where=ledger.database.address, hint=hint)

@@ -1,0 +1,47 @@
+"""Ways in to what repository, gateway and device send each other."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from manifests.freshness import parse_freshness_request
+from manifests.http_transport import parse_base_url
+from manifests.served_files import parse_range
+from tests.hostile.entry import add_bytes, argument, golden
+from tests.manifests import rejected_messages
+
+for _name in ("manifest", "assignment", "freshness"):
+    add_bytes(
+        _name,
+        "cose",
+        partial(rejected_messages.read, f"{_name}-"),
+        golden(f"manifests/{_name}.cose"),
+    )
+add_bytes(
+    "freshness request",
+    "cbor",
+    parse_freshness_request,
+    golden("manifests/freshness-request.cbor"),
+)
+add_bytes(
+    "device report",
+    "cbor cose",
+    partial(rejected_messages.read, "report-"),
+    golden("manifests/report.cbor"),
+)
+for _name in ("root", "targets", "snapshot", "timestamp"):
+    add_bytes(
+        f"TUF {_name}",
+        "json",
+        partial(rejected_messages.read_metadata, f"tuf-{_name}-"),
+        partial(rejected_messages.metadata().__getitem__, _name),
+    )
+add_bytes(
+    "server's URL", "text", argument(parse_base_url), lambda: b"https://updates.example:8443/flare"
+)
+add_bytes(
+    "range of a request",
+    "text",
+    lambda c: parse_range(c.decode("latin-1"), 1 << 20),
+    lambda: b"bytes=4096-8191",
+)

@@ -1,0 +1,149 @@
+"""The next root: clients follow it from the first one, at every moment, and refuse the old keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from manifests.errors import RepositoryError
+from manifests.folder_client import FolderClient
+from manifests.published_releases import list_releases
+from manifests.publishing import AssignmentPlan, Publisher
+from manifests.repository_reading import load_repository
+from manifests.root_rotation import rotate_root
+from manifests.store import FolderStore
+from signing.errors import RevokedKeyError
+from signing.key_life import rotate_key
+from signing.roles import Role
+from tests.firmware_images.release_parts import signer
+from tests.manifests.test_repository import CutStore
+from tests.manifests.world import (
+    HARDWARE_CLASS,
+    NOW,
+    make_publisher,
+    new_bundle,
+    open_publisher,
+    signers,
+    trust,
+)
+
+ASSIGNMENT = f"campaigns/{HARDWARE_CLASS}/assignment.cose"
+OLD = {
+    Role.ROOT: "root-1",
+    Role.RELEASE: "release-1",
+    Role.CAMPAIGN: "campaign-1",
+    Role.SNAPSHOT: "snapshot-1",
+    Role.TIMESTAMP: "timestamp-1-ed",
+}
+
+
+@pytest.fixture
+def publisher(tmp_path):
+    publisher = make_publisher(tmp_path / "repository")
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    return publisher
+
+
+def rotated(role):
+    """The record with a new key in place of the old one, and the keys that sign under it."""
+    record = rotate_key(
+        trust(), signer(OLD[role]).public_key.key_id, signer("new").public_key, is_revoked=True
+    )
+    keys = signers()
+    keys[role] = (*(key for key in keys[role] if key is not signer(OLD[role])), signer("new"))
+    return record, keys
+
+
+def client(publisher, cache):
+    root = (publisher.store.root / "metadata/1.root.json").read_bytes()
+    return FolderClient(root, cache)
+
+
+@pytest.mark.parametrize("role", OLD)
+def test_a_client_follows_from_the_first_root_to_the_next(publisher, tmp_path, role):
+    before = client(publisher, tmp_path / "cache").read_target(publisher.store.root, ASSIGNMENT)
+    record, keys = rotated(role)
+    after = rotate_root(publisher.store, record, keys, publisher.settings, now=NOW)
+    assert after.root.signed.version == 2
+    for cache in ("cache", "fresh"):
+        follower = client(publisher, tmp_path / cache)
+        assert follower.read_target(publisher.store.root, ASSIGNMENT) == before
+    assert [release.version for release in list_releases(load_repository(publisher.store))] == [
+        "1.5.0"
+    ]
+
+
+@pytest.mark.parametrize("with_old_keys", [True, False])
+def test_a_cut_at_every_write_leaves_what_verifies_or_is_rotated_again(
+    tmp_path, publisher, with_old_keys
+):
+    """With the old online key at hand every moment verifies; without, one moment refuses."""
+    record, keys = rotated(Role.TIMESTAMP)
+    if with_old_keys:
+        keys[Role.TIMESTAMP] = (*keys[Role.TIMESTAMP], signer("timestamp-1-ed"))
+    root = publisher.store.root
+    refused = 0
+    for cut_at in range(10):
+        store = CutStore(root, cut_at)
+        try:
+            rotate_root(store, record, keys, publisher.settings, now=NOW)
+            break
+        except KeyboardInterrupt:
+            pass
+        reader = client(publisher, tmp_path / f"client-{cut_at}")
+        if (root / "metadata/2.root.json").exists() and not with_old_keys:
+            with pytest.raises(RepositoryError, match="does not verify"):
+                reader.read_target(root, ASSIGNMENT)
+            refused += 1
+            published = (root / "metadata/2.root.json").read_bytes()
+            rotate_root(FolderStore(root), record, keys, publisher.settings, now=NOW)
+            assert (root / "metadata/2.root.json").read_bytes() == published
+            assert not (root / "metadata/3.root.json").exists()
+            break
+        assert reader.read_target(root, ASSIGNMENT)
+    assert refused == (0 if with_old_keys else 1)
+    assert client(publisher, tmp_path / "end").read_target(root, ASSIGNMENT)
+
+
+def test_too_few_old_root_keys_rotate_nothing(publisher):
+    record, keys = rotated(Role.ROOT)
+    before = sorted(path.name for path in publisher.store.root.rglob("*"))
+    with pytest.raises(RepositoryError, match="too few keys of the role root") as refused:
+        rotate_root(
+            publisher.store,
+            record,
+            keys | {Role.ROOT: (signer("new"),)},
+            publisher.settings,
+            now=NOW,
+        )
+    assert "root before" in refused.value.hint
+    assert sorted(path.name for path in publisher.store.root.rglob("*")) == before
+
+
+def test_campaigns_go_on_after_the_key_of_the_last_assignment_was_revoked(publisher):
+    record, keys = rotated(Role.CAMPAIGN)
+    rotate_root(publisher.store, record, keys, publisher.settings, now=NOW)
+    again = Publisher(
+        store=FolderStore(publisher.store.root),
+        trust=record,
+        signers=keys,
+        settings=publisher.settings,
+        draw_bytes=open_publisher(publisher.store.root).draw_bytes,
+    )
+    plan = AssignmentPlan(campaign="after the theft")
+    assert again.publish_plan("1.5.0", plan, now=NOW).assignment.sequence == 2
+    old = replace(again, signers=signers())
+    with pytest.raises(RevokedKeyError, match="role campaign"):
+        old.publish_plan("1.5.0", plan, now=NOW)
+
+
+def test_a_folder_client_gives_out_what_is_listed_and_nothing_else(publisher, tmp_path):
+    reader = client(publisher, tmp_path / "cache")
+    with pytest.raises(RepositoryError, match="lists no such target"):
+        reader.read_target(publisher.store.root, "manifests/none.cose")
+    entry = load_repository(publisher.store).campaign.signed.targets[ASSIGNMENT]
+    path = publisher.store.root / "targets" / entry.get_prefixed_paths()[0]
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(RepositoryError, match="does not verify"):
+        reader.read_target(publisher.store.root, ASSIGNMENT)
