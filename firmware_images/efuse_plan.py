@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import EfusePlanError
 from firmware_images.product import RELATIVE_PATH
 from firmware_images.secure_boot import verify_signed_image
-from firmware_images.signature_sector import key_digest
 from firmware_images.secure_boot_chips import CHIPS
-from firmware_images.bounded_file import read_bounded
+from firmware_images.signature_sector import key_digest
 from firmware_images.toml_document import StrictDocument, parse_toml_document
 from firmware_images.unit_values import EXAMPLE_UNIT
 from signing.key_files import load_public_key

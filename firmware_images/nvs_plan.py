@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, Field
 
+from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import NvsError
 from firmware_images.nvs_building import KEYS_PARTITION_BYTES, build_nvs
 from firmware_images.nvs_values import NvsEntry, NvsType, judge_entries
 from firmware_images.partition_model import SUBTYPE_DATA_NVS, SUBTYPE_DATA_NVS_KEYS, TYPE_DATA
-from firmware_images.bounded_file import read_bounded
 from firmware_images.toml_document import StrictDocument, parse_toml_document
 from firmware_images.unit_values import EXAMPLE_UNIT
 

@@ -14,12 +14,12 @@ from firmware_images.unit_values import EXAMPLE_UNIT, UnitValues
 from provisioning.device_link import DeviceLink
 from provisioning.errors import LedgerError, LockedChipError, ProvisioningError
 from provisioning.esptool_flasher import EsptoolFlasher
-from provisioning.flasher import SecurityFacts
 from provisioning.ledger_queries import find_unit
 from provisioning.serial_port import open_port
 
 if TYPE_CHECKING:
     from firmware_images.efuse_plan import EfusePlan
+    from provisioning.flasher import SecurityFacts
     from provisioning.ledger import Ledger
 
 PORT_TIMEOUT_S = 3.0

@@ -19,8 +19,6 @@ from functools import reduce
 from operator import xor
 from typing import TYPE_CHECKING, Final
 
-from firmware_images.signature_sector import parse_signature_sector
-
 from firmware_images.errors import FirmwareImageError
 from firmware_images.esp_image import measure_image
 from firmware_images.flash_medium import SECTOR_BYTES
@@ -33,6 +31,7 @@ from firmware_images.partitions import (
     parse_partition_table,
 )
 from firmware_images.secure_boot import verify_signed_image
+from firmware_images.signature_sector import parse_signature_sector
 from provisioning.errors import SimulatorError
 from provisioning.simulator.flash_download import checksum
 from provisioning.simulator.loader import CHIP_ID
@@ -194,7 +193,7 @@ def _with_signature(medium: FlashMedium, partition: Partition, image: bytes) -> 
     except (FirmwareImageError, SigningError):
         return image
     # What lies behind an image may be left from an earlier one.
-    is_its_own = blocks[0].image_digest == hashlib.sha256(file[:padded_bytes]).digest()
+    is_its_own = blocks[0].content_digest == hashlib.sha256(file[:padded_bytes]).digest()
     return file if is_its_own else image
 
 

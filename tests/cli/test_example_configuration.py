@@ -11,7 +11,7 @@ from cli.configuration import load_configuration
 from firmware_images.delta_settings import DeltaSettings
 from firmware_images.efuse_plan import DownloadMode, load_efuse_plan
 from firmware_images.nvs_plan import load_nvs_plan
-from firmware_images.partition_csv import load_partition_table
+from firmware_images.partitions import load_partition_table
 from firmware_images.product import ProductSettings, ReleaseSettings
 from firmware_images.spec_sheet_settings import SpecSheetSettings
 from manifests.manifests_settings import RepositorySettings, ServeSettings, UpdateSettings

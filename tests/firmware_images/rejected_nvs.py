@@ -22,10 +22,15 @@ def read(name: str, content: bytes) -> object:
     return parse_nvs(content, where=name)
 
 
-def build_page() -> bytes:
-    """Return a page that is right: three entries, of which the second has data."""
+def build_partition() -> bytes:
+    """Return a partition that is right: three entries, of which the second has data."""
     entries = [entry("text", NvsType.STRING, "a text"), entry("number", NvsType.U32, 7)]
-    return build_nvs(entries, size_bytes=0x3000)[:4096]
+    return build_nvs(entries, size_bytes=0x3000)
+
+
+def build_page() -> bytes:
+    """Return the first page of a partition that is right."""
+    return build_partition()[:4096]
 
 
 def build_rejected() -> dict[str, bytes]:

@@ -185,7 +185,7 @@ def test_the_image_of_a_plan_has_the_digest_that_the_specification_states(key):
     [
         ("otadata, data, ota, 0x9000, 0x2000", "no partition 'nvs'"),
         ("nvs, data, fat, 0x9000, 0x5000", "for something else"),
-        ("nvs, data, nvs, 0x9000, 0x2000", "cannot have this size"),
+        ("nvs, data, nvs, 0x9000, 0x2000, readonly", "cannot have this size"),
     ],
 )
 def test_a_plan_that_fits_no_board_of_the_product_is_refused_before_there_is_one(

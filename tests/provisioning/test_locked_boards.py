@@ -127,8 +127,8 @@ def test_a_locked_board_that_proves_nothing_gets_no_number(folder, template, tmp
 
 
 def test_a_locked_board_of_this_factory_that_the_ledger_does_not_know_is_foreign(folder, template):
-    for path in (folder / "station").glob("ledger.sqlite3*"):
-        path.unlink()
+    for path in (folder / "station").glob("ledger*"):
+        path.unlink()  # with what the station remembers of it, or it would refuse the other one
     for path in (template / "station").glob("ledger.sqlite3*"):
         shutil.copy(path, folder / "station")
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:

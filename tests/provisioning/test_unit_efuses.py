@@ -12,12 +12,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from firmware_images.signature_sector import key_digest
 
-from firmware_images.bundle import build_bundle, sign_bundle
+from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.efuse_plan import parse_efuse_plan
 from firmware_images.errors import EfusePlanError
 from firmware_images.secure_boot import sign_image
+from firmware_images.signature_sector import key_digest
 from provisioning.errors import EfuseError
 from provisioning.ledger_queries import list_units
 from provisioning.ledger_values import UnitState
