@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from cli.failures import UsageRefusal
+from signing.bounded_toml import parse_toml
 from signing.input_file import is_present, read_input
 
 if TYPE_CHECKING:
@@ -154,11 +154,11 @@ def load_configuration(path: Path | None = None) -> Configuration:
             hint="check that --config names an ampforge.toml",
         )
     try:
-        document = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        document = parse_toml(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # TOML, UTF-8 and endless integers alike
         raise UsageRefusal(
             "the configuration is not valid TOML",
-            got=str(error),
+            got=str(error)[:200],
             where=found,
             hint="correct the line that the message names",
         ) from error

@@ -63,6 +63,14 @@ def load_station_settings(configuration: Configuration) -> StationSettings:
     return configuration.section(SECTION, StationSettings)
 
 
+def find_ca(configuration: Configuration) -> str | None:
+    """Return the factory CA's key as the configuration names it, or `None` for the folder's."""
+    from signing.roles_settings import resolve_key_uri
+
+    uri = load_station_settings(configuration).ca
+    return None if uri is None else resolve_key_uri(uri, configuration.root)
+
+
 def find_station_folder(config_path: Path | None, station_folder: Path | None) -> Path:
     """Return the station's folder, from the command line or the configuration."""
     if station_folder is not None:

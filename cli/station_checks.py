@@ -55,6 +55,9 @@ def check_station(
     settings: StationSettings,
     slots: Iterable[SlotConfig],
     trust_path: Path,
+    nvs_path: Path | None,
+    efuses_path: Path | None,
+    ca_uri: str | None,
     passphrase: Callable[[], bytes],
     now: Callable[[], dt.datetime],
 ) -> tuple[Check, ...]:
@@ -77,7 +80,7 @@ def check_station(
         from provisioning.station_files import load_station_keys
 
         keys = load_station_keys(
-            folder, station_name=settings.name, now=now(), passphrase=passphrase
+            folder, station_name=settings.name, now=now(), passphrase=passphrase, ca_uri=ca_uri
         )
         return f"station key {keys.station_signer.public_key.key_id.hex()[:16]}"
 
@@ -100,6 +103,10 @@ def check_station(
         _check("keys", check_keys),
         _check("trust record", check_trust),
     ]
+    if nvs_path is not None:
+        checks.append(_check("NVS plan", partial(_load_nvs_plan, nvs_path)))
+    if efuses_path is not None:
+        checks.append(_check("eFuse plan", partial(_load_efuse_plan, efuses_path)))
     for slot in slots:
         checks.append(_check(f"slot {slot.name} port", partial(_open_port, slot)))
         checks.append(_check(f"slot {slot.name} meter", partial(_ask_meter, slot, settings, now)))
@@ -111,6 +118,24 @@ def _check(name: str, look: Callable[[], str]) -> Check:
         return Check(name=name, found=look(), error=None)
     except Refusal as error:
         return Check(name=name, found="", error=error)
+
+
+def _load_nvs_plan(path: Path) -> str:
+    from firmware_images.nvs_plan import load_nvs_plan
+
+    plan = load_nvs_plan(path)
+    return f"{len(plan.templates)} entries for partition {plan.partition}"
+
+
+def _load_efuse_plan(path: Path) -> str:
+    from firmware_images.efuse_plan import load_efuse_plan
+
+    plan = load_efuse_plan(path)
+    secure_boot = "on" if plan.enable_secure_boot else "off"
+    return (
+        f"{len(plan.key_digests)} key digests, Secure Boot {secure_boot}, "
+        f"download mode {plan.download_mode}"
+    )
 
 
 def _open_port(slot: SlotConfig) -> str:

@@ -16,7 +16,8 @@ from cli.params import (
     passphrase_file_option,
     read_passphrase_file,
 )
-from cli.station_access import load_station_settings, station_option, utc_now
+from cli.station_access import find_ca, load_station_settings, station_option, utc_now
+from cli.station_efuses import efuse_plan
 from cli.station_join import join
 from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line
 from cli.station_ports import ports
@@ -69,6 +70,7 @@ def init(
         now=utc_now(),
         passphrase=None if no_passphrase else _new_passphrase(passphrase_file),
         is_test_key=test_keys,
+        ca_uri=find_ca(configuration),
         ledger=None if settings.ledger is None else address,
     )
     ca_path = folder / CA_CERTIFICATE_NAME
@@ -153,7 +155,7 @@ def simulate_line(
             line.serve_until_interrupted()
 
 
-for _command in (join, run, check, report, recover, ports):
+for _command in (join, run, check, report, recover, ports, efuse_plan):
     group.add_command(_command)
 
 

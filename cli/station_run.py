@@ -15,6 +15,7 @@ from cli.slot_option import slot_configs, slots_option
 from cli.station_access import (
     PASSPHRASE_PROMPT,
     find_bundle,
+    find_ca,
     find_station_folder,
     load_station_settings,
     read_file,
@@ -134,11 +135,15 @@ def _open_station(
     trust_file: Path | None,
     passphrase_file: Path | None,
 ) -> Station:
+    from firmware_images.efuse_plan import load_efuse_plan
+    from firmware_images.nvs_plan import load_nvs_plan
     from firmware_images.product import ProductSettings
     from provisioning.station import open_station
     from provisioning.station_files import find_ledger
 
     settings = load_station_settings(configuration)
+    nvs_plan = None if settings.nvs is None else load_nvs_plan(configuration.resolve(settings.nvs))
+    efuses = settings.efuses
     folder = station_folder or configuration.resolve(settings.folder)
     return open_station(
         folder,
@@ -149,6 +154,9 @@ def _open_station(
         outside=real_outside(),
         passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
         bundle_where=str(bundle_path),
+        ca_uri=find_ca(configuration),
+        nvs_plan=nvs_plan,
+        efuse_plan=None if efuses is None else load_efuse_plan(configuration.resolve(efuses)),
         ledger_address=find_ledger(folder, settings.ledger, root=configuration.root),
     )
 

@@ -20,6 +20,7 @@ from cli.slot_option import slot_configs, slots_option
 from cli.station_access import (
     PASSPHRASE_PROMPT,
     find_bundle,
+    find_ca,
     load_station_settings,
     open_ledger,
     read_file,
@@ -59,6 +60,9 @@ def check(
         settings=settings,
         slots=slot_configs(slots) or settings.slot_configs(),
         trust_path=trust_path(configuration, None),
+        nvs_path=None if settings.nvs is None else configuration.resolve(settings.nvs),
+        efuses_path=None if settings.efuses is None else configuration.resolve(settings.efuses),
+        ca_uri=find_ca(configuration),
         passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
         now=utc_now,
     )

@@ -18,6 +18,7 @@ from cli.params import (
 )
 from cli.station_access import (
     PASSPHRASE_PROMPT,
+    find_ca,
     find_station_folder,
     load_station_settings,
     open_ledger,
@@ -108,13 +109,15 @@ def export(
     from provisioning.unit_exports import export_unit
     from signing.durable_file import save_durably
 
-    settings = load_station_settings(load_configuration(config_path))
+    configuration = load_configuration(config_path)
+    settings = load_station_settings(configuration)
     folder = find_station_folder(config_path, station_folder)
     keys = load_station_keys(
         folder,
         station_name=settings.name,
         now=utc_now(),
         passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
+        ca_uri=find_ca(configuration),
     )
     with open_ledger(config_path, station_folder) as ledger:
         serial = _find_serial(ledger, unit)

@@ -29,6 +29,14 @@ class CalibrationRecordError(FirmwareImageError):
     """Raised when a calibration record is not acceptable, or does not cover what is asked of it."""
 
 
+class NvsError(FirmwareImageError):
+    """Raised when an NVS partition cannot be described, built or read."""
+
+
+class EfusePlanError(FirmwareImageError):
+    """Raised when an eFuse plan cannot be read, or would brick every board of a release."""
+
+
 class EspImageError(FirmwareImageError):
     """Raised when bytes are not a whole ESP32 application image."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from signing.bounded_toml import parse_toml
 from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def parse_toml_document(
         FirmwareImageError: As `error`, naming the file and the key, when anything is not as asked.
     """
     try:
-        values = tomllib.loads(untrusted_bytes.decode("utf-8"), parse_float=_parse_decimal)
+        values = parse_toml(untrusted_bytes.decode("utf-8"), parse_float=_parse_decimal)
     except UnicodeDecodeError as cause:
         raise error(
             "the file is not UTF-8 text",

@@ -51,6 +51,14 @@ class FlashError(ProvisioningError):
     """Raised when a board cannot be connected in download mode, or its flash cannot be written."""
 
 
+class LockedChipError(FlashError):
+    """Raised when a chip's loader answers, and tells neither MAC nor flash: it is locked."""
+
+
+class EfuseError(ProvisioningError):
+    """Raised when a chip's eFuses contradict the plan, or cannot be read or burned."""
+
+
 class StationError(ProvisioningError):
     """Raised when a station is not set up, or its files do not belong together."""
 

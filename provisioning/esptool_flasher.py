@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import serial
 
-from provisioning.errors import FlashError, PortError
-from provisioning.flasher import ChipFacts, RegionReport
+from firmware_images.efuse_plan import DIGEST_SLOTS
+from provisioning.efuse_access import EspefuseAccess
+from provisioning.errors import FlashError, LockedChipError, PortError
+from provisioning.flasher import ChipFacts, RegionReport, SecurityFacts
 from provisioning.serial_port import LINK_BAUD
 from provisioning.transfer_rates import FLASH_BAUD, RateAttempt, TransferRates, describe_fall_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from provisioning.efuse_access import EfuseAccess
     from provisioning.flasher import Region
     from provisioning.serial_port import BoardPort
 
@@ -73,9 +76,20 @@ class EsptoolFlasher:
         """Reset the board into its ROM loader and say what it is.
 
         Raises:
+            LockedChipError: A loader answers, and does not tell the chip's MAC.
             FlashError: No ROM loader answers, or it does not say the same twice.
             PortError: The port died.
         """
+        try:
+            return self._connect()
+        except FlashError:
+            # esptool closes a port on which no loader answers; the application may be behind it.
+            if not self._port.is_open:
+                with suppress(serial.SerialException, OSError):
+                    self._port.open()
+            raise
+
+    def _connect(self) -> ChipFacts:
         from esptool import cmds
 
         with self._talking(lambda _fraction: None):
@@ -88,10 +102,14 @@ class EsptoolFlasher:
                 connect_mode="usb-reset" if self._port.is_usb_serial_jtag else "default-reset",
                 connect_attempts=_CONNECT_ATTEMPTS,
             )
+            self._esp = esp
+            self._is_prepared = False
+            self._require_open_chip()
             revision = esp.get_chip_revision()
             # A loader's answer has no checksum, and a number is given to what stands here.
             macs = {bytes(esp.read_mac("BASE_MAC")) for _ in range(2)}
         if len(macs) > 1:
+            self._esp = None
             raise FlashError(
                 "the chip's MAC cannot be read reliably",
                 expected="the same twice",
@@ -99,8 +117,6 @@ class EsptoolFlasher:
                 where=self._where,
                 hint="check the cable, then start the slot again; it got no serial number",
             )
-        self._esp = esp
-        self._is_prepared = False
         (self._mac,) = macs
         return ChipFacts(
             chip=esp.CHIP_NAME,
@@ -230,6 +246,37 @@ class EsptoolFlasher:
                 self._rates.succeed()
                 return outcome
 
+    def open_efuses(self) -> EfuseAccess:
+        """Reset the board into its ROM loader, and return what reads and burns its eFuses.
+
+        Raises:
+            LockedChipError: The chip does not tell its eFuses.
+            FlashError: No ROM loader answers.
+            PortError: The port died.
+        """
+        self.detect()  # espefuse is made for the ROM's loader, not for the stub
+        return EspefuseAccess(
+            self._esp, talking=lambda: self._talking(lambda _fraction: None), where=self._where
+        )
+
+    def read_security(self) -> SecurityFacts:
+        """Return what even a locked chip tells of its locks; `detect` has found it.
+
+        Raises:
+            FlashError: The chip does not answer.
+            PortError: The port died.
+        """
+        with self._talking(lambda _fraction: None):
+            flags = self._esp.get_security_info(cache=False)["parsed_flags"]
+        return SecurityFacts(
+            is_secure_boot_enabled=flags["SECURE_BOOT_EN"],
+            is_secure_download=flags["SECURE_DOWNLOAD_ENABLE"],
+            is_jtag_disabled=flags["SOFT_DIS_JTAG"] and flags["HARD_DIS_JTAG"],
+            revoked_digests=frozenset(
+                slot for slot in range(DIGEST_SLOTS) if flags[f"SECURE_BOOT_KEY_REVOKE{slot}"]
+            ),
+        )
+
     def _find_same_chip(self) -> None:
         expected = self._mac
         found = self.detect().mac
@@ -262,12 +309,13 @@ class EsptoolFlasher:
     def _require_open_chip(self) -> None:
         """Refuse a chip that hides its flash: esptool would write without checking."""
         if self._esp.secure_download_mode:
-            raise FlashError(
-                "the chip does not say what is in its flash",
+            raise LockedChipError(
+                "the chip does not say who it is or what is in its flash",
                 expected="a chip that is not locked yet",
                 got="secure download mode",
                 where=self._where,
-                hint="this board was locked before; it cannot be provisioned again",
+                hint="a finished board proves who it is through its application; if that is "
+                "silent, this board cannot be provisioned again",
             )
 
     @contextmanager

@@ -10,7 +10,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from esptool.logger import TemplateLogger, log
+from esptool.logger import EsptoolLogger, TemplateLogger, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +70,8 @@ def listening(
     with _install_lock:
         if not _installed:
             _installed.append(SlotLogger())
-            cast("Any", log).set_logger(_installed[0])  # the proxy hides its own class
+            # By its class: whoever imported another of Espressif's tools first owns the instance.
+            cast("Any", EsptoolLogger).set_logger(log, _installed[0])
     before = (_listeners.on_line, _listeners.on_progress)
     _listeners.on_line, _listeners.on_progress = on_line, on_progress
     try:

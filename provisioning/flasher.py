@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from provisioning.efuse_access import EfuseAccess
     from provisioning.transfer_rates import RateAttempt
 
 
@@ -27,6 +28,23 @@ class ChipFacts:
     chip: str
     revision: str
     mac: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityFacts:
+    """What a ROM loader tells of a chip's locks, in every mode.
+
+    Attributes:
+        is_secure_boot_enabled: Whether it boots signed images alone.
+        is_secure_download: Whether the loader takes and does not tell.
+        is_jtag_disabled: Whether both the soft and the hard lock of JTAG are set.
+        revoked_digests: Digest slots that are closed.
+    """
+
+    is_secure_boot_enabled: bool
+    is_secure_download: bool
+    is_jtag_disabled: bool
+    revoked_digests: frozenset[int]
 
 
 class Region(Protocol):
@@ -91,4 +109,12 @@ class Flasher(Protocol):
         self, regions: Sequence[Region], *, on_progress: Callable[[float], None]
     ) -> tuple[RegionReport, ...]:
         """Write the regions that are not there yet, and check the MD5 of each."""
+        ...
+
+    def open_efuses(self) -> EfuseAccess:
+        """Reset the board into its ROM loader, and return what reads and burns its eFuses."""
+        ...
+
+    def read_security(self) -> SecurityFacts:
+        """Return what even a locked chip tells of its locks; `detect` has found it."""
         ...

@@ -26,7 +26,7 @@ from provisioning.link_identity import (
 )
 from signing.canonical_cbor import serialize_cbor
 from signing.certificate_fields import CertificateKind
-from signing.certificate_issuing import issue_certificate
+from signing.certificate_issuing import is_issued_for_job, issue_certificate
 from signing.cose import verify_one
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def install_identity(
 ) -> None:
     """Have the board make its key, certify it, and store certificate and trust record.
 
-    Safe to repeat: the same job gives the same certificate.
+    Safe to repeat: the certificate that this job gave before is kept.
 
     Args:
         link: The board's application.
@@ -101,15 +101,18 @@ def install_identity(
         serial=reservation.serial,
         job=reservation.job,
     ).csr
-    certificate_der = issue_certificate(
-        keys.ca_signer,
-        keys.ca_der,
-        csr,
-        expected_serial_number=reservation.serial,
-        expected_mac=reservation.mac.hex(":"),
-        expected_job_id=reservation.job,
-        not_before=reservation.opened_at,
-    )
+    certificate_der = link.request(CertificateReadRequest, CertificateReadResponse).cert
+    expected = {
+        "expected_serial_number": reservation.serial,
+        "expected_mac": reservation.mac.hex(":"),
+        "expected_job_id": reservation.job,
+    }
+    if not is_issued_for_job(
+        certificate_der, keys.ca_der, csr, **expected, now=reservation.opened_at
+    ):
+        certificate_der = issue_certificate(
+            keys.ca_signer, keys.ca_der, csr, **expected, not_before=reservation.opened_at
+        )
     link.request(
         CertificateWriteRequest, CertificateWriteResponse, cert=certificate_der, trust=trust_bytes
     )

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_images.bundle import Bundle
+    from firmware_images.efuse_plan import EfusePlan
+    from firmware_images.nvs_plan import NvsPlan
     from provisioning.flasher import Flasher
     from provisioning.instruments import Meter
     from provisioning.ledger_address import LedgerAddress
@@ -76,6 +78,8 @@ class Station:
         trust: The verified trust record.
         trust_bytes: The same as it is installed on boards.
         bundle: The verified release.
+        nvs_plan: What each board's NVS partition holds, or `None` to leave it alone.
+        efuse_plan: What each board's eFuses shall be, or `None` to burn nothing.
         in_work: The chips that the slots work on now.
     """
 
@@ -89,6 +93,8 @@ class Station:
     trust: TrustRecord
     trust_bytes: bytes
     bundle: Bundle
+    nvs_plan: NvsPlan | None = None
+    efuse_plan: EfusePlan | None = None
     in_work: BoardsInWork = field(default_factory=BoardsInWork)
 
     def open_port(self, url: str) -> BoardPort:
@@ -122,6 +128,9 @@ def open_station(
     outside: Outside,
     passphrase: Callable[[], bytes] | None,
     bundle_where: str = "bundle",
+    nvs_plan: NvsPlan | None = None,
+    efuse_plan: EfusePlan | None = None,
+    ca_uri: str | None = None,
     ledger_address: LedgerAddress | None = None,
 ) -> Station:
     """Verify everything that the station works with.
@@ -135,12 +144,16 @@ def open_station(
         outside: Clocks and randomness.
         passphrase: Asked when a key is encrypted.
         bundle_where: The bundle's file, for messages.
+        nvs_plan: What each board's NVS partition holds, if anything.
+        efuse_plan: What each board's eFuses shall be, if any are burned.
+        ca_uri: The factory CA's key, if it is not the one in the folder.
         ledger_address: Where the ledger is; `None` for the folder itself.
 
     Raises:
         LedgerError: There is no ledger, or it cannot be used.
         SigningError: Trust record, bundle, key or certificate do not verify.
-        FirmwareImageError: The bundle's content is not acceptable, or a waiver has expired.
+        FirmwareImageError: The bundle's content is not acceptable, a waiver has expired, or the
+            NVS plan or the eFuse plan does not fit the release.
         StationError: The pieces do not belong together.
         SerialNumberError: The model does not fit in a serial number.
     """
@@ -149,12 +162,20 @@ def open_station(
     bundle = verify_bundle(bundle_bytes, trust, where=bundle_where)
     with refusing_in(bundle_where):
         refuse_out_of_force(bundle.waivers, now=outside.now())
+    if nvs_plan is not None:
+        nvs_plan.check(bundle.partition_table)
+    if efuse_plan is not None:
+        efuse_plan.check(bundle)
     writer = Writer(station=settings.name, now=outside.now, new_job=outside.new_job)
     ledger = Ledger.open(folder / LEDGER_NAME if ledger_address is None else ledger_address)
     try:
         require_witnessed(folder, ledger)
         keys = load_station_keys(
-            folder, station_name=settings.name, now=outside.now(), passphrase=passphrase
+            folder,
+            station_name=settings.name,
+            now=outside.now(),
+            passphrase=passphrase,
+            ca_uri=ca_uri,
         )
         _require_same_factory(trust, keys)
         _require_same_product(bundle, ledger)
@@ -174,6 +195,8 @@ def open_station(
         trust=trust,
         trust_bytes=trust_bytes,
         bundle=bundle,
+        nvs_plan=nvs_plan,
+        efuse_plan=efuse_plan,
     )
 
 

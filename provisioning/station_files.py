@@ -4,7 +4,7 @@
 |---|---|
 | `ledger.sqlite3` | the ledger, unless `[station] ledger` names another place |
 | `ledger-witness.json` | what the station last saw of the ledger (`provisioning.ledger_witness`) |
-| `factory-ca.pem`, `factory-ca.pub.pem` | key of the factory CA |
+| `factory-ca.pem`, `factory-ca.pub.pem` | key of the factory CA, unless `ca` names another |
 | `factory-ca.cert.der` | its certificate, which every board's trust record carries |
 | `station.pem`, `station.pub.pem` | key that signs calibration records and chain heads |
 | `station.cert.der` | its certificate, issued by the factory CA |
@@ -27,12 +27,13 @@ from provisioning.ledger import create_ledger
 from provisioning.ledger_address import parse_ledger_address
 from signing.certificate_fields import CertificateKind
 from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
-from signing.certificates import Certificate, verify_certificate
+from signing.certificates import Certificate, ca_public_key, verify_certificate
 from signing.durable_file import create_durably
 from signing.input_file import read_input
 from signing.key_files import generate_key
 from signing.key_uris import load_signer
 from signing.keys import Algorithm
+from signing.pkcs11_uri import is_pkcs11_uri
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -76,6 +77,7 @@ def create_station(
     now: dt.datetime,
     passphrase: bytes | None,
     is_test_key: bool = False,
+    ca_uri: str | None = None,
     ledger: LedgerAddress | None = None,
 ) -> LedgerIdentity:
     """Make the station's folder: keys, certificates and the factory's one ledger.
@@ -88,6 +90,7 @@ def create_station(
         now: The present, aware.
         passphrase: Encrypts both keys; `None` leaves them in plain text.
         is_test_key: Mark the keys as test keys.
+        ca_uri: The factory CA's key, a file or a `pkcs11:` URI; a new one is made when `None`.
         ledger: Where the ledger is to be; `None` for the folder itself.
 
     Raises:
@@ -109,6 +112,7 @@ def create_station(
             now=now,
             passphrase=passphrase,
             is_test_key=is_test_key,
+            ca_uri=ca_uri,
         )
         if ledger is None:
             identities.append(make_ledger(draft / LEDGER_NAME))
@@ -195,6 +199,7 @@ def load_station_keys(
     station_name: str,
     now: dt.datetime,
     passphrase: Callable[[], bytes] | None,
+    ca_uri: str | None = None,
 ) -> StationKeys:
     """Load and check the keys of a station that `create_station` made.
 
@@ -202,7 +207,8 @@ def load_station_keys(
         folder: The station's folder.
         station_name: Name that the station's certificate must have.
         now: The present, aware.
-        passphrase: Asked when a key is encrypted.
+        passphrase: Asked when a key is encrypted; a token's PIN is in the environment.
+        ca_uri: The factory CA's key, if it is not the one in the folder.
 
     Raises:
         StationError: A file is missing, or key and certificate do not belong together.
@@ -210,7 +216,7 @@ def load_station_keys(
     """
     ca_der = read_certificate(folder / CA_CERTIFICATE_NAME)
     station_der = read_certificate(folder / STATION_CERTIFICATE_NAME)
-    ca_signer = load_signer(str(folder / CA_KEY_NAME), passphrase=passphrase)
+    ca_signer = _load_ca_signer(ca_uri or str(folder / CA_KEY_NAME), passphrase)
     station_signer = load_signer(str(folder / STATION_KEY_NAME), passphrase=passphrase)
     certificate = verify_certificate(station_der, ca_der, now=now, kind=CertificateKind.STATION)
     if certificate.common_name != station_name:
@@ -222,6 +228,7 @@ def load_station_keys(
             hint="set name under [station] to the station that this folder was made for",
         )
     _require_own_key(certificate, station_signer, folder)
+    _require_ca_key(ca_der, ca_signer, where=ca_uri or folder / CA_KEY_NAME)
     return StationKeys(
         ca_signer=ca_signer, ca_der=ca_der, station_signer=station_signer, station_der=station_der
     )
@@ -261,8 +268,9 @@ def _write_keys(
     now: dt.datetime,
     passphrase: bytes | None,
     is_test_key: bool,
+    ca_uri: str | None,
 ) -> None:
-    for name in (CA_KEY_NAME, STATION_KEY_NAME):
+    for name in (STATION_KEY_NAME,) if ca_uri is not None else (CA_KEY_NAME, STATION_KEY_NAME):
         generate_key(
             draft / name, Algorithm.ECDSA_P256, passphrase=passphrase, is_test_key=is_test_key
         )
@@ -271,7 +279,9 @@ def _write_keys(
         assert passphrase is not None, "an unencrypted key asks for no passphrase"
         return passphrase
 
-    ca_signer = load_signer(str(draft / CA_KEY_NAME), passphrase=given_passphrase)
+    ca_signer = _load_ca_signer(
+        ca_uri or str(draft / CA_KEY_NAME), None if passphrase is None else given_passphrase
+    )
     station = load_signer(str(draft / STATION_KEY_NAME), passphrase=given_passphrase)
     ca_der = create_ca_certificate(ca_signer, common_name=f"{product} factory CA", not_before=now)
     station_der = issue_station_certificate(
@@ -289,6 +299,23 @@ def _require_own_key(certificate: Certificate, signer: Signer, folder: Path) -> 
             got=signer.public_key.key_id.hex()[:16],
             where=folder,
             hint="restore the station's folder from its backup",
+        )
+
+
+def _load_ca_signer(uri: str, passphrase: Callable[[], bytes] | None) -> Signer:
+    # The passphrase opens the station's files. Tried as a token's PIN it could lock the token.
+    return load_signer(uri, passphrase=None if is_pkcs11_uri(uri) else passphrase)
+
+
+def _require_ca_key(ca_der: bytes, signer: Signer, *, where: object) -> None:
+    expected = ca_public_key(ca_der)
+    if expected != signer.public_key:
+        raise StationError(
+            "the factory CA's key and certificate do not belong together",
+            expected=expected.key_id.hex()[:16],
+            got=signer.public_key.key_id.hex()[:16],
+            where=where,
+            hint="set ca under [station] to the key that this factory was set up with",
         )
 
 

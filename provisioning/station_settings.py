@@ -76,6 +76,9 @@ class StationSettings(_Section):
         use_stub: Whether esptool's stub loader is used.
         boot_timeout_s: How long a board may take to answer after a reset, in seconds.
         temperature_centi_c: Ambient temperature in hundredths of a degree Celsius.
+        ca: Key of the factory CA: a file or a `pkcs11:` URI; the one in the folder when absent.
+        nvs: File that says what each board's NVS partition holds.
+        efuses: File that says what is burned into each board's eFuses.
         slots: The fixture's places.
         metrology: How units are measured and judged.
     """
@@ -88,6 +91,9 @@ class StationSettings(_Section):
     use_stub: bool = True
     boot_timeout_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 4.0
     temperature_centi_c: Annotated[int, Field(ge=-4_000, le=12_500)] = 2_300
+    ca: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    nvs: Annotated[Path, Field(strict=False)] | None = None
+    efuses: Annotated[Path, Field(strict=False)] | None = None
     slots: Annotated[tuple[SlotSettings, ...], Field(strict=False, max_length=64)] = ()
     metrology: MetrologySettings = MetrologySettings()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioning.ledger_values import UnitState
 
@@ -19,13 +19,21 @@ class Step(StrEnum):
 
     DETECT = "detect"
     RESERVE = "reserve"
+    NVS = "nvs"
     FLASH = "flash"
     IDENTITY = "identity"
     CALIBRATE = "calibrate"
     RECORD = "record"
     POWER_CYCLE = "power-cycle"
     VERIFY = "verify"
+    EFUSES = "efuses"
+    LOCK = "lock"
+    RECHECK = "recheck"
     FINAL = "final"
+
+
+PLANNED_STEPS: Final = frozenset({Step.NVS, Step.EFUSES, Step.LOCK, Step.RECHECK})
+"""Done only where the station has a plan for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

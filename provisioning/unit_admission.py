@@ -60,7 +60,12 @@ class BoardsInWork:
 
 
 def admit_board(
-    station: Station, flasher: Flasher, mac: bytes, *, other_slot: str | None
+    station: Station,
+    flasher: Flasher,
+    mac: bytes,
+    *,
+    other_slot: str | None,
+    proved: BoardIdentity | None = None,
 ) -> Classification:
     """Say what the board is, and refuse what must not be worked on.
 
@@ -69,6 +74,7 @@ def admit_board(
         flasher: It has just found the chip.
         mac: The chip's MAC.
         other_slot: Another slot in which a chip with this MAC is worked on, if there is one.
+        proved: The identity that a locked board's application proved; else its flash is read.
 
     Returns:
         What the board is.
@@ -78,7 +84,7 @@ def admit_board(
         FlashError: Its flash cannot be read, or a record cannot be erased.
     """
     refuse_quarantined(station, mac)
-    identity = _read_identity(station, flasher)
+    identity = _read_identity(station, flasher) if proved is None else proved
     if other_slot is not None:
         classification = Classification(
             board_class=BoardClass.CLONE,

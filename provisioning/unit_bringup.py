@@ -1,4 +1,4 @@
-"""The digital half of a unit's workflow: flash, identity, power cycle.
+"""The digital half of a unit's workflow: NVS, flash, identity, power cycle.
 
 Each step ends with a read-back over the factory link; what the board says about itself is judged by
 `unit_judgement`.
@@ -13,6 +13,7 @@ from provisioning.errors import (
     BoardRefusalError,
     IdentityError,
     LinkTimeoutError,
+    LockedChipError,
     StationError,
 )
 from provisioning.identity import NONCE_BYTES, ExpectedIdentity, install_identity, verify_identity
@@ -31,11 +32,13 @@ from provisioning.unit_judgement import (
     judge_release_floor,
     judge_restart,
 )
+from provisioning.unit_nvs import UnitNvs
 from signing.errors import SigningError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from firmware_images.nvs_plan import NvsPlan
     from provisioning.device_link import DeviceLink
     from provisioning.flasher import Flasher, RegionReport
     from provisioning.link_messages import InfoReadResponse
@@ -44,16 +47,18 @@ if TYPE_CHECKING:
 
 
 class UnitBringUp:
-    """Flash, identity and power cycle of one unit within one job.
+    """NVS, flash, identity and power cycle of one unit within one job.
 
     Args:
         station: What all slots share.
         job: The job's memory.
         link: The board's application.
         flasher: Writes the board's flash; it has just found the chip in its ROM loader.
+        is_locked: Whether it found one that it cannot write.
         on_progress: Told the step, its fraction and a text.
 
     Attributes:
+        is_locked: Whether the board's flash cannot be written or read any more.
         info: What the application said last; `None` while nothing answered.
         is_silent: Whether the application was found silent, and the chip the right one.
     """
@@ -65,6 +70,7 @@ class UnitBringUp:
         link: DeviceLink,
         *,
         flasher: Flasher,
+        is_locked: bool = False,
         on_progress: Callable[[Step, float, str], None],
     ) -> None:
         self._station = station
@@ -72,7 +78,8 @@ class UnitBringUp:
         self._link = link
         self._flasher = flasher
         self._on_progress = on_progress
-        self._is_in_loader = True
+        self._is_in_loader = not is_locked
+        self.is_locked = is_locked
         self.info: InfoReadResponse | None = None
         self.is_silent = False
 
@@ -80,6 +87,17 @@ class UnitBringUp:
     def fall_back(self) -> str | None:
         """A sentence about the rates at which the flash could not be written, if there are any."""
         return describe_fall_back(self._flasher.rates)
+
+    def write_nvs(self, plan: NvsPlan) -> None:
+        """Write the unit's NVS partition; the chip is still in its loader.
+
+        Raises:
+            FlashError: The chip cannot be written, or does not read back as planned.
+            NvsError: The unit's values do not fit.
+        """
+        UnitNvs(
+            self._station, plan, self._job, flasher=self._flasher, on_progress=self._on_progress
+        ).write()
 
     def flash(self) -> None:
         """Write the release, start it, and read its digest back over the link.
@@ -156,7 +174,41 @@ class UnitBringUp:
             still_holds=lambda _confirmed: not find_faults(self._link.read_info()),
         )
 
+    def recheck(self, *, measure: Callable[[], Mapping[str, object]]) -> None:
+        """After the locks: start once more, prove the key again, and measure one current.
+
+        Args:
+            measure: Measures it and says what it was.
+
+        Raises:
+            UnitRejection: It does not start, lost something, or its current is not right.
+            IdentityError: The proof fails.
+            SigningError: Certificate or signature do not verify.
+        """
+
+        def find_faults(info: InfoReadResponse) -> tuple[str, ...]:
+            reservation, bundle = self._job.reservation, self._station.bundle
+            restarted = judge_restart(
+                info, bundle=bundle, mac=reservation.mac, serial=reservation.serial
+            )
+            return restarted + judge_release_floor(self._read_floor(), bundle=bundle)
+
+        def act() -> Mapping[str, object]:
+            info = self._restart(Step.RECHECK, "the locked board does not start")
+            _reject_unless_empty(Step.RECHECK, find_faults(info))
+            return {"key_id": self._prove_identity()["key_id"], "current": dict(measure())}
+
+        def still_holds(confirmed: Mapping[str, object]) -> bool:
+            info = self._restart(Step.RECHECK, "the locked board does not start")
+            return not find_faults(info) and (
+                self._prove_identity()["key_id"] == confirmed.get("key_id")
+            )
+
+        self._job.perform(Step.RECHECK, intent={}, act=act, still_holds=still_holds)
+
     def _write_flash(self) -> Mapping[str, object]:
+        if self.is_locked:
+            return self._find_flashed()
         regions = self._station.bundle.flash_regions()
         if not self._is_in_loader:
             self._flasher.detect()  # the read-back of an earlier CONFIRM started the application
@@ -180,6 +232,20 @@ class UnitBringUp:
                 for attempt in self._flasher.rates
             ],
         }
+
+    def _find_flashed(self) -> Mapping[str, object]:
+        """Accept a locked board that runs the release already; nobody could write it."""
+        info = self._restart(Step.FLASH, "the locked board does not start")
+        if reasons := self._judge_handshake(info):
+            raise LockedChipError(
+                "the locked board runs something else than the release",
+                expected=f"{self._station.bundle.statement.version} in slot 0",
+                got=reasons[0],
+                where=self._link.where,
+                hint="a locked board is updated as in the field: `ampforge device update`; "
+                "or use the bundle that it runs",
+            )
+        return {"regions": [], "app_sha256": info.appsha.hex(), "app": f"{info.app} {info.ver}"}
 
     def _runs_the_release(self) -> bool:
         self._reset_board()

@@ -31,7 +31,7 @@ from provisioning.link_output import (
 )
 from provisioning.station_values import Step, UnitRejection
 from provisioning.unit_admission import require_same_board
-from provisioning.verification import verify_unit
+from provisioning.verification import measure_one_current, verify_unit
 from provisioning.verification_result import (
     VerificationResult,
     parse_verification_result,
@@ -180,6 +180,28 @@ class UnitMeasuring:
         )
         assert self.verification is not None, "done now or confirmed before"
         return self.verification
+
+    def measure_one_current(self, calibration: CalibrationResult) -> Mapping[str, object]:
+        """Measure one current, after the locks; return it for the CONFIRM.
+
+        Raises:
+            UnitRejection: It is not within its limits.
+        """
+        point, reasons = measure_one_current(
+            self._output,
+            self._open_meter(),
+            self._station.bundle.waveform_table,
+            self._station.settings.metrology,
+            calibration=calibration,
+        )
+        if reasons:
+            raise UnitRejection(Step.RECHECK, reasons)
+        return {
+            "mode": point.mode,
+            "target_na": point.target_na,
+            "measured_na": point.measured_na,
+            "load_ohm": point.load_ohm,
+        }
 
     def _choose_record(self, calibration: CalibrationResult) -> tuple[CalibrationRecord, bytes]:
         """Return the record that this job intended for this very fit, or a new one."""

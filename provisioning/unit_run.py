@@ -1,8 +1,9 @@
 """Takes one board through the whole workflow, from a blank chip to a verdict.
 
-detect → reserve → flash → identity → calibrate → record → power cycle → verify → final. A board
-that is not good enough is a verdict and closes its job; a dead port or instrument is an error,
-leaves the job open, and the next start goes on where this one stopped.
+detect → reserve → NVS → flash → identity → calibrate → record → power cycle → verify → eFuses →
+lock → recheck → final; NVS, and from eFuses to recheck, only where there is a plan. A board that is
+not good enough is a verdict and closes its job; a dead port or instrument is an error, leaves the
+job open, and the next start goes on where this one stopped.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from provisioning.errors import (
 from provisioning.ledger import RESERVE_STEP
 from provisioning.ledger_events import Phase
 from provisioning.ledger_values import UnitState
+from provisioning.locked_board import FoundBoard, identify_locked_board
 from provisioning.station_values import (
     Progress,
     SlotConfig,
@@ -40,6 +42,7 @@ from provisioning.unit_admission import (
     require_same_board,
 )
 from provisioning.unit_bringup import UnitBringUp
+from provisioning.unit_efuses import UnitEfuses
 from provisioning.unit_job import UnitJob
 from provisioning.unit_judgement import judge_calibration, judge_verification
 from provisioning.unit_measuring import UnitMeasuring
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
 
     from firmware_images.bundle import Bundle
     from provisioning.classification import Classification
-    from provisioning.flasher import ChipFacts, Flasher
+    from provisioning.flasher import Flasher
     from provisioning.instruments import Meter
     from provisioning.ledger_values import Reservation
     from provisioning.station import Station
@@ -103,13 +106,13 @@ class UnitRun:
             self._resources.callback(port.close)
             flasher = self._station.open_flasher(port, self._slot.port)
             link = DeviceLink(port, where=self._slot.port)
-            chip = self._detect(flasher)
+            chip = self._detect(flasher, link)
             holding = self._station.in_work.holding(chip.mac, self._slot.name)
             other_slot = self._resources.enter_context(holding)
             self._mac = chip.mac
             try:
                 classification = admit_board(
-                    self._station, flasher, chip.mac, other_slot=other_slot
+                    self._station, flasher, chip.mac, other_slot=other_slot, proved=chip.identity
                 )
             except QuarantineError:
                 with suppress(ProvisioningError):  # it leaves as it came: not in its loader
@@ -121,8 +124,18 @@ class UnitRun:
                 return self._report_passed_before(reservation)
             job = UnitJob(self._station.ledger, self._station.writer, reservation)
             bring_up = UnitBringUp(
-                self._station, job, link, flasher=flasher, on_progress=self._tell
+                self._station,
+                job,
+                link,
+                flasher=flasher,
+                is_locked=chip.is_locked,
+                on_progress=self._tell,
             )
+            efuses = None
+            if (plan := self._station.efuse_plan) is not None:
+                efuses = UnitEfuses(
+                    self._station, plan, job, flasher=flasher, is_locked=chip.is_locked
+                )
             measuring = UnitMeasuring(
                 self._station,
                 job,
@@ -132,7 +145,7 @@ class UnitRun:
                 on_progress=self._tell,
             )
             try:
-                verdict = self._judge(bring_up, measuring, link)
+                verdict = self._judge(bring_up, measuring, efuses, link)
             except Refusal as error:
                 with suppress(LedgerError):  # the first error is the one to report
                     job.note(self._step, {"error": type(error).__name__, "message": str(error)})
@@ -141,9 +154,15 @@ class UnitRun:
                 link.reset_board()
             return self._finish(job, bring_up, measuring, verdict)
 
-    def _judge(self, bring_up: UnitBringUp, measuring: UnitMeasuring, link: DeviceLink) -> Verdict:
+    def _judge(
+        self,
+        bring_up: UnitBringUp,
+        measuring: UnitMeasuring,
+        efuses: UnitEfuses | None,
+        link: DeviceLink,
+    ) -> Verdict:
         try:
-            verdict = self._work(bring_up, measuring)
+            verdict = self._work(bring_up, measuring, efuses)
         except UnitRejection as rejection:
             verdict = rejection.verdict
         if bring_up.is_silent:  # and its chip was asked
@@ -153,8 +172,15 @@ class UnitRun:
             require_same_board(link, self._mac)
         return verdict
 
-    def _work(self, bring_up: UnitBringUp, measuring: UnitMeasuring) -> Verdict:
+    def _work(
+        self, bring_up: UnitBringUp, measuring: UnitMeasuring, efuses: UnitEfuses | None
+    ) -> Verdict:
         try:
+            if efuses is not None:
+                efuses.refuse_conflicts()
+            if (plan := self._station.nvs_plan) is not None and not bring_up.is_locked:
+                self._begin(Step.NVS, "comparing NVS")
+                bring_up.write_nvs(plan)
             self._begin(Step.FLASH, "comparing flash")
             bring_up.flash()
             self._begin(Step.IDENTITY, "key, certificate and proof")
@@ -169,17 +195,24 @@ class UnitRun:
             bring_up.power_cycle(read_record=measuring.read_record, written=record_bytes)
             self._begin(Step.VERIFY, "measuring every level on fresh points")
             state, reasons = judge_verification(measuring.verify(calibration))
+            if state is UnitState.PASS and efuses is not None:
+                self._begin(Step.EFUSES, "comparing eFuses")
+                efuses.burn()
+                self._begin(Step.LOCK, "burning the locks")
+                efuses.lock()
+                self._begin(Step.RECHECK, "start, proof and one current")
+                bring_up.recheck(measure=lambda: measuring.measure_one_current(calibration))
         except (BoardRefusalError, IdentityError, SigningError) as error:
             raise UnitRejection(self._step, (str(error),)) from error
         failed_step = None if state is UnitState.PASS else Step.VERIFY
         return Verdict(state=state, failed_step=failed_step, reasons=reasons)
 
-    def _detect(self, flasher: Flasher) -> ChipFacts:
+    def _detect(self, flasher: Flasher, link: DeviceLink) -> FoundBoard:
         self._begin(Step.DETECT, "connecting")
         writer, ledger = self._station.writer, self._station.ledger
         where = {"slot": self._slot.name, "port": self._slot.port}
         ledger.append(writer, step=Step.DETECT.value, phase=Phase.INTENT, data=where)
-        chip = flasher.detect()
+        chip = self._find_board(flasher, link)
         wanted = self._station.bundle.statement.chip
         if chip.chip.lower().replace("-", "") != wanted:
             raise FlashError(
@@ -193,10 +226,23 @@ class UnitRun:
             writer,
             step=Step.DETECT.value,
             phase=Phase.CONFIRM,
-            data=where | {"chip": chip.chip, "revision": chip.revision},
+            data=where
+            | {
+                "chip": chip.chip,
+                "revision": chip.revision,
+                "identified_by": "signed identity" if chip.is_locked else "loader",
+            },
             mac=chip.mac,
         )
         return chip
+
+    def _find_board(self, flasher: Flasher, link: DeviceLink) -> FoundBoard:
+        try:
+            facts = flasher.detect()
+        except FlashError as error:
+            self._tell(Step.DETECT, 0.0, "no answer from the loader: asking the application")
+            return identify_locked_board(self._station, link, error)
+        return FoundBoard(chip=facts.chip, revision=facts.revision, mac=facts.mac)
 
     def _reserve(self, mac: bytes, classification: Classification) -> Reservation:
         board_class = classification.board_class.value

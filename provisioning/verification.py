@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from provisioning.instruments import Meter
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.output_port import OutputPort
+    from provisioning.verification_result import PointResult
 
 __all__ = ["Outcome", "VerificationResult", "recompute_verification", "verify_unit"]
 
@@ -100,6 +101,43 @@ def verify_unit(
         outcome=judged.outcome,
         reasons=judged.reasons,
     )
+
+
+def measure_one_current(
+    output: OutputPort,
+    meter: Meter,
+    table: WaveformTable,
+    settings: MetrologySettings,
+    *,
+    calibration: CalibrationResult,
+) -> tuple[PointResult, tuple[str, ...]]:
+    """Measure the highest level of the first mode at the reference load, after a last change.
+
+    Args:
+        output: The unit's output, driven in nanoamps through its record.
+        meter: The instrument with the fixture's loads.
+        table: The released waveform table.
+        settings: Loads, instrument specification, limits and rule.
+        calibration: What the unit was calibrated to.
+
+    Returns:
+        The judged point, and why it is not good enough.
+
+    Raises:
+        InstrumentError: The measurement failed, which says nothing about the unit.
+        ProvisioningError: The link to the board failed, or the board refuses the level.
+    """
+    mode = table.modes[0]
+    level_index = len(mode.levels) - 1
+    target_na = mode.levels[level_index].peak_na
+    planned = _planned(mode.name, level_index, target_na, settings.reference_load_ohm, settings)
+    try:
+        raw = _read_point(output, meter, settings, planned)
+    finally:
+        output.output_off()
+    record = ExpectedRecord(gain_ppm=calibration.gain_ppm, offset_na=calibration.offset_na)
+    judged = judge_readings([raw], [], settings, record)
+    return judged.points[0], judged.reasons
 
 
 def recompute_verification(result: VerificationResult) -> VerificationResult:

@@ -10,7 +10,6 @@ Not here: running them (`signing.ceremony_run`), and the record of what was done
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final, Self
@@ -24,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from signing.bounded_toml import parse_toml
 from signing.errors import CeremonyError
 from signing.keys import Algorithm
 from signing.pkcs11_uri import is_pkcs11_uri
@@ -200,7 +200,7 @@ def parse_plan(untrusted_bytes: bytes, *, where: object) -> CeremonyPlan:
             hint=_HINT,
         )
     try:
-        values = tomllib.loads(untrusted_bytes.decode("utf-8"))
+        values = parse_toml(untrusted_bytes.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # TOML, UTF-8 and endless integers alike
         raise CeremonyError(
             "the ceremony's plan is not TOML", got=str(error)[:200], where=where, hint=_HINT

@@ -19,7 +19,7 @@ from signing.certificate_fields import (
     sign_der,
 )
 from signing.certificate_requests import parse_csr
-from signing.certificates import parse_ca_certificate
+from signing.certificates import parse_ca_certificate, verify_certificate
 from signing.errors import CertificateError
 from signing.keys import PublicKey, public_key_of
 
@@ -102,6 +102,52 @@ def issue_certificate(
     number = certificate_number("job", expected_job_id.encode())
     builder = begin_certificate(request.public_key, number, not_before).subject_name(subject)
     return _issue(builder, ca_signer, ca_certificate_der, CertificateKind.DEVICE)
+
+
+def is_issued_for_job(
+    untrusted_der: bytes,
+    ca_certificate_der: bytes,
+    csr_der: bytes,
+    *,
+    expected_serial_number: str,
+    expected_mac: str,
+    expected_job_id: str,
+    now: datetime,
+) -> bool:
+    """Whether a certificate is the one that a job issued for a request.
+
+    Signatures of a key in a hardware module differ each time, so that issuing again would make a
+    second certificate with the number of the first.
+
+    Args:
+        untrusted_der: A certificate, or nothing.
+        ca_certificate_der: The CA's certificate.
+        csr_der: The device's request, untrusted.
+        expected_serial_number: What the station reserved.
+        expected_mac: What the station read from the chip.
+        expected_job_id: The station's job.
+        now: The present, aware.
+
+    Raises:
+        CertificateError: The request is not one.
+    """
+    from cryptography import x509
+
+    request = parse_csr(csr_der)
+    try:
+        found = verify_certificate(
+            untrusted_der, ca_certificate_der, now=now, kind=CertificateKind.DEVICE
+        )
+    except CertificateError:
+        return False
+    number = x509.load_der_x509_certificate(untrusted_der).serial_number
+    expected = (expected_serial_number, expected_mac)
+    return (
+        (request.serial_number, request.mac) == (found.serial_number, found.common_name) == expected
+        and request.job_id == expected_job_id
+        and found.public_key == request.public_key
+        and number == certificate_number("job", expected_job_id.encode())
+    )
 
 
 def issue_station_certificate(

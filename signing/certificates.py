@@ -117,6 +117,15 @@ def verify_certificate(
     )
 
 
+def ca_public_key(ca_der: bytes) -> PublicKey:
+    """Return the key of a CA's certificate; that it is the right CA's is the caller's to know.
+
+    Raises:
+        CertificateError: It is no certificate of a CA.
+    """
+    return public_key_of(parse_ca_certificate(ca_der).public_key(), where="factory CA")
+
+
 def parse_ca_certificate(ca_der: bytes) -> x509.Certificate:
     """Read a CA's certificate, and refuse one that could issue none of ours.
 

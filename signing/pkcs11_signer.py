@@ -11,6 +11,7 @@ Not here: making or moving keys in a token, which is its maker's tools' business
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from pkcs11 import MGF, Attribute, Mechanism
@@ -64,6 +65,7 @@ class Pkcs11Signer:
         self._public_key = public_key
         self._pin = pin
         self._where = where
+        self._lock = threading.Lock()  # a session does one thing at a time
 
     def __repr__(self) -> str:
         return f"Pkcs11Signer({self._where}, {self._public_key.key_id.hex()})"
@@ -82,7 +84,7 @@ class Pkcs11Signer:
         algorithm = self._public_key.algorithm
         mechanism, parameters = _MECHANISMS[algorithm]
         is_hashed_here = algorithm is not Algorithm.ED25519
-        with translated("a message cannot be signed", self._where):
+        with self._lock, translated("a message cannot be signed", self._where):
             signature: bytes = self._private_key.sign(
                 hash_message(algorithm, message) if is_hashed_here else message,
                 mechanism=mechanism,

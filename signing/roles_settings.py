@@ -134,9 +134,10 @@ class SigningSettings(BaseModel):
                 expected=f"signer in [signing.roles.{role}]",
                 hint="sign on the machine that holds the key, or name the key's file",
             )
-        return tuple(load_signer(_resolve(uri, root), passphrase=passphrase) for uri in uris)
+        return tuple(load_signer(resolve_key_uri(uri, root), passphrase=passphrase) for uri in uris)
 
 
-def _resolve(uri: str, root: Path) -> str:
+def resolve_key_uri(uri: str, root: Path) -> str:
+    """Return the name of a key with its path relative to a folder; other URIs as they are."""
     path = uri.removeprefix("file:").removeprefix("//")
     return uri if ":" in path else str(root / path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from signing.cose_message import MAX_MESSAGE_BYTES
-from signing.durable_file import hold_folder, save_durably
 from signing.errors import TrustError
 from signing.input_file import is_present, read_input
 from signing.trust import verify_trust_record
@@ -70,6 +69,8 @@ def save_trust_record(path: Path, signed: bytes, *, current: TrustRecord | None)
         TrustError: Another record was saved meanwhile; the file is unchanged.
     """
     following = verify_trust_record(signed, current=current)
+    from signing.durable_file import hold_folder, save_durably
+
     with hold_folder(path.parent):
         there = load_trust_record(path) if is_present(path) else None
         if there != current:

@@ -250,9 +250,10 @@ class SimulatedBoard:
         self._stop()
         self.boot_count += 1
         self.baud = DEFAULT_BAUD
-        boot = "0x4 (DOWNLOAD(USB/UART0/1))" if self._is_strapped else "0xc (SPI_FAST_FLASH_BOOT)"
+        is_loader_due = self._is_strapped and not self._efuses.is_download_disabled
+        boot = "0x4 (DOWNLOAD(USB/UART0/1))" if is_loader_due else "0xc (SPI_FAST_FLASH_BOOT)"
         self._pending_output = f"{_ROM_BANNER}rst:0x1 ({reason}),boot:{boot}\r\n".encode()
-        if self._is_strapped:
+        if is_loader_due:
             self._pending_output += b"waiting for download\r\n"
             self._start_loader()
         else:
@@ -271,10 +272,11 @@ class SimulatedBoard:
         self._loader = None
         self.baud = DEFAULT_BAUD
         self.mode = BoardMode.SILENT
+        key_digests = self._efuses.read_boot_digests()
         try:
-            image = try_boot(self.flash)
+            image = try_boot(self.flash, key_digests=key_digests)
         except PowerCutError:
-            image = try_boot(self.flash)
+            image = try_boot(self.flash, key_digests=key_digests)
         if not isinstance(image, BootedImage):
             self._pending_output += f"E (30) boot: {image}\r\n".encode()
             return

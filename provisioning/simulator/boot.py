@@ -5,8 +5,9 @@ PENDING_VERIFY; one that is still PENDING_VERIFY did not confirm its last boot, 
 the other slot starts. Image format: ESP-IDF "App Image Format" (magic, segments, XOR checksum in
 the last byte of a 16-byte row, SHA-256 when the header says so).
 
-The bootloader itself is part of the simulator: nothing needs to lie at flash offset 0. Secure boot
-and flash encryption are not modelled.
+The bootloader itself is part of the simulator: nothing needs to lie at flash offset 0, unless
+Secure Boot is burned: then the ROM wants a signed bootloader there, and app slots are started only
+with a signature by a key whose digest the chip holds. Flash encryption is not modelled.
 """
 
 from __future__ import annotations
@@ -19,20 +20,25 @@ from operator import xor
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import FirmwareImageError
+from firmware_images.esp_image import measure_image
+from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.otadata import OtaState, boot_order, write_boot
 from firmware_images.partitions import (
     TABLE_OFFSET_BYTES,
     TABLE_SIZE_BYTES,
+    Partition,
     PartitionTable,
     parse_partition_table,
 )
+from firmware_images.secure_boot import verify_signed_image
+from firmware_images.signature_sector import parse_signature_sector
 from provisioning.errors import SimulatorError
 from provisioning.simulator.flash_download import checksum
 from provisioning.simulator.loader import CHIP_ID
+from signing.errors import SigningError
 
 if TYPE_CHECKING:
     from firmware_images.flash_medium import FlashMedium
-    from firmware_images.partitions import Partition
 
 _HEADER: Final = struct.Struct("<BB10xH9xB")
 _SEGMENT: Final = struct.Struct("<II")
@@ -42,6 +48,9 @@ _DESCRIPTOR_MAGIC: Final = 0xABCD5432
 _SEGMENT_MAX: Final = 16
 _ROW_BYTES: Final = 16
 _SHA256_BYTES: Final = 32
+_BOOTLOADER: Final = Partition(
+    name="bootloader", type=0, subtype=0, offset_bytes=0, size_bytes=TABLE_OFFSET_BYTES
+)
 assert _HEADER.size == 24  # noqa: PLR2004 - esp_image_header_t
 
 
@@ -57,7 +66,7 @@ class BootedImage:
         project_name: From the application descriptor.
         version: From the application descriptor.
         elf_sha256: From the application descriptor.
-        image_sha256: SHA-256 of the image file, appended digest included.
+        image_sha256: SHA-256 of the image file, appended digest and signature sector included.
         size_bytes: Length of the image file.
     """
 
@@ -72,16 +81,19 @@ class BootedImage:
     size_bytes: int
 
 
-def boot_flash(medium: FlashMedium) -> BootedImage:
+def boot_flash(medium: FlashMedium, *, key_digests: frozenset[bytes] | None = None) -> BootedImage:
     """Do what the bootloader does, otadata included, and return what it would jump to.
 
     Args:
         medium: The flash.
+        key_digests: Keys that the chip accepts, or `None` while Secure Boot is off.
 
     Raises:
         FirmwareImageError: There is no usable partition table.
-        SimulatorError: No slot holds a whole image.
+        SimulatorError: No slot holds a whole image, or none that the chip accepts.
     """
+    if key_digests is not None:
+        _refuse_unsigned(medium, _BOOTLOADER, key_digests)
     table = parse_partition_table(medium.read(TABLE_OFFSET_BYTES, TABLE_SIZE_BYTES))
     slots = table.ota_slots
     if not slots:
@@ -92,6 +104,8 @@ def boot_flash(medium: FlashMedium) -> BootedImage:
     for slot in boot_order(choice, len(slots)):
         state = choice.state if slot == choice.slot else OtaState.UNDEFINED
         try:
+            if key_digests is not None:
+                _refuse_unsigned(medium, slots[slot], key_digests)
             return inspect_slot(medium, table, slots[slot], slot=slot, state=state)
         except SimulatorError as error:
             reasons.append(f"ota_{slot}: {error}")
@@ -100,14 +114,16 @@ def boot_flash(medium: FlashMedium) -> BootedImage:
     )
 
 
-def try_boot(medium: FlashMedium) -> BootedImage | SimulatorError | FirmwareImageError:
+def try_boot(
+    medium: FlashMedium, *, key_digests: frozenset[bytes] | None = None
+) -> BootedImage | SimulatorError | FirmwareImageError:
     """Boot, and return the reason instead of raising it: a board that cannot boot is silent.
 
     Raises:
         PowerCutError: The fault plan cuts the power while otadata is written.
     """
     try:
-        return boot_flash(medium)
+        return boot_flash(medium, key_digests=key_digests)
     except (SimulatorError, FirmwareImageError) as error:
         return error
 
@@ -141,7 +157,8 @@ def inspect_slot(
         descriptor = content[: _DESCRIPTOR.size] if index == 0 else descriptor
         position += segment_bytes
     position += _ROW_BYTES - position % _ROW_BYTES
-    image = medium.read(start, position + _SHA256_BYTES * (has_digest == 1))
+    end = position + _SHA256_BYTES * (has_digest == 1)
+    image = medium.read(start, end)
     if image[position - 1] != total ^ checksum(b""):
         raise SimulatorError(
             "image checksum",
@@ -151,6 +168,7 @@ def inspect_slot(
     if has_digest and hashlib.sha256(image[:position]).digest() != image[position:]:
         raise SimulatorError("the image does not match its appended SHA-256")
     name, version, elf_sha256 = _parse_descriptor(descriptor)
+    image = _with_signature(medium, partition, image)
     return BootedImage(
         slot=slot,
         state=state,
@@ -162,6 +180,50 @@ def inspect_slot(
         image_sha256=hashlib.sha256(image).digest(),
         size_bytes=len(image),
     )
+
+
+def _with_signature(medium: FlashMedium, partition: Partition, image: bytes) -> bytes:
+    """Return the image file: with padding and signature sector, if there is one for it."""
+    padded_bytes = -(-len(image) // SECTOR_BYTES) * SECTOR_BYTES
+    if padded_bytes + SECTOR_BYTES > partition.size_bytes:
+        return image
+    file = medium.read(partition.offset_bytes, padded_bytes + SECTOR_BYTES)
+    try:
+        blocks = parse_signature_sector(file[padded_bytes:], where=partition.name)
+    except (FirmwareImageError, SigningError):
+        return image
+    # What lies behind an image may be left from an earlier one.
+    is_its_own = blocks[0].content_digest == hashlib.sha256(file[:padded_bytes]).digest()
+    return file if is_its_own else image
+
+
+def _refuse_unsigned(
+    medium: FlashMedium, partition: Partition, key_digests: frozenset[bytes]
+) -> None:
+    """Refuse what a chip with Secure Boot does not start.
+
+    Raises:
+        SimulatorError: There is no image, no signature, or none by a key of the chip.
+    """
+    end = _measure(medium, partition)
+    file_bytes = -(-end // SECTOR_BYTES) * SECTOR_BYTES + SECTOR_BYTES
+    if file_bytes > partition.size_bytes:
+        raise SimulatorError("the image is not signed", where=partition.name)
+    file = medium.read(partition.offset_bytes, file_bytes)
+    try:
+        signed = verify_signed_image(file, where=partition.name)
+    except (FirmwareImageError, SigningError) as error:
+        raise SimulatorError("Secure Boot check failed", got=error) from error
+    if not {block.key_digest for block in signed.blocks} & key_digests:
+        raise SimulatorError("the image is signed by no key of this chip", where=partition.name)
+
+
+def _measure(medium: FlashMedium, partition: Partition) -> int:
+    try:
+        content = medium.read(partition.offset_bytes, partition.size_bytes)
+        return measure_image(content, where=partition.name)
+    except FirmwareImageError as error:
+        raise SimulatorError("there is no image", got=error) from error
 
 
 def _parse_descriptor(descriptor: bytes) -> tuple[str, str, bytes]:

@@ -9,7 +9,7 @@ espefuse's model of the controller, which knows the coding scheme and the protec
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from provisioning.errors import SimulatorError
 from signing.durable_file import create_durably
@@ -20,9 +20,17 @@ if TYPE_CHECKING:
 EFUSE_BASE: Final = 0x60008800
 EFUSE_SIZE_BYTES: Final = 0x200
 MAC_BYTES: Final = 6
+EFUSE_COMMAND: Final = EFUSE_BASE + 0x1D4
+EFUSE_READ_COMMAND: Final = 1
+_EFUSE_PROGRAM_COMMAND: Final = 2
 _WORD: Final = struct.Struct(">I")
 _BLOCK0: Final = 0x2C
 _BLOCK1: Final = 0x44
+_KEY0: Final = 0x9C
+_KEY_BLOCKS: Final = 6
+_BLOCK_BYTES: Final = 32
+_FIRST_DIGEST_PURPOSE: Final = 9
+_DIGEST_SLOTS: Final = 3
 _WAFER_MINOR_VERSION: Final = 4
 _WAFER_MINOR_SHIFT: Final = 18
 
@@ -42,6 +50,7 @@ class EfuseFile:
 
     def __init__(self, path: Path, *, mac: bytes) -> None:
         self._path = path
+        self._controller: Any = None
         if not path.exists():
             create_durably(path, _factory_content(mac), mode=0o644)
         if self.mac != mac:
@@ -88,15 +97,62 @@ class EfuseFile:
         Raises:
             SimulatorError: espefuse's controller refuses it, for example a wrong check code.
         """
+        is_command = address & ~3 == EFUSE_COMMAND
+        if not is_command or not value & _EFUSE_PROGRAM_COMMAND:
+            # Only burning does anything: what the fuses say is in the read registers at once, so
+            # that reading them again is done as soon as it is asked for.
+            self._store_word(address, 0 if is_command else value)
+            return
+        from espefuse.efuse.bitstring import BitStream
         from espefuse.efuse.esp32c3.emulate_efuse_controller import EmulateEfuseController
         from esptool import FatalError
 
         try:
-            controller = EmulateEfuseController(str(self._path))
+            if self._controller is None:
+                self._controller = EmulateEfuseController(str(self._path))  # reads its YAML once
+            controller = self._controller
+            controller.mem = BitStream(bytes=self._path.read_bytes(), length=EFUSE_SIZE_BYTES * 8)
             controller.write_reg(address & ~3, value)
             controller.save_to_file()
         except FatalError as error:
             raise SimulatorError("the eFuse controller refuses", got=error) from error
+
+    def _store_word(self, address: int, value: int) -> None:
+        offset = EFUSE_SIZE_BYTES - ((address - EFUSE_BASE) & ~3) - 4
+        try:
+            with self._path.open("r+b") as file:
+                file.seek(offset)
+                file.write(_WORD.pack(value))
+        except OSError as error:
+            raise SimulatorError(
+                "the eFuse file cannot be written", got=error.strerror, where=self._path
+            ) from error
+
+    @property
+    def is_secure_download(self) -> bool:
+        """Whether ENABLE_SECURITY_DOWNLOAD is burned: the ROM's loader takes, and tells nothing."""
+        return bool(self.read_field(word=4, shift=5, bits=1))
+
+    @property
+    def is_download_disabled(self) -> bool:
+        """Whether DIS_DOWNLOAD_MODE is burned: the strap is ignored."""
+        return bool(self.read_field(word=4, shift=0, bits=1))
+
+    def read_boot_digests(self) -> frozenset[bytes] | None:
+        """Return the keys that the chip boots, or `None` while SECURE_BOOT_EN is not burned."""
+        if not self.read_field(word=3, shift=20, bits=1):
+            return None
+        digests = set()
+        for block in range(_KEY_BLOCKS):
+            word, shift = (2, 24 + 4 * block) if block < 2 else (3, 4 * (block - 2))  # noqa: PLR2004
+            slot = self.read_field(word=word, shift=shift, bits=4) - _FIRST_DIGEST_PURPOSE
+            if 0 <= slot < _DIGEST_SLOTS and not self.read_field(word=2, shift=21 + slot, bits=1):
+                digests.add(self._read_block(_KEY0 + _BLOCK_BYTES * block))
+        return frozenset(digests)
+
+    def _read_block(self, offset: int) -> bytes:
+        words = range(EFUSE_BASE + offset, EFUSE_BASE + offset + _BLOCK_BYTES, 4)
+        return b"".join(self.read_word(address).to_bytes(4, "little") for address in words)
 
     def read_field(self, *, word: int, shift: int, bits: int) -> int:
         """Return a field of block 0, as the second-stage bootloader reads it.

@@ -33,7 +33,7 @@ _PACKET_MAX_BYTES: Final = 0x10000
 _REQUEST: Final = struct.Struct("<BBHI")
 _RESPONSE: Final = struct.Struct("<BBHI")
 _BLOCK: Final = struct.Struct("<IIII")
-_WRITE_REG: Final = struct.Struct("<IIII")
+WRITE_REG: Final = struct.Struct("<IIII")
 _SYNC_DATA: Final = b"\x07\x07\x12\x20" + b"\x55" * 32
 assert _REQUEST.size == _RESPONSE.size
 
@@ -163,7 +163,7 @@ class Loader:
             return self._serialize(operation, Answer(status=Status.INVALID_MESSAGE))
         if operation == Operation.SYNC:
             return self._sync(data)
-        command = self._commands.get(operation)
+        command = self._command(operation)
         if command is None:
             return self._serialize(operation, Answer(status=Status.INVALID_MESSAGE))
         if operation in {Operation.FLASH_DATA, Operation.FLASH_DEFL_DATA, Operation.MEM_DATA} and (
@@ -179,6 +179,9 @@ class Loader:
         except struct.error:
             answer = Answer(status=Status.INVALID_MESSAGE)
         return self._serialize(operation, answer) + self._take_extra_output()
+
+    def _command(self, operation: int) -> Callable[[bytes], Answer] | None:
+        return self._commands.get(operation)
 
     def _take_extra_output(self) -> bytes:
         """Return what follows an answer: nothing, unless a subclass streams."""
@@ -231,9 +234,9 @@ class Loader:
         return Answer(value=self._registers.read_word(address))
 
     def _write_register(self, data: bytes) -> Answer:
-        if not data or len(data) % _WRITE_REG.size:
+        if not data or len(data) % WRITE_REG.size:
             raise RequestError("not a list of writes", status=Status.INVALID_MESSAGE)
-        for address, value, mask, _delay_us in _WRITE_REG.iter_unpack(data):
+        for address, value, mask, _delay_us in WRITE_REG.iter_unpack(data):
             self._registers.write_word(address, value, mask)
         if self._registers.is_watchdog_reset_due:
             self._registers.is_watchdog_reset_due = False

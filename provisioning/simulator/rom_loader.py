@@ -1,7 +1,8 @@
 """The loader in the ROM of an ESP32-C3, in download mode on UART0.
 
 It adds to `loader`: uploading a program to RAM and jumping to it, and the slow flash read. Its
-answers carry four status bytes, its MD5 is hexadecimal text.
+answers carry four status bytes, its MD5 is hexadecimal text. In secure download mode it takes flash
+content, and refuses whatever would read or run something.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+from provisioning.simulator.efuses import EFUSE_COMMAND, EFUSE_READ_COMMAND
 from provisioning.simulator.loader import (
+    WRITE_REG,
     Answer,
     Loader,
     NextStep,
@@ -19,6 +22,8 @@ from provisioning.simulator.loader import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from provisioning.simulator.efuses import EfuseFile
     from provisioning.simulator.flash import NorFlash
     from provisioning.simulator.registers import ChipRegisters
@@ -31,6 +36,23 @@ _OHAI_UPPER: Final = 0x49415
 """`lui` immediate of the word "OHAI" (0x4941484F, its lower part is negative)."""
 
 
+_SECURE_OPERATIONS: Final = frozenset(
+    {
+        Operation.FLASH_BEGIN,
+        Operation.FLASH_DATA,
+        Operation.FLASH_END,
+        Operation.FLASH_DEFL_BEGIN,
+        Operation.FLASH_DEFL_DATA,
+        Operation.FLASH_DEFL_END,
+        Operation.SPI_SET_PARAMS,
+        Operation.SPI_ATTACH,
+        Operation.CHANGE_BAUDRATE,
+        Operation.GET_SECURITY_INFO,
+    }
+)
+"""What is left in secure download mode: nothing that reads, and nothing that runs."""
+
+
 class RomLoader(Loader):
     """The ROM loader; arguments as for `Loader`."""
 
@@ -39,6 +61,7 @@ class RomLoader(Loader):
 
     def __init__(self, *, flash: NorFlash, registers: ChipRegisters, efuse_file: EfuseFile) -> None:
         super().__init__(flash=flash, registers=registers, efuse_file=efuse_file)
+        self._is_secure_download = efuse_file.is_secure_download
         self._segments: dict[int, bytearray] = {}
         self._segment_start = 0
         self._next_block = 0
@@ -48,6 +71,19 @@ class RomLoader(Loader):
             Operation.MEM_END: self._end_memory,
             Operation.READ_FLASH_SLOW: self._read_flash,
         }
+
+    def _command(self, operation: int) -> Callable[[bytes], Answer] | None:
+        if self._is_secure_download and operation not in _SECURE_OPERATIONS:
+            return None
+        return super()._command(operation)
+
+    def _write_register(self, data: bytes) -> Answer:
+        answer = super()._write_register(data)
+        # A burned lock counts from the moment at which the controller reads its fuses again.
+        for address, value, _, _ in WRITE_REG.iter_unpack(data):
+            if address == EFUSE_COMMAND and value & EFUSE_READ_COMMAND:
+                self._is_secure_download = self._efuses.is_secure_download
+        return answer
 
     @property
     def has_stub(self) -> bool:

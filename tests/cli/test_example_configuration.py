@@ -9,6 +9,9 @@ import pytest
 
 from cli.configuration import load_configuration
 from firmware_images.delta_settings import DeltaSettings
+from firmware_images.efuse_plan import DownloadMode, load_efuse_plan
+from firmware_images.nvs_plan import load_nvs_plan
+from firmware_images.partitions import load_partition_table
 from firmware_images.product import ProductSettings, ReleaseSettings
 from firmware_images.spec_sheet_settings import SpecSheetSettings
 from manifests.manifests_settings import RepositorySettings, ServeSettings, UpdateSettings
@@ -56,7 +59,7 @@ def test_the_example_leaves_out_no_default(section):
     table = load_configuration(EXAMPLE).document
     for part in section.split("."):
         table = table[part]
-    optional = {"slots", "model", "ledger"}
+    optional = {"slots", "model", "nvs", "efuses", "ca", "ledger"}
     assert set(DEFAULTS[section].model_fields) - optional == set(table) - optional
 
 
@@ -64,11 +67,17 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     path = tmp_path / "ampforge.toml"
     text, count = EXAMPLE_LINE.subn(r"\1", EXAMPLE.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    assert count == 9
+    assert count == 12
     settings = load_configuration(path).section("station", StationSettings)
     assert settings.slot_configs() == (
         SlotConfig(name="left", port="usb:A50285BI", meter="TCPIP0::192.168.1.20::5025::SOCKET"),
     )
+    assert settings.nvs is not None
+    plan = load_nvs_plan(EXAMPLE.parent / settings.nvs)
+    plan.check(load_partition_table(EXAMPLE.parent / "partitions.csv"))
+    assert settings.efuses is not None
+    efuses = load_efuse_plan(EXAMPLE.parent / settings.efuses)
+    assert (efuses.download_mode, efuses.enable_secure_boot) == (DownloadMode.OPEN, False)
     assert settings.metrology.instruments == (
         InstrumentCalibration(
             serial_number="MY12345678", certificate="CAL-2026-0117", due=date(2027, 1, 17)

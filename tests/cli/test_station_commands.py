@@ -24,7 +24,14 @@ from cli.station_events import EventDisplay, EventStream
 from provisioning.errors import BoardRefusalError, PortError
 from provisioning.ledger_values import UnitState
 from provisioning.simulator.line import SimulatedLine
-from provisioning.station_values import Progress, SlotConfig, SlotResult, Step, UnitReport
+from provisioning.station_values import (
+    PLANNED_STEPS,
+    Progress,
+    SlotConfig,
+    SlotResult,
+    Step,
+    UnitReport,
+)
 
 OWN_NAMES = {'name = "station-1"': 'name = "station-7"', 'prefix = "AMP"': 'prefix = "TST"'}
 SLOT = SlotConfig(name="1", port="/dev/ttyUSB0", meter="TCPIP0::10.0.0.9::5025::SOCKET")
@@ -172,7 +179,7 @@ def test_a_controller_reads_one_object_for_each_thing_that_happens(product, caps
     assert results["right"]["outcome"] == "error"
     assert results["right"]["error"]["what"] == "the slot's USB adapter is not plugged in"
     steps = [e["step"] for e in events if e["event"] == "progress" and e["slot"] == "left"]
-    assert list(dict.fromkeys(steps)) == [step.value for step in Step]
+    assert list(dict.fromkeys(steps)) == [step.value for step in Step if step not in PLANNED_STEPS]
     end = events[-1]
     assert (end["event"], end["exit_code"]) == ("finished", 6)
     assert (end["passed"], end["failed"], end["errors"]) == (1, 0, 1)
@@ -627,3 +634,27 @@ def test_recovery_lists_what_is_half_done_and_the_next_run_says_so(product, caps
             run_and_exit(ampforge, ["station", "run", "--slots", whole])
         assert "half-done: 1" in capsys.readouterr().err
     assert "no board is half-done" in call(capsys, "station", "recover")
+
+
+@pytest.mark.filterwarnings("ignore:'parser:DeprecationWarning")
+def test_an_efuse_plan_is_shown_against_a_board_and_burns_nothing(product, capsys, serial):
+    message = call(capsys, "station", "efuse-plan", "--dry-run", code=2)
+    assert "nothing is ever burned" in message
+    plan = product / "efuses.toml"
+    plan.write_text('user_data = "{serial}"\ndisable_jtag = true\n')
+    with SimulatedLine(product / "station" / "simulated-line", board_count=1, seed=1) as line:
+        board = line.slots[0].board
+        before = board.efuse_path.read_bytes()
+        slot = f"port={line.slots[0].port_url},meter=none"
+        arguments = ("station", "efuse-plan", "--dry-run", "--plan", plan, "--slots", slot)
+        text = call(capsys, *arguments)
+        document = json.loads(call(capsys, *arguments, "--json"))
+        assert board.efuse_path.read_bytes() == before
+        assert board.application is not None, "the board runs its application again"
+    assert f"slot 1: {board.mac.hex(':')}, {serial}" in text
+    assert "DIS_PAD_JTAG" in text
+    assert text.rstrip().endswith("nothing was burned")
+    (shown,) = document["slots"]
+    user_data = next(field for field in shown["fields"] if field["field"] == "BLOCK_USR_DATA")
+    assert bytes.fromhex(user_data["wanted"]).rstrip(b"\0").decode() == serial
+    assert {field["status"] for field in shown["fields"]} == {"burn"}

@@ -19,10 +19,13 @@ from firmware_images.calibration_values import parse_calibration_record
 from firmware_images.delta_format import parse_patch_header
 from firmware_images.device_record import parse_identity, parse_update_state
 from firmware_images.efuse_digests import load_board_keys
+from firmware_images.efuse_plan import load_efuse_plan
 from firmware_images.esp_image import load_image
 from firmware_images.image_input import load_image_input
 from firmware_images.limits import load_limits
 from firmware_images.limits_policy_bytes import parse_policy
+from firmware_images.nvs_building import build_nvs_keys, parse_nvs_keys
+from firmware_images.nvs_plan import load_nvs_plan
 from firmware_images.otadata_entries import parse_otadata
 from firmware_images.partitions import (
     load_partition_table,
@@ -45,6 +48,7 @@ from firmware_images.waveform_transfer import import_waveform
 from signing.keys import Algorithm
 from signing.signers import SoftwareSigner
 from tests.firmware_images import (
+    rejected_nvs,
     rejected_patches,
     rejected_policies,
     rejected_records,
@@ -52,6 +56,7 @@ from tests.firmware_images import (
     rejected_waivers,
 )
 from tests.firmware_images.idf_build import write_idf_build
+from tests.firmware_images.nvs_parts import KEY as NVS_KEY
 from tests.firmware_images.release_parts import APP_1_4_0, FLARE
 from tests.gallery import FOLDER
 from tests.hostile.entry import add, add_bytes, golden, trust
@@ -213,3 +218,8 @@ add(
     _load_build_folder,
     _flasher_args,
 )
+
+add("NVS plan", "toml", load_nvs_plan, (FLARE / "nvs.toml").read_bytes, ".toml")
+add_bytes("NVS partition", "", partial(rejected_nvs.read, "page-"), rejected_nvs.build_partition)
+add_bytes("NVS keys", "", parse_nvs_keys, lambda: build_nvs_keys(NVS_KEY))
+add("eFuse plan", "toml", load_efuse_plan, (FLARE / "efuses.toml").read_bytes, ".toml")

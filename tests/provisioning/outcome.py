@@ -5,8 +5,7 @@ from __future__ import annotations
 from provisioning.ledger_queries import count_serials, list_jobs, list_serials, list_units
 from provisioning.ledger_values import SerialState
 from provisioning.slots import run_slots
-from provisioning.station_values import Step
-from tests.provisioning.station_bench import open_bench, slot_configs
+from tests.provisioning.station_bench import STEPS, open_bench, slot_configs
 
 
 def finish(folder, line):
@@ -25,7 +24,7 @@ def describe(folder):
         (job,) = list_jobs(database, unit.serial)
         events = [chained.event for chained in station.ledger.events(serial=unit.serial)]
         confirmed = {event.step: event.data for event in events if event.phase == "CONFIRM"}
-        assert set(confirmed) == {step.value for step in Step} - {"detect"}
+        assert set(confirmed) == {step.value for step in STEPS} - {"detect"}
         for step in confirmed:
             if step not in {"reserve", "final"}:
                 first_intent = [(event.step, event.phase) for event in events].index(

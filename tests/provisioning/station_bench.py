@@ -5,16 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import os
+import threading
 import time
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from firmware_images.bundle_building import build_bundle, sign_bundle
+from firmware_images.efuse_plan import load_efuse_plan
 from provisioning.station import Outside, Station, open_station
 from provisioning.station_files import create_station
 from provisioning.station_settings import StationSettings
-from provisioning.station_values import SlotConfig
+from provisioning.station_values import PLANNED_STEPS, SlotConfig, Step
 from signing.roles import Role
 from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import (
@@ -30,11 +32,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioning.simulator.line import SimulatedLine
+    from provisioning.station_values import Progress
 
 BUNDLE = "release.bundle"
 TRUST = "trust.cose"
 STATION = "station"
+EFUSES = "efuses.toml"
 SEED = 7
+STEPS = [step for step in Step if step not in PLANNED_STEPS]
 
 
 def outside() -> Outside:
@@ -46,7 +51,7 @@ def outside() -> Outside:
     )
 
 
-def make_bench(folder: Path, *, app: Path = APP_1_4_0) -> None:
+def make_bench(folder: Path, *, app: Path = APP_1_4_0, ca_uri: str | None = None) -> None:
     """Write station folder, trust record and signed bundle."""
     create_station(
         folder / STATION,
@@ -56,6 +61,7 @@ def make_bench(folder: Path, *, app: Path = APP_1_4_0) -> None:
         now=dt.datetime.now(dt.UTC),
         passphrase=None,
         is_test_key=True,
+        ca_uri=ca_uri,
     )
     ca_der = (folder / STATION / "factory-ca.cert.der").read_bytes()
     trust = build_trust()
@@ -71,7 +77,9 @@ def write_bundle(folder: Path, *, app: Path = APP_1_4_0, version: str | None = N
     (folder / BUNDLE).write_bytes(signed)
 
 
-def open_bench(folder: Path, settings: StationSettings | None = None) -> Station:
+def open_bench(folder: Path, settings: StationSettings | None = None, **plans: Any) -> Station:
+    if "efuse_plan" not in plans and (folder / EFUSES).exists():
+        plans["efuse_plan"] = load_efuse_plan(folder / EFUSES)
     return open_station(
         folder / STATION,
         settings or StationSettings(),
@@ -80,6 +88,7 @@ def open_bench(folder: Path, settings: StationSettings | None = None) -> Station
         trust_bytes=(folder / TRUST).read_bytes(),
         outside=outside(),
         passphrase=None,
+        **plans,
     )
 
 
@@ -88,3 +97,15 @@ def slot_configs(line: SimulatedLine) -> tuple[SlotConfig, ...]:
         SlotConfig(name=str(number), port=slot.port_url, meter=slot.meter_address)
         for number, slot in zip(itertools.count(1), line.slots)
     )
+
+
+def stop_before(step: Step) -> dict[str, Any]:
+    """Arguments of a run that an operator stops before a step."""
+    stop = threading.Event()
+    before = STEPS[STEPS.index(step) - 1]
+
+    def on_progress(progress: Progress) -> None:
+        if progress.step is before:
+            stop.set()
+
+    return {"on_progress": on_progress, "stop": stop}

@@ -35,11 +35,13 @@ from tests.provisioning.station_bench import (
     BUNDLE,
     SEED,
     STATION,
+    STEPS,
     TRUST,
     make_bench,
     open_bench,
     outside,
     slot_configs,
+    stop_before,
     write_bundle,
 )
 
@@ -95,18 +97,6 @@ def data_of(folder, serial, step, phase):
         station.close()
 
 
-def stop_before(step):
-    """Arguments of a run that an operator stops before a step."""
-    stop = threading.Event()
-    before = list(Step)[list(Step).index(step) - 1]
-
-    def on_progress(progress):
-        if progress.step is before:
-            stop.set()
-
-    return {"on_progress": on_progress, "stop": stop}
-
-
 def test_two_boards_at_once_become_two_released_units(folder):
     news = []
     with SimulatedLine(folder / "line", board_count=2, seed=SEED) as line:
@@ -119,7 +109,7 @@ def test_two_boards_at_once_become_two_released_units(folder):
         assert first.firmware_version == "1.4.0"
         assert first.calibration.is_accepted
         assert {slot.board.running.slot for slot in line.slots} == {0}
-    assert {progress.step for progress in news if progress.slot == "1"} == set(Step)
+    assert {progress.step for progress in news if progress.slot == "1"} == set(STEPS)
     assert all(0 <= progress.fraction <= 1 for progress in news)
     station = open_bench(folder)
     assert {unit.state for unit in list_units(station.ledger.database)} == {UnitState.PASS}
@@ -129,7 +119,7 @@ def test_two_boards_at_once_become_two_released_units(folder):
     station.ledger.verify_chains()
     station.close()
     steps = steps_of(folder, first.serial)
-    acts = [step.value for step in Step][2:-1]
+    acts = [step.value for step in STEPS[2:-1]]
     assert steps == [
         ("reserve", "CONFIRM"),
         *((step, phase) for step in acts for phase in ("INTENT", "CONFIRM")),
@@ -215,7 +205,7 @@ def test_a_dead_port_and_a_dead_meter_stop_only_their_own_slots(folder):
 def test_a_station_that_stops_before_every_step_does_each_step_once(folder):
     """Each start goes one step further; what was confirmed is never done again."""
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
-        for last in list(Step)[3:-1]:
+        for last in STEPS[3:-1]:
             (result,) = run(folder, line, **stop_before(last))
             assert isinstance(result.error, StationError)
             assert "the operator stopped the station" in result.error.what
@@ -224,7 +214,7 @@ def test_a_station_that_stops_before_every_step_does_each_step_once(folder):
     assert report.is_passed
     assert report.calibration is not None
     intents = [step for step, phase in steps_of(folder, report.serial) if phase == "INTENT"]
-    assert intents == [step.value for step in list(Step)[2:-1]]
+    assert intents == [step.value for step in STEPS[2:-1]]
 
 
 def test_a_board_that_lost_its_flash_since_is_done_again_from_there(folder):

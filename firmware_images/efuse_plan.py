@@ -1,0 +1,325 @@
+"""What is burned into each board's eFuses, for ever: one small TOML file per product.
+
+```toml
+secure_boot_keys = ["keys/secure-boot.pub.pem"] # at most 3; the first is digest 0
+enable_secure_boot = true
+revoke_unused_digests = true # so that nobody adds a key of his own
+disable_jtag = true
+download_mode = "secure" # or "open", or "off"
+user_data = "{serial}" # at most 32 characters
+```
+
+Everything is off unless it stands there. Paths are relative to the file. Key *n* goes to key block
+*n*, with the purpose SECURE_BOOT_DIGEST*n*. Implements docs/spec/efuses.md §1 and §2. This module
+knows fields and values; who burns them is a station.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import Field
+
+from firmware_images.bounded_file import read_bounded
+from firmware_images.errors import EfusePlanError
+from firmware_images.product import RELATIVE_PATH
+from firmware_images.secure_boot import verify_signed_image
+from firmware_images.secure_boot_chips import CHIPS
+from firmware_images.signature_sector import key_digest
+from firmware_images.toml_document import StrictDocument, parse_toml_document
+from firmware_images.unit_values import EXAMPLE_UNIT
+from signing.key_files import load_public_key
+from signing.keys import SECURE_BOOT_ALGORITHMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from firmware_images.bundle import Bundle
+    from firmware_images.unit_values import UnitValues
+    from signing.keys import PublicKey
+
+EFUSE_PLAN_MAX_BYTES: Final = 64 * 1024
+DIGEST_SLOTS: Final = 3
+USER_DATA_BYTES: Final = 32
+CHIP: Final = "esp32c3"
+"""The only chip whose fields are known here."""
+
+_FIRST_DIGEST_PURPOSE: Final = 9
+_SOFT_JTAG_BITS: Final = 7
+USER_DATA: Final = "BLOCK_USR_DATA"
+
+
+_Path = Annotated[str, Field(pattern=RELATIVE_PATH)]
+
+
+class DownloadMode(StrEnum):
+    """What is left of the ROM's loader."""
+
+    OPEN = "open"
+    SECURE = "secure"
+    """It takes flash content, and tells nothing."""
+    OFF = "off"
+    """It never starts again."""
+
+
+class Stage(IntEnum):
+    """When a field is burned; each stage is read back before the next."""
+
+    DATA = 0
+    LOCK = 1
+    LAST = 2
+    """After it the chip does not tell its eFuses any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EfuseField:
+    """One field as it shall be.
+
+    Attributes:
+        name: As espefuse names it.
+        wanted: Its value; `None` for a field that shall only be protected against writing.
+        stage: When it is burned.
+        is_number: Whether its bits mean something only together.
+    """
+
+    name: str
+    wanted: int | bytes | None
+    stage: Stage
+    is_number: bool = False
+
+    @property
+    def shown(self) -> str:
+        """What is wanted, as the events and the tables have it."""
+        return "protected" if self.wanted is None else show_value(self.wanted)
+
+    @property
+    def label(self) -> str:
+        """Name of the field, or of its protection."""
+        return f"{self.name} protected" if self.wanted is None else self.name
+
+
+def show_value(value: int | bytes) -> str:
+    """Return a value as the events and the tables have it: bytes in hexadecimal."""
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+class _Document(StrictDocument):
+    secure_boot_keys: Annotated[
+        tuple[_Path, ...], Field(strict=False, max_length=DIGEST_SLOTS)
+    ] = ()
+    enable_secure_boot: bool = False
+    revoke_unused_digests: bool = False
+    disable_jtag: bool = False
+    download_mode: Annotated[DownloadMode, Field(strict=False)] = DownloadMode.OPEN
+    user_data: Annotated[str, Field(min_length=1)] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EfusePlan:
+    """The parsed file.
+
+    Attributes:
+        digest: SHA-256 over what is burned: two files that burn the same are one plan.
+        key_digests: Digests of the Secure Boot keys, in order.
+        enable_secure_boot: Whether the chip boots signed images alone.
+        revoke_unused_digests: Whether the digest slots that are left are closed.
+        disable_jtag: Whether pads and USB give no debugger.
+        download_mode: What is left of the loader.
+        user_data: Text of the user block with its placeholders, or `None`.
+        where: The file, for messages.
+    """
+
+    digest: bytes
+    key_digests: tuple[bytes, ...]
+    enable_secure_boot: bool
+    revoke_unused_digests: bool
+    disable_jtag: bool
+    download_mode: DownloadMode
+    user_data: str | None
+    where: str
+
+    def fields(self, unit: UnitValues) -> tuple[EfuseField, ...]:
+        """Return what one unit's eFuses shall be, in the order of burning.
+
+        Raises:
+            EfusePlanError: The user data does not fit.
+        """
+        fields = []
+
+        def add(
+            name: str, wanted: int | bytes | None, stage: Stage, *, is_number: bool = False
+        ) -> None:
+            field = EfuseField(name=name, wanted=wanted, stage=stage, is_number=is_number)
+            fields.append(field)
+
+        for slot, digest in enumerate(self.key_digests):
+            add(f"BLOCK_KEY{slot}", digest, Stage.DATA)
+            purpose = _FIRST_DIGEST_PURPOSE + slot
+            add(f"KEY_PURPOSE_{slot}", purpose, Stage.DATA, is_number=True)
+            add(f"BLOCK_KEY{slot}", None, Stage.DATA)
+            add(f"KEY_PURPOSE_{slot}", None, Stage.DATA)
+            # Not burned: a slot that somebody revoked would not boot.
+            add(f"SECURE_BOOT_KEY_REVOKE{slot}", 0, Stage.DATA)
+        if self.user_data is not None:
+            add(USER_DATA, self._fill_user_data(self.user_data, unit), Stage.DATA)
+            # A second burn would spoil its check code.
+            add(USER_DATA, None, Stage.LOCK)
+        if self.revoke_unused_digests:
+            for slot in range(len(self.key_digests), DIGEST_SLOTS):
+                add(f"SECURE_BOOT_KEY_REVOKE{slot}", 1, Stage.LOCK)
+        if self.enable_secure_boot:
+            # Else somebody could protect the digests against reading, and nothing would boot.
+            add("RD_DIS", None, Stage.LOCK)
+            add("DIS_DIRECT_BOOT", 1, Stage.LOCK)
+            add("SECURE_BOOT_EN", 1, Stage.LOCK)
+        if self.disable_jtag:
+            add("SOFT_DIS_JTAG", _SOFT_JTAG_BITS, Stage.LOCK)
+            add("DIS_PAD_JTAG", 1, Stage.LOCK)
+            add("DIS_USB_JTAG", 1, Stage.LOCK)
+        if self.download_mode is DownloadMode.SECURE:
+            add("ENABLE_SECURITY_DOWNLOAD", 1, Stage.LAST)
+        if self.download_mode is DownloadMode.OFF:
+            add("DIS_DOWNLOAD_MODE", 1, Stage.LAST)
+        return tuple(sorted(fields, key=lambda field: field.stage))
+
+    def check(self, bundle: Bundle) -> None:
+        """Refuse, before there is a board, a plan after which no board of the release would boot.
+
+        Raises:
+            EfusePlanError: The chip is another one, or an image is not signed by a planned key.
+            FirmwareImageError: A signature sector is damaged.
+            SigningError: An image is not signed, or a signature does not match.
+        """
+        if bundle.statement.chip != CHIP:
+            raise EfusePlanError(
+                "eFuse plans are known for one chip only",
+                expected=CHIP,
+                got=bundle.statement.chip,
+                where=self.where,
+            )
+        if not self.enable_secure_boot:
+            return
+        if bundle.bootloader is None:
+            raise EfusePlanError(
+                "Secure Boot would lock out the boards' bootloader, which the bundle does not have",
+                expected="a bundle with a signed bootloader",
+                where=self.where,
+                hint="name the product's bootloader in section [release], and sign it",
+            )
+        for name, content in (("app", bundle.app), ("bootloader", bundle.bootloader)):
+            blocks = verify_signed_image(content, where=f"the bundle's {name}").blocks
+            seen = {block.key_digest for block in blocks[: CHIPS[CHIP].block_count_max]}
+            if not seen & set(self.key_digests):
+                raise EfusePlanError(
+                    f"after this plan no board would boot the bundle's {name}",
+                    expected="a signature by one of secure_boot_keys",
+                    got=", ".join(sorted(digest.hex()[:16] for digest in seen)),
+                    where=self.where,
+                    hint="sign the image with a key of the plan, or plan the key that signed it",
+                )
+
+    def _fill_user_data(self, template: str, unit: UnitValues) -> bytes:
+        text = unit.fill(template, where=f"{self.where}, user_data", error=EfusePlanError)
+        if not text.isascii() or not text.isprintable() or len(text) > USER_DATA_BYTES:
+            raise EfusePlanError(
+                "the user data does not fit in its eFuse block",
+                expected=f"at most {USER_DATA_BYTES} printable ASCII characters",
+                got=repr(text[:60]),
+                where=f"{self.where}, user_data",
+            )
+        return text.encode().ljust(USER_DATA_BYTES, b"\0")
+
+
+def load_efuse_plan(path: Path) -> EfusePlan:
+    """Load a product's eFuse file, and the public keys that it names.
+
+    Raises:
+        EfusePlanError: It cannot be read, or is not acceptable.
+        SigningError: A key cannot be read.
+    """
+
+    def load_key(name: str) -> PublicKey:
+        return load_public_key(path.parent / name, allowed=SECURE_BOOT_ALGORITHMS)
+
+    content = read_bounded(path, EFUSE_PLAN_MAX_BYTES, EfusePlanError)
+    return parse_efuse_plan(content, load_key=load_key, where=str(path))
+
+
+def parse_efuse_plan(
+    untrusted_bytes: bytes, *, load_key: Callable[[str], PublicKey], where: str
+) -> EfusePlan:
+    """Parse a product's eFuse file.
+
+    Args:
+        untrusted_bytes: The file.
+        load_key: Loads a public key by the name that the file has for it.
+        where: The file, for messages.
+
+    Raises:
+        EfusePlanError: It is not acceptable for any unit.
+        SigningError: A key cannot be read.
+    """
+    document = parse_toml_document(untrusted_bytes, _Document, where=where, error=EfusePlanError)
+    keys = [load_key(name) for name in document.secure_boot_keys]
+    for key in keys:
+        if key.algorithm not in CHIPS[CHIP].schemes:
+            raise EfusePlanError(
+                f"the {CHIP} does not verify signatures of this key",
+                expected=" or ".join(sorted(CHIPS[CHIP].schemes)),
+                got=key.algorithm,
+                where=f"{where}, secure_boot_keys",
+            )
+    digests = tuple(key_digest(key) for key in keys)
+    plan = EfusePlan(
+        digest=b"",
+        key_digests=digests,
+        enable_secure_boot=document.enable_secure_boot,
+        revoke_unused_digests=document.revoke_unused_digests,
+        disable_jtag=document.disable_jtag,
+        download_mode=document.download_mode,
+        user_data=document.user_data,
+        where=where,
+    )
+    _judge(plan)
+    return replace(plan, digest=_digest(plan))
+
+
+def _digest(plan: EfusePlan) -> bytes:
+    lines = [
+        f"{field.stage.name} {field.name} {field.shown}"
+        for field in plan.fields(EXAMPLE_UNIT)
+        if field.name != USER_DATA or field.wanted is None
+    ]
+    lines.append(f"user data {plan.user_data}")
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).digest()
+
+
+def _judge(plan: EfusePlan) -> None:
+    if len(set(plan.key_digests)) != len(plan.key_digests):
+        raise EfusePlanError("a Secure Boot key stands twice in the plan", where=plan.where)
+    needs_keys = plan.enable_secure_boot or plan.revoke_unused_digests
+    if needs_keys and not plan.key_digests:
+        raise EfusePlanError(
+            "without a key no board would ever boot again",
+            expected="at least one of secure_boot_keys",
+            got="none",
+            where=plan.where,
+        )
+    if "{job}" in (plan.user_data or ""):
+        raise EfusePlanError(
+            "the user data would have to change with the next job",
+            expected="{serial}, {mac} or {mac_hex}",
+            got="{job}",
+            where=f"{plan.where}, user_data",
+        )
+    if not plan.fields(EXAMPLE_UNIT):
+        raise EfusePlanError(
+            "the plan burns nothing",
+            expected="at least one of the keys that docs/spec/efuses.md lists",
+            where=plan.where,
+            hint="leave efuses out of section [station] instead",
+        )

@@ -1,0 +1,255 @@
+"""The station burns eFuses after a PASS, through espefuse, and locks the board last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from firmware_images.bundle_building import build_bundle, sign_bundle
+from firmware_images.efuse_plan import parse_efuse_plan
+from firmware_images.errors import EfusePlanError
+from firmware_images.secure_boot import sign_image
+from firmware_images.signature_sector import key_digest
+from provisioning.errors import EfuseError
+from provisioning.ledger_queries import list_units
+from provisioning.ledger_values import UnitState
+from provisioning.simulator.faults import AnalogFault, FaultPlan
+from provisioning.simulator.line import SimulatedLine
+from provisioning.slots import run_slots
+from signing.errors import SignatureError
+from signing.keys import Algorithm
+from signing.signers import SoftwareSigner
+from tests.firmware_images.release_parts import APP_1_4_0, build_inputs, build_parts, signer
+from tests.firmware_images.test_esp_image import CODE, build_image
+from tests.provisioning.station_bench import (
+    BUNDLE,
+    SEED,
+    make_bench,
+    open_bench,
+    slot_configs,
+)
+
+# espefuse imports what Click has announced to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:'parser:DeprecationWarning")
+
+SPEC = Path(__file__).parents[2] / "docs" / "spec" / "efuses.md"
+PLAN = """secure_boot_keys = ["first", "second"]
+revoke_unused_digests = true
+disable_jtag = true
+download_mode = "{mode}"
+user_data = "{{serial}}"
+"""
+
+
+@cache
+def key(name):
+    return SoftwareSigner.generate(Algorithm.RSA_3072)
+
+
+def parse(text):
+    return parse_efuse_plan(
+        text.encode(), load_key=lambda name: key(name).public_key, where="efuses.toml"
+    )
+
+
+def plan(mode="secure"):
+    return parse(PLAN.format(mode=mode))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("template")
+    make_bench(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(template, tmp_path):
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def run(folder, line, efuse_plan, **options):
+    station = open_bench(folder, efuse_plan=efuse_plan)
+    try:
+        (result,) = run_slots(station, slot_configs(line), **options)
+        events = [
+            chained.event
+            for unit in list_units(station.ledger.database)
+            for chained in station.ledger.events(serial=unit.serial)
+        ]
+        return result, events
+    finally:
+        station.close()
+
+
+def espefuse(board, *arguments):
+    command = ["--chip", "esp32c3", "--virt", "--path-efuse-file", str(board.efuse_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "espefuse", *command, "--do-not-confirm", *arguments],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def summary(board):
+    text = espefuse(board, "summary", "--format", "json")
+    return {name: entry["value"] for name, entry in json.loads(text[text.index("{") :]).items()}
+
+
+def in_hexadecimal(content):
+    return content.hex(" ")
+
+
+def test_a_unit_that_passed_is_burned_as_planned_and_locked_last(folder):
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        board = line.slots[0].board
+        result, events = run(folder, line, plan())
+        assert result.error is None, result.error
+        assert result.report.is_passed
+        fuses = summary(board)
+    digests = [key_digest(key(name).public_key) for name in ("first", "second")]
+    assert fuses["BLOCK_KEY0"] == in_hexadecimal(digests[0])
+    assert fuses["BLOCK_KEY1"] == in_hexadecimal(digests[1])
+    assert [fuses[f"KEY_PURPOSE_{slot}"] for slot in range(3)] == [
+        "SECURE_BOOT_DIGEST0", "SECURE_BOOT_DIGEST1", "USER",
+    ]  # fmt: skip
+    assert [fuses[f"SECURE_BOOT_KEY_REVOKE{slot}"] for slot in range(3)] == [False, False, True]
+    assert fuses["BLOCK_USR_DATA"] == in_hexadecimal(result.report.serial.encode().ljust(32, b"\0"))
+    assert (fuses["SOFT_DIS_JTAG"], fuses["DIS_PAD_JTAG"], fuses["DIS_USB_JTAG"]) == (7, True, True)
+    assert fuses["ENABLE_SECURITY_DOWNLOAD"] is True
+    assert fuses["SECURE_BOOT_EN"] is False
+    steps = [(event.step, event.phase.value) for event in events]
+    assert steps[-7:] == [
+        ("efuses", "INTENT"), ("efuses", "CONFIRM"), ("lock", "INTENT"), ("lock", "CONFIRM"),
+        ("recheck", "INTENT"), ("recheck", "CONFIRM"), ("final", "CONFIRM"),
+    ]  # fmt: skip
+    confirmed = {event.step: event.data for event in events if event.phase.value == "CONFIRM"}
+    assert confirmed["lock"]["proof"] == "security flags"
+    assert abs(confirmed["recheck"]["current"]["measured_na"] - 100_000) < 2_000
+
+
+def test_equal_fuses_are_no_ops_and_an_open_board_is_not_burned_twice(folder):
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        board = line.slots[0].board
+        espefuse(board, "burn-efuse", "DIS_PAD_JTAG", "1", "SOFT_DIS_JTAG", "7")
+        first, _ = run(folder, line, plan("open"))
+        assert first.report.is_passed
+        content = board.efuse_path.read_bytes()
+        second, again = run(folder, line, plan("open"), again=True)
+        assert second.report.is_passed
+        assert board.efuse_path.read_bytes() == content
+    locked = [e.data["fields"] for e in again if (e.step, e.phase) == ("lock", "CONFIRM")]
+    was_there = [{field["field"]: field["was_there"] for field in fields} for fields in locked]
+    assert was_there[0]["DIS_PAD_JTAG"]
+    assert not was_there[0]["DIS_USB_JTAG"]
+    assert all(was_there[1].values())
+
+
+@pytest.mark.parametrize(
+    "burned",
+    [
+        ("burn-efuse", "SECURE_BOOT_KEY_REVOKE1", "1"),
+        ("burn-efuse", "KEY_PURPOSE_0", "HMAC_UP"),
+        ("write-protect-efuse", "DIS_PAD_JTAG"),
+    ],
+)
+def test_a_contradiction_stops_the_job_before_anything_is_spent_on_the_board(folder, burned):
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        board = line.slots[0].board
+        espefuse(board, *burned)
+        fuses, flash = board.efuse_path.read_bytes(), board.flash.read(0, 4 << 20)
+        result, events = run(folder, line, plan())
+        assert board.efuse_path.read_bytes() == fuses
+        assert board.flash.read(0, 4 << 20) == flash
+    assert isinstance(result.error, EfuseError)
+    assert f"eFuse {burned[1]} contradicts the plan" in str(result.error)
+    assert {event.step for event in events} == {"reserve"}
+
+
+def test_a_board_that_failed_is_not_burned(folder):
+    faults = {0: FaultPlan(analog=frozenset({AnalogFault.STUCK_BIT}))}
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED, faults=faults) as line:
+        before = line.slots[0].board.efuse_path.read_bytes()
+        result, _ = run(folder, line, plan())
+        assert result.report.state is UnitState.FAIL
+        assert line.slots[0].board.efuse_path.read_bytes() == before
+
+
+def test_without_a_plan_nothing_is_burned(folder):
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        before = line.slots[0].board.efuse_path.read_bytes()
+        result, events = run(folder, line, None)
+        assert result.report.is_passed
+        assert line.slots[0].board.efuse_path.read_bytes() == before
+    assert not {"efuses", "lock", "recheck"} & {event.step for event in events}
+
+
+def test_secure_boot_is_planned_only_for_a_release_that_would_boot(folder):
+    planned = parse('secure_boot_keys = ["first"]\nenable_secure_boot = true\n')
+    with pytest.raises(EfusePlanError, match="which the bundle does not have"):
+        open_bench(folder, efuse_plan=planned)
+    station = open_bench(folder)
+    station.close()
+    bundle = replace(station.bundle, bootloader=station.bundle.app)
+    with pytest.raises(SignatureError, match="the image is not signed"):
+        planned.check(bundle)
+    signed = sign_image(bundle.app, [key("first")], where="app")
+    foreign = sign_image(bundle.app, [key("second")], where="app")
+    planned.check(replace(bundle, app=signed, bootloader=signed))
+    with pytest.raises(EfusePlanError, match="no board would boot the bundle's bootloader"):
+        planned.check(replace(bundle, app=signed, bootloader=foreign))
+
+
+def write_signed_bundle(folder):
+    app = sign_image(APP_1_4_0.read_bytes(), [key("first")], where="app")
+    bootloader = sign_image(build_image(CODE), [key("first")], where="bootloader")
+    inputs = build_inputs(replace(build_parts(), app=app), bootloader=bootloader)
+    signed = sign_bundle(build_bundle(inputs), [signer("release-1"), signer("release-2-ed")])
+    (folder / BUNDLE).write_bytes(signed)
+
+
+def test_a_board_with_secure_boot_starts_the_signed_release_and_nothing_else(folder):
+    write_signed_bundle(folder)
+    planned = parse(PLAN.format(mode="secure") + "enable_secure_boot = true\n")
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        board = line.slots[0].board
+        result, events = run(folder, line, planned)
+        assert result.error is None, result.error
+        assert result.report.is_passed, result.report.reasons
+        assert summary(board)["SECURE_BOOT_EN"] is True
+        table = board.running.table
+        for name in ("ota_0", "bootloader"):
+            at = 0 if name == "bootloader" else table.find(name).offset_bytes
+            board.power_cycle()
+            assert board.application is not None
+            sector = board.flash.read(at, 4096)
+            board.flash.write(at + 200, b"\0")
+            board.power_cycle()
+            assert board.application is None, f"a changed {name} does not start"
+            board.flash.erase(at, 4096)
+            board.flash.write(at, sector)
+        app_at = table.find("ota_0").offset_bytes
+        board.flash.erase(app_at, 32 * 4096)
+        board.flash.write(app_at, APP_1_4_0.read_bytes())
+        board.power_cycle()
+        assert board.application is None, "an unsigned application does not start"
+    (locked,) = [e.data for e in events if (e.step, e.phase.value) == ("lock", "CONFIRM")]
+    assert locked["proof"] == "security flags"
+
+
+def test_a_plan_is_known_by_what_it_burns():
+    text = 'user_data = "{serial}"\n'
+    lines = b"LOCK BLOCK_USR_DATA protected\nuser data {serial}\n"
+    digest = hashlib.sha256(lines).hexdigest()
+    assert parse(text).digest.hex() == parse("# a comment\n" + text).digest.hex() == digest
+    assert f"alone is {digest}." in SPEC.read_text("utf-8")
+    assert parse(text + "disable_jtag = true\n").digest.hex() != digest
