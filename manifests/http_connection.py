@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from manifests.http_requests import RequestMemory
 
 FILE_PIECE_BYTES = 256 << 10
-UNSENT_MAX_BYTES = (1 << 20) + (64 << 10)
-"""What waits for a peer before no more is answered: an artifact from memory and its head."""
+UNSENT_MAX_BYTES = 256 << 10
+"""What may wait for a peer before no more is answered. An artifact from memory costs no copy."""
 JOINED_MAX_BYTES = 16 << 10
 """A body up to this size is copied behind its head, which costs less than a second buffer."""
 REQUEST_TIMEOUT_S = 20.0
@@ -93,7 +93,8 @@ class HttpConnection(asyncio.Protocol):
         self._transport: Any = None
         self._part: _FilePart | None = None
         self._deadline_s = host.now_s + REQUEST_TIMEOUT_S
-        self._unsent_bytes = 0
+        self._written_bytes = 0
+        self._sent_bytes = 0
         self._drained_bytes = 0
         self._is_paused = False
         self._is_reading = True
@@ -126,18 +127,13 @@ class HttpConnection(asyncio.Protocol):
         reader.feed(data)
         if not reader.is_in_request:
             self._deadline_s = self._host.now_s + IDLE_TIMEOUT_S
-        elif not was_in_request:
+        elif not was_in_request or reader.ready:
             self._deadline_s = self._host.now_s + REQUEST_TIMEOUT_S
         self._answer_ready()
-        if reader.is_body_awaited and not self._is_ended:
-            # RFC 9110 §10.1.1. Answers that are owed come first: the client sent one by one.
-            reader.is_body_awaited = False
-            self._transport.write(_CONTINUE)
 
     def pause_writing(self) -> None:
         """Stop answering: the peer does not read."""
         self._is_paused = True
-        self._unsent_bytes = self._transport.get_write_buffer_size()
         self._deadline_s = self._host.now_s + STALLED_TIMEOUT_S
 
     def resume_writing(self) -> None:
@@ -148,11 +144,10 @@ class HttpConnection(asyncio.Protocol):
 
     def is_overdue(self) -> bool:
         """Whether the peer had its time: for a request, for the next one, or for reading on."""
-        if self._is_paused:
-            unsent_bytes = self._transport.get_write_buffer_size()
-            if unsent_bytes < self._unsent_bytes:
-                self._deadline_s = self._host.now_s + STALLED_TIMEOUT_S
-            self._unsent_bytes = unsent_bytes
+        sent_bytes = self._written_bytes - self._transport.get_write_buffer_size()
+        if sent_bytes > self._sent_bytes:
+            self._deadline_s = max(self._deadline_s, self._host.now_s + STALLED_TIMEOUT_S)
+        self._sent_bytes = sent_bytes
         return self._host.now_s > self._deadline_s
 
     def stop(self) -> None:
@@ -176,6 +171,10 @@ class HttpConnection(asyncio.Protocol):
             else:
                 self._answer_refusal(item)
         is_reading = not self._is_paused and self._part is None
+        if is_reading and self._reader.is_body_awaited and not self._is_ended:
+            # RFC 9110 §10.1.1. Answers that are owed come first.
+            self._reader.is_body_awaited = False
+            self._write(_CONTINUE)
         if is_reading is not self._is_reading and not self._transport.is_closing():
             self._is_reading = is_reading
             if is_reading:
@@ -198,7 +197,7 @@ class HttpConnection(asyncio.Protocol):
             ("content-type", "text/plain; charset=utf-8"),
             ("content-length", str(len(body))),
         ]
-        self._transport.write(self._head(refusal.status, headers, is_last=True) + body)
+        self._write(self._head(refusal.status, headers, is_last=True) + body)
         self._end(is_unread=True)
 
     def write_answer(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
@@ -212,11 +211,13 @@ class HttpConnection(asyncio.Protocol):
         """
         is_last = request.is_last or self._is_stopping
         head = self._head(status, headers, is_last=is_last)
+        if request.method == "HEAD":
+            body = b""  # RFC 9110 §9.3.2, whatever the status
         if len(body) <= JOINED_MAX_BYTES:
-            self._transport.write(head + body)
+            self._write(head + body)
         else:
-            self._transport.write(head)
-            self._transport.write(body)
+            self._write(head)
+            self._write(body)
         if is_last:
             self._end(is_unread=request.is_body_unread)
 
@@ -242,13 +243,18 @@ class HttpConnection(asyncio.Protocol):
         """
         try:
             descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
+        except FileNotFoundError:
             text = "the file has just been taken away"
             self._answer_refusal(RequestRefusal(HTTPStatus.NOT_FOUND, text))
             return
+        except OSError:
+            # Not 404: to a TUF client that says that there is nothing newer.
+            text = "the file cannot be read now, try again"
+            self._answer_refusal(RequestRefusal(HTTPStatus.SERVICE_UNAVAILABLE, text))
+            return
         self._part = _FilePart(descriptor, start_bytes, end_bytes - start_bytes, request)
         is_last = request.is_last or self._is_stopping
-        self._transport.write(self._head(status, headers, is_last=is_last))
+        self._write(self._head(status, headers, is_last=is_last))
         self._send_part()
 
     def _send_part(self) -> None:
@@ -265,11 +271,15 @@ class HttpConnection(asyncio.Protocol):
                     return
                 part.offset_bytes += len(piece)
                 part.remaining_bytes -= len(piece)
-                self._transport.write(piece)
+                self._write(piece)
             if not part.remaining_bytes:
                 self._close_part()
                 if part.request.is_last or self._is_stopping:
                     self._end(is_unread=part.request.is_body_unread)
+
+    def _write(self, content: bytes) -> None:
+        self._written_bytes += len(content)
+        self._transport.write(content)
 
     def _close_part(self) -> None:
         if self._part is not None:

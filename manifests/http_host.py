@@ -86,7 +86,7 @@ class HttpHost:
         """Serve until `stop` is set; then give the answers that are owed, for a bounded time.
 
         Args:
-            listening: A bound socket; closed at the end.
+            listening: A listening socket; closed at the end.
             stop: Ends it.
             stop_timeout_s: How long a peer may take for its last answer.
         """
@@ -120,22 +120,22 @@ def serve_until_signalled(
 
     Args:
         app: An RSGI application that never waits.
-        listening: A bound socket.
+        listening: A listening socket.
         on_ready: Called once connections are taken.
     """
-    # Listening before it is said: who reads that a server is ready may connect at once.
-    listening.listen(BACKLOG)
     host = HttpHost(app, connections_max=min(CONNECTIONS_MAX, _raise_descriptor_limit()))
     _runner()(_serve(host, listening, on_ready))
 
 
 def _raise_descriptor_limit() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wished = CONNECTIONS_MAX + DESCRIPTORS_SPARE
+    # A connection that downloads a large file holds two: its socket and the file.
+    wished = 2 * CONNECTIONS_MAX + DESCRIPTORS_SPARE
     if soft != resource.RLIM_INFINITY and soft < wished:
         soft = wished if hard == resource.RLIM_INFINITY else min(wished, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(1, wished if soft == resource.RLIM_INFINITY else soft - DESCRIPTORS_SPARE)
+    usable = wished if soft == resource.RLIM_INFINITY else soft
+    return max(1, (usable - DESCRIPTORS_SPARE) // 2)
 
 
 def _runner() -> Callable[..., object]:

@@ -99,6 +99,7 @@ class RequestReader:
         self._target = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
+        self._header_count = 0
         self._has_body = False
         self._unfinished_bytes = 0
 
@@ -111,6 +112,7 @@ class RequestReader:
             self.ready.append(known)
             return
         ready_before = len(self.ready)
+        self._unfinished_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -119,17 +121,16 @@ class RequestReader:
         except httptools.HttpParserError:
             self._refuse(HTTPStatus.BAD_REQUEST, "this is not an HTTP/1.1 request")
         if was_in_request:
-            self._bound_request(len(data))
+            self._bound_request()
         elif len(self.ready) == ready_before + 1 and not self._has_body:
             request = self.ready[-1]
             is_whole = not (self.is_in_request or self.is_ended) and data.endswith(b"\r\n\r\n")
             if isinstance(request, Request) and is_whole:
                 self._memory.keep(data, request)
 
-    def _bound_request(self, size_bytes: int) -> None:
+    def _bound_request(self) -> None:
         # Of a request that began in these bytes, the parser holds no more than these.
-        self._unfinished_bytes = self._unfinished_bytes + size_bytes if self.is_in_request else 0
-        if self._unfinished_bytes > REQUEST_MAX_BYTES:
+        if self.is_in_request and self._unfinished_bytes > REQUEST_MAX_BYTES:
             self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"expected at most {REQUEST_MAX_BYTES} bytes in a request",
@@ -140,8 +141,10 @@ class RequestReader:
     def on_message_begin(self) -> None:
         """Begin a request."""
         self.is_in_request = True
+        self._unfinished_bytes = 0
         self._target = b""
         self._headers = {}
+        self._header_count = 0
         self._has_body = False
 
     def on_url(self, part: bytes) -> None:
@@ -154,7 +157,8 @@ class RequestReader:
         if key in self._headers:
             # RFC 9112 §3.2 wants exactly one Host; a joined one names none.
             text = f"{self._headers[key]}, {text}" if key != "host" else ""
-        elif len(self._headers) == HEADERS_MAX:
+        self._header_count += 1
+        if self._header_count > HEADERS_MAX:
             self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"expected at most {HEADERS_MAX} headers",
@@ -164,13 +168,19 @@ class RequestReader:
     def on_headers_complete(self) -> None:
         """Decide about the body; one that is too long, or of unknown length, is not read."""
         headers = self._headers
+        if self._parser.get_http_version() not in {"1.0", "1.1"}:
+            self._refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "expected HTTP/1.1")
         if not headers.get("host") and self._parser.get_http_version() == "1.1":
             self._refuse(HTTPStatus.BAD_REQUEST, "expected one Host header")
         length = headers.get("content-length")
         self._has_body = bool(length) or "transfer-encoding" in headers
         if "transfer-encoding" in headers or (length and int(length) > REQUEST_MAX_BYTES):
             self._complete(is_last=True, is_body_unread=True)
-        elif length and headers.get("expect", "").lower() == "100-continue":
+        elif (
+            length
+            and headers.get("expect", "").lower() == "100-continue"
+            and self._parser.get_http_version() == "1.1"  # RFC 9110 §10.1.1
+        ):
             self.is_body_awaited = True
 
     def on_body(self, part: bytes) -> None:
@@ -179,7 +189,7 @@ class RequestReader:
 
     def on_message_complete(self) -> None:
         """End a request."""
-        self.is_in_request = False
+        self.is_in_request = self.is_body_awaited = False
         parser = self._parser
         self._complete(is_last=not parser.should_keep_alive() or parser.should_upgrade())
 

@@ -10,6 +10,7 @@ network here.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -71,6 +72,10 @@ class ByteRange:
     end_bytes: int
 
 
+class UnreadableFileError(Exception):
+    """Raised when a file is there and cannot be read now: the response is 503."""
+
+
 class UnsatisfiableRangeError(ValueError):
     """Raised when a range lies outside the file: the response is 416."""
 
@@ -97,7 +102,11 @@ class ServedFiles:
         self._kept_bytes = 0
 
     def find(self, path: str) -> ServedFile | None:
-        """Return the file that a request path names, or `None`."""
+        """Return the file that a request path names, or `None`.
+
+        Raises:
+            UnreadableFileError: It is there, and cannot be read now.
+        """
         kept = self._kept.get(path)
         if kept is not None and kept.served.is_immutable and self._clock_s() < kept.recheck_at_s:
             return kept.served
@@ -118,9 +127,14 @@ class ServedFiles:
             if not stat.S_ISREG(status.st_mode):
                 return None
             served = _describe(path, file_path, status.st_size)
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             self._drop(path)
             return None
+        except OSError as error:
+            if error.errno in {errno.ENAMETOOLONG, errno.ELOOP}:
+                return None
+            # Not "there is none": to a TUF client that says that there is nothing newer.
+            raise UnreadableFileError(error.strerror) from error
         self._keep(path, served, version)
         return served
 

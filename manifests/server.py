@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING
 
 from manifests.errors import ServerError
 from manifests.fleet import FleetStore
-from manifests.http_host import STOP_TIMEOUT_S, serve_until_signalled
+from manifests.http_host import BACKLOG, STOP_TIMEOUT_S, serve_until_signalled
 from manifests.server_app import RepositoryApp
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.refusal import Refusal
@@ -199,7 +199,9 @@ def _bind(host: str, port: int) -> socket.socket:
         # Not SO_REUSEPORT: two servers would silently share the port.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-    except (OSError, UnicodeError) as error:
+        # Before it is said that the server is ready: who reads that may connect at once.
+        bound.listen(BACKLOG)
+    except (OSError, OverflowError, TypeError, ValueError) as error:
         bound.close()
         is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         raise ServerError(

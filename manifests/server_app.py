@@ -27,6 +27,7 @@ from manifests.served_files import (
     ByteRange,
     ServedFile,
     ServedFiles,
+    UnreadableFileError,
     UnsatisfiableRangeError,
     is_not_modified,
     parse_range,
@@ -122,6 +123,12 @@ class RepositoryApp:
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         """Answer one request."""
+        try:
+            await self._answer(scope, exchange)
+        except UnreadableFileError as error:
+            _answer_text(exchange, UNAVAILABLE, f"the file cannot be read now: {error}")
+
+    async def _answer(self, scope: Scope, exchange: Exchange) -> None:
         method, path = scope.method, scope.path
         if method == "GET" or method == "HEAD":  # noqa: PLR1714 - twice as fast as a set, on every request
             served = self._files.find(path)
