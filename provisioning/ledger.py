@@ -28,6 +28,7 @@ from provisioning.ledger_journal import (
 )
 from provisioning.ledger_rows import check_row, parse_state
 from provisioning.ledger_schema import jobs, ledger_identity, serial_numbers, units
+from provisioning.ledger_supervision import refuse_excluded
 from provisioning.ledger_values import (
     JobState,
     LedgerIdentity,
@@ -150,6 +151,8 @@ class Ledger:
         with self.database.writing(is_last_word=True) as connection:
             if reservation is not None:
                 _require_own_job(connection, writer, reservation)
+                if phase is not Phase.NOTE:
+                    refuse_excluded(connection, reservation.mac)
             if serial_state is not None and reservation is not None:
                 _move_serial(connection, reservation.serial, serial_state)
             return append_event(
@@ -197,6 +200,7 @@ class Ledger:
         asked_at = writer.now()
         with self.database.writing(question_at(asked_at), is_last_word=True) as connection:
             known = read_answer(connection.info[ANSWER])
+            refuse_excluded(connection, mac)
             now = writer.now()  # not before the lock: time follows the order of writing
             if iso_week_of(now) != iso_week_of(asked_at):  # the week ended while it waited
                 statement, values = question_at(now)
@@ -271,6 +275,7 @@ class Ledger:
         cause = VERDICT_CAUSES[unit_state]
         with self.database.writing(is_last_word=True) as connection:
             _require_own_job(connection, writer, reservation)
+            refuse_excluded(connection, reservation.mac)
             unit_state = next_state(UnitState.IN_WORK, cause, where=reservation.serial)
             now = writer.now()
             chained = append_event(

@@ -16,7 +16,6 @@ from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.serial_numbers import parse_serial
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable
 
     from provisioning.ledger_events import Event
@@ -38,9 +37,11 @@ class _Job:
     """Supervisors' orders after which the unit waited to be worked on again."""
 
     @property
-    def sent_back_at(self) -> dt.datetime | None:
-        """When the unit was sent back last."""
-        return max((order.at for order in self.orders), default=None)
+    def in_order(self) -> list[Event] | None:
+        """The orders as they were written; `None` when stations cannot be put in order."""
+        if len({order.station for order in self.orders}) > 1:
+            return None  # their clocks need not agree
+        return sorted(self.orders, key=lambda order: order.number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +85,7 @@ def retell_unit(serial: str, events: Iterable[Event], *, jobs: Iterable[str | No
         if told.has_identity or number["state"] == SerialState.RELEASED.value:
             number["state"] = SerialState.ASSIGNED.value
         if told_jobs[job]["outcome"] == UnitState.PASS.value:
-            is_back = told.sent_back_at is not None
-            number["state"] = (SerialState.ASSIGNED if is_back else SerialState.RELEASED).value
+            number["state"] = (SerialState.ASSIGNED if told.orders else SerialState.RELEASED).value
     unit = {
         "mac": mac,
         "first_seen_at": format_time(first.opened.at),
@@ -93,9 +93,10 @@ def retell_unit(serial: str, events: Iterable[Event], *, jobs: Iterable[str | No
         "bundle_digest": _bundle(last.opened),
         "state": told_jobs[order[-1]]["outcome"] or UnitState.IN_WORK.value,
     }
-    if last.sent_back_at is not None:
+    if last.orders:
         unit["state"] = UnitState.REWORK.value
-        unit["changed_at"] = format_time(last.sent_back_at)
+        if last.in_order is not None:
+            unit["changed_at"] = format_time(last.in_order[-1].at)
     elif last.final is not None or not last.resumed:
         unit["changed_at"] = format_time((last.final or last.opened).at)
     return Told(number={**_parts(serial), **number}, unit=unit, jobs=told_jobs)
@@ -122,9 +123,11 @@ def _collect(events: Iterable[Event]) -> dict[str, _Job]:
 
 def _module_of(first: Event, orders: list[Event]) -> object:
     """Return the MAC that a unit has: the one it was reserved for, or what took its place."""
-    mac: object = first.mac
-    for order in sorted(orders, key=lambda one: one.at):
-        mac = hex_field(order, "new_mac") or mac
+    replaced = {order.mac: new for order in orders if (new := hex_field(order, "new_mac"))}
+    mac = first.mac
+    # Module by module, whatever the clocks said; each is replaced once, so this ends.
+    while mac in replaced:
+        mac = replaced.pop(mac)
     return mac
 
 
@@ -138,18 +141,20 @@ def _job_fields(told: _Job, following: _Job | None) -> Fields:
         "outcome": None,
         "closed_at": None,
     }
-    held = (told.opened, *told.resumed)
-    stations = {event.station for event in held if event.at == max(one.at for one in held)}
+    stations = {event.station for event in (told.opened, *told.resumed)}
     if len(stations) == 1:
-        # Two that resumed at the same time cannot be put in order from outside.
+        # Which of several had it last is the order of two clocks, and not to be told from here.
         fields["station"] = stations.pop()
     if told.final is not None:
         fields["state"] = JobState.CLOSED.value
         fields["outcome"] = told.final.data.get("outcome")
         fields["closed_at"] = format_time(told.final.at)
-    elif told.sent_back_at is not None:
+    elif told.orders:
         fields["state"] = JobState.ABANDONED.value
-        fields["closed_at"] = format_time(told.sent_back_at)
+        # The first of them ended the job, the last one moved the unit.
+        del fields["closed_at"]
+        if told.in_order is not None:
+            fields["closed_at"] = format_time(told.in_order[0].at)
     elif following is not None and following.opened is not None:
         fields["state"] = JobState.ABANDONED.value
         fields["closed_at"] = format_time(following.opened.at)

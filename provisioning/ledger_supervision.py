@@ -6,15 +6,16 @@ Implements docs/spec/provisioning.md §4 and §5. Orders are verified by the cal
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, insert, select, update
 
 from provisioning.classification import LedgerView
-from provisioning.errors import SupervisionError
+from provisioning.errors import QuarantineError, SupervisionError
 from provisioning.ledger_allocation import withdraw_release
 from provisioning.ledger_events import Phase, format_time, parse_time
-from provisioning.ledger_journal import append_event
+from provisioning.ledger_journal import append_event, read_events
 from provisioning.ledger_queries import find_by
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import (
@@ -69,16 +70,19 @@ def view_board(ledger: Ledger, mac: bytes, identity: BoardIdentity) -> LedgerVie
         replaced_in = connection.execute(
             select(replaced_modules.c.serial).where(replaced_modules.c.mac == mac)
         ).scalar()
-        erasable = connection.execute(
-            select(quarantines.c.number)
-            .where(
-                quarantines.c.mac == mac,
-                quarantines.c.record_digest.is_not(None),
-                quarantines.c.record_digest == identity.digest,
-                quarantines.c.closed_at.is_not(None),
-            )
+        last = connection.execute(
+            select(quarantines.c.record_digest, quarantines.c.closed_at)
+            .where(quarantines.c.mac == mac)
+            .order_by(quarantines.c.opened_at.desc(), quarantines.c.number.desc())
             .limit(1)
-        ).scalar()
+        ).one_or_none()
+        # The last quarantine alone: what a supervisor let go by once is no rule for later.
+        is_erasable = (
+            last is not None
+            and last.closed_at is not None
+            and last.record_digest is not None
+            and last.record_digest == identity.digest
+        )
         return LedgerView(
             unit=unit,
             has_open_job=open_job is not None,
@@ -86,7 +90,7 @@ def view_board(ledger: Ledger, mac: bytes, identity: BoardIdentity) -> LedgerVie
             if identity.serial
             else None,
             replaced_in=replaced_in,
-            is_erasable=erasable is not None,
+            is_erasable=is_erasable,
         )
 
 
@@ -204,6 +208,8 @@ def carry_out(ledger: Ledger, writer: Writer, order: SupervisedAct, signed: byte
         if order.act is Act.REBIND:
             _require_free(connection, order.new_mac)
         unit = find_by(connection, units.c.mac == order.mac)
+        if unit is not None:
+            _refuse_known_order(connection, unit.serial, signed)
         # A release leaves an open job open; everything else has the unit done again.
         is_sent_back = unit is not None and (
             order.act is not Act.RELEASE or unit.state is not UnitState.IN_WORK
@@ -321,14 +327,56 @@ def _require_free(connection: Connection, new_mac: bytes) -> None:
         )
 
 
+def _refuse_known_order(connection: Connection, serial: str, signed: bytes) -> None:
+    for chained in read_events(connection, serial=serial):
+        if chained.event.step == SUPERVISE_STEP and chained.event.data.get("order") == signed.hex():
+            raise SupervisionError(
+                "the order was carried out before",
+                expected="an order that counts once",
+                got=f"event {chained.event.number} of {chained.event.station}",
+                where=serial,
+                hint="look at it again (`ampforge unit history`), then order anew",
+            )
+
+
 def _last_hash(connection: Connection, serial: str) -> bytes:
-    row = connection.execute(
-        select(events.c.hash)
+    """Return what names the unit as it stands: the newest event of each station that wrote of it.
+
+    By number and not by time: clocks jump, and those of two stations need not agree.
+    """
+    newest: dict[str, bytes] = {}
+    for row in connection.execute(
+        select(events.c.station, events.c.number, events.c.hash)
         .where(events.c.serial == serial)
-        .order_by(events.c.at.desc(), events.c.number.desc())
+        .order_by(events.c.station, events.c.number)
+    ):
+        newest[row.station] = bytes(row.hash)
+    digest = hashlib.sha256()
+    for station, event_hash in sorted(newest.items()):
+        digest.update(station.encode() + b"\0" + event_hash)
+    return digest.digest()
+
+
+def refuse_excluded(connection: Connection, mac: bytes) -> None:
+    """Refuse a board that must get no number and no work, in the transaction that would give them.
+
+    Raises:
+        QuarantineError: It is in quarantine, or was taken out of a unit.
+    """
+    reason = connection.execute(
+        select(quarantines.c.reason)
+        .where(quarantines.c.mac == mac, quarantines.c.closed_at.is_(None))
+        .union_all(select(replaced_modules.c.serial).where(replaced_modules.c.mac == mac))
         .limit(1)
-    ).one()
-    return bytes(row.hash)
+    ).scalar()
+    if reason is not None:
+        raise QuarantineError(
+            "this board must not be worked on",
+            expected="a board that is not in quarantine and was not replaced",
+            got=reason,
+            where=mac.hex(":"),
+            hint="put it aside; a supervisor decides: `ampforge unit quarantine`",
+        )
 
 
 def _last_job(unit: UnitRecord, mac: bytes) -> Reservation:

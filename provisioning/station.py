@@ -22,6 +22,7 @@ from provisioning.scpi_meter import open_meter
 from provisioning.serial_numbers import require_code
 from provisioning.serial_port import open_port
 from provisioning.station_files import LEDGER_NAME, load_station_keys
+from provisioning.station_trust import accept_trust_record
 from provisioning.unit_admission import BoardsInWork
 from signing.errors import DurableFileError
 from signing.refusal import refusing_in
@@ -178,6 +179,7 @@ def open_station(
             ca_uri=ca_uri,
         )
         _require_same_factory(trust, keys)
+        trust = accept_trust_record(folder, trust_bytes)
         _require_same_product(bundle, ledger)
         _require_sendable_statement(bundle, where=bundle_where)
         save_witness(folder, ledger, station=settings.name)

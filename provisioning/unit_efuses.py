@@ -212,6 +212,8 @@ class UnitEfuses:
             event = chained.event
             if event.step != Step.EFUSES.value or event.phase is not Phase.CONFIRM:
                 continue
+            if event.mac != self._job.reservation.mac:
+                continue  # another module's, before this one took its place
             if event.data.get(_PLAN) == self._plan.digest.hex():
                 return dict(event.data)
         raise EfuseError(

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from provisioning.board_output import BoardOutput
+from provisioning.classification import BoardIdentity, RecordCondition
 from provisioning.device_link import DeviceLink
 from provisioning.errors import (
     BoardRefusalError,
@@ -20,12 +21,14 @@ from provisioning.errors import (
     LedgerError,
     LinkAnswerError,
     LinkTimeoutError,
+    LockedChipError,
     ProvisioningError,
     QuarantineError,
     StationError,
 )
 from provisioning.ledger import RESERVE_STEP
 from provisioning.ledger_events import Phase
+from provisioning.ledger_supervision import view_board
 from provisioning.ledger_values import UnitState
 from provisioning.locked_board import FoundBoard, identify_locked_board
 from provisioning.station_values import (
@@ -241,8 +244,21 @@ class UnitRun:
             facts = flasher.detect()
         except FlashError as error:
             self._tell(Step.DETECT, 0.0, "no answer from the loader: asking the application")
-            return identify_locked_board(self._station, link, error)
+            found = identify_locked_board(self._station, link, error)
+            if not isinstance(error, LockedChipError) and not self._is_locked_by_us(found.mac):
+                # An open board whose loader is out of reach is no locked one: nothing on it was
+                # compared, and it would pass with what an earlier job left there.
+                raise
+            return found
         return FoundBoard(chip=facts.chip, revision=facts.revision, mac=facts.mac)
+
+    def _is_locked_by_us(self, mac: bytes) -> bool:
+        ledger = self._station.ledger
+        unit = view_board(ledger, mac, BoardIdentity(condition=RecordCondition.UNREADABLE)).unit
+        return unit is not None and any(
+            chained.event.step == Step.LOCK.value and chained.event.mac == mac
+            for chained in ledger.events(serial=unit.serial)
+        )
 
     def _reserve(self, mac: bytes, classification: Classification) -> Reservation:
         board_class = classification.board_class.value

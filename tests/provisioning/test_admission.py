@@ -20,6 +20,7 @@ from provisioning.classification import (
     parse_board_identity,
 )
 from provisioning.errors import (
+    FlashError,
     LedgerError,
     QuarantineError,
     StationError,
@@ -381,3 +382,109 @@ def test_a_unit_moves_only_as_the_table_says(state, cause):
     else:
         with pytest.raises(LedgerError, match="cannot go there"):
             next_state(state, cause, where="a unit")
+
+
+def test_a_twin_that_is_met_at_the_last_step_still_stops_the_release(station, folder):
+    import threading
+
+    with (
+        SimulatedLine(folder / "one", board_count=1, seed=SEED) as one,
+        SimulatedLine(folder / "two", board_count=1, seed=SEED) as two,
+    ):
+        second = replace(slot_configs(two)[0], name="2")
+        met = threading.Event()
+
+        def meet(progress):
+            if progress.step is Step.VERIFY and not met.is_set():
+                met.set()
+                run_slots(station, [second])
+
+        (stopped,) = run_slots(station, slot_configs(one), on_progress=meet)
+    assert isinstance(stopped.error, QuarantineError)
+    (serial,) = list_serials(station.ledger.database)
+    assert serial.state is not SerialState.RELEASED
+
+
+def test_a_module_is_replaced_twice_while_a_job_is_open_and_the_ledger_stays_honest(
+    station, folder
+):
+    with SimulatedLine(folder / "line", board_count=3, seed=SEED) as line:
+        first, second, third = (slot.board.mac for slot in line.slots)
+        run_slots(station, slot_configs(line)[:1], **work_through(Step.IDENTITY))
+        unit = find_unit(station.ledger.database, mac=first)
+        order(station, Act.REBIND, first, new_mac=second)
+        order(station, Act.REBIND, second, new_mac=third)
+        station.ledger.verify_chains()
+        (result,) = run_slots(station, slot_configs(line)[2:])
+    assert (result.report.serial, result.report.is_passed) == (unit.serial, True)
+
+
+def test_an_order_does_not_fit_what_happened_after_it_whatever_the_clock_says(station, folder):
+    """A clock that was ahead once must not make later events invisible to an order."""
+    ahead = replace(station.writer, now=lambda: dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        (passed,) = run(replace(station, writer=ahead), line)
+        mac = passed.report.mac
+        wish = prepare_order(
+            station.ledger, station.writer, act=Act.REWORK, mac=mac, reason="looked at it"
+        )
+        signed = sign_act(wish, [signer("supervisor-1")])
+        order(station, Act.REWORK, mac)
+        run(station, line)
+    before = station.ledger.events(serial=passed.report.serial)
+    with pytest.raises(SupervisionError, match="changed since"):
+        carry_out(station.ledger, station.writer, wish, signed)
+    assert station.ledger.events(serial=passed.report.serial) == before
+
+
+def test_a_station_with_another_clock_resumes_a_job_and_the_ledger_stays_honest(station, folder):
+    behind = replace(
+        station.writer,
+        station="station-2",
+        now=lambda: dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5),
+    )
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        run(station, line, **work_through(Step.IDENTITY))
+        (result,) = run(replace(station, writer=behind), line)
+    assert result.report.is_passed
+
+
+def test_a_record_of_other_roots_makes_nobody_a_supervisor(station, folder):
+    from provisioning.station_trust import SEEN_NAME, accept_trust_record
+    from signing.roles import Role
+    from signing.trust import sign_trust_record
+    from tests.firmware_images.release_parts import role_keys
+
+    own = {Role.ROOT: role_keys(1, "mine-1", "mine-2"), Role.SUPERVISOR: role_keys(1, "mine-3")}
+    forged = replace(station.trust, version=2, roles={**station.trust.roles, **own})
+    seen = (folder / "station" / SEEN_NAME).read_bytes()
+    with pytest.raises(SigningError):
+        accept_trust_record(folder / "station", sign_trust_record(forged, [signer("mine-1")]))
+    assert (folder / "station" / SEEN_NAME).read_bytes() == seen
+
+
+def test_a_power_cut_in_the_middle_of_an_erasure_is_another_erasure_later(station, folder):
+    from provisioning.esptool_flasher import EsptoolFlasher
+
+    with SimulatedLine(folder / "line", board_count=2, seed=SEED) as line:
+        original, copy = line.slots
+        run_slots(station, slot_configs(line)[:1])
+        size_bytes = copy.board.flash.size_bytes
+        copy.board.flash.erase(0, size_bytes)
+        copy.board.flash.write(0, original.board.flash.read(0, size_bytes))
+        run_slots(station, slot_configs(line)[1:])
+        order(station, Act.RELEASE, copy.board.mac)
+        erase, calls = EsptoolFlasher.erase, []
+
+        def cut(flasher, offset_bytes, size_bytes):
+            calls.append(offset_bytes)
+            if len(calls) > 1:
+                raise FlashError("the power fails here")
+            erase(flasher, offset_bytes, size_bytes)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(EsptoolFlasher, "erase", cut)
+            (result,) = run_slots(station, slot_configs(line)[1:])
+        assert isinstance(result.error, FlashError)
+        (result,) = run_slots(station, slot_configs(line)[1:])
+        assert result.report.is_passed

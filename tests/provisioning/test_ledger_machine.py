@@ -15,10 +15,10 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from provisioning.classification import BoardClass, BoardIdentity, Classification, RecordCondition
-from provisioning.errors import LedgerError, SupervisionError
+from provisioning.errors import LedgerError, QuarantineError, SupervisionError
 from provisioning.ledger import Ledger, create_ledger
 from provisioning.ledger_events import Phase
 from provisioning.ledger_queries import list_jobs, list_serials, list_units
@@ -27,6 +27,7 @@ from provisioning.ledger_supervision import (
     find_quarantine,
     open_quarantine,
     prepare_order,
+    view_board,
 )
 from provisioning.ledger_values import JobState, SerialState, UnitState, Writer
 from provisioning.supervision import Act, sign_act
@@ -93,11 +94,19 @@ class LedgerMachine(RuleBasedStateMachine):
         again=st.booleans(),
     )
     def reserve(self, mac, station, bundle, again):
-        reservation = self.ledger.reserve(
-            self.writer(station), mac=mac, prefix="AMP", model="FLR", bundle_digest=bundle,
-            again=again,
+        reservation = self.refused(
+            QuarantineError,
+            lambda: self.ledger.reserve(
+                self.writer(station), mac=mac, prefix="AMP", model="FLR", bundle_digest=bundle,
+                again=again,
+            ),
         )  # fmt: skip
-        return station, reservation
+        assert reservation is not None or self.is_excluded(mac)
+        return multiple() if reservation is None else (station, reservation)
+
+    def is_excluded(self, mac):
+        view = view_board(self.ledger, mac, BoardIdentity(condition=RecordCondition.BLANK))
+        return view.replaced_in is not None or find_quarantine(self.ledger, mac) is not None
 
     @rule(held=jobs, step=st.sampled_from(["identity", "record", "verify"]))
     def confirm(self, held, step):
@@ -106,7 +115,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         state = SerialState.ASSIGNED if step == "identity" else None
         self.refused(
-            LedgerError,
+            (LedgerError, QuarantineError),
             lambda: self.ledger.append(
                 self.writer(station), step=step, phase=Phase.CONFIRM, data={},
                 reservation=reservation, serial_state=state,
@@ -119,7 +128,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if reservation.job is None:
             return
         self.refused(
-            LedgerError,
+            (LedgerError, QuarantineError),
             lambda: self.ledger.finish(
                 self.writer(station), reservation=reservation, unit_state=verdict, data={}
             ),
