@@ -13,8 +13,9 @@ from provisioning.identity import ExpectedIdentity, install_identity, verify_ide
 from provisioning.ledger_values import UnitState
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
+from provisioning.station_trust import SEEN_NAME
 from provisioning.station_values import Step
-from signing.errors import RevokedKeyError, SigningError
+from signing.errors import RevokedKeyError, RollbackError, SigningError
 from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import build_trust, signer
 from tests.provisioning.station_bench import (
@@ -140,6 +141,9 @@ def test_a_board_with_a_newer_trust_record_is_failed_and_keeps_it(tmp_path):
         assert first.report.is_passed
         station.close()
         (tmp_path / TRUST).write_bytes(current)
+        with pytest.raises(RollbackError):  # this station has seen the newer one itself
+            open_bench(tmp_path)
+        (tmp_path / "station" / SEEN_NAME).unlink()  # as one that has not
         station = open_bench(tmp_path)
         (second,) = run_slots(station, slot_configs(line), again=True)
         station.close()
