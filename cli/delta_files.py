@@ -52,9 +52,12 @@ def read_application(path: Path, find_trust: Callable[[], TrustRecord]) -> Appli
     Raises:
         FirmwareImageError, SigningError: It is neither, or the bundle does not verify.
     """
+    from firmware_images.bounded_file import read_bounded
+    from firmware_images.bundle_archive import ARCHIVE_MAX_BYTES
+    from firmware_images.errors import DeltaError
     from firmware_images.esp_image import inspect_image
 
-    content = _read(path)
+    content = read_bounded(path, ARCHIVE_MAX_BYTES, DeltaError)
     if content.startswith(_ARCHIVE_MAGIC):
         from firmware_images.bundle import verify_bundle
 
@@ -81,28 +84,3 @@ def refuse_other_chip(base: Application, new: Application) -> None:
             got=new.chip,
             where=new.name,
         )
-
-
-def _read(path: Path) -> bytes:
-    from firmware_images.bundle_archive import ARCHIVE_MAX_BYTES
-    from firmware_images.errors import DeltaError
-    from signing.input_file import read_input
-
-    try:
-        content = read_input(path, ARCHIVE_MAX_BYTES)
-    except OSError as error:
-        raise DeltaError(
-            "the file cannot be read",
-            got=error.strerror or error,
-            where=path,
-            hint="check the path and its permissions",
-        ) from error
-    if len(content) > ARCHIVE_MAX_BYTES:
-        raise DeltaError(
-            "the file is longer than any bundle or image",
-            expected=f"at most {ARCHIVE_MAX_BYTES} bytes",
-            got="more",
-            where=path,
-            hint="give a signed bundle, or an application image (.bin)",
-        )
-    return content
