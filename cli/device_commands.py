@@ -14,6 +14,7 @@ from cli.configuration import load_configuration
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.params import EXISTING_FILE, EXISTING_FOLDER, FOLDER, config_option, json_option
+from cli.station_access import read_file, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,7 +97,9 @@ def update(
                 "a gateway serves a board on a port, and cannot make it install again",
                 expected="--gateway --port URL, without --reinstall",
             )
-        root = (root_path or _default_root(config_path)).read_bytes()
+        from manifests.gateway import ROOT_MAX_BYTES
+
+        root = read_file(root_path or _default_root(config_path), max_bytes=ROOT_MAX_BYTES)
         folder = cache or Path(".ampforge-gateway")
         document = update_through_gateway(url, port, root, folder, on_fetch=report)
     print_result(document, _in_words(document), as_json=as_json)
@@ -118,7 +121,7 @@ def info(*, port: str | None, board_folder: Path | None, as_json: bool) -> None:
         document = _with_link(port, lambda link: _as_text(link.read_info().model_dump()))
         for name in ("header", "version", "sequence", "smp_data"):
             document.pop(name, None)
-    print_result(document, as_json=as_json)
+    print_result(document, _info_in_words(document), as_json=as_json)
 
 
 def open_simulated_board(folder: Path) -> SimulatedBoard:
@@ -186,6 +189,7 @@ def update_board(
         "is_report_due": outcomes[-1].is_report_due,
         "version_before": before,
         "version_after": running_image(board).version,
+        "approved_waivers": _describe_approved(board),
     }
 
 
@@ -216,7 +220,8 @@ def update_through_gateway(
 
     with closing(Gateway(url, trusted_root=root, cache=cache)) as gateway:
         gateway.refresh()
-        return _with_link(port, lambda link: relay_update(link, gateway, on_fetch=on_fetch))
+        document = _with_link(port, lambda link: relay_update(link, gateway, on_fetch=on_fetch))
+        return document | {"waivers": list(gateway.waivers)}
 
 
 def _with_link(port: str, act: Callable[[DeviceLink], dict[str, object]]) -> dict[str, object]:
@@ -277,7 +282,16 @@ def _describe_simulated(board: SimulatedBoard) -> dict[str, object]:
         "ota_state": board.slot_state().name.lower(),
         "release_counter": state.release_counter,
         "last_update": state.last_outcome,
+        "approved_waivers": _describe_approved(board),
     }
+
+
+def _describe_approved(board: SimulatedBoard) -> dict[str, object] | None:
+    from cli.board_update import as_update_device
+    from cli.device_waivers import read_approved_waivers
+
+    waivers = read_approved_waivers(as_update_device(board))
+    return None if waivers is None else waivers.to_json()
 
 
 def _as_text(fields: Mapping[str, object]) -> dict[str, object]:
@@ -286,13 +300,25 @@ def _as_text(fields: Mapping[str, object]) -> dict[str, object]:
     }
 
 
+def _info_in_words(document: Mapping[str, object]) -> str:
+    from cli.device_waivers import format_device_waivers
+
+    shown = {key: value for key, value in document.items() if key != "approved_waivers"}
+    width = max(map(len, shown))
+    lines = [f"{key:<{width}}  {value}" for key, value in shown.items()]
+    return "\n".join([*lines, *format_device_waivers(document, now=utc_now())])
+
+
 def _in_words(document: Mapping[str, object]) -> str:
+    from cli.device_waivers import format_device_waivers
+
     lines = [f"{document['result']}: {document['message']}"]
     before, after = document.get("version_before"), document.get("version_after")
     if before != after:
         lines.append(f"  {before} -> {after}")
     if document.get("is_report_due"):
         lines.append("  the report still waits for a server that takes it")
+    lines += [f"  {line}" for line in format_device_waivers(document, now=utc_now())]
     return "\n".join(lines)
 
 

@@ -83,6 +83,13 @@ class ReleaseDefaults:
         product: ProductSettings = self.configuration().section("product", ProductSettings)
         return product.hardware_class
 
+    def find_hardware_class(self) -> str | None:
+        """The same, or `None` where no product is configured."""
+        configuration = self.find_configuration()
+        if configuration is None or not configuration.has_section("product"):
+            return None
+        return self.hardware_class()
+
     def _resolve(self, choose: Callable[[ReleaseSettings], str]) -> Path:
         from firmware_images.product import ReleaseSettings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -46,6 +47,69 @@ def load_waivers_in_force(
     waivers = tuple(entry.waiver for entry in loaded)
     refuse_out_of_force(waivers, now=now)
     return waivers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableWaivers:
+    """The waivers that a table is judged with.
+
+    Attributes:
+        counted: Those for this table that are in force.
+        remarks: For a person, why each other one that is configured does not count.
+    """
+
+    counted: tuple[LimitWaiver, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def lines(self, *, now: datetime) -> list[str]:
+        """Return one line for each waiver, counted or not."""
+        return [*format_waivers(self.counted, now=now), *self.remarks]
+
+    def to_json(self) -> list[dict[str, object]]:
+        """Return those that count, for scripts."""
+        return [waiver.to_json() for waiver in self.counted]
+
+
+def find_table_waivers(
+    defaults: ReleaseDefaults, paths: tuple[Path, ...], table_bytes: bytes, *, now: datetime
+) -> TableWaivers:
+    """Return the waivers to judge a table with: those given, else the configured that fit it.
+
+    A waiver that was given has to count. A configured one belongs to the product's release, and
+    the table at hand may be another, or a later draft of it: then it covers nothing, and is told.
+
+    Raises:
+        WaiverError: One that was given cannot be read, is for something else, or is not in force.
+        SigningError: The policy role did not sign one.
+    """
+    from firmware_images.errors import WaiverError
+    from firmware_images.waiver_files import load_waivers
+    from firmware_images.waiver_judging import (
+        order_waivers,
+        refuse_foreign_waiver,
+        refuse_out_of_force,
+    )
+    from signing.refusal import refusing_in
+
+    chosen = paths or defaults.waivers()
+    if not chosen:
+        return TableWaivers()
+    trust = defaults.trust_record()
+    counted: list[LimitWaiver] = []
+    remarks: list[str] = []
+    for path in chosen:
+        try:
+            (loaded,) = load_waivers([path], trust=trust)
+            with refusing_in(path):
+                refuse_foreign_waiver(loaded.waiver, table_bytes)
+                refuse_out_of_force([loaded.waiver], now=now)
+        except WaiverError as error:
+            if paths:
+                raise
+            remarks.append(f"NOT COUNTED {path}: {error.what}")
+        else:
+            counted.append(loaded.waiver)
+    return TableWaivers(counted=order_waivers(counted), remarks=tuple(remarks))
 
 
 def format_waivers(waivers: Iterable[LimitWaiver], *, now: datetime) -> list[str]:

@@ -11,6 +11,8 @@ from cli.output import print_result
 from cli.output_file import refuse_input_as_output
 from cli.params import EXISTING_FILE, FILE, FOLDER, config_option, json_option, make_folder
 from cli.release_defaults import ReleaseDefaults
+from cli.station_access import utc_now
+from cli.waiver_options import find_table_waivers, waivers_option
 from cli.waveform_diff_commands import diff
 from cli.waveform_explain import explain_rule
 from cli.waveform_options import (
@@ -50,6 +52,8 @@ group.add_command(verify_slot)
 )
 @waveform_argument
 @limits_option
+@hardware_class_option
+@waivers_option
 @csv_mode_options
 @click.option(
     "--explain",
@@ -62,6 +66,8 @@ def check(
     *,
     waveform_path: Path | None,
     limits_path: Path | None,
+    hardware_class: str | None,
+    waiver_paths: tuple[Path, ...],
     mode_name: str | None,
     tick_us: int | None,
     session_s: Decimal | None,
@@ -71,11 +77,14 @@ def check(
 ) -> None:
     """Judge every level of a waveform (TOML, CSV or compiled) by every rule of the limits policy.
 
-    Prints each rule's worst value and its margin; ends with exit code 5 when one is broken.
+    Prints each rule's worst value and its margin; ends with exit code 5 when one is broken that no
+    waiver covers. A configured waiver counts for the table that it was signed for, and no other.
     """
-    from cli.waveform_output import describe_findings, format_findings
+    from cli.waveform_output import Judgement, describe_findings, format_findings
     from firmware_images.limits import judge_table, load_limits, refuse_violations
+    from firmware_images.waiver_judging import cover_findings, refuse_idle_waivers
     from firmware_images.waveform_files import build_table
+    from firmware_images.waveform_table import serialize_waveform_table
 
     if explain is not None:
         explain_rule(explain, limits_path, config_path, as_json=as_json)
@@ -84,14 +93,19 @@ def check(
     path = waveform_path or defaults.waveforms()
     policy = load_limits(limits_path or defaults.limits())
     csv_mode = build_csv_mode(path, mode_name, tick_us, session_s)
-    table = build_table(path, policy, _ANY_HARDWARE, csv_mode=csv_mode)
+    boards = hardware_class or defaults.find_hardware_class() or _ANY_HARDWARE
+    table = build_table(path, policy, boards, csv_mode=csv_mode)
     findings = judge_table(table, policy)
+    now = utc_now()
+    waivers = find_table_waivers(defaults, waiver_paths, serialize_waveform_table(table), now=now)
+    judgement = Judgement(findings=findings, waived=cover_findings(findings, waivers.counted))
     print_result(
-        describe_findings(findings, path=path, policy=policy),
-        format_findings(findings, path=path, policy=policy),
+        describe_findings(judgement, path=path, policy=policy) | {"waivers": waivers.to_json()},
+        format_findings(judgement, path=path, policy=policy, waivers=waivers.lines(now=now)),
         as_json=as_json,
     )
-    refuse_violations(findings, where=path)
+    refuse_violations(judgement.remaining, where=path)
+    refuse_idle_waivers(waivers.counted, judgement.waived, where=path)
 
 
 @group.command("analyze", epilog="Example: ampforge waveform analyze pulse.csv --json")
@@ -147,6 +161,7 @@ def analyze(
 @waveform_argument
 @limits_option
 @hardware_class_option
+@waivers_option
 @click.option("-o", "--output", type=FILE, help="Default: waveforms.table in [release] output.")
 @config_option
 @json_option
@@ -155,18 +170,23 @@ def compile_(
     waveform_path: Path | None,
     limits_path: Path | None,
     hardware_class: str | None,
+    waiver_paths: tuple[Path, ...],
     output: Path | None,
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Write the binary table that a release carries; nothing is written if a limit is broken."""
+    """Write the binary table that a release carries; nothing is written if a limit is broken.
+
+    A breach that a waiver covers is no reason to refuse: the waiver is printed with the table.
+    """
     from cli.waveform_output import (
         describe_deviations,
         describe_table,
         format_deviations,
         format_table,
     )
-    from firmware_images.limits import judge_table, load_limits, refuse_violations
+    from firmware_images.limits import load_limits
+    from firmware_images.waiver_judging import judge_with_waivers
     from firmware_images.waveform_files import build_table, read_deviations
     from firmware_images.waveform_table import serialize_waveform_table
     from signing.durable_file import save_durably
@@ -175,15 +195,17 @@ def compile_(
     path = waveform_path or defaults.waveforms()
     policy = load_limits(limits_path or defaults.limits())
     table = build_table(path, policy, hardware_class or defaults.hardware_class())
-    refuse_violations(judge_table(table, policy), where=path)
     table_bytes = serialize_waveform_table(table)
+    now = utc_now()
+    waivers = find_table_waivers(defaults, waiver_paths, table_bytes, now=now)
+    judge_with_waivers(table_bytes, policy, waivers.counted, where=path)
     if output is None:
         output = defaults.output_folder() / "waveforms.table"
     refuse_input_as_output(output, path, limits_path)
     make_folder(output.parent)
     save_durably(output, table_bytes)
-    document = describe_table(table, table_bytes, path=output)
-    lines = [format_table(table, table_bytes, path=output)]
+    document = describe_table(table, table_bytes, path=output) | {"waivers": waivers.to_json()}
+    lines = [format_table(table, table_bytes, path=output), *waivers.lines(now=now)]
     if deviations := read_deviations(path):
         document["curves"] = describe_deviations(deviations)
         lines += ["", *format_deviations(deviations)]
@@ -194,16 +216,21 @@ def compile_(
 @click.argument("table_path", type=EXISTING_FILE)
 @json_option
 def inspect(*, table_path: Path, as_json: bool) -> None:
-    """Show a compiled table, or the one in a waveform slot image."""
+    """Show a compiled table, or the one in a waveform slot image, with what its approval waives.
+
+    Who signed the approval is not judged.
+    """
     from cli.waveform_output import describe_table, format_table
+    from cli.waveform_slot_commands import describe_approved, format_approved
     from firmware_images.waveform_files import read_table
 
     table, table_bytes, approval_bytes = read_table(table_path)
-    print_result(
-        describe_table(table, table_bytes, path=table_path, approval_bytes=approval_bytes),
-        format_table(table, table_bytes, path=table_path),
-        as_json=as_json,
-    )
+    document = describe_table(table, table_bytes, path=table_path, approval_bytes=approval_bytes)
+    lines = [format_table(table, table_bytes, path=table_path)]
+    if approval_bytes is not None:
+        document |= describe_approved(approval_bytes, table_bytes)
+        lines += format_approved(document)
+    print_result(document, "\n".join(lines), as_json=as_json)
 
 
 @group.command("plot", epilog="Example: ampforge waveform plot -o plots --format png")

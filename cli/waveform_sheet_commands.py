@@ -11,6 +11,8 @@ from cli.output import print_result
 from cli.output_file import refuse_input_as_output
 from cli.params import FILE, config_option, json_option, make_folder
 from cli.release_defaults import ReleaseDefaults, is_configured
+from cli.station_access import utc_now
+from cli.waiver_options import find_table_waivers, waivers_option
 from cli.waveform_options import hardware_class_option, limits_option, waveform_argument
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ SUFFIXES = (".md", ".html", ".json")
 @waveform_argument
 @limits_option
 @hardware_class_option
+@waivers_option
 @click.option(
     "--output-impedance-ohm",
     type=click.IntRange(min=1),
@@ -54,6 +57,7 @@ def spec_sheet(
     waveform_path: Path | None,
     limits_path: Path | None,
     hardware_class: str | None,
+    waiver_paths: tuple[Path, ...],
     output_impedance_ohm: int | None,
     impedance_monitoring: str | None,
     outputs: tuple[Path, ...],
@@ -62,11 +66,13 @@ def spec_sheet(
 ) -> None:
     """State what 21 CFR 882.5891(b)(3) asks of an output: one column per mode, highest level.
 
-    Computed from the compiled table (or TOML, compiled first), which must keep every limit.
+    Computed from the compiled table (or TOML, compiled first), which must keep every limit; one
+    that is waived is stated on the sheet.
     """
-    from firmware_images.limits import judge_table, load_limits, refuse_violations
+    from firmware_images.limits import load_limits
     from firmware_images.spec_sheet import build_spec_sheet
     from firmware_images.spec_sheet_text import format_spec_sheet_markdown
+    from firmware_images.waiver_judging import judge_with_waivers
     from firmware_images.waveform_files import read_or_compile
     from firmware_images.waveform_table import table_digest
     from signing.durable_file import save_durably
@@ -76,19 +82,25 @@ def spec_sheet(
     defaults = ReleaseDefaults(config_path)
     path = waveform_path or defaults.waveforms()
     policy = load_limits(limits_path or defaults.limits())
+    now = utc_now()
     table, table_bytes = read_or_compile(
         path, policy, lambda: hardware_class or defaults.hardware_class()
     )
-    refuse_violations(judge_table(table, policy), where=path)
+    waivers = find_table_waivers(defaults, waiver_paths, table_bytes, now=now)
+    judge_with_waivers(table_bytes, policy, waivers.counted, where=path)
     stage = _build_stage(policy, _settings(defaults, config_path))
     stage = _override(stage, output_impedance_ohm, impedance_monitoring)
-    sheet = build_spec_sheet(table, table_digest(table_bytes), policy, stage)
+    sheet = build_spec_sheet(
+        table, table_digest(table_bytes), policy, stage, waivers=waivers.counted
+    )
     for output in outputs:
         refuse_input_as_output(output, path, limits_path)
     for output in outputs:
         make_folder(output.parent)
         save_durably(output, _format(sheet, output.suffix.lower()).encode())
-    human = "\n".join(map(str, outputs)) or format_spec_sheet_markdown(sheet).rstrip("\n")
+    # The printed sheet states them itself.
+    written = [*map(str, outputs), *waivers.lines(now=now)]
+    human = "\n".join(written) if outputs else format_spec_sheet_markdown(sheet).rstrip("\n")
     print_result(sheet.to_json(), human, as_json=as_json)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -114,7 +114,7 @@ def sign_slot(
     save_durably(path, signed_bytes)
     document = {"path": str(path), "size_bytes": len(signed_bytes), **_describe(signed)}
     human = f"signed {path}: {len(signed_bytes)} bytes\n{format_blocks(signed.blocks)}"
-    print_result(document, human, as_json=as_json)
+    print_result(document, "\n".join([human, *format_approved(document)]), as_json=as_json)
 
 
 @click.command(
@@ -154,6 +154,7 @@ def verify_slot(
     human = f"{slot_path}: every signature verifies\n{format_blocks(signed.blocks)}"
     if boards:
         human += "\n" + format_boards(boards, refusing, what="waveform slot")
+    human = "\n".join([human, *format_approved(document)])
     print_result(document, human, as_json=as_json)
     if refusing:
         raise click.exceptions.Exit(EXIT_REFUSED)
@@ -230,4 +231,32 @@ def _describe(signed: SignedSlot) -> dict[str, object]:
         "table_digest": table_digest(signed.table).hex(),
         "signed_sha256": hashlib.sha256(signed.content).hexdigest(),
         "signatures": describe_blocks(signed.blocks),
+        **describe_approved(signed.approval, signed.table),
     }
+
+
+def describe_approved(approval_bytes: bytes, table_bytes: bytes) -> dict[str, object]:
+    """Return what an approval in a slot says of waivers, whoever signed it."""
+    from firmware_images.approval import refuse_other_table
+    from firmware_images.errors import FirmwareImageError
+    from firmware_images.waiver_text import find_approved_waivers
+    from signing.errors import SigningError
+
+    try:
+        waivers = find_approved_waivers(refuse_other_table(approval_bytes, table_bytes=table_bytes))
+    except (FirmwareImageError, SigningError) as error:
+        return {"approval_problem": str(error), "approved_waivers": None}
+    approved = None if waivers is None else waivers.to_json()
+    return {"approval_problem": None, "approved_waivers": approved}
+
+
+def format_approved(document: dict[str, Any]) -> list[str]:
+    """Return the lines that show the same to a person."""
+    from firmware_images.waiver_text import format_approved_waivers
+
+    lines = []
+    if problem := document["approval_problem"]:
+        lines.append(f"the approval beside it is none for this table: {problem}")
+    if approved := document["approved_waivers"]:
+        lines.append(format_approved_waivers(approved, now=utc_now()))
+    return lines

@@ -24,9 +24,10 @@ from firmware_images.waveform_train import Piece, PulseTrain, build_pulse, build
 from firmware_images.waveform_words import describe_output, describe_shape, measure_pulse_us
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from firmware_images.limits_policy import LimitsPolicy
+    from firmware_images.waiver import LimitWaiver
     from firmware_images.waveform import Mode, WaveformTable
 
 SCHEMA: Final = "ampforge.spec-sheet/1"
@@ -182,6 +183,7 @@ class SpecSheet:
         gain_tolerance_percent: By how much a unit may exceed a nominal current.
         stage: The output stage.
         modes: In the order of the table.
+        waivers: What of the limits is waived for this table.
     """
 
     hardware_class: str
@@ -192,6 +194,7 @@ class SpecSheet:
     gain_tolerance_percent: float
     stage: OutputStage
     modes: tuple[ModeSheet, ...]
+    waivers: tuple[LimitWaiver, ...] = ()
 
     def to_json(self) -> Mapping[str, object]:
         """The sheet for scripts."""
@@ -209,11 +212,17 @@ class SpecSheet:
             "source_resistance_ohm": self.stage.source_resistance_ohm,
             "impedance_monitoring": self.stage.impedance_monitoring,
             "modes": [mode.to_json() for mode in self.modes],
+            "waivers": [waiver.to_json() for waiver in self.waivers],
         }
 
 
 def build_spec_sheet(
-    table: WaveformTable, table_digest: bytes, policy: LimitsPolicy, stage: OutputStage
+    table: WaveformTable,
+    table_digest: bytes,
+    policy: LimitsPolicy,
+    stage: OutputStage,
+    *,
+    waivers: Sequence[LimitWaiver] = (),
 ) -> SpecSheet:
     """Computes the sheet of a table that was compiled for `policy`.
 
@@ -222,6 +231,7 @@ def build_spec_sheet(
         table_digest: SHA-256 of its bytes.
         policy: The limits that it was judged by; states contact area and gain tolerance.
         stage: What drives the electrodes.
+        waivers: Those that it was judged with, which the sheet states.
     """
     area_cm2 = float(policy.facts["CONTACT_AREA"])
     return SpecSheet(
@@ -233,6 +243,7 @@ def build_spec_sheet(
         gain_tolerance_percent=float(policy.facts["GAIN_TOLERANCE"]),
         stage=stage,
         modes=tuple(_build_mode(mode, table, area_cm2, stage) for mode in table.modes),
+        waivers=tuple(waivers),
     )
 
 

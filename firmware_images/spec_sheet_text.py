@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_images.limits_policy import format_value
 from firmware_images.spec_sheet import CLAUSE, LOADS_OHM
+from firmware_images.waiver_text import format_waiver
 from firmware_images.waveform_words import format_ms
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def format_spec_sheet_markdown(sheet: SpecSheet) -> str:
         _format_row(["---"] * (len(names) + 1)),
         *(_format_row([name, *cells]) for name, cells in _build_rows(sheet)),
         "",
+        *(f"- {_escape_markdown(line)}" for line in _build_waivers(sheet)),
         *(f"- {note}" for note in _build_notes(sheet)),
         "",
         *(f"- {name}: `{value}`" for name, value in _build_origin(sheet)),
@@ -62,7 +64,8 @@ def format_spec_sheet_html(sheet: SpecSheet) -> str:
         + "</tr>"
         for name, cells in _build_rows(sheet)
     )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in _build_notes(sheet))
+    waived = "".join(f"<li><strong>{escape(line)}</strong></li>" for line in _build_waivers(sheet))
+    notes = waived + "".join(f"<li>{escape(note)}</li>" for note in _build_notes(sheet))
     origin = "".join(
         f"<li>{escape(name)}: <code>{escape(value)}</code></li>"
         for name, value in _build_origin(sheet)
@@ -144,6 +147,11 @@ def _state_basis(sheet: SpecSheet) -> str:
         f"table. Densities are over the smallest contact, {sheet.area_cm2:g} cm². Currents are "
         f"nominal; a unit may exceed them by {sheet.gain_tolerance_percent:g} %."
     )
+
+
+def _build_waivers(sheet: SpecSheet) -> list[str]:
+    # Without a present: the same sheet today and after the waiver has ended.
+    return [format_waiver(waiver.to_json(), now=None) for waiver in sheet.waivers]
 
 
 def _build_notes(sheet: SpecSheet) -> list[str]:

@@ -79,17 +79,50 @@ def judge_with_waivers(
     findings = judge_table(table, policy)
     for waiver in waivers:
         refuse_foreign_waiver(waiver, table_bytes)
+    waived = cover_findings(findings, waivers)
+    refuse_violations(exclude_waived(findings, waived), where=where)
+    refuse_idle_waivers(waivers, waived, where=where)
+    return waived
+
+
+def cover_findings(
+    findings: Iterable[Finding], waivers: Sequence[LimitWaiver]
+) -> tuple[WaivedFinding, ...]:
+    """The violations that a waiver covers, each with the narrowest that does.
+
+    Args:
+        findings: From `judge_table`.
+        waivers: For the same table, as `refuse_foreign_waiver` decides.
+    """
     # One order, however they were given: whoever judges them later must find the same of use.
     narrowest_first = sorted(waivers, key=lambda w: (w.level is None, w.value, w.digest))
-    waived: list[WaivedFinding] = []
-    remaining: list[Finding] = []
-    for finding in findings:
-        cover = next((waiver for waiver in narrowest_first if _covers(waiver, finding)), None)
-        if cover is not None:
-            waived.append(WaivedFinding(finding=finding, waiver=cover))
-        else:
-            remaining.append(finding)
-    refuse_violations(remaining, where=where)
+    covers = (
+        (finding, next((waiver for waiver in narrowest_first if _covers(waiver, finding)), None))
+        for finding in findings
+    )
+    return tuple(
+        WaivedFinding(finding=finding, waiver=waiver)
+        for finding, waiver in covers
+        if waiver is not None
+    )
+
+
+def exclude_waived(
+    findings: Iterable[Finding], waived: Iterable[WaivedFinding]
+) -> tuple[Finding, ...]:
+    """The findings that no waiver covers."""
+    covered = {entry.finding for entry in waived}
+    return tuple(finding for finding in findings if finding not in covered)
+
+
+def refuse_idle_waivers(
+    waivers: Iterable[LimitWaiver], waived: Iterable[WaivedFinding], *, where: object
+) -> None:
+    """Refuses a waiver that covers no finding of its own.
+
+    Raises:
+        WaiverError: There is one.
+    """
     used = {entry.waiver.digest for entry in waived}
     for waiver in waivers:
         if waiver.digest not in used:
@@ -100,7 +133,6 @@ def judge_with_waivers(
                 where=where,
                 hint="take it out of the release: what is not needed must not be shown",
             )
-    return tuple(waived)
 
 
 def refuse_foreign_waiver(waiver: LimitWaiver, table_bytes: bytes) -> None:

@@ -7,15 +7,15 @@ wears a board out with bytes that cannot be right. python-tuf's `ngclient` does 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from manifests.connection_failures import describe_cause, refuse_unreachable
 from manifests.errors import TransportError
 from manifests.http_transport import HttpTransport, parse_base_url
-from manifests.published_releases import assignment_target_path
+from manifests.published_releases import MANIFEST_KIND, assignment_target_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tuf.ngclient.updater import Updater
@@ -45,6 +45,15 @@ class Gateway:
         self._http = HttpTransport(base_url)
         self._updater: Updater | None = None
         self._targets: dict[str, bytes] = {}
+        self._waivers: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def waivers(self) -> tuple[Mapping[str, Any], ...]:
+        """What was waived for the release whose manifest was given out last.
+
+        As `LimitWaiver.to_json` says it; the targets metadata lists them beside the manifest.
+        """
+        return self._waivers
 
     def refresh(self) -> None:
         """Bring the metadata up to date, from root to targets.
@@ -122,6 +131,8 @@ class Gateway:
                 where=self._base_url,
                 hint="the board was shown something that nobody signed, or it was withdrawn",
             )
+        if entry.custom and entry.custom.get("kind") == MANIFEST_KIND:
+            self._waivers = tuple(entry.custom.get("waivers", ()))
         file_path = self._updater.find_cached_target(entry) or self._updater.download_target(entry)
         return Path(file_path).read_bytes()
 

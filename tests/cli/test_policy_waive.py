@@ -102,6 +102,101 @@ def test_a_waived_release_says_so_from_the_approval_to_the_repository(run, produ
     assert (waiver["level"], waiver["last_day"]) == (4, UNTIL)
 
 
+def test_a_waiver_is_judged_with_and_printed_before_there_is_a_release(run, product):
+    assert run("policy", "waive", *WHAT, *WHY)[0] == 0
+    assert run("waveform", "check")[0] == 5
+    code, out, err = run("waveform", "check", "--waiver", FILE)
+    assert (code, err, out.splitlines()[2]) == (0, "", LINE)
+    assert "within every limit but 1 that is waived" in out
+    assert re.search(r"^~  JDC .*0\.444 mA/cm²", out, re.MULTILINE)
+    document = json.loads(run("waveform", "check", "--waiver", FILE, "--json")[1])
+    assert (document["passed"], document["violations"], document["waived"]) == (True, 0, 1)
+    (waiver,) = document["waivers"]
+    (finding,) = (entry for entry in document["findings"] if entry["waiver"])
+    assert (finding["waiver"], finding["level"]) == (waiver["digest"], 4)
+    assert (waiver["reason"], waiver["last_day"]) == ("study 12", UNTIL)
+    name_waivers(product, FILE)
+    for command in (
+        ("compile", "-o", "flare.table"),
+        ("spec-sheet", "flare.table"),
+        ("spec-sheet", "flare.table", "-o", "sheet.md", "-o", "sheet.html", "-o", "sheet.json"),
+    ):
+        code, out, err = run("waveform", *command)
+        assert (code, err, LINE in out) == (0, "", True), command
+    assert f"- {LINE}\n" in (product / "sheet.md").read_text()
+    assert f"<strong>{LINE}</strong>" in (product / "sheet.html").read_text()
+    assert json.loads((product / "sheet.json").read_text())["waivers"] == [waiver]
+
+
+def test_a_configured_waiver_that_does_not_count_is_told_and_covers_nothing(run, product):
+    assert run("policy", "waive", *WHAT, *WHY)[0] == 0
+    name_waivers(product, FILE, "build/none.cose")
+    code, out, _ = run("waveform", "check")
+    assert (code, LINE in out) == (0, True)
+    assert re.search(r"^NOT COUNTED .*none\.cose: the file cannot be read$", out, re.MULTILINE)
+    text = (product / "waveforms.toml").read_text()
+    (product / "draft.toml").write_text(text.replace("150, 200]", "150, 201]"))
+    before = files_of(product)
+    code, out, err = run("waveform", "check", "draft.toml")
+    assert (code, "WAIVED" in out) == (5, False)
+    assert "a waiver of JDC INFUSE level 4 is for another table" in out
+    assert "JDC: mean of the worst second" in err
+    for command in (("compile",), ("spec-sheet", "draft.toml", "-o", "sheet.md")):
+        code, out, err = run("waveform", *command, *(("draft.toml",) * (len(command) == 1)))
+        assert (code, out, "over the limit" in err) == (5, "", True)
+    code, out, err = run("waveform", "check", "draft.toml", "--waiver", FILE)
+    assert (code, out, "is for another table" in err) == (5, "", True)
+    assert files_of(product) == before
+
+
+def test_after_its_end_a_waiver_lets_nothing_pass_and_is_told(run, product, monkeypatch):
+    assert run("policy", "waive", *WHAT, *WHY)[0] == 0
+    name_waivers(product, FILE)
+    later = datetime.now(UTC) + timedelta(days=61)
+    for module in ("cli.waveform_commands", "cli.waveform_sheet_commands"):
+        monkeypatch.setattr(f"{module}.utc_now", lambda: later)
+    before = files_of(product)
+    code, out, err = run("waveform", "check")
+    assert (code, "a waiver of JDC INFUSE level 4 has expired" in out) == (5, True)
+    assert "JDC: mean of the worst second" in err
+    for verb in ("compile", "spec-sheet"):
+        code, out, err = run("waveform", verb)
+        assert (code, out, "over the limit" in err) == (5, "", True)
+        code, out, err = run("waveform", verb, "--waiver", FILE)
+        assert (code, out, "has expired" in err) == (5, "", True)
+    assert files_of(product) == before
+
+
+def test_a_waiver_that_the_policy_role_did_not_sign_covers_nothing(run, product):
+    (product / "trust.cose").rename(product / "away.cose")
+    key = product / "keys" / "second.pem"
+    assert run("key", "generate", key, "--test-key", "--no-passphrase")[0] == 0
+    assert run("policy", "waive", *WHAT, *WHY, "--key", key)[0] == 0
+    (product / "away.cose").rename(product / "trust.cose")
+    name_waivers(product, FILE)
+    for arguments in ((), ("--waiver", FILE)):
+        code, out, err = run("waveform", "check", *arguments)
+        assert (code, out, "waiver-jdc-infuse-4.cose" in err) == (3, "", True)
+
+
+def test_a_waveform_slot_says_what_its_approval_waives(run, product):
+    assert run("policy", "waive", *WHAT, *WHY)[0] == 0
+    name_waivers(product, FILE)
+    assert run("policy", "approve")[0] == 0
+    boot = product / "keys" / "boot.pem"
+    assert run("key", "generate", boot, "--algorithm", "rsa-3072", "--no-passphrase")[0] == 0
+    slot = "build/waveform.slot"
+    for command in (
+        ("sign-slot", "--key", boot, "--chip-revision", "0.3"),
+        ("verify-slot", slot),
+        ("inspect", slot),
+    ):
+        code, out, err = run("waveform", *command)
+        assert (code, err, f"WAIVED by 1 waiver until {UNTIL}: " in out) == (0, "", True), command
+    approved = json.loads(run("waveform", "inspect", slot, "--json")[1])["approved_waivers"]
+    assert (len(approved["digests"]), approved["last_day"]) == (1, UNTIL)
+
+
 def test_a_waiver_of_another_role_or_nobody_is_refused_and_nothing_is_written(run, product):
     before = files_of(product)
     code, out, err = run("policy", "waive", *WHAT, *WHY, "--key", "keys/release-1.pem")

@@ -184,6 +184,7 @@ def test_compile_and_inspect_show_the_same_table(run, tmp_path, in_flare):
         parse_waveform_table((tmp_path / "flare.table").read_bytes()).hardware_class == "flare-c3"
     )
     _, out, _ = run("inspect", "flare.table", "--json")
+    assert compiled.pop("waivers") == []
     assert json.loads(out) == compiled
     assert compiled["modes"][1]["levels"][0]["segments"][2] == [20, -50_000, -50_000]
     _, out, _ = run("inspect", "flare.table")
@@ -193,6 +194,8 @@ def test_compile_and_inspect_show_the_same_table(run, tmp_path, in_flare):
     (tmp_path / "slot.bin").write_bytes(slot)
     _, out, _ = run("inspect", "slot.bin", "--json")
     assert json.loads(out)["approval_size_bytes"] == 8
+    code, out, _ = run("inspect", "slot.bin")
+    assert (code, "the approval beside it is none for this table" in out) == (0, True)
     code, out, _ = run("check", "flare.table")
     assert (code, "within every limit" in out) == (0, True)
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from cli.device_waivers import format_device_waivers, read_approved_waivers
 from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.errors import ApprovalError, WaiverError
+from firmware_images.flash_medium import SECTOR_BYTES
 from manifests.errors import RepositoryError
+from manifests.gateway import Gateway
+from manifests.published_releases import list_releases
 from manifests.publishing import AssignmentPlan
+from manifests.repository_reading import load_repository
 from manifests.repository_status import describe_repository, format_status
+from manifests.server import ServerPlan, serve_in_background
+from manifests.transfer import Fetch
 from manifests.update_outcome import UpdateResult
 from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import APP_1_5_0, build_waived_inputs, signer
@@ -54,6 +62,36 @@ def test_a_waived_release_is_published_shown_and_installed(publisher, waived_bun
     assert publisher.publish_plan("1.5.0", ALL, now=NOW).waivers == publication.waivers
     outcome = update(make_device(), serve(publisher))
     assert outcome.result is UpdateResult.REBOOT_NEEDED
+
+
+def test_a_board_and_a_gateway_say_what_is_waived(publisher, waived_bundle, tmp_path):
+    """The board from its own approval, by digest; the gateway from what the release role listed."""
+    publication = publisher.publish_bundle(waived_bundle, ALL, now=NOW)
+    (waiver,) = publication.waivers
+    device = make_device()
+    assert read_approved_waivers(device) is None
+    assert update(device, serve(publisher)).result is UpdateResult.REBOOT_NEEDED
+    device.board.boot()
+    approved = read_approved_waivers(device)
+    assert approved is not None
+    assert [digest.hex() for digest in approved.digests] == [waiver["digest"]]
+    document = {"approved_waivers": approved.to_json()}
+    for now, telling in ((NOW, "until"), (END, "EXPIRED on")):
+        (line,) = format_device_waivers(document, now=now)
+        assert line.startswith(f"WAIVED by 1 waiver {telling} {waiver['last_day']}: ")
+    device.medium.erase(device.waveform_partition(1).offset_bytes, SECTOR_BYTES)
+    assert read_approved_waivers(device) is None
+    (release,) = list_releases(load_repository(publisher.store))
+    root = (publisher.store.root / "metadata" / "1.root.json").read_bytes()
+    with (
+        serve_in_background(ServerPlan(folder=publisher.store.root)) as url,
+        closing(Gateway(url, trusted_root=root, cache=tmp_path / "c")) as gateway,
+    ):
+        assert gateway.waivers == ()
+        gateway.fetch(Fetch(path=f"device/{release.target_path}", max_bytes=4096))
+        assert gateway.waivers == publication.waivers
+        (line,) = format_device_waivers({"waivers": list(gateway.waivers)}, now=NOW)
+        assert line.startswith("WAIVED PEAK PULSE level 2 until")
 
 
 def test_an_expired_waiver_is_not_published(publisher, waived_bundle):
