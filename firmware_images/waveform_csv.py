@@ -4,7 +4,8 @@ The current is linear between rows; where a time repeats, it steps. The rows are
 from time 0 to its end, and are taken as written; `quantise` moves them onto ticks when a caller
 asks for it, and says by how much. Bounded and strict: UTF-8, two plain decimal numbers to a row,
 times that never fall. A first line `t_us,i_ua` is the header; any other text is refused, so that a
-file in milliseconds or milliamps is not taken for one in microseconds and microamps.
+file in milliseconds or milliamps is not taken for one in microseconds and microamps. For the same
+reason a file with comments must have the header: a comment could say something else of the rows.
 
 Implements docs/spec/waveform-table.md §9.
 """
@@ -32,11 +33,14 @@ ROW_COUNT_MAX: Final = 100_000
 TIME_US_MAX: Final = Decimal(86_400_000_000)
 CURRENT_UA_MAX: Final = Decimal(2_000_000)
 HEADER: Final = "t_us,i_ua"
+COMMENT: Final = "#"
 
 _NUMBER: Final = re.compile(
     r"[+-]?(?:[0-9]{1,18}\.?[0-9]{0,18}|\.[0-9]{1,18})(?:[eE][+-]?[0-9]{1,2})?"
 )
 _COLUMNS: Final = ("t_us", "i_ua")
+_BLANKS: Final = " \t"
+_UNITS_HINT: Final = "times are microseconds, currents microamps: convert others, and say t_us,i_ua"
 _SHOWN_CHARACTERS: Final = 40
 _SAME_TIME_ROWS_MAX: Final = 2
 _NA_PER_UA: Final = 1000
@@ -173,12 +177,28 @@ def load_csv_waveform(path: Path) -> CsvWaveform:
 
 def parse_csv_waveform(untrusted_bytes: bytes, *, where: str) -> CsvWaveform:
     """As `load_csv_waveform`, from bytes."""
-    rows = tuple(
-        _parse_row(line, number, where)
-        for number, line in enumerate(iterate_rows(untrusted_bytes, where=where), start=1)
-        if number > 1 or "".join(line.split()) != HEADER
-    )
-    return CsvWaveform(where=where, rows=rows)
+    rows: list[CsvRow] = []
+    has_header = False
+    comment_line = 0
+    for number, line in enumerate(iterate_rows(untrusted_bytes, where=where), start=1):
+        if not line.strip(_BLANKS):
+            continue
+        if line.startswith(COMMENT):
+            comment_line = comment_line or number
+            has_header |= not rows and _is_header(line.removeprefix(COMMENT))
+        elif not rows and _is_header(line):
+            has_header = True
+        else:
+            is_first = not rows and not has_header
+            rows.append(_parse_row(line, number, where, is_first=is_first))
+    if comment_line and not has_header:
+        raise WaveformSourceError(
+            "a file with comments must name its columns",
+            expected=f"a line {HEADER}, or {COMMENT} {HEADER}, before the first row",
+            where=f"{where}, line {comment_line}",
+            hint=_UNITS_HINT,
+        )
+    return CsvWaveform(where=where, rows=tuple(rows))
 
 
 def iterate_rows(untrusted_bytes: bytes, *, where: str) -> Iterator[str]:
@@ -203,7 +223,18 @@ def iterate_rows(untrusted_bytes: bytes, *, where: str) -> Iterator[str]:
         ) from error
 
 
-def _parse_row(line: str, number: int, where: str) -> CsvRow:
+def _is_header(line: str) -> bool:
+    """Whether a line names the columns; `i_uA` is how many write it, and `mA` stays another."""
+    return tuple(_unquote(field).lower() for field in line.split(",")) == _COLUMNS
+
+
+def _unquote(field: str) -> str:
+    text = field.strip(_BLANKS)
+    is_quoted = len(text) > 1 and text[0] == text[-1] == '"'
+    return text[1:-1].strip(_BLANKS) if is_quoted else text
+
+
+def _parse_row(line: str, number: int, where: str, *, is_first: bool) -> CsvRow:
     fields = line.split(",", len(_COLUMNS))
     if len(fields) != len(_COLUMNS):
         raise WaveformSourceError(
@@ -211,23 +242,36 @@ def _parse_row(line: str, number: int, where: str) -> CsvRow:
             expected=HEADER,
             got=repr(line[:_SHOWN_CHARACTERS]),
             where=f"{where}, line {number}",
+            hint=_explain_columns(line),
         )
-    t_us = _parse_number(fields[0], TIME_US_MAX, 0, number, where)
-    i_ua = _parse_number(fields[1], CURRENT_UA_MAX, 1, number, where)
+    t_us = _parse_number(fields[0], TIME_US_MAX, 0, number, where, is_first=is_first)
+    i_ua = _parse_number(fields[1], CURRENT_UA_MAX, 1, number, where, is_first=is_first)
     return CsvRow(number, t_us, i_ua)
 
 
+def _explain_columns(line: str) -> str:
+    """What the writer of such a line probably meant."""
+    if "\r" in line:
+        return "end lines with LF or CRLF"
+    if "=" in line:
+        return "samples with a SampleRate are read by `ampforge waveform import --full-scale-ua`"
+    if ";" in line or "\t" in line:
+        return "separate the columns with a comma, and write numbers with a decimal point"
+    return "write numbers with a decimal point, and nothing after the current"
+
+
 def _parse_number(
-    field: str, magnitude_max: Decimal, column: int, number: int, where: str
+    field: str, magnitude_max: Decimal, column: int, number: int, where: str, *, is_first: bool
 ) -> Decimal:
-    text = field.strip(" \t")
+    text = _unquote(field)
     place = f"{where}, line {number}, column {column + 1} ({_COLUMNS[column]})"
     if _NUMBER.fullmatch(text) is None:
         raise WaveformSourceError(
-            "not a number" if number > 1 else "neither a number nor the header",
-            expected="a decimal number" if number > 1 else f"a decimal number, or {HEADER}",
+            "neither a number nor the header" if is_first else "not a number",
+            expected=f"a decimal number, or {HEADER}" if is_first else "a decimal number",
             got=repr(field[:_SHOWN_CHARACTERS]),
             where=place,
+            hint=_UNITS_HINT if is_first else "write a number such as 12.5, -400 or 1e3",
         )
     value = Decimal(text)
     if abs(value) > magnitude_max:

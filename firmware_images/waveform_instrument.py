@@ -67,7 +67,7 @@ class InstrumentWaveform:
 def is_instrument_form(untrusted_bytes: bytes) -> bool:
     """Whether the first line is `NAME=VALUE`, which no row of `t_us,i_ua` is."""
     first = untrusted_bytes[:200].removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0]
-    return b"=" in first
+    return b"=" in first and not first.startswith(b"#")
 
 
 def parse_instrument_csv(untrusted_bytes: bytes, *, where: str) -> InstrumentWaveform:
@@ -77,6 +77,9 @@ def parse_instrument_csv(untrusted_bytes: bytes, *, where: str) -> InstrumentWav
         WaveformSourceError: Naming file, line, what was expected and what was there.
     """
     lines = list(iterate_rows(untrusted_bytes, where=where))
+    # Between samples an empty line is a sample that is missing; after the last it is nothing.
+    while lines and not lines[-1].strip(" \t"):
+        lines.pop()
     rate_hz, first = _parse_parameters(lines, where)
     columns = None
     if first < len(lines) and lines[first].lstrip().startswith(_CHANNEL):

@@ -133,7 +133,8 @@ def iterate_blocks(untrusted_bytes: bytes, form: CsvForm, *, where: str) -> Iter
     """Yield CSV text in UTF-8 whose first row names the columns, some rows at a time.
 
     A million rows are never in memory as text. There is at least one block; without rows it is
-    empty. Blank rows are skipped.
+    empty. Blank rows are skipped, and lines before the header that begin with `#`: after it, a `#`
+    may begin a name. Names of columns are taken in capitals, too.
 
     Args:
         untrusted_bytes: The file's content.
@@ -158,7 +159,8 @@ def iterate_blocks(untrusted_bytes: bytes, form: CsvForm, *, where: str) -> Iter
             where=where,
         )
     rows = _iterate_rows(untrusted_bytes, form, where)
-    header_line, header = next(rows, (1, []))
+    is_data = (row for row in rows if not row[1][0].lstrip(_SPACES).startswith("#"))
+    header_line, header = next(is_data, (1, []))
     names = _take_names(header, form, where=f"{where}, line {header_line}")
     lines: list[int] = []
     fields: list[str] = []
@@ -217,14 +219,14 @@ def _require_whole_rows(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _take_names(header: Sequence[str], form: CsvForm, *, where: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in header)
+    names = tuple(name.strip().lower() for name in header)
     known = {*form.required, *form.optional}
     is_known = set(form.required) <= set(names) <= known
     if not is_known or len(set(names)) != len(names):
         raise form.error_class(
             "the header row does not name the columns",
             expected=",".join(form.required) + "".join(f"[,{name}]" for name in form.optional),
-            got=",".join(names)[:80] or "nothing",
+            got=",".join(name.strip() for name in header)[:80] or "nothing",
             where=where,
             hint=f"begin the file with a line that says {','.join(form.required)}",
         )

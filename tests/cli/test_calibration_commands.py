@@ -63,6 +63,30 @@ def test_fit_prints_exactly_the_promised_keys(call, data, method):
     assert value["dof"] == 2
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffx,y\r\n0,1\r\n1,3.1\r\n2,4.9\r\n",
+        "# a sweep, of code\n# and current\nX, Y\n0, 1\n1,\t3.1\n2, 4.9",
+        '"y","x"\n"1","0"\n\n"3.1","1"\n4.9,2\n\n',
+    ],
+)
+def test_the_same_points_however_a_program_writes_them(call, tmp_path, text):
+    path = tmp_path / "data.csv"
+    path.write_bytes(text.encode())
+    code, out, err = call("fit", str(path), "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["slope"] == pytest.approx(1.95)
+    assert json.loads(out)["intercept"] == pytest.approx(1.05)
+
+
+def test_a_comment_behind_the_header_is_no_point(call, tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("x,y\n0,1\n# drift\n1,3\n2,5\n")
+    code, out, err = call("fit", str(path), "--json")
+    assert (code, out, "another number of fields" in err) == (6, "", True)
+
+
 def test_fit_gives_published_results_from_files(call, tmp_path):
     """NIST StRD Norris by OLS, Pearson's points with York's weights by York, as a script asks."""
     path = tmp_path / "norris.csv"

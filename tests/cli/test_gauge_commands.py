@@ -45,6 +45,15 @@ def test_rr_prints_exactly_the_promised_keys(call, data, method, percent, ndc):
     assert full["remarks"]
 
 
+def test_a_name_may_begin_with_a_hash_and_a_comment_stands_before_the_header(call, tmp_path):
+    plain, hashed = tmp_path / "plain.csv", tmp_path / "hashed.csv"
+    plain.write_text(TEXT)
+    header, *rows = TEXT.splitlines()
+    hashed.write_text("\r\n".join(["# study 7", header.upper(), *(f"#{row}" for row in rows)]))
+    expected, found = (call("rr", str(path), "--json") for path in (plain, hashed))
+    assert (found[0], found[1]) == (0, expected[1])
+
+
 def test_rr_tells_a_person_table_judgement_and_what_to_know(call, data):
     code, out, _ = call("rr", str(data))
     assert code == 0

@@ -20,15 +20,18 @@ from firmware_images.waveform_csv import (
 from .waveform_builders import E1, E3, E5, REJECTED, build_train, format_csv, segments
 
 REFUSED = {
-    "blank_line.csv": ("two columns", "line 3"),
+    "comments_in_other_units.csv": ("must name its columns", "line 1"),
     "current_in_words.csv": ("not a number", "line 3, column 2 (i_ua)"),
     "current_not_a_number.csv": ("not a number", "line 3, column 2 (i_ua)"),
     "current_out_of_range.csv": ("out of range", "line 3, column 2 (i_ua)"),
+    "decimal_commas.csv": ("two columns", "line 2"),
     "empty.csv": ("two rows", "empty.csv"),
     "header_alone.csv": ("two rows", "header_alone.csv"),
     "header_in_milliseconds.csv": ("nor the header", "line 1, column 1 (t_us)"),
     "period_without_time.csv": ("no time", "line 3, column 1 (t_us)"),
+    "remark_behind_a_row.csv": ("not a number", "line 3, column 2 (i_ua)"),
     "row_of_three_columns.csv": ("two columns", "line 3"),
+    "semicolons.csv": ("two columns", "line 1"),
     "start_after_zero.csv": ("begin at time 0", "line 2, column 1 (t_us)"),
     "time_falling.csv": ("time falls", "line 4, column 1 (t_us)"),
     "time_three_times.csv": ("repeats twice", "line 5, column 1 (t_us)"),
@@ -69,6 +72,49 @@ def test_any_segments_come_back_from_rows(parts):
     assert figures["net_charge_uc"] == pytest.approx(
         sum(d * (a + b) / 2 for d, a, b in parts) / 1e6, abs=1e-9
     )
+
+
+PLAIN = "t_us,i_ua\n0,400\n500,400\n500,-400\n1000,-400\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN.replace("\n", "\r\n"),
+        "\ufeff" + PLAIN,
+        PLAIN.removeprefix("t_us,i_ua\n"),
+        PLAIN.replace(",", " ,\t"),
+        PLAIN.replace("t_us,i_ua", "T_us, i_uA"),
+        PLAIN.replace("t_us,i_ua", '"t_us","i_ua"').replace("500,400", '"500","400"'),
+        "# a biphasic pulse\n" + PLAIN.replace("500,-400", "# the reversal\n500,-400"),
+        "# t_us,i_ua\n" + PLAIN.removeprefix("t_us,i_ua\n"),
+        PLAIN.replace("500,-400", "\n  \n500,-400") + "\n\n",
+        PLAIN.removesuffix("\n"),
+    ],
+)
+def test_the_same_rows_however_a_program_writes_them(text):
+    """Ends of lines, mark, blanks, quotes, capitals and comments are not what a file says."""
+    expected = [(row.t_us, row.i_ua) for row in parse(PLAIN).rows]
+    assert [(row.t_us, row.i_ua) for row in parse(text).rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("t_us;i_ua\n0;1\n", "with a comma"),
+        ("t_us\ti_ua\n0\t1\n", "with a comma"),
+        ("t_us,i_ua\r0,1\r5,1\r", "LF or CRLF"),
+        ("SampleRate=1000\n0.5\n", "waveform import --full-scale-ua"),
+        ("t_us,i_ua\n0,1,5\n", "decimal point"),
+        ("t_ms,i_ma\n0,1\n", "microseconds, currents microamps"),
+        ("t_us,i_mA\n0,1\n", "microseconds, currents microamps"),
+        ("# pulse\n0,1\n5,1\n", "microseconds, currents microamps"),
+    ],
+)
+def test_another_form_is_refused_with_what_to_do(text, hint):
+    with pytest.raises(WaveformSourceError) as caught:
+        parse(text)
+    assert hint in (caught.value.hint or "")
 
 
 def test_a_step_is_a_repeated_time_and_a_ramp_is_not():

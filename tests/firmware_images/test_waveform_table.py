@@ -26,6 +26,7 @@ from firmware_images.waveform_table import (
     table_digest,
 )
 
+from .rejected_tables import TABLE, patch, reseal
 from .waveform_builders import (
     E1,
     GOLDEN,
@@ -36,8 +37,6 @@ from .waveform_builders import (
     flare_table,
     tables,
 )
-
-TABLE = (GOLDEN / "tighten.table").read_bytes()
 
 
 def golden_table() -> WaveformTable:
@@ -60,17 +59,6 @@ def golden_table() -> WaveformTable:
         soft_stop_pulses=30,
     )
     return build_table(policy, mode)
-
-
-def reseal(content: bytes) -> bytes:
-    """The content with a trailing digest that matches."""
-    return content + hashlib.sha256(content).digest()
-
-
-def patch(offset: int, replacement: bytes) -> bytes:
-    content = bytearray(TABLE[:-32])
-    content[offset : offset + len(replacement)] = replacement
-    return reseal(bytes(content))
 
 
 def test_the_golden_table_is_written_and_read():
@@ -141,50 +129,6 @@ def test_a_flipped_bit_is_refused(index):
         parse_waveform_table(bytes(damaged), where="slot 1")
 
 
-@pytest.mark.parametrize(
-    ("changed", "telling"),
-    [
-        (b"", "size is out of range"),
-        (TABLE[:-1], "wrong table size"),
-        (TABLE + b"\0", "wrong table size"),
-        (b"\xff" * 200, "wrong magic"),
-        (patch(4, b"\2"), "wrong format version"),
-        (patch(6, b"\0"), "wrong header size"),
-        (TABLE[:-1] + b"\0", "trailing SHA-256"),
-        (patch(98, b"\1"), "reserved header bytes"),
-        (patch(96, b"\2"), "ends too early"),
-        (patch(96, b"\0"), "modes of a table"),
-        (patch(64, b"FLARE"), "hardware class"),
-        (patch(70, b"\0"), "hardware class"),
-        (patch(64, b"\xc3\xa9"), "zero-padded ASCII"),
-        (patch(104, b"tighten"), "mode's name"),
-        (patch(120, b"\2"), "balance code"),
-        (patch(121, b"\2"), "regulation code"),
-        (patch(122, b"\2"), "flips code"),
-        (patch(123, b"\0"), "levels of mode"),
-        (patch(124, b"\0\0\0\0"), "pulses per burst"),
-        (patch(132, b"\0\0\0\0"), "session in ticks"),
-        (patch(132, b"\1\0\0\0"), "ends before its first pulse"),
-        (patch(136, b"\1\0\0\0"), "soft start has too few"),
-        (patch(136, b"\1\x40\0\0"), "soft start has too few or too many"),
-        (patch(140, b"\1\0\0\0"), "soft stop has too few"),
-        (patch(136, b"\x70\x17\0\0"), "longer than the session"),
-        (patch(144, b"\0"), "true peak"),
-        (patch(148, b"\0\0"), "segments of a level"),
-        (patch(148, b"\2\0"), "bytes follow the last mode"),
-        (patch(150, b"\1"), "reserved level bytes"),
-        (patch(152, b"\0"), "duration"),
-        (patch(196, b"\1"), "last sample"),
-        (patch(12, b"\0"), "tick in microseconds"),
-        (patch(28, b"\0\0\0\0"), "policy version"),
-    ],
-)
-def test_a_table_that_breaks_the_format_is_refused_by_name(changed, telling):
-    with pytest.raises(WaveformTableError, match=telling) as caught:
-        parse_waveform_table(changed, where="wave_0")
-    assert "wave_0" in (caught.value.where or "")
-
-
 def test_a_table_that_fits_no_slot_is_not_written():
     level = Level(
         peak_na=1000,
@@ -230,26 +174,6 @@ def test_a_slot_holds_a_table_and_its_approval():
 @settings(max_examples=50, deadline=None)
 def test_a_slot_round_trips(table, approval):
     assert parse_waveform_slot(serialize_waveform_slot(table, approval)) == (table, approval)
-
-
-SLOT = (GOLDEN / "tighten.slot").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("changed", "telling"),
-    [
-        (b"", "cut short"),
-        (SLOT[:-1], "cut short"),
-        (SLOT + b"\0", "follows the approval"),
-        (b"\xff" * 4096, "is erased"),
-        (b"AFWT" + SLOT[4:], "not a waveform slot"),
-        (SLOT[:8] + b"\0\0\0\0" + SLOT[12:], "size of the waveform table"),
-        (SLOT[:12] + b"\xff\xff\0\0" + SLOT[16:], "size of the table approval"),
-    ],
-)
-def test_a_slot_that_breaks_the_format_is_refused_by_name(changed, telling):
-    with pytest.raises(WaveformTableError, match=telling):
-        parse_waveform_slot(changed)
 
 
 @pytest.mark.parametrize(
