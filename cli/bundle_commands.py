@@ -10,7 +10,8 @@ import click
 from cli.bundle_diff_commands import diff
 from cli.bundle_extract_commands import extract
 from cli.bundle_files import (
-    BUNDLE_ARGUMENT,
+    OPTIONAL_BUNDLE_ARGUMENT,
+    choose_bundle,
     find_trust,
     read_bundle,
     require_trust,
@@ -159,7 +160,7 @@ def _as_update(overrides: Mapping[str, Path | str | int | None]) -> dict[str, ob
 
 
 @group.command("sign", epilog="Example: ampforge bundle sign build/flare-1.4.0.bundle.zip")
-@BUNDLE_ARGUMENT
+@OPTIONAL_BUNDLE_ARGUMENT
 @click.option(
     "--key",
     "keys",
@@ -174,7 +175,7 @@ def _as_update(overrides: Mapping[str, Path | str | int | None]) -> dict[str, ob
 @json_option
 def sign(
     *,
-    bundle_path: Path,
+    bundle_path: Path | None,
     keys: tuple[str, ...],
     output: Path | None,
     spend_reason: str | None,
@@ -185,7 +186,8 @@ def sign(
 ) -> None:
     """Judge a bundle's content and add release signatures, until the threshold is met.
 
-    What the app's secure_version costs the boards is judged and recorded first.
+    BUNDLE is the release (default: the only one that `bundle build` wrote). What the app's
+    secure_version costs the boards is judged and recorded first.
     """
     from firmware_images.bundle_building import sign_bundle
     from firmware_images.bundle_inspection import inspect_bundle
@@ -193,6 +195,7 @@ def sign(
     from signing.durable_file import save_durably
     from signing.roles import Role
 
+    bundle_path = choose_bundle(bundle_path, config_path)
     configuration = None if keys and trust_path is not None else load_configuration(config_path)
     trust = find_trust(configuration, trust_path)
     signers = open_signers(
@@ -241,18 +244,23 @@ def sign(
 
 
 @group.command("inspect", epilog="Example: ampforge bundle inspect flare-1.4.0.bundle.zip --json")
-@BUNDLE_ARGUMENT
+@OPTIONAL_BUNDLE_ARGUMENT
+@config_option
 @json_option
-def inspect(*, bundle_path: Path, as_json: bool) -> None:
-    """Show what a bundle says about itself, without verifying any signature."""
+def inspect(*, bundle_path: Path | None, config_path: Path | None, as_json: bool) -> None:
+    """Show what a bundle says about itself, without verifying any signature.
+
+    BUNDLE is the release (default: the only one that `bundle build` wrote).
+    """
     from firmware_images.bundle_inspection import inspect_bundle
 
+    bundle_path = choose_bundle(bundle_path, config_path)
     document = inspect_bundle(read_bundle(bundle_path), where=str(bundle_path))
     print_result(document, format_inspection(document, now=utc_now()), as_json=as_json)
 
 
 @group.command("verify", epilog="Example: ampforge bundle verify build/flare-1.4.0.bundle.zip")
-@BUNDLE_ARGUMENT
+@OPTIONAL_BUNDLE_ARGUMENT
 @click.option(
     "--at",
     "at",
@@ -264,7 +272,7 @@ def inspect(*, bundle_path: Path, as_json: bool) -> None:
 @json_option
 def verify(
     *,
-    bundle_path: Path,
+    bundle_path: Path | None,
     at: datetime | None,
     trust_path: Path | None,
     config_path: Path | None,
@@ -272,12 +280,14 @@ def verify(
 ) -> None:
     """Verify a bundle: signatures, approval, every part, and that the parts fit each other.
 
-    A release with an expired waiver is refused: it may not be put to use any more.
+    BUNDLE is the release (default: the only one that `bundle build` wrote). A release with an
+    expired waiver is refused: it may not be put to use any more.
     """
     from firmware_images.bundle import verify_bundle
     from firmware_images.waiver_judging import refuse_out_of_force
     from signing.refusal import refusing_in
 
+    bundle_path = choose_bundle(bundle_path, config_path)
     trust = require_trust(config_path, trust_path)
     now = utc_now() if at is None else at.replace(tzinfo=UTC)
     bundle = verify_bundle(read_bundle(bundle_path), trust, where=str(bundle_path))

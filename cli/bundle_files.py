@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.configuration import current_folder, find_configuration_file, load_configuration
+from cli.failures import UsageRefusal
 from cli.params import EXISTING_FILE
 
 if TYPE_CHECKING:
@@ -16,13 +17,44 @@ if TYPE_CHECKING:
     from cli.configuration import Configuration
     from signing.trust import TrustRecord
 
+_BUNDLE_PATTERN = "*.bundle.zip"
+
 BUNDLE_ARGUMENT = click.argument("bundle_path", metavar="BUNDLE", type=EXISTING_FILE)
+OPTIONAL_BUNDLE_ARGUMENT = click.argument(
+    "bundle_path", metavar="[BUNDLE]", type=EXISTING_FILE, required=False
+)
 trust_option = click.option(
     "--trust",
     "trust_path",
     type=EXISTING_FILE,
     help="Trust record (default: [signing] trust_record).",
 )
+
+
+def find_bundle(configuration: Configuration) -> Path:
+    """Return the only bundle in the folder that `bundle build` writes to."""
+    from firmware_images.product import ReleaseSettings
+
+    folder = configuration.resolve(configuration.section("release", ReleaseSettings).output)
+    found = sorted(folder.glob(_BUNDLE_PATTERN))
+    if len(found) != 1:
+        raise UsageRefusal(
+            "it is not clear which bundle is meant",
+            expected=f"one {_BUNDLE_PATTERN}",
+            got=", ".join(path.name for path in found) or "none",
+            where=folder,
+            hint="name the bundle on the command line",
+        )
+    return found[0]
+
+
+def choose_bundle(bundle_path: Path | None, config_path: Path | None) -> Path:
+    """Return the bundle that was named, else the only one that `bundle build` wrote.
+
+    Raises:
+        UsageRefusal: None was named, and there is none or more than one.
+    """
+    return bundle_path or find_bundle(load_configuration(config_path))
 
 
 def read_bundle(path: Path) -> bytes:
@@ -75,8 +107,6 @@ def require_trust(config_path: Path | None, trust_path: Path | None) -> TrustRec
     Raises:
         UsageRefusal: There is no trust record.
     """
-    from cli.failures import UsageRefusal
-
     configuration = None if trust_path is not None else load_configuration(config_path)
     trust = find_trust(configuration, trust_path)
     if trust is None:

@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.configuration import load_configuration
+from cli.device_output import (
+    as_text,
+    describe_approved,
+    describe_simulated,
+    format_info,
+    format_update,
+)
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.params import EXISTING_FILE, EXISTING_FOLDER, FOLDER, config_option, json_option
-from cli.station_access import read_file, utc_now
+from cli.station_access import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from manifests.transfer import Fetch, Transport
     from manifests.update_outcome import UpdateOutcome, UpdateRules
@@ -102,7 +109,7 @@ def update(
         root = read_file(root_path or _default_root(config_path), max_bytes=ROOT_MAX_BYTES)
         folder = cache or Path(".ampforge-gateway")
         document = update_through_gateway(url, port, root, folder, on_fetch=report)
-    print_result(document, _in_words(document), as_json=as_json)
+    print_result(document, format_update(document), as_json=as_json)
 
 
 @group.command("info", epilog="Example: ampforge device info --port /dev/ttyUSB0")
@@ -115,13 +122,13 @@ def info(*, port: str | None, board_folder: Path | None, as_json: bool) -> None:
         raise UsageRefusal("give one board", expected="--port URL or --board FOLDER")
     if board_folder is not None:
         with closing(open_simulated_board(board_folder)) as board:
-            document = _describe_simulated(board)
+            document = describe_simulated(board)
     else:
         assert port is not None
-        document = _with_link(port, lambda link: _as_text(link.read_info().model_dump()))
+        document = _with_link(port, lambda link: as_text(link.read_info().model_dump()))
         for name in ("header", "version", "sequence", "smp_data"):
             document.pop(name, None)
-    print_result(document, _info_in_words(document), as_json=as_json)
+    print_result(document, format_info(document), as_json=as_json)
 
 
 def open_simulated_board(folder: Path) -> SimulatedBoard:
@@ -189,7 +196,7 @@ def update_board(
         "is_report_due": outcomes[-1].is_report_due,
         "version_before": before,
         "version_after": running_image(board).version,
-        "approved_waivers": _describe_approved(board),
+        "approved_waivers": describe_approved(board),
     }
 
 
@@ -262,64 +269,6 @@ def _default_root(config_path: Path | None) -> Path:
             where=path,
         )
     return path
-
-
-def _describe_simulated(board: SimulatedBoard) -> dict[str, object]:
-    from cli.board_update import as_update_device, running_image
-
-    image = running_image(board)
-    record = as_update_device(board).record
-    identity = record.load_identity()
-    state = record.load_update_state()
-    return {
-        "schema": "ampforge.device-info/1",
-        "mac": board.mac.hex(":"),
-        "serial": identity.serial if identity else "",
-        "application": image.project_name,
-        "version": image.version,
-        "app_sha256": image.image_sha256.hex(),
-        "slot": image.slot,
-        "ota_state": board.slot_state().name.lower(),
-        "release_counter": state.release_counter,
-        "last_update": state.last_outcome,
-        "approved_waivers": _describe_approved(board),
-    }
-
-
-def _describe_approved(board: SimulatedBoard) -> dict[str, object] | None:
-    from cli.board_update import as_update_device
-    from cli.device_waivers import read_approved_waivers
-
-    waivers = read_approved_waivers(as_update_device(board))
-    return None if waivers is None else waivers.to_json()
-
-
-def _as_text(fields: Mapping[str, object]) -> dict[str, object]:
-    return {
-        name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()
-    }
-
-
-def _info_in_words(document: Mapping[str, object]) -> str:
-    from cli.device_waivers import format_device_waivers
-
-    shown = {key: value for key, value in document.items() if key != "approved_waivers"}
-    width = max(map(len, shown))
-    lines = [f"{key:<{width}}  {value}" for key, value in shown.items()]
-    return "\n".join([*lines, *format_device_waivers(document, now=utc_now())])
-
-
-def _in_words(document: Mapping[str, object]) -> str:
-    from cli.device_waivers import format_device_waivers
-
-    lines = [f"{document['result']}: {document['message']}"]
-    before, after = document.get("version_before"), document.get("version_after")
-    if before != after:
-        lines.append(f"  {before} -> {after}")
-    if document.get("is_report_due"):
-        lines.append("  the report still waits for a server that takes it")
-    lines += [f"  {line}" for line in format_device_waivers(document, now=utc_now())]
-    return "\n".join(lines)
 
 
 class _Progress:

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.bundle_files import BUNDLE_ARGUMENT, read_bundle, require_trust, trust_option
+from cli.bundle_files import (
+    OPTIONAL_BUNDLE_ARGUMENT,
+    choose_bundle,
+    read_bundle,
+    require_trust,
+    trust_option,
+)
 from cli.output import print_result
 from cli.params import FILE, config_option, json_option, make_folder
 from cli.station_access import utc_now
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
 @click.command(
     "merge", epilog="Example: ampforge image merge build/flare-1.4.0.bundle.zip -o factory.bin"
 )
-@BUNDLE_ARGUMENT
+@OPTIONAL_BUNDLE_ARGUMENT
 @click.option("-o", "--output", type=FILE, required=True, help="Flash image to write.")
 @click.option("--fill-flash", is_flag=True, help="Go to the end of flash (default: of the parts).")
 @trust_option
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 @json_option
 def merge(
     *,
-    bundle_path: Path,
+    bundle_path: Path | None,
     output: Path,
     fill_flash: bool,
     trust_path: Path | None,
@@ -36,8 +42,9 @@ def merge(
 ) -> None:
     """Verify a bundle and merge what a factory writes to a blank board into one image.
 
-    The image begins at offset 0 of flash. Written to a board that is in use, it erases that board's
-    identity and calibration.
+    BUNDLE is the release (default: the only one that `bundle build` wrote). The image begins at
+    offset 0 of flash. Written to a board that is in use, it erases that board's identity and
+    calibration.
     """
     import hashlib
 
@@ -47,6 +54,7 @@ def merge(
     from signing.durable_file import save_durably
     from signing.refusal import refusing_in
 
+    bundle_path = choose_bundle(bundle_path, config_path)
     trust = require_trust(config_path, trust_path)
     bundle = verify_bundle(read_bundle(bundle_path), trust, where=str(bundle_path))
     now = utc_now()

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from provisioning.station_settings import StationSettings
 
 PASSPHRASE_PROMPT = "Passphrase of the station's keys"  # noqa: S105 - what to ask, not a secret
-_BUNDLE_PATTERN = "*.bundle.zip"
 
 station_option = click.option(
     "--station",
@@ -113,23 +112,6 @@ def open_ledger(config_path: Path | None, station_folder: Path | None) -> Iterat
         yield ledger
     finally:
         ledger.close()
-
-
-def find_bundle(configuration: Configuration) -> Path:
-    """Return the only bundle in the folder that `bundle build` writes to."""
-    from firmware_images.product import ReleaseSettings
-
-    folder = configuration.resolve(configuration.section("release", ReleaseSettings).output)
-    found = sorted(folder.glob(_BUNDLE_PATTERN))
-    if len(found) != 1:
-        raise UsageRefusal(
-            "it is not clear which bundle is meant",
-            expected=f"one {_BUNDLE_PATTERN}",
-            got=", ".join(path.name for path in found) or "none",
-            where=folder,
-            hint="name the bundle: `ampforge station run BUNDLE`",
-        )
-    return found[0]
 
 
 def read_file(path: Path, *, max_bytes: int) -> bytes:

@@ -32,9 +32,6 @@ seed_option = click.option(
     show_default=True,
     help="What the simulated boards' MACs and analog figures are drawn from.",
 )
-bundle_argument = click.argument(
-    "bundle_path", metavar="[BUNDLE]", type=EXISTING_FILE, required=False
-)
 
 
 def simulated_line(

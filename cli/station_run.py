@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.bundle_files import OPTIONAL_BUNDLE_ARGUMENT, find_bundle
 from cli.configuration import load_configuration
 from cli.failures import EXIT_UNIT_FAILED, UsageRefusal, exit_code
 from cli.output import print_result
@@ -14,7 +15,6 @@ from cli.params import config_option, json_option, passphrase_file_option, passp
 from cli.slot_option import slot_configs, slots_option
 from cli.station_access import (
     PASSPHRASE_PROMPT,
-    find_bundle,
     find_ca,
     find_station_folder,
     load_station_settings,
@@ -28,7 +28,6 @@ from cli.station_options import (
     BUNDLE_MAX_BYTES,
     SIMULATED_FOLDER,
     TRUST_MAX_BYTES,
-    bundle_argument,
     seed_option,
     simulated_line,
     trust_option,
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     epilog="Example: ampforge station run build/flare-1.4.0.bundle.zip --simulate 4\n\n"
     "Example: ampforge station run --headless | line-controller",
 )
-@bundle_argument
+@OPTIONAL_BUNDLE_ARGUMENT
 @slots_option
 @click.option(
     "--simulate", type=click.IntRange(1, 64), help="Work on that many simulated boards instead."

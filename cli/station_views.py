@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from cli.bundle_files import OPTIONAL_BUNDLE_ARGUMENT, find_bundle
 from cli.configuration import load_configuration
 from cli.failures import exit_code
 from cli.output import print_result
@@ -19,7 +20,6 @@ from cli.params import (
 from cli.slot_option import slot_configs, slots_option
 from cli.station_access import (
     PASSPHRASE_PROMPT,
-    find_bundle,
     find_ca,
     load_station_settings,
     open_ledger,
@@ -28,7 +28,7 @@ from cli.station_access import (
     trust_path,
     utc_now,
 )
-from cli.station_options import BUNDLE_MAX_BYTES, bundle_argument, trust_option
+from cli.station_options import BUNDLE_MAX_BYTES, trust_option
 
 
 @click.command("check", epilog="Example: ampforge station check")
@@ -79,7 +79,7 @@ def check(
 
 
 @click.command("report", epilog="Example: ampforge station report --output line.html")
-@bundle_argument
+@OPTIONAL_BUNDLE_ARGUMENT
 @click.option("--unit", "serial", metavar="SERIAL", help="One unit instead of the whole line.")
 @click.option(
     "--output", type=FILE, default=Path("report.html"), show_default=True, help="HTML to write."

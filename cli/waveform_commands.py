@@ -80,7 +80,7 @@ def check(
     Prints each rule's worst value and its margin; ends with exit code 5 when one is broken that no
     waiver covers. A configured waiver counts for the table that it was signed for, and no other.
     """
-    from cli.waveform_output import Judgement, describe_findings, format_findings
+    from cli.waveform_findings import Judgement, describe_findings, format_findings
     from firmware_images.limits import judge_table, load_limits, refuse_violations
     from firmware_images.waiver_judging import cover_findings, refuse_idle_waivers
     from firmware_images.waveform_files import build_table

@@ -93,6 +93,27 @@ def test_the_configured_keys_sign_together(approved, run):
     ]
 
 
+def test_the_only_bundle_needs_no_name_and_of_two_one_must_be_named(approved, run):
+    (approved / SIGNED).rename(approved / "build" / "aside")  # not named as `bundle build` names
+    assert f"signed {approved / BUNDLE} with 2 keys" in run("bundle", "sign")
+    assert run("bundle", "verify") == run("bundle", "verify", BUNDLE)
+    assert json.loads(run("bundle", "inspect", "--json"))["version"] == "1.4.0"
+    assert "factory.bin" in run("image", "merge", "-o", "factory.bin")
+    shutil.copy(approved / BUNDLE, approved / "build" / "flare-1.3.0.bundle.zip")
+    before = (approved / BUNDLE).read_bytes()
+    for command in (
+        ("bundle", "sign"),
+        ("bundle", "verify"),
+        ("bundle", "inspect"),
+        ("image", "merge", "-o", "other.bin"),
+    ):
+        message = run(*command, code=2)
+        assert "it is not clear which bundle is meant" in message
+        assert "flare-1.3.0.bundle.zip, flare-1.4.0.bundle.zip" in message
+    assert (approved / BUNDLE).read_bytes() == before
+    assert not (approved / "other.bin").exists()
+
+
 def test_building_twice_from_two_folders_gives_the_same_bytes(approved, run, tmp_path):
     run("bundle", "build", "--output", tmp_path / "one.zip")
     other = tmp_path / "another place"

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from cli.device_waivers import format_device_waivers, read_approved_waivers
+from cli.device_output import format_device_waivers, read_approved_waivers
 from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.errors import ApprovalError, WaiverError
 from firmware_images.flash_medium import SECTOR_BYTES
