@@ -20,6 +20,7 @@ COMMAND_COUNTS = {
     "release-in-ten-minutes": 10,
     "key-ceremony": 6,
     "compromise-drill": 4,
+    "publish-a-delta": 15,
 }
 EXIT_CODE = "echo $?"
 
