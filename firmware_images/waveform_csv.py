@@ -263,14 +263,15 @@ def _explain_columns(line: str) -> str:
 def _parse_number(
     field: str, magnitude_max: Decimal, column: int, number: int, where: str, *, is_first: bool
 ) -> Decimal:
-    text = _unquote(field)
-    place = f"{where}, line {number}, column {column + 1} ({_COLUMNS[column]})"
+    text = field.strip(_BLANKS)
+    if _NUMBER.fullmatch(text) is None:
+        text = _unquote(text)
     if _NUMBER.fullmatch(text) is None:
         raise WaveformSourceError(
             "neither a number nor the header" if is_first else "not a number",
             expected=f"a decimal number, or {HEADER}" if is_first else "a decimal number",
             got=repr(field[:_SHOWN_CHARACTERS]),
-            where=place,
+            where=_name_place(column, number, where),
             hint=_UNITS_HINT if is_first else "write a number such as 12.5, -400 or 1e3",
         )
     value = Decimal(text)
@@ -279,10 +280,14 @@ def _parse_number(
             "a number is out of range",
             expected=f"at most {magnitude_max} in size",
             got=text,
-            where=place,
+            where=_name_place(column, number, where),
             hint="times are microseconds, currents microamps",
         )
     return value
+
+
+def _name_place(column: int, number: int, where: str) -> str:
+    return f"{where}, line {number}, column {column + 1} ({_COLUMNS[column]})"
 
 
 def _build_train(points: Iterable[tuple[Decimal, float]]) -> PulseTrain:

@@ -157,7 +157,8 @@ def draw_charge(axes: Any, plotted: PlottedMode) -> None:
         axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylim(-top * (0.75 if is_balanced and min(charges) > -limit_uc else 1.5), top)
     axes.set_xlim(0, train.period_us / unit_us)
-    axes.legend(loc="lower center", ncols=2, edgecolor=GRID, columnspacing=1.0, handlelength=1.4)
+    # Side by side, the words of a balanced mode are wider than the panel for some figures.
+    axes.legend(loc="lower center", ncols=1 if is_balanced else 2, edgecolor=GRID)
 
 
 def draw_session(axes: Any, plotted: PlottedMode) -> None:
