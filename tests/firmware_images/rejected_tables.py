@@ -14,7 +14,7 @@ ABOUT = """Compiled waveform tables (`.table`) and waveform slots (`.slot`), eac
 `tests/golden/waveforms` with one thing wrong and named after it. Tables are sealed again after the
 change, so that their digest alone does not catch it. Written by
 `python -m tests.firmware_images.rejected_tables`;
-`tests/firmware_images/test_rejected_waveforms.py` checks each error, word by word."""
+`tests/firmware_images/test_rejected_by_name.py` checks each error, word by word."""
 
 TABLE = (GOLDEN / "tighten.table").read_bytes()
 SLOT = (GOLDEN / "tighten.slot").read_bytes()

@@ -24,44 +24,6 @@ from firmware_images.partitions import (
 
 ROOT = Path(__file__).parents[2]
 FLARE_CSV = ROOT / "examples" / "flare" / "partitions.csv"
-REJECTED = ROOT / "tests" / "rejected" / "partitions"
-MESSAGES = {
-    "empty.csv": "is empty",
-    "four-fields.csv": "fields of a partition",
-    "overlap.csv": "before the end of the one above",
-    "over-the-table.csv": "before the end of the one above",
-    "app-not-aligned.csv": "not aligned",
-    "size-not-sectors.csv": "whole number of sectors",
-    "negative-size.csv": "whole number of sectors",
-    "zero-size.csv": "whole number of sectors",
-    "same-name.csv": "same name",
-    "name-too-long.csv": "does not fit its field",
-    "no-name.csv": "does not fit its field",
-    "unknown-type.csv": "type cannot be read",
-    "unknown-subtype.csv": "subtype cannot be read",
-    "type-out-of-range.csv": "out of range",
-    "unknown-flag.csv": "unknown flag",
-    "offset-not-a-number.csv": "offset cannot be read",
-    "beyond-32-bits.csv": "beyond what the table can address",
-    "two-otadata.csv": "more than one otadata",
-    "otadata-one-sector.csv": "exactly its two sectors",
-    "ota-slot-gap.csv": "without gaps",
-    "nvs-two-sectors.csv": "too small to be written",
-    "core-dump-read-only.csv": "board itself has to write",
-    "control-character.csv": "cannot be printed",
-    "not-utf8.csv": "not UTF-8",
-}
-
-
-def test_the_gallery_and_this_test_name_the_same_files():
-    assert {path.name for path in REJECTED.glob("*.csv")} == MESSAGES.keys()
-
-
-@pytest.mark.parametrize("name", sorted(MESSAGES))
-def test_a_bad_csv_is_refused_with_its_place(name):
-    with pytest.raises(PartitionTableError, match=MESSAGES[name]) as refusal:
-        load_partition_table(REJECTED / name)
-    assert name in str(refusal.value.where)
 
 
 def test_the_example_product_has_the_layout_of_the_design():
