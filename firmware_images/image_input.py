@@ -3,7 +3,7 @@
 - A `.bin` is taken as it is.
 - An ELF file is converted by `esptool elf2image`. It says neither its chip, so that has to be
   given, nor the chip revisions that the build admits, so that any are.
-- A build folder is one with ESP-IDF's `flasher_args.json` (`build_folder`).
+- A build folder is one with ESP-IDF's `flasher_args.json` (`build_folder`); the file stands for it.
 
 Nothing is built or changed here.
 """
@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from firmware_images.build_folder import BuildFolder, load_build_folder
+from firmware_images.build_folder import FLASHER_ARGS, BuildFolder, load_build_folder
 from firmware_images.elf_file import refuse_impossible_elf
 from firmware_images.errors import EspImageError
 from firmware_images.esp_image import EspImage, inspect_image
@@ -66,6 +66,8 @@ def load_image_input(path: Path, *, chip: str | None = None) -> ImageInput:
     Raises:
         EspImageError: It is none of the three, or for another chip.
     """
+    if path.name == FLASHER_ARGS:
+        path = path.parent
     if path.is_dir():
         return _refuse_other_chip(_load_build_folder(path), chip)
     try:

@@ -81,6 +81,7 @@ def test_a_build_folder_names_its_image(tmp_path):
     assert loaded.kind is InputKind.BUILD_FOLDER
     assert loaded.path == tmp_path / "build" / "flare.bin"
     assert loaded.content == APP_1_4_0.read_bytes()
+    assert load_image_input(tmp_path / "build" / "flasher_args.json") == loaded
 
 
 def test_a_build_folder_for_another_chip_than_its_image_is_refused(tmp_path):
