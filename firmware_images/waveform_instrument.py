@@ -77,8 +77,8 @@ def parse_instrument_csv(untrusted_bytes: bytes, *, where: str) -> InstrumentWav
         WaveformSourceError: Naming file, line, what was expected and what was there.
     """
     lines = list(iterate_rows(untrusted_bytes, where=where))
-    # Between samples an empty line is a sample that is missing; after the last it is nothing.
-    while lines and not lines[-1].strip(" \t"):
+    # Between samples an empty line is a sample that is missing; around them it is nothing.
+    while lines and _is_empty(lines[-1]):
         lines.pop()
     rate_hz, first = _parse_parameters(lines, where)
     columns = None
@@ -110,18 +110,24 @@ def parse_instrument_csv(untrusted_bytes: bytes, *, where: str) -> InstrumentWav
     )
 
 
+def _is_empty(line: str) -> bool:
+    return not line.strip(" \t")
+
+
 def _parse_parameters(lines: list[str], where: str) -> tuple[Decimal, int]:
     """The sample rate, and how many lines the parameters take."""
     rate_hz = None
     count = 0
-    while count < len(lines) and "=" in lines[count]:
-        place = f"{where}, line {count + 1}"
-        name, value = _parse_parameter(lines[count], place)
+    while count < len(lines) and ("=" in lines[count] or _is_empty(lines[count])):
+        count += 1
+        if _is_empty(lines[count - 1]):
+            continue
+        place = f"{where}, line {count}"
+        name, value = _parse_parameter(lines[count - 1], place)
         if name == RATE_PARAMETER and rate_hz is not None:
             raise WaveformSourceError("the sample rate is given twice", where=place)
         if name == RATE_PARAMETER:
             rate_hz = _parse_rate(value, place)
-        count += 1
     if rate_hz is None:
         raise WaveformSourceError(
             "the file states no sample rate",

@@ -132,6 +132,7 @@ def test_a_full_scale_belongs_to_samples_alone(read):
         ("SampleRate=10\n", "holds no samples"),
         ("SampleRate=10\n1.5\n", "not a normalised sample"),
         ("SampleRate=10\n1\nNaN\n", "not a normalised sample"),
+        ("SampleRate=10\n1\n\n0\n", "not a normalised sample"),
         ("SampleRate=10\n1,1\n", "must hold one sample"),
         ("SampleRate=10\n1\n1,0,0\n", "must hold one sample"),
         ("SampleRate=10\nY1,Y2\n1,1\n", "not those of one channel"),
@@ -142,6 +143,12 @@ def test_what_is_not_one_channel_of_samples_is_refused(text, message):
     with pytest.raises(WaveformSourceError, match=message) as caught:
         parse_instrument_csv(text.encode(), where="awg.csv")
     assert (caught.value.where or "").startswith("awg.csv")
+
+
+def test_empty_lines_around_the_samples_are_nothing(read):
+    framed = INSTRUMENT.replace("\n", "\n\n", 1) + "\n \n"
+    assert framed.count("\n") > INSTRUMENT.count("\n") + 2
+    assert read(framed, full_scale_ua=Decimal(1)) == read(INSTRUMENT, full_scale_ua=Decimal(1))
 
 
 def test_markers_are_left_out_and_said_so():
