@@ -65,9 +65,12 @@ class TableWaivers:
         """Return one line for each waiver, counted or not."""
         return [*format_waivers(self.counted, now=now), *self.remarks]
 
-    def to_json(self) -> list[dict[str, object]]:
-        """Return those that count, for scripts."""
-        return [waiver.to_json() for waiver in self.counted]
+    def to_json(self) -> dict[str, object]:
+        """Return the same as keys of a document for scripts."""
+        return {
+            "waivers": [waiver.to_json() for waiver in self.counted],
+            "waivers_not_counted": list(self.remarks),
+        }
 
 
 def find_table_waivers(

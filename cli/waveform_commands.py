@@ -100,7 +100,7 @@ def check(
     waivers = find_table_waivers(defaults, waiver_paths, serialize_waveform_table(table), now=now)
     judgement = Judgement(findings=findings, waived=cover_findings(findings, waivers.counted))
     print_result(
-        describe_findings(judgement, path=path, policy=policy) | {"waivers": waivers.to_json()},
+        describe_findings(judgement, path=path, policy=policy) | waivers.to_json(),
         format_findings(judgement, path=path, policy=policy, waivers=waivers.lines(now=now)),
         as_json=as_json,
     )
@@ -204,7 +204,7 @@ def compile_(
     refuse_input_as_output(output, path, limits_path)
     make_folder(output.parent)
     save_durably(output, table_bytes)
-    document = describe_table(table, table_bytes, path=output) | {"waivers": waivers.to_json()}
+    document = describe_table(table, table_bytes, path=output) | waivers.to_json()
     lines = [format_table(table, table_bytes, path=output), *waivers.lines(now=now)]
     if deviations := read_deviations(path):
         document["curves"] = describe_deviations(deviations)

@@ -134,6 +134,9 @@ def test_a_configured_waiver_that_does_not_count_is_told_and_covers_nothing(run,
     code, out, _ = run("waveform", "check")
     assert (code, LINE in out) == (0, True)
     assert re.search(r"^NOT COUNTED .*none\.cose: the file cannot be read$", out, re.MULTILINE)
+    document = json.loads(run("waveform", "check", "--json")[1])
+    (told,) = document["waivers_not_counted"]
+    assert (document["passed"], "none.cose" in told) == (True, True)
     text = (product / "waveforms.toml").read_text()
     (product / "draft.toml").write_text(text.replace("150, 200]", "150, 201]"))
     before = files_of(product)
