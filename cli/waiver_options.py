@@ -55,7 +55,8 @@ class TableWaivers:
 
     Attributes:
         counted: Those for this table that are in force.
-        remarks: For a person, why each other one that is configured does not count.
+        remarks: For a person, why each other one that is configured does not count, and whether
+            nobody could verify who signed those that do.
     """
 
     counted: tuple[LimitWaiver, ...] = ()
@@ -69,7 +70,7 @@ class TableWaivers:
         """Return the same as keys of a document for scripts."""
         return {
             "waivers": [waiver.to_json() for waiver in self.counted],
-            "waivers_not_counted": list(self.remarks),
+            "waiver_remarks": list(self.remarks),
         }
 
 
@@ -112,6 +113,8 @@ def find_table_waivers(
             remarks.append(f"NOT COUNTED {path}: {error.what}")
         else:
             counted.append(loaded.waiver)
+    if counted and trust is None:
+        remarks.append("NOT VERIFIED that the policy role signed: there is no trust record")
     return TableWaivers(counted=order_waivers(counted), remarks=tuple(remarks))
 
 

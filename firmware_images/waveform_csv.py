@@ -264,9 +264,11 @@ def _parse_number(
     field: str, magnitude_max: Decimal, column: int, number: int, where: str, *, is_first: bool
 ) -> Decimal:
     text = field.strip(_BLANKS)
-    if _NUMBER.fullmatch(text) is None:
+    is_number = _NUMBER.fullmatch(text)
+    if is_number is None:
         text = _unquote(text)
-    if _NUMBER.fullmatch(text) is None:
+        is_number = _NUMBER.fullmatch(text)
+    if is_number is None:
         raise WaveformSourceError(
             "neither a number nor the header" if is_first else "not a number",
             expected=f"a decimal number, or {HEADER}" if is_first else "a decimal number",

@@ -135,7 +135,7 @@ def test_a_configured_waiver_that_does_not_count_is_told_and_covers_nothing(run,
     assert (code, LINE in out) == (0, True)
     assert re.search(r"^NOT COUNTED .*none\.cose: the file cannot be read$", out, re.MULTILINE)
     document = json.loads(run("waveform", "check", "--json")[1])
-    (told,) = document["waivers_not_counted"]
+    (told,) = document["waiver_remarks"]
     assert (document["passed"], "none.cose" in told) == (True, True)
     text = (product / "waveforms.toml").read_text()
     (product / "draft.toml").write_text(text.replace("150, 200]", "150, 201]"))
@@ -175,6 +175,8 @@ def test_a_waiver_that_the_policy_role_did_not_sign_covers_nothing(run, product)
     key = product / "keys" / "second.pem"
     assert run("key", "generate", key, "--test-key", "--no-passphrase")[0] == 0
     assert run("policy", "waive", *WHAT, *WHY, "--key", key)[0] == 0
+    code, out, _ = run("waveform", "check", "--waiver", FILE)
+    assert (code, "NOT VERIFIED that the policy role signed" in out) == (0, True)
     (product / "away.cose").rename(product / "trust.cose")
     name_waivers(product, FILE)
     for arguments in ((), ("--waiver", FILE)):

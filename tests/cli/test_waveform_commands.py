@@ -184,7 +184,7 @@ def test_compile_and_inspect_show_the_same_table(run, tmp_path, in_flare):
         parse_waveform_table((tmp_path / "flare.table").read_bytes()).hardware_class == "flare-c3"
     )
     _, out, _ = run("inspect", "flare.table", "--json")
-    assert (compiled.pop("waivers"), compiled.pop("waivers_not_counted")) == ([], [])
+    assert (compiled.pop("waivers"), compiled.pop("waiver_remarks")) == ([], [])
     assert json.loads(out) == compiled
     assert compiled["modes"][1]["levels"][0]["segments"][2] == [20, -50_000, -50_000]
     _, out, _ = run("inspect", "flare.table")
