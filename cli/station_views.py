@@ -29,6 +29,7 @@ from cli.station_access import (
     utc_now,
 )
 from cli.station_options import BUNDLE_MAX_BYTES, trust_option
+from cli.waiver_options import format_waivers
 
 
 @click.command("check", epilog="Example: ampforge station check")
@@ -117,24 +118,27 @@ def report(
         load_trust_record(trust_path(configuration, trust_file)),
         where=str(path),
     )
+    now = utc_now()
     chosen = None if serial is None else str(parse_serial(normalise_typed_serial(serial)))
     with open_ledger(config_path, station_folder) as ledger:
         made = render_report(
             ledger,
             bundle,
             station=load_station_settings(configuration).name,
-            now=utc_now(),
+            now=now,
             serial=chosen,
         )
     save_durably(output, made.page.encode())
     document = {
         "schema": "ampforge.station-report/1",
         "path": str(output),
+        "waivers": [waiver.to_json() for waiver in bundle.waivers],
         "units": made.unit_count,
         "yield": None if made.line_yield is None else describe_yield(made.line_yield),
     }
     count = "1 unit" if made.unit_count == 1 else f"{made.unit_count} units"
     lines = [f"wrote {output}: {count}"]
+    lines += [f"  {line}" for line in format_waivers(bundle.waivers, now=now)]
     if made.line_yield is not None:
         lines += format_yield(made.line_yield)
     print_result(document, "\n".join(lines), as_json=as_json)
