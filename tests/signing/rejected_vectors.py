@@ -7,12 +7,13 @@ file says, wherever that is not the point.
 
 from __future__ import annotations
 
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
-from signing.cose import sign_many, sign_one
+from signing.certificates import verify_certificate
+from signing.cose import sign_many, sign_one, verify_many, verify_one
 from signing.cose_message import (
     SIGN1_TAG,
     SIGN_TAG,
@@ -21,18 +22,8 @@ from signing.cose_message import (
     serialize_sign1_header,
     sign1_structure,
 )
-from signing.errors import (
-    AlgorithmError,
-    CertificateError,
-    CoseError,
-    RevokedKeyError,
-    SignatureError,
-    SigningError,
-    ThresholdError,
-    TrustError,
-    UnknownKeyError,
-)
-from signing.trust import TRUST_RECORD_CONTENT_TYPE
+from signing.trust import TRUST_RECORD_CONTENT_TYPE, verify_trust_record
+from tests.gallery import Gallery, write_gallery
 from tests.signing.fixed_keys import fixed_signer
 from tests.signing.golden_vectors import (
     CA,
@@ -55,40 +46,28 @@ if TYPE_CHECKING:
     from signing.signers import Signer
     from tests.signing.fixed_keys import RepeatablePss
 
-FOLDER = Path(__file__).parent.parent / "rejected" / "signing"
 HEADER: Mapping[int, object] = {1: -7, 3: CONTENT_TYPE, 4: kid_of(P256.public_key)}
 
-# File name -> the error, and a telling part of its message.
-EXPECTED: dict[str, tuple[type[SigningError], str]] = {
-    "one-algorithm-of-another-key.cose": (AlgorithmError, "another algorithm than its key has"),
-    "one-content-type-of-another-kind.cose": (CoseError, "of another kind"),
-    "one-flipped-payload-bit.cose": (SignatureError, "does not match the signed bytes"),
-    "one-kid-of-another-key.cose": (SignatureError, "does not match the signed bytes"),
-    "one-length-in-long-form.cose": (CoseError, "longer than it needs to be"),
-    "one-payload-detached.cose": (CoseError, "another shape"),
-    "one-signed-by-stranger.cose": (UnknownKeyError, "no key that may sign it"),
-    "one-trailing-byte.cose": (CoseError, "bytes follow the CBOR item"),
-    "one-unprotected-algorithm.cose": (CoseError, "another shape"),
-    "one-without-tag.cose": (CoseError, "not a signed message"),
-    "two-below-threshold.cose": (ThresholdError, "expected 2 distinct keys, got 1"),
-    "two-by-one-key.cose": (CoseError, "one key signed a message twice"),
-    "two-out-of-order.cose": (CoseError, "rising kids"),
-    "trust-root-below-threshold.cose": (ThresholdError, "too few keys of the role root"),
-    "trust-signed-by-policy.cose": (UnknownKeyError, "which holds policy"),
-    "trust-with-revoked-root-signing.cose": (RevokedKeyError, "signed by a revoked key"),
-    "one-p384-in-64-bytes.cose": (CoseError, "expected 96 bytes"),
-    "one-rsa-cut-short.cose": (CoseError, "expected 384 bytes"),
-    "one-rsa-flipped-signature-bit.cose": (SignatureError, "does not match the signed bytes"),
-    "trust-boards-verify-nothing-listed.cose": (TrustError, "order of keys"),
-    "trust-boards-verify-unknown-algorithm.cose": (TrustError, "not known here"),
-    "trust-campaign-by-rsa.cose": (TrustError, "too long for the messages boards read"),
-    "trust-ed25519-for-secure-boot.cose": (TrustError, "role secure-boot is of an algorithm"),
-    "trust-p384-that-boards-cannot-verify.cose": (TrustError, "role policy is of an algorithm"),
-    "trust-without-spare-root-key.cose": (TrustError, "the role root has too few keys"),
-    "station-of-another-ca.der": (CertificateError, "not issued by the factory CA"),
-    "station-with-trailing-byte.der": (CertificateError, "cannot be read"),
-    "station-before-its-time.der": (CertificateError, "not valid at this time"),
-}
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+KEYS = [signer.public_key for signer in (P256, ED25519, POLICY, P384, RSA)]
+ABOUT = """Each file has one thing wrong and is named after it. Written by
+`python -m tests.signing.rejected_vectors` with the golden keys; `tests/signing/test_rejected.py`
+checks each error, word by word, and that the golden file beside it is accepted by the same check.
+`one-` is verified as COSE_Sign1, `two-` as COSE_Sign with a threshold of two, `trust-` as a first
+trust record, `station-` as a certificate of the golden factory CA."""
+
+
+def read(name: str, content: bytes) -> object:
+    """Verify a file as what the part of its name before the dash says."""
+    match name.partition("-")[0]:
+        case "one":
+            return verify_one(content, KEYS, content_type=CONTENT_TYPE)
+        case "two":
+            return verify_many(content, KEYS, threshold=2, content_type=CONTENT_TYPE)
+        case "trust":
+            return verify_trust_record(content, current=None)
+        case _:
+            return verify_certificate(content, build_vectors()["factory-ca.der"], now=NOW)
 
 
 def build_rejected() -> dict[str, bytes]:
@@ -204,7 +183,13 @@ def _certificates() -> dict[str, bytes]:
     }
 
 
+GALLERY = Gallery(
+    name="signing",
+    title="Messages, trust records and certificates that are refused",
+    about=ABOUT,
+    build=build_rejected,
+    read=read,
+)
+
 if __name__ == "__main__":
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for file_name, content in build_rejected().items():
-        (FOLDER / file_name).write_bytes(content)
+    write_gallery(GALLERY)
