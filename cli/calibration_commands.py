@@ -10,6 +10,7 @@ import click
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.params import EXISTING_FILE, json_option
+from cli.simulate_command import simulate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,10 @@ FIGURES = (
 
 @click.group()
 def group() -> None:
-    """Fit lines and state risks."""
+    """Fit lines, state risks, and try a station's settings on simulated units."""
+
+
+group.add_command(simulate)
 
 
 @group.command("fit", epilog="Example: ampforge calibration fit readings.csv --predict 500")

@@ -30,7 +30,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "serials": ("cli.serials_commands", "group", "Say which serial numbers were given to what."),
     "ledger": ("cli.ledger_commands", "group", "Verify, back up, restore, upgrade the ledger."),
     "unit": ("cli.unit_commands", "group", "Show and export the record of one unit."),
-    "calibration": ("cli.calibration_commands", "group", "Fit lines and state risks."),
+    "calibration": (
+        "cli.calibration_commands",
+        "group",
+        "Fit lines, state risks, try settings on simulated units.",
+    ),
     "gauge": ("cli.gauge_commands", "group", "Tell the gauge's variation from that of the parts."),
     "capability": (
         "cli.capability_commands",

@@ -71,12 +71,12 @@ class _RangeError:
     offset_a: float
 
 
-def _draw_errors(serial: str) -> dict[float, _RangeError]:
+def _draw_errors(serial: str, share: float) -> dict[float, _RangeError]:
     draw = random.Random(hashlib.sha256(f"meter {serial}".encode()).digest())
     return {
         range_a: _RangeError(
-            gain=1 + draw.uniform(-0.6, 0.6) * _SPEC_READING_PPM * 1e-6,
-            offset_a=draw.uniform(-0.6, 0.6) * _SPEC_RANGE_PPM[range_a] * 1e-6 * range_a,
+            gain=1 + draw.uniform(-share, share) * _SPEC_READING_PPM * 1e-6,
+            offset_a=draw.uniform(-share, share) * _SPEC_RANGE_PPM[range_a] * 1e-6 * range_a,
         )
         for range_a in _RANGES_A
     }
@@ -88,12 +88,14 @@ class SimulatedMeter:
     Args:
         output: The board's output that the fixture is connected to.
         serial: Serial number in `*IDN?`; the hidden error is drawn from it.
+        error_share: How much of its specification the hidden error may use; 1 is an instrument
+            that its maker would still call good.
     """
 
-    def __init__(self, output: OutputStage, *, serial: str) -> None:
+    def __init__(self, output: OutputStage, *, serial: str, error_share: float = 0.6) -> None:
         self.identity = f"Ampforge,SM-6500,{serial},1.0"
         self._output = output
-        self._errors_of_range = _draw_errors(serial)
+        self._errors_of_range = _draw_errors(serial, error_share)
         self._noise = random.Random(f"meter noise {serial}")
         self._queue: list[str] = []
         self._closed: set[int] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,7 @@ FIT_KEYS = {
     "chi2",
     "dof",
 }
+FLARE = Path(__file__).parents[2] / "examples" / "flare" / "ampforge.toml"
 RISK = ("--tolerance-ua", "1.5", "--process-sd-ua", "0.6", "--measurement-sd-ua", "0.15")
 
 
@@ -179,3 +181,48 @@ def test_two_points_have_no_scatter_and_say_so(call, tmp_path):
     assert "residual sd  none" in out
     code, _, err = call("fit", str(path))
     assert (code, "at least 3" in err) == (6, True)
+
+
+def test_simulate_tries_the_settings_of_the_product_and_writes_the_report(call, tmp_path):
+    report = tmp_path / "study.md"
+
+    code, out, _ = call(
+        "simulate",
+        *("--units", "2", "--faults", "1", "--decisions", "100", "--jobs", "1", "--json"),
+        *("--config", str(FLARE), "--output", str(report)),
+    )
+
+    document = json.loads(out)
+    assert code == 0
+    assert document["schema"] == "ampforge.simulation-study/1"
+    assert document["shortcomings"] == []
+    assert document["population"]["uncalibrated_pass_count"] == 0
+    assert "| stuck-bit | stuck-bit | 1 | 1 | none |" in report.read_text()
+
+
+def test_simulate_fails_settings_that_let_something_wrong_pass(call, tmp_path):
+    blind = FLARE.read_text().replace(
+        "[station.metrology]", "[station.metrology]\ninl_limit_lsb = 60.0"
+    )
+    for name in ("waveforms.toml", "limits.toml"):
+        (tmp_path / name).write_bytes(FLARE.with_name(name).read_bytes())
+    (tmp_path / "ampforge.toml").write_text(blind)
+    size = ("--units", "2", "--faults", "1", "--decisions", "100", "--jobs", "1")
+
+    code, out, _ = call("simulate", *size, "--config", str(tmp_path / "ampforge.toml"))
+
+    assert code == 10
+    assert "high-nonlinearity: 1 of 1 not found by its name" in out
+
+
+def test_simulate_does_not_replace_the_waveform_file(call):
+    waveforms = FLARE.with_name("waveforms.toml")
+    before = waveforms.read_bytes()
+
+    code, _, err = call(
+        "simulate", str(waveforms), "--config", str(FLARE), "--output", str(waveforms)
+    )
+
+    assert code == 2
+    assert "--output" in err
+    assert waveforms.read_bytes() == before

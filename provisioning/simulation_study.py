@@ -1,0 +1,328 @@
+"""Tries the settings of a station on simulated units whose true figures are known.
+
+Three questions, each with an answer that can be held against the hidden truth:
+
+1. Of units as they come from production, how many pass, and is every one that does not rightly
+   refused (`run_population`)?
+2. Is each fault found, and by its own name (`run_faults`)?
+3. Does a unit pass that works without its own calibration record (`run_population`, too)?
+
+How often a decision is wrong is `simulation_decisions`. The measuring, fitting and judging are the
+station's own (docs/spec/calibration.md §4 and §6); what stands in for the factory is the output
+stage and the instrument alone. The same seed gives the same study.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from provisioning.calibration import calibrate_unit
+from provisioning.calibration_result import FindingName
+from provisioning.report_figures import build_risk_figures
+from provisioning.simulator.analog import AnalogTruth, draw_truth
+from provisioning.simulator.faults import NO_FAULTS, AnalogFault, FaultPlan
+from provisioning.simulator.output_bench import SimulatedBench
+from provisioning.uncertainty import Outcome
+from provisioning.verification import verify_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from firmware_images.waveform import WaveformTable
+    from provisioning.calibration_result import CalibrationResult
+    from provisioning.measurement_settings import MetrologySettings
+    from provisioning.verification_result import VerificationResult
+
+GOOD_NONLINEARITY_LSB: Final = 2.0
+"""A unit of the simulated production is good when its nonlinearity is within this."""
+FAULT_NAMES: Final = {
+    AnalogFault.STUCK_BIT: FindingName.STUCK_BIT,
+    AnalogFault.SWAPPED_POLARITY: FindingName.SWAPPED_POLARITY,
+    AnalogFault.OPEN_SENSE: FindingName.OPEN_SENSE,
+    AnalogFault.LOW_COMPLIANCE: FindingName.COMPLIANCE,
+    AnalogFault.GAIN_TIMES_10: FindingName.GAIN_TIMES_TEN,
+    AnalogFault.HIGH_OFFSET: FindingName.OFFSET,
+    AnalogFault.HIGH_NONLINEARITY: FindingName.INL,
+}
+"""The name under which each fault of the output must be found."""
+FOREIGN_RECORD: Final = "foreign-record"
+_MAC_BYTES: Final = 6
+_BEGIN: Final = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyPlan:
+    """What is studied.
+
+    Attributes:
+        settings: The station's, unchanged.
+        table: The released waveform table.
+        seed: What all units, instruments and noises are drawn from.
+    """
+
+    settings: MetrologySettings
+    table: WaveformTable
+    seed: int
+
+    def unit_name(self, kind: str, index: int) -> str:
+        """Return what one unit, its instrument and its noise are drawn from."""
+        return f"{self.seed}-{kind}-{index}"
+
+    def draw_truth(self, name: str) -> AnalogTruth:
+        """Return the hidden figures of one unit."""
+        return draw_truth(hashlib.sha256(name.encode()).digest()[:_MAC_BYTES])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitTrial:
+    """What became of one unit.
+
+    Attributes:
+        name: What it was drawn from.
+        is_good: Whether it should pass.
+        verdict: `PASS` and so on, or `refused: ` and the findings of its calibration.
+        wrong_points: Verified points whose true error is beyond a limit; `None` if not verified.
+        stated_risk: The bound of a false accept that its report states; `None` if it did not pass.
+        verdict_without_record: What it got while it worked without its own record.
+        claim_without_record: Whether its readings were then within the claim limit.
+        calibration_without_record: Whether they were within the calibration limit, too.
+    """
+
+    name: str
+    is_good: bool
+    verdict: str
+    wrong_points: int | None = None
+    stated_risk: float | None = None
+    verdict_without_record: str | None = None
+    claim_without_record: bool = False
+    calibration_without_record: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Population:
+    """What became of all units.
+
+    Attributes:
+        good_count: Units that should pass.
+        good_pass_count: How many of them did.
+        bad_count: Units with too much nonlinearity.
+        bad_pass_count: How many of them passed.
+        verdicts: How often each verdict was given.
+        wrong_pass_count: Units that passed with a point whose true error is beyond a limit.
+        stated_risk_sum: The sum of the bounds that the reports of passed units state: at most so
+            many of them should be wrong.
+        uncalibrated_count: Units that were tried without their own record.
+        uncalibrated_pass_count: How many of them passed.
+        uncalibrated_claim_count: How many of them were within the claim limit all the same.
+        uncalibrated_limit_count: How many were within the calibration limit, too.
+    """
+
+    good_count: int
+    good_pass_count: int
+    bad_count: int
+    bad_pass_count: int
+    verdicts: dict[str, int]
+    wrong_pass_count: int
+    stated_risk_sum: float
+    uncalibrated_count: int
+    uncalibrated_pass_count: int
+    uncalibrated_claim_count: int
+    uncalibrated_limit_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultTrial:
+    """How one fault was found.
+
+    Attributes:
+        fault: What was wrong.
+        expected: The name it must be found by.
+        count: Units that had it.
+        named: How many were refused by that name, first.
+        others: What the others got.
+    """
+
+    fault: str
+    expected: str
+    count: int
+    named: int
+    others: dict[str, int]
+
+
+class _Clock:
+    # A second at each look: results have different times, and the same ones in each run.
+
+    def __init__(self) -> None:
+        self._now = _BEGIN
+
+    def __call__(self) -> datetime:
+        self._now += timedelta(seconds=1)
+        return self._now
+
+
+def run_unit(plan: StudyPlan, index: int) -> UnitTrial:
+    """Calibrate and verify one unit of the simulated production.
+
+    Args:
+        plan: What is studied.
+        index: Which unit, from 0.
+    """
+    name = plan.unit_name("unit", index)
+    truth = plan.draw_truth(name)
+    is_good = is_within_design(truth)
+    with _bench(plan, truth, name) as bench:
+        calibration = _calibrate(bench, plan)
+        if not calibration.is_accepted:
+            return UnitTrial(name=name, is_good=is_good, verdict=_refusal(calibration))
+        without = _verify(bench, plan, calibration)
+        bench.gain_ppm, bench.offset_na = calibration.gain_ppm, calibration.offset_na
+        result = _verify(bench, plan, calibration)
+        passed = result.outcome is Outcome.PASS
+        return UnitTrial(
+            name=name,
+            is_good=is_good,
+            verdict=result.outcome.value,
+            wrong_points=_count_wrong_points(bench, result),
+            stated_risk=build_risk_figures(result).unit_bound if passed else None,
+            verdict_without_record=without.outcome.value,
+            claim_without_record=all(
+                abs(point.error_na) <= point.claim_limit_na for point in without.points
+            ),
+            calibration_without_record=all(
+                abs(point.error_na) <= point.deciding_limit_na for point in without.points
+            ),
+        )
+
+
+def run_fault(plan: StudyPlan, fault: AnalogFault, index: int) -> str:
+    """Calibrate one unit that has a fault, and return the first finding, or the outcome.
+
+    Args:
+        plan: What is studied.
+        fault: What is wrong with it.
+        index: Which unit, from 0.
+    """
+    name = plan.unit_name(fault.value, index)
+    plan_of_faults = FaultPlan(analog=frozenset({fault}))
+    with _bench(plan, _draw_good(plan, name), name, faults=plan_of_faults) as bench:
+        calibration = _calibrate(bench, plan)
+        if not calibration.is_accepted:
+            return calibration.findings[0].name.value
+        bench.gain_ppm, bench.offset_na = calibration.gain_ppm, calibration.offset_na
+        return _verify(bench, plan, calibration).outcome.value
+
+
+def run_foreign_record(plan: StudyPlan, index: int) -> str:
+    """Verify a unit that works with the record of another one.
+
+    Returns:
+        `foreign-record` when that was among the reasons of a FAIL, else the outcome.
+    """
+    name = plan.unit_name("record-of", index)
+    with _bench(plan, _draw_good(plan, name), name) as other:
+        foreign = _calibrate(other, plan)
+    name = plan.unit_name("cloned-record", index)
+    with _bench(plan, _draw_good(plan, name), name) as bench:
+        calibration = _calibrate(bench, plan)
+        bench.gain_ppm, bench.offset_na = foreign.gain_ppm, foreign.offset_na
+        result = _verify(bench, plan, calibration)
+        is_named = any("own calibration record" in reason for reason in result.reasons)
+        return FOREIGN_RECORD if is_named else result.outcome.value
+
+
+def summarise_population(trials: Iterable[UnitTrial]) -> Population:
+    """Count what became of all units."""
+    units = list(trials)
+    good = [unit for unit in units if unit.is_good]
+    bad = [unit for unit in units if not unit.is_good]
+    passed = [unit for unit in units if unit.verdict == Outcome.PASS]
+    tried = [unit for unit in units if unit.verdict_without_record is not None]
+    return Population(
+        good_count=len(good),
+        good_pass_count=sum(unit.verdict == Outcome.PASS for unit in good),
+        bad_count=len(bad),
+        bad_pass_count=sum(unit.verdict == Outcome.PASS for unit in bad),
+        verdicts=dict(Counter(unit.verdict for unit in units).most_common()),
+        wrong_pass_count=sum(bool(unit.wrong_points) for unit in passed),
+        stated_risk_sum=sum(unit.stated_risk or 0.0 for unit in passed),
+        uncalibrated_count=len(tried),
+        uncalibrated_pass_count=sum(unit.verdict_without_record == Outcome.PASS for unit in tried),
+        uncalibrated_claim_count=sum(unit.claim_without_record for unit in tried),
+        uncalibrated_limit_count=sum(unit.calibration_without_record for unit in tried),
+    )
+
+
+def summarise_fault(fault: str, expected: str, found: Sequence[str]) -> FaultTrial:
+    """Count how a fault was found."""
+    others = Counter(name for name in found if name != expected)
+    return FaultTrial(
+        fault=fault,
+        expected=expected,
+        count=len(found),
+        named=len(found) - others.total(),
+        others=dict(others.most_common()),
+    )
+
+
+def is_within_design(truth: AnalogTruth) -> bool:
+    """Whether a unit is one that should pass: its smooth nonlinearity is within the design's."""
+    smooth = AnalogTruth(inl_sine_codes=truth.inl_sine_codes)
+    largest = max(abs(smooth.nonlinearity_codes(code)) for code in range(0, 4_096, 16))
+    return largest <= GOOD_NONLINEARITY_LSB + 1e-9
+
+
+def _draw_good(plan: StudyPlan, name: str) -> AnalogTruth:
+    # A fault is injected into a unit that would pass without it.
+    attempt = 0
+    while not is_within_design(truth := plan.draw_truth(f"{name}/{attempt}")):
+        attempt += 1
+    return truth
+
+
+def _bench(
+    plan: StudyPlan, truth: AnalogTruth, name: str, *, faults: FaultPlan = NO_FAULTS
+) -> SimulatedBench:
+    return SimulatedBench(
+        truth, seed=name, settings=plan.settings, table=plan.table, clock=_Clock(), faults=faults
+    )
+
+
+def _calibrate(bench: SimulatedBench, plan: StudyPlan) -> CalibrationResult:
+    return calibrate_unit(
+        bench, bench.meter, plan.settings, progress=_ignore_progress, clock=_Clock()
+    )
+
+
+def _verify(
+    bench: SimulatedBench, plan: StudyPlan, calibration: CalibrationResult
+) -> VerificationResult:
+    return verify_unit(
+        bench,
+        bench.meter,
+        plan.table,
+        plan.settings,
+        progress=_ignore_progress,
+        clock=_Clock(),
+        calibration=calibration,
+    )
+
+
+def _count_wrong_points(bench: SimulatedBench, result: VerificationResult) -> int:
+    # By the noiseless current of the unit, which no station ever sees.
+    return sum(
+        abs(bench.stage.current_na(point.code, point.load_ohm) - point.target_na)
+        > point.deciding_limit_na
+        for point in (*result.points, *result.idle)
+    )
+
+
+def _refusal(calibration: CalibrationResult) -> str:
+    return f"refused: {', '.join(finding.name.value for finding in calibration.findings)}"
+
+
+def _ignore_progress(_step: str, _fraction: float) -> None:
+    pass
