@@ -17,6 +17,10 @@ class SerialNumberError(ProvisioningError):
     """Raised when a text is not one of our serial numbers, or no number is left to give."""
 
 
+class UdiError(ProvisioningError):
+    """Raised when a unit's identification (UDI) cannot be written, printed or read."""
+
+
 class LedgerError(ProvisioningError):
     """Raised when a ledger is missing, of another version, damaged, or cannot be written."""
 
