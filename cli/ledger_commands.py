@@ -152,8 +152,8 @@ def restore(
     identity, lost = restored.identity, restored.lost_event_count
     voided = [
         {
-            "first": void.serial(void.first_sequence),
-            "last": void.serial(void.last_sequence),
+            "first": void.serial(void.first_sequence, identity.serial_format),
+            "last": void.serial(void.last_sequence, identity.serial_format),
             "reason": void.reason,
         }
         for void in restored.voided

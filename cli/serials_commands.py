@@ -8,6 +8,7 @@ import click
 
 from cli.output import print_result
 from cli.params import config_option, json_option
+from cli.serials_check_command import check
 from cli.station_access import open_ledger, station_option
 
 if TYPE_CHECKING:
@@ -57,3 +58,6 @@ def status(*, station_folder: Path | None, config_path: Path | None, as_json: bo
         for serial in serials
     ]
     print_result(document, "\n".join(lines), as_json=as_json)
+
+
+group.add_command(check)

@@ -62,6 +62,8 @@ def init(
     product = configuration.section("product", ProductSettings)
     folder = station_folder or configuration.resolve(settings.folder)
     address = find_ledger(folder, settings.ledger, root=configuration.root)
+    model = settings.serials.find_model(product.model)
+    serial_format = settings.serials.serial_format
     identity = create_station(
         folder,
         product=product.name,
@@ -72,6 +74,7 @@ def init(
         is_test_key=test_keys,
         ca_uri=find_ca(configuration),
         ledger=None if settings.ledger is None else address,
+        serial_format=serial_format,
     )
     ca_path = folder / CA_CERTIFICATE_NAME
     document = {
@@ -79,11 +82,17 @@ def init(
         "station": settings.name,
         "folder": str(folder),
         "ledger": {"path": str(address), "uuid": identity.uuid, "epoch": 1},
+        "serials": {
+            "format": serial_format.picture,
+            "prefix": settings.serials.prefix,
+            "model": model,
+        },
         "factory_ca": str(ca_path),
     }
     human = [
         f"station {settings.name} is set up in {folder}",
         f"  ledger {identity.uuid}, epoch {identity.epoch}, in {address}",
+        f"  serial numbers {serial_format.picture}, for ever: {serial_format.describe()}",
         "  back both up: the folder, and the ledger by `ampforge ledger backup`",
         f"next: `ampforge trust sign --factory-ca {ca_path}`, so that boards trust this factory",
     ]

@@ -22,6 +22,7 @@ from provisioning.ledger_allocation import (
 from provisioning.ledger_audit import audit_ledger
 from provisioning.ledger_database import create_database, open_database
 from provisioning.ledger_events import ChainedEvent, Phase, format_time, parse_time
+from provisioning.ledger_formats import read_format, write_format
 from provisioning.ledger_journal import (
     append_event,
     read_events,
@@ -38,7 +39,7 @@ from provisioning.ledger_values import (
     Writer,
 )
 from provisioning.ledger_writes import ANSWER
-from provisioning.serial_numbers import iso_week_of
+from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat
 from provisioning.unit_states import VERDICT_CAUSES, Cause, next_state
 
 if TYPE_CHECKING:
@@ -56,7 +57,13 @@ FINAL_STEP = "final"
 
 
 def create_ledger(
-    address: LedgerAddress, *, product: str, ledger_uuid: str, created_at: dt.datetime
+    address: LedgerAddress,
+    *,
+    product: str,
+    ledger_uuid: str,
+    created_at: dt.datetime,
+    serial_format: SerialFormat = STANDARD_FORMAT,
+    station: str = "",
 ) -> LedgerIdentity:
     """Create the one ledger of a factory. Only `ampforge station init` does this.
 
@@ -65,11 +72,19 @@ def create_ledger(
         product: Product whose units are counted here.
         ledger_uuid: A new UUID.
         created_at: Now, aware.
+        serial_format: What its serial numbers look like, for ever.
+        station: The station whose chain says so; needed when the format is not the standard one.
 
     Raises:
         LedgerError: There is a ledger already, or it cannot be written.
     """
-    identity = LedgerIdentity(uuid=ledger_uuid, epoch=1, product=product, created_at=created_at)
+    identity = LedgerIdentity(
+        uuid=ledger_uuid,
+        epoch=1,
+        product=product,
+        created_at=created_at,
+        serial_format=serial_format,
+    )
 
     def first_rows(connection: Connection) -> None:
         connection.execute(
@@ -81,6 +96,8 @@ def create_ledger(
                 created_at=format_time(identity.created_at),
             )
         )
+        if serial_format != STANDARD_FORMAT:
+            write_format(connection, serial_format, station=station, at=created_at)
 
     create_database(address, fill=first_rows)
     return identity
@@ -93,6 +110,7 @@ class Ledger:
         self.database = database
         with database.reading() as connection:
             row = connection.execute(select(ledger_identity)).one_or_none()
+            serial_format = read_format(connection)
         if row is None:
             raise LedgerError(
                 "the ledger has no identity",
@@ -107,6 +125,7 @@ class Ledger:
             product=row.product,
             created_at=parse_time(row.created_at),
             opening=row.opening,
+            serial_format=serial_format,
         )
         database.identity = (row.uuid, row.epoch, row.opening)
 
@@ -190,19 +209,21 @@ class Ledger:
             LedgerError: The database cannot be written.
             SerialNumberError: No number is left in this week.
         """
-        epoch = self.identity.epoch
+        identity = self.identity
+        period_of = identity.serial_format.period_of
 
         def question_at(moment: dt.datetime) -> Question:
             return ask_about_board(
-                mac=mac, station=writer.station, prefix=prefix, model=model, epoch=epoch, now=moment
-            )
+                mac=mac, station=writer.station, prefix=prefix, model=model, identity=identity,
+                now=moment,
+            )  # fmt: skip
 
         asked_at = writer.now()
         with self.database.writing(question_at(asked_at), is_last_word=True) as connection:
             known = read_answer(connection.info[ANSWER])
             refuse_excluded(connection, mac)
             now = writer.now()  # not before the lock: time follows the order of writing
-            if iso_week_of(now) != iso_week_of(asked_at):  # the week ended while it waited
+            if period_of(now) != period_of(asked_at):  # the week ended while it waited
                 statement, values = question_at(now)
                 known = read_answer(connection.execute(statement, dict(values)).one())
             unit = None
@@ -215,7 +236,7 @@ class Ledger:
                 state = next_state(None, Cause.RESERVE, where=mac.hex(":"))
                 serial, job = begin_unit(
                     connection, writer, known, mac=mac, prefix=prefix, model=model,
-                    bundle_digest=bundle_digest, epoch=epoch, now=now,
+                    bundle_digest=bundle_digest, identity=identity, now=now,
                 )  # fmt: skip
             else:
                 serial, state = unit.serial, parse_state(UnitState, unit.state, where=unit.serial)
@@ -249,7 +270,7 @@ class Ledger:
                 unit_state=state, bundle_digest=bundle_digest,
             )  # fmt: skip
             append_event(
-                connection, writer, epoch=epoch, step=RESERVE_STEP, phase=Phase.CONFIRM,
+                connection, writer, epoch=identity.epoch, step=RESERVE_STEP, phase=Phase.CONFIRM,
                 data={
                     "new": unit is None, "resumed": job.is_resumed, "job_number": job.number,
                     "bundle": bundle_digest.hex(),

@@ -19,7 +19,7 @@ from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import events, jobs, serial_numbers, units, voided_ranges
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.ledger_writes import add_row
-from provisioning.serial_numbers import SerialNumber, iso_week_of
+from provisioning.serial_numbers import SerialNumber
 from signing.hash_chain import GENESIS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, ScalarSelect, Select
 
-    from provisioning.ledger_values import Writer
+    from provisioning.ledger_values import LedgerIdentity, Writer
     from provisioning.ledger_writes import Question
 
 
@@ -93,11 +93,17 @@ class Known:
 
 
 def ask_about_board(
-    *, mac: bytes, station: str, prefix: str, model: str, epoch: int, now: dt.datetime
+    *,
+    mac: bytes,
+    station: str,
+    prefix: str,
+    model: str,
+    identity: LedgerIdentity,
+    now: dt.datetime,
 ) -> Question:
     """Return the question about a board, and about the series it would get a number of."""
-    year, week = iso_week_of(now)
-    allowed = sequences_of_epoch(epoch)
+    year, week = identity.serial_format.period_of(now)
+    allowed = sequences_of_epoch(identity.epoch, identity.serial_format)
     values = {
         "of_mac": mac, "of_station": station, "of_prefix": prefix, "of_model": model,
         "of_year": year, "of_week": week, "low": allowed[0], "high": allowed[-1],
@@ -142,16 +148,17 @@ def begin_unit(
     prefix: str,
     model: str,
     bundle_digest: bytes,
-    epoch: int,
+    identity: LedgerIdentity,
     now: dt.datetime,
 ) -> tuple[str, OpenJob]:
     """Give the next number of this week to a MAC that has none, and open the unit's first job.
 
     Raises:
-        SerialNumberError: No number is left in this week.
+        SerialNumberError: No number is left in this week, or the codes do not fit the format.
     """
-    year, week = iso_week_of(now)
-    allowed = sequences_of_epoch(epoch)
+    epoch, serial_format = identity.epoch, identity.serial_format
+    year, week = serial_format.period_of(now)
+    allowed = sequences_of_epoch(epoch, serial_format)
     sequence = allowed[0] if known.last_sequence is None else known.last_sequence + 1
     if sequence not in allowed:
         raise SerialNumberError(
@@ -161,7 +168,9 @@ def begin_unit(
             where=f"{prefix}{model}, {year}-W{week:02d}",
             hint="set another model code under [station.serials]",
         )
-    number = SerialNumber(prefix=prefix, model=model, year=year, week=week, sequence=sequence)
+    number = SerialNumber(
+        prefix=prefix, model=model, year=year, week=week, sequence=sequence, format=serial_format
+    )
     serial, at, job = str(number), format_time(now), writer.new_job()
     add_row(
         connection,

@@ -18,6 +18,7 @@ from sqlalchemy import func, select
 
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase, format_time, parse_event
+from provisioning.ledger_formats import FORMAT_STEP, refuse_late_format
 from provisioning.ledger_journal import list_stations, walk_chain
 from provisioning.ledger_retelling import (
     TELLING_STEPS,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from provisioning.ledger_events import ChainedEvent, Event
     from provisioning.ledger_values import LedgerIdentity
+    from provisioning.serial_formats import SerialFormat
 
     Progress = Callable[[int, int], None]
 
@@ -139,7 +141,7 @@ def audit_ledger(
                 on_progress(done, total)
         heads[station] = (count, head)
     for serials in _serials_in_events(connection):
-        _audit_units(connection, serials)
+        _audit_units(connection, serials, identity.serial_format)
         done += len(serials)
         on_progress(done, total)
     _audit_rows_without_events(connection)
@@ -147,7 +149,7 @@ def audit_ledger(
     _audit_few(connection, replaced_modules, beside.replaced)
     _audit_identity(facts, identity)
     _audit_few(connection, voided_ranges, facts.voids)
-    _audit_gaps(connection)
+    _audit_gaps(connection, identity.serial_format)
     on_progress(total, total)
     return heads
 
@@ -160,6 +162,8 @@ def _gather(facts: _LedgerFacts, event: Event, identity: LedgerIdentity) -> None
     if event.step == RESTORE_STEP and event.epoch > facts.epoch:
         opening = event.data.get("opening")
         facts.epoch, facts.opening = event.epoch, None if opening is None else str(opening)
+    elif event.step == FORMAT_STEP:
+        refuse_late_format(event)
     elif event.step == VOID_STEP:
         void = parse_void(event)
         facts.voids[void.key()] = void.row()
@@ -182,7 +186,7 @@ def _serials_in_events(connection: Connection) -> Iterator[list[str]]:
         last = serials[-1]
 
 
-def _audit_units(connection: Connection, serials: list[str]) -> None:
+def _audit_units(connection: Connection, serials: list[str], serial_format: SerialFormat) -> None:
     named: dict[str, list[str | None]] = {}
     pairs = select(events.c.serial, events.c.job).where(events.c.serial.in_(serials)).distinct()
     for serial, job in connection.execute(pairs):
@@ -204,7 +208,9 @@ def _audit_units(connection: Connection, serials: list[str]) -> None:
         for serial, rows in groupby(connection.execute(statement), key=lambda row: row.serial)
     }
     told = {
-        serial: retell_unit(serial, telling.get(serial, ()), jobs=named[serial])
+        serial: retell_unit(
+            serial, telling.get(serial, ()), jobs=named[serial], serial_format=serial_format
+        )
         for serial in serials
     }
     _compare(
@@ -281,7 +287,7 @@ def _audit_few(connection: Connection, table: Table, told: Mapping[Any, Fields])
         raise contradiction(f"{table.name} {_shown(missing)}", "a row", "none")
 
 
-def _audit_gaps(connection: Connection) -> None:
+def _audit_gaps(connection: Connection, serial_format: SerialFormat) -> None:
     """Refuse a series in which a number is neither given nor voided."""
     series = [serial_numbers.c[name] for name in ("prefix", "model", "year", "week")]
     statement = select(
@@ -293,7 +299,7 @@ def _audit_gaps(connection: Connection) -> None:
     ).group_by(*series, serial_numbers.c.epoch)
     ranges = [row._mapping for row in connection.execute(select(voided_ranges))]  # noqa: SLF001 - public
     for row in connection.execute(statement):
-        first = sequences_of_epoch(row.epoch)[0]
+        first = sequences_of_epoch(row.epoch, serial_format)[0]
         voided = sum(
             max(0, min(row.high, one["last_sequence"]) - max(first, one["first_sequence"]) + 1)
             for one in ranges

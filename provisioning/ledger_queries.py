@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from provisioning.errors import LedgerError
 from provisioning.ledger_events import parse_time
 from provisioning.ledger_rows import check_row, parse_state
-from provisioning.ledger_schema import jobs, serial_numbers, units
+from provisioning.ledger_schema import jobs, serial_numbers, units, voided_ranges
 from provisioning.ledger_values import (
     JobRecord,
     JobState,
@@ -18,11 +18,15 @@ from provisioning.ledger_values import (
     UnitRecord,
     UnitState,
 )
+from provisioning.ledger_voids import VoidedRange
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import ColumnElement, Connection, Row
 
     from provisioning.ledger_database import LedgerDatabase
+    from provisioning.serial_numbers import SerialNumber
 
 
 def find_unit(
@@ -87,16 +91,31 @@ def list_serials(database: LedgerDatabase) -> tuple[SerialRecord, ...]:
     statement = select(serial_numbers).order_by(serial_numbers.c.serial)
     with database.reading() as connection:
         rows = connection.execute(statement).all()
+    return tuple(_serial(row, str(database.address)) for row in rows)
+
+
+def find_given(database: LedgerDatabase, serials: Iterable[str]) -> dict[str, SerialRecord]:
+    """Return those of some serial numbers that the ledger gave, by number."""
     where = str(database.address)
-    return tuple(
-        SerialRecord(
-            serial=check_row(row, serial_numbers, where=where).serial,
-            state=parse_state(SerialState, row.state, where=row.serial),
-            mac=row.mac,
-            reserved_at=parse_time(row.reserved_at),
-        )
-        for row in rows
-    )
+    chosen = select(serial_numbers).where(serial_numbers.c.serial.in_(list(serials)))
+    with database.reading() as connection:
+        rows = connection.execute(chosen).all()
+    return {row.serial: _serial(row, where) for row in rows}
+
+
+def find_void(database: LedgerDatabase, number: SerialNumber) -> VoidedRange | None:
+    """Return the range in which a number was voided without ever having been given."""
+    columns = voided_ranges.c
+    chosen = select(voided_ranges).where(
+        columns.prefix == number.prefix, columns.model == number.model,
+        columns.year == number.year, columns.week == number.week,
+        columns.first_sequence <= number.sequence, columns.last_sequence >= number.sequence,
+    ).limit(1)  # fmt: skip
+    with database.reading() as connection:
+        row = connection.execute(chosen).one_or_none()
+    if row is None:
+        return None
+    return VoidedRange(**check_row(row, voided_ranges, where=str(database.address))._asdict())
 
 
 def count_serials(database: LedgerDatabase) -> dict[SerialState, int]:
@@ -105,6 +124,15 @@ def count_serials(database: LedgerDatabase) -> dict[SerialState, int]:
     with database.reading() as connection:
         counted = {state: count for state, count in connection.execute(statement)}  # noqa: C416 - rows are not pairs to a type checker
     return {state: counted.get(state.value, 0) for state in SerialState}
+
+
+def _serial(row: Row[Any], where: str) -> SerialRecord:
+    return SerialRecord(
+        serial=check_row(row, serial_numbers, where=where).serial,
+        state=parse_state(SerialState, row.state, where=row.serial),
+        mac=row.mac,
+        reserved_at=parse_time(row.reserved_at),
+    )
 
 
 def _unit(row: Row[Any]) -> UnitRecord:

@@ -8,7 +8,6 @@ time is explained. Complete or not at all; never over a ledger that is there.
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -24,15 +23,16 @@ from provisioning.ledger_database import create_database
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase, format_time, parse_time
 from provisioning.ledger_failures import describe_failure
+from provisioning.ledger_formats import read_format
 from provisioning.ledger_journal import append_event, list_stations, read_head
 from provisioning.ledger_migrations import migrate
 from provisioning.ledger_schema import ledger_identity, serial_numbers
 from provisioning.ledger_values import LedgerIdentity
 from provisioning.ledger_voids import RESTORE_STEP, VoidedRange, void_range
 from provisioning.ledger_witness import load_witness, save_witness
-from provisioning.serial_numbers import iso_week_of
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from provisioning.ledger_values import Writer
 
 _ROWS_AT_ONCE: Final = 1000
-_WEEK: Final = dt.timedelta(days=7)
 REASON_MAX_LENGTH: Final = 120
 
 
@@ -122,7 +121,7 @@ def restore_ledger(
                 },
                 mac=None, reservation=None, at=now,
             )  # fmt: skip
-            voided = tuple(_lost_ranges(connection, header, epoch=epoch, now=now, reason=reason))
+            voided = tuple(_lost_ranges(connection, header, identity, now=now, reason=reason))
             for void in voided:
                 void_range(connection, writer, epoch=epoch, void=void, at=now)
             results.append(
@@ -283,11 +282,17 @@ def _open_epoch(
         product=row.product,
         created_at=parse_time(row.created_at),
         opening=opening,
+        serial_format=read_format(connection),
     )
 
 
 def _lost_ranges(
-    connection: Connection, header: BackupHeader, *, epoch: int, now: dt.datetime, reason: str
+    connection: Connection,
+    header: BackupHeader,
+    identity: LedgerIdentity,
+    *,
+    now: dt.datetime,
+    reason: str,
 ) -> Iterator[VoidedRange]:
     """Yield what may have been given since the backup: the rest of each series of its weeks.
 
@@ -295,7 +300,8 @@ def _lost_ranges(
     all the same, and so never given again.
     """
     taken_at = parse_time(header.taken_at)
-    weeks = _weeks_between(taken_at, now)
+    epoch, serial_format = identity.epoch, identity.serial_format
+    weeks = serial_format.periods_between(taken_at, now)
     series = [serial_numbers.c.prefix, serial_numbers.c.model]
     for row in connection.execute(select(*series).distinct().order_by(*series)).all():
         prefix, model = row.prefix, row.model
@@ -306,7 +312,7 @@ def _lost_ranges(
         )  # fmt: skip
         for year, week in weeks:
             for lost_epoch in range(header.ledger.epoch, epoch):
-                allowed = sequences_of_epoch(lost_epoch)
+                allowed = sequences_of_epoch(lost_epoch, serial_format)
                 last = connection.execute(
                     select(func.max(serial_numbers.c.sequence)).where(
                         serial_numbers.c.prefix == prefix,
@@ -322,12 +328,3 @@ def _lost_ranges(
                         template, year=year, week=week, epoch=lost_epoch,
                         first_sequence=first, last_sequence=allowed[-1],
                     )  # fmt: skip
-
-
-def _weeks_between(start: dt.datetime, end: dt.datetime) -> list[tuple[int, int]]:
-    weeks = []
-    moment = start
-    while iso_week_of(moment) <= iso_week_of(end):
-        weeks.append(iso_week_of(moment))
-        moment += _WEEK
-    return weeks

@@ -13,6 +13,7 @@ from provisioning.ledger_epochs import epoch_of_sequence
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_supervision import SUPERVISE_STEP
 from provisioning.ledger_values import JobState, SerialState, UnitState
+from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat
 from provisioning.serial_numbers import parse_serial
 
 if TYPE_CHECKING:
@@ -53,7 +54,13 @@ class Told:
     jobs: dict[str, Fields]
 
 
-def retell_unit(serial: str, events: Iterable[Event], *, jobs: Iterable[str | None]) -> Told:
+def retell_unit(
+    serial: str,
+    events: Iterable[Event],
+    *,
+    jobs: Iterable[str | None],
+    serial_format: SerialFormat = STANDARD_FORMAT,
+) -> Told:
     """Say what the rows of one unit must be.
 
     Jobs follow each other by their number; the clocks of two stations need not agree.
@@ -62,6 +69,7 @@ def retell_unit(serial: str, events: Iterable[Event], *, jobs: Iterable[str | No
         serial: The unit.
         events: Its events of `TELLING_STEPS`, verified, in the order of their chains.
         jobs: The jobs that its events name, all of them.
+        serial_format: The ledger's.
 
     Raises:
         LedgerError: No rows could follow from such events.
@@ -99,7 +107,7 @@ def retell_unit(serial: str, events: Iterable[Event], *, jobs: Iterable[str | No
             unit["changed_at"] = format_time(last.in_order[-1].at)
     elif last.final is not None or not last.resumed:
         unit["changed_at"] = format_time((last.final or last.opened).at)
-    return Told(number={**_parts(serial), **number}, unit=unit, jobs=told_jobs)
+    return Told(number={**_parts(serial, serial_format), **number}, unit=unit, jobs=told_jobs)
 
 
 def _collect(events: Iterable[Event]) -> dict[str, _Job]:
@@ -178,9 +186,9 @@ def hex_field(event: Event, name: str) -> bytes:
         return b""
 
 
-def _parts(serial: str) -> Fields:
+def _parts(serial: str, serial_format: SerialFormat) -> Fields:
     try:
-        parts = parse_serial(serial)
+        parts = parse_serial(serial, serial_format)
     except SerialNumberError as error:
         raise contradiction(f"serial_numbers {serial}", "a serial number", str(error)) from error
     return {
@@ -189,7 +197,7 @@ def _parts(serial: str) -> Fields:
         "year": parts.year,
         "week": parts.week,
         "sequence": parts.sequence,
-        "epoch": epoch_of_sequence(parts.sequence),
+        "epoch": epoch_of_sequence(parts.sequence, serial_format),
     }
 
 

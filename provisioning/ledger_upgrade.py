@@ -10,6 +10,7 @@ from provisioning.ledger_audit import audit_ledger
 from provisioning.ledger_backup import write_backup
 from provisioning.ledger_database import open_any_revision
 from provisioning.ledger_events import parse_time
+from provisioning.ledger_formats import read_format
 from provisioning.ledger_migrations import migrate, read_revision, require_known
 from provisioning.ledger_schema import HEAD_REVISION, ledger_identity
 from provisioning.ledger_values import LedgerIdentity
@@ -60,6 +61,7 @@ def upgrade_ledger(
                 product=row.product,
                 created_at=parse_time(row.created_at),
                 opening=row.opening,
+                serial_format=read_format(connection),
             )
             audit_ledger(connection, identity, on_progress=on_progress)
     finally:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_events import STATION_PATTERN
+from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -82,6 +83,7 @@ class LedgerIdentity:
         product: Product whose units are counted.
         created_at: When `station init` made it, aware.
         opening: Name of the restore that opened the epoch; `None` in the first.
+        serial_format: What its serial numbers look like, all of them.
     """
 
     uuid: str
@@ -89,6 +91,7 @@ class LedgerIdentity:
     product: str
     created_at: dt.datetime
     opening: str | None = None
+    serial_format: SerialFormat = STANDARD_FORMAT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from provisioning.ledger_events import Event
     from provisioning.ledger_values import Writer
+    from provisioning.serial_formats import SerialFormat
 
 RESTORE_STEP: Final = "restore"
 VOID_STEP: Final = "void"
@@ -58,11 +59,12 @@ class VoidedRange:
     reason: str
     voided_at: str
 
-    def serial(self, sequence: int) -> str:
-        """Return the serial number of one sequence of the series."""
+    def serial(self, sequence: int, serial_format: SerialFormat) -> str:
+        """Return the serial number of one sequence of the series, in the ledger's format."""
         number = SerialNumber(
-            prefix=self.prefix, model=self.model, year=self.year, week=self.week, sequence=sequence
-        )
+            prefix=self.prefix, model=self.model, year=self.year, week=self.week,
+            sequence=sequence, format=serial_format,
+        )  # fmt: skip
         return str(number)
 
     def key(self) -> tuple[object, ...]:

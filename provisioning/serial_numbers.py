@@ -1,5 +1,7 @@
 """Serial numbers: at most 20 characters, one check character, readable over the telephone.
 
+In the standard format, sixteen characters (`serial_formats` has the others):
+
 | position | characters | meaning |
 |---|---|---|
 | 0 | 3 | prefix of the maker, A-Z 0-9 |
@@ -18,26 +20,20 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 from provisioning.errors import SerialNumberError
-
-PREFIX_LENGTH: Final = 3
-MODEL_LENGTH: Final = 3
-SEQUENCE_LENGTH: Final = 5
-SERIAL_LENGTH: Final = 16
-GS1_SERIAL_MAX_LENGTH: Final = 20
-assert SERIAL_LENGTH <= GS1_SERIAL_MAX_LENGTH
-
-SEQUENCE_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-SEQUENCE_MAX: Final = len(SEQUENCE_ALPHABET) ** SEQUENCE_LENGTH - 1
-CHECK_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_CENTURY: Final = 2000
-_CODE_PATTERN: Final = re.compile(r"[0-9A-Z]{3}", re.ASCII)
-_SERIAL_PATTERN: Final = re.compile(
-    rf"([0-9A-Z]{{3}})([0-9A-Z]{{3}})([0-9]{{2}})([0-9]{{2}})([{SEQUENCE_ALPHABET}]{{5}})([0-9A-Z])",
-    re.ASCII,
+from provisioning.serial_formats import (
+    SEQUENCE_ALPHABET,
+    STANDARD_FORMAT,
+    SerialDate,
+    SerialFormat,
+    check_character,
 )
+
+_CENTURY: Final = 2000
+_CODE_PATTERN: Final = re.compile(r"[0-9A-Z]*", re.ASCII)
+_COUNTS: Final = ("no", "one", "two", "three")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +41,13 @@ class SerialNumber:
     """One serial number in its parts.
 
     Attributes:
-        prefix: Maker, three characters A-Z 0-9.
-        model: Model, three characters A-Z 0-9.
-        year: ISO year of the week, 2000 to 2099.
-        week: ISO week, 1 to 52 or 53.
+        prefix: Maker, A-Z 0-9.
+        model: Model, A-Z 0-9; empty in a format without one.
+        year: ISO year of the week, or calendar year in a format without week, 2000 to 2099; 0 in
+            a format without date.
+        week: ISO week, 1 to 52 or 53; 0 in a format without week.
         sequence: Number in that week, from 1.
+        format: Which parts are written, and how long they are.
     """
 
     prefix: str
@@ -57,94 +55,91 @@ class SerialNumber:
     year: int
     week: int
     sequence: int
+    format: SerialFormat = STANDARD_FORMAT
 
     def __post_init__(self) -> None:
-        require_code(self.prefix, field="prefix")
-        require_code(self.model, field="model")
-        _require_week(self.year, self.week)
-        if not 1 <= self.sequence <= SEQUENCE_MAX:
+        require_code(self.prefix, field="prefix", length=self.format.prefix_length)
+        require_code(self.model, field="model", length=self.format.model_length)
+        _require_period(self.year, self.week, self.format)
+        if not 1 <= self.sequence <= self.format.sequence_max:
             raise SerialNumberError(
                 "the sequence cannot be written in a serial number",
-                expected=f"1 to {SEQUENCE_MAX}",
+                expected=f"1 to {self.format.sequence_max}",
                 got=self.sequence,
                 hint="a week with more units needs a second model code",
             )
 
     def __str__(self) -> str:
-        body = (
-            f"{self.prefix}{self.model}{self.year - _CENTURY:02d}{self.week:02d}"
-            f"{_serialize_sequence(self.sequence)}"
-        )
-        return body + check_character(body)
+        date = ""
+        if self.format.date is not SerialDate.NONE:
+            date = f"{self.year - _CENTURY:02d}"
+        if self.format.date is SerialDate.WEEK:
+            date += f"{self.week:02d}"
+        sequence = _serialize_sequence(self.sequence, self.format.sequence_length)
+        body = f"{self.prefix}{self.model}{date}{sequence}"
+        return body + (check_character(body) if self.format.has_check else "")
 
 
-def require_code(text: str, *, field: str) -> str:
+def require_code(text: str, *, field: str, length: int) -> str:
     """Return a prefix or model code, or refuse it.
 
+    Args:
+        text: The code.
+        field: What it is, for the message.
+        length: How many characters the format has for it.
+
     Raises:
-        SerialNumberError: It is not three characters A-Z 0-9.
+        SerialNumberError: It is not so many characters A-Z 0-9.
     """
-    if _CODE_PATTERN.fullmatch(text) is None:
+    if _CODE_PATTERN.fullmatch(text) is None or len(text) != length:
+        noun = "character" if length == 1 else "characters"
         raise SerialNumberError(
             f"the {field} does not fit in a serial number",
-            expected="three characters A-Z 0-9",
+            expected=f"{_COUNTS[length]} {noun} A-Z 0-9",
             got=repr(text),
             hint=f"set the {field} under [station.serials] in ampforge.toml",
         )
     return text
 
 
-def iso_week_of(moment: dt.datetime) -> tuple[int, int]:
-    """Return ISO year and ISO week of an aware moment, in UTC."""
-    year, week, _ = moment.astimezone(dt.UTC).isocalendar()
-    return year, week
-
-
-def check_character(body: str) -> str:
-    """Return the check character of a text of A-Z 0-9.
-
-    ISO 7064 MOD 37,36 (hybrid system): every single wrong character is found.
-    """
-    product = 36
-    for character in body:
-        total = (product + CHECK_ALPHABET.index(character)) % 36 or 36
-        product = total * 2 % 37
-    return CHECK_ALPHABET[(37 - product) % 36]
-
-
-def parse_serial(untrusted_text: str) -> SerialNumber:
+def parse_serial(
+    untrusted_text: str, serial_format: SerialFormat = STANDARD_FORMAT
+) -> SerialNumber:
     """Return the parts of a serial number after its check character was verified.
 
     Args:
-        untrusted_text: The sixteen characters, upper case, no separators.
+        untrusted_text: The number, upper case, no separators.
+        serial_format: The format of the ledger that gave it.
 
     Raises:
         SerialNumberError: Length, alphabet, check character or week are wrong.
     """
-    match = _SERIAL_PATTERN.fullmatch(untrusted_text)
-    if match is None:
+    parts = serial_format.split(untrusted_text)
+    if parts is None:
         raise SerialNumberError(
             "this is not a serial number",
-            expected="16 characters: prefix 3, model 3, year 2, week 2, sequence 5, check 1",
+            expected=f"{serial_format.length} characters: {serial_format.describe()}",
             got=repr(untrusted_text[:40]),
             hint="the sequence never has the letters I, L, O or U",
         )
-    prefix, model, year, week, sequence, check = match.groups()
-    expected_check = check_character(untrusted_text[:-1])
+    check = parts["check"]
+    expected_check = check_character(untrusted_text[:-1]) if serial_format.has_check else ""
     if check != expected_check:
         raise SerialNumberError(
             "the check character of the serial number is wrong",
             expected=expected_check,
             got=check,
             where=untrusted_text,
-            hint="one character was misread; read the label again",
+            hint="one character was misread; `ampforge serials check` says which it may have been",
         )
+    date = parts["date"]
     return SerialNumber(
-        prefix=prefix,
-        model=model,
-        year=_CENTURY + int(year),
-        week=int(week),
-        sequence=_parse_sequence(sequence),
+        prefix=parts["prefix"],
+        model=parts["model"],
+        year=_CENTURY + int(date[:2]) if date else 0,
+        week=int(date[2:] or 0),
+        sequence=_parse_sequence(parts["sequence"]),
+        format=serial_format,
     )
 
 
@@ -153,22 +148,30 @@ def normalise_typed_serial(typed_text: str) -> str:
     return re.sub(r"[\s-]", "", typed_text).upper()
 
 
-def _require_week(year: int, week: int) -> None:
-    try:
-        if not _CENTURY <= year < _CENTURY + 100:
-            raise ValueError  # noqa: TRY301 - one message for both ways to be wrong
-        dt.date.fromisocalendar(year, week, 1)
-    except ValueError as error:
+def _require_period(year: int, week: int, serial_format: SerialFormat) -> None:
+    is_in_century = _CENTURY <= year < _CENTURY + 100
+    match serial_format.date:
+        case SerialDate.NONE:
+            is_good, expected = (year, week) == (0, 0), "no year and no week"
+        case SerialDate.YEAR:
+            is_good, expected = is_in_century and week == 0, "one of the years 2000 to 2099"
+        case SerialDate.WEEK:
+            is_good, expected = is_in_century, "an ISO week of the years 2000 to 2099"
+            try:
+                dt.date.fromisocalendar(year, week, 1)
+            except ValueError:
+                is_good = False
+        case _:
+            assert_never(serial_format.date)
+    if not is_good:
         raise SerialNumberError(
-            "there is no such week",
-            expected="an ISO week of the years 2000 to 2099",
-            got=f"{year}-W{week:02d}",
-        ) from error
+            "there is no such week", expected=expected, got=f"{year}-W{week:02d}"
+        )
 
 
-def _serialize_sequence(sequence: int) -> str:
+def _serialize_sequence(sequence: int, length: int) -> str:
     digits = []
-    for _ in range(SEQUENCE_LENGTH):
+    for _ in range(length):
         sequence, digit = divmod(sequence, len(SEQUENCE_ALPHABET))
         digits.append(SEQUENCE_ALPHABET[digit])
     return "".join(reversed(digits))

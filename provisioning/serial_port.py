@@ -15,6 +15,7 @@ knows nothing of what travels over the port.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 from contextlib import contextmanager
@@ -196,6 +197,13 @@ def _locate_remote(name: str) -> tuple[str, str, bool]:
     return name, key, bool(query)
 
 
+_PORT_HINT: Final = "check the cable and the address, and that nothing else uses the port"
+_FORBIDDEN_HINT: Final = (
+    "this user may not use it: join the group that owns it (`sudo usermod -aG dialout $USER` on "
+    "most systems), then log in again"
+)
+
+
 @contextmanager
 def translated_port_errors(where: object, *, what: str = "the serial port died") -> Iterator[None]:
     """Turn pyserial's and the system's errors into ours."""
@@ -209,5 +217,5 @@ def translated_port_errors(where: object, *, what: str = "the serial port died")
             expected="a port that answers",
             got=str(error) or type(error).__name__,
             where=where,
-            hint="check the cable and the address, and that nothing else uses the port",
+            hint=_FORBIDDEN_HINT if getattr(error, "errno", None) == errno.EACCES else _PORT_HINT,
         ) from error

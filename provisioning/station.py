@@ -19,10 +19,10 @@ from provisioning.ledger_values import Writer
 from provisioning.ledger_witness import require_witnessed, save_witness
 from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES
 from provisioning.scpi_meter import open_meter
-from provisioning.serial_numbers import require_code
 from provisioning.serial_port import open_port
 from provisioning.station_files import LEDGER_NAME, load_station_keys
 from provisioning.station_trust import accept_trust_record
+from provisioning.udi import require_gtin
 from provisioning.unit_admission import BoardsInWork
 from signing.errors import DurableFileError
 from signing.refusal import refusing_in
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from provisioning.ledger_address import LedgerAddress
     from provisioning.serial_port import BoardPort
     from provisioning.station_files import StationKeys
-    from provisioning.station_settings import StationSettings
+    from provisioning.station_settings import SerialSettings, StationSettings
     from signing.trust import TrustRecord
 
 PORT_TIMEOUT_S = 3.0
@@ -71,7 +71,8 @@ class Station:
     Attributes:
         folder: The station's folder.
         settings: Section `[station]`.
-        serial_model: Model code of the serial numbers, three characters.
+        serial_model: Model code of the serial numbers.
+        gtin: Device identifier for the UDI of each unit that passes, if the product has one.
         outside: Clocks and randomness.
         ledger: The open ledger.
         writer: Who writes into it.
@@ -96,6 +97,7 @@ class Station:
     bundle: Bundle
     nvs_plan: NvsPlan | None = None
     efuse_plan: EfusePlan | None = None
+    gtin: str | None = None
     in_work: BoardsInWork = field(default_factory=BoardsInWork)
 
     def open_port(self, url: str) -> BoardPort:
@@ -124,6 +126,7 @@ def open_station(
     settings: StationSettings,
     *,
     product_model: str,
+    gtin: str | None = None,
     bundle_bytes: bytes,
     trust_bytes: bytes,
     outside: Outside,
@@ -140,6 +143,7 @@ def open_station(
         folder: The station's folder, made by `station init`.
         settings: Section `[station]`.
         product_model: Model of the product, used in serial numbers when the settings name none.
+        gtin: The product's GTIN-14, if it has one; without it units get no UDI.
         bundle_bytes: The release bundle, unverified.
         trust_bytes: The signed trust record, unverified.
         outside: Clocks and randomness.
@@ -157,8 +161,11 @@ def open_station(
             NVS plan or the eFuse plan does not fit the release.
         StationError: The pieces do not belong together.
         SerialNumberError: The model does not fit in a serial number.
+        UdiError: The GTIN is not one.
     """
-    serial_model = require_code(settings.serials.model or product_model, field="model")
+    serial_model = settings.serials.find_model(product_model)
+    if gtin is not None:
+        require_gtin(gtin)
     trust = verify_trust_record(trust_bytes, current=None)
     bundle = verify_bundle(bundle_bytes, trust, where=bundle_where)
     with refusing_in(bundle_where):
@@ -181,6 +188,7 @@ def open_station(
         _require_same_factory(trust, keys)
         trust = accept_trust_record(folder, trust_bytes)
         _require_same_product(bundle, ledger)
+        require_ledger_format(settings.serials, ledger)
         _require_sendable_statement(bundle, where=bundle_where)
         save_witness(folder, ledger, station=settings.name)
     except BaseException:
@@ -199,7 +207,26 @@ def open_station(
         bundle=bundle,
         nvs_plan=nvs_plan,
         efuse_plan=efuse_plan,
+        gtin=gtin,
     )
+
+
+def require_ledger_format(serials: SerialSettings, ledger: Ledger) -> None:
+    """Refuse settings whose serial numbers look otherwise than those of the ledger.
+
+    Raises:
+        StationError: The formats differ.
+    """
+    if serials.serial_format != ledger.identity.serial_format:
+        raise StationError(
+            "the ledger has serial numbers of another format",
+            expected=ledger.identity.serial_format.picture,
+            got=serials.format,
+            where=ledger.database.address,
+            hint="a ledger keeps the format that `station init` gave it, so that no number can be "
+            "taken for another: put it back under [station.serials]; a product with another "
+            "format has its own ledger",
+        )
 
 
 def _require_same_factory(trust: TrustRecord, keys: StationKeys) -> None:

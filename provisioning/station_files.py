@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from provisioning.errors import LedgerError, StationError
 from provisioning.ledger import create_ledger
 from provisioning.ledger_address import parse_ledger_address
+from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat
 from signing.certificate_fields import CertificateKind
 from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
 from signing.certificates import Certificate, ca_public_key, verify_certificate
@@ -79,6 +80,7 @@ def create_station(
     is_test_key: bool = False,
     ca_uri: str | None = None,
     ledger: LedgerAddress | None = None,
+    serial_format: SerialFormat = STANDARD_FORMAT,
 ) -> LedgerIdentity:
     """Make the station's folder: keys, certificates and the factory's one ledger.
 
@@ -92,6 +94,7 @@ def create_station(
         is_test_key: Mark the keys as test keys.
         ca_uri: The factory CA's key, a file or a `pkcs11:` URI; a new one is made when `None`.
         ledger: Where the ledger is to be; `None` for the folder itself.
+        serial_format: What its serial numbers look like, for ever.
 
     Raises:
         StationError: The folder has something in it, or cannot be made.
@@ -100,7 +103,10 @@ def create_station(
     """
 
     def make_ledger(address: LedgerAddress) -> LedgerIdentity:
-        return create_ledger(address, product=product, ledger_uuid=ledger_uuid, created_at=now)
+        return create_ledger(
+            address, product=product, ledger_uuid=ledger_uuid, created_at=now,
+            serial_format=serial_format, station=station_name,
+        )  # fmt: skip
 
     identities: list[LedgerIdentity] = []
 

@@ -8,6 +8,7 @@ folder = "station"
 [station.serials]
 prefix = "AMP"
 model = "FLR" # the product's own model when absent
+format = "PPPMMMYYWWSSSSSC" # picture of a number
 
 [[station.slots]]
 name = "1"
@@ -21,16 +22,36 @@ meter = "TCPIP0::192.168.1.20::5025::SOCKET"
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from provisioning.errors import SerialNumberError, UdiError
 from provisioning.measurement_settings import MetrologySettings
+from provisioning.serial_formats import (
+    GS1_SERIAL_MAX_LENGTH,
+    STANDARD_PICTURE,
+    SerialFormat,
+    parse_format,
+)
+from provisioning.serial_numbers import require_code
 from provisioning.station_values import SlotConfig
+from provisioning.udi import require_lot
 
 SECTION = "station"
+
+
+def _require_lot(lot: str) -> str:
+    try:
+        return require_lot(lot)
+    except UdiError as error:
+        raise ValueError(f"{error.what}: expected {error.expected}") from error
+
+
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
-_Code = Annotated[str, Field(pattern=r"^[0-9A-Z]{3}$")]
+_Prefix = Annotated[str, Field(pattern=r"^[0-9A-Z]{1,3}$")]
+_Model = Annotated[str, Field(pattern=r"^[0-9A-Z]{0,3}$")]
+_Lot = Annotated[str, AfterValidator(_require_lot)]
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -39,15 +60,51 @@ class _Section(BaseModel):
 
 
 class SerialSettings(_Section):
-    """The maker's part of the serial numbers (docs/spec/serial-number.md §1).
+    """What the product's serial numbers look like (docs/spec/serial-number.md §1).
 
     Attributes:
-        prefix: Maker, three characters A-Z 0-9.
-        model: Model, three characters A-Z 0-9; the product's own model when absent.
+        prefix: Maker, as many characters A-Z 0-9 as the format has P.
+        model: Model, as many as the format has M; the product's own model when absent.
+        format: Picture of a number (`provisioning.serial_formats`). The ledger has one, for ever.
     """
 
-    prefix: _Code = "AMP"
-    model: _Code | None = None
+    prefix: _Prefix = "AMP"
+    model: _Model | None = None
+    format: Annotated[str, Field(max_length=GS1_SERIAL_MAX_LENGTH)] = STANDARD_PICTURE
+
+    @model_validator(mode="after")
+    def _judge(self) -> Self:
+        try:
+            self._require_codes(self.model)
+        except SerialNumberError as error:
+            raise ValueError(f"{error.what}: expected {error.expected}, got {error.got}") from error
+        return self
+
+    @property
+    def serial_format(self) -> SerialFormat:
+        """The format of the numbers."""
+        return parse_format(self.format)
+
+    def find_model(self, product_model: str) -> str:
+        """Return the model code that stands in the numbers.
+
+        Args:
+            product_model: Model of the product, used when the section names none.
+
+        Raises:
+            SerialNumberError: It does not fit in the format.
+        """
+        if self.model is not None:
+            return self.model
+        model = product_model if self.serial_format.model_length else ""
+        self._require_codes(model)
+        return model
+
+    def _require_codes(self, model: str | None) -> None:
+        serial_format = self.serial_format
+        require_code(self.prefix, field="prefix", length=serial_format.prefix_length)
+        if model is not None:
+            require_code(model, field="model", length=serial_format.model_length)
 
 
 class SlotSettings(_Section):
@@ -71,7 +128,9 @@ class StationSettings(_Section):
         name: Name in the ledger and in the station's certificate.
         folder: Folder with keys, certificates and, unless `ledger` says otherwise, the ledger.
         ledger: A path, or `postgresql://USER@HOST:PORT/DATABASE` without a password.
-        serials: The maker's part of the serial numbers.
+        serials: What the serial numbers look like.
+        lot: Lot that is made, in the record and the UDI of each unit; `station run --lot` may
+            name another.
         flash_baud: Highest rate at which flash is written, baud.
         use_stub: Whether esptool's stub loader is used.
         boot_timeout_s: How long a board may take to answer after a reset, in seconds.
@@ -87,6 +146,7 @@ class StationSettings(_Section):
     folder: Annotated[Path, Field(strict=False)] = Path("station")
     ledger: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     serials: SerialSettings = SerialSettings()
+    lot: _Lot | None = None
     flash_baud: Annotated[int, Field(ge=9_600, le=3_000_000)] = 921_600
     use_stub: bool = True
     boot_timeout_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 4.0

@@ -31,6 +31,8 @@ from provisioning.link_frames import LineAssembler, serialize_frame
 from provisioning.link_messages import BOARD_BUFFER_BYTES
 from provisioning.measurement_settings import MetrologySettings
 from provisioning.scpi_meter import ANSWER_MAX_BYTES
+from provisioning.serial_checking import check_serial
+from provisioning.serial_formats import parse_format
 from provisioning.serial_numbers import parse_serial
 from provisioning.station_settings import StationSettings
 from provisioning.supervision import (
@@ -41,6 +43,7 @@ from provisioning.supervision import (
     sign_act,
     verify_act,
 )
+from provisioning.udi import parse_udi
 from signing.roles import Role
 from signing.roles_settings import SigningSettings
 from tests.firmware_images.release_parts import FLARE, build_trust, role_keys, signer
@@ -117,6 +120,19 @@ add_bytes(
 )
 add_bytes("instrument's samples", "csv", _samples, lambda: b"+1E-4,+2E-4,+3E-4,+4E-4")
 add_bytes("serial number", "text", text(parse_serial), lambda: b"AMPFL1260700001L")
+add_bytes("format of serial numbers", "text", text(parse_format), lambda: b"PPPMMMYYWWSSSSSC")
+add_bytes(
+    "typed serial number",
+    "text",
+    text(partial(check_serial, codes="AMP")),
+    lambda: b"AMP-FL1-2607-00001-L",
+)
+add_bytes(
+    "scanned label",
+    "text",
+    text(parse_udi),
+    lambda: b"]d201095060001343521126112610L4711\x1d21AMPFL1264800001A",
+)
 add_bytes(
     "value of --slots", "text", argument(rejected_station.read_slot), lambda: b"port=a,meter=b"
 )

@@ -21,9 +21,11 @@ PACKAGES = ("signing", "firmware_images", "manifests", "provisioning", "cli")
 _RESULT = "a field of a ledger event, after that was read; its own tests change each part of it"
 _METER = "the simulated meter's side, which a station's own program speaks to"
 NOT_FROM_OUTSIDE = {
+    "cli/unit_names.py: parse_mac": "an argument: six bytes in a pattern, or a usage error",
     "provisioning/calibration_result.py: parse_calibration_result": _RESULT,
     "provisioning/verification_result.py: parse_verification_result": _RESULT,
     "provisioning/stored_result.py: parse_stored_result": _RESULT,
+    "provisioning/udi.py: parse_udi_document": _RESULT,
     "provisioning/ledger_voids.py: parse_void": _RESULT,
     "provisioning/ledger_rows.py: parse_state": "a column of the station's own database",
     "provisioning/simulator/scpi.py: parse_channels": _METER,

@@ -9,16 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioning.errors import SerialNumberError
-from provisioning.serial_numbers import (
+from provisioning.serial_formats import (
     CHECK_ALPHABET,
     SEQUENCE_ALPHABET,
-    SEQUENCE_MAX,
-    SerialNumber,
+    STANDARD_FORMAT,
     check_character,
-    iso_week_of,
-    normalise_typed_serial,
-    parse_serial,
 )
+from provisioning.serial_numbers import SerialNumber, normalise_typed_serial, parse_serial
+
+SEQUENCE_MAX = STANDARD_FORMAT.sequence_max
 
 codes = st.text("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=3, max_size=3)
 serials = st.builds(
@@ -109,8 +108,8 @@ def test_a_wrong_check_character_names_the_right_one():
 
 def test_the_week_is_the_iso_week_in_utc():
     evening_in_new_york = dt.datetime(2026, 1, 4, 22, tzinfo=dt.timezone(dt.timedelta(hours=-5)))
-    assert iso_week_of(evening_in_new_york) == (2026, 2)
-    assert iso_week_of(dt.datetime(2027, 1, 1, tzinfo=dt.UTC)) == (2026, 53)
+    assert STANDARD_FORMAT.period_of(evening_in_new_york) == (2026, 2)
+    assert STANDARD_FORMAT.period_of(dt.datetime(2027, 1, 1, tzinfo=dt.UTC)) == (2026, 53)
 
 
 def test_typed_separators_and_lower_case_are_forgiven_and_nothing_else():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 
@@ -11,7 +12,7 @@ from serial.rfc2217 import PortManager
 
 from provisioning.errors import PortError
 from provisioning.rfc2217_port import Rfc2217Port
-from provisioning.serial_port import LINK_BAUD, open_port
+from provisioning.serial_port import LINK_BAUD, open_port, translated_port_errors
 
 
 class EchoServer:
@@ -202,3 +203,12 @@ def test_an_address_without_a_port_number_is_refused():
 
 def test_the_link_rate_is_what_the_specification_says():
     assert LINK_BAUD == 115_200
+
+
+@pytest.mark.parametrize(
+    ("number", "telling"), [(errno.EACCES, "dialout"), (errno.ENOENT, "check the cable")]
+)
+def test_a_port_that_the_user_may_not_use_says_which_group_to_join(number, telling):
+    with pytest.raises(PortError) as refusal, translated_port_errors("/dev/ttyUSB0"):
+        raise serial.SerialException(number, "could not open port")
+    assert telling in refusal.value.hint
