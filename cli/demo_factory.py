@@ -98,6 +98,7 @@ class FactoryFloor:
             self._product.station_folder,
             self._product.station,
             product_model=self._product.settings.model,
+            gtin=self._product.settings.gtin,
             bundle_bytes=path.read_bytes(),
             trust_bytes=self._product.trust_path.read_bytes(),
             outside=real_outside(),

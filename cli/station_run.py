@@ -60,6 +60,9 @@ if TYPE_CHECKING:
 @click.option(
     "--headless", is_flag=True, help="One JSON object per line, as things happen: for a controller."
 )
+@click.option(
+    "--lot", help="Lot that is made, for record and UDI (default: [station] lot, if any)."
+)
 @click.option("--again", is_flag=True, help="Work on units that passed already.")
 @station_option
 @trust_option
@@ -76,6 +79,7 @@ def run(
     seed: int,
     headless: bool,
     again: bool,
+    lot: str | None,
     station_folder: Path | None,
     trust_file: Path | None,
     config_path: Path | None,
@@ -110,6 +114,7 @@ def run(
                 station_folder=station_folder,
                 trust_file=trust_file,
                 passphrase_file=passphrase_file,
+                lot=lot,
             )
             stack.callback(station.close)
             if simulate is not None:
@@ -133,21 +138,27 @@ def _open_station(
     station_folder: Path | None,
     trust_file: Path | None,
     passphrase_file: Path | None,
+    lot: str | None,
 ) -> Station:
     from firmware_images.efuse_plan import load_efuse_plan
     from firmware_images.nvs_plan import load_nvs_plan
     from firmware_images.product import ProductSettings
     from provisioning.station import open_station
     from provisioning.station_files import find_ledger
+    from provisioning.udi import require_lot
 
     settings = load_station_settings(configuration)
+    if lot is not None:
+        settings = settings.model_copy(update={"lot": require_lot(lot)})
+    product = configuration.section("product", ProductSettings)
     nvs_plan = None if settings.nvs is None else load_nvs_plan(configuration.resolve(settings.nvs))
     efuses = settings.efuses
     folder = station_folder or configuration.resolve(settings.folder)
     return open_station(
         folder,
         settings,
-        product_model=configuration.section("product", ProductSettings).model,
+        product_model=product.model,
+        gtin=product.gtin,
         bundle_bytes=read_file(bundle_path, max_bytes=BUNDLE_MAX_BYTES),
         trust_bytes=read_file(trust_path(configuration, trust_file), max_bytes=TRUST_MAX_BYTES),
         outside=real_outside(),

@@ -26,9 +26,9 @@ from cli.station_access import (
     station_option,
     utc_now,
 )
+from cli.unit_label_command import label
+from cli.unit_names import find_serial
 from cli.unit_order_commands import (
-    MAC_PATTERN,
-    find_mac,
     quarantine,
     rebind,
     release,
@@ -39,15 +39,13 @@ from cli.unit_order_commands import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provisioning.ledger import Ledger
-
 
 @click.group()
 def group() -> None:
     """Show, tell and export the record of one unit; order what a supervisor may."""
 
 
-for _command in (quarantine, release, rework, rebind):
+for _command in (label, quarantine, release, rework, rebind):
     group.add_command(_command)
 
 
@@ -64,7 +62,7 @@ def show(
     from provisioning.unit_records import describe_unit
 
     with open_ledger(config_path, station_folder) as ledger:
-        document = describe_unit(ledger, _find_serial(ledger, unit))
+        document = describe_unit(ledger, find_serial(ledger, unit))
     print_result(document, format_unit(document), as_json=as_json)
 
 
@@ -81,7 +79,7 @@ def history(
     from provisioning.unit_records import describe_history
 
     with open_ledger(config_path, station_folder) as ledger:
-        document = describe_history(ledger, _find_serial(ledger, unit))
+        document = describe_history(ledger, find_serial(ledger, unit))
     print_result(document, format_history(document), as_json=as_json)
 
 
@@ -120,7 +118,7 @@ def export(
         ca_uri=find_ca(configuration),
     )
     with open_ledger(config_path, station_folder) as ledger:
-        serial = _find_serial(ledger, unit)
+        serial = find_serial(ledger, unit)
         exported = export_unit(ledger, serial, keys=keys, station=settings.name, now=utc_now())
     path = output or RealPath(f"{serial}.unit.json")
     save_durably(path, (json.dumps(exported, indent=2, ensure_ascii=False) + "\n").encode())
@@ -147,6 +145,7 @@ def export(
 def verify(*, export_path: Path, factory_ca: Path, as_json: bool) -> None:
     """Check an exported record, without the ledger: signed, chained and complete."""
     from provisioning.unit_exports import EXPORT_MAX_BYTES, verify_export
+    from provisioning.unit_udi import find_udi
 
     events = verify_export(
         read_file(export_path, max_bytes=EXPORT_MAX_BYTES),
@@ -154,21 +153,15 @@ def verify(*, export_path: Path, factory_ca: Path, as_json: bool) -> None:
         now=utc_now(),
         where=str(export_path),
     )
-    serial = events[0].serial
+    serial, udi = events[0].serial, find_udi(events)
     document = {
         "schema": "ampforge.unit-verified/1",
         "serial": serial,
+        "udi": None if udi is None else udi.document(),
         "event_count": len(events),
         "stations": sorted({event.station for event in events}),
     }
     human = f"{export_path} is unchanged: {len(events)} events of {serial}"
+    if udi is not None:
+        human += f"\n  UDI {udi.human_readable}"
     print_result(document, human, as_json=as_json)
-
-
-def _find_serial(ledger: Ledger, typed: str) -> str:
-    from provisioning.ledger_queries import find_unit
-    from provisioning.serial_numbers import normalise_typed_serial, parse_serial
-
-    if MAC_PATTERN.fullmatch(typed):
-        return find_unit(ledger.database, mac=find_mac(ledger, typed)).serial
-    return str(parse_serial(normalise_typed_serial(typed)))

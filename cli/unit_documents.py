@@ -18,6 +18,10 @@ def format_unit(document: dict[str, Any]) -> str:
         f"  first seen {document['first_seen_at']}",
         f"  changed    {document['changed_at']}",
     ]
+    if document["udi"] is not None:
+        lines.append(f"  UDI        {document['udi']['human_readable']}")
+    elif document["lot"] is not None:
+        lines.append(f"  lot        {document['lot']}")
     lines += [f"  reason     {reason}" for reason in document["reasons"]]
     if document["quarantine"] is not None:
         lines.append(f"  QUARANTINE {document['quarantine']}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import click
@@ -19,18 +18,17 @@ from cli.station_access import (
     utc_now,
 )
 from cli.station_options import TRUST_MAX_BYTES, trust_option
+from cli.unit_names import find_mac, parse_mac
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import Any
 
-    from provisioning.ledger import Ledger
     from provisioning.supervision import Act
 
     Command = Callable[..., Any]
 
-MAC_PATTERN = re.compile(r"([0-9a-f]{2}[:-]){5}[0-9a-f]{2}", re.ASCII | re.IGNORECASE)
 unit_argument = click.argument("unit", metavar="SERIAL|MAC")
 
 
@@ -125,7 +123,7 @@ def rebind(*, new_mac: str, **options: Any) -> None:
     from provisioning.supervision import Act
 
     said = f"goes on with module {new_mac}; put it on a fixture"
-    _order(Act.REBIND, said, new_mac=_parse_mac(new_mac), **options)
+    _order(Act.REBIND, said, new_mac=parse_mac(new_mac), **options)
 
 
 def _order(
@@ -185,24 +183,3 @@ def _order(
     }
     human = f"{chained.event.serial or mac.hex(':')} {said}"
     print_result(document, human, as_json=as_json)
-
-
-def find_mac(ledger: Ledger, typed: str) -> bytes:
-    """Return the MAC of the board that a person named by serial number or MAC."""
-    from provisioning.ledger_queries import find_unit
-    from provisioning.serial_numbers import normalise_typed_serial, parse_serial
-
-    if MAC_PATTERN.fullmatch(typed):
-        return _parse_mac(typed)
-    serial = str(parse_serial(normalise_typed_serial(typed)))
-    return find_unit(ledger.database, serial=serial).mac
-
-
-def _parse_mac(typed: str) -> bytes:
-    from cli.failures import UsageRefusal
-
-    if MAC_PATTERN.fullmatch(typed) is None:
-        raise UsageRefusal(
-            "this is not a MAC", expected="six bytes, such as 7c:df:a1:00:00:02", got=typed
-        )
-    return bytes.fromhex(typed.replace("-", "").replace(":", ""))

@@ -72,6 +72,7 @@ class ReportedUnit:
         serial: Serial number.
         mac: Chip MAC as text.
         verdict: State of the unit, such as PASS.
+        udi: Its identification as people read it; `None` before the first PASS, or without a GTIN.
         reasons: Why it did not pass; empty for PASS.
         firmware_before: Version before the update, or the one that was flashed.
         firmware_after: Version after the update; `None` when there was none.
@@ -82,6 +83,7 @@ class ReportedUnit:
     serial: str
     mac: str
     verdict: str
+    udi: str | None = None
     reasons: tuple[str, ...] = ()
     firmware_before: str | None = None
     firmware_after: str | None = None

@@ -22,6 +22,7 @@ from provisioning.reports import (
 )
 from provisioning.station_values import Step
 from provisioning.unit_records import load_results
+from provisioning.unit_udi import find_udi
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -111,17 +112,16 @@ def load_reported_unit(ledger: Ledger, serial: str) -> ReportedUnit:
     """Return a unit as a report shows it: its last verdict and results."""
     (unit,) = (unit for unit in list_units(ledger.database) if unit.serial == serial)
     calibration, verification = load_results(ledger, serial)
-    final = [
-        chained.event.data
-        for chained in ledger.events(serial=serial)
-        if chained.event.step == Step.FINAL.value
-    ]
+    events = [chained.event for chained in ledger.events(serial=serial)]
+    final = [event.data for event in events if event.step == Step.FINAL.value]
+    udi = find_udi(events)
     last = final[-1] if final else {}
     reasons = last.get("reasons", [])
     version = last.get("firmware_version")
     return ReportedUnit(
         serial=serial,
         mac=unit.mac.hex(":"),
+        udi=None if udi is None else udi.human_readable,
         verdict=unit.state.value.upper().replace("-", "_"),
         reasons=tuple(map(str, reasons)) if isinstance(reasons, list) else (),
         firmware_before=None if version is None else str(version),

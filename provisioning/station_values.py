@@ -10,6 +10,7 @@ from provisioning.ledger_values import UnitState
 
 if TYPE_CHECKING:
     from provisioning.calibration_result import CalibrationResult
+    from provisioning.udi import Udi
     from provisioning.verification_result import VerificationResult
     from signing.refusal import Refusal
 
@@ -103,6 +104,7 @@ class UnitReport:
         state: Where the unit stands now.
         failed_step: Step at which it failed, or `None`.
         reasons: Why it did not pass, one sentence each.
+        udi: Its identification; `None` for a unit that never passed, or without a GTIN.
         firmware_version: Version that runs on it, or `None` if nothing answered.
         calibration: Result of the calibration, as far as it came.
         verification: Result of the verification, as far as it came.
@@ -122,6 +124,7 @@ class UnitReport:
     verification: VerificationResult | None
     duration_s: float
     notes: tuple[str, ...] = ()
+    udi: Udi | None = None
 
     @property
     def is_passed(self) -> bool:

@@ -12,6 +12,7 @@ from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_queries import find_unit, list_jobs
 from provisioning.ledger_supervision import find_quarantine
 from provisioning.station_values import Step
+from provisioning.unit_udi import find_udi
 from provisioning.verification_result import (
     PointResult,
     VerificationResult,
@@ -68,6 +69,7 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
     calibration, verification = load_results(ledger, serial)
     final = confirmed.get(Step.FINAL.value, {})
     quarantine = find_quarantine(ledger, unit.mac)
+    udi = find_udi(chained.event for chained in events)
     return {
         "schema": SHOW_SCHEMA,
         **unit_document(unit),
@@ -76,6 +78,8 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
         "firmware_version": final.get("firmware_version"),
         "reasons": final.get("reasons", []),
         "waivers": final.get("waivers", []),
+        "lot": final.get("lot"),
+        "udi": None if udi is None else udi.document(),
         "jobs": [job_document(job) for job in jobs],
         "calibration": calibration_figures(calibration),
         "calibration_record": confirmed.get(Step.RECORD.value, {}).get("stored"),

@@ -50,6 +50,7 @@ from provisioning.unit_job import UnitJob
 from provisioning.unit_judgement import judge_calibration, judge_verification
 from provisioning.unit_measuring import UnitMeasuring
 from provisioning.unit_records import load_results
+from provisioning.unit_udi import choose_udi, describe_udi, load_udi
 from signing.errors import SigningError
 from signing.refusal import Refusal
 
@@ -151,7 +152,8 @@ class UnitRun:
                 verdict = self._judge(bring_up, measuring, efuses, link)
             except Refusal as error:
                 with suppress(LedgerError):  # the first error is the one to report
-                    job.note(self._step, {"error": type(error).__name__, "message": str(error)})
+                    said = {"error": type(error).__name__, "what": error.what}
+                    job.note(self._step, {**said, "message": str(error)})
                 raise
             with suppress(ProvisioningError):  # the verdict stands; this only switches off
                 link.reset_board()
@@ -286,6 +288,7 @@ class UnitRun:
         self, job: UnitJob, bring_up: UnitBringUp, measuring: UnitMeasuring, verdict: Verdict
     ) -> UnitReport:
         self._step = Step.FINAL
+        udi = choose_udi(self._station, job.reservation, verdict.state)
         failed_step = None if verdict.failed_step is None else verdict.failed_step.value
         self._station.ledger.finish(
             self._station.writer,
@@ -297,6 +300,7 @@ class UnitRun:
                 "reasons": list(verdict.reasons),
                 "bundle": self._station.bundle.digest.hex(),
                 "firmware_version": self._station.bundle.statement.version,
+                **describe_udi(self._station.settings.lot, udi),
                 **_describe_waivers(self._station.bundle),
             },
         )
@@ -309,6 +313,7 @@ class UnitRun:
             state=verdict.state,
             failed_step=verdict.failed_step,
             reasons=verdict.reasons,
+            udi=udi,
             firmware_version=None if bring_up.info is None else bring_up.info.ver,
             calibration=measuring.calibration,
             verification=measuring.verification,
@@ -327,6 +332,7 @@ class UnitRun:
             state=reservation.unit_state,
             failed_step=None,
             reasons=(),
+            udi=load_udi(self._station.ledger, reservation.serial),
             firmware_version=None,
             calibration=calibration,
             verification=verification,

@@ -1,0 +1,53 @@
+"""Which unit a person means: a serial number, a MAC, or what a scanner read from the label."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from cli.failures import UsageRefusal
+
+if TYPE_CHECKING:
+    from provisioning.ledger import Ledger
+
+MAC_PATTERN = re.compile(r"([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}")
+
+
+def find_serial(ledger: Ledger, typed: str) -> str:
+    """Return the serial number of the unit that a person named; it need not be in the ledger.
+
+    Raises:
+        SerialNumberError: It is no serial number of this ledger's format.
+        UdiError: It looks like a label's content and is none of ours.
+        LedgerError: No unit has such a MAC.
+    """
+    from provisioning.ledger_queries import find_unit
+    from provisioning.serial_numbers import normalise_typed_serial, parse_serial
+    from provisioning.udi import is_scanned, parse_udi
+
+    if MAC_PATTERN.fullmatch(typed):
+        return find_unit(ledger.database, mac=parse_mac(typed)).serial
+    named = parse_udi(typed).serial if is_scanned(typed) else normalise_typed_serial(typed)
+    return str(parse_serial(named, ledger.identity.serial_format))
+
+
+def find_mac(ledger: Ledger, typed: str) -> bytes:
+    """Return the MAC of the board that a person named; a MAC need not be in the ledger."""
+    from provisioning.ledger_queries import find_unit
+
+    if MAC_PATTERN.fullmatch(typed):
+        return parse_mac(typed)
+    return find_unit(ledger.database, serial=find_serial(ledger, typed)).mac
+
+
+def parse_mac(typed: str) -> bytes:
+    """Return the six bytes of a MAC.
+
+    Raises:
+        UsageRefusal: It is none.
+    """
+    if MAC_PATTERN.fullmatch(typed) is None:
+        raise UsageRefusal(
+            "this is not a MAC", expected="six bytes, such as 7c:df:a1:00:00:02", got=typed
+        )
+    return bytes.fromhex(typed.replace("-", "").replace(":", ""))
