@@ -117,6 +117,7 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> NoReturn:
         sys.exit(EXIT_INTERRUPTED)
     except SystemExit:
         # Out of standalone mode Click exits by itself in one case, with 1: the reader went away
-        # (| head). That is not an error, and certainly not a bug of ours.
+        # (| head) before the command came to its result. That is not an error, and certainly not
+        # a bug of ours. Results go by `cli.output`, and keep their exit code.
         sys.exit(0)
     sys.exit(outcome if isinstance(outcome, int) else 0)

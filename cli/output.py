@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
 def print_result(value: Mapping[str, object], human: str | None = None, *, as_json: bool) -> None:
     """Print a result once, in the form that was asked for.
+
+    A reader that went away (`| head`) stops nothing: the command goes on to its exit code, which a
+    script may still ask for.
 
     Args:
         value: The result as a JSON document.
@@ -36,10 +42,19 @@ def print_result(value: Mapping[str, object], human: str | None = None, *, as_js
         click.echo(text)
     except OSError as error:
         if error.errno == errno.EPIPE:
-            raise  # the reader went away, which `cli.failures` knows
+            _write_nowhere()
+            return
         raise UsageRefusal(
             "the result cannot be written out",
             got=error.strerror,
             where="standard output",
             hint="what the command does is done; make room, or send its output elsewhere",
         ) from error
+
+
+def _write_nowhere() -> None:
+    """Let what is still in the buffers of standard output go nowhere, when Python ends."""
+    with suppress(OSError, ValueError):  # a test's stream has no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from firmware_images.product import ProductSettings
     from provisioning.ledger_address import LedgerAddress
     from provisioning.station_settings import StationSettings
     from provisioning.station_values import SlotConfig
@@ -53,10 +54,12 @@ def check_station(
     folder: Path,
     ledger_address: LedgerAddress,
     settings: StationSettings,
+    product: ProductSettings,
     slots: Iterable[SlotConfig],
     trust_path: Path,
     nvs_path: Path | None,
     efuses_path: Path | None,
+    find_release: Callable[[], Path],
     ca_uri: str | None,
     passphrase: Callable[[], bytes],
     now: Callable[[], dt.datetime],
@@ -102,6 +105,9 @@ def check_station(
         _check("ledger", check_ledger),
         _check("keys", check_keys),
         _check("trust record", check_trust),
+        _check("release", partial(_verify_release, find_release, trust_path)),
+        _check("serial numbers", partial(_measure_serials, ledger_address, settings, product, now)),
+        _check("UDI", partial(_describe_identification, settings, product)),
     ]
     if nvs_path is not None:
         checks.append(_check("NVS plan", partial(_load_nvs_plan, nvs_path)))
@@ -118,6 +124,52 @@ def _check(name: str, look: Callable[[], str]) -> Check:
         return Check(name=name, found=look(), error=None)
     except Refusal as error:
         return Check(name=name, found="", error=error)
+
+
+def _verify_release(find_release: Callable[[], Path], trust_path: Path) -> str:
+    from cli.station_access import read_file
+    from cli.station_options import BUNDLE_MAX_BYTES
+    from firmware_images.bundle import verify_bundle
+    from signing.trust_file import load_trust_record
+
+    path = find_release()
+    content = read_file(path, max_bytes=BUNDLE_MAX_BYTES)
+    statement = verify_bundle(content, load_trust_record(trust_path), where=str(path)).statement
+    return f"{statement.product} {statement.version}, signatures and content verified"
+
+
+def _measure_serials(
+    ledger_address: LedgerAddress,
+    settings: StationSettings,
+    product: ProductSettings,
+    now: Callable[[], dt.datetime],
+) -> str:
+    from provisioning.errors import SerialNumberError
+    from provisioning.ledger import Ledger
+    from provisioning.serial_capacity import measure_capacity
+    from provisioning.station import require_ledger_format
+
+    ledger = Ledger.open(ledger_address)
+    try:
+        require_ledger_format(settings.serials, ledger)
+        model = settings.serials.find_model(product.model)
+        capacity = measure_capacity(ledger, prefix=settings.serials.prefix, model=model, now=now())
+    finally:
+        ledger.close()
+    if not capacity.is_enough:
+        raise SerialNumberError(
+            "the serial numbers run out",
+            got=capacity.describe(),
+            hint="set another model code under [station.serials]: its numbers begin anew",
+        )
+    return capacity.describe()
+
+
+def _describe_identification(settings: StationSettings, product: ProductSettings) -> str:
+    if product.gtin is None:
+        return "none: there is no gtin under [product], units pass without one"
+    lot = "without a lot" if settings.lot is None else f"lot {settings.lot}"
+    return f"GTIN {product.gtin}, {lot}"
 
 
 def _load_nvs_plan(path: Path) -> str:

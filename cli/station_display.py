@@ -13,7 +13,7 @@ from provisioning.station_values import Step
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
+    from rich.console import Console, OverflowMethod
     from rich.live import Live
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from provisioning.station_values import Progress, SlotConfig, SlotResult
 
 _STEPS = tuple(Step)
+_STEP_WIDTH = max(map(len, _STEPS))
 _BAR_WIDTH = 16
 _BAR_MIN_COLUMNS = 90
 """A narrower terminal has no room for bars: the words are worth more."""
@@ -142,32 +143,46 @@ class LiveDisplay:
             self._results[result.slot.name] = result
 
     def _draw(self) -> Table:
+        """Return the table: where it would be cut off at the bottom, with one line for a slot."""
+        whole = self._draw_table(is_compact=False)
+        line_count = len(self._console.render_lines(whole, pad=False))
+        return whole if line_count < self._console.height else self._draw_table(is_compact=True)
+
+    def _draw_table(self, *, is_compact: bool) -> Table:
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
         has_bars = self._console.width >= _BAR_MIN_COLUMNS
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("slot", overflow="fold", max_width=_BAR_WIDTH)
-        for header in ("serial", "step", *([""] if has_bars else [])):
-            table.add_column(header, no_wrap=True)
-        table.add_column("what, and what next", overflow="fold")
+        # What names the board is worth more than the last words about it.
+        name_length = min(max(map(len, ["slot", *self._names])), _BAR_WIDTH)
+        table.add_column("slot", overflow="fold", min_width=name_length, max_width=_BAR_WIDTH)
+        serial_length = max(map(len, self._serials.values()), default=0)
+        table.add_column("serial", no_wrap=True, min_width=serial_length)
+        table.add_column("step", no_wrap=True, min_width=_STEP_WIDTH)
+        if has_bars:
+            table.add_column("", no_wrap=True)
+        overflow: OverflowMethod = "ellipsis" if is_compact else "fold"
+        table.add_column("what, and what next", overflow=overflow, no_wrap=is_compact)
         with self._lock:
             for name in self._names:
-                state, done, what = self._describe(name)
+                state, done, what = self._describe(name, is_compact=is_compact)
                 bars = [self._bar(done, str(state.style))] if has_bars else []
                 serial = Text(self._serials.get(name, ""))
                 table.add_row(Text(printable(name)), serial, state, *bars, what)
         return table
 
-    def _describe(self, name: str) -> tuple[Text, float, Text]:
+    def _describe(self, name: str, *, is_compact: bool) -> tuple[Text, float, Text]:
         """Return state, fraction and words of a slot."""
         from rich.text import Text
 
         news, result = self._news.get(name), self._results.get(name)
         if result is not None:
             state, text = summarize(result)
-            what = Text.assemble(text, "\n", (f"next: {next_action(result)}", "italic"))
+            what = Text(next_action(result), "italic")
+            if not is_compact:
+                what = Text.assemble(text, "\nnext: ", what)
             return Text(state, _STYLES.get(state, _OTHER_STYLE)), 1.0, what
         if news is not None:
             done = (_STEPS.index(news.step) + news.fraction) / len(_STEPS)

@@ -56,6 +56,8 @@ def format_run(results: Sequence[SlotResult]) -> str:
         if result.report is not None:
             lines += [f"    {line}" for line in _format_figures(result.report)]
         lines.append(f"    next: {next_action(result)}")
+    if len(results) > 1:
+        lines.append(", ".join(f"{count} {name}" for name, count in count_run(results).items()))
     return "\n".join(lines)
 
 
@@ -75,6 +77,8 @@ def _format_figures(report: UnitReport) -> list[str]:
             f"at {worst.load_ohm} Ω, U = {worst.expanded_uncertainty_na / 1000:.3f} µA"
             for worst in worst_points(report.verification)
         ]
+    if report.udi is not None:
+        lines.append(f"UDI {report.udi.human_readable}")
     return lines
 
 
@@ -99,6 +103,7 @@ def slot_document(result: SlotResult) -> dict[str, object]:
         "failed_step": None if report.failed_step is None else report.failed_step.value,
         "reasons": list(report.reasons),
         "notes": list(report.notes),
+        "udi": None if report.udi is None else report.udi.document(),
         "firmware_version": report.firmware_version,
         "calibration": calibration_figures(report.calibration),
         "verification": verification_figures(report.verification),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -28,7 +29,8 @@ from cli.station_access import (
     trust_path,
     utc_now,
 )
-from cli.station_options import BUNDLE_MAX_BYTES, trust_option
+from cli.station_options import BUNDLE_MAX_BYTES, bundle_argument, trust_option
+from cli.unit_names import find_serial
 from cli.waiver_options import format_waivers
 
 
@@ -48,8 +50,12 @@ def check(
     passphrase_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Check ledger, keys, trust record, ports and meters, without touching a board's flash."""
+    """Check what a station needs, without touching a board: each thing by itself.
+
+    Ledger, keys, trust record, release, serial numbers, UDI, plans, ports and meters.
+    """
     from cli.station_checks import check_station
+    from firmware_images.product import ProductSettings
     from provisioning.station_files import find_ledger
 
     configuration = load_configuration(config_path)
@@ -59,10 +65,12 @@ def check(
         folder=folder,
         ledger_address=find_ledger(folder, settings.ledger, root=configuration.root),
         settings=settings,
+        product=configuration.section("product", ProductSettings),
         slots=slot_configs(slots) or settings.slot_configs(),
         trust_path=trust_path(configuration, None),
         nvs_path=None if settings.nvs is None else configuration.resolve(settings.nvs),
         efuses_path=None if settings.efuses is None else configuration.resolve(settings.efuses),
+        find_release=partial(find_bundle, configuration),
         ca_uri=find_ca(configuration),
         passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
         now=utc_now,
@@ -106,7 +114,6 @@ def report(
     """
     from cli.yield_documents import describe_yield, format_yield
     from firmware_images.bundle import verify_bundle
-    from provisioning.serial_numbers import normalise_typed_serial, parse_serial
     from provisioning.station_report import render_report
     from signing.durable_file import save_durably
     from signing.trust_file import load_trust_record
@@ -119,8 +126,8 @@ def report(
         where=str(path),
     )
     now = utc_now()
-    chosen = None if serial is None else str(parse_serial(normalise_typed_serial(serial)))
     with open_ledger(config_path, station_folder) as ledger:
+        chosen = None if serial is None else find_serial(ledger, serial)
         made = render_report(
             ledger,
             bundle,

@@ -174,9 +174,10 @@ def _reasons(finals: Iterable[Event]) -> Iterable[tuple[str, str, str]]:
 
 def _stops(notes: Iterable[Event]) -> Iterable[tuple[str, str, str]]:
     for event in notes:
-        error = event.data.get("error")
-        if error is not None:
-            yield event.step, str(error), event.serial or ""
+        if "error" in event.data:
+            # Its kind alone is what an older station wrote.
+            what = event.data.get("what", event.data["error"])
+            yield event.step, _NUMBER.sub(_PLACE_HOLDER, str(what)), event.serial or ""
 
 
 def _rank(found: Iterable[tuple[str, str, str]]) -> tuple[CountedReason, ...]:

@@ -82,7 +82,8 @@ def _require_distinct(slots: Sequence[SlotConfig]) -> None:
             "the number of slots is not usable",
             expected=f"1 to {SLOT_COUNT_MAX}",
             got=len(slots),
-            hint="give --slots port=…,meter=…, or [[station.slots]] in ampforge.toml",
+            hint="give --slots port=…,meter=…, or [[station.slots]] in ampforge.toml: `ampforge "
+            "station ports` lists the ports; or --simulate 2 without any hardware",
         )
     for what, values in (
         ("name", [slot.name for slot in slots]),

@@ -180,6 +180,8 @@ def test_a_controller_reads_one_object_for_each_thing_that_happens(product, caps
     assert results["right"]["error"]["what"] == "the slot's USB adapter is not plugged in"
     steps = [e["step"] for e in events if e["event"] == "progress" and e["slot"] == "left"]
     assert list(dict.fromkeys(steps)) == [step.value for step in Step if step not in PLANNED_STEPS]
+    specification = (Path(__file__).parents[2] / "docs/spec/station-run-events.md").read_text()
+    assert {key for event in events for key in event if f"`{key}`" not in specification} == set()
     end = events[-1]
     assert (end["event"], end["exit_code"]) == ("finished", 6)
     assert (end["passed"], end["failed"], end["errors"]) == (1, 0, 1)
@@ -285,14 +287,14 @@ def test_a_failed_unit_gives_exit_code_10(product, capsys):
 
 def test_check_looks_at_everything_and_names_what_is_wrong(product, capsys):
     text = call(capsys, "station", "check")
-    assert text.count("ok     ") == 3
+    assert text.count("ok     ") == 6
     (product / "trust.cose").unlink()
     broken = call(
         capsys, "station", "check", "--slots",
         "port=rfc2217://127.0.0.1:1,meter=TCPIP0::127.0.0.1::2::SOCKET", code=3,
     )  # fmt: skip
-    assert broken.count("ok     ") == 2
-    assert broken.count("ERROR  ") == 3
+    assert broken.count("ok     ") == 4
+    assert broken.count("ERROR  ") == 4
 
 
 def test_check_finds_a_trust_record_without_the_factory(product, capsys):
@@ -313,7 +315,7 @@ def test_check_asks_a_real_meter_and_port(product, capsys):
             capsys, "station", "check", "--slots",
             f"port={slot.port_url},meter={slot.meter_address}",
         )  # fmt: skip
-    assert text.count("ok     ") == 5
+    assert text.count("ok     ") == 8
 
 
 def test_encrypted_keys_are_opened_by_the_passphrase_file_or_by_asking(
@@ -327,7 +329,7 @@ def test_encrypted_keys_are_opened_by_the_passphrase_file_or_by_asking(
     call(
         capsys, "trust", "sign", "--factory-ca", product / "station" / "factory-ca.cert.der"
     )  # fmt: skip
-    assert call(capsys, "station", "check", "--passphrase-file", secret).count("ok     ") == 3
+    assert call(capsys, "station", "check", "--passphrase-file", secret).count("ok     ") == 6
     secret.write_text("wrong\n")
     message = call(capsys, "station", "check", "--passphrase-file", secret, code=3)
     assert "passphrase" in message
@@ -503,6 +505,23 @@ class TestDisplay:
         assert "[red]1" in drawn
         assert "error" in drawn
         assert "next: start the slot again" in " ".join(drawn.split())
+
+    def test_a_terminal_that_is_too_low_still_shows_a_row_for_every_slot(self):
+        slots = [SlotConfig(name=f"place-{n}", port="a", meter="b") for n in range(1, 13)]
+        console = Console(width=70, height=18, record=True, file=io.StringIO())
+        display = LiveDisplay(console, slots)
+        for slot in slots:
+            report = self.report().report
+            news = Progress(slot=slot.name, step=Step.RESERVE, fraction=1.0, text=report.serial)
+            display.on_progress(news)
+            display.on_result(SlotResult(slot=slot, report=report, error=None))
+        table = display._draw()
+        assert len(console.render_lines(table)) <= 18
+        console.print(table)
+        drawn = console.export_text()
+        assert all(f"place-{n} " in drawn for n in range(1, 13))
+        assert drawn.count("take it out") == 12
+        assert drawn.count("AMPFL1260700001P") == 12, "what names a board is not cut off"
 
     def test_a_pipe_gets_one_line_for_each_step(self):
         output = io.StringIO()

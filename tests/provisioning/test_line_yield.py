@@ -100,3 +100,15 @@ def test_a_verdict_that_was_edited_in_the_ledger_is_refused(station):
         connection.execute(text("UPDATE jobs SET outcome = 'perfect'"))
     with pytest.raises(LedgerError, match="perfect"):
         count_yield(station.ledger, bundle_digest=station.bundle.digest)
+
+
+def test_what_stopped_the_station_is_told_in_words_where_the_note_has_them(station):
+    from provisioning.unit_job import UnitJob
+
+    for number in (1, 2):
+        job = UnitJob(station.ledger, station.writer, reserve(station, number))
+        what = "the instrument is not good enough for the limit"
+        note = {"error": "VerificationError", "what": what, "message": f"{what}: got {number}"}
+        job.note(Step.VERIFY, note)
+    stops = count_yield(station.ledger, bundle_digest=station.bundle.digest).stops
+    assert stops == (CountedReason(step="verify", reason=what, count=2, units=2),)
