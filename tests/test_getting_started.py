@@ -18,6 +18,7 @@ PAGES = Path(__file__).resolve().parents[1] / "docs" / "how-to"
 COMMAND_COUNTS = {
     "getting-started": 20,
     "release-in-ten-minutes": 10,
+    "set-up-a-station-in-15-minutes": 15,
     "key-ceremony": 6,
     "compromise-drill": 4,
     "publish-a-delta": 15,
