@@ -29,7 +29,7 @@ from cli.station_access import (
     trust_path,
     utc_now,
 )
-from cli.station_options import BUNDLE_MAX_BYTES, bundle_argument, trust_option
+from cli.station_options import BUNDLE_MAX_BYTES, trust_option
 from cli.unit_names import find_serial
 from cli.waiver_options import format_waivers
 
