@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -115,10 +116,10 @@ def build(
         beside=configuration.path,
     )
     release = configuration.section("release", ReleaseSettings)
-    release = release.model_copy(update=_as_update(overrides))
+    changes = _as_changes(overrides)
     if waivers:
-        given = tuple(str(path.absolute()) for path in waivers)
-        release = release.model_copy(update={"waivers": given})
+        changes["waivers"] = tuple(str(path.absolute()) for path in waivers)
+    release = replace(release, **changes)
     now = utc_now()
     inputs = load_release_inputs(
         configuration.root, product, release, trust=find_trust(configuration, trust_path), now=now
@@ -148,7 +149,7 @@ def build(
     print_result({"path": str(path), **document}, "\n".join(human), as_json=as_json)
 
 
-def _as_update(overrides: Mapping[str, Path | str | int | None]) -> dict[str, object]:
+def _as_changes(overrides: Mapping[str, Path | str | int | None]) -> dict[str, Any]:
     # A path on the command line is relative to this folder, one in the file to the file's folder.
     from pathlib import Path
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cli.failures import UsageRefusal
-from signing.bounded_toml import parse_toml
 from signing.input_file import is_present, read_input
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from signing.written_table import Problem
 
-    Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model")
 
 FILE_NAME = "ampforge.toml"
 CONFIGURATION_MAX_BYTES = 1 << 20
@@ -50,15 +49,12 @@ class Configuration:
 
         Args:
             name: The section, dotted for nested tables (`station.metrology`).
-            model: The pydantic model of the section.
+            model: What the section must look like: a dataclass of `written` fields, or a pydantic
+                model.
 
         Raises:
             UsageRefusal: The section is missing, or a value in it is not acceptable.
         """
-        from pydantic import ValidationError
-
-        from signing.validation_words import describe_problem
-
         table = self._find(name)
         if table is None:
             raise UsageRefusal(
@@ -66,21 +62,47 @@ class Configuration:
                 where=self.path,
                 hint=f"add [{name}]; `ampforge init` writes a complete example to compare with",
             )
+        if not is_dataclass(model):
+            validated: Model = self._validate(name, table, model)
+            return validated
+        from signing.written_table import UnfitTableError, read_table
+
+        try:
+            return read_table(model, table)
+        except UnfitTableError as error:
+            raise self._refuse(name, error.problems[0]) from error
+
+    def _validate(self, name: str, table: dict[str, object], model: Any) -> Any:
+        from pydantic import ValidationError
+
+        from signing.validation_words import describe_problem
+        from signing.written_table import Problem
+
         try:
             return model.model_validate_json(_as_json(table))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in (name, *first["loc"]))
-            # A rule over several values names them itself, and its input is the whole section.
-            is_rule = first["type"] == "value_error"
-            key = "" if is_rule or not first["loc"] else f"{first['loc'][-1]} "
-            has_input = not is_rule and first["type"] not in {"missing", "extra_forbidden"}
-            raise UsageRefusal(
-                f"the configuration is not acceptable: {key}{describe_problem(first)}",
-                got=repr(first.get("input"))[:120] if has_input else None,
-                where=f"{self.path}, {field}",
-                hint="correct the value; `ampforge init` writes an example to compare with",
-            ) from error
+            problem = Problem(
+                place=first["loc"],
+                words=describe_problem(first),
+                value=first.get("input"),
+                is_rule=first["type"] == "value_error",
+                has_value=first["type"] not in {"missing", "extra_forbidden"},
+            )
+            raise self._refuse(name, problem) from error
+
+    def _refuse(self, name: str, problem: Problem) -> UsageRefusal:
+        from signing.written_table import show_value
+
+        # A rule over several values names them itself, and its input is the whole section.
+        key = "" if problem.is_rule or not problem.place else f"{problem.place[-1]} "
+        has_value = problem.has_value and not problem.is_rule
+        return UsageRefusal(
+            f"the configuration is not acceptable: {key}{problem.words}",
+            got=show_value(problem.value)[:120] if has_value else None,
+            where=f"{self.path}, {'.'.join(str(part) for part in (name, *problem.place))}",
+            hint="correct the value; `ampforge init` writes an example to compare with",
+        )
 
     def _find(self, name: str) -> dict[str, object] | None:
         table: object = self.document
@@ -136,6 +158,8 @@ def load_configuration(path: Path | None = None) -> Configuration:
             where=current_folder(),
             hint="run `ampforge init` to start from the example product, or give --config FILE",
         )
+    from signing.bounded_toml import parse_toml
+
     try:
         content = read_input(found, CONFIGURATION_MAX_BYTES)
     except OSError as error:

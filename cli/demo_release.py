@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cli.configuration import FILE_NAME, load_configuration
@@ -151,11 +151,10 @@ def _build_release(product: DemoProduct, console: Console, version: str, *, coun
     from firmware_images.product import ReleaseSettings
     from firmware_images.release_inputs import load_release_inputs
 
-    release = product.configuration.section("release", ReleaseSettings).model_copy(
-        update={
-            "app": f"firmware/images/{product.settings.name}-{version}.bin",
-            "release_counter": counter,
-        }
+    release = replace(
+        product.configuration.section("release", ReleaseSettings),
+        app=f"firmware/images/{product.settings.name}-{version}.bin",
+        release_counter=counter,
     )
     findings = _approve_table(product, release)
     trust = product.load_trust()

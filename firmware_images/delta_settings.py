@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from dataclasses import dataclass, field
 
 from firmware_images.delta_format import (
     DEFAULT_ENCODING,
@@ -13,11 +11,13 @@ from firmware_images.delta_format import (
     PatchKind,
 )
 from firmware_images.errors import DeltaError
+from signing.written_table import member, nested, several, whole, written
 
 ENCODINGS_MAX = 8
 
 
-class AcceptedEncoding(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedEncoding:
     """One `[[delta.accepts]]`: an encoding that the running application can undo.
 
     Attributes:
@@ -27,20 +27,17 @@ class AcceptedEncoding(BaseModel):
         lookahead_bits: heatshrink only: the longest repetition, less than the window.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    kind: PatchKind = field(metadata=written(member(PatchKind)))
+    compression: PatchCompression = field(metadata=written(member(PatchCompression)))
+    window_bits: int = field(default=0, metadata=written(whole(least=0)))
+    lookahead_bits: int = field(default=0, metadata=written(whole(least=0)))
 
-    kind: PatchKind
-    compression: PatchCompression
-    window_bits: Annotated[int, Field(ge=0)] = 0
-    lookahead_bits: Annotated[int, Field(ge=0)] = 0
-
-    @model_validator(mode="after")
-    def _judge(self) -> Self:
+    def __post_init__(self) -> None:
+        """Refuse what is not an encoding."""
         try:
             self.as_encoding()
         except DeltaError as error:
             raise ValueError(str(error)) from error
-        return self
 
     def as_encoding(self) -> PatchEncoding:
         """Return the value that patches are made with."""
@@ -60,24 +57,23 @@ DEFAULT_ACCEPTED = AcceptedEncoding(
 )
 
 
-class DeltaSettings(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaSettings:
     """Section `[delta]`: the device class's declaration.
 
     Attributes:
         accepts: What it can apply; each patch is made in all of them, and the smallest is kept.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    accepts: tuple[AcceptedEncoding, ...] = field(
+        default=(DEFAULT_ACCEPTED,),
+        metadata=written(several(nested(AcceptedEncoding), least=1, most=ENCODINGS_MAX)),
+    )
 
-    accepts: Annotated[
-        tuple[AcceptedEncoding, ...], Field(min_length=1, max_length=ENCODINGS_MAX)
-    ] = (DEFAULT_ACCEPTED,)
-
-    @model_validator(mode="after")
-    def _judge(self) -> Self:
+    def __post_init__(self) -> None:
+        """Refuse an encoding that is there twice."""
         if len(set(self.encodings)) != len(self.accepts):
             raise ValueError("accepts names an encoding twice")
-        return self
 
     @property
     def encodings(self) -> tuple[PatchEncoding, ...]:

@@ -17,11 +17,9 @@ knows fields and values; who burns them is a station.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Annotated, Final
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Final
 
 from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import EfusePlanError
@@ -29,10 +27,11 @@ from firmware_images.product import RELATIVE_PATH
 from firmware_images.secure_boot import verify_signed_image
 from firmware_images.secure_boot_chips import CHIPS
 from firmware_images.signature_sector import key_digest
-from firmware_images.toml_document import StrictDocument, parse_toml_document
+from firmware_images.toml_document import parse_toml_document
 from firmware_images.unit_values import EXAMPLE_UNIT
 from signing.key_files import load_public_key
 from signing.keys import SECURE_BOOT_ALGORITHMS
+from signing.written_table import flag, member, several, text, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,9 +50,7 @@ CHIP: Final = "esp32c3"
 _FIRST_DIGEST_PURPOSE: Final = 9
 _SOFT_JTAG_BITS: Final = 7
 USER_DATA: Final = "BLOCK_USR_DATA"
-
-
-_Path = Annotated[str, Field(pattern=RELATIVE_PATH)]
+_FLAG: Final = written(flag())
 
 
 class DownloadMode(StrEnum):
@@ -107,15 +104,18 @@ def show_value(value: int | bytes) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-class _Document(StrictDocument):
-    secure_boot_keys: Annotated[
-        tuple[_Path, ...], Field(strict=False, max_length=DIGEST_SLOTS)
-    ] = ()
-    enable_secure_boot: bool = False
-    revoke_unused_digests: bool = False
-    disable_jtag: bool = False
-    download_mode: Annotated[DownloadMode, Field(strict=False)] = DownloadMode.OPEN
-    user_data: Annotated[str, Field(min_length=1)] | None = None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    secure_boot_keys: tuple[str, ...] = field(
+        default=(), metadata=written(several(text(RELATIVE_PATH), most=DIGEST_SLOTS))
+    )
+    enable_secure_boot: bool = field(default=False, metadata=_FLAG)
+    revoke_unused_digests: bool = field(default=False, metadata=_FLAG)
+    disable_jtag: bool = field(default=False, metadata=_FLAG)
+    download_mode: DownloadMode = field(
+        default=DownloadMode.OPEN, metadata=written(member(DownloadMode))
+    )
+    user_data: str | None = field(default=None, metadata=written(text(least=1)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,9 @@ What a policy means is in `limits_policy`; its canonical bytes are read by `limi
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import PolicyError
@@ -20,15 +21,12 @@ from firmware_images.limits_policy import (
     serialize_policy,
 )
 from firmware_images.limits_policy_bytes import parse_policy
-from firmware_images.toml_document import (
-    TOML_BYTES_MAX,
-    Number,
-    StrictDocument,
-    parse_toml_document,
-)
+from firmware_images.toml_document import TOML_BYTES_MAX, parse_toml_document
 from firmware_images.waveform import Balance, Regulation
+from signing.written_table import flag, keyed, nested, number, only, text, whole, written
 
 if TYPE_CHECKING:
+    from decimal import Decimal
     from pathlib import Path
 
 __all__ = [
@@ -45,11 +43,15 @@ __all__ = [
 ]
 
 
-class _Sourced(StrictDocument):
-    value: Number
-    unit: str
-    source: str
-    checked_by: str
+_TEXT = written(text())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sourced:
+    value: Decimal = field(metadata=written(number()))
+    unit: str = field(metadata=_TEXT)
+    source: str = field(metadata=_TEXT)
+    checked_by: str = field(metadata=_TEXT)
 
     def to_domain(self, where: str) -> SourcedValue:
         try:
@@ -60,20 +62,25 @@ class _Sourced(StrictDocument):
             raise _placed(error, where) from error
 
 
-class _Mode(StrictDocument):
-    balance: Literal["balanced", "galvanic"]
-    regulation: Literal["current", "voltage"]
-    slope_limited: bool
-    claim: _Sourced
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mode:
+    balance: str = field(metadata=written(only("balanced", "galvanic")))
+    regulation: str = field(metadata=written(only("current", "voltage")))
+    slope_limited: bool = field(metadata=written(flag()))
+    claim: _Sourced = field(metadata=written(nested(_Sourced)))
 
 
-class _Policy(StrictDocument):
-    format: Literal[1]
-    name: str
-    version: int
-    facts: dict[str, _Sourced]
-    limits: dict[str, _Sourced]
-    modes: dict[str, _Mode]
+_FIGURES = written(keyed(nested(_Sourced)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Policy:
+    format: int = field(metadata=written(only(1)))
+    name: str = field(metadata=_TEXT)
+    version: int = field(metadata=written(whole()))
+    facts: dict[str, _Sourced] = field(metadata=_FIGURES)
+    limits: dict[str, _Sourced] = field(metadata=_FIGURES)
+    modes: dict[str, _Mode] = field(metadata=written(keyed(nested(_Mode))))
 
     def to_domain(self, where: object) -> LimitsPolicy:
         try:

@@ -18,18 +18,17 @@ colons), `{mac_hex}` and `{job}` stand for the unit's own values; other braces a
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
-
-from pydantic import BaseModel, Field
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import NvsError
 from firmware_images.nvs_building import KEYS_PARTITION_BYTES, build_nvs
 from firmware_images.nvs_values import NvsEntry, NvsType, judge_entries
 from firmware_images.partition_model import SUBTYPE_DATA_NVS, SUBTYPE_DATA_NVS_KEYS, TYPE_DATA
-from firmware_images.toml_document import StrictDocument, parse_toml_document
+from firmware_images.toml_document import parse_toml_document
 from firmware_images.unit_values import EXAMPLE_UNIT
+from signing.written_table import keyed, nested, text, whole, written, written_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,26 +37,32 @@ if TYPE_CHECKING:
     from firmware_images.unit_values import UnitValues
 
 NVS_PLAN_MAX_BYTES: Final = 256 * 1024
-_PartitionName = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,16}$")]
+_PARTITION: Final = written(text(r"^[\x21-\x7e]{1,16}$"))
+_WHOLE: Final = written(whole())
+_TEXT: Final = written(text())
 
 
-class _Value(StrictDocument):
-    u8: int | None = None
-    u16: int | None = None
-    u32: int | None = None
-    u64: int | None = None
-    i8: int | None = None
-    i16: int | None = None
-    i32: int | None = None
-    i64: int | None = None
-    string: str | None = None
-    blob: str | None = None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Value:
+    u8: int | None = field(default=None, metadata=_WHOLE)
+    u16: int | None = field(default=None, metadata=_WHOLE)
+    u32: int | None = field(default=None, metadata=_WHOLE)
+    u64: int | None = field(default=None, metadata=_WHOLE)
+    i8: int | None = field(default=None, metadata=_WHOLE)
+    i16: int | None = field(default=None, metadata=_WHOLE)
+    i32: int | None = field(default=None, metadata=_WHOLE)
+    i64: int | None = field(default=None, metadata=_WHOLE)
+    string: str | None = field(default=None, metadata=_TEXT)
+    blob: str | None = field(default=None, metadata=_TEXT)
 
 
-class _Document(StrictDocument):
-    partition: _PartitionName = "nvs"
-    keys_partition: _PartitionName | None = None
-    namespaces: Annotated[dict[str, dict[str, _Value]], Field(min_length=1)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    partition: str = field(default="nvs", metadata=_PARTITION)
+    keys_partition: str | None = field(default=None, metadata=_PARTITION)
+    namespaces: dict[str, dict[str, _Value]] = field(
+        metadata=written(keyed(keyed(nested(_Value)), least=1))
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +189,8 @@ def parse_nvs_plan(untrusted_bytes: bytes, *, where: str) -> NvsPlan:
     return plan
 
 
-def _only_type(value: BaseModel, *, where: str) -> tuple[NvsType, int | str]:
-    given = value.model_dump(exclude_none=True)
+def _only_type(value: _Value, *, where: str) -> tuple[NvsType, int | str]:
+    given = written_values(value)
     if len(given) != 1:
         raise NvsError(
             "a key of NVS has one value of one type",
@@ -194,6 +199,7 @@ def _only_type(value: BaseModel, *, where: str) -> tuple[NvsType, int | str]:
             where=where,
         )
     ((name, only),) = given.items()
+    assert isinstance(only, (int, str))
     return NvsType[name.upper()], only
 
 

@@ -6,21 +6,22 @@ the folder of `ampforge.toml`, which the command line knows.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Annotated, Self
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from firmware_images.flash_medium import SECTOR_BYTES
+from signing.written_table import several, text, whole, written
 
 GTIN_DIGITS = 14
 RELATIVE_PATH = r"^[^\x00]{1,256}$"
 
-PathText = Annotated[str, Field(pattern=RELATIVE_PATH)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$")]
+_PATH = written(text(RELATIVE_PATH))
+_NAME = written(text(r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$"))
+_REVISION = written(whole(least=0, most=0xFFFF))
 
 
-class ProductSettings(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductSettings:
     """Section `[product]`: what does not change from release to release.
 
     Attributes:
@@ -36,21 +37,23 @@ class ProductSettings(BaseModel):
         gtin: GTIN-14 for labels, with its check digit.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    name: str = field(metadata=_NAME)
+    model: str = field(metadata=written(text(r"^[A-Z0-9]{1,8}$")))
+    hardware_class: str = field(metadata=written(text(r"^[a-z0-9][a-z0-9._-]{0,31}$")))
+    hardware_revision_min: int = field(default=1, metadata=_REVISION)
+    hardware_revision_max: int = field(default=1, metadata=_REVISION)
+    chip: str = field(default="esp32c3", metadata=written(text(r"^esp32[a-z0-9]{0,4}$")))
+    flash_size_bytes: int = field(
+        metadata=written(whole(least=1 << 20, most=1 << 27, multiple_of=SECTOR_BYTES))
+    )
+    claim_load_min_ohm: int = field(default=500, metadata=written(whole(least=0, most=1_000_000)))
+    claim_load_max_ohm: int = field(
+        default=10_000, metadata=written(whole(least=1, most=1_000_000))
+    )
+    gtin: str | None = field(default=None, metadata=written(text(r"^[0-9]{14}$")))
 
-    name: Name
-    model: Annotated[str, Field(pattern=r"^[A-Z0-9]{1,8}$")]
-    hardware_class: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
-    hardware_revision_min: Annotated[int, Field(ge=0, le=0xFFFF)] = 1
-    hardware_revision_max: Annotated[int, Field(ge=0, le=0xFFFF)] = 1
-    chip: Annotated[str, Field(pattern=r"^esp32[a-z0-9]{0,4}$")] = "esp32c3"
-    flash_size_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 27, multiple_of=SECTOR_BYTES)]
-    claim_load_min_ohm: Annotated[int, Field(ge=0, le=1_000_000)] = 500
-    claim_load_max_ohm: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    gtin: Annotated[str, Field(pattern=r"^[0-9]{14}$")] | None = None
-
-    @model_validator(mode="after")
-    def _judge(self) -> Self:
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
         if self.hardware_revision_min > self.hardware_revision_max:
             raise ValueError("hardware_revision_min is above hardware_revision_max")
         if self.claim_load_min_ohm > self.claim_load_max_ohm:
@@ -59,10 +62,10 @@ class ProductSettings(BaseModel):
             raise ValueError(
                 f"the check digit of gtin should be {gtin_check_digit(self.gtin[:-1])}"
             )
-        return self
 
 
-class ReleaseSettings(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseSettings:
     """Section `[release]`: what the next bundle is made of; each is an option, too.
 
     Attributes:
@@ -81,21 +84,18 @@ class ReleaseSettings(BaseModel):
         output: Folder for what `bundle build` writes.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    release_counter: Annotated[int, Field(ge=1, le=0xFFFFFFFF)]
-    version: Name | None = None
-    app: PathText
-    waveforms: PathText
-    limits: PathText
-    partitions: PathText
-    approval: PathText
-    # TOML has lists alone.
-    waivers: Annotated[tuple[PathText, ...], Field(strict=False)] = ()
-    bootloader: PathText | None = None
-    waveform_slot: PathText | None = None
-    sbom: PathText | None = None
-    output: PathText = "build"
+    release_counter: int = field(metadata=written(whole(least=1, most=0xFFFFFFFF)))
+    version: str | None = field(default=None, metadata=_NAME)
+    app: str = field(metadata=_PATH)
+    waveforms: str = field(metadata=_PATH)
+    limits: str = field(metadata=_PATH)
+    partitions: str = field(metadata=_PATH)
+    approval: str = field(metadata=_PATH)
+    waivers: tuple[str, ...] = field(default=(), metadata=written(several(text(RELATIVE_PATH))))
+    bootloader: str | None = field(default=None, metadata=_PATH)
+    waveform_slot: str | None = field(default=None, metadata=_PATH)
+    sbom: str | None = field(default=None, metadata=_PATH)
+    output: str = field(default="build", metadata=_PATH)
 
     def bundle_name(self, product: ProductSettings, version: str) -> str:
         """Return the file name of a bundle, relative to the configuration."""

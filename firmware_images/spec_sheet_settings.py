@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field
+from dataclasses import dataclass, field
 
 from firmware_images.spec_sheet import NOT_STATED, OUTPUT_IMPEDANCE_OHM_MAX, TEXT_CHARACTERS_MAX
+from signing.written_table import text, whole, written
 
 
-class SpecSheetSettings(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecSheetSettings:
     """What the output specification states beside the table.
 
     Attributes:
@@ -17,9 +17,9 @@ class SpecSheetSettings(BaseModel):
         impedance_monitoring: How the device watches its load.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    output_impedance_ohm: Annotated[int, Field(ge=1, le=OUTPUT_IMPEDANCE_OHM_MAX)] | None = None
-    impedance_monitoring: Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS_MAX)] = (
-        NOT_STATED
+    output_impedance_ohm: int | None = field(
+        default=None, metadata=written(whole(least=1, most=OUTPUT_IMPEDANCE_OHM_MAX))
+    )
+    impedance_monitoring: str = field(
+        default=NOT_STATED, metadata=written(text(least=1, most=TEXT_CHARACTERS_MAX))
     )

@@ -1,46 +1,27 @@
 """TOML files that people write: bounded, exact decimals, and errors that name the place.
 
 Numbers with a point arrive as `Decimal`, so that 0.1 ms is exactly a tenth of a millisecond. What
-it does not do: know what the document means; the pydantic model that the caller passes does.
+it does not do: know what the document means; the dataclass that the caller passes does.
 """
 
 from __future__ import annotations
 
 import tomllib
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, TypeVar
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from typing import TYPE_CHECKING, TypeVar
 
 from signing.bounded_toml import parse_toml
-from signing.validation_words import describe_problem
+from signing.written_table import UnfitTableError, read_table, show_value
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
     from firmware_images.errors import FirmwareImageError
+    from signing.written_table import Problem
 
 TOML_BYTES_MAX = 256 * 1024
 _SHOWN_CHARACTERS = 60
 _SHOWN_PROBLEMS = 3
 
-
-class StrictDocument(BaseModel):
-    """A part of a file that people write: unknown keys and wrong types are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def _parse_number(value: object) -> object:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Decimal(value)
-    return value
-
-
-Number = Annotated[Decimal, BeforeValidator(_parse_number)]
-"""A finite decimal number, written with or without a point."""
-
-Document = TypeVar("Document", bound=BaseModel)
+Document = TypeVar("Document")
 
 
 def parse_toml_document(
@@ -50,7 +31,7 @@ def parse_toml_document(
 
     Args:
         untrusted_bytes: The file's content.
-        model: What the document must look like.
+        model: What the document must look like: a dataclass of `written` fields.
         where: The file, for errors.
         error: The error to raise.
 
@@ -76,31 +57,23 @@ def parse_toml_document(
         ) from cause
     except ValueError as cause:  # an integer of thousands of digits
         raise error("the file has a number out of range", got=cause, where=where) from cause
-    return validate_document(values, model, where=where, error=error)
-
-
-def validate_document(
-    values: object, model: type[Document], *, where: object, error: type[FirmwareImageError]
-) -> Document:
-    """Turns plain values into `model`, pydantic's complaint into `error` with the key's path."""
     try:
-        return model.model_validate(values)
-    except ValidationError as cause:
-        problems = cause.errors(include_url=False)
+        return read_table(model, values)
+    except UnfitTableError as cause:
+        problems = cause.problems
         shown = "; ".join(_describe(problem) for problem in problems[:_SHOWN_PROBLEMS])
         more = len(problems) - _SHOWN_PROBLEMS
-        has_input = problems[0]["type"] not in {"missing", "extra_forbidden"}
         raise error(
             f"{shown}; {more} more" if more > 0 else shown,
-            got=_show(problems[0]["input"]) if has_input else None,
+            got=_show(problems[0].value) if problems[0].has_value else None,
             where=where,
             hint="compare with the example product's file of the same name",
         ) from cause
 
 
-def _describe(problem: ErrorDetails) -> str:
-    key = ".".join(_show_key(part) for part in problem["loc"]) or "the whole document"
-    return f"{key} {describe_problem(problem)}"
+def _describe(problem: Problem) -> str:
+    key = ".".join(_show_key(part) for part in problem.place) or "the whole document"
+    return f"{key} {problem.words}"
 
 
 def _parse_decimal(text: str) -> Decimal:
@@ -117,5 +90,5 @@ def _show_key(part: int | str) -> str:
 def _show(value: object) -> str:
     if isinstance(value, Decimal):
         return str(value)
-    text = repr(value)
+    text = show_value(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -5,13 +5,11 @@ Implements docs/spec/waveform-table.md §10. What a whole file holds is in `wave
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from pydantic import Field
-
 from firmware_images.errors import WaveformSourceError
-from firmware_images.toml_document import Number, StrictDocument
 from firmware_images.waveform import SEGMENT_COUNT_MAX
 from firmware_images.waveform_curve import (
     HALF_WAVES_MAX,
@@ -20,6 +18,7 @@ from firmware_images.waveform_curve import (
     CurveSegment,
 )
 from firmware_images.waveform_shape import ShapeSegment
+from signing.written_table import nested, number, several, whole, written, written_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,27 +28,37 @@ MS_MAX: Final = Decimal(86_400_000)
 
 _RELATIVE_MAX: Final = Decimal(1)
 _DECIMALS_MAX: Final = 9
+_NUMBER: Final = written(number())
 
 
-class PlainSegmentDocument(StrictDocument):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainSegmentDocument:
     """A segment that is not a group; one of its forms, which `build_shape_segments` tells apart."""
 
-    ms: Number | None = None
-    at: Number | None = None
-    from_: Number | None = Field(default=None, alias="from")
-    to: Number | None = None
-    half_sine: Number | None = None
-    sine: Number | None = None
-    cycles: int | None = Field(default=None, ge=1, le=HALF_WAVES_MAX // 2)
-    pieces: int | None = Field(default=None, ge=2, le=PIECES_MAX, multiple_of=2)
+    ms: Decimal | None = field(default=None, metadata=_NUMBER)
+    at: Decimal | None = field(default=None, metadata=_NUMBER)
+    from_: Decimal | None = field(default=None, metadata=written(number(), key="from"))
+    to: Decimal | None = field(default=None, metadata=_NUMBER)
+    half_sine: Decimal | None = field(default=None, metadata=_NUMBER)
+    sine: Decimal | None = field(default=None, metadata=_NUMBER)
+    cycles: int | None = field(
+        default=None, metadata=written(whole(least=1, most=HALF_WAVES_MAX // 2))
+    )
+    pieces: int | None = field(
+        default=None, metadata=written(whole(least=2, most=PIECES_MAX, multiple_of=2))
+    )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentDocument(PlainSegmentDocument):
     """A segment, or a group of plain ones that is played several times."""
 
-    repeat: int | None = Field(default=None, ge=1, le=SEGMENT_COUNT_MAX)
-    segments: list[PlainSegmentDocument] | None = Field(
-        default=None, min_length=1, max_length=SEGMENT_COUNT_MAX
+    repeat: int | None = field(
+        default=None, metadata=written(whole(least=1, most=SEGMENT_COUNT_MAX))
+    )
+    segments: tuple[PlainSegmentDocument, ...] | None = field(
+        default=None,
+        metadata=written(several(nested(PlainSegmentDocument), least=1, most=SEGMENT_COUNT_MAX)),
     )
 
 
@@ -88,7 +97,7 @@ def build_shape_segments(
 def _build_group(
     document: SegmentDocument, name: str, where: str
 ) -> list[ShapeSegment | CurveSegment]:
-    keys = sorted(document.model_dump(by_alias=True, exclude_none=True))
+    keys = sorted(written_values(document))
     if document.segments is None or keys != ["repeat", "segments"]:
         raise WaveformSourceError(
             "a group is what it repeats and how often",
@@ -112,7 +121,9 @@ def _build_segment(
         )
     refuse_number(segment.ms, MS_MAX, "ms", where)
     duration_us = segment.ms * US_PER_MS
-    match segment.model_dump(by_alias=True, exclude_none=True, exclude={"ms"}):
+    given = written_values(segment)
+    del given["ms"]
+    match given:
         case {"at": Decimal() as at, **rest} if not rest:
             start = end = at
         case {"from": Decimal() as start, "to": Decimal() as end, **rest} if not rest:
@@ -127,7 +138,7 @@ def _build_segment(
             raise WaveformSourceError(
                 "a segment must say what it is, once",
                 expected="at, or from and to, or half_sine, or sine and cycles",
-                got=", ".join(sorted(segment.model_dump(by_alias=True, exclude_unset=True))),
+                got=", ".join(sorted(written_values(segment))),
                 where=where,
             )
     for value in (start, end):

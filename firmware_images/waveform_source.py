@@ -6,21 +6,14 @@ peak, or taken from a CSV file beside the TOML. `compile_table` turns it into a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Final
 
 from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import WaveformSourceError
-from firmware_images.toml_document import (
-    TOML_BYTES_MAX,
-    Number,
-    StrictDocument,
-    parse_toml_document,
-)
+from firmware_images.toml_document import TOML_BYTES_MAX, parse_toml_document
 from firmware_images.waveform import (
     LEVEL_COUNT_MAX,
     MODE_COUNT_MAX,
@@ -36,6 +29,7 @@ from firmware_images.waveform_segments import (
     refuse_number,
 )
 from firmware_images.waveform_shape import Shape, build_csv_shape, build_shape
+from signing.written_table import flag, nested, number, only, several, text, whole, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,31 +39,40 @@ if TYPE_CHECKING:
 
 
 _LEVEL_UA_MAX: Final = Decimal(2_000_000)
+_NUMBER: Final = written(number())
+_WHOLE: Final = written(whole())
+_LEVELS: Final = written(several(number(), least=1, most=LEVEL_COUNT_MAX))
 
 
-class _Mode(StrictDocument):
-    name: str
-    balance: Literal["balanced", "galvanic"]
-    regulation: Literal["current", "voltage"]
-    levels_ua: list[Number] = Field(min_length=1, max_length=LEVEL_COUNT_MAX)
-    session_s: Number
-    flip_each_burst: bool | None = None
-    flip_every_ms: Number | None = None
-    pulses_per_burst: int | None = None
-    burst_on_ms: Number | None = None
-    burst_off_ms: Number = Decimal(0)
-    soft_start_pulses: int | None = None
-    soft_start_ms: Number | None = None
-    soft_stop_pulses: int | None = None
-    soft_stop_ms: Number | None = None
-    segments: list[SegmentDocument] | None = None
-    csv: str | None = None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mode:
+    name: str = field(metadata=written(text()))
+    balance: str = field(metadata=written(only("balanced", "galvanic")))
+    regulation: str = field(metadata=written(only("current", "voltage")))
+    levels_ua: tuple[Decimal, ...] = field(metadata=_LEVELS)
+    session_s: Decimal = field(metadata=_NUMBER)
+    flip_each_burst: bool | None = field(default=None, metadata=written(flag()))
+    flip_every_ms: Decimal | None = field(default=None, metadata=_NUMBER)
+    pulses_per_burst: int | None = field(default=None, metadata=_WHOLE)
+    burst_on_ms: Decimal | None = field(default=None, metadata=_NUMBER)
+    burst_off_ms: Decimal = field(default=Decimal(0), metadata=_NUMBER)
+    soft_start_pulses: int | None = field(default=None, metadata=_WHOLE)
+    soft_start_ms: Decimal | None = field(default=None, metadata=_NUMBER)
+    soft_stop_pulses: int | None = field(default=None, metadata=_WHOLE)
+    soft_stop_ms: Decimal | None = field(default=None, metadata=_NUMBER)
+    segments: tuple[SegmentDocument, ...] | None = field(
+        default=None, metadata=written(several(nested(SegmentDocument)))
+    )
+    csv: str | None = field(default=None, metadata=written(text()))
 
 
-class _Waveforms(StrictDocument):
-    format: Literal[1]
-    tick_us: int = Field(ge=1, le=1_000_000)
-    mode: list[_Mode] = Field(min_length=1, max_length=MODE_COUNT_MAX)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Waveforms:
+    format: int = field(metadata=written(only(1)))
+    tick_us: int = field(metadata=written(whole(least=1, most=1_000_000)))
+    mode: tuple[_Mode, ...] = field(
+        metadata=written(several(nested(_Mode), least=1, most=MODE_COUNT_MAX))
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +209,7 @@ def _build_mode(mode: _Mode, file: str, load_csv: Callable[[str], CsvWaveform]) 
         balance=Balance(mode.balance),
         regulation=Regulation(mode.regulation),
         shape=_build_shape(mode, where, load_csv),
-        levels_ua=tuple(mode.levels_ua),
+        levels_ua=mode.levels_ua,
         pulses_per_burst=mode.pulses_per_burst,
         burst_on_us=_microseconds(mode.burst_on_ms),
         burst_off_us=mode.burst_off_ms * US_PER_MS,

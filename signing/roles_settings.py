@@ -20,16 +20,16 @@ a new record is made from, and which private keys this machine signs with.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from typing import TYPE_CHECKING
 
 from signing.algorithms import Algorithm
 from signing.errors import KeyFileError
 from signing.key_files import load_public_key
 from signing.key_uris import load_signer
 from signing.roles import MAX_KEYS_PER_ROLE, Role, RoleKeys
+from signing.written_table import keyed, member, nested, path, several, text, whole, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     from signing.signers import Signer
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+def _one_or_several(value: object) -> tuple[str, ...]:
+    uris: tuple[str, ...] = several(text())([value] if isinstance(value, str) else value)
+    return uris
 
 
-class RoleSettings(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleSettings:
     """One role: who holds it, and the private keys that sign for it here.
 
     Attributes:
@@ -50,14 +52,11 @@ class RoleSettings(BaseModel):
         signer: URIs of the private keys that this machine has; one may stand alone.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    threshold: Annotated[int, Field(ge=1, le=MAX_KEYS_PER_ROLE)] = 1
-    keys: Annotated[
-        tuple[Annotated[Path, Field(strict=False)], ...],
-        Field(strict=False, min_length=1, max_length=MAX_KEYS_PER_ROLE),
-    ]
-    signer: Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(strict=False)] = ()
+    threshold: int = field(default=1, metadata=written(whole(least=1, most=MAX_KEYS_PER_ROLE)))
+    keys: tuple[Path, ...] = field(
+        metadata=written(several(path(), least=1, most=MAX_KEYS_PER_ROLE))
+    )
+    signer: tuple[str, ...] = field(default=(), metadata=written(_one_or_several))
 
     def load_keys(self, root: Path) -> RoleKeys:
         """Load the role's public keys.
@@ -72,7 +71,8 @@ class RoleSettings(BaseModel):
         return RoleKeys(threshold=self.threshold, keys=keys)
 
 
-class SigningSettings(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningSettings:
     """The section `[signing]`.
 
     Attributes:
@@ -82,13 +82,13 @@ class SigningSettings(BaseModel):
         roles: The roles of this product.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    trust_record: Annotated[Path, Field(strict=False)] = Path("trust.cose")
-    boards_verify: Annotated[
-        frozenset[Annotated[Algorithm, Field(strict=False)]], Field(strict=False)
-    ] = frozenset()
-    roles: dict[Annotated[Role, Field(strict=False)], RoleSettings]
+    trust_record: Path = field(default=Path("trust.cose"), metadata=written(path()))
+    boards_verify: frozenset[Algorithm] = field(
+        default=frozenset(), metadata=written(several(member(Algorithm), into=frozenset))
+    )
+    roles: dict[Role, RoleSettings] = field(
+        metadata=written(keyed(nested(RoleSettings), keys=member(Role)))
+    )
 
     def role(self, role: Role) -> RoleSettings:
         """Return the settings of one role.

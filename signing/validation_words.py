@@ -1,8 +1,9 @@
 """What is wrong with a value of a document, in our words.
 
-Pydantic finds it and has words of its own, which are another library's: they speak of inputs and
-change with its versions. Here each kind of problem is told as a part of our own errors is; a kind
-that is not listed keeps Pydantic's words. This module does not import Pydantic.
+Pydantic finds it, or our own reader of what people write (`written_table`). Pydantic has words of
+its own, which are another library's: they speak of inputs and change with its versions. Here each
+kind of problem is told as a part of our own errors is; a kind that is not listed keeps Pydantic's
+words. This module does not import Pydantic.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "missing": "is missing",
     "model_attributes_type": "must be a table",
     "model_type": "must be a table",
+    "multiple_of": "must be a multiple of {multiple_of}",
     "path_type": "must be a path",
     "string_pattern_mismatch": "must be of the form {pattern}",
     "string_too_long": "must have at most {max_length} characters",
@@ -58,8 +60,18 @@ def describe_problem(problem: ErrorDetails) -> str:
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "value_error" and "error" in context:  # one of ours, said by a validator of ours
         return str(context["error"])
+    if kind in _WORDS:
+        return words_for(kind, **context)
+    return problem["msg"]
+
+
+def words_for(kind: str, **context: object) -> str:
+    """Return the words for one kind of problem that is listed here.
+
+    Args:
+        kind: As Pydantic names it.
+        context: The limit that is not kept, as Pydantic names it.
+    """
     if kind.endswith("too_short") and context.get("min_length") == 1:
         return "must not be empty"
-    if kind in _WORDS:
-        return _WORDS[kind].format_map(context)
-    return problem["msg"]
+    return _WORDS[kind].format_map(context)

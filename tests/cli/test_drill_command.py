@@ -185,7 +185,7 @@ def test_a_drill_works_before_there_is_a_trust_record(product, tmp_path):
 
 def test_a_chip_that_holds_one_key_for_good_fails_its_drill(product, tmp_path):
     world = make_world(load_configuration(None), tmp_path, now=NOW)
-    one_key = world.product.model_copy(update={"chip": "esp32"})
+    one_key = replace(world.product, chip="esp32")
     play = begin_play(world, Role.SECURE_BOOT)
     play.world = replace(world, product=one_key)
     play_secure_boot(play)

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-import json
 import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import ValidationError
 
 from signing.errors import KeyFileError, PassphraseError, TrustError
 from signing.key_files import generate_key
 from signing.keys import Algorithm
 from signing.roles import Role
 from signing.roles_settings import SigningSettings
+from signing.written_table import UnfitTableError, read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +30,7 @@ keys = ["keys/release.pub.pem"]
 
 
 def settings_of(toml: str) -> SigningSettings:
-    return SigningSettings.model_validate_json(json.dumps(tomllib.loads(toml)))
+    return read_table(SigningSettings, tomllib.loads(toml))
 
 
 @pytest.fixture
@@ -96,5 +95,5 @@ def test_a_threshold_beyond_the_keys_is_refused(root: Path) -> None:
     ],
 )
 def test_a_section_of_another_shape_is_refused(toml: str) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(UnfitTableError):
         settings_of(toml)

@@ -10,6 +10,7 @@ from signing.key_uris import load_signer
 from signing.roles import Role
 from signing.roles_settings import SigningSettings
 from signing.trial_keys import generate_test_keys
+from signing.written_table import read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def settings(**keys: list[str]) -> SigningSettings:
     roles = {role.replace("_", "-"): {"keys": names} for role, names in keys.items()}
-    return SigningSettings.model_validate({"roles": roles})
+    return read_table(SigningSettings, {"roles": roles})
 
 
 def test_every_key_that_is_named_is_made_marked_private_and_of_its_own(tmp_path):
