@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cli.failures import UsageRefusal
 from signing.input_file import is_present, read_input
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from signing.written_table import Problem

@@ -77,9 +77,9 @@ class LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from importlib.metadata import version
+        from signing.installed_version import find_version
 
-        click.echo(f"ampforge {version('ampforge')}")
+        click.echo(f"ampforge {find_version('ampforge')}")
         ctx.exit()
 
 

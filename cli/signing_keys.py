@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from cli.params import make_folder
@@ -96,16 +97,14 @@ def open_sign_log(path: Path) -> SignLog:
 
 def describe_account() -> str:
     """Return account and machine, for what is written down about a signature."""
-    import socket
-
-    return f"{_account()}@{socket.gethostname()}"
+    return f"{_account()}@{os.uname().nodename}"
 
 
 def describe_tool() -> str:
     """Return the name and version of this program."""
-    from importlib.metadata import version
+    from signing.installed_version import find_version
 
-    return f"ampforge {version('ampforge')}"
+    return f"ampforge {find_version('ampforge')}"
 
 
 def read_clock() -> datetime:
@@ -116,7 +115,6 @@ def read_clock() -> datetime:
 
 
 def _account() -> str:
-    import os
     import pwd
 
     # The account that the system knows, not the one that LOGNAME or USER claims.

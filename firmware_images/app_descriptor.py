@@ -21,9 +21,9 @@ Texts are UTF-8, padded with zero bytes. Other toolchains may leave the descript
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from firmware_images.errors import EspImageError
+from signing.value_class import dataclass
 
 DESCRIPTOR_MAGIC = 0xABCD5432
 MMU_PAGE_EXPONENT_MAX = 20

@@ -19,7 +19,6 @@ judge a table; whoever signs calls `waiver_judging.judge_with_waivers` first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +38,7 @@ from signing.cose import sign_many
 from signing.cose_message import parse_message, refuse_content_type
 from signing.errors import CborError
 from signing.roles import Role
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,6 @@ nowhere else. Nothing is built or changed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
@@ -19,6 +18,7 @@ from firmware_images.esp_image import EspImage, load_image
 from firmware_images.partition_model import TABLE_OFFSET_BYTES, TYPE_APP
 from firmware_images.partitions import load_partition_table
 from signing.validation_words import describe_problem
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

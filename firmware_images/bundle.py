@@ -26,7 +26,6 @@ Normative text: docs/spec/release-statement-and-bundle.md.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.bootloader_place import bootloader_offset_bytes
@@ -53,6 +52,7 @@ from firmware_images.release_statement import ReleaseStatement, parse_statement
 from signing.errors import TrustError
 from signing.refusal import refusing_in
 from signing.trust import Role
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

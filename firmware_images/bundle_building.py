@@ -7,7 +7,7 @@ would take. Implements docs/spec/release-statement-and-bundle.md §1 to §3.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle_archive import parse_archive, serialize_archive
@@ -47,6 +47,7 @@ from signing.cose_message import kid_of
 from signing.errors import TrustError
 from signing.refusal import refusing_in
 from signing.trust import Role
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,7 +7,6 @@ by `bundle`, before; this module may therefore name what it found.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.approval import refuse_other_table, verify_approval
@@ -30,6 +29,7 @@ from firmware_images.release_waivers import WAIVERS, read_release_waivers
 from firmware_images.waiver_judging import judge_with_waivers
 from firmware_images.waveform_slot import pad_waveform_slot, serialize_waveform_slot
 from firmware_images.waveform_table import parse_waveform_table
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,6 @@ docs/spec/release-statement-and-bundle.md §7.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.bundle_contents import PROVENANCE, SBOM
@@ -18,6 +17,7 @@ from firmware_images.limits_policy import format_value
 from firmware_images.provenance import read_tool_versions
 from firmware_images.waveform_diff import Change, diff_waveforms
 from firmware_images.waveform_sides import state_table
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

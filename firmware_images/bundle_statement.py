@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle_archive import parse_archive
@@ -16,6 +15,7 @@ from firmware_images.release_statement import RELEASE_CONTENT_TYPE, parse_statem
 from signing.cose import verify_signatures
 from signing.cose_message import MAX_MESSAGE_BYTES, parse_message, refuse_content_type
 from signing.trust import Role
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,13 +6,13 @@ normative.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from firmware_images.errors import CalibrationRecordError
 from firmware_images.record_slots import PAYLOAD_MAX_BYTES
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.errors import CborError
+from signing.value_class import dataclass
 
 RECORD_MAX_BYTES = PAYLOAD_MAX_BYTES
 PPM = 1_000_000

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from firmware_images.delta_format import PatchCompression, PatchEncoding, parse_patch_header
 from firmware_images.errors import DeltaError
 from firmware_images.esp_image import IMAGE_MAX_BYTES
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

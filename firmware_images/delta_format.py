@@ -15,11 +15,11 @@ another byte follows, bit 6 of the first byte is the sign. Nothing is decompress
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from firmware_images.errors import DeltaError
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from firmware_images.delta_format import (
     DEFAULT_ENCODING,
@@ -11,6 +11,7 @@ from firmware_images.delta_format import (
     PatchKind,
 )
 from firmware_images.errors import DeltaError
+from signing.value_class import dataclass
 from signing.written_table import member, nested, several, whole, written
 
 ENCODINGS_MAX = 8

@@ -5,12 +5,13 @@ Where the payloads lie is in `device_record`; docs/spec/device-record.md §3 and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from firmware_images.errors import RecordError
 from firmware_images.record_slots import PAYLOAD_MAX_BYTES
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.errors import CborError
+from signing.value_class import dataclass
 
 MAC_BYTES = 6
 _DIGEST_BYTES = 32

@@ -5,11 +5,11 @@ Implements docs/spec/efuses.md §3. Values in, judgement out; nothing is read or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
 from firmware_images.efuse_plan import show_value
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

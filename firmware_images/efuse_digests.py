@@ -7,7 +7,6 @@ board, or a list with one board a line. It reads no board: a station does that.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from firmware_images.bounded_file import read_bounded
@@ -15,6 +14,7 @@ from firmware_images.errors import SecureBootError
 from firmware_images.secure_boot_chips import CHIPS
 from signing.bounded_json import count_values
 from signing.text_lines import count_lines
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

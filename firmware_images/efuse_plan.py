@@ -17,7 +17,7 @@ knows fields and values; who burns them is a station.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +31,7 @@ from firmware_images.toml_document import parse_toml_document
 from firmware_images.unit_values import EXAMPLE_UNIT
 from signing.key_files import load_public_key
 from signing.keys import SECURE_BOOT_ALGORITHMS
+from signing.value_class import dataclass
 from signing.written_table import flag, member, several, text, written
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import reduce
 from operator import xor
 from types import MappingProxyType
@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from firmware_images.app_descriptor import parse_app_descriptor
 from firmware_images.errors import EspImageError
 from signing.input_file import read_input
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,19 +10,18 @@ Nothing is built or changed here.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from firmware_images.build_folder import FLASHER_ARGS, BuildFolder, load_build_folder
 from firmware_images.elf_file import refuse_impossible_elf
 from firmware_images.errors import EspImageError
 from firmware_images.esp_image import EspImage, inspect_image
 from signing.input_file import read_input
+from signing.value_class import dataclass
+
+if TYPE_CHECKING:
+    from firmware_images.build_folder import BuildFolder
 
 ELF_MAX_BYTES: Final = 64 << 20
 ELF_MAGIC: Final = b"\x7fELF"
@@ -66,7 +65,7 @@ def load_image_input(path: Path, *, chip: str | None = None) -> ImageInput:
     Raises:
         EspImageError: It is none of the three, or for another chip.
     """
-    if path.name == FLASHER_ARGS:
+    if _is_build_file(path):
         path = path.parent
     if path.is_dir():
         return _refuse_other_chip(_load_build_folder(path), chip)
@@ -98,7 +97,17 @@ def _refuse_other_chip(loaded: ImageInput, chip: str | None) -> ImageInput:
     return loaded
 
 
+def _is_build_file(path: Path) -> bool:
+    if path.suffix != ".json":  # the reader of build folders is loaded where there is one
+        return False
+    from firmware_images.build_folder import FLASHER_ARGS
+
+    return path.name == FLASHER_ARGS
+
+
 def _load_build_folder(folder: Path) -> ImageInput:
+    from firmware_images.build_folder import load_build_folder
+
     build = load_build_folder(folder)
     return ImageInput(
         content=build.app.content,
@@ -118,6 +127,10 @@ def _convert_elf(content: bytes, path: Path, chip: str | None) -> ImageInput:
             hint="give --chip, such as esp32c3, or the .bin of the same build",
         )
     refuse_impossible_elf(content, where=path)
+    import subprocess
+    import sys
+    import tempfile
+
     # A process of its own: esptool's log is shared by a whole process and goes to our output.
     with tempfile.TemporaryDirectory(prefix="ampforge-elf-") as folder:
         elf, image_path = Path(folder) / "app.elf", Path(folder) / "app.bin"

@@ -5,7 +5,7 @@ What a policy means is in `limits_policy`; its canonical bytes are read by `limi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from firmware_images.limits_policy import (
 from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.toml_document import TOML_BYTES_MAX, parse_toml_document
 from firmware_images.waveform import Balance, Regulation
+from signing.value_class import dataclass
 from signing.written_table import flag, keyed, nested, number, only, text, whole, written
 
 if TYPE_CHECKING:

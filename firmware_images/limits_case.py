@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate
 from math import fsum
 from typing import TYPE_CHECKING, Final
@@ -20,6 +19,7 @@ from firmware_images.waveform_ramp import (
 from firmware_images.waveform_session import Session
 from firmware_images.waveform_train import PulseTrain, build_burst, build_pulse, build_repeat_period
 from firmware_images.waveform_window import WindowMean, find_largest_window_mean
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from signing.value_class import dataclass
 
 CLAIM: Final = "CLAIM"
 """The limit key of a mode's claim, which is in the policy's modes and not among its limits."""

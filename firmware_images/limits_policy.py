@@ -8,13 +8,13 @@ judge (`limits_judging`). Implements docs/spec/policy-and-approval.md §2 and §
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import PolicyError
 from signing.canonical_cbor import serialize_cbor
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

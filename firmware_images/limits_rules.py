@@ -94,9 +94,10 @@ def judge_dose(case: LevelCase) -> Iterator[Finding]:
     session_us = float(case.session.end_ticks * case.tick_us)
     played_us = float(case.session.played_ticks * case.tick_us)
     offset_na = case.fact("RESIDUAL_OFFSET") * _NA_PER_UA
+    gain = case.gain
 
     def dose(run: Phase) -> float:
-        return run.charge_na_us * case.gain + offset_na * run.duration_us
+        return run.charge_na_us * gain + offset_na * run.duration_us
 
     steady = find_runs(case.period, session_us, played_us, scanned=case.scanned)
     ramped = case.session_train and find_runs_of(case.session_train.train.pieces)

@@ -7,12 +7,12 @@ direct current that remains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import fsum
 from typing import TYPE_CHECKING
 
 from firmware_images.waveform_phases import find_phases
 from firmware_images.waveform_ramp import build_ramp_pulse
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,8 +7,9 @@ and `limits_rules_electrical`; which figure limits it is in the policy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import NvsError
@@ -42,6 +42,7 @@ from firmware_images.nvs_values import (
     refuse_name,
 )
 from signing.refusal import refusing_in
+from signing.value_class import dataclass
 from signing.xts import TWEAK_BYTES, decrypt_xts, refuse_xts_key
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ colons), `{mac_hex}` and `{job}` stand for the unit's own values; other braces a
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.bounded_file import read_bounded
@@ -28,6 +28,7 @@ from firmware_images.nvs_values import NvsEntry, NvsType, judge_entries
 from firmware_images.partition_model import SUBTYPE_DATA_NVS, SUBTYPE_DATA_NVS_KEYS, TYPE_DATA
 from firmware_images.toml_document import parse_toml_document
 from firmware_images.unit_values import EXAMPLE_UNIT
+from signing.value_class import dataclass
 from signing.written_table import keyed, nested, text, whole, written, written_values
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ strings of at most 4000 bytes with their terminator, 254 namespaces.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import NvsError
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 
 from firmware_images.errors import OtaDataError
 from firmware_images.flash_medium import SECTOR_BYTES
+from signing.value_class import dataclass
 
 ENTRY_COUNT = 2
 OTADATA_SIZE_BYTES = ENTRY_COUNT * SECTOR_BYTES

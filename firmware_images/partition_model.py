@@ -7,10 +7,9 @@ forms are in `partition_csv` and `partitions`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from firmware_images.errors import PartitionTableError
 from firmware_images.flash_medium import SECTOR_BYTES
+from signing.value_class import dataclass
 
 TABLE_OFFSET_BYTES = 0x8000
 TABLE_SIZE_BYTES = 0xC00

@@ -6,7 +6,6 @@ judge what is signed, or whether the signatures are enough.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from signing.cose_message import (
     parse_message,
     refuse_content_type,
 )
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,10 +6,11 @@ the folder of `ampforge.toml`, which the command line knows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import PurePosixPath
 
 from firmware_images.flash_medium import SECTOR_BYTES
+from signing.value_class import dataclass
 from signing.written_table import several, text, whole, written
 
 GTIN_DIGITS = 14

@@ -12,6 +12,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from signing.installed_version import find_version
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -26,9 +28,7 @@ _TOOLS: Final = ("ampforge", "esptool")
 
 def find_tool_versions() -> dict[str, str]:
     """The versions of what turns inputs into parts, as installed."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in _TOOLS}
+    return {name: find_version(name) for name in _TOOLS}
 
 
 def build_provenance(

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.errors import RecordError
 from firmware_images.flash_medium import ERASED_BYTE, SECTOR_BYTES
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from firmware_images.flash_medium import FlashMedium

@@ -24,13 +24,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle_archive import ARCHIVE_MAX_BYTES, NAME_PATTERN
 from firmware_images.errors import BundleError
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.errors import CborError
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,6 @@ statement; such a bundle is refused.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle_archive import parse_archive
@@ -23,6 +22,7 @@ from firmware_images.errors import ApprovalError
 from firmware_images.release_statement import parse_statement
 from signing.errors import SigningError
 from signing.trust import Role
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

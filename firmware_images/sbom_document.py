@@ -8,10 +8,10 @@ identity and digests is carried on as it is.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Final
 
 from firmware_images.errors import BundleError
+from signing.value_class import dataclass
 
 SBOM_MAX_BYTES: Final = 1536 * 1024
 DEPTH_MAX: Final = 32

@@ -6,7 +6,6 @@ chip supports is in `secure_boot_chips`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.errors import SecureBootError
@@ -19,6 +18,7 @@ from firmware_images.signature_sector import (
     verify_sector,
 )
 from signing.errors import SignatureError
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,12 +9,13 @@ that is not listed is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import SecureBootError
 from signing.keys import Algorithm
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

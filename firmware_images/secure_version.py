@@ -9,11 +9,11 @@ refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import SecureVersionError
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

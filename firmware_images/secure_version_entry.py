@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -33,6 +33,7 @@ from typing import Final
 from signing.errors import ChainError
 from signing.hash_chain import HASH_BYTES, link_hash
 from signing.sign_log import LINE_TIME_FORMAT, TEXT_MAX_CHARACTERS, Head, serialize_line_json
+from signing.value_class import dataclass
 
 LINE_MAX_BYTES: Final = 8192
 SECURE_VERSION_MAX: Final = 0xFFFFFFFF

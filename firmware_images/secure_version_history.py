@@ -7,7 +7,6 @@ Implements docs/spec/secure-version.md §3.2. Bytes in, a value or a refusal out
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import Final
 
 from firmware_images.errors import SecureVersionError
@@ -15,6 +14,7 @@ from firmware_images.secure_version import SecureVersionBudget, find_budget
 from firmware_images.secure_version_entry import HINT, Act, LedgerEntry, parse_entry
 from signing.errors import ChainError
 from signing.sign_log import EMPTY, Head
+from signing.value_class import dataclass
 
 LEDGER_MAX_BYTES: Final = 4 << 20
 

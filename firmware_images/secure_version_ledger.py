@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.errors import SecureVersionError
@@ -34,6 +33,7 @@ from signing.durable_file import save_durably
 from signing.errors import ChainError, DurableFileError
 from signing.input_file import is_present, read_input
 from signing.sign_log import EMPTY, LINE_TIME_FORMAT, TEXT_MAX_CHARACTERS, Head, clip_text
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -26,7 +26,6 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import SecureBootError
@@ -39,6 +38,7 @@ from signing.algorithms import (
 )
 from signing.errors import KeyFileError, SignatureError
 from signing.keys import RSA_EXPONENT, PublicKey, public_key_from_raw
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

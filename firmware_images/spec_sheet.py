@@ -7,7 +7,6 @@ beside them, not added. What this module does not do: lay the sheet out (`spec_s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import fsum
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +21,7 @@ from firmware_images.waveform_analysis import (
 from firmware_images.waveform_phases import find_phases
 from firmware_images.waveform_train import Piece, PulseTrain, build_pulse, build_repeat_period
 from firmware_images.waveform_words import describe_output, describe_shape, measure_pulse_us
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from firmware_images.spec_sheet import NOT_STATED, OUTPUT_IMPEDANCE_OHM_MAX, TEXT_CHARACTERS_MAX
+from signing.value_class import dataclass
 from signing.written_table import text, whole, written
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from firmware_images.errors import FirmwareImageError

@@ -26,7 +26,6 @@ a table does (`waiver_judging`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
@@ -41,6 +40,7 @@ from signing.cose import sign_many
 from signing.cose_message import parse_message, refuse_content_type
 from signing.errors import CborError
 from signing.roles import Role
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

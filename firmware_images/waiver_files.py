@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import WaiverError
 from firmware_images.waiver import WAIVER_BYTES_MAX, LimitWaiver, read_waiver, verify_waiver
 from signing.refusal import refusing_in
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

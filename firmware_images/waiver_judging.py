@@ -6,7 +6,6 @@ waivers goes through `judge_with_waivers`: with none it refuses as the policy al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import WaiverError
@@ -14,6 +13,7 @@ from firmware_images.limits_judging import judge_table, refuse_violations
 from firmware_images.waiver import LimitWaiver, quantize_figure
 from firmware_images.waiver_rules import WAIVABLE, explain_refusal, is_waivable
 from firmware_images.waveform_table import parse_waveform_table, table_digest
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -75,8 +75,7 @@ def judge_with_waivers(
         WaiverError: When a waiver is for something else, or for nothing that the table does.
         PolicyError: When the table was compiled for another policy.
     """
-    table = parse_waveform_table(table_bytes)
-    findings = judge_table(table, policy)
+    findings = _judge(table_bytes, policy)
     for waiver in waivers:
         refuse_foreign_waiver(waiver, table_bytes)
     waived = cover_findings(findings, waivers)
@@ -229,6 +228,21 @@ def order_waivers(waivers: Iterable[LimitWaiver]) -> tuple[LimitWaiver, ...]:
             hint="change the waveform, or the policy as a new version",
         )
     return tuple(ordered)
+
+
+_JUDGED: Final[dict[bytes, tuple[LimitsPolicy, tuple[Finding, ...]]]] = {}
+"""What was judged last. Findings follow from table and policy alone, and neither ever changes."""
+
+
+def _judge(table_bytes: bytes, policy: LimitsPolicy) -> tuple[Finding, ...]:
+    """As `judge_table`; but who packs a table that was just judged does not wait for it again."""
+    known = _JUDGED.get(table_bytes)
+    if known is not None and known[0] == policy:
+        return known[1]
+    findings = judge_table(parse_waveform_table(table_bytes), policy)
+    _JUDGED.clear()
+    _JUDGED[table_bytes] = (policy, findings)
+    return findings
 
 
 def _covers(waiver: LimitWaiver, finding: Finding) -> bool:

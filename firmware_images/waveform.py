@@ -9,12 +9,12 @@ written down (`waveform_source`, `waveform_csv`).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
 from firmware_images.errors import TickError, WaveformError
+from signing.value_class import dataclass
 
 MODE_COUNT_MAX: Final = 16
 LEVEL_COUNT_MAX: Final = 16

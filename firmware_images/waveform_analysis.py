@@ -6,13 +6,13 @@ What this module does not do: compare a figure with a limit (`limits_judging`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import fsum, log10, sqrt
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import WaveformError
 from firmware_images.waveform_phases import find_phases
 from firmware_images.waveform_window import find_largest_window_mean
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,6 @@ says so.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from firmware_images.waveform_shape import (
     build_segments,
     count_ticks,
 )
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

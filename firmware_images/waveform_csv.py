@@ -13,7 +13,6 @@ Implements docs/spec/waveform-table.md §9.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from math import fsum
@@ -23,6 +22,7 @@ from firmware_images.bounded_file import read_bounded
 from firmware_images.errors import TickError, WaveformSourceError
 from firmware_images.waveform_train import Piece, PulseTrain
 from signing.text_lines import TextLinesError, count_lines, iterate_lines
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,7 +10,6 @@ Implements docs/spec/waveform-table.md §10.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from functools import lru_cache
 from itertools import pairwise
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from firmware_images.errors import TickError
 from firmware_images.waveform import Segment
 from firmware_images.waveform_csv import quantise_na
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,6 @@ is acceptable (`limits_judging`), or find the sides (`waveform_sides`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import fsum, isclose
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ from firmware_images.waveform_analysis import analyze_train
 from firmware_images.waveform_difference import find_largest_difference
 from firmware_images.waveform_phases import find_phases
 from firmware_images.waveform_train import build_pulse, build_repeat_period
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

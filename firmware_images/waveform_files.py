@@ -6,7 +6,7 @@ compiled table or a waveform slot image and is told apart by its magic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +28,7 @@ from firmware_images.waveform_slot import SLOT_BYTES, parse_waveform_slot
 from firmware_images.waveform_source import ModeSource, WaveformSource, load_waveforms
 from firmware_images.waveform_table import parse_waveform_table, serialize_waveform_table
 from firmware_images.waveform_train import build_repeat_period
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

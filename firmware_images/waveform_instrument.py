@@ -10,12 +10,12 @@ Implements docs/spec/waveform-table.md §9.2.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 from firmware_images.errors import WaveformSourceError
 from firmware_images.waveform_csv import iterate_rows
+from signing.value_class import dataclass
 
 RATE_PARAMETER: Final = "SampleRate"
 RATE_HZ_MAX: Final = Decimal(1_000_000)

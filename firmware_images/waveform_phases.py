@@ -37,6 +37,16 @@ class Phase(NamedTuple):
     piece: int
     sign: int
 
+    def moved(self, by_us: float) -> Phase:
+        """The same so much later; by hand, as `_replace` takes several times as long."""
+        charge, squared, duration_us, start_us, piece, sign = self
+        return Phase(charge, squared, duration_us, by_us + start_us, piece, sign)
+
+    def lasting(self, duration_us: float) -> Phase:
+        """The same with another length."""
+        charge, squared, _, start_us, piece, sign = self
+        return Phase(charge, squared, duration_us, start_us, piece, sign)
+
 
 def scan_period(train: PulseTrain, dead_band_na: float = 0.0) -> list[Phase]:
     """The phases of one period from its beginning to its end, cut off at both.
@@ -92,7 +102,7 @@ def find_runs(
     seen_us = min(session_us, 2 * period_us)
     if min(played_us, seen_us) == 2 * period_us:
         first = scan_period(train) if scanned is None else scanned
-        second = [phase._replace(start_us=period_us + phase.start_us) for phase in first]
+        second = [phase.moved(period_us) for phase in first]
         runs = _join_runs([*first, *second], seen_us)
     else:
         played = _clip(train.pieces * 2, min(played_us, seen_us))
@@ -124,6 +134,16 @@ def _scan(pieces: Sequence[Piece], dead_band_na: float) -> list[Phase]:
     is_open = False
     start_us = 0.0
     for number, piece in enumerate(pieces, start=1):
+        duration_us, start_na, end_na = piece
+        if dead_band_na == 0 and start_na * end_na > 0:  # most pieces: one sign from end to end
+            sign = 1 if start_na > 0 else -1
+            if is_open and phases[-1].sign == sign:
+                phases[-1].parts.append(piece)
+            else:
+                phases.append(_OpenPhase(start_us, number, sign, [piece]))
+            is_open = True
+            start_us += duration_us
+            continue
         has_part = False
         for from_us, to_us, sign in _cut_above(piece, dead_band_na):
             has_part = True
@@ -134,7 +154,7 @@ def _scan(pieces: Sequence[Piece], dead_band_na: float) -> list[Phase]:
             phases[-1].parts.append(piece if is_whole else piece.cut(from_us, to_us))
             is_open = to_us == piece.duration_us and piece.end_na * sign > dead_band_na
         is_open = is_open and has_part
-        start_us += piece.duration_us
+        start_us += duration_us
     return [phase.close() for phase in phases]
 
 
@@ -150,12 +170,12 @@ class _OpenPhase(NamedTuple):
         if len(self.parts) == 1:  # most of them, and a sum of one is that one
             (part,) = self.parts
             return Phase(
-                charge_na_us=abs(part.charge_na_us),
-                squared_na2_us=part.squared_na2_us,
-                duration_us=part.duration_us,
-                start_us=self.start_us,
-                piece=self.piece,
-                sign=self.sign,
+                abs(part.charge_na_us),
+                part.squared_na2_us,
+                part.duration_us,
+                self.start_us,
+                self.piece,
+                self.sign,
             )
         return Phase(
             charge_na_us=abs(fsum(part.charge_na_us for part in self.parts)),
@@ -170,9 +190,6 @@ class _OpenPhase(NamedTuple):
 def _cut_above(piece: Piece, dead_band_na: float) -> Iterator[tuple[float, float, int]]:
     """Where in a piece the current is beyond the dead band, in order of time: from, to, sign."""
     duration_us, start_na, end_na = piece
-    if dead_band_na == 0 and start_na * end_na > 0:  # most pieces: one sign from end to end
-        yield (0.0, duration_us, 1 if start_na > 0 else -1)
-        return
     for sign in (1, -1) if start_na >= end_na else (-1, 1):
         start, end = start_na * sign - dead_band_na, end_na * sign - dead_band_na
         if start <= 0 and end <= 0:
@@ -196,8 +213,7 @@ def _join_runs(phases: Sequence[Phase], end_us: float) -> list[Phase]:
     runs = [_join(list(same)) for _, same in groupby(phases, key=attrgetter("sign"))]
     ends_us = [*(run.start_us for run in runs[1:]), end_us][: len(runs)]
     return [
-        run._replace(duration_us=until_us - run.start_us)
-        for run, until_us in zip(runs, ends_us, strict=True)
+        run.lasting(until_us - run.start_us) for run, until_us in zip(runs, ends_us, strict=True)
     ]
 
 

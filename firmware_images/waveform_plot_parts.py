@@ -6,12 +6,12 @@ a dash of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from firmware_images.waveform_session import Session
 from firmware_images.waveform_train import build_pulse, build_repeat_period
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from firmware_images.limits_policy import LimitsPolicy

@@ -8,7 +8,6 @@ every second that holds a part of one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.waveform_session import (
@@ -20,6 +19,7 @@ from firmware_images.waveform_session import (
     session_double_charge,
 )
 from firmware_images.waveform_train import Piece, PulseTrain, build_pieces
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ Implements docs/spec/waveform-table.md §10. What a whole file holds is in `wave
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +18,7 @@ from firmware_images.waveform_curve import (
     CurveSegment,
 )
 from firmware_images.waveform_shape import ShapeSegment
+from signing.value_class import dataclass
 from signing.written_table import nested, number, several, whole, written, written_values
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def build_shape_segments(
         WaveformSourceError: Naming the segment, when it is none of the forms or too much.
     """
     parts: list[ShapeSegment | CurveSegment] = []
-    for number, document in enumerate(documents, start=1):
-        name = f"segment {number}"
+    for order, document in enumerate(documents, start=1):
+        name = f"segment {order}"
         if document.repeat is None and document.segments is None:
             parts.append(_build_segment(document, name, where))
             continue

@@ -11,11 +11,11 @@ Implements docs/spec/waveform-table.md §1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from firmware_images.waveform import Segment
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

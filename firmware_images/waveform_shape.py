@@ -7,7 +7,6 @@ Currents become the nearest whole nanoamp.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from firmware_images.errors import TickError, WaveformSourceError
 from firmware_images.waveform import SEGMENT_COUNT_MAX, Level, Segment
 from firmware_images.waveform_csv import quantise_na
 from firmware_images.waveform_curve import CurveSegment, expand_curve
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from decimal import Decimal

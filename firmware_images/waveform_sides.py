@@ -6,7 +6,7 @@ them from the other side, and only pulses are compared then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ from firmware_images.waveform_csv import load_csv_waveform
 from firmware_images.waveform_files import read_table
 from firmware_images.waveform_shape import build_csv_shape, build_level
 from firmware_images.waveform_source import load_waveforms
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

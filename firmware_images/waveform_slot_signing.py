@@ -9,7 +9,6 @@ what `espsecure sign-data --version 2` makes of the same bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.signature_sector import build_sector, verify_sector
@@ -19,6 +18,7 @@ from firmware_images.waveform_slot import (
     split_waveform_slot,
 )
 from signing.errors import SignatureError
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ peak, or taken from a CSV file beside the TOML. `compile_table` turns it into a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -29,6 +29,7 @@ from firmware_images.waveform_segments import (
     refuse_number,
 )
 from firmware_images.waveform_shape import Shape, build_csv_shape, build_shape
+from signing.value_class import dataclass
 from signing.written_table import flag, nested, number, only, several, text, whole, written
 
 if TYPE_CHECKING:

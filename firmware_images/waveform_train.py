@@ -7,12 +7,12 @@ charge of zero, not of 1e-17. A step between two pieces takes no time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate
 from math import fsum
 from typing import TYPE_CHECKING, NamedTuple
 
 from firmware_images.errors import WaveformError
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,7 +8,6 @@ Implements docs/spec/waveform-table.md §9.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from itertools import groupby, pairwise
@@ -30,6 +29,7 @@ from firmware_images.waveform_instrument import (
     is_instrument_form,
     parse_instrument_csv,
 )
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

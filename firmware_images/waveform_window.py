@@ -14,9 +14,9 @@ from math import floor
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
 
-    from firmware_images.waveform_train import Piece, PulseTrain
+    from firmware_images.waveform_train import PulseTrain
 
 
 class WindowMean(NamedTuple):
@@ -41,21 +41,15 @@ def find_largest_window_mean(train: PulseTrain, window_us: float) -> WindowMean:
     period_us = train.period_us
     whole_periods = floor(window_us / period_us)
     rest_us = min(max(window_us - whole_periods * period_us, 0.0), period_us)
-    charges = list(accumulate((p.charge_na_us for p in train.pieces), initial=0.0))
-    base = whole_periods * charges[-1]
-    starts_us = train.starts_us()
+    edges = _Edges(train)
+    base = whole_periods * edges.charges[-1]
     best_charge, best_start_us = base, 0.0
-    trailing = _Edge(train.pieces, starts_us, charges)
-    leading = _Edge(train.pieces, starts_us, charges)
-    for begin_us, end_us in pairwise(_find_moments(starts_us, period_us, rest_us)):
-        width_us = end_us - begin_us
-        if width_us <= 0:
-            continue
-        middle_us = begin_us + width_us / 2
-        current, slope, charge = trailing.look(begin_us, middle_us)
-        next_current, next_slope, next_charge = leading.look(
-            begin_us + rest_us, middle_us + rest_us
-        )
+    moments = _find_moments(edges.starts_us, period_us, rest_us)
+    stretches = [(begin, end - begin) for begin, end in pairwise(moments) if end > begin]
+    views = zip(stretches, edges.view(stretches, 0.0), edges.view(stretches, rest_us), strict=True)
+    for (begin_us, width_us), trailing, leading in views:
+        current, slope, charge = trailing
+        next_current, next_slope, next_charge = leading
         window_charge = base + next_charge - charge
         if abs(window_charge) > abs(best_charge):
             best_charge, best_start_us = window_charge, begin_us
@@ -79,42 +73,49 @@ def _find_moments(starts_us: list[float], period_us: float, rest_us: float) -> l
     return [min(moment, period_us) for moment in merged]
 
 
-class _Edge:
-    """One edge of the window: it only moves forward, and knows the piece that it is in."""
+class _Edges:
+    """The edges of the window: each only moves forward, and knows the piece that it is in."""
 
-    def __init__(
-        self, pieces: Sequence[Piece], starts_us: Sequence[float], charges: Sequence[float]
-    ) -> None:
-        self._pieces = pieces
-        self._starts_us = starts_us
-        self._charges = charges
-        self._index = 0
-        self._lap_us = 0.0
-        self._lap_charge = 0.0
+    def __init__(self, train: PulseTrain) -> None:
+        self.starts_us = train.starts_us()
+        self.charges = list(accumulate((p.charge_na_us for p in train.pieces), initial=0.0))
+        self._pieces = [
+            (start_us, duration_us, start_na, (end_na - start_na) / duration_us, charge)
+            for (duration_us, start_na, end_na), start_us, charge in zip(
+                train.pieces, self.starts_us[:-1], self.charges[:-1], strict=True
+            )
+        ]
 
-    def look(self, moment_us: float, within_us: float) -> tuple[float, float, float]:
-        """What the edge sees at a moment.
+    def view(
+        self, stretches: Iterable[tuple[float, float]], ahead_us: float
+    ) -> Iterator[tuple[float, float, float]]:
+        """What an edge sees at the beginning of each stretch.
 
         Args:
-            moment_us: The moment, in the piece of `within_us` or at one of its ends.
-            within_us: A moment inside that piece; it never falls from one call to the next.
+            stretches: Where each begins and how wide it is, in order; none reaches over the end of
+                a piece as this edge passes it.
+            ahead_us: How far the edge is ahead of them.
 
-        Returns:
+        Yields:
             The current, its slope, and the charge since the beginning of the first period.
         """
-        while self._starts_us[self._index + 1] + self._lap_us <= within_us:
-            self._index += 1
-            if self._index == len(self._pieces):
-                self._index = 0
-                self._lap_us += self._starts_us[-1]
-                self._lap_charge += self._charges[-1]
-        duration_us, start_na, end_na = self._pieces[self._index]
-        elapsed_us = moment_us - self._lap_us - self._starts_us[self._index]
-        if elapsed_us < 0.0:  # by rounding only
-            elapsed_us = 0.0
-        elif elapsed_us > duration_us:
-            elapsed_us = duration_us
-        slope = (end_na - start_na) / duration_us
-        current = start_na + slope * elapsed_us
-        charge = self._charges[self._index] + elapsed_us * (start_na + current) / 2
-        return current, slope, self._lap_charge + charge
+        ends_us = self.starts_us[1:]
+        lap_us = lap_charge = 0.0
+        index = 0
+        start_us, duration_us, start_na, slope, charge = self._pieces[0]
+        for begin_us, width_us in stretches:
+            within_us = begin_us + width_us / 2 + ahead_us
+            while ends_us[index] + lap_us <= within_us:
+                index += 1
+                if index == len(ends_us):
+                    index = 0
+                    lap_us += self.starts_us[-1]
+                    lap_charge += self.charges[-1]
+                start_us, duration_us, start_na, slope, charge = self._pieces[index]
+            elapsed_us = begin_us + ahead_us - lap_us - start_us
+            if elapsed_us < 0.0:  # by rounding only
+                elapsed_us = 0.0
+            elif elapsed_us > duration_us:
+                elapsed_us = duration_us
+            current = start_na + slope * elapsed_us
+            yield current, slope, lap_charge + (charge + elapsed_us * (start_na + current) / 2)

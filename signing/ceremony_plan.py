@@ -10,7 +10,6 @@ Not here: running them (`signing.ceremony_run`), and the record of what was done
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final, Self
 
@@ -31,6 +30,7 @@ from signing.role_algorithms import allowed_algorithms
 from signing.roles import MAX_KEYS_PER_ROLE, Role
 from signing.trust_record import LARGEST_VERSION
 from signing.validation_words import describe_problem
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

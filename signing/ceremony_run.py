@@ -11,7 +11,6 @@ proves possession of a key that lies in it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -46,6 +45,7 @@ from signing.key_files import (
 from signing.key_uris import load_signer
 from signing.pkcs11_variables import PIN_VARIABLE
 from signing.trust import TRUST_RECORD_CONTENT_TYPE, serialize_trust_record
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

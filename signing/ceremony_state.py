@@ -7,7 +7,7 @@ Implements docs/spec/key-ceremony.md §5. A value: nothing here reads, writes or
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from signing.ceremony_plan import StepKind
@@ -16,6 +16,7 @@ from signing.cose_message import parse_message, serialize_sign
 from signing.roles import Role, RoleKeys
 from signing.trust import serialize_trust_record, verify_trust_record
 from signing.trust_record import TrustRecord
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from signing.ceremony_plan import CeremonyPlan, PlannedKey, Step

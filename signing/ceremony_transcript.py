@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from signing.errors import CeremonyError
 from signing.hash_chain import GENESIS, HASH_BYTES, link_hash
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

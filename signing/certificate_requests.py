@@ -6,7 +6,6 @@ address, OU = provisioning job; the signature proves that the device holds the p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from signing.algorithms import CERTIFICATE_ALGORITHMS
@@ -20,6 +19,7 @@ from signing.certificate_fields import (
 )
 from signing.errors import CertificateError
 from signing.keys import PublicKey, public_key_of
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from signing.signers import Signer

@@ -19,7 +19,6 @@ record's list of key ids.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from signing.algorithms import CERTIFICATE_ALGORITHMS
@@ -33,6 +32,7 @@ from signing.certificate_fields import (
 )
 from signing.errors import CertificateError
 from signing.keys import PublicKey, public_key_of
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -9,7 +9,6 @@ payloads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from signing.cose_message import (
@@ -35,6 +34,7 @@ from signing.errors import (
     ThresholdError,
     UnknownKeyError,
 )
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

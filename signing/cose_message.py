@@ -19,13 +19,13 @@ Nothing that this module returns is verified: that is `signing.cose`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from signing.algorithms import SIGNATURE_BYTES, Algorithm
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.errors import CborError, CoseError
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

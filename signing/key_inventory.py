@@ -6,13 +6,13 @@ or signs; a file that cannot be used is described with its problem instead of en
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from signing.errors import KeyFileError
 from signing.input_file import is_present
 from signing.key_files import has_test_key_mark, load_public_key, public_key_path, read_key_file
 from signing.key_uris import OTHERS, is_encrypted_key, load_software_signer
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,6 @@ which algorithms a role may use (`signing.role_algorithms`).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -27,6 +26,7 @@ from signing.algorithms import (
 from signing.ecdsa_form import to_der
 from signing.errors import KeyFileError, SignatureError
 from signing.key_encryption import serialize_pem
+from signing.value_class import dataclass
 
 __all__ = [
     "KEY_FILE_MAX_BYTES",

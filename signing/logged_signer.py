@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from signing.canonical_cbor import parse_cbor
@@ -34,6 +33,7 @@ from signing.sign_log import (
     serialize_entry,
     verify_sign_log,
 )
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,12 +19,12 @@ Nothing here loads a module or opens a token.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from signing.errors import KeyFileError
+from signing.value_class import dataclass
 
 SCHEME: Final = "pkcs11:"
 URI_MAX_CHARACTERS: Final = 1024

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from signing.cose_message import kid_of
 from signing.errors import TrustError
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from signing.keys import PublicKey

@@ -20,7 +20,7 @@ a new record is made from, and which private keys this machine signs with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from signing.errors import KeyFileError
 from signing.key_files import load_public_key
 from signing.key_uris import load_signer
 from signing.roles import MAX_KEYS_PER_ROLE, Role, RoleKeys
+from signing.value_class import dataclass
 from signing.written_table import keyed, member, nested, path, several, text, whole, written
 
 if TYPE_CHECKING:

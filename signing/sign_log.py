@@ -29,12 +29,12 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from signing.errors import ChainError
 from signing.hash_chain import GENESIS, HASH_BYTES, link_hash
+from signing.value_class import dataclass
 
 SIGN_LOG_MAX_BYTES: Final = 64 << 20
 LINE_MAX_BYTES: Final = 2048

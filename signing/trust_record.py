@@ -9,7 +9,7 @@ Not here: the record's own encoding and signatures, which are `signing.trust`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +25,7 @@ from signing.cose_message import (
 from signing.errors import CoseError, RevokedKeyError, ThresholdError, TrustError, UnknownKeyError
 from signing.role_algorithms import refuse_unfit_algorithms
 from signing.roles import Role, RoleKeys
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
