@@ -24,6 +24,7 @@ from cli.bundle_output import (
     format_verified,
     format_waiver_lines,
 )
+from cli.bundle_signing import SigningRequest, sign_content, signing_options
 from cli.configuration import load_configuration
 from cli.output import print_result
 from cli.params import (
@@ -33,17 +34,9 @@ from cli.params import (
     config_option,
     json_option,
     make_folder,
-    passphrase_file_option,
-    passphrase_source,
 )
 from cli.secure_version_commands import group as secure_version_group
-from cli.secure_version_ledgers import (
-    ReleaseRecorder,
-    describe_budget,
-    open_ledger,
-    spend_option,
-)
-from cli.signing_keys import open_signers
+from cli.secure_version_ledgers import describe_budget, open_ledger
 from cli.station_access import utc_now
 
 if TYPE_CHECKING:
@@ -59,7 +52,7 @@ def group() -> None:
 @group.command(
     "build",
     epilog="Example: ampforge bundle build --app firmware/images/flare-1.5.0.bin "
-    "--release-counter 2",
+    "--release-counter 2 --sign",
 )
 @click.option("--app", type=EXISTING_PATH, help="Application: .bin, .elf or ESP-IDF build folder.")
 @click.option("--waveforms", type=EXISTING_FILE, help="Waveform source.")
@@ -82,31 +75,39 @@ def group() -> None:
 @click.option("--release-counter", type=click.IntRange(min=1), help="Rises with every release.")
 @click.option("--version", help="Only for an app whose image does not state a version.")
 @click.option("--output", type=FILE, help="Bundle to write (default: [release] output folder).")
+@click.option("--sign", "is_signing", is_flag=True, help="Sign it, too, as `bundle sign` does.")
+@signing_options
 @trust_option
 @config_option
 @json_option
 def build(
     *,
     output: Path | None,
+    is_signing: bool,
+    keys: tuple[str, ...],
+    spend_reason: str | None,
+    passphrase_file: Path | None,
     trust_path: Path | None,
     config_path: Path | None,
     as_json: bool,
     waivers: tuple[Path, ...],
     **overrides: Path | str | int | None,
 ) -> None:
-    """Put together everything that a release consists of, unsigned.
+    """Put together everything that a release consists of, unsigned unless --sign is given.
 
     The inputs come from [product] and [release]; each can be given as an option. The waveforms are
-    compiled and judged against the limits, and the policy role must have approved the table.
+    compiled and judged against the limits, and the policy role must have approved the table. With
+    --sign nothing is written before it is signed.
     """
     from firmware_images.bundle_building import build_bundle
     from firmware_images.bundle_inspection import inspect_bundle
-    from firmware_images.esp_image import inspect_image
     from firmware_images.product import ProductSettings, ReleaseSettings
     from firmware_images.release_inputs import load_release_inputs
     from firmware_images.secure_version import SPEND_OPTION
     from signing.durable_file import save_durably
 
+    request = SigningRequest(keys=keys, spend_reason=spend_reason, passphrase_file=passphrase_file)
+    request.refuse_without(is_signing=is_signing)
     configuration = load_configuration(config_path)
     product = configuration.section("product", ProductSettings)
     ledger = open_ledger(
@@ -121,25 +122,41 @@ def build(
         changes["waivers"] = tuple(str(path.absolute()) for path in waivers)
     release = replace(release, **changes)
     now = utc_now()
-    inputs = load_release_inputs(
-        configuration.root, product, release, trust=find_trust(configuration, trust_path), now=now
-    )
+    trust = find_trust(configuration, trust_path)
+    inputs = load_release_inputs(configuration.root, product, release, trust=trust, now=now)
     content = build_bundle(inputs)
     document = inspect_bundle(content, is_judged=True)
-    history = ledger.load()
-    secure_version = inspect_image(inputs.app, where="app").secure_version or 0
-    cost = history.budget.judge(secure_version, where=release.app)
     path = output or configuration.resolve(release.bundle_name(product, str(document["version"])))
-    make_folder(path.parent)
-    save_durably(path, content)
-    carries_bootloader = inputs.bootloader is not None
     human = [
         f"built {path}",
         f"  {product.name} {document['version']}, release counter {release.release_counter}",
         f"  {len(content)} bytes, digest {document['digest']}",
         "  with the product's bootloader"
-        if carries_bootloader
+        if inputs.bootloader is not None
         else "  without a bootloader: boards must already have one",
+    ]
+    if is_signing:
+        make_folder(path.parent)
+        signed = sign_content(
+            content,
+            request,
+            configuration=configuration,
+            trust=trust,
+            beside=trust_path or path,
+            where=path,
+            now=now,
+        )
+        save_durably(path, signed.content)
+        human.append("signed " + "\n".join(signed.lines))
+        print_result({"path": str(path), **signed.document}, "\n".join(human), as_json=as_json)
+        return
+    history = ledger.load()
+    app = document["app"]
+    assert isinstance(app, dict)
+    cost = history.budget.judge(app["secure_version"] or 0, where=release.app)
+    make_folder(path.parent)
+    save_durably(path, content)
+    human += [
         f"  {history.budget}"
         + (f'; signing it spends one, with {SPEND_OPTION} "why"' if cost else ""),
         *format_waiver_lines(document, now=now),
@@ -162,17 +179,10 @@ def _as_changes(overrides: Mapping[str, Path | str | int | None]) -> dict[str, A
 
 @group.command("sign", epilog="Example: ampforge bundle sign build/flare-1.4.0.bundle.zip")
 @OPTIONAL_BUNDLE_ARGUMENT
-@click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    help="Private key file or URI; repeatable (default: [signing.roles.release] signer).",
-)
+@signing_options
 @click.option("--output", type=FILE, help="Where to write it (default: in place).")
-@spend_option
 @trust_option
 @config_option
-@passphrase_file_option
 @json_option
 def sign(
     *,
@@ -190,58 +200,23 @@ def sign(
     BUNDLE is the release (default: the only one that `bundle build` wrote). What the app's
     secure_version costs the boards is judged and recorded first.
     """
-    from firmware_images.bundle_building import sign_bundle
-    from firmware_images.bundle_inspection import inspect_bundle
-    from firmware_images.bundle_statement import count_signatures
     from signing.durable_file import save_durably
-    from signing.roles import Role
 
     bundle_path = choose_bundle(bundle_path, config_path)
     configuration = None if keys and trust_path is not None else load_configuration(config_path)
-    trust = find_trust(configuration, trust_path)
-    signers = open_signers(
-        Role.RELEASE,
-        configuration=configuration,
-        keys=keys,
-        log_beside=trust_path or bundle_path,
-        passphrase=passphrase_source(
-            passphrase_file, prompt="Passphrase or PIN of the release key"
-        ),
-    )
-    recorder = ReleaseRecorder(
-        configuration,
-        beside=trust_path or bundle_path,
-        reason=spend_reason,
-        where=str(bundle_path),
-    )
-    now = utc_now()
-    content = sign_bundle(
+    signed = sign_content(
         read_bundle(bundle_path),
-        signers,
-        trust=trust,
-        now=now,
-        where=str(bundle_path),
-        before_signing=recorder.admit,
+        SigningRequest(keys=keys, spend_reason=spend_reason, passphrase_file=passphrase_file),
+        configuration=configuration,
+        trust=find_trust(configuration, trust_path),
+        beside=trust_path or bundle_path,
+        where=bundle_path,
+        now=utc_now(),
     )
     path = output or bundle_path
-    save_durably(path, content)
-    document: dict[str, object] = {
-        "path": str(path),
-        **inspect_bundle(content, is_judged=True),
-        "secure_version_budget": recorder.describe(),
-    }
-    human = f"signed {path} with {len(signers)} key{'s' if len(signers) > 1 else ''}"
-    human = "\n".join([human, str(recorder), *format_waiver_lines(document, now=now)])
-    if trust is None:
-        human += "\nno trust record was given, so nobody knows yet whether that is enough"
-    else:
-        count = count_signatures(content, trust)
-        document["release_signatures"] = len(count.signed_by)
-        document["release_threshold"] = count.threshold
-        human += f"\n{count}"
-        if not count.is_enough:
-            human += "; have another release engineer run `ampforge bundle sign`"
-    print_result(document, human, as_json=as_json)
+    save_durably(path, signed.content)
+    document = {"path": str(path), **signed.document}
+    print_result(document, f"signed {path} " + "\n".join(signed.lines), as_json=as_json)
 
 
 @group.command("inspect", epilog="Example: ampforge bundle inspect flare-1.4.0.bundle.zip --json")

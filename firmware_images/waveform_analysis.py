@@ -127,12 +127,12 @@ def summarize_train(
         area_cm2: Electrode area, cm², in range.
     """
     period_us = train.period_us
-    net_na_us = fsum(piece.charge_na_us for piece in train.pieces)
-    squared_na2_us = fsum(piece.squared_na2_us for piece in train.pieces)
+    net_na_us = fsum(train.charges_na_us)
+    squared_na2_us = train.squared_na2_us
     irms_ua = sqrt(squared_na2_us / period_us) / _NA_PER_UA
     irms_burst_ua = sqrt(squared_na2_us / train.on_us) / _NA_PER_UA
-    rectified_na_us = fsum(piece.rectified_na_us for piece in train.pieces)
-    ipeak_ua = max(max(abs(p.start_na), abs(p.end_na)) for p in train.pieces) / _NA_PER_UA
+    rectified_na_us = train.rectified_na_us
+    ipeak_ua = max(abs(value) for _, *ends in train.pieces for value in ends) / _NA_PER_UA
     longest = max(phases, key=lambda p: (p.charge_na_us, p.duration_us), default=None)
     phase_charge_uc = 0.0 if longest is None else longest.charge_na_us / _NA_US_PER_UC
     return Analysis(

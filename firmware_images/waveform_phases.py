@@ -113,9 +113,9 @@ def find_runs(
     rest = _clip(train.pieces, played_us - whole_periods * period_us)
     return (
         runs[0]._replace(
-            charge_na_us=whole_periods * fsum(p.rectified_na_us for p in train.pieces)
+            charge_na_us=whole_periods * train.rectified_na_us
             + fsum(p.rectified_na_us for p in rest),
-            squared_na2_us=whole_periods * fsum(p.squared_na2_us for p in train.pieces)
+            squared_na2_us=whole_periods * train.squared_na2_us
             + fsum(p.squared_na2_us for p in rest),
             duration_us=session_us - runs[0].start_us,
         ),
@@ -142,6 +142,10 @@ def _scan(pieces: Sequence[Piece], dead_band_na: float) -> list[Phase]:
             else:
                 phases.append(_OpenPhase(start_us, number, sign, [piece]))
             is_open = True
+            start_us += duration_us
+            continue
+        if -dead_band_na <= start_na <= dead_band_na and -dead_band_na <= end_na <= dead_band_na:
+            is_open = False
             start_us += duration_us
             continue
         has_part = False

@@ -7,6 +7,7 @@ charge of zero, not of 1e-17. A step between two pieces takes no time.
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import accumulate
 from math import fsum
 from typing import TYPE_CHECKING, NamedTuple
@@ -61,7 +62,7 @@ class Piece(NamedTuple):
         return Piece(to_us - from_us, self.value_at(from_us), self.value_at(to_us))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # not slotted, because it remembers its sums
 class PulseTrain:
     """One full repeat period: bursts, their rests, and the polarity cycle.
 
@@ -81,14 +82,29 @@ class PulseTrain:
                 got=f"{len(self.pieces)} pieces, burst of {self.on_us} µs",
             )
 
-    @property
+    @cached_property
     def period_us(self) -> float:
         """The length of the repeat period."""
-        return fsum(piece.duration_us for piece in self.pieces)
+        return fsum(duration_us for duration_us, _, _ in self.pieces)
+
+    @cached_property
+    def charges_na_us(self) -> tuple[float, ...]:
+        """The signed charge of each piece."""
+        return tuple(piece.charge_na_us for piece in self.pieces)
+
+    @cached_property
+    def squared_na2_us(self) -> float:
+        """The integral of the squared current over the period."""
+        return fsum(piece.squared_na2_us for piece in self.pieces)
+
+    @cached_property
+    def rectified_na_us(self) -> float:
+        """The integral of the absolute current over the period."""
+        return fsum(piece.rectified_na_us for piece in self.pieces)
 
     def starts_us(self) -> list[float]:
         """When each piece begins, and at last the end of the period."""
-        return list(accumulate((piece.duration_us for piece in self.pieces), initial=0.0))
+        return list(accumulate((duration_us for duration_us, _, _ in self.pieces), initial=0.0))
 
 
 def build_pulse(level: Level, tick_us: int) -> PulseTrain:

@@ -78,7 +78,7 @@ class _Edges:
 
     def __init__(self, train: PulseTrain) -> None:
         self.starts_us = train.starts_us()
-        self.charges = list(accumulate((p.charge_na_us for p in train.pieces), initial=0.0))
+        self.charges = list(accumulate(train.charges_na_us, initial=0.0))
         self._pieces = [
             (start_us, duration_us, start_na, (end_na - start_na) / duration_us, charge)
             for (duration_us, start_na, end_na), start_us, charge in zip(

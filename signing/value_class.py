@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass  # noqa: PLC0414 - says that it is meant for others
 else:
 
-    def dataclass(cls=None, /, **options):  # noqa: ANN001, ANN003 - checkers see the other one
+    def dataclass(cls=None, /, **options):  # noqa: ANN001, ANN003, ANN201 - checkers see the other one
         """As `dataclasses.dataclass`."""
         if cls is None and options == {"frozen": True, "slots": True, "kw_only": True}:
             return _make_value_class

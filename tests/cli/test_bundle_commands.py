@@ -381,3 +381,51 @@ def test_every_release_states_what_it_is_made_of(approved, run):
         )
     }
     assert made["runDetails"]["builder"]["version"].keys() == {"ampforge", "esptool"}
+
+
+def test_building_with_sign_gives_what_building_and_signing_give(approved, run):
+    run("bundle", "build")
+    unsigned = parse_archive(Path(BUNDLE).read_bytes())
+    run("bundle", "sign", BUNDLE)
+    apart = json.loads(run("bundle", "inspect", BUNDLE, "--json"))
+    Path(BUNDLE).unlink()
+    log_lines = Path("sign-log.jsonl").read_text().count("\n")
+    printed = json.loads(run("bundle", "build", "--sign", "--json"))
+    together = parse_archive(Path(BUNDLE).read_bytes())
+    assert {name: together.get(name) for name in unsigned if name != "statement.cbor"} == {
+        name: content for name, content in unsigned.items() if name != "statement.cbor"
+    }
+    assert (printed["path"], printed["digest"]) == (str(approved / BUNDLE), apart["digest"])
+    assert (printed["release_signatures"], printed["release_threshold"]) == (2, 2)
+    assert verify_bundle(Path(BUNDLE).read_bytes(), load_trust_record(Path("trust.cose")))
+    assert Path("sign-log.jsonl").read_text().count("\n") == log_lines + 2
+    run("bundle", "verify", BUNDLE)
+
+
+def test_building_with_one_key_says_who_is_missing(approved, run):
+    told = run("bundle", "build", "--sign", "--key", "keys/release-2.pem")
+    assert "  without a bootloader" in told
+    assert "with 1 key\n" in told
+    assert "have another release engineer run `ampforge bundle sign`" in told
+    run("bundle", "sign", BUNDLE, "--key", "keys/release-1.pem")
+    run("bundle", "verify", BUNDLE)
+
+
+def test_what_may_not_be_signed_is_not_left_unsigned_either(approved, run):
+    ledger = approved / "secure-version-flare-c3.jsonl"
+    before = (Path("sign-log.jsonl").read_bytes(), ledger.read_bytes())
+    Path(BUNDLE).unlink()
+    message = run("bundle", "build", "--sign", "--key", "keys/policy.pem", code=3)
+    assert "does not hold the release role" in message
+    assert not Path(BUNDLE).exists()
+    assert (Path("sign-log.jsonl").read_bytes(), ledger.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "options", [["--key", "keys/release-1.pem"], ["--spend-secure-version", "why"]]
+)
+def test_options_of_signing_without_sign_are_refused(approved, run, options):
+    before = Path(BUNDLE).read_bytes()
+    message = run("bundle", "build", *options, code=2)
+    assert f"got:      {options[0]}" in message
+    assert Path(BUNDLE).read_bytes() == before
