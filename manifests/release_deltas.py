@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
-from firmware_images.delta import create_delta, prove_on_device
+from firmware_images.delta import create_delta, prove_for_publication
 from manifests.errors import RepositoryError
 from manifests.manifest import DELTAS_MAX, DeltaFacts
 from manifests.repository import NewFile
@@ -85,7 +85,7 @@ def make_release_deltas(
         version = base.statement.version
         with refusing_in(f"delta from {version}"):
             delta = create_delta(app, bundle.app, plan.encodings)
-            prove_on_device(delta, app, bundle.app)
+            prove_for_publication(delta, app, bundle.app)
         made.append(ReleaseDelta(base_version=version, delta=delta))
     return tuple(made)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ from signing.errors import DurableFileError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+_RANDOM_BYTES = 4
 
 
 def save_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
@@ -128,9 +129,7 @@ def _refuse_special(path: Path) -> None:
 
 
 def _write_partial(path: Path, chunks: Iterable[bytes], mode: int) -> str:
-    descriptor, partial = tempfile.mkstemp(
-        prefix=f".{path.name}.", suffix=".partial", dir=path.parent
-    )
+    descriptor, partial = _open_partial(path)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(stream.fileno(), mode)
@@ -142,6 +141,17 @@ def _write_partial(path: Path, chunks: Iterable[bytes], mode: int) -> str:
         os.unlink(partial)  # noqa: PTH108 - the temporary name is a str
         raise
     return partial
+
+
+def _open_partial(path: Path) -> tuple[int, str]:
+    # What `tempfile.mkstemp` does, whose module brings three compressors with it.
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        partial = os.path.join(  # noqa: PTH118 - the temporary name is a str
+            path.parent, f".{path.name}.{os.urandom(_RANDOM_BYTES).hex()}.partial"
+        )
+        with suppress(FileExistsError):  # one that a kill left behind
+            return os.open(partial, flags, 0o600), partial
 
 
 def _flush_folder(path: Path) -> None:

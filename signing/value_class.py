@@ -1,7 +1,7 @@
 """`dataclass` for frozen, slotted, keyword-only values, made in a quarter of the time.
 
 The standard library's compiles six methods for each class, one after the other; a short command
-that imports sixty such classes spends an eighth of its time on that. But for the names of the fields
+that imports sixty such classes spends an eighth of its time on that. But for the names of fields,
 five of the six are the same for every class, so here they are not compiled again. What comes out is
 a dataclass still: `fields`, `replace` and `asdict` know it, and type checkers see the decorator of
 the standard library, to which any other form of dataclass goes (docs/decisions/0084).

@@ -150,19 +150,41 @@ def test_without_the_extra_the_hint_says_what_to_install(monkeypatch):
 
 def test_a_patch_that_makes_something_else_never_leaves(monkeypatch):
     """The maker is not trusted: whatever it makes is applied and compared."""
+    real = delta._find_differences
+
+    def find_others(*arguments: object) -> bytes:
+        wrong = bytearray(real(*arguments))
+        wrong[-2000] ^= 1
+        return bytes(wrong)
+
+    monkeypatch.setattr(delta, "_find_differences", find_others)
+    for encoding in (PLAIN, SMALL):
+        with pytest.raises(DeltaError, match="image when the reference device applies it"):
+            create_delta(OLD, NEW, [encoding])
+
+
+@pytest.mark.parametrize("encoding", [PLAIN, SMALL])
+def test_a_patch_that_was_packed_wrongly_never_leaves(monkeypatch, encoding):
     real = delta._pack
-    wrong = bytearray(real(delta._find_differences(delta._import_detools(), OLD, NEW), PLAIN))
-    wrong[-2000] ^= 1
-    monkeypatch.setattr(delta, "_pack", lambda *_: bytes(wrong))
+
+    def pack_otherwise(*arguments: object, **sizes: int) -> bytes:
+        wrong = bytearray(real(*arguments, **sizes))
+        wrong[-40] ^= 1
+        return bytes(wrong)
+
+    monkeypatch.setattr(delta, "_pack", pack_otherwise)
     with pytest.raises(DeltaError, match="does not make the new image when detools applies it"):
-        create_delta(OLD, NEW, [PLAIN])
+        create_delta(OLD, NEW, [encoding])
 
 
-def test_the_device_judges_by_itself_before_a_patch_is_published():
+def test_detools_and_the_device_each_judge_before_a_patch_is_published(monkeypatch):
     made = create_delta(OLD, NEW, [PLAIN])
-    delta.prove_on_device(made, OLD, NEW)
+    delta.prove_for_publication(made, OLD, NEW)
+    with pytest.raises(DeltaError, match="when detools applies it"):
+        delta.prove_for_publication(made, bytes(len(OLD)), NEW)
+    monkeypatch.setattr(delta, "apply_patch", lambda *_, **__: iter([NEW[:-1]]))
     with pytest.raises(DeltaError, match="when the reference device applies it"):
-        delta.prove_on_device(made, bytes(len(OLD)), NEW)
+        delta.prove_for_publication(made, OLD, NEW)
 
 
 def test_a_patch_on_another_base_never_makes_the_new_image():
