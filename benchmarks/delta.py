@@ -1,8 +1,9 @@
 """How long a delta takes: `ampforge delta create` against detools' own command.
 
 Whole processes from the same virtual environment on the same two 1.5 MiB application images,
-alternating, heatshrink with the same window; both patches must be the same bytes. Ours reads both
-files as ESP32 images, applies its patch, compares, and writes durably. So it is measured against
+alternating, heatshrink with the same window; both patches must be the same bytes. Ours loads of
+detools what makes a patch and not its command line, reads both files as ESP32 images, follows its
+patch, compares, and writes durably. So it is measured against
 `detools create_patch`, which does none of it, and against `create_patch`, `apply_patch` and `cmp`,
 which is what a script needs for the same certainty.
 

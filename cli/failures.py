@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -103,6 +102,8 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> NoReturn:
         outcome = command.main(args=list(arguments), prog_name="ampforge", standalone_mode=False)
     except Refusal as error:
         if "--json" in arguments:
+            import json
+
             click.echo(json.dumps(describe_error(error), indent=2), err=True)
         else:
             click.echo(format_error(error), err=True)

@@ -9,6 +9,7 @@ import sys
 import click
 
 from cli.failures import run_and_exit
+from cli.leaving import leave
 
 # noun -> (module, attribute, one line for the overview). Help is printed from this table alone:
 # importing fifteen command modules to list them would cost more than the whole time budget.
@@ -105,4 +106,7 @@ def main() -> None:
     # A file name, or a terminal that cannot show a letter, must not turn a result into a traceback.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    run_and_exit(ampforge, sys.argv[1:])
+    try:
+        run_and_exit(ampforge, sys.argv[1:])
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from contextlib import suppress
@@ -32,6 +31,8 @@ def print_result(value: Mapping[str, object], human: str | None = None, *, as_js
         UsageRefusal: The disk that standard output goes to is full.
     """
     if as_json:
+        import json
+
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     elif human is not None:
         text = human

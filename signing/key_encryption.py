@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import textwrap
 from typing import Final
 
 PBKDF2_ROUNDS: Final = 600_000
@@ -73,6 +72,8 @@ def encrypt_pkcs8_der(
 
 def serialize_pem(label: str, der: bytes) -> bytes:
     """Write DER as a PEM block (RFC 7468 §2)."""
+    import textwrap
+
     body = "\n".join(textwrap.wrap(base64.b64encode(der).decode(), 64))
     return f"-----BEGIN {label}-----\n{body}\n-----END {label}-----\n".encode()
 

@@ -45,9 +45,8 @@ HEAVY = {
 def _modules_after(arguments: list[str]) -> set[str]:
     script = (
         "import sys\n"
-        "from cli.main import main\n"
-        f"sys.argv = ['ampforge', *{arguments!r}]\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "from cli.main import ampforge, run_and_exit\n"
+        f"try:\n    run_and_exit(ampforge, {arguments!r})\nexcept SystemExit:\n    pass\n"
         "print('\\n' + ' '.join(sorted({name.split('.')[0] for name in sys.modules})))\n"
     )
     done = subprocess.run(

@@ -325,8 +325,9 @@ def test_inspect_shows_ramps_and_export_writes_the_whole_session(run, tmp_path):
 def test_analyze_loads_no_plotting_and_no_cryptography(tmp_path):
     (tmp_path / "e1.csv").write_text(E1)
     script = (
-        "import sys\nfrom cli.main import main\nsys.argv = ['ampforge', 'waveform', 'analyze', "
-        "'e1.csv', '--json']\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom cli.main import ampforge, run_and_exit\n"
+        "try:\n    run_and_exit(ampforge, ['waveform', 'analyze', 'e1.csv', '--json'])\n"
+        "except SystemExit:\n    pass\n"
         "print(sorted({name.split('.')[0] for name in sys.modules}))\n"
     )
     done = subprocess.run(
