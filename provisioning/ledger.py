@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_allocation import (
@@ -23,13 +23,18 @@ from provisioning.ledger_audit import audit_ledger
 from provisioning.ledger_database import create_database, open_database
 from provisioning.ledger_events import ChainedEvent, Phase, format_time, parse_time
 from provisioning.ledger_formats import read_format, write_format
+from provisioning.ledger_guards import (
+    ask_about_job,
+    read_standing,
+    refuse_excluded,
+    require_own_job,
+)
 from provisioning.ledger_journal import (
     append_event,
     read_events,
 )
 from provisioning.ledger_rows import check_row, parse_state
 from provisioning.ledger_schema import jobs, ledger_identity, serial_numbers, units
-from provisioning.ledger_supervision import refuse_excluded
 from provisioning.ledger_values import (
     JobState,
     LedgerIdentity,
@@ -38,7 +43,7 @@ from provisioning.ledger_values import (
     UnitState,
     Writer,
 )
-from provisioning.ledger_writes import ANSWER
+from provisioning.ledger_writes import ANSWER, change_row
 from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat
 from provisioning.unit_states import VERDICT_CAUSES, Cause, next_state
 
@@ -54,6 +59,27 @@ if TYPE_CHECKING:
 
 RESERVE_STEP = "reserve"
 FINAL_STEP = "final"
+
+# Made once: building a statement costs more than running it.
+_MOVE_SERIAL = (
+    update(serial_numbers)
+    .where(serial_numbers.c.serial == bindparam("of_serial"))
+    .values(state=bindparam("to_state"))
+)
+_CLOSE_JOB = (
+    update(jobs)
+    .where(jobs.c.job == bindparam("of_job"))
+    .values(
+        state=bindparam("to_state"),
+        outcome=bindparam("told_outcome"),
+        closed_at=bindparam("told_at"),
+    )
+)
+_JUDGE_UNIT = (
+    update(units)
+    .where(units.c.serial == bindparam("of_serial"))
+    .values(state=bindparam("to_state"), changed_at=bindparam("told_at"))
+)
 
 
 def create_ledger(
@@ -167,16 +193,18 @@ class Ledger:
         Raises:
             LedgerError: The database cannot be written.
         """
-        with self.database.writing(is_last_word=True) as connection:
+        question = ask_about_job(writer, reservation)
+        with self.database.writing(question, is_last_word=True) as connection:
+            standing = read_standing(connection.info[ANSWER])
             if reservation is not None:
-                _require_own_job(connection, writer, reservation)
+                require_own_job(standing, writer, reservation)
                 if phase is not Phase.NOTE:
-                    refuse_excluded(connection, reservation.mac)
+                    refuse_excluded(standing.excluded, reservation.mac)
             if serial_state is not None and reservation is not None:
                 _move_serial(connection, reservation.serial, serial_state)
             return append_event(
                 connection, writer, epoch=self.identity.epoch, step=step, phase=phase, data=data,
-                mac=mac, reservation=reservation, at=writer.now(),
+                mac=mac, reservation=reservation, at=writer.now(), end=standing.end,
             )  # fmt: skip
 
     def reserve(
@@ -221,7 +249,7 @@ class Ledger:
         asked_at = writer.now()
         with self.database.writing(question_at(asked_at), is_last_word=True) as connection:
             known = read_answer(connection.info[ANSWER])
-            refuse_excluded(connection, mac)
+            refuse_excluded(known.excluded, mac)
             now = writer.now()  # not before the lock: time follows the order of writing
             if period_of(now) != period_of(asked_at):  # the week ended while it waited
                 statement, values = question_at(now)
@@ -294,30 +322,28 @@ class Ledger:
         """
         assert reservation.job is not None, "a unit without a job has nothing to finish"
         cause = VERDICT_CAUSES[unit_state]
-        with self.database.writing(is_last_word=True) as connection:
-            _require_own_job(connection, writer, reservation)
-            refuse_excluded(connection, reservation.mac)
+        question = ask_about_job(writer, reservation)
+        with self.database.writing(question, is_last_word=True) as connection:
+            standing = read_standing(connection.info[ANSWER])
+            require_own_job(standing, writer, reservation)
+            refuse_excluded(standing.excluded, reservation.mac)
             unit_state = next_state(UnitState.IN_WORK, cause, where=reservation.serial)
             now = writer.now()
             chained = append_event(
                 connection, writer, epoch=self.identity.epoch, step=FINAL_STEP,
                 phase=Phase.CONFIRM, data={**data, "outcome": unit_state.value},
-                mac=reservation.mac, reservation=reservation, at=now,
+                mac=reservation.mac, reservation=reservation, at=now, end=standing.end,
             )  # fmt: skip
-            connection.execute(
-                update(jobs)
-                .where(jobs.c.job == reservation.job)
-                .values(
-                    state=JobState.CLOSED.value,
-                    outcome=unit_state.value,
-                    closed_at=format_time(now),
-                )
-            )
-            connection.execute(
-                update(units)
-                .where(units.c.serial == reservation.serial)
-                .values(state=unit_state.value, changed_at=format_time(now))
-            )
+            at = format_time(now)
+            change_row(
+                connection, _CLOSE_JOB,
+                {"of_job": reservation.job, "to_state": JobState.CLOSED.value,
+                 "told_outcome": unit_state.value, "told_at": at},
+            )  # fmt: skip
+            change_row(
+                connection, _JUDGE_UNIT,
+                {"of_serial": reservation.serial, "to_state": unit_state.value, "told_at": at},
+            )  # fmt: skip
             if unit_state is UnitState.PASS:
                 _move_serial(connection, reservation.serial, SerialState.RELEASED)
         return chained
@@ -348,23 +374,5 @@ class Ledger:
             return audit_ledger(connection, self.identity, on_progress=on_progress)
 
 
-def _require_own_job(connection: Connection, writer: Writer, reservation: Reservation) -> None:
-    """Refuse to go on with a job that another station resumed, or that was ended meanwhile."""
-    row = connection.execute(
-        select(jobs.c.station, jobs.c.state).where(jobs.c.job == reservation.job)
-    ).one()
-    if (row.station, row.state) != (writer.station, JobState.OPEN.value):
-        is_open = row.state == JobState.OPEN.value
-        raise LedgerError(
-            "another station works on this board now" if is_open else "this job has been ended",
-            expected=f"an open job of {writer.station}",
-            got=f"{row.station}, {row.state}",
-            where=f"unit {reservation.serial}, job {reservation.job}",
-            hint="one board, one place: leave it where it is worked on, or start this slot again",
-        )
-
-
 def _move_serial(connection: Connection, serial: str, state: SerialState) -> None:
-    connection.execute(
-        update(serial_numbers).where(serial_numbers.c.serial == serial).values(state=state.value)
-    )
+    change_row(connection, _MOVE_SERIAL, {"of_serial": serial, "to_state": state.value})

@@ -14,13 +14,13 @@ from sqlalchemy import bindparam, func, literal, select, true, union_all, update
 from provisioning.errors import SerialNumberError
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import format_time, parse_time
-from provisioning.ledger_journal import ChainEnd
+from provisioning.ledger_guards import why_excluded
+from provisioning.ledger_journal import chain_end_of, last_event_of
 from provisioning.ledger_rows import check_row
-from provisioning.ledger_schema import events, jobs, serial_numbers, units, voided_ranges
+from provisioning.ledger_schema import jobs, serial_numbers, units, voided_ranges
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.ledger_writes import add_row
 from provisioning.serial_numbers import SerialNumber
-from signing.hash_chain import GENESIS
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, ScalarSelect, Select
 
+    from provisioning.ledger_journal import ChainEnd
     from provisioning.ledger_values import LedgerIdentity, Writer
     from provisioning.ledger_writes import Question
 
@@ -54,20 +55,10 @@ def _last_sequence() -> ScalarSelect[Any]:
 def _lookup() -> Any:
     """Return one question for all that a reservation must know: others wait while it is asked."""
     one = select(literal(1).label("one")).subquery()
-    last = (
-        select(
-            events.c.number.label("end_number"),
-            events.c.hash.label("end_hash"),
-            events.c.at.label("end_at"),
-        )
-        .where(events.c.station == bindparam("of_station"))
-        .order_by(events.c.number.desc())
-        .limit(1)
-        .subquery()
-    )
+    last = last_event_of("of_station").subquery()
     joined = one.outerjoin(units, units.c.mac == bindparam("of_mac")).outerjoin(last, true())
     columns: list[Any] = [
-        units.c.serial, last.c.end_number, last.c.end_hash, last.c.end_at,
+        units.c.serial, why_excluded().label("excluded"), last.c.number, last.c.hash, last.c.at,
         _last_sequence().label("last_sequence"),
     ]  # fmt: skip
     return select(*columns).select_from(joined)
@@ -82,12 +73,14 @@ class Known:
 
     Attributes:
         serial: The board's serial number; `None` for a board that was never seen.
+        excluded: Why the board must not be worked on; `None` when it may.
         end: Where the station's chain ends; `None` when it must be looked at again.
         last_sequence: The last sequence of this week's series that was given or voided in this
             epoch; `None` when there was none.
     """
 
     serial: str | None
+    excluded: str | None
     end: ChainEnd | None
     last_sequence: int | None
 
@@ -113,13 +106,10 @@ def ask_about_board(
 
 def read_answer(row: Sequence[Any]) -> Known:
     """Return what the answer to `ask_about_board` says."""
-    serial, number, link, at, last_sequence = row
-    end = None
-    if number is None:
-        end = ChainEnd(count=0, head=GENESIS, at=None)
-    elif type(number) is int and type(link) is bytes and type(at) is str:
-        end = ChainEnd(count=number + 1, head=link, at=at)
-    return Known(serial=serial, end=end, last_sequence=last_sequence)
+    serial, excluded, *last, last_sequence = row
+    return Known(
+        serial=serial, excluded=excluded, end=chain_end_of(*last), last_sequence=last_sequence
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

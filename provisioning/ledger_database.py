@@ -76,7 +76,7 @@ class LedgerDatabase:
         Args:
             question: Asked under the lock, in the same message to a server; the answer, one row,
                 is `connection.info[ANSWER]`.
-            is_last_word: Nothing that is added is read again before the end, so that rows may
+            is_last_word: Nothing that is changed is read again before the end, so that changes may
                 travel with the COMMIT (`provisioning.ledger_writes`).
 
         Raises:
@@ -93,14 +93,14 @@ class LedgerDatabase:
                 if is_last_word:
                     connection.info[QUEUE] = []
                 yield connection
-                proof, rows = connection.info.get(PROOF), connection.info.pop(QUEUE, [])
+                proof, changes = connection.info.get(PROOF), connection.info.pop(QUEUE, [])
             except BaseException:
                 if not connection.invalidated:
                     connection.info.pop(QUEUE, None)
                     self._backend.roll_back(connection)
                 raise
             try:
-                self._backend.commit(connection, rows)
+                self._backend.commit(connection, changes)
             except DBAPIError as error:
                 if not is_connection_lost(error):
                     self._backend.roll_back(connection)

@@ -23,14 +23,14 @@ from provisioning.ledger_events import (
 )
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import events
-from provisioning.ledger_writes import add_row, send_rows
+from provisioning.ledger_writes import add_row, send_changes
 from signing.hash_chain import GENESIS, link_hash
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Iterator, Mapping
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection, Row, Select
 
     from provisioning.ledger_values import Reservation, Writer
 
@@ -40,12 +40,23 @@ CLOCK_SUSPECT: Final = "CLOCK_SUSPECT"
 PROOF: Final = "ampforge_last_event_hash"
 """Under this name a connection keeps the hash of the last event that was written through it."""
 _ROWS_AT_ONCE: Final = 1000
-_LAST_EVENT: Final = (
-    select(events.c.number, events.c.hash, events.c.at)
-    .where(events.c.station == bindparam("of_station"))
-    .order_by(events.c.number.desc())
-    .limit(1)
-)
+
+
+def last_event_of(station: str) -> Select[Any]:
+    """Return the question for number, hash and time of a station's last event.
+
+    Args:
+        station: Name of the parameter that will name the station.
+    """
+    return (
+        select(events.c.number, events.c.hash, events.c.at)
+        .where(events.c.station == bindparam(station))
+        .order_by(events.c.number.desc())
+        .limit(1)
+    )
+
+
+_LAST_EVENT: Final = last_event_of("of_station")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +72,19 @@ class ChainEnd:
     count: int
     head: bytes
     at: str | None
+
+
+def chain_end_of(number: object, link: object, at: object) -> ChainEnd | None:
+    """Return where a chain ends whose last event was asked for by an outer join.
+
+    Returns:
+        The end; `None` when the values are not of an event: `read_end` says what is wrong.
+    """
+    if number is None:
+        return ChainEnd(count=0, head=GENESIS, at=None)
+    if type(number) is int and type(link) is bytes and type(at) is str:
+        return ChainEnd(count=number + 1, head=link, at=at)
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +293,7 @@ def verify_station_chain(connection: Connection, station: str) -> tuple[int, byt
 
 def read_end(connection: Connection, station: str) -> ChainEnd:
     """Return where a station's chain ends, inside a transaction that goes on from there."""
-    send_rows(connection)
+    send_changes(connection)
     last = connection.execute(_LAST_EVENT, {"of_station": station}).one_or_none()
     if last is None:
         return ChainEnd(count=0, head=GENESIS, at=None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import URL, create_engine, event, inspect
@@ -23,13 +24,12 @@ from provisioning.ledger_sqlite import IDENTITY_QUESTION, Identity
 from provisioning.ledger_writes import ANSWER, INSERTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sqlalchemy import Connection, Dialect, Engine, Select
-    from sqlalchemy.sql.dml import Insert
+    from sqlalchemy import Connection, Dialect, Engine
 
     from provisioning.ledger_address import PostgresAddress
-    from provisioning.ledger_writes import Question, QueuedRow
+    from provisioning.ledger_writes import Question, QueuedChange, Statement
 
 CONNECT_TIMEOUT_S: Final = 10
 LOCK_TIMEOUT_S: Final = 30
@@ -75,6 +75,7 @@ class PostgresBackend:
     def __init__(self, address: PostgresAddress) -> None:
         self.address = address
         self._plans: dict[object, _Plan] = {}
+        self._numbers = count()
         # As PREPARE wants parameters: $1, $2, ...
         self._dialect: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -136,14 +137,15 @@ class PostgresBackend:
         found: Identity | None = connection.info.pop(_FOUND_IDENTITY, None)
         return found
 
-    def commit(self, connection: Connection, rows: Iterable[QueuedRow]) -> None:
+    def commit(self, connection: Connection, changes: Sequence[QueuedChange]) -> None:
         """Send what was queued and the COMMIT in one message, and return when it is on the disk.
 
         The write lock is given up before the disk has answered, so that one flush serves all who
         wait (decision 0056): the transaction commits without waiting, and a second, empty one
         behind it in the same message waits for the log up to its own end, which is later.
         """
-        statements = [self._run_of(connection, INSERTS[name], row) for name, row in rows]
+        self._prepare(connection, (statement for statement, _ in changes))
+        statements = [self._run_of(connection, *change) for change in changes]
         _send(connection, "; ".join([*statements, _RELEASE, _FLUSH]))
 
     def flush(self, engine: Engine) -> None:
@@ -195,21 +197,23 @@ class PostgresBackend:
                 hint="create a database for the ledger alone: `createdb NAME`",
             )
 
-    def _plan_of(self, statement: Insert | Select[Any]) -> _Plan:
+    def _plan_of(self, statement: Statement) -> _Plan:
         """Return how a statement of this package is prepared and run; made once."""
         if statement not in self._plans:
             compiled = statement.compile(dialect=self._dialect)
             assert isinstance(compiled, SQLCompiler)
             assert compiled.positiontup is not None
-            self._plans[statement] = _Plan(
-                name=f"ampforge_{len(self._plans)}",
+            plan = _Plan(
+                # Of one statement alone, even when two threads come here at once.
+                name=f"ampforge_{next(self._numbers)}",
                 text=str(compiled),
                 parameters=tuple(compiled.positiontup),
                 constants={k: v for k, v in compiled.params.items() if v is not None},
             )
+            return self._plans.setdefault(statement, plan)
         return self._plans[statement]
 
-    def _prepare(self, connection: Connection, statements: Iterable[Insert | Select[Any]]) -> None:
+    def _prepare(self, connection: Connection, statements: Iterable[Statement]) -> None:
         """Have the server plan statements, once for each connection, before anybody waits."""
         known: set[str] = connection.info.setdefault(_PREPARED, set())
         plans = [self._plan_of(statement) for statement in statements]
@@ -221,7 +225,7 @@ class PostgresBackend:
     def _run_of(
         self,
         connection: Connection,
-        statement: Insert | Select[Any],
+        statement: Statement,
         values: Mapping[str, object],
     ) -> str:
         """Return the text that runs a prepared statement, its values quoted by the driver."""

@@ -16,16 +16,15 @@ from sqlalchemy.exc import DBAPIError
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_failures import translated
-from provisioning.ledger_writes import ANSWER, INSERTS
+from provisioning.ledger_writes import ANSWER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from sqlalchemy import Connection, Dialect, Engine, Select
-    from sqlalchemy.sql.dml import Insert
+    from sqlalchemy import Connection, Dialect, Engine
 
-    from provisioning.ledger_writes import Question, QueuedRow
+    from provisioning.ledger_writes import Question, QueuedChange, Statement
 
 BUSY_TIMEOUT_S: Final = 30
 IDENTITY_QUESTION: Final = "SELECT uuid, epoch, opening FROM ledger_identity"
@@ -108,16 +107,16 @@ class SqliteBackend:
             raise DBAPIError(IDENTITY_QUESTION, None, error) from error
         return None if row is None else (row[0], row[1], row[2])
 
-    def commit(self, connection: Connection, rows: Iterable[QueuedRow]) -> None:
+    def commit(self, connection: Connection, changes: Sequence[QueuedChange]) -> None:
         """Write what was queued, and commit."""
-        for table, row in rows:
-            self._run(connection, INSERTS[table], row)
+        for statement, values in changes:
+            self._run(connection, statement, values)
         connection.commit()
 
     def _run(
         self,
         connection: Connection,
-        statement: Insert | Select[Any],
+        statement: Statement,
         values: Mapping[str, object],
     ) -> list[Any]:
         """Run a statement of this package by the driver alone: others wait meanwhile."""

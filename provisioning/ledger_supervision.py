@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import and_, insert, select, update
 
 from provisioning.classification import LedgerView
-from provisioning.errors import QuarantineError, SupervisionError
+from provisioning.errors import SupervisionError
 from provisioning.ledger_allocation import withdraw_release
 from provisioning.ledger_events import Phase, format_time, parse_time
 from provisioning.ledger_journal import append_event, read_events
@@ -355,28 +355,6 @@ def _last_hash(connection: Connection, serial: str) -> bytes:
     for station, event_hash in sorted(newest.items()):
         digest.update(station.encode() + b"\0" + event_hash)
     return digest.digest()
-
-
-def refuse_excluded(connection: Connection, mac: bytes) -> None:
-    """Refuse a board that must get no number and no work, in the transaction that would give them.
-
-    Raises:
-        QuarantineError: It is in quarantine, or was taken out of a unit.
-    """
-    reason = connection.execute(
-        select(quarantines.c.reason)
-        .where(quarantines.c.mac == mac, quarantines.c.closed_at.is_(None))
-        .union_all(select(replaced_modules.c.serial).where(replaced_modules.c.mac == mac))
-        .limit(1)
-    ).scalar()
-    if reason is not None:
-        raise QuarantineError(
-            "this board must not be worked on",
-            expected="a board that is not in quarantine and was not replaced",
-            got=reason,
-            where=mac.hex(":"),
-            hint="put it aside; a supervisor decides: `ampforge unit quarantine`",
-        )
 
 
 def _last_job(unit: UnitRecord, mac: bytes) -> Reservation:
