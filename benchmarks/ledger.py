@@ -51,6 +51,7 @@ RATE_TARGET: Final = 0.4
 SHOW_TARGET_S: Final = 0.050
 NOW: Final = dt.datetime(2026, 2, 10, 12, tzinfo=dt.UTC)
 ROWS_AT_ONCE: Final = 5_000
+BACK_ENDS: Final = ("SQLite", "PostgreSQL")
 
 
 class Fleet:
@@ -319,12 +320,15 @@ def main() -> None:
     parser.add_argument("--boards", type=int, default=100, help="boards for each process and round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--units", type=int, default=1_000_000, help="0 leaves `unit show` out")
+    parser.add_argument("--only", choices=BACK_ENDS, help="look at one back end alone")
     arguments = parser.parse_args()
     comparisons, is_kept = [], True
     server = PostgresServer()
     try:
         with tempfile.TemporaryDirectory(prefix="ampforge-ledger-") as name:
             for back_end, place in places(Path(name), server):
+                if arguments.only not in (None, back_end):
+                    continue
                 for in_turn in (True, False) if back_end == "PostgreSQL" else (False,):
                     compared = compare_allocation(
                         back_end, place(), place(), boards=arguments.boards,

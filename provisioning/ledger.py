@@ -19,6 +19,7 @@ from provisioning.ledger_allocation import (
     read_answer,
     withdraw_release,
 )
+from provisioning.ledger_at_once import RESERVE_AT_ONCE, Expectations, reservation_data
 from provisioning.ledger_audit import audit_ledger
 from provisioning.ledger_database import create_database, open_database
 from provisioning.ledger_events import ChainedEvent, Phase, format_time, parse_time
@@ -45,6 +46,7 @@ from provisioning.ledger_values import (
 )
 from provisioning.ledger_writes import ANSWER, change_row
 from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat
+from provisioning.serial_numbers import parse_serial
 from provisioning.unit_states import VERDICT_CAUSES, Cause, next_state
 
 if TYPE_CHECKING:
@@ -153,6 +155,7 @@ class Ledger:
             opening=row.opening,
             serial_format=serial_format,
         )
+        self._expectations = Expectations()
         database.identity = (row.uuid, row.epoch, row.opening)
 
     @classmethod
@@ -202,10 +205,12 @@ class Ledger:
                     refuse_excluded(standing.excluded, reservation.mac)
             if serial_state is not None and reservation is not None:
                 _move_serial(connection, reservation.serial, serial_state)
-            return append_event(
+            chained = append_event(
                 connection, writer, epoch=self.identity.epoch, step=step, phase=phase, data=data,
                 mac=mac, reservation=reservation, at=writer.now(), end=standing.end,
             )  # fmt: skip
+        self._expectations.note_event(chained)
+        return chained
 
     def reserve(
         self,
@@ -237,6 +242,11 @@ class Ledger:
             LedgerError: The database cannot be written.
             SerialNumberError: No number is left in this week.
         """
+        given = self._reserve_at_once(
+            writer, mac=mac, prefix=prefix, model=model, bundle_digest=bundle_digest
+        )
+        if given is not None:
+            return given
         identity = self.identity
         period_of = identity.serial_format.period_of
 
@@ -297,15 +307,43 @@ class Ledger:
                 opened_at=job.opened_at, is_new=unit is None, is_resumed=job.is_resumed,
                 unit_state=state, bundle_digest=bundle_digest,
             )  # fmt: skip
-            append_event(
+            chained = append_event(
                 connection, writer, epoch=identity.epoch, step=RESERVE_STEP, phase=Phase.CONFIRM,
-                data={
-                    "new": unit is None, "resumed": job.is_resumed, "job_number": job.number,
-                    "bundle": bundle_digest.hex(),
-                },
+                data=reservation_data(
+                    is_new=unit is None, is_resumed=job.is_resumed, job_number=job.number,
+                    bundle_digest=bundle_digest,
+                ),
                 mac=mac, reservation=reservation, at=now, end=known.end,
             )  # fmt: skip
+        self._expectations.note_event(chained)
+        if unit is None:
+            sequence = parse_serial(serial, identity.serial_format).sequence
+            self._expectations.note_given((prefix, model, *period_of(now)), sequence)
         return reservation
+
+    def _reserve_at_once(
+        self, writer: Writer, *, mac: bytes, prefix: str, model: str, bundle_digest: bytes
+    ) -> Reservation | None:
+        """Have a server give a number to a new board, if everything is as expected there."""
+        if not self.database.has_server:
+            return None
+        expected = self._expectations.expect(
+            self.identity, writer, mac=mac, prefix=prefix, model=model,
+            bundle_digest=bundle_digest, step=RESERVE_STEP,
+        )  # fmt: skip
+        if expected is None:
+            return None
+        written = self.database.run_at_once(RESERVE_AT_ONCE, expected.values)
+        if written is None:
+            return None
+        serial, sequence, event_hash = written
+        self._expectations.note_given(expected.series, sequence)
+        self._expectations.note_end(writer.station, expected.end_with(event_hash))
+        return Reservation(
+            serial=serial, mac=mac, job=expected.job, job_number=1, opened_at=expected.at,
+            is_new=True, is_resumed=False, unit_state=next_state(None, Cause.RESERVE, where=serial),
+            bundle_digest=bundle_digest,
+        )  # fmt: skip
 
     def finish(
         self,
@@ -346,6 +384,7 @@ class Ledger:
             )  # fmt: skip
             if unit_state is UnitState.PASS:
                 _move_serial(connection, reservation.serial, SerialState.RELEASED)
+        self._expectations.note_event(chained)
         return chained
 
     def events(

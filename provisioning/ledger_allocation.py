@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from provisioning.ledger_writes import Question
 
 
-def _last_sequence() -> ScalarSelect[Any]:
+def last_sequence() -> ScalarSelect[Any]:
     """Return the question for the last sequence of a series that was given or voided."""
     last = []
     for table, sequence in (
@@ -59,7 +59,7 @@ def _lookup() -> Any:
     joined = one.outerjoin(units, units.c.mac == bindparam("of_mac")).outerjoin(last, true())
     columns: list[Any] = [
         units.c.serial, why_excluded().label("excluded"), last.c.number, last.c.hash, last.c.at,
-        _last_sequence().label("last_sequence"),
+        last_sequence().label("last_sequence"),
     ]  # fmt: skip
     return select(*columns).select_from(joined)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
@@ -24,14 +24,14 @@ from provisioning.ledger_sqlite import SqliteBackend
 from provisioning.ledger_writes import QUEUE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, Engine
 
     from provisioning.ledger_address import LedgerAddress
     from provisioning.ledger_postgres import PostgresBackend
     from provisioning.ledger_sqlite import Identity
-    from provisioning.ledger_writes import Question
+    from provisioning.ledger_writes import Question, Statement
 
     Backend = SqliteBackend | PostgresBackend
 
@@ -56,6 +56,11 @@ class LedgerDatabase:
     def address(self) -> LedgerAddress:
         """Where the ledger lies; its text has no password."""
         return self._backend.address
+
+    @property
+    def has_server(self) -> bool:
+        """Whether a message to the database is a journey, and others wait meanwhile."""
+        return not isinstance(self._backend, SqliteBackend)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -107,6 +112,26 @@ class LedgerDatabase:
                 if isinstance(self._backend, SqliteBackend):
                     raise  # it says truly that nothing was committed
                 self._settle(proof, error)
+
+    def run_at_once(
+        self, statement: Statement, values: Mapping[str, object]
+    ) -> Sequence[Any] | None:
+        """Let a server write under the write lock without waiting for an answer of ours.
+
+        Args:
+            statement: Looks by itself whether it may write, and returns one row if it did.
+            values: Of its parameters.
+
+        Returns:
+            The row, once that is on the disk. `None` when nothing was written, or when the answer
+            was lost: then look, and write the usual way.
+
+        Raises:
+            LedgerError: Nothing was written, because the server refused.
+        """
+        assert not isinstance(self._backend, SqliteBackend), "there is no server"
+        with translated(self.address):
+            return self._backend.run_at_once(self._engine, statement, values)
 
     @contextmanager
     def changing_tables(self) -> Iterator[Connection]:

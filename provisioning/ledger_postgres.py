@@ -44,6 +44,13 @@ _LOCK: Final = f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})"
 _RELEASE: Final = "SET LOCAL synchronous_commit = off; COMMIT"
 _FLUSH: Final = "BEGIN; SELECT pg_logical_emit_message(true, 'ampforge', ''); COMMIT"
 """An empty transaction is not flushed; one that left a message in the log is."""
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+"""Whatever the server's default is: what is asked behind the lock must see what was before it."""
+_LOCK_TO_RELEASE: Final = (
+    f"SELECT pg_advisory_xact_lock({_WRITE_LOCK}), set_config('synchronous_commit', 'off', true)"
+)
+_FINISH: Final = "COMMIT; SELECT pg_logical_emit_message(true, 'ampforge', '')"
+"""As `_RELEASE` and `_FLUSH`, in fewer statements: the last is a transaction of its own."""
 _CREATE_LOCK: Final = 0x414D5046  # "AMPF"; only while a ledger is created
 _MAX_CONNECTIONS: Final = 64  # one for each slot of the largest fixture
 _SETTINGS: Final = (
@@ -114,6 +121,34 @@ class PostgresBackend:
             connection.close()
             raise
 
+    def run_at_once(
+        self, engine: Engine, statement: Statement, values: Mapping[str, object]
+    ) -> Sequence[Any] | None:
+        """Run one statement as a transaction of its own under the write lock, in one message.
+
+        Returns:
+            Its first row, once that is on the disk; `None` when there was none, or when the
+            connection was lost: then whoever takes the lock next sees what became of it.
+        """
+        pooled = engine.raw_connection()  # here the rest of a Connection costs more than the work
+        driver: Any = pooled.driver_connection
+        try:
+            driver.autocommit = True
+            self._prepare(driver, pooled.info, (statement,))
+            run = self._run_of(driver, statement, values)
+            _, rows, *_ = _exchange(driver, f"{_BEGIN}; {_LOCK_TO_RELEASE}; {run}; {_FINISH}")
+        except DBAPIError as error:
+            if is_connection_lost(error):
+                pooled.invalidate(error)
+                return None
+            driver.rollback()
+            raise
+        finally:
+            if pooled.is_valid:
+                driver.autocommit = False
+            pooled.close()
+        return rows[0] if rows else None
+
     def begin_changing(self, engine: Engine) -> Connection:
         """Return a connection in a transaction that nobody reads or writes beside."""
         connection = engine.connect()
@@ -123,10 +158,11 @@ class PostgresBackend:
     def _lock(self, connection: Connection, question: Question | None) -> Connection:
         """Take the lock, and ask under it; all in one message, because others wait meanwhile."""
         asked = () if question is None else (question[0],)
-        self._prepare(connection, (*INSERTS.values(), *asked))
-        statements = [f"BEGIN; {_LOCK}; {IDENTITY_QUESTION}"]
+        driver = _driver_connection(connection)
+        self._prepare(driver, connection.info, (*INSERTS.values(), *asked))
+        statements = [f"{_BEGIN}; {_LOCK}; {IDENTITY_QUESTION}"]
         if question is not None:
-            statements.append(self._run_of(connection, *question))
+            statements.append(self._run_of(driver, *question))
         _, identity, *answers = _send(connection, "; ".join(statements))
         connection.info[_FOUND_IDENTITY] = identity[0] if identity else None
         connection.info[ANSWER] = answers[0][0] if answers else None
@@ -144,8 +180,9 @@ class PostgresBackend:
         wait (decision 0056): the transaction commits without waiting, and a second, empty one
         behind it in the same message waits for the log up to its own end, which is later.
         """
-        self._prepare(connection, (statement for statement, _ in changes))
-        statements = [self._run_of(connection, *change) for change in changes]
+        driver = _driver_connection(connection)
+        self._prepare(driver, connection.info, (statement for statement, _ in changes))
+        statements = [self._run_of(driver, *change) for change in changes]
         _send(connection, "; ".join([*statements, _RELEASE, _FLUSH]))
 
     def flush(self, engine: Engine) -> None:
@@ -213,18 +250,18 @@ class PostgresBackend:
             return self._plans.setdefault(statement, plan)
         return self._plans[statement]
 
-    def _prepare(self, connection: Connection, statements: Iterable[Statement]) -> None:
+    def _prepare(self, driver: Any, info: dict[Any, Any], statements: Iterable[Statement]) -> None:
         """Have the server plan statements, once for each connection, before anybody waits."""
-        known: set[str] = connection.info.setdefault(_PREPARED, set())
+        known: set[str] = info.setdefault(_PREPARED, set())
         plans = [self._plan_of(statement) for statement in statements]
         missing = [plan for plan in plans if plan.name not in known]
         if missing:
-            _send(connection, "; ".join(f"PREPARE {plan.name} AS {plan.text}" for plan in missing))
+            _exchange(driver, "; ".join(f"PREPARE {plan.name} AS {plan.text}" for plan in missing))
             known.update(plan.name for plan in missing)
 
     def _run_of(
         self,
-        connection: Connection,
+        driver: Any,
         statement: Statement,
         values: Mapping[str, object],
     ) -> str:
@@ -234,7 +271,7 @@ class PostgresBackend:
         plan = self._plan_of(statement)
         given = {**plan.constants, **values}
         marks = ", ".join(["%s"] * len(plan.parameters))
-        cursor = ClientCursor(_driver_connection(connection))
+        cursor = ClientCursor(driver)
         text = f"EXECUTE {plan.name} ({marks})"
         return cursor.mogrify(text.encode(), [given[name] for name in plan.parameters])
 
@@ -249,22 +286,29 @@ def _send(connection: Connection, statements: str) -> list[list[Any]]:
     Raises:
         DBAPIError: As SQLAlchemy raises it for a statement of its own.
     """
+    try:
+        return _exchange(_driver_connection(connection), statements)
+    except DBAPIError as error:
+        if is_connection_lost(error):
+            connection.invalidate(error)
+        raise
+
+
+def _exchange(driver: Any, statements: str) -> list[list[Any]]:
     from psycopg import Error as PsycopgError
 
-    driver = _driver_connection(connection)
     try:
-        cursor = driver.execute(statements)
-        answers = [cursor.fetchall()] if cursor.description else []
-        while cursor.nextset():
-            if cursor.description:
+        cursor = driver.execute(statements, prepare=False)
+        answers = []
+        while True:
+            if cursor.rownumber is not None:  # it returned rows, or none of them
                 answers.append(cursor.fetchall())
+            if not cursor.nextset():
+                return answers
     except PsycopgError as error:
         lost = bool(driver.closed or driver.broken)
-        raised = DBAPIError(statements.partition(";")[0], None, error, connection_invalidated=lost)
-        if lost:
-            connection.invalidate(error)
-        raise raised from error
-    return answers
+        statement = statements.partition(";")[0]
+        raise DBAPIError(statement, None, error, connection_invalidated=lost) from error
 
 
 def _create_engine(address: PostgresAddress) -> Engine:

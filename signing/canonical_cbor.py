@@ -21,6 +21,7 @@ be, and bytes after the item are refused.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from signing.errors import CborError
@@ -135,6 +136,7 @@ def _write(value: object, pieces: list[bytes], *, depth: int) -> None:
             )
 
 
+@lru_cache(maxsize=256, typed=True)  # the keys of our formats are few; True is not 1 here
 def _serialize_key(key: object) -> bytes:
     if isinstance(key, str):
         return _serialize_text(key)

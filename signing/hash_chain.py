@@ -33,14 +33,26 @@ def link_hash(previous: bytes, content: bytes) -> bytes:
     Raises:
         ChainError: `previous` has another length.
     """
+    # The fixed length of `previous` makes the concatenation unambiguous.
+    return hashlib.sha256(link_prefix(previous) + content).digest()
+
+
+def link_prefix(previous: bytes) -> bytes:
+    """Return what is hashed before the content of an entry, for a database that links by itself.
+
+    Args:
+        previous: Hash of the entry before, 32 bytes.
+
+    Raises:
+        ChainError: `previous` has another length.
+    """
     if len(previous) != HASH_BYTES:
         raise ChainError(
             "a chain hash has the wrong length",
             expected=f"{HASH_BYTES} bytes",
             got=f"{len(previous)} bytes",
         )
-    # The fixed length of `previous` makes the concatenation unambiguous.
-    return hashlib.sha256(_DOMAIN + previous + content).digest()
+    return _DOMAIN + previous
 
 
 def verify_chain(links: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
