@@ -2,7 +2,7 @@
 
 The write lock need not be held while a message travels and a station computes. The station says in
 advance what it expects to find: the end of its own chain, and the next numbers of the series,
-written out. The event is made here, byte for byte, but for the sixteen characters of the number.
+written out. The event is made here, byte for byte, but for the characters of the number.
 Under the lock the server looks whether all of that holds, takes the number that is really next,
 puts it into its place and links the event. If anything is otherwise, it writes nothing, and
 `provisioning.ledger` goes the way on which a station looks first and then writes.
@@ -36,7 +36,7 @@ from provisioning.ledger_guards import why_excluded
 from provisioning.ledger_journal import ChainEnd, last_event_of
 from provisioning.ledger_schema import events, jobs, ledger_identity, serial_numbers, units
 from provisioning.ledger_values import JobState, SerialState, UnitState
-from provisioning.serial_numbers import SERIAL_LENGTH, SerialNumber, iso_week_of
+from provisioning.serial_numbers import SerialNumber, iso_week_of
 from signing.hash_chain import link_prefix
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Expectations:
 
     _ends: dict[str, ChainEnd] = field(default_factory=dict)
     _given: dict[Series, int] = field(default_factory=dict)
-    _written: dict[Series, tuple[int, str]] = field(default_factory=dict)
+    _written: dict[Series, tuple[int, list[str]]] = field(default_factory=dict)
 
     def note_end(self, station: str, end: ChainEnd) -> None:
         """Take note of the end of a station's chain."""
@@ -128,7 +128,7 @@ class Expectations:
         if ahead.start not in allowed or not ahead:
             return None
         numbers = self._write_ahead(series, ahead)
-        job, blank = writer.new_job(), numbers[:SERIAL_LENGTH]
+        job, blank = writer.new_job(), numbers[0]
         content = serialize_event(
             Event(
                 station=writer.station, number=end.count, at=now, epoch=identity.epoch, job=job,
@@ -145,25 +145,26 @@ class Expectations:
             "of_mac": mac, "of_station": writer.station, "of_prefix": prefix, "of_model": model,
             "of_year": year, "of_week": week, "low": allowed[0], "high": allowed[-1],
             "of_uuid": identity.uuid, "of_epoch": identity.epoch, "of_opening": identity.opening,
-            "first": ahead.start, "last": ahead[-1], "numbers": numbers,
+            "first": ahead.start, "last": ahead[-1], "numbers": "".join(numbers),
+            "length": len(blank),
             "head": end.head, "link": link_prefix(end.head), "number": end.count,
             "before": before, "after": after[0], "step": step, "at": at, "of_job": job,
             "bundle": bundle_digest,
         }  # fmt: skip
         return Expected(values=values, series=series, number=end.count, job=job, at=now)
 
-    def _write_ahead(self, series: Series, ahead: range) -> str:
-        """Return the next numbers, one behind the other; each is worked out once."""
-        first, text = self._written.get(series, (ahead.start, ""))
-        text = text[(ahead.start - first) * SERIAL_LENGTH :] if first <= ahead.start else ""
+    def _write_ahead(self, series: Series, ahead: range) -> list[str]:
+        """Return the next numbers as they are written, all equally long; each is made once."""
+        first, numbers = self._written.get(series, (ahead.start, []))
+        numbers = numbers[ahead.start - first :] if first <= ahead.start else []
         prefix, model, year, week = series
-        for sequence in ahead[len(text) // SERIAL_LENGTH :]:
+        for sequence in ahead[len(numbers) :]:
             number = SerialNumber(
                 prefix=prefix, model=model, year=year, week=week, sequence=sequence
             )
-            text += str(number)
-        self._written[series] = (ahead.start, text)
-        return text
+            numbers.append(str(number))
+        self._written[series] = (ahead.start, numbers)
+        return numbers
 
 
 def reservation_data(
@@ -177,7 +178,6 @@ def reservation_data(
 
 
 _ONE: Final = literal_column("1", Integer())
-_LENGTH: Final = literal_column(str(SERIAL_LENGTH), Integer())
 
 
 def _text(name: str) -> ColumnElement[Any]:
@@ -216,11 +216,11 @@ def _statement() -> Select[Any]:
         ledger_identity.c.epoch == _integer("of_epoch"),
         ledger_identity.c.opening.is_not_distinct_from(_text("of_opening")),
     )
-    place = (following.c.sequence - _integer("first")) * _LENGTH + _ONE
+    place = (following.c.sequence - _integer("first")) * _integer("length") + _ONE
     chosen = (
         select(
             following.c.sequence,
-            func.substr(_text("numbers"), place, _LENGTH).label("serial"),
+            func.substr(_text("numbers"), place, _integer("length")).label("serial"),
         )
         .select_from(following.join(last, true()))
         .where(

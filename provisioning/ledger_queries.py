@@ -55,10 +55,15 @@ def find_by(connection: Connection, condition: ColumnElement[bool]) -> UnitRecor
     return None if row is None else _unit(row)
 
 
-def list_units(database: LedgerDatabase) -> tuple[UnitRecord, ...]:
-    """Return every unit, by serial number."""
+def list_units(
+    database: LedgerDatabase, *, bundle_digest: bytes | None = None
+) -> tuple[UnitRecord, ...]:
+    """Return every unit, or those last worked on with one release, by serial number."""
+    statement = select(units).order_by(units.c.serial)
+    if bundle_digest is not None:
+        statement = statement.where(units.c.bundle_digest == bundle_digest)
     with database.reading() as connection:
-        rows = connection.execute(select(units).order_by(units.c.serial)).all()
+        rows = connection.execute(statement).all()
     return tuple(_unit(row) for row in rows)
 
 

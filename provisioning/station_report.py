@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from firmware_images.waiver_text import format_waiver
 from firmware_images.waveform_plot import plot_mode
 from provisioning.errors import ReportError
-from provisioning.ledger_queries import list_units
+from provisioning.ledger_queries import find_unit, list_units
 from provisioning.line_yield import LineYield, count_yield
 from provisioning.reports import (
     ReportedUnit,
@@ -75,8 +75,8 @@ def render_report(
     ledger.verify_chains()
     units = tuple(
         load_reported_unit(ledger, unit.serial)
-        for unit in list_units(ledger.database)
-        if unit.bundle_digest == bundle.digest and serial in {None, unit.serial}
+        for unit in list_units(ledger.database, bundle_digest=bundle.digest)
+        if serial in {None, unit.serial}
     )
     if not units:
         raise ReportError(
@@ -110,7 +110,7 @@ def render_report(
 
 def load_reported_unit(ledger: Ledger, serial: str) -> ReportedUnit:
     """Return a unit as a report shows it: its last verdict and results."""
-    (unit,) = (unit for unit in list_units(ledger.database) if unit.serial == serial)
+    unit = find_unit(ledger.database, serial=serial)
     calibration, verification = load_results(ledger, serial)
     events = [chained.event for chained in ledger.events(serial=serial)]
     final = [event.data for event in events if event.step == Step.FINAL.value]
