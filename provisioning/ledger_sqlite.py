@@ -33,6 +33,8 @@ _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 _IMMEDIATE: Final = "ampforge_begin_immediate"
 _BEGIN_IMMEDIATE: Final = "BEGIN IMMEDIATE"
 _LOOK_EVERY_S: Final = 0.005
+_LOG_PAGES: Final = 8000
+"""Of the write-ahead log, 32 MiB, before it is folded in; a number writes about fifteen of them."""
 _PRIMARY_CODE: Final = 0xFF
 """Of an error code of SQLite; the bits above say more."""
 
@@ -207,7 +209,7 @@ def _create_engine(path: Path) -> Engine:
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA wal_autocheckpoint=8000")
+        cursor.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -235,15 +237,15 @@ def _wait_for_lock(driver: sqlite3.Connection) -> None:
         while True:
             try:
                 driver.execute(_BEGIN_IMMEDIATE)
-            except sqlite3.OperationalError as error:
-                is_busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
-                if not is_busy or time.monotonic() > deadline_s:
+            except sqlite3.Error as error:
+                code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+                if code & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
                     raise DBAPIError(_BEGIN_IMMEDIATE, None, error) from error
                 time.sleep(_LOOK_EVERY_S)
             else:
                 return
     finally:
-        driver.execute(f"PRAGMA busy_timeout={1000 * BUSY_TIMEOUT_S}")
+        driver.execute(f"PRAGMA busy_timeout={int(1000 * BUSY_TIMEOUT_S)}")
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

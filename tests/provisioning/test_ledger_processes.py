@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -185,3 +187,46 @@ def test_a_station_that_is_stopped_holds_the_others_up_for_no_longer_than_the_li
     other.verify_chains()
     frozen.close()
     other.close()
+
+
+@pytest.fixture
+def held_file(tmp_path, request):
+    """An open ledger in a file, and another program that holds its write lock."""
+    site = made_site("sqlite", tmp_path, request)
+    ledger = Ledger.open(site.address)
+    holder = sqlite3.connect(site.address, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    yield ledger, holder
+    holder.close()
+    ledger.close()
+
+
+def test_a_writer_before_a_locked_file_goes_on_as_soon_as_it_is_free(held_file):
+    ledger, holder = held_file
+    release = threading.Timer(0.3, holder.execute, ["ROLLBACK"])
+    release.start()
+    started_s = time.monotonic()
+    assert reserve(ledger, a_writer()).is_new
+    assert 0.2 < time.monotonic() - started_s < 20
+    release.join()
+
+
+def test_a_file_that_stays_locked_is_told_and_left_as_it_was(held_file, monkeypatch):
+    monkeypatch.setattr("provisioning.ledger_sqlite.BUSY_TIMEOUT_S", 0.2)
+    ledger, holder = held_file
+    with pytest.raises(LedgerError, match="another writer holds the ledger") as refusal:
+        reserve(ledger, a_writer())
+    assert "stop it" in refusal.value.hint
+    holder.execute("ROLLBACK")
+    assert reserve(ledger, a_writer()).is_new
+    ledger.verify_chains()
+
+
+def test_a_file_that_became_something_else_is_our_error(tmp_path, request):
+    site = made_site("sqlite", tmp_path, request)
+    ledger = Ledger.open(site.address)
+    ledger.database._engine.dispose()
+    site.address.write_bytes(b"no database at all" * 1000)
+    with pytest.raises(LedgerError, match="cannot be read or written") as refusal:
+        reserve(ledger, a_writer())
+    assert refusal.value.hint
