@@ -388,9 +388,16 @@ _STEPS: Final = (
 )  # fmt: skip
 
 
-def time_show(address: LedgerAddress, serial: str, *, rounds: int = 30) -> list[float]:
-    """Return how long `unit show` takes in process: open the ledger, look up, describe, close."""
+def time_show(
+    address: LedgerAddress, serial: str, *, rounds: int = 30
+) -> tuple[list[float], float]:
+    """Return how long `unit show` takes in process: open the ledger, look up, describe, close.
+
+    Returns:
+        Wall times and the mean time of our own processor, in seconds.
+    """
     seconds = []
+    processor_s = time.process_time()
     for _ in range(rounds + 1):
         start = time.perf_counter()
         ledger = Ledger.open(address)
@@ -398,7 +405,7 @@ def time_show(address: LedgerAddress, serial: str, *, rounds: int = 30) -> list[
         ledger.close()
         seconds.append(time.perf_counter() - start)
         assert document["event_count"] == len(_STEPS)
-    return seconds[1:]
+    return seconds[1:], (time.process_time() - processor_s) / (rounds + 1)
 
 
 def places(
@@ -448,13 +455,14 @@ def main() -> None:
                     audited = Ledger.open(address)
                     audited.verify_chains()
                     audited.close()
-                seconds = time_show(address, serial)
+                seconds, processor_s = time_show(address, serial)
                 median_s = statistics.median(seconds)
                 is_kept &= median_s <= SHOW_TARGET_S
                 print(
                     f"{back_end}: `unit show` among {arguments.units} units "
-                    f"{1000 * median_s:.1f} ms (slowest {1000 * max(seconds):.1f} ms; target <= "
-                    f"{1000 * SHOW_TARGET_S:.0f} ms); filled in {filled_s:.0f} s"
+                    f"{1000 * median_s:.1f} ms (slowest {1000 * max(seconds):.1f} ms, processor "
+                    f"{1000 * processor_s:.1f} ms; target <= {1000 * SHOW_TARGET_S:.0f} ms); "
+                    f"filled in {filled_s:.0f} s"
                 )
     finally:
         server.close()

@@ -203,7 +203,7 @@ def _joined(first: ColumnElement[Any], *more: ColumnElement[Any]) -> ColumnEleme
     return first
 
 
-def _statement() -> Select[Any]:
+def _statement() -> Any:
     last = last_event_of("of_station").cte("last")
     # Named twice and more below: without the word, the server looks as often.
     following = (
@@ -291,5 +291,5 @@ def _statement() -> Select[Any]:
     return statement
 
 
-RESERVE_AT_ONCE: Final = _statement()
+RESERVE_AT_ONCE: Final[Select[Any]] = _statement()
 """Returns serial number, sequence and hash of the event; no row when nothing was written."""

@@ -38,7 +38,7 @@ def why_excluded() -> ScalarSelect[Any]:
     )
 
 
-def _lookup() -> Select[Any]:
+def _lookup() -> Any:
     one = select(literal(1).label("one")).subquery()
     last = last_event_of("of_station").subquery()
     joined = one.outerjoin(jobs, jobs.c.job == bindparam("of_job")).outerjoin(last, true())
@@ -49,7 +49,7 @@ def _lookup() -> Select[Any]:
     return select(*columns).select_from(joined)
 
 
-_LOOKUP: Final = _lookup()
+_LOOKUP: Final[Select[Any]] = _lookup()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,12 +48,13 @@ def last_event_of(station: str) -> Select[Any]:
     Args:
         station: Name of the parameter that will name the station.
     """
-    return (
-        select(events.c.number, events.c.hash, events.c.at)
-        .where(events.c.station == bindparam(station))
+    question: Any = select(events.c.number, events.c.hash, events.c.at)
+    last: Select[Any] = (
+        question.where(events.c.station == bindparam(station))
         .order_by(events.c.number.desc())
         .limit(1)
     )
+    return last
 
 
 _LAST_EVENT: Final = last_event_of("of_station")

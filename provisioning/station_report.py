@@ -21,7 +21,7 @@ from provisioning.reports import (
     render_unit_report,
 )
 from provisioning.station_values import Step
-from provisioning.unit_records import load_results
+from provisioning.unit_records import read_results
 from provisioning.unit_udi import find_udi
 
 if TYPE_CHECKING:
@@ -111,8 +111,9 @@ def render_report(
 def load_reported_unit(ledger: Ledger, serial: str) -> ReportedUnit:
     """Return a unit as a report shows it: its last verdict and results."""
     unit = find_unit(ledger.database, serial=serial)
-    calibration, verification = load_results(ledger, serial)
-    events = [chained.event for chained in ledger.events(serial=serial)]
+    chained_events = ledger.events(serial=serial)
+    calibration, verification = read_results(chained_events)
+    events = [chained.event for chained in chained_events]
     final = [event.data for event in events if event.step == Step.FINAL.value]
     udi = find_udi(events)
     last = final[-1] if final else {}

@@ -20,8 +20,10 @@ from provisioning.verification_result import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from provisioning.ledger import Ledger
-    from provisioning.ledger_events import Event
+    from provisioning.ledger_events import ChainedEvent, Event
     from provisioning.ledger_values import JobRecord, UnitRecord
 
 SHOW_SCHEMA: Final = "ampforge.unit/1"
@@ -38,9 +40,20 @@ def load_results(
         LedgerError: An event is damaged.
         ProvisioningError: A stored result cannot be read.
     """
+    return read_results(ledger.events(serial=serial))
+
+
+def read_results(
+    events: Iterable[ChainedEvent],
+) -> tuple[CalibrationResult | None, VerificationResult | None]:
+    """Return the last confirmed calibration and verification among a unit's events, in order.
+
+    Raises:
+        ProvisioningError: A stored result cannot be read.
+    """
     calibration: CalibrationResult | None = None
     verification: VerificationResult | None = None
-    for chained in ledger.events(serial=serial):
+    for chained in events:
         event = chained.event
         if event.phase is not Phase.CONFIRM:
             continue
@@ -66,7 +79,7 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
         for chained in events
         if chained.event.phase is Phase.CONFIRM
     }
-    calibration, verification = load_results(ledger, serial)
+    calibration, verification = read_results(events)
     final = confirmed.get(Step.FINAL.value, {})
     quarantine = find_quarantine(ledger, unit.mac)
     udi = find_udi(chained.event for chained in events)
