@@ -36,7 +36,7 @@ from provisioning.ledger_guards import why_excluded
 from provisioning.ledger_journal import ChainEnd, last_event_of
 from provisioning.ledger_schema import events, jobs, ledger_identity, serial_numbers, units
 from provisioning.ledger_values import JobState, SerialState, UnitState
-from provisioning.serial_numbers import SerialNumber, iso_week_of
+from provisioning.serial_numbers import SerialNumber
 from signing.hash_chain import link_prefix
 
 if TYPE_CHECKING:
@@ -48,12 +48,13 @@ if TYPE_CHECKING:
 
     from provisioning.ledger_events import ChainedEvent
     from provisioning.ledger_values import LedgerIdentity, Writer
+    from provisioning.serial_formats import SerialFormat
 
 NUMBERS_AHEAD: Final = 24
 """So many numbers are written out: others may have taken all but one of them meanwhile."""
 
 Series = tuple[str, str, int, int]
-"""Prefix, model, ISO year and ISO week."""
+"""Prefix, model, and year and week as the format has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,16 +119,16 @@ class Expectations:
         a clock that stands before the last event is a case for the other way.
         """
         now = writer.now()
-        at, (year, week) = format_time(now), iso_week_of(now)
+        at, (year, week) = format_time(now), identity.serial_format.period_of(now)
         series = (prefix, model, year, week)
         end, given = self._ends.get(writer.station), self._given.get(series)
         if end is None or end.at is None or given is None or at < end.at:
             return None
-        allowed = sequences_of_epoch(identity.epoch)
+        allowed = sequences_of_epoch(identity.epoch, identity.serial_format)
         ahead = range(given + 1, min(given + NUMBERS_AHEAD, allowed[-1]) + 1)
         if ahead.start not in allowed or not ahead:
             return None
-        numbers = self._write_ahead(series, ahead)
+        numbers = self._write_ahead(series, ahead, identity.serial_format)
         job, blank = writer.new_job(), numbers[0]
         content = serialize_event(
             Event(
@@ -153,15 +154,16 @@ class Expectations:
         }  # fmt: skip
         return Expected(values=values, series=series, number=end.count, job=job, at=now)
 
-    def _write_ahead(self, series: Series, ahead: range) -> list[str]:
+    def _write_ahead(self, series: Series, ahead: range, serial_format: SerialFormat) -> list[str]:
         """Return the next numbers as they are written, all equally long; each is made once."""
         first, numbers = self._written.get(series, (ahead.start, []))
         numbers = numbers[ahead.start - first :] if first <= ahead.start else []
         prefix, model, year, week = series
         for sequence in ahead[len(numbers) :]:
             number = SerialNumber(
-                prefix=prefix, model=model, year=year, week=week, sequence=sequence
-            )
+                prefix=prefix, model=model, year=year, week=week, sequence=sequence,
+                format=serial_format,
+            )  # fmt: skip
             numbers.append(str(number))
         self._written[series] = (ahead.start, numbers)
         return numbers
