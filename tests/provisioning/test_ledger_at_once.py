@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from provisioning.errors import LedgerError, QuarantineError, SerialNumberError
-from provisioning.ledger import Ledger
+from provisioning.ledger import Ledger, create_ledger
 from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_at_once import NUMBERS_AHEAD
 from provisioning.ledger_epochs import sequences_of_epoch
@@ -22,9 +22,10 @@ from provisioning.ledger_events import Phase
 from provisioning.ledger_queries import list_jobs, list_serials
 from provisioning.ledger_schema import ledger_identity, metadata
 from provisioning.ledger_values import JobState, Writer
+from provisioning.serial_formats import parse_format
 from provisioning.serial_numbers import parse_serial
 from tests.provisioning.cutting_proxy import CuttingProxy
-from tests.provisioning.ledger_sites import BUNDLE, START, a_writer, made_site, reserve
+from tests.provisioning.ledger_sites import BUNDLE, START, a_writer, empty_site, made_site, reserve
 
 
 def mac_of(number):
@@ -99,6 +100,28 @@ def test_a_server_writes_the_rows_of_the_usual_way_byte_for_byte(tmp_path, reque
 def rows_of(database, statement):
     with database.reading() as connection:
         return [tuple(row) for row in connection.execute(statement)]
+
+
+@pytest.mark.parametrize("picture", ["PMYYSSSSSSC", "PPMSSSSSS"])
+def test_numbers_of_another_format_are_given_at_once(tmp_path, request, picture):
+    """Other lengths, a year without a week, or no date and no check character at all."""
+    site = empty_site("postgres", tmp_path, request)
+    serial_format = parse_format(picture)
+    create_ledger(
+        site.address, product="flare", ledger_uuid="uuid-1", created_at=START,
+        serial_format=serial_format, station="station-1",
+    )  # fmt: skip
+    ledger, writer = Ledger.open(site.address), a_writer()
+    request.addfinalizer(ledger.close)
+    codes = {
+        "prefix": "AMP"[: serial_format.prefix_length],
+        "model": "FLR"[: serial_format.model_length],
+    }
+    given = [reserve(ledger, writer, mac=mac_of(number), **codes) for number in range(5)]
+    parsed = [parse_serial(one.serial, serial_format).sequence for one in given]
+    assert parsed == list(range(1, 6))
+    assert {len(one.serial) for one in given} == {len(picture)}
+    ledger.verify_chains()
 
 
 def test_two_stations_that_take_turns_give_every_number_once(ledger, asked, site):
