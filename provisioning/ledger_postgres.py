@@ -265,15 +265,28 @@ class PostgresBackend:
         statement: Statement,
         values: Mapping[str, object],
     ) -> str:
-        """Return the text that runs a prepared statement, its values quoted by the driver."""
-        from psycopg import ClientCursor
+        """Return the text that runs a prepared statement, its values quoted by libpq."""
+        from psycopg.pq import Escaping
 
         plan = self._plan_of(statement)
-        given = {**plan.constants, **values}
-        marks = ", ".join(["%s"] * len(plan.parameters))
-        cursor = ClientCursor(driver)
-        text = f"EXECUTE {plan.name} ({marks})"
-        return cursor.mogrify(text.encode(), [given[name] for name in plan.parameters])
+        given, escaping = {**plan.constants, **values}, Escaping(driver.pgconn)
+        quoted = ", ".join(_quoted(given[name], escaping) for name in plan.parameters)
+        return f"EXECUTE {plan.name} ({quoted})"
+
+
+def _quoted(value: object, escaping: Any) -> str:
+    """Return a value as a literal: a cursor that does this looks at each type again each time."""
+    match value:
+        case str() if "\0" not in value:  # libpq would end the text there
+            return str(escaping.escape_literal(value.encode()), "utf-8")
+        case bytes():
+            return f"E'\\\\x{value.hex()}'"
+        case int():
+            return str(value)
+        case None:
+            return "NULL"
+        case _:
+            raise TypeError(value)
 
 
 def _driver_connection(connection: Connection) -> Any:

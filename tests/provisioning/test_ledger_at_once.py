@@ -20,7 +20,7 @@ from provisioning.ledger_at_once import NUMBERS_AHEAD
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase
 from provisioning.ledger_queries import list_jobs, list_serials
-from provisioning.ledger_schema import ledger_identity, metadata
+from provisioning.ledger_schema import events, ledger_identity, metadata
 from provisioning.ledger_values import JobState, Writer
 from provisioning.serial_formats import parse_format
 from provisioning.serial_numbers import parse_serial
@@ -283,3 +283,21 @@ def test_a_server_whose_transactions_see_an_older_state_by_default_gives_no_numb
     assert sequences(ledgers[0]) == list(range(1, 7))
     for ledger in ledgers:
         ledger.close()
+
+
+def test_what_is_quoted_arrives_as_it_was(ledger):
+    step = "o'clock \\x41 %s $1 \u00b5A"
+    written = ledger.append(a_writer(), step=step, phase=Phase.NOTE, data={})
+    assert written.event.step == step
+    assert rows_of(ledger.database, select(events.c.step, events.c.content)) == [
+        (step, written.content)
+    ]
+    ledger.verify_chains()
+
+
+def test_a_text_that_a_server_would_cut_off_is_not_sent(site, ledger):
+    before = site.dump()
+    with pytest.raises(TypeError):
+        ledger.append(a_writer(), step="cut\0off", phase=Phase.NOTE, data={})
+    assert site.dump() == before
+    assert reserve(ledger, a_writer()).is_new
