@@ -432,6 +432,19 @@ def test_an_export_is_verified_by_whoever_has_the_factory_ca(product, capsys, se
     assert "was changed" in message
 
 
+def test_an_exported_record_is_judged_again_without_the_ledger(product, capsys, serial):
+    ca_path = product / "station" / "factory-ca.cert.der"
+    assert f"{serial}  agrees" in call(capsys, "unit", "replay", serial)
+    call(capsys, "unit", "export", serial, "--output", product / "replayed.json")
+    text = call(
+        capsys, "unit", "replay", "--record", product / "replayed.json", "--factory-ca", ca_path,
+        "--json",
+    )  # fmt: skip
+    assert json.loads(text)["agrees"] is True
+    message = call(capsys, "unit", "replay", "--record", product / "replayed.json", code=2)
+    assert "--factory-ca" in message
+
+
 def test_simulate_serves_until_it_is_interrupted(tmp_path):
     """A real process: it prints its addresses, answers on them, and ends cleanly on Ctrl-C."""
     process = subprocess.Popen(
