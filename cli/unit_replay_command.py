@@ -54,13 +54,15 @@ def replay(
         )
     if record_path is not None and factory_ca is not None:
         events = _read_record(record_path, factory_ca)
-        serial, where = events[0].serial, str(record_path)
+        where = str(record_path)
     else:
         assert unit is not None
         with open_ledger(config_path, station_folder) as ledger:
-            serial = where = find_serial(ledger, unit)
-            events = tuple(chained.event for chained in ledger.events(serial=serial))
+            where = find_serial(ledger, unit)
+            events = tuple(chained.event for chained in ledger.events(serial=where))
     replayed = replay_events(events, where=where)
+    serial = replayed[0].event.serial
+    assert serial is not None, "both ways to the events ask for one serial number"
     document = replay_document(serial, replayed)
     print_result(document, _tell(serial, replayed), as_json=as_json)
     if not document["agrees"]:
@@ -80,7 +82,7 @@ def _read_record(path: Path, factory_ca: Path) -> tuple[Event, ...]:
 
 def _tell(serial: str, replayed: tuple[ReplayedResult, ...]) -> str:
     differing = sum(len(result.differences) for result in replayed)
-    lines = [f"{serial}  {f'{differing} values DIFFER' if differing else 'agrees'}"]
+    lines = [f"{serial}  {f'{differing} DIFFER' if differing else 'agrees'}"]
     for result in replayed:
         lines.append(
             f"  {result.event.step:<10} event {result.event.number} of {result.event.station}: "

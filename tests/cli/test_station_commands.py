@@ -445,6 +445,19 @@ def test_an_exported_record_is_judged_again_without_the_ledger(product, capsys, 
     assert "--factory-ca" in message
 
 
+def test_a_replay_that_computes_another_gain_says_so_by_its_exit_code(
+    product, capsys, serial, monkeypatch
+):
+    def recompute(result):
+        fit = result.fit.model_copy(update={"gain_ppm": result.fit.gain_ppm + 1})
+        return result.model_copy(update={"fit": fit})
+
+    monkeypatch.setattr("provisioning.unit_replay.recompute_calibration", recompute)
+    text = call(capsys, "unit", "replay", serial, code=10)
+    assert "1 DIFFER" in text
+    assert "fit.gain_ppm: stored" in text
+
+
 def test_simulate_serves_until_it_is_interrupted(tmp_path):
     """A real process: it prints its addresses, answers on them, and ends cleanly on Ctrl-C."""
     process = subprocess.Popen(
