@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select
 
+from provisioning.chain_heads import StationCertificates
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_formats import FORMAT_STEP, refuse_late_format
+from provisioning.ledger_heads import audit_heads
 from provisioning.ledger_journal import list_stations, walk_chain
 from provisioning.ledger_retelling import (
     TELLING_STEPS,
@@ -40,7 +42,10 @@ from provisioning.ledger_schema import (
 from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
 from provisioning.ledger_values import SerialState
 from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, parse_void
+from provisioning.supervision import parse_act
+from signing.cose_message import parse_message
 from signing.hash_chain import GENESIS
+from signing.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -111,13 +116,17 @@ def audit_ledger(
     identity: LedgerIdentity,
     *,
     on_progress: Progress = lambda _done, _total: None,
+    on_chains: Callable[[Connection], object] | None = None,
 ) -> dict[str, tuple[int, bytes]]:
-    """Verify every chain, and every row against the events.
+    """Verify every chain, what stations signed of them, and every row against the events.
 
     Args:
         connection: Inside a transaction that sees one state.
         identity: What the ledger says it is.
         on_progress: Told how many of how many events and units were looked at.
+        on_chains: Called when every chain was found whole, before rows are looked at. It compares
+            the chains with what is known of them from elsewhere; by default with what stations
+            signed and saw, whose signatures nobody here can verify.
 
     Returns:
         Count and head of each station's chain.
@@ -136,10 +145,15 @@ def audit_ledger(
             count, head = count + 1, chained.hash
             _gather(facts, chained.event, identity)
             beside.take(chained)
+            _require_told_order(chained.event, identity)
             done += 1
             if done % _EVENTS_PER_REPORT == 0:
                 on_progress(done, total)
         heads[station] = (count, head)
+    if on_chains is None:
+        audit_heads(connection, identity, StationCertificates(None, now=None))
+    else:
+        on_chains(connection)
     for serials in _serials_in_events(connection):
         _audit_units(connection, serials, identity.serial_format)
         done += len(serials)
@@ -167,6 +181,40 @@ def _gather(facts: _LedgerFacts, event: Event, identity: LedgerIdentity) -> None
     elif event.step == VOID_STEP:
         void = parse_void(event)
         facts.voids[void.key()] = void.row()
+
+
+def _require_told_order(event: Event, identity: LedgerIdentity) -> None:
+    """Refuse an event that tells a supervisor's order otherwise than the supervisor signed it.
+
+    The signature was verified when the order was carried out: the keys that were a supervisor's
+    then need not be today's.
+    """
+    if event.step != SUPERVISE_STEP or event.phase is not Phase.CONFIRM:
+        return
+    where = f"station {event.station}, event {event.number}"
+    try:
+        order = parse_act(parse_message(hex_field(event, "order")).payload)
+    except Refusal as error:
+        raise contradiction(f"{where}, order", "a signed order", error) from error
+    told = {
+        "ledger": identity.uuid,
+        "mac": event.mac,
+        "act": event.data.get("act"),
+        "new_mac": hex_field(event, "new_mac"),
+        "answers": hex_field(event, "answers"),
+        "reason": event.data.get("reason"),
+    }
+    signed = {
+        "ledger": order.ledger_uuid,
+        "mac": order.mac,
+        "act": order.act.value,
+        "new_mac": order.new_mac,
+        "answers": order.answers,
+        "reason": order.reason,
+    }
+    for name, value in signed.items():
+        if told[name] != value:
+            raise contradiction(f"{where}, {name} of the order", _shown(value), _shown(told[name]))
 
 
 def _serials_in_events(connection: Connection) -> Iterator[list[str]]:
@@ -236,7 +284,8 @@ def _compare(connection: Connection, table: Table, key: str, told: dict[str, Fie
         if name not in found:
             raise contradiction(f"{table.name} {name}", "a row", "none")
         for field_name, value in told[name].items():
-            if found[name][field_name] != value:
+            is_one_of = isinstance(value, frozenset) and found[name][field_name] in value
+            if not is_one_of and found[name][field_name] != value:
                 raise contradiction(
                     f"{table.name} {name}, {field_name}",
                     _shown(value),
@@ -316,4 +365,6 @@ def _audit_gaps(connection: Connection, serial_format: SerialFormat) -> None:
 
 
 def _shown(value: Any) -> object:
+    if isinstance(value, frozenset):
+        return " or ".join(sorted(map(str, value)))
     return value.hex() if isinstance(value, bytes) else value

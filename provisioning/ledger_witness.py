@@ -14,13 +14,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy import select
 
-from provisioning.errors import LedgerError, StationError
+from provisioning.errors import LedgerDamageError, LedgerError, StationError
+from provisioning.ledger_heads import require_chain
 from provisioning.ledger_journal import read_head
-from provisioning.ledger_schema import events
 from signing.durable_file import save_durably
-from signing.hash_chain import GENESIS
 from signing.input_file import read_input
 
 if TYPE_CHECKING:
@@ -132,26 +130,29 @@ def require_witnessed(folder: Path, ledger: Ledger) -> None:
             hint=f"restore again with `ampforge ledger restore --first-epoch {witness.epoch + 1}`, "
             "or the same numbers are given twice",
         )
-    if same_epoch and not _has_event(ledger, witness):
-        raise _refused(
-            "the ledger has forgotten events of this station",
-            expected=f"event {witness.count - 1} of {witness.station}, {witness.head[:16]}",
-            got="another event there, or none",
-            ledger=ledger,
-            hint="an older copy was put back: take it away, and restore a backup with "
-            "`ampforge ledger restore`, which voids what may have been given since",
-        )
+    if same_epoch:
+        _require_event(ledger, witness)
 
 
-def _has_event(ledger: Ledger, witness: Witness) -> bool:
-    if witness.count == 0:
-        return witness.head == GENESIS.hex()
-    statement = select(events.c.hash).where(
-        events.c.station == witness.station, events.c.number == witness.count - 1
-    )
+def _require_event(ledger: Ledger, witness: Witness) -> None:
     with ledger.database.reading() as connection:
-        found = connection.execute(statement).scalar()
-    return isinstance(found, bytes) and found.hex() == witness.head
+        try:
+            require_chain(
+                connection, witness.station, witness.count, bytes.fromhex(witness.head),
+                teller="what this station remembers",
+            )  # fmt: skip
+        except LedgerDamageError as error:
+            raise LedgerDamageError(
+                "the ledger has forgotten events of this station",
+                damage=error.damage,
+                station=error.station,
+                number=error.number,
+                at=error.at,
+                expected=error.expected,
+                got=error.got,
+                hint="an older copy was put back: take it away, and restore a backup with "
+                "`ampforge ledger restore`, which voids what may have been given since",
+            ) from error
 
 
 def _refused(what: str, *, expected: str, got: str, ledger: Ledger, hint: str) -> LedgerError:

@@ -222,7 +222,7 @@ def load_station_keys(
     """
     ca_der = read_certificate(folder / CA_CERTIFICATE_NAME)
     station_der = read_certificate(folder / STATION_CERTIFICATE_NAME)
-    ca_signer = _load_ca_signer(ca_uri or str(folder / CA_KEY_NAME), passphrase)
+    ca_signer = load_ca_signer(ca_uri or str(folder / CA_KEY_NAME), passphrase)
     station_signer = load_signer(str(folder / STATION_KEY_NAME), passphrase=passphrase)
     certificate = verify_certificate(station_der, ca_der, now=now, kind=CertificateKind.STATION)
     if certificate.common_name != station_name:
@@ -234,7 +234,7 @@ def load_station_keys(
             hint="set name under [station] to the station that this folder was made for",
         )
     _require_own_key(certificate, station_signer, folder)
-    _require_ca_key(ca_der, ca_signer, where=ca_uri or folder / CA_KEY_NAME)
+    require_ca_key(ca_der, ca_signer, where=ca_uri or folder / CA_KEY_NAME)
     return StationKeys(
         ca_signer=ca_signer, ca_der=ca_der, station_signer=station_signer, station_der=station_der
     )
@@ -285,7 +285,7 @@ def _write_keys(
         assert passphrase is not None, "an unencrypted key asks for no passphrase"
         return passphrase
 
-    ca_signer = _load_ca_signer(
+    ca_signer = load_ca_signer(
         ca_uri or str(draft / CA_KEY_NAME), None if passphrase is None else given_passphrase
     )
     station = load_signer(str(draft / STATION_KEY_NAME), passphrase=given_passphrase)
@@ -308,12 +308,22 @@ def _require_own_key(certificate: Certificate, signer: Signer, folder: Path) -> 
         )
 
 
-def _load_ca_signer(uri: str, passphrase: Callable[[], bytes] | None) -> Signer:
+def load_ca_signer(uri: str, passphrase: Callable[[], bytes] | None) -> Signer:
+    """Open the factory CA's key, in a file or in a token.
+
+    Raises:
+        SigningError: It cannot be opened.
+    """
     # The passphrase opens the station's files. Tried as a token's PIN it could lock the token.
     return load_signer(uri, passphrase=None if is_pkcs11_uri(uri) else passphrase)
 
 
-def _require_ca_key(ca_der: bytes, signer: Signer, *, where: object) -> None:
+def require_ca_key(ca_der: bytes, signer: Signer, *, where: object) -> None:
+    """Refuse a key that is not that of the factory CA's certificate.
+
+    Raises:
+        StationError: It is another one.
+    """
     expected = ca_public_key(ca_der)
     if expected != signer.public_key:
         raise StationError(
