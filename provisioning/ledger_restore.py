@@ -185,7 +185,7 @@ def restore_for_station(
     if folder.is_dir():
         ledger = Ledger.open(address)
         try:
-            save_witness(folder, ledger, station=writer.station)
+            save_witness(folder, ledger, station=writer.station, is_closed=True)
         finally:
             ledger.close()
     return restored

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioning.chain_heads import StationCertificates
+from provisioning.errors import LedgerError
 from provisioning.ledger_audit import audit_ledger
 from provisioning.ledger_heads import audit_heads
-from provisioning.ledger_witness import load_witness, require_witnessed
+from provisioning.ledger_witness import compare_witness, load_witness
 from provisioning.station_files import CA_CERTIFICATE_NAME, read_certificate
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from provisioning.ledger import Ledger
     from provisioning.ledger_values import LedgerIdentity
+    from provisioning.ledger_witness import Witness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,19 +102,38 @@ def verify_ledger(
     if is_ca_needed or (folder / CA_CERTIFICATE_NAME).exists():
         ca_der = read_certificate(folder / CA_CERTIFICATE_NAME)
     certificates = StationCertificates(ca_der, now=now)
-    covered: dict[str, int] = {}
+    witness = load_witness(folder)  # before the ledger, which may go on meanwhile
+    while True:
+        try:
+            return _look(
+                ledger, certificates=certificates, witness=witness, on_progress=on_progress
+            )
+        except LedgerError:
+            before, witness = witness, load_witness(folder)
+            if witness == before:
+                raise  # else the station went on between the two looks
 
-    def on_chains(connection: Connection) -> None:
-        covered.update(audit_heads(connection, ledger.identity, certificates))
-        require_witnessed(folder, ledger)
 
+def _look(
+    ledger: Ledger,
+    *,
+    certificates: StationCertificates,
+    witness: Witness | None,
+    on_progress: Callable[[int, int], None],
+) -> VerifiedLedger:
+    address = str(ledger.database.address)
     with ledger.database.reading() as connection:
-        chains = audit_ledger(
-            connection, ledger.identity, on_progress=on_progress, on_chains=on_chains
+        chains, covered = verify_state(
+            connection,
+            ledger.identity,
+            certificates=certificates,
+            witness=witness,
+            where=address,
+            on_progress=on_progress,
         )
     return VerifiedLedger(
         identity=ledger.identity,
-        address=str(ledger.database.address),
+        address=address,
         chains=tuple(
             VerifiedChain(
                 station=station, count=count, head=head, signed_count=covered.get(station, 0)
@@ -120,5 +141,41 @@ def verify_ledger(
             for station, (count, head) in chains.items()
         ),
         is_signature_verified=certificates.is_verifying,
-        is_witnessed=load_witness(folder) is not None,
+        is_witnessed=witness is not None,
     )
+
+
+def verify_state(
+    connection: Connection,
+    identity: LedgerIdentity,
+    *,
+    certificates: StationCertificates,
+    witness: Witness | None,
+    where: str,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> tuple[dict[str, tuple[int, bytes]], dict[str, int]]:
+    """Verify the ledger as one transaction sees it.
+
+    Args:
+        connection: Inside that transaction.
+        identity: What the ledger says it is.
+        certificates: Verifies heads against the factory CA.
+        witness: What a station remembers of the ledger, if anything.
+        where: The ledger's address, for messages.
+        on_progress: Told how many of how many events and units were looked at.
+
+    Returns:
+        Count and head of each station's chain, and how many of its events are signed.
+
+    Raises:
+        LedgerError: As `verify_ledger`.
+    """
+    covered: dict[str, int] = {}
+
+    def on_chains(connection: Connection) -> None:
+        covered.update(audit_heads(connection, identity, certificates))
+        if witness is not None:
+            compare_witness(connection, identity, witness, where=where)
+
+    chains = audit_ledger(connection, identity, on_progress=on_progress, on_chains=on_chains)
+    return chains, covered

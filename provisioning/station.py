@@ -124,10 +124,9 @@ class Station:
 
         What could not be signed now is signed when the station is opened again.
         """
-        with suppress(LedgerError, StationError, SigningError):
+        with suppress(LedgerError, StationError, SigningError, DurableFileError):
             meet_others(self.ledger, self.writer, self.keys, now=self.outside.now())
-        with suppress(LedgerError, StationError, DurableFileError):
-            save_witness(self.folder, self.ledger, station=self.settings.name)
+            save_witness(self.folder, self.ledger, station=self.settings.name, is_closed=True)
         self.ledger.close()
         if self.lock is not None:
             self.lock.release()
@@ -195,7 +194,6 @@ def open_station(
     ledger = Ledger.open(folder / LEDGER_NAME if ledger_address is None else ledger_address)
     lock = None
     try:
-        require_witnessed(folder, ledger)
         keys = load_station_keys(
             folder,
             station_name=settings.name,
@@ -208,9 +206,10 @@ def open_station(
         require_ledger_format(settings.serials, ledger)
         _require_sendable_statement(bundle, where=bundle_where)
         lock = StationLock(folder)
+        require_witnessed(folder, ledger)
         remember_trust_record(folder, trust_bytes)
+        save_witness(folder, ledger, station=settings.name)  # open, before anything is written
         meet_others(ledger, writer, keys, now=outside.now())
-        save_witness(folder, ledger, station=settings.name)
     except BaseException:
         ledger.close()
         if lock is not None:

@@ -102,7 +102,7 @@ def join_station(
                 certificates=StationCertificates(keys.ca_der, now=now),
                 is_first=True,
             )
-            save_witness(folder, ledger, station=station_name)
+            save_witness(folder, ledger, station=station_name, is_closed=True)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
