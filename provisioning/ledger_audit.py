@@ -40,12 +40,10 @@ from provisioning.ledger_schema import (
     voided_ranges,
 )
 from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
+from provisioning.ledger_told_orders import require_told_order
 from provisioning.ledger_values import SerialState
 from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, parse_void
-from provisioning.supervision import parse_act
-from signing.cose_message import parse_message
 from signing.hash_chain import GENESIS
-from signing.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -78,6 +76,7 @@ class _Beside:
     quarantines: dict[object, tuple[bytes, Fields]] = field(default_factory=dict)
     closed_at: dict[bytes, str] = field(default_factory=dict)
     replaced: dict[object, Fields] = field(default_factory=dict)
+    orders: list[Event] = field(default_factory=list)
 
     def take(self, chained: ChainedEvent) -> None:
         """Take note of one event."""
@@ -95,6 +94,7 @@ class _Beside:
             }
             self.quarantines[event.station, event.number] = (chained.hash, fields)
         elif event.step == SUPERVISE_STEP:
+            self.orders.append(event)
             self.closed_at[hex_field(event, "answers")] = format_time(event.at)
             if new_mac := hex_field(event, "new_mac"):
                 self.replaced[event.mac] = {
@@ -145,7 +145,6 @@ def audit_ledger(
             count, head = count + 1, chained.hash
             _gather(facts, chained.event, identity)
             beside.take(chained)
-            _require_told_order(chained.event, identity)
             done += 1
             if done % _EVENTS_PER_REPORT == 0:
                 on_progress(done, total)
@@ -154,6 +153,8 @@ def audit_ledger(
         audit_heads(connection, identity, StationCertificates(None, now=None))
     else:
         on_chains(connection)
+    for event in beside.orders:
+        require_told_order(event, identity)
     for serials in _serials_in_events(connection):
         _audit_units(connection, serials, identity.serial_format)
         done += len(serials)
@@ -181,40 +182,6 @@ def _gather(facts: _LedgerFacts, event: Event, identity: LedgerIdentity) -> None
     elif event.step == VOID_STEP:
         void = parse_void(event)
         facts.voids[void.key()] = void.row()
-
-
-def _require_told_order(event: Event, identity: LedgerIdentity) -> None:
-    """Refuse an event that tells a supervisor's order otherwise than the supervisor signed it.
-
-    The signature was verified when the order was carried out: the keys that were a supervisor's
-    then need not be today's.
-    """
-    if event.step != SUPERVISE_STEP or event.phase is not Phase.CONFIRM:
-        return
-    where = f"station {event.station}, event {event.number}"
-    try:
-        order = parse_act(parse_message(hex_field(event, "order")).payload)
-    except Refusal as error:
-        raise contradiction(f"{where}, order", "a signed order", error) from error
-    told = {
-        "ledger": identity.uuid,
-        "mac": event.mac,
-        "act": event.data.get("act"),
-        "new_mac": hex_field(event, "new_mac"),
-        "answers": hex_field(event, "answers"),
-        "reason": event.data.get("reason"),
-    }
-    signed = {
-        "ledger": order.ledger_uuid,
-        "mac": order.mac,
-        "act": order.act.value,
-        "new_mac": order.new_mac,
-        "answers": order.answers,
-        "reason": order.reason,
-    }
-    for name, value in signed.items():
-        if told[name] != value:
-            raise contradiction(f"{where}, {name} of the order", _shown(value), _shown(told[name]))
 
 
 def _serials_in_events(connection: Connection) -> Iterator[list[str]]:

@@ -255,7 +255,8 @@ def walk_chain(
     statement = select(events).where(events.c.station == station).order_by(events.c.number)
     if first_number:
         statement = statement.where(events.c.number >= first_number)
-    rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(statement)
+    # An option of the statement, and not of the connection, which would keep it.
+    rows = connection.execute(statement.execution_options(yield_per=_ROWS_AT_ONCE))
     for place, row in enumerate(rows, start=first_number):
         try:
             chained = _verified_next(row, place, head)
