@@ -112,7 +112,7 @@ def parse_head(untrusted_bytes: bytes) -> ChainHead:
         raise _no_head("no count and hash of a chain")
     if (count == 0) != (head == GENESIS):
         raise _no_head("a count that contradicts its hash")
-    return ChainHead(
+    parsed = ChainHead(
         ledger_uuid=ledger_uuid,
         epoch=epoch,
         station=station,
@@ -120,6 +120,9 @@ def parse_head(untrusted_bytes: bytes) -> ChainHead:
         head=head,
         at=parse_time(at),
     )
+    if serialize_head(parsed) != untrusted_bytes:
+        raise _no_head("a time in another form")
+    return parsed
 
 
 def sign_head(head: ChainHead, signer: Signer) -> bytes:
