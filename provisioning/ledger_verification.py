@@ -15,7 +15,7 @@ from provisioning.errors import LedgerError
 from provisioning.ledger_audit import audit_ledger
 from provisioning.ledger_heads import audit_heads
 from provisioning.ledger_witness import compare_witness, load_witness
-from provisioning.station_files import CA_CERTIFICATE_NAME, read_certificate
+from provisioning.station_files import CA_CERTIFICATE_NAME, find_ca_certificate, read_certificate
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -98,9 +98,11 @@ def verify_ledger(
             events.
         StationError: The station's memory, or a CA that is needed, cannot be read.
     """
-    ca_der = None
-    if is_ca_needed or (folder / CA_CERTIFICATE_NAME).exists():
-        ca_der = read_certificate(folder / CA_CERTIFICATE_NAME)
+    ca_der = (
+        read_certificate(folder / CA_CERTIFICATE_NAME)
+        if is_ca_needed
+        else find_ca_certificate(folder)
+    )
     certificates = StationCertificates(ca_der, now=now)
     witness = load_witness(folder)  # before the ledger, which may go on meanwhile
     while True:

@@ -266,6 +266,16 @@ def read_certificate(path: Path) -> bytes:
     return content
 
 
+def find_ca_certificate(folder: Path) -> bytes | None:
+    """Return the factory CA's certificate of a station's folder; `None` when it is not there.
+
+    Raises:
+        StationError: It cannot be read.
+    """
+    path = folder / CA_CERTIFICATE_NAME
+    return read_certificate(path) if path.exists() else None
+
+
 def _write_keys(
     draft: Path,
     *,
