@@ -15,7 +15,7 @@ from sqlalchemy import select
 from provisioning.errors import Damage, LedgerDamageError, LedgerError
 from provisioning.ledger_events import event_digest, parse_event
 from provisioning.ledger_schema import events
-from signing.hash_chain import HASH_BYTES, link_hash
+from signing.hash_chain import GENESIS, HASH_BYTES, link_hash
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -78,9 +78,10 @@ def _tell(
 ) -> tuple[Damage, int, object]:
     row = _read(connection, station, place)
     if row is None:
-        moved = connection.execute(
-            select(events.c.number).where(events.c.previous == head).limit(1)
-        ).scalar()
+        following = select(events.c.number).where(events.c.previous == head)
+        if head == GENESIS:  # which the first events of all chains follow
+            following = following.where(events.c.station == station)
+        moved = connection.execute(following.limit(1)).scalar()
         return (Damage.DELETED if moved is None else Damage.REORDERED), place, None
     if type(found) is int and found != place:  # a row where there can be none, before number 0
         return Damage.REORDERED, found, row.at

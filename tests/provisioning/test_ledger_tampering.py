@@ -134,7 +134,7 @@ def test_a_change_to_any_cell_of_any_row_is_found(worked):
 @pytest.mark.parametrize("station", STATIONS)
 def test_a_deleted_event_is_named_wherever_it_lay(tampered, station):
     places = range(last(tampered, station))
-    for number in places if IS_SOAK else random.Random(station).sample(places, 3):
+    for number in places if IS_SOAK else (0, *random.Random(station).sample(places, 2)):
         savepoint = tampered.connection.begin_nested()
         tampered.remove(station, number)
         found = tampered.found_by()
