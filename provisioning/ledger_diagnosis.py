@@ -78,10 +78,10 @@ def _tell(
 ) -> tuple[Damage, int, object]:
     row = _read(connection, station, place)
     if row is None:
-        following = select(events.c.number).where(events.c.previous == head)
+        question = select(events.c.number).where(events.c.previous == head)
         if head == GENESIS:  # which the first events of all chains follow
-            following = following.where(events.c.station == station)
-        moved = connection.execute(following.limit(1)).scalar()
+            question = question.where(events.c.station == station)
+        moved = connection.execute(question.limit(1)).scalar()
         return (Damage.DELETED if moved is None else Damage.REORDERED), place, None
     if type(found) is int and found != place:  # a row where there can be none, before number 0
         return Damage.REORDERED, found, row.at
