@@ -7,7 +7,7 @@ Reads them, and compares them with the chains as they are. Who writes them, and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
@@ -15,6 +15,7 @@ from provisioning.errors import Damage, LedgerDamageError, LedgerError
 from provisioning.ledger_diagnosis import DAMAGE_HINT
 from provisioning.ledger_events import format_time, parse_event
 from provisioning.ledger_journal import read_end
+from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import IS_HEADS, events
 from signing.hash_chain import GENESIS
 from signing.refusal import Refusal
@@ -118,16 +119,16 @@ def newest_heads(connection: Connection, station: str) -> Heads | None:
     Raises:
         LedgerError: The event is damaged.
     """
-    content = connection.execute(
+    row = connection.execute(
         select(events.c.content)
         .where(IS_HEADS, events.c.station == station)
         .order_by(events.c.number.desc())
         .limit(1)
-    ).scalar()
-    if content is None:
+    ).one_or_none()
+    if row is None:
         return None
     where = f"station {station}, its newest heads"
-    return read_heads(parse_event(cast("bytes", content), where=where))
+    return read_heads(parse_event(check_row(row, events, where=where).content, where=where))
 
 
 def audit_heads(

@@ -4,6 +4,7 @@
 |---|---|
 | `ledger.sqlite3` | the ledger, unless `[station] ledger` names another place |
 | `ledger-witness.json` | what the station last saw of the ledger (`provisioning.ledger_witness`) |
+| `station.lock` | held by the process that works as this station (`provisioning.station_lock`) |
 | `factory-ca.pem`, `factory-ca.pub.pem` | key of the factory CA, unless `ca` names another |
 | `factory-ca.cert.der` | its certificate, which every board's trust record carries |
 | `station.pem`, `station.pub.pem` | key that signs calibration records and chain heads |

@@ -133,6 +133,17 @@ def test_a_station_that_opens_a_damaged_ledger_stops_and_writes_nothing(
     assert site.dump() == before
 
 
+@pytest.mark.parametrize("content", ["'text'", "zeroblob(3)", "x'a0'"])
+def test_heads_that_are_no_event_stop_the_station_with_our_error(tmp_path, request, content):
+    site = made_site("sqlite", tmp_path, request)
+    work_a_day(site.address, tmp_path)
+    site.edit(f"UPDATE events SET content = {content} WHERE step = 'heads'")  # noqa: S608
+    before = site.dump()
+    with pytest.raises(LedgerError), at_work(site.address, tmp_path, NAMES[0]):
+        pytest.fail("it began to work")
+    assert site.dump() == before
+
+
 def test_a_tail_that_is_not_whole_is_not_signed(site, ledger, tmp_path):
     writer = writer_of(NAMES[0])
     work(ledger, writer, mac=b"1" * 6, state=None)
