@@ -67,6 +67,7 @@ def meet(
     """
     with ledger.database.reading() as connection:
         own, last = read_end(connection, writer.station), newest_heads(connection, writer.station)
+        _require_own_name(connection, writer.station, certificate, certificates, is_first=is_first)
         start = (0, GENESIS)
         if last is not None:
             signed = require_still_there(
@@ -86,7 +87,6 @@ def meet(
     if not (is_first or has_grown or has_news):
         return False
     ledger.database.flush()  # what is signed must never be forgotten
-    now = writer.now()
     signature = sign_head(
         ChainHead(
             ledger_uuid=ledger.identity.uuid,
@@ -94,7 +94,7 @@ def meet(
             station=writer.station,
             count=own.count,
             head=own.head,
-            at=now,
+            at=writer.now(),
         ),
         signer,
     )
@@ -109,7 +109,7 @@ def meet(
                 "created_at": format_time(ledger.identity.created_at),
                 "seen": [_document(one) for one in seen],
             },
-            mac=None, reservation=None, at=now,
+            mac=None, reservation=None, at=writer.now(),
         )  # fmt: skip
     return True
 
