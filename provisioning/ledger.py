@@ -273,7 +273,7 @@ class Ledger:
                 connection, writer, epoch=identity.epoch, step=RESERVE_STEP, phase=Phase.CONFIRM,
                 data={
                     "new": unit is None, "resumed": job.is_resumed, "job_number": job.number,
-                    "bundle": bundle_digest.hex(),
+                    "bundle": bundle_digest.hex(), "run": writer.run,
                 },
                 mac=mac, reservation=reservation, at=now, end=known.end,
             )  # fmt: skip
@@ -349,16 +349,20 @@ class Ledger:
 
 
 def _require_own_job(connection: Connection, writer: Writer, reservation: Reservation) -> None:
-    """Refuse to go on with a job that another station resumed, or that was ended meanwhile."""
+    """Refuse to go on with a job that another run resumed, or that was ended meanwhile.
+
+    A run, and not a station by its name: two processes may have been started under one name.
+    """
     row = connection.execute(
-        select(jobs.c.station, jobs.c.state).where(jobs.c.job == reservation.job)
+        select(jobs.c.station, jobs.c.state, jobs.c.run).where(jobs.c.job == reservation.job)
     ).one()
-    if (row.station, row.state) != (writer.station, JobState.OPEN.value):
-        is_open = row.state == JobState.OPEN.value
+    if (row.station, row.run, row.state) != (writer.station, writer.run, JobState.OPEN.value):
+        is_open, is_same = row.state == JobState.OPEN.value, row.station == writer.station
+        other = "another run of this station" if is_same else "another station"
         raise LedgerError(
-            "another station works on this board now" if is_open else "this job has been ended",
-            expected=f"an open job of {writer.station}",
-            got=f"{row.station}, {row.state}",
+            f"{other} works on this board now" if is_open else "this job has been ended",
+            expected=f"an open job of {writer.station}, run {writer.run}",
+            got=f"{row.station}, run {row.run}, {row.state}",
             where=f"unit {reservation.serial}, job {reservation.job}",
             hint="one board, one place: leave it where it is worked on, or start this slot again",
         )

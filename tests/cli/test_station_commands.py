@@ -8,8 +8,10 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -380,6 +382,74 @@ def test_report_writes_a_page_for_the_line_and_for_a_unit(product, capsys, seria
     assert serial in (product / "unit.html").read_text()
     message = call(capsys, "station", "report", "--unit", "AMPFL1260700001P", code=6)
     assert "nothing to report" in message or "check character" in message
+
+
+def test_report_verify_says_what_was_verified_and_by_what(product, capsys):
+    document = json.loads(call(capsys, "station", "report", "--verify", "--json"))
+    verified = document["verified"]
+    assert verified["schema"] == "ampforge.ledger-verified/1"
+    assert (verified["signatures_verified"], verified["witnessed"]) == (True, True)
+    (chain,) = verified["chains"]
+    assert chain["signed_count"] == chain["count"] - 1 > 20
+    assert json.loads(call(capsys, "station", "report", "--json"))["verified"] is None
+    text = call(capsys, "station", "report", "--verify")
+    assert f"{chain['count']} events, {chain['signed_count']} of them signed" in text
+
+
+@pytest.mark.parametrize(
+    ("statements", "damage", "number"),
+    [
+        (["UPDATE events SET content = zeroblob(60) WHERE number = 7"], "edited", 7),
+        (["UPDATE events SET at = 'x' WHERE number = 7"], "edited", 7),
+        (["DELETE FROM events WHERE number = 9"], "deleted", 9),
+        (["DELETE FROM events WHERE number > 11"], "truncated", 12),
+        (
+            ["UPDATE events SET number = -5 WHERE number = 5",
+             "UPDATE events SET number = 5 WHERE number = 8",
+             "UPDATE events SET number = 8 WHERE number = -5"], "reordered", 5,
+        ),
+    ],
+)  # fmt: skip
+def test_report_verify_names_the_first_wrong_event_and_writes_nothing(
+    product, capsys, statements, damage, number
+):
+    with closing(sqlite3.connect(product / "station" / "ledger.sqlite3")) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+    for command in (
+        ["station", "report", "--verify"],
+        ["ledger", "verify"],
+        ["station", "recover"],
+    ):
+        message = call(capsys, *command, code=6)
+        assert f"station station-7, event {number}" in message
+        assert f": {damage}" in message
+        assert not (product / "report.html").exists()
+    error = json.loads(call(capsys, "station", "report", "--verify", "--json", code=6))
+    assert error["error"] == "LedgerDamageError"
+    assert (error["event"]["station"], error["event"]["number"]) == ("station-7", number)
+    assert error["event"]["damage"] == damage
+    checked = call(capsys, "station", "check", code=6)
+    assert f"event {number}" in checked
+
+
+def test_report_verify_needs_the_factory_s_certificate(product, capsys):
+    (product / "station" / "factory-ca.cert.der").unlink()
+    assert "not set up" in call(capsys, "station", "report", "--verify", code=6)
+    assert "signatures were not verified" in call(capsys, "ledger", "verify")
+
+
+def test_a_second_run_in_one_folder_is_refused_while_the_first_is_at_work(product, capsys):
+    from provisioning.station_lock import StationLock
+
+    lock = StationLock(product / "station")
+    before = events_of(product, capsys)
+    message = call(capsys, "station", "run", "--simulate", "1", code=6)
+    assert "the station is at work already" in message
+    assert "end the other one first" in message
+    assert events_of(product, capsys) == before
+    lock.release()
 
 
 def test_serials_status_lists_every_number(product, capsys, serial):
