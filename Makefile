@@ -28,6 +28,7 @@ soak: $(SYNCED)
 # Each property of each parser, with fifty times as many examples.
 fuzz: $(SYNCED)
 	AMPFORGE_SOAK=1 AMPFORGE_EXAMPLES_FACTOR=50 $(BIN)/python -m pytest -n 2 --timeout=3600 -k "$(FUZZ)"
+	$(MAKE) -C examples/flare/firmware/verifier fuzz
 FUZZ ?= arbitrary or garbage or round or flip or mutat or bytes
 
 benchmarks: $(SYNCED)

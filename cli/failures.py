@@ -21,7 +21,7 @@ import click
 
 from firmware_images.errors import FirmwareImageError
 from manifests.errors import ManifestError
-from provisioning.errors import ProvisioningError
+from provisioning.errors import LedgerDamageError, ProvisioningError
 from signing.errors import SigningError
 from signing.refusal import Refusal
 
@@ -60,8 +60,11 @@ def exit_code(error: Refusal) -> int:
 
 
 def describe_error(error: Refusal) -> dict[str, object]:
-    """Return an error as a document for scripts: what, expected, got, where, next."""
-    return {
+    """Return an error as a document for scripts: what, expected, got, where, next.
+
+    Of a damaged ledger it also names the event, and what was done to it.
+    """
+    document: dict[str, object] = {
         "schema": "ampforge.error/1",
         "error": type(error).__name__,
         "exit_code": exit_code(error),
@@ -71,6 +74,14 @@ def describe_error(error: Refusal) -> dict[str, object]:
         "where": error.where,
         "next": error.hint,
     }
+    if isinstance(error, LedgerDamageError):
+        document["event"] = {
+            "station": error.station,
+            "number": error.number,
+            "at": error.at,
+            "damage": error.damage.value,
+        }
+    return document
 
 
 def format_error(error: Refusal) -> str:

@@ -36,27 +36,16 @@ def group() -> None:
 def verify(*, station_folder: Path | None, config_path: Path | None, as_json: bool) -> None:
     """Check every event, every chain and every row, and that no number is unexplained.
 
-    The ledger is also compared with what this station remembers of it.
+    The chains are compared with what the stations signed and saw of each other, and with what this
+    station remembers. The first wrong event is named, and what was done to it.
     """
-    from provisioning.ledger_witness import require_witnessed
+    from cli.ledger_documents import describe_verified, format_verified
+    from provisioning.ledger_verification import verify_ledger
 
     folder = find_station_folder(config_path, station_folder)
     with open_ledger(config_path, station_folder) as ledger, _progress(as_json) as on_progress:
-        require_witnessed(folder, ledger)
-        chains = ledger.verify_chains(on_progress=on_progress)
-        identity, address = ledger.identity, ledger.database.address
-    event_count = sum(count for count, _ in chains.values())
-    document = {
-        "schema": "ampforge.ledger-verified/1",
-        "ledger": {"path": str(address), "uuid": identity.uuid, "epoch": identity.epoch},
-        "event_count": event_count,
-        "chains": _chains({name: (count, head.hex()) for name, (count, head) in chains.items()}),
-    }
-    whole = f"ledger {identity.uuid}, epoch {identity.epoch}, is whole: {event_count} events"
-    human = [f"{whole}, and every row follows from them"]
-    for name, (count, head) in chains.items():
-        human.append(f"  {name}: {count} events, head {head.hex()}")
-    print_result(document, "\n".join(human), as_json=as_json)
+        verified = verify_ledger(ledger, folder=folder, now=utc_now(), on_progress=on_progress)
+    print_result(describe_verified(verified), "\n".join(format_verified(verified)), as_json=as_json)
 
 
 @group.command("backup", epilog="Example: ampforge ledger backup --output monday.backup.jsonl")

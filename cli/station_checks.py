@@ -68,16 +68,14 @@ def check_station(
 
     def check_ledger() -> str:
         from provisioning.ledger import Ledger
-        from provisioning.ledger_witness import require_witnessed
+        from provisioning.ledger_verification import verify_ledger
 
         ledger = Ledger.open(ledger_address)
         try:
-            require_witnessed(folder, ledger)
-            chains = ledger.verify_chains()
+            verified = verify_ledger(ledger, folder=folder, now=now())
         finally:
             ledger.close()
-        count = sum(count for count, _ in chains.values())
-        return f"{ledger.identity.uuid}, {count} events, chains unbroken"
+        return f"{ledger.identity.uuid}, {verified.event_count} events, chains unbroken"
 
     def check_keys() -> str:
         from provisioning.station_files import load_station_keys

@@ -8,7 +8,7 @@ import click
 
 from cli.output import print_result
 from cli.params import config_option, json_option
-from cli.station_access import open_ledger, station_option
+from cli.station_access import find_station_folder, open_ledger, station_option, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +29,15 @@ def recover(*, station_folder: Path | None, config_path: Path | None, as_json: b
     on a fixture and `ampforge station run` is started.
     """
     from provisioning.ledger_supervision import list_quarantines
+    from provisioning.ledger_verification import verify_ledger
     from provisioning.recovery import find_unfinished
 
+    folder = find_station_folder(config_path, station_folder)
     with open_ledger(config_path, station_folder) as ledger:
-        chains = ledger.verify_chains()
+        verified = verify_ledger(ledger, folder=folder, now=utc_now())
         unfinished = find_unfinished(ledger)
         quarantines = list_quarantines(ledger)
-    count = sum(events for events, _ in chains.values())
+    count = verified.event_count
     document = {
         "schema": "ampforge.recovery/1",
         "ledger_events": count,

@@ -22,6 +22,7 @@ from cli.slot_option import slot_configs, slots_option
 from cli.station_access import (
     PASSPHRASE_PROMPT,
     find_ca,
+    find_station_folder,
     load_station_settings,
     open_ledger,
     read_file,
@@ -87,11 +88,17 @@ def check(
         ctx.exit(errors[0])
 
 
-@click.command("report", epilog="Example: ampforge station report --output line.html")
+@click.command("report", epilog="Example: ampforge station report --verify --output line.html")
 @OPTIONAL_BUNDLE_ARGUMENT
 @click.option("--unit", "serial", metavar="SERIAL", help="One unit instead of the whole line.")
 @click.option(
     "--output", type=FILE, default=Path("report.html"), show_default=True, help="HTML to write."
+)
+@click.option(
+    "--verify",
+    "is_verifying",
+    is_flag=True,
+    help="Verify the whole ledger first: chains, signed heads, this station's own memory.",
 )
 @station_option
 @trust_option
@@ -102,6 +109,7 @@ def report(
     bundle_path: Path | None,
     serial: str | None,
     output: Path,
+    is_verifying: bool,
     station_folder: Path | None,
     trust_file: Path | None,
     config_path: Path | None,
@@ -111,9 +119,15 @@ def report(
 
     First-pass yield counts the first verdict of each unit, yield the last one. BUNDLE is the
     release (default: the only one that `bundle build` wrote).
+
+    A ledger whose rows contradict its events is refused. With --verify, so is one that was edited,
+    cut off or written anew: the first wrong event is named by station, number, time and what was
+    done to it, the exit code is 6, and no report is written.
     """
+    from cli.ledger_documents import describe_verified, format_verified
     from cli.yield_documents import describe_yield, format_yield
     from firmware_images.bundle import verify_bundle
+    from provisioning.ledger_verification import verify_ledger
     from provisioning.station_report import render_report
     from signing.durable_file import save_durably
     from signing.trust_file import load_trust_record
@@ -127,6 +141,10 @@ def report(
     )
     now = utc_now()
     with open_ledger(config_path, station_folder) as ledger:
+        verified = None
+        if is_verifying:
+            folder = find_station_folder(config_path, station_folder)
+            verified = verify_ledger(ledger, folder=folder, now=now, is_ca_needed=True)
         chosen = None if serial is None else find_serial(ledger, serial)
         made = render_report(
             ledger,
@@ -134,6 +152,7 @@ def report(
             station=load_station_settings(configuration).name,
             now=now,
             serial=chosen,
+            is_verified=is_verifying,
         )
     save_durably(output, made.page.encode())
     document = {
@@ -142,9 +161,11 @@ def report(
         "waivers": [waiver.to_json() for waiver in bundle.waivers],
         "units": made.unit_count,
         "yield": None if made.line_yield is None else describe_yield(made.line_yield),
+        "verified": None if verified is None else describe_verified(verified),
     }
     count = "1 unit" if made.unit_count == 1 else f"{made.unit_count} units"
-    lines = [f"wrote {output}: {count}"]
+    lines = [] if verified is None else format_verified(verified)
+    lines.append(f"wrote {output}: {count}")
     lines += [f"  {line}" for line in format_waivers(bundle.waivers, now=now)]
     if made.line_yield is not None:
         lines += format_yield(made.line_yield)

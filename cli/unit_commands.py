@@ -35,6 +35,7 @@ from cli.unit_order_commands import (
     rework,
     unit_argument,
 )
+from cli.unit_replay_command import replay
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ def group() -> None:
     """Show, tell and export the record of one unit; order what a supervisor may."""
 
 
-for _command in (label, quarantine, release, rework, rebind):
+for _command in (label, quarantine, release, replay, rework, rebind):
     group.add_command(_command)
 
 

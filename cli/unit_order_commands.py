@@ -146,7 +146,7 @@ def _order(
     from cli.signing_keys import open_signers
     from provisioning.ledger_supervision import carry_out, prepare_order
     from provisioning.ledger_values import Writer
-    from provisioning.ledger_witness import require_witnessed, save_witness
+    from provisioning.ledger_witness import writing_as_station
     from provisioning.station_trust import accept_trust_record
     from provisioning.supervision import sign_act, verify_act
     from signing.roles import Role
@@ -156,8 +156,10 @@ def _order(
     trust_bytes = read_file(trust_path(configuration, trust_file), max_bytes=TRUST_MAX_BYTES)
     folder = find_station_folder(config_path, station_folder)
     writer = Writer(station=settings.name, now=utc_now, new_job=lambda: str(uuid.uuid4()))
-    with open_ledger(config_path, station_folder) as ledger:
-        require_witnessed(folder, ledger)
+    with (
+        open_ledger(config_path, station_folder) as ledger,
+        writing_as_station(folder, ledger, station=settings.name),
+    ):
         trust = accept_trust_record(folder, trust_bytes)
         mac = find_mac(ledger, unit)
         order = prepare_order(ledger, writer, act=act, mac=mac, reason=reason, new_mac=new_mac)
@@ -170,7 +172,6 @@ def _order(
         signed = sign_act(order, signers)
         verified = verify_act(signed, trust, ledger_uuid=ledger.identity.uuid)
         chained = carry_out(ledger, writer, verified, signed)
-        save_witness(folder, ledger, station=settings.name)
     document = {
         "schema": "ampforge.supervised-act/1",
         "act": act.value,

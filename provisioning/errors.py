@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Any
+
 from signing.refusal import Refusal
 
 
@@ -23,6 +26,47 @@ class UdiError(ProvisioningError):
 
 class LedgerError(ProvisioningError):
     """Raised when a ledger is missing, of another version, damaged, or cannot be written."""
+
+
+class Damage(StrEnum):
+    """What was done to an event."""
+
+    EDITED = "edited"
+    DELETED = "deleted"
+    REORDERED = "reordered"
+    TRUNCATED = "truncated"
+    """It was the last one, or those after it are gone as well."""
+    FORGED = "forged"
+    """It is none of the station's, or what is signed in it is not."""
+
+
+class LedgerDamageError(LedgerError):
+    """Raised when an event was edited, deleted, reordered, cut off or forged.
+
+    Attributes:
+        damage: What was done.
+        station: Whose chain it is.
+        number: The first event that is known to be wrong, by its place in that chain.
+        at: Its time as the database has it; `None` when it is not there.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        damage: Damage,
+        station: str,
+        number: int,
+        at: str | None = None,
+        **told: Any,
+    ) -> None:
+        place = f"station {station}, event {number}"
+        place += f", {at[:40]}" if isinstance(at, str) else ""
+        super().__init__(what, where=f"{place}: {damage}", **told)
+        self.damage = damage
+        self.station = station
+        self.number = number
+        self.at = at
 
 
 class PortError(ProvisioningError):

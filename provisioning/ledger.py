@@ -311,7 +311,7 @@ class Ledger:
                 connection, writer, epoch=identity.epoch, step=RESERVE_STEP, phase=Phase.CONFIRM,
                 data=reservation_data(
                     is_new=unit is None, is_resumed=job.is_resumed, job_number=job.number,
-                    bundle_digest=bundle_digest,
+                    bundle_digest=bundle_digest, run=writer.run,
                 ),
                 mac=mac, reservation=reservation, at=now, end=known.end,
             )  # fmt: skip

@@ -204,9 +204,11 @@ def open_job(
         if row.state != JobState.OPEN.value:
             continue
         if row.bundle_digest == bundle_digest:
-            # From here on it is this station's: whoever had it before is refused.
+            # From here on it is this run's: whoever had it before is refused.
             connection.execute(
-                update(jobs).where(jobs.c.job == row.job).values(station=writer.station)
+                update(jobs)
+                .where(jobs.c.job == row.job)
+                .values(station=writer.station, run=writer.run)
             )
             return OpenJob(
                 job=row.job, number=row.number, opened_at=parse_time(row.opened_at), is_resumed=True
@@ -239,7 +241,7 @@ def _add_job(
         {
             "job": job, "serial": serial, "number": number, "station": writer.station,
             "bundle_digest": bundle, "state": JobState.OPEN.value, "outcome": None,
-            "opened_at": format_time(now), "closed_at": None,
+            "opened_at": format_time(now), "closed_at": None, "run": writer.run,
         },
     )  # fmt: skip
 

@@ -135,7 +135,8 @@ class Expectations:
                 station=writer.station, number=end.count, at=now, epoch=identity.epoch, job=job,
                 serial=blank, mac=mac, step=step, phase=Phase.CONFIRM,
                 data=reservation_data(
-                    is_new=True, is_resumed=False, job_number=1, bundle_digest=bundle_digest
+                    is_new=True, is_resumed=False, job_number=1, bundle_digest=bundle_digest,
+                    run=writer.run,
                 ),
             )
         )  # fmt: skip
@@ -150,7 +151,7 @@ class Expectations:
             "length": len(blank),
             "head": end.head, "link": link_prefix(end.head), "number": end.count,
             "before": before, "after": after[0], "step": step, "at": at, "of_job": job,
-            "bundle": bundle_digest,
+            "bundle": bundle_digest, "of_run": writer.run,
         }  # fmt: skip
         return Expected(values=values, series=series, number=end.count, job=job, at=now)
 
@@ -170,12 +171,12 @@ class Expectations:
 
 
 def reservation_data(
-    *, is_new: bool, is_resumed: bool, job_number: int, bundle_digest: bytes
+    *, is_new: bool, is_resumed: bool, job_number: int, bundle_digest: bytes, run: str | None
 ) -> dict[str, object]:
     """Return what the event of a reservation says."""
     return {
         "new": is_new, "resumed": is_resumed, "job_number": job_number,
-        "bundle": bundle_digest.hex(),
+        "bundle": bundle_digest.hex(), "run": run,
     }  # fmt: skip
 
 
@@ -272,7 +273,7 @@ def _statement() -> Any:
             {
                 "job": _text("of_job"), "serial": linked.c.serial, "number": _ONE,
                 "station": _text("of_station"), "bundle_digest": _bytes("bundle"),
-                "state": _constant(JobState.OPEN), "opened_at": _text("at"),
+                "state": _constant(JobState.OPEN), "opened_at": _text("at"), "run": _text("of_run"),
             },
         ),
         (

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select
 
+from provisioning.chain_heads import StationCertificates
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_formats import FORMAT_STEP, refuse_late_format
+from provisioning.ledger_heads import audit_heads
 from provisioning.ledger_journal import list_stations, walk_chain
 from provisioning.ledger_retelling import (
     TELLING_STEPS,
@@ -38,6 +40,7 @@ from provisioning.ledger_schema import (
     voided_ranges,
 )
 from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
+from provisioning.ledger_told_orders import require_told_order
 from provisioning.ledger_values import SerialState
 from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, parse_void
 from signing.hash_chain import GENESIS
@@ -73,6 +76,7 @@ class _Beside:
     quarantines: dict[object, tuple[bytes, Fields]] = field(default_factory=dict)
     closed_at: dict[bytes, str] = field(default_factory=dict)
     replaced: dict[object, Fields] = field(default_factory=dict)
+    orders: list[Event] = field(default_factory=list)
 
     def take(self, chained: ChainedEvent) -> None:
         """Take note of one event."""
@@ -90,6 +94,7 @@ class _Beside:
             }
             self.quarantines[event.station, event.number] = (chained.hash, fields)
         elif event.step == SUPERVISE_STEP:
+            self.orders.append(event)
             self.closed_at[hex_field(event, "answers")] = format_time(event.at)
             if new_mac := hex_field(event, "new_mac"):
                 self.replaced[event.mac] = {
@@ -111,13 +116,17 @@ def audit_ledger(
     identity: LedgerIdentity,
     *,
     on_progress: Progress = lambda _done, _total: None,
+    on_chains: Callable[[Connection], object] | None = None,
 ) -> dict[str, tuple[int, bytes]]:
-    """Verify every chain, and every row against the events.
+    """Verify every chain, what stations signed of them, and every row against the events.
 
     Args:
         connection: Inside a transaction that sees one state.
         identity: What the ledger says it is.
         on_progress: Told how many of how many events and units were looked at.
+        on_chains: Called when every chain was found whole, before rows are looked at. It compares
+            the chains with what is known of them from elsewhere; by default with what stations
+            signed and saw, whose signatures nobody here can verify.
 
     Returns:
         Count and head of each station's chain.
@@ -140,6 +149,12 @@ def audit_ledger(
             if done % _EVENTS_PER_REPORT == 0:
                 on_progress(done, total)
         heads[station] = (count, head)
+    if on_chains is None:
+        audit_heads(connection, identity, StationCertificates(None, now=None))
+    else:
+        on_chains(connection)
+    for event in beside.orders:
+        require_told_order(event, identity)
     for serials in _serials_in_events(connection):
         _audit_units(connection, serials, identity.serial_format)
         done += len(serials)
@@ -236,7 +251,8 @@ def _compare(connection: Connection, table: Table, key: str, told: dict[str, Fie
         if name not in found:
             raise contradiction(f"{table.name} {name}", "a row", "none")
         for field_name, value in told[name].items():
-            if found[name][field_name] != value:
+            is_one_of = isinstance(value, frozenset) and found[name][field_name] in value
+            if not is_one_of and found[name][field_name] != value:
                 raise contradiction(
                     f"{table.name} {name}, {field_name}",
                     _shown(value),
@@ -316,4 +332,6 @@ def _audit_gaps(connection: Connection, serial_format: SerialFormat) -> None:
 
 
 def _shown(value: Any) -> object:
+    if isinstance(value, frozenset):
+        return " or ".join(sorted(map(str, value)))
     return value.hex() if isinstance(value, bytes) else value

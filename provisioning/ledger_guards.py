@@ -43,7 +43,7 @@ def _lookup() -> Any:
     last = last_event_of("of_station").subquery()
     joined = one.outerjoin(jobs, jobs.c.job == bindparam("of_job")).outerjoin(last, true())
     columns: list[Any] = [
-        jobs.c.station, jobs.c.state, why_excluded().label("excluded"),
+        jobs.c.station, jobs.c.state, jobs.c.run, why_excluded().label("excluded"),
         last.c.number, last.c.hash, last.c.at,
     ]  # fmt: skip
     return select(*columns).select_from(joined)
@@ -59,12 +59,14 @@ class JobStanding:
     Attributes:
         station: Who has the job; `None` without a job.
         state: The job's state; `None` without a job.
+        run: Which run of the station has it; `None` without a job.
         excluded: Why the board must not be worked on; `None` when it may.
         end: Where the station's chain ends; `None` when it must be looked at again.
     """
 
     station: str | None
     state: str | None
+    run: str | None
     excluded: str | None
     end: ChainEnd | None
 
@@ -81,8 +83,9 @@ def ask_about_job(writer: Writer, reservation: Reservation | None) -> Question:
 
 def read_standing(row: Sequence[Any]) -> JobStanding:
     """Return what the answer to `ask_about_job` says."""
-    station, state, excluded, *last = row
-    return JobStanding(station=station, state=state, excluded=excluded, end=chain_end_of(*last))
+    station, state, run, excluded, *last = row
+    end = chain_end_of(*last)
+    return JobStanding(station=station, state=state, run=run, excluded=excluded, end=end)
 
 
 def refuse_excluded(reason: str | None, mac: bytes) -> None:
@@ -106,17 +109,21 @@ def refuse_excluded(reason: str | None, mac: bytes) -> None:
 
 
 def require_own_job(standing: JobStanding, writer: Writer, reservation: Reservation) -> None:
-    """Refuse to go on with a job that another station resumed, or that was ended meanwhile.
+    """Refuse to go on with a job that another run resumed, or that was ended meanwhile.
+
+    A run, and not a station by its name: two processes may have been started under one name.
 
     Raises:
-        LedgerError: The job is not this station's any more, or not open.
+        LedgerError: The job is not this run's any more, or not open.
     """
-    if (standing.station, standing.state) != (writer.station, JobState.OPEN.value):
-        is_open = standing.state == JobState.OPEN.value
+    owner = (standing.station, standing.run, standing.state)
+    if owner != (writer.station, writer.run, JobState.OPEN.value):
+        is_open, is_same = standing.state == JobState.OPEN.value, standing.station == writer.station
+        other = "another run of this station" if is_same else "another station"
         raise LedgerError(
-            "another station works on this board now" if is_open else "this job has been ended",
-            expected=f"an open job of {writer.station}",
-            got=f"{standing.station}, {standing.state}",
+            f"{other} works on this board now" if is_open else "this job has been ended",
+            expected=f"an open job of {writer.station}, run {writer.run}",
+            got=f"{standing.station}, run {standing.run}, {standing.state}",
             where=f"unit {reservation.serial}, job {reservation.job}",
             hint="one board, one place: leave it where it is worked on, or start this slot again",
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from provisioning.chain_heads import StationCertificates
 from provisioning.errors import LedgerError
 from provisioning.ledger import Ledger
 from provisioning.ledger_audit import audit_ledger
@@ -24,12 +25,14 @@ from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase, format_time, parse_time
 from provisioning.ledger_failures import describe_failure
 from provisioning.ledger_formats import read_format
+from provisioning.ledger_heads import audit_heads
 from provisioning.ledger_journal import append_event, list_stations, read_head
 from provisioning.ledger_migrations import migrate
 from provisioning.ledger_schema import ledger_identity, serial_numbers
 from provisioning.ledger_values import LedgerIdentity
 from provisioning.ledger_voids import RESTORE_STEP, VoidedRange, void_range
 from provisioning.ledger_witness import load_witness, save_witness
+from provisioning.station_files import find_ca_certificate
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -74,6 +77,7 @@ def restore_ledger(
     reason: str,
     first_free_epoch: int = 1,
     ledger_uuid: str | None = None,
+    ca_der: bytes | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Restored:
     """Make a ledger from a backup, in a new epoch, after all of it was verified.
@@ -87,6 +91,7 @@ def restore_ledger(
         first_free_epoch: The lowest epoch that nobody has seen; the backup may be older than
             an earlier restore.
         ledger_uuid: The ledger that it must be of, if that is known.
+        ca_der: Certificate of the factory CA, if that is known: what stations signed is verified.
         on_progress: Told how much of the verification is done.
 
     Raises:
@@ -105,6 +110,7 @@ def restore_ledger(
         _require_restorable(header, now, ledger_uuid=ledger_uuid, where=backup)
         epoch = max(header.ledger.epoch + 1, first_free_epoch)
         sequences_of_epoch(epoch)  # refused before anything is made
+        certificates = StationCertificates(ca_der, now=now)
         results: list[Restored] = []
 
         def fill(connection: Connection) -> None:
@@ -130,7 +136,12 @@ def restore_ledger(
                     taken_at=parse_time(header.taken_at),
                     lost_event_count=0,
                     voided=voided,
-                    chains=audit_ledger(connection, identity, on_progress=on_progress),
+                    chains=audit_ledger(
+                        connection,
+                        identity,
+                        on_progress=on_progress,
+                        on_chains=lambda within: audit_heads(within, identity, certificates),
+                    ),
                 )
             )
 
@@ -176,6 +187,7 @@ def restore_for_station(
         reason=reason,
         first_free_epoch=first_free_epoch,
         ledger_uuid=None if witness is None else witness.uuid,
+        ca_der=find_ca_certificate(folder),
         on_progress=on_progress,
     )
     if witness is not None and witness.station == writer.station:
@@ -185,7 +197,7 @@ def restore_for_station(
     if folder.is_dir():
         ledger = Ledger.open(address)
         try:
-            save_witness(folder, ledger, station=writer.station)
+            save_witness(folder, ledger, station=writer.station, is_closed=True)
         finally:
             ledger.close()
     return restored

@@ -38,6 +38,12 @@ class _Job:
     """Supervisors' orders after which the unit waited to be worked on again."""
 
     @property
+    def owners(self) -> list[Event]:
+        """Every time that a run took the job; in order where they are of one station."""
+        assert self.opened is not None, "asked only of a job that was opened"
+        return [self.opened, *sorted(self.resumed, key=lambda event: event.number)]
+
+    @property
     def in_order(self) -> list[Event] | None:
         """The orders as they were written; `None` when stations cannot be put in order."""
         if len({order.station for order in self.orders}) > 1:
@@ -105,8 +111,10 @@ def retell_unit(
         unit["state"] = UnitState.REWORK.value
         if last.in_order is not None:
             unit["changed_at"] = format_time(last.in_order[-1].at)
-    elif last.final is not None or not last.resumed:
-        unit["changed_at"] = format_time((last.final or last.opened).at)
+    elif last.final is not None:
+        unit["changed_at"] = format_time(last.final.at)
+    elif len({event.station for event in last.owners}) == 1:
+        unit["changed_at"] = format_time(last.owners[-1].at)
     return Told(number={**_parts(serial, serial_format), **number}, unit=unit, jobs=told_jobs)
 
 
@@ -149,10 +157,13 @@ def _job_fields(told: _Job, following: _Job | None) -> Fields:
         "outcome": None,
         "closed_at": None,
     }
-    stations = {event.station for event in (told.opened, *told.resumed)}
-    if len(stations) == 1:
+    owners = told.owners
+    if len({event.station for event in owners}) == 1:
+        fields["station"], fields["run"] = owners[-1].station, owners[-1].data.get("run")
+    else:
         # Which of several had it last is the order of two clocks, and not to be told from here.
-        fields["station"] = stations.pop()
+        fields["station"] = frozenset(event.station for event in owners)
+        fields["run"] = frozenset(event.data.get("run") for event in owners)
     if told.final is not None:
         fields["state"] = JobState.CLOSED.value
         fields["outcome"] = told.final.data.get("outcome")

@@ -22,9 +22,10 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 HEAD_REVISION: Final = REVISIONS[-1]
 TIME_LENGTH: Final = 27
 
@@ -104,6 +105,7 @@ jobs = Table(
     Column("outcome", String(24), nullable=True),
     Column("opened_at", String(TIME_LENGTH), nullable=False),
     Column("closed_at", String(TIME_LENGTH), nullable=True),
+    Column("run", String(36), nullable=True),
     UniqueConstraint("serial", "number"),
 )
 
@@ -124,6 +126,18 @@ events = Table(
 
 Index("ix_events_serial", events.c.serial)
 Index("ix_events_job", events.c.job)
+
+HEADS_STEP: Final = "heads"
+"""Step of the events in which stations sign how far their chains have come."""
+IS_HEADS: Final = text(f"step = '{HEADS_STEP}'")
+"""As a text, so that a database sees that the index below answers the question."""
+Index(
+    "ix_events_heads",
+    events.c.station,
+    events.c.number,
+    sqlite_where=IS_HEADS,
+    postgresql_where=IS_HEADS,
+)
 
 quarantines = Table(
     "quarantines",

@@ -57,11 +57,14 @@ class Writer:
         station: Name of the station: lower case letters, digits and hyphens.
         now: Returns the present moment, aware.
         new_job: Returns a job name that was never used, at most 36 characters.
+        run: Name of this run of the station, never used before, at most 36 characters; `None`
+            for a writer that owns no job.
     """
 
     station: str
     now: Callable[[], dt.datetime]
     new_job: Callable[[], str]
+    run: str | None = None
 
     def __post_init__(self) -> None:
         if STATION_PATTERN.fullmatch(self.station) is None:

@@ -5,28 +5,35 @@ of today would be given again. The station's folder therefore keeps the epoch, i
 head of the station's own chain. A ledger that has forgotten one of these is refused;
 `ampforge ledger restore` opens a later epoch, and that one is accepted.
 
-The memory may be older than the ledger (after a kill), never younger. It is no secret and proves
+The memory may be older than the ledger (after a kill), never younger. A station that ended in good
+order leaves it closed: from then on its chain must not grow but by its own hand, and whoever writes
+as the station opens the memory first (`writing_as_station`). It is no secret and proves
 nothing to a stranger: whoever can write the folder can write this file.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy import select
 
-from provisioning.errors import LedgerError, StationError
-from provisioning.ledger_journal import read_head
-from provisioning.ledger_schema import events
+from provisioning.errors import Damage, LedgerDamageError, LedgerError, StationError
+from provisioning.ledger_heads import require_chain
+from provisioning.ledger_journal import read_end, read_head
+from provisioning.station_lock import StationLock
 from signing.durable_file import save_durably
-from signing.hash_chain import GENESIS
+from signing.errors import DurableFileError
 from signing.input_file import read_input
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from sqlalchemy import Connection
+
     from provisioning.ledger import Ledger
+    from provisioning.ledger_values import LedgerIdentity
 
 WITNESS_NAME: Final = "ledger-witness.json"
 WITNESS_SCHEMA: Final = "ampforge.ledger-witness/1"
@@ -43,6 +50,7 @@ class Witness(BaseModel):
         station: The station.
         count: Events in the station's own chain.
         head: Head of that chain, in hexadecimal.
+        is_closed: Whether the chain ends there, until the station itself goes on.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -54,6 +62,7 @@ class Witness(BaseModel):
     station: str
     count: int = Field(ge=0)
     head: str = Field(pattern=r"^[0-9a-f]{64}$")
+    is_closed: bool = False
 
 
 def load_witness(folder: Path) -> Witness | None:
@@ -78,8 +87,14 @@ def load_witness(folder: Path) -> Witness | None:
         ) from error
 
 
-def save_witness(folder: Path, ledger: Ledger, *, station: str) -> Witness:
+def save_witness(folder: Path, ledger: Ledger, *, station: str, is_closed: bool = False) -> Witness:
     """Remember the ledger as it is now, and return what was remembered.
+
+    Args:
+        folder: The station's folder.
+        ledger: The open ledger.
+        station: Whose chain is the station's.
+        is_closed: Whether nobody writes as this station from now on.
 
     Raises:
         LedgerError: The ledger cannot be read.
@@ -97,6 +112,7 @@ def save_witness(folder: Path, ledger: Ledger, *, station: str) -> Witness:
             "station": station,
             "count": count,
             "head": head.hex(),
+            "is_closed": is_closed,
         }
     )
     if load_witness(folder) != witness:
@@ -113,13 +129,75 @@ def require_witnessed(folder: Path, ledger: Ledger) -> None:
         StationError: The memory cannot be read.
     """
     witness = load_witness(folder)
-    if witness is None:
+    while witness is not None:
+        try:
+            with ledger.database.reading() as connection:
+                compare_witness(
+                    connection, ledger.identity, witness, where=str(ledger.database.address)
+                )
+        except LedgerError:
+            before, witness = witness, load_witness(folder)
+            if witness == before:
+                raise
+        else:
+            return
+
+
+@contextmanager
+def writing_as_station(folder: Path, ledger: Ledger, *, station: str) -> Iterator[None]:
+    """Compare the ledger with the station's memory, and bring that up to date behind a change.
+
+    For commands that write a word as the station, beside the station that may be at work: the
+    memory is closed behind them only if it is not.
+
+    Raises:
+        LedgerError: The ledger has forgotten what the station saw of it, or cannot be read.
+        StationError: The memory cannot be read.
+        DurableFileError: The folder cannot be written.
+    """
+    require_witnessed(folder, ledger)
+    save_witness(folder, ledger, station=station)
+    try:
+        yield
+    except BaseException:
+        with suppress(LedgerError, StationError, DurableFileError):
+            _save_behind(folder, ledger, station=station)
+        raise
+    _save_behind(folder, ledger, station=station)
+
+
+def _save_behind(folder: Path, ledger: Ledger, *, station: str) -> None:
+    try:
+        lock = StationLock(folder)
+    except StationError:  # the station is at work, and closes it itself
+        save_witness(folder, ledger, station=station)
         return
-    identity = ledger.identity
+    try:
+        save_witness(folder, ledger, station=station, is_closed=True)
+    finally:
+        lock.release()
+
+
+def compare_witness(
+    connection: Connection, identity: LedgerIdentity, witness: Witness, *, where: str
+) -> None:
+    """Refuse a ledger that has forgotten what a station saw of it.
+
+    Args:
+        connection: Inside a transaction that began after the memory was read: a station that
+            works meanwhile remembers more than an earlier state of the ledger has.
+        identity: What the ledger says it is.
+        witness: What the station remembers.
+        where: The ledger's address, for messages.
+
+    Raises:
+        LedgerDamageError: It lacks events of the station, or has others in their place.
+        LedgerError: It is another ledger, or of an earlier epoch.
+    """
     if witness.uuid != identity.uuid:
         raise _refused(
             "this is another ledger than the station worked with",
-            expected=witness.uuid, got=identity.uuid, ledger=ledger,
+            expected=witness.uuid, got=identity.uuid, where=where,
             hint="name the right ledger; a station never changes to another one",
         )  # fmt: skip
     same_epoch = (witness.epoch, witness.opening) == (identity.epoch, identity.opening)
@@ -128,31 +206,45 @@ def require_witnessed(folder: Path, ledger: Ledger) -> None:
             "the ledger is older than one that this station worked with",
             expected=f"epoch {witness.epoch}, opened by {witness.opening or 'station init'}",
             got=f"epoch {identity.epoch}, opened by {identity.opening or 'station init'}",
-            ledger=ledger,
+            where=where,
             hint=f"restore again with `ampforge ledger restore --first-epoch {witness.epoch + 1}`, "
             "or the same numbers are given twice",
         )
-    if same_epoch and not _has_event(ledger, witness):
-        raise _refused(
+    if same_epoch:
+        _require_event(connection, witness)
+
+
+def _require_event(connection: Connection, witness: Witness) -> None:
+    try:
+        require_chain(
+            connection, witness.station, witness.count, bytes.fromhex(witness.head),
+            teller="what this station remembers",
+        )  # fmt: skip
+        end = read_end(connection, witness.station)
+    except LedgerDamageError as error:
+        raise LedgerDamageError(
             "the ledger has forgotten events of this station",
-            expected=f"event {witness.count - 1} of {witness.station}, {witness.head[:16]}",
-            got="another event there, or none",
-            ledger=ledger,
+            damage=error.damage,
+            station=error.station,
+            number=error.number,
+            at=error.at,
+            expected=error.expected,
+            got=error.got,
             hint="an older copy was put back: take it away, and restore a backup with "
             "`ampforge ledger restore`, which voids what may have been given since",
+        ) from error
+    if witness.is_closed and end.count > witness.count:
+        raise LedgerDamageError(
+            "the chain of this station has events that the station did not write",
+            damage=Damage.FORGED,
+            station=witness.station,
+            number=witness.count,
+            expected=f"{witness.count} events, as this station left them",
+            got=f"{end.count} events",
+            hint="find out who wrote them (`ampforge unit history`), and whether another copy of "
+            f"this station's folder is at work; only then move {WITNESS_NAME} away",
         )
 
 
-def _has_event(ledger: Ledger, witness: Witness) -> bool:
-    if witness.count == 0:
-        return witness.head == GENESIS.hex()
-    statement = select(events.c.hash).where(
-        events.c.station == witness.station, events.c.number == witness.count - 1
-    )
-    with ledger.database.reading() as connection:
-        found = connection.execute(statement).scalar()
-    return isinstance(found, bytes) and found.hex() == witness.head
-
-
-def _refused(what: str, *, expected: str, got: str, ledger: Ledger, hint: str) -> LedgerError:
-    return LedgerError(what, expected=expected, got=got, where=ledger.database.address, hint=hint)
+def _refused(what: str, *, expected: str, got: str, where: str, hint: str) -> LedgerError:
+    return LedgerError(what, expected=expected, got=got, where=where, hint=hint)

@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
+from provisioning.chain_heads import StationCertificates
 from provisioning.errors import LedgerError, StationError
 from provisioning.esptool_flasher import EsptoolFlasher
 from provisioning.ledger import Ledger
+from provisioning.ledger_meeting import meet
 from provisioning.ledger_values import Writer
 from provisioning.ledger_witness import require_witnessed, save_witness
 from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES
 from provisioning.scpi_meter import open_meter
 from provisioning.serial_port import open_port
 from provisioning.station_files import LEDGER_NAME, load_station_keys
-from provisioning.station_trust import accept_trust_record
+from provisioning.station_lock import StationLock
+from provisioning.station_trust import remember_trust_record, verify_successor
 from provisioning.udi import require_gtin
 from provisioning.unit_admission import BoardsInWork
-from signing.errors import DurableFileError
+from signing.errors import DurableFileError, SigningError
 from signing.refusal import refusing_in
-from signing.trust import verify_trust_record
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from signing.trust import TrustRecord
 
 PORT_TIMEOUT_S = 3.0
+RUN_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,7 @@ class Station:
         nvs_plan: What each board's NVS partition holds, or `None` to leave it alone.
         efuse_plan: What each board's eFuses shall be, or `None` to burn nothing.
         in_work: The chips that the slots work on now.
+        lock: Keeps a second process away from the station.
     """
 
     folder: Path
@@ -99,6 +103,7 @@ class Station:
     efuse_plan: EfusePlan | None = None
     gtin: str | None = None
     in_work: BoardsInWork = field(default_factory=BoardsInWork)
+    lock: StationLock | None = None
 
     def open_port(self, url: str) -> BoardPort:
         """Open the port of one slot."""
@@ -115,10 +120,16 @@ class Station:
         return open_meter(address, self.settings.metrology, clock=self.outside.now)
 
     def close(self) -> None:
-        """Remember how far the ledger came, as well as that goes, and close it."""
-        with suppress(LedgerError, StationError, DurableFileError):
-            save_witness(self.folder, self.ledger, station=self.settings.name)
+        """Sign and remember how far the ledger came, as well as that goes, and close it.
+
+        What could not be signed now is signed when the station is opened again.
+        """
+        with suppress(LedgerError, StationError, SigningError, DurableFileError):
+            meet_others(self.ledger, self.writer, self.keys, now=self.outside.now())
+            save_witness(self.folder, self.ledger, station=self.settings.name, is_closed=True)
         self.ledger.close()
+        if self.lock is not None:
+            self.lock.release()
 
 
 def open_station(
@@ -166,7 +177,7 @@ def open_station(
     serial_model = settings.serials.find_model(product_model)
     if gtin is not None:
         require_gtin(gtin)
-    trust = verify_trust_record(trust_bytes, current=None)
+    trust = verify_successor(folder, trust_bytes)
     bundle = verify_bundle(bundle_bytes, trust, where=bundle_where)
     with refusing_in(bundle_where):
         refuse_out_of_force(bundle.waivers, now=outside.now())
@@ -174,10 +185,15 @@ def open_station(
         nvs_plan.check(bundle.partition_table)
     if efuse_plan is not None:
         efuse_plan.check(bundle)
-    writer = Writer(station=settings.name, now=outside.now, new_job=outside.new_job)
+    writer = Writer(
+        station=settings.name,
+        now=outside.now,
+        new_job=outside.new_job,
+        run=outside.random_bytes(RUN_BYTES).hex(),
+    )
     ledger = Ledger.open(folder / LEDGER_NAME if ledger_address is None else ledger_address)
+    lock = None
     try:
-        require_witnessed(folder, ledger)
         keys = load_station_keys(
             folder,
             station_name=settings.name,
@@ -186,13 +202,18 @@ def open_station(
             ca_uri=ca_uri,
         )
         _require_same_factory(trust, keys)
-        trust = accept_trust_record(folder, trust_bytes)
         _require_same_product(bundle, ledger)
         require_ledger_format(settings.serials, ledger)
         _require_sendable_statement(bundle, where=bundle_where)
-        save_witness(folder, ledger, station=settings.name)
+        lock = StationLock(folder)
+        require_witnessed(folder, ledger)
+        remember_trust_record(folder, trust_bytes)
+        save_witness(folder, ledger, station=settings.name)  # open, before anything is written
+        meet_others(ledger, writer, keys, now=outside.now())
     except BaseException:
         ledger.close()
+        if lock is not None:
+            lock.release()
         raise
     return Station(
         folder=folder,
@@ -208,6 +229,31 @@ def open_station(
         nvs_plan=nvs_plan,
         efuse_plan=efuse_plan,
         gtin=gtin,
+        lock=lock,
+    )
+
+
+def meet_others(ledger: Ledger, writer: Writer, keys: StationKeys, *, now: dt.datetime) -> None:
+    """Sign how far the station's chain has come, and write down how far the others have.
+
+    Args:
+        ledger: The open ledger.
+        writer: The station.
+        keys: Its keys.
+        now: The present, aware.
+
+    Raises:
+        LedgerDamageError: A chain was changed or cut off since it was signed or seen.
+        StationError: Another station has this name.
+        LedgerError: The ledger cannot be read or written.
+        SigningError: The key cannot be used.
+    """
+    meet(
+        ledger,
+        writer,
+        signer=keys.station_signer,
+        certificate=keys.station_der,
+        certificates=StationCertificates(keys.ca_der, now=now),
     )
 
 

@@ -4,6 +4,7 @@
 |---|---|
 | `ledger.sqlite3` | the ledger, unless `[station] ledger` names another place |
 | `ledger-witness.json` | what the station last saw of the ledger (`provisioning.ledger_witness`) |
+| `station.lock` | held by the process that works as this station (`provisioning.station_lock`) |
 | `factory-ca.pem`, `factory-ca.pub.pem` | key of the factory CA, unless `ca` names another |
 | `factory-ca.cert.der` | its certificate, which every board's trust record carries |
 | `station.pem`, `station.pub.pem` | key that signs calibration records and chain heads |
@@ -222,7 +223,7 @@ def load_station_keys(
     """
     ca_der = read_certificate(folder / CA_CERTIFICATE_NAME)
     station_der = read_certificate(folder / STATION_CERTIFICATE_NAME)
-    ca_signer = _load_ca_signer(ca_uri or str(folder / CA_KEY_NAME), passphrase)
+    ca_signer = load_ca_signer(ca_uri or str(folder / CA_KEY_NAME), passphrase)
     station_signer = load_signer(str(folder / STATION_KEY_NAME), passphrase=passphrase)
     certificate = verify_certificate(station_der, ca_der, now=now, kind=CertificateKind.STATION)
     if certificate.common_name != station_name:
@@ -234,7 +235,7 @@ def load_station_keys(
             hint="set name under [station] to the station that this folder was made for",
         )
     _require_own_key(certificate, station_signer, folder)
-    _require_ca_key(ca_der, ca_signer, where=ca_uri or folder / CA_KEY_NAME)
+    require_ca_key(ca_der, ca_signer, where=ca_uri or folder / CA_KEY_NAME)
     return StationKeys(
         ca_signer=ca_signer, ca_der=ca_der, station_signer=station_signer, station_der=station_der
     )
@@ -266,6 +267,16 @@ def read_certificate(path: Path) -> bytes:
     return content
 
 
+def find_ca_certificate(folder: Path) -> bytes | None:
+    """Return the factory CA's certificate of a station's folder; `None` when it is not there.
+
+    Raises:
+        StationError: It cannot be read.
+    """
+    path = folder / CA_CERTIFICATE_NAME
+    return read_certificate(path) if path.exists() else None
+
+
 def _write_keys(
     draft: Path,
     *,
@@ -285,7 +296,7 @@ def _write_keys(
         assert passphrase is not None, "an unencrypted key asks for no passphrase"
         return passphrase
 
-    ca_signer = _load_ca_signer(
+    ca_signer = load_ca_signer(
         ca_uri or str(draft / CA_KEY_NAME), None if passphrase is None else given_passphrase
     )
     station = load_signer(str(draft / STATION_KEY_NAME), passphrase=given_passphrase)
@@ -308,12 +319,22 @@ def _require_own_key(certificate: Certificate, signer: Signer, folder: Path) -> 
         )
 
 
-def _load_ca_signer(uri: str, passphrase: Callable[[], bytes] | None) -> Signer:
+def load_ca_signer(uri: str, passphrase: Callable[[], bytes] | None) -> Signer:
+    """Open the factory CA's key, in a file or in a token.
+
+    Raises:
+        SigningError: It cannot be opened.
+    """
     # The passphrase opens the station's files. Tried as a token's PIN it could lock the token.
     return load_signer(uri, passphrase=None if is_pkcs11_uri(uri) else passphrase)
 
 
-def _require_ca_key(ca_der: bytes, signer: Signer, *, where: object) -> None:
+def require_ca_key(ca_der: bytes, signer: Signer, *, where: object) -> None:
+    """Refuse a key that is not that of the factory CA's certificate.
+
+    Raises:
+        StationError: It is another one.
+    """
     expected = ca_public_key(ca_der)
     if expected != signer.public_key:
         raise StationError(

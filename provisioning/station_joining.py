@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Final
 
+from provisioning.chain_heads import StationCertificates
 from provisioning.errors import StationError
 from provisioning.ledger import Ledger
-from provisioning.ledger_journal import read_head
+from provisioning.ledger_meeting import meet
+from provisioning.ledger_values import Writer
+from provisioning.ledger_witness import save_witness
 from provisioning.station_files import (
     CA_CERTIFICATE_NAME,
     CA_KEY_NAME,
     STATION_CERTIFICATE_NAME,
     STATION_KEY_NAME,
+    StationKeys,
+    load_ca_signer,
     make_station_folder,
     read_certificate,
+    require_ca_key,
 )
 from signing.certificate_issuing import issue_station_certificate
 from signing.durable_file import create_durably
 from signing.input_file import read_input
-from signing.key_files import generate_key, has_test_key_mark
+from signing.key_files import generate_key
 from signing.key_uris import load_signer
 from signing.keys import Algorithm
+from signing.pkcs11_uri import is_pkcs11_uri
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -43,8 +51,12 @@ def join_station(
     station_name: str,
     now: dt.datetime,
     passphrase: Callable[[], bytes] | None,
+    ca_uri: str | None = None,
 ) -> LedgerIdentity:
     """Make the folder of one more station: the factory's CA, and keys of its own.
+
+    The name is taken with the station's first event, which holds its certificate: of two stations
+    that take one name at once, one is refused.
 
     Args:
         folder: Folder that does not exist, or is empty.
@@ -54,12 +66,14 @@ def join_station(
         station_name: A name that no other station has.
         now: The present, aware.
         passphrase: Asked when the CA's key is encrypted; encrypts the new key, too.
+        ca_uri: The factory CA's key, a file or a `pkcs11:` URI; the one in `factory` when `None`.
 
     Returns:
         The ledger that the station will work with.
 
     Raises:
-        StationError: The folder has something in it, the name is taken, or a CA file is missing.
+        StationError: The folder has something in it, the name is taken, or a CA file is missing
+            or of another factory. No folder is left.
         LedgerError: There is no ledger.
         SigningError: The CA's key cannot be used.
     """
@@ -71,21 +85,49 @@ def join_station(
                 expected=product, got=ledger.identity.product, where=ledger_address,
                 hint="each product has its own ledger; name the right one under [station]",
             )  # fmt: skip
-        with ledger.database.reading() as connection:
-            count, _ = read_head(connection, station_name)
+        keys = _make_folder(
+            folder,
+            factory,
+            station_name=station_name,
+            now=now,
+            passphrase=passphrase,
+            ca_uri=ca_uri,
+        )
+        try:
+            meet(
+                ledger,
+                Writer(station=station_name, now=lambda: now, new_job=lambda: ""),
+                signer=keys.station_signer,
+                certificate=keys.station_der,
+                certificates=StationCertificates(keys.ca_der, now=now),
+                is_first=True,
+            )
+            save_witness(folder, ledger, station=station_name, is_closed=True)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     finally:
         ledger.close()
-    if count:
-        raise StationError(
-            "another station has this name",
-            expected="a name that never wrote into the ledger",
-            got=f"{station_name}, {count} events",
-            where=ledger_address,
-            hint="set another name under [station]: each station has a chain of its own",
-        )
+    return ledger.identity
+
+
+def _make_folder(
+    folder: Path,
+    factory: Path,
+    *,
+    station_name: str,
+    now: dt.datetime,
+    passphrase: Callable[[], bytes] | None,
+    ca_uri: str | None,
+) -> StationKeys:
+    """Make the station's folder, and return the keys that lie in it."""
     ca_der = read_certificate(factory / CA_CERTIFICATE_NAME)
-    ca_key = _read_key(factory / CA_KEY_NAME)
-    ca_public_key = _read_key(factory / _CA_PUBLIC_KEY_NAME)
+    # A key that lies elsewhere is used there, and stays there.
+    copied = (
+        {name: _read_key(factory / name) for name in (CA_KEY_NAME, _CA_PUBLIC_KEY_NAME)}
+        if ca_uri is None
+        else {}
+    )
     asked: list[bytes] = []
 
     def ask() -> bytes:
@@ -94,25 +136,37 @@ def join_station(
             asked.append(passphrase())
         return asked[0]
 
+    source = None if passphrase is None else ask
+    made: list[StationKeys] = []
+
     def fill(draft: Path) -> None:
-        create_durably(draft / CA_KEY_NAME, ca_key)
-        create_durably(draft / _CA_PUBLIC_KEY_NAME, ca_public_key, mode=0o644)
-        ca_signer = load_signer(str(draft / CA_KEY_NAME), passphrase=ask)
+        for name, content in copied.items():
+            mode = 0o644 if name == _CA_PUBLIC_KEY_NAME else 0o600
+            create_durably(draft / name, content, mode=mode)
+        ca_signer = load_ca_signer(ca_uri or str(draft / CA_KEY_NAME), source)
+        require_ca_key(ca_der, ca_signer, where=ca_uri or factory / CA_KEY_NAME)
+        if ca_uri is not None and is_pkcs11_uri(ca_uri) and source is not None:
+            source()  # the token has a PIN of its own; the station's key is encrypted all the same
         generate_key(
             draft / STATION_KEY_NAME,
             Algorithm.ECDSA_P256,
             passphrase=asked[0] if asked else None,
-            is_test_key=has_test_key_mark(ca_key),
+            is_test_key=bool(getattr(ca_signer, "is_test_key", False)),
         )
-        station = load_signer(str(draft / STATION_KEY_NAME), passphrase=ask)
+        station = load_signer(str(draft / STATION_KEY_NAME), passphrase=source)
         station_der = issue_station_certificate(
             ca_signer, ca_der, station.public_key, station_name=station_name, not_before=now
         )
         create_durably(draft / CA_CERTIFICATE_NAME, ca_der, mode=0o644)
         create_durably(draft / STATION_CERTIFICATE_NAME, station_der, mode=0o644)
+        made.append(
+            StationKeys(
+                ca_signer=ca_signer, ca_der=ca_der, station_signer=station, station_der=station_der
+            )
+        )
 
     make_station_folder(folder, fill)
-    return ledger.identity
+    return made[0]
 
 
 def _read_key(path: Path) -> bytes:
@@ -124,5 +178,6 @@ def _read_key(path: Path) -> bytes:
             expected=f"{CA_KEY_NAME} and {CA_CERTIFICATE_NAME}",
             got=error.strerror,
             where=path,
-            hint="give the folder of a station that `ampforge station init` made",
+            hint="give the folder of a station that `ampforge station init` made; where the key "
+            "lies elsewhere, set ca under [station]",
         ) from error

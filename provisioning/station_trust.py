@@ -35,16 +35,40 @@ def accept_trust_record(folder: Path, untrusted_bytes: bytes) -> TrustRecord:
         StationError: What the station remembers cannot be read.
         DurableFileError: The folder cannot be written.
     """
+    record = verify_successor(folder, untrusted_bytes)
+    remember_trust_record(folder, untrusted_bytes)
+    return record
+
+
+def verify_successor(folder: Path, untrusted_bytes: bytes) -> TrustRecord:
+    """Return a trust record that follows from the one seen before; nothing is remembered yet.
+
+    Args:
+        folder: The station's folder.
+        untrusted_bytes: The signed record.
+
+    Raises:
+        SigningError: It does not verify, is older, or is not signed by the roots of the one before.
+        StationError: What the station remembers cannot be read.
+    """
     seen_bytes = _read_seen(folder)
     if seen_bytes is None:
-        record = verify_trust_record(untrusted_bytes, current=None)
-    else:
-        seen = verify_trust_record(seen_bytes, current=None)
-        if seen_bytes == untrusted_bytes:
-            return seen
-        record = verify_trust_record(untrusted_bytes, current=seen)
-    save_durably(folder / SEEN_NAME, untrusted_bytes)
-    return record
+        return verify_trust_record(untrusted_bytes, current=None)
+    seen = verify_trust_record(seen_bytes, current=None)
+    if seen_bytes == untrusted_bytes:
+        return seen
+    return verify_trust_record(untrusted_bytes, current=seen)
+
+
+def remember_trust_record(folder: Path, signed: bytes) -> None:
+    """Remember a trust record that `verify_successor` returned.
+
+    Raises:
+        DurableFileError: The folder cannot be written.
+        StationError: What the station remembers cannot be read.
+    """
+    if _read_seen(folder) != signed:
+        save_durably(folder / SEEN_NAME, signed)
 
 
 def _read_seen(folder: Path) -> bytes | None:

@@ -48,6 +48,8 @@ RSA_EXPONENT: Final = 65537
 _RSA_BITS: Final = 3072
 _RSA_EXPONENT: Final = b"\x02\x03\x01\x00\x01"
 PEM_BEGIN: Final = b"-----BEGIN "
+_ED25519_PRIME: Final = 2**255 - 19
+_ED25519_Y_BITS: Final = 2**255 - 1
 _HINT_PUBLIC: Final = "give a public key, as PEM or DER SubjectPublicKeyInfo"
 
 
@@ -96,6 +98,16 @@ class PublicKey:
                 "a public key is not in its one encoding",
                 expected=f"{size_bytes} bytes of {self.algorithm} SubjectPublicKeyInfo",
                 got=f"{len(self.spki_der)} bytes, {self.spki_der[: len(prefix)].hex()}…",
+                hint=_HINT_PUBLIC,
+            )
+        # RFC 8032 §5.1.3: y is below p. A larger one is another encoding of the same point, and
+        # with it a second key id.
+        y = int.from_bytes(self.spki_der[len(prefix) :], "little") & _ED25519_Y_BITS
+        if self.algorithm is Algorithm.ED25519 and y >= _ED25519_PRIME:
+            raise KeyFileError(
+                "a public key is not in its one encoding",
+                expected="an Ed25519 point whose y is below 2^255-19",
+                got=self.raw.hex(),
                 hint=_HINT_PUBLIC,
             )
 

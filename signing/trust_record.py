@@ -227,8 +227,11 @@ class TrustRecord:
 
 def _refuse_unusable(record: TrustRecord) -> None:
     where = f"trust record {record.product!r} version {record.version}"
-    if not record.product.isascii() or not 1 <= len(record.product) <= 64:  # noqa: PLR2004 - docs/spec/trust.md §3
-        raise TrustError("a product's name cannot be used", expected="1 to 64 ASCII characters")
+    is_printable = record.product.isascii() and record.product.isprintable()
+    if not is_printable or not 1 <= len(record.product) <= 64:  # noqa: PLR2004 - docs/spec/trust.md §3
+        raise TrustError(
+            "a product's name cannot be used", expected="1 to 64 printable ASCII characters"
+        )
     for name, number, lowest in (
         ("version", record.version, 1),
         ("minimum policy version", record.minimum_policy_version, 0),

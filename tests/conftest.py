@@ -14,6 +14,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.c_verifier.fixtures import (  # noqa: F401 - fixtures
+    c_verifier,
+    c_verifier_folder,
+    c_verifier_if_any,
+)
 from tests.postgres_server import PostgresServer
 
 IS_SOAK = os.environ.get("AMPFORGE_SOAK") == "1"

@@ -8,8 +8,10 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -382,6 +384,74 @@ def test_report_writes_a_page_for_the_line_and_for_a_unit(product, capsys, seria
     assert "nothing to report" in message or "check character" in message
 
 
+def test_report_verify_says_what_was_verified_and_by_what(product, capsys):
+    document = json.loads(call(capsys, "station", "report", "--verify", "--json"))
+    verified = document["verified"]
+    assert verified["schema"] == "ampforge.ledger-verified/1"
+    assert (verified["signatures_verified"], verified["witnessed"]) == (True, True)
+    (chain,) = verified["chains"]
+    assert chain["signed_count"] == chain["count"] - 1 > 20
+    assert json.loads(call(capsys, "station", "report", "--json"))["verified"] is None
+    text = call(capsys, "station", "report", "--verify")
+    assert f"{chain['count']} events, {chain['signed_count']} of them signed" in text
+
+
+@pytest.mark.parametrize(
+    ("statements", "damage", "number"),
+    [
+        (["UPDATE events SET content = zeroblob(60) WHERE number = 7"], "edited", 7),
+        (["UPDATE events SET at = 'x' WHERE number = 7"], "edited", 7),
+        (["DELETE FROM events WHERE number = 9"], "deleted", 9),
+        (["DELETE FROM events WHERE number > 11"], "truncated", 12),
+        (
+            ["UPDATE events SET number = -5 WHERE number = 5",
+             "UPDATE events SET number = 5 WHERE number = 8",
+             "UPDATE events SET number = 8 WHERE number = -5"], "reordered", 5,
+        ),
+    ],
+)  # fmt: skip
+def test_report_verify_names_the_first_wrong_event_and_writes_nothing(
+    product, capsys, statements, damage, number
+):
+    with closing(sqlite3.connect(product / "station" / "ledger.sqlite3")) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+    for command in (
+        ["station", "report", "--verify"],
+        ["ledger", "verify"],
+        ["station", "recover"],
+    ):
+        message = call(capsys, *command, code=6)
+        assert f"station station-7, event {number}" in message
+        assert f": {damage}" in message
+        assert not (product / "report.html").exists()
+    error = json.loads(call(capsys, "station", "report", "--verify", "--json", code=6))
+    assert error["error"] == "LedgerDamageError"
+    assert (error["event"]["station"], error["event"]["number"]) == ("station-7", number)
+    assert error["event"]["damage"] == damage
+    checked = call(capsys, "station", "check", code=6)
+    assert f"event {number}" in checked
+
+
+def test_report_verify_needs_the_factory_s_certificate(product, capsys):
+    (product / "station" / "factory-ca.cert.der").unlink()
+    assert "not set up" in call(capsys, "station", "report", "--verify", code=6)
+    assert "signatures were not verified" in call(capsys, "ledger", "verify")
+
+
+def test_a_second_run_in_one_folder_is_refused_while_the_first_is_at_work(product, capsys):
+    from provisioning.station_lock import StationLock
+
+    lock = StationLock(product / "station")
+    before = events_of(product, capsys)
+    message = call(capsys, "station", "run", "--simulate", "1", code=6)
+    assert "the station is at work already" in message
+    assert "end the other one first" in message
+    assert events_of(product, capsys) == before
+    lock.release()
+
+
 def test_serials_status_lists_every_number(product, capsys, serial):
     document = json.loads(call(capsys, "serials", "status", "--json"))
     assert document["counts"]["released"] == 2
@@ -430,6 +500,32 @@ def test_an_export_is_verified_by_whoever_has_the_factory_ca(product, capsys, se
     path.write_text(json.dumps(exported))
     message = call(capsys, "unit", "verify", path, "--factory-ca", ca_path, code=6)
     assert "was changed" in message
+
+
+def test_an_exported_record_is_judged_again_without_the_ledger(product, capsys, serial):
+    ca_path = product / "station" / "factory-ca.cert.der"
+    assert f"{serial}  agrees" in call(capsys, "unit", "replay", serial)
+    call(capsys, "unit", "export", serial, "--output", product / "replayed.json")
+    text = call(
+        capsys, "unit", "replay", "--record", product / "replayed.json", "--factory-ca", ca_path,
+        "--json",
+    )  # fmt: skip
+    assert json.loads(text)["agrees"] is True
+    message = call(capsys, "unit", "replay", "--record", product / "replayed.json", code=2)
+    assert "--factory-ca" in message
+
+
+def test_a_replay_that_computes_another_gain_says_so_by_its_exit_code(
+    product, capsys, serial, monkeypatch
+):
+    def recompute(result):
+        fit = result.fit.model_copy(update={"gain_ppm": result.fit.gain_ppm + 1})
+        return result.model_copy(update={"fit": fit})
+
+    monkeypatch.setattr("provisioning.unit_replay.recompute_calibration", recompute)
+    text = call(capsys, "unit", "replay", serial, code=10)
+    assert "1 DIFFER" in text
+    assert "fit.gain_ppm: stored" in text
 
 
 def test_simulate_serves_until_it_is_interrupted(tmp_path):

@@ -48,7 +48,7 @@ from signing.roles import Role
 from signing.roles_settings import SigningSettings
 from tests.firmware_images.release_parts import FLARE, build_trust, role_keys, signer
 from tests.hostile.entry import GOLDEN, NOW, argument, text
-from tests.provisioning import rejected_station
+from tests.provisioning import rejected_heads, rejected_station
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -141,6 +141,12 @@ add_bytes(
     "cbor",
     lambda c: parse_event(c, where="ledger"),
     golden("ledger/event.cbor"),
+)
+add_bytes(
+    "signed head",
+    "cbor",
+    partial(rejected_heads.read, "head"),
+    golden("ledger/head.cose"),
 )
 add_bytes(
     "unit's export",

@@ -16,6 +16,7 @@ from manifests.manifest import MANIFEST_CONTENT_TYPE, serialize_manifest
 from signing.cose import sign_many, sign_one
 from signing.keys import Algorithm
 from signing.roles import Role, RoleKeys
+from signing.trust import sign_trust_record
 from signing.trust_record import TrustRecord
 from tests.manifests.test_device_messages import ASSIGNMENT, FRESHNESS, MANIFEST, REPORT, REQUEST
 from tests.signing.fixed_keys import fixed_signer
@@ -23,6 +24,7 @@ from tests.signing.fixed_keys import fixed_signer
 FOLDER = Path(__file__).parents[1] / "golden" / "manifests"
 PLACEHOLDER_CERTIFICATE = bytes.fromhex("3000")
 RELEASE = (fixed_signer("release-1"), fixed_signer("release-2", Algorithm.ED25519))
+POLICY = fixed_signer("policy", Algorithm.ED25519)
 CAMPAIGN, FRESH, DEVICE = (fixed_signer(name) for name in ("campaign", "freshness", "device"))
 
 
@@ -37,6 +39,7 @@ def golden_trust() -> TrustRecord:
         version=1,
         roles={
             Role.ROOT: held(1, fixed_signer("root-1"), fixed_signer("root-2")),
+            Role.POLICY: held(1, POLICY),
             Role.RELEASE: held(2, *RELEASE),
             Role.CAMPAIGN: held(1, CAMPAIGN),
             Role.FRESHNESS: held(1, FRESH),
@@ -49,6 +52,7 @@ def build() -> dict[str, bytes]:
     """Return each golden file's name and bytes."""
     manifest, assignment = serialize_manifest(MANIFEST), serialize_assignment(ASSIGNMENT)
     return {
+        "trust-record.cose": sign_trust_record(golden_trust(), [fixed_signer("root-1")]),
         "manifest.cbor": manifest,
         "manifest.cose": sign_many(manifest, RELEASE, content_type=MANIFEST_CONTENT_TYPE),
         "assignment.cbor": assignment,

@@ -1,7 +1,12 @@
-"""Every attack on an update is refused, and what lies in flash is what lay there before."""
+"""Every attack on an update is refused, and what lies in flash is what lay there before.
+
+Where the C verifier can be built, it is shown the same bytes and has to refuse them, too, for the
+same reason.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,6 +22,7 @@ from manifests.update_outcome import UpdateResult, UpdateRules
 from manifests.updater import update_device
 from signing.cose import sign_one
 from signing.refusal import Refusal
+from tests.c_verifier.witness import witnessed
 from tests.firmware_images.release_parts import signer
 from tests.manifests.world import (
     HARDWARE_CLASS,
@@ -53,6 +59,13 @@ def publisher(tmp_path):
     publisher = make_publisher(tmp_path / "repository")
     publisher.publish_bundle(new_bundle(), None, now=NOW)
     return publisher
+
+
+@pytest.fixture(autouse=True)
+def _ask_the_c_verifier_too(c_verifier_if_any, monkeypatch):
+    if c_verifier_if_any is not None:
+        both = witnessed(assert_refused, c_verifier_if_any)
+        monkeypatch.setattr(sys.modules[__name__], "assert_refused", both)
 
 
 class Tampering:

@@ -254,3 +254,10 @@ def test_cryptography_itself_verifies_what_we_sign(algorithm: Algorithm) -> None
         )
         hashed = {32: SHA256(), 48: SHA384()}[size_bytes]
         public.verify(encode_dss_signature(*halves), b"message", ec.ECDSA(hashed))
+
+
+@pytest.mark.parametrize("y", [2**255 - 19, 2**255 - 1, 2**256 - 1, 2**255 + 2**255 - 19])
+def test_an_ed25519_key_whose_y_is_not_reduced_is_refused_as_a_second_name(y: int) -> None:
+    der = bytes.fromhex("302a300506032b6570032100") + y.to_bytes(32, "little")
+    with pytest.raises(KeyFileError, match="y is below 2"):
+        parse_public_key(der, where="a test")

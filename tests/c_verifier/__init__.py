@@ -1,0 +1,1 @@
+"""The verifier in C, held against the golden bytes and against our own."""

@@ -1,0 +1,96 @@
+"""A unit is judged again from its readings, and a number that they do not give is named."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+
+from provisioning.errors import CalibrationError, ExportError
+from provisioning.ledger_queries import list_units
+from provisioning.simulator.line import SimulatedLine
+from provisioning.slots import run_slots
+from provisioning.unit_replay import replay_document, replay_events
+from tests.provisioning.station_bench import SEED, make_bench, open_bench, slot_configs
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory):
+    """The events of one simulated unit that passed."""
+    folder = tmp_path_factory.mktemp("bench")
+    make_bench(folder)
+    station = open_bench(folder)
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        results = run_slots(station, slot_configs(line))
+    assert all(result.report.is_passed for result in results)
+    serial = list_units(station.ledger.database)[0].serial
+    yield tuple(chained.event for chained in station.ledger.events(serial=serial))
+    station.close()
+
+
+def changed(events, step, change):
+    """The same events with the stored result of one step changed."""
+    told = []
+    for event in events:
+        data = copy.deepcopy(dict(event.data))
+        if event.step == step and "result" in data:
+            change(data["result"])
+        told.append(replace(event, data=data))
+    return tuple(told)
+
+
+def differences(events):
+    return [found for result in replay_events(events, where="unit") for found in result.differences]
+
+
+def test_a_unit_agrees_with_its_readings_to_the_last_digit(events):
+    document = replay_document("unit", replay_events(events, where="unit"))
+    assert document["agrees"] is True
+    assert [result["step"] for result in document["results"]] == ["calibrate", "verify"]
+    assert all(result["reading_count"] > 10 for result in document["results"])
+    assert all(result["value_count"] > 100 for result in document["results"])
+
+
+def test_a_changed_gain_is_named_with_both_numbers(events):
+    def change(result):
+        result["fit"]["gain_ppm"] += 1
+
+    (found,) = differences(changed(events, "calibrate", change))
+    assert found.path == "fit.gain_ppm"
+    assert found.stored == found.recomputed + 1
+
+
+def test_a_changed_uncertainty_is_named(events):
+    def change(result):
+        result["points"][3]["expanded_uncertainty_na"] *= 1 + 1e-15
+
+    paths = [found.path for found in differences(changed(events, "verify", change))]
+    assert paths == ["points[3].expanded_uncertainty_na"]
+
+
+def test_a_changed_reading_moves_what_was_computed_from_it(events):
+    def change(result):
+        swept = [reading for reading in result["readings"] if reading["step"] == "sweep"]
+        swept[-1]["mean_na"] += 50.0
+
+    paths = [found.path for found in differences(changed(events, "calibrate", change))]
+    assert "fit.chi2" in paths
+
+
+def test_a_changed_verdict_is_named(events):
+    def change(result):
+        result["outcome"] = "FAIL"
+
+    (found,) = differences(changed(events, "verify", change))
+    assert (found.path, found.stored, found.recomputed) == ("outcome", "FAIL", "PASS")
+
+
+def test_a_unit_without_results_is_refused(events):
+    with pytest.raises(ExportError, match="never measured"):
+        replay_events(events[:1], where="unit")
+
+
+def test_a_damaged_result_is_refused(events):
+    with pytest.raises(CalibrationError, match="damaged"):
+        replay_events(changed(events, "calibrate", lambda result: result.pop("fit")), where="unit")
