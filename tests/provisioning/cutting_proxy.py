@@ -39,21 +39,28 @@ class CuttingProxy:
             except OSError:
                 client.close()
                 continue
+            cut, answered = threading.Event(), threading.Event()
             for source, sink, is_question in ((client, server, True), (server, client, False)):
                 threading.Thread(
-                    target=self._carry, args=(source, sink, is_question), daemon=True
+                    target=self._carry,
+                    args=(source, sink, is_question, cut, answered),
+                    daemon=True,
                 ).start()
 
-    def _carry(self, source, sink, is_question):
+    def _carry(self, source, sink, is_question, cut, answered):
         with suppress(OSError):
             while content := source.recv(65536):
+                if not is_question and cut.is_set():
+                    break  # the server's answer, which the station never gets
                 if is_question and self.is_armed and _asks_to_commit(content):
                     self.is_armed = False
                     if self._passes_commit:
+                        cut.set()
                         sink.sendall(content)
-                        sink.recv(65536)  # the server's answer, which the station never gets
+                        answered.wait(timeout=10)
                     break
                 sink.sendall(content)
+        answered.set()
         for end in (source, sink):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
