@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXAMPLE_NAME = "flare"
-_BUILD_LEFTOVERS = shutil.ignore_patterns("build", "__pycache__", ".zig-cache", "*.pyc")
+_NOT_COPIED = shutil.ignore_patterns("build", "__pycache__", ".zig-cache", "*.pyc", "verifier")
+"""What a build leaves, and the verifier: its vectors lie in the source tree, not in a product."""
 
 
 def example_folder() -> AbstractContextManager[Path]:
@@ -56,7 +57,7 @@ def copy_example(folder: Path) -> tuple[Path, ...]:
         )
     try:
         with example_folder() as source:
-            shutil.copytree(source, folder, ignore=_BUILD_LEFTOVERS, dirs_exist_ok=True)
+            shutil.copytree(source, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
     except OSError as error:
         # Half an example would look like a whole one.
         for path in (folder,) if is_new else tuple(folder.iterdir()):

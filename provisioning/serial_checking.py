@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 CANDIDATES_MAX: Final = 5
+TYPED_MAX_CHARACTERS: Final = 100
 _LOOK_ALIKE: Final = (
     "0ODQ", "1IL7T", "2Z", "3E8", "4A", "5S", "6G", "8B", "UV", "VY", "MN", "PR", "CG", "KX",
 )  # fmt: skip
@@ -73,7 +74,17 @@ def check_serial(
         serial_format: The ledger's.
         codes: Prefix and model that are made now; guesses that begin with them are likelier.
         find_given: Returns those of some numbers that the ledger gave.
+
+    Raises:
+        SerialNumberError: It is so long that nobody typed it.
     """
+    if len(typed_text) > TYPED_MAX_CHARACTERS:
+        raise SerialNumberError(
+            "this is no serial number",
+            expected=f"at most {TYPED_MAX_CHARACTERS} characters",
+            got=f"{len(typed_text)} characters",
+            hint="type or scan one number",
+        )
     text = normalise_typed_serial(typed_text)
     error, number = None, None
     try:
