@@ -483,7 +483,7 @@ def test_a_misread_serial_number_is_found_before_anything_is_looked_up(product, 
 
 def test_the_history_is_told_line_by_line(product, capsys, serial):
     text = call(capsys, "unit", "history", serial)
-    assert text.count(" INTENT ") == 6
+    assert text.count(" INTENT ") == 7
     document = json.loads(call(capsys, "unit", "history", serial, "--json"))
     assert document["events"][-1]["step"] == "final"
 

@@ -11,6 +11,7 @@ from provisioning.errors import IdentityError
 from provisioning.esptool_flasher import EsptoolFlasher
 from provisioning.identity import ExpectedIdentity, install_identity, verify_identity
 from provisioning.ledger_values import UnitState
+from provisioning.link_key_storage import KeyStorageWriteRequest, KeyStorageWriteResponse
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
 from provisioning.station_trust import SEEN_NAME
@@ -45,6 +46,7 @@ def bench(tmp_path_factory):
         link = DeviceLink(port, where=url)
         link.reset_board()
         link.wait_until_ready()
+        link.request(KeyStorageWriteRequest, KeyStorageWriteResponse)
         reservation = station.ledger.reserve(
             station.writer, mac=chip.mac, prefix="AMP", model="FL1",
             bundle_digest=station.bundle.digest, again=False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 
@@ -17,6 +16,7 @@ from provisioning.station_settings import StationSettings
 from provisioning.station_values import Step
 from signing.errors import SigningError
 from tests.firmware_images.release_parts import APP_1_5_0
+from tests.conftest import IS_SOAK
 from tests.provisioning.station_bench import (
     EFUSES,
     SEED,
@@ -27,11 +27,7 @@ from tests.provisioning.station_bench import (
 )
 from tests.provisioning.test_station_kill import Killer
 
-# espefuse imports what Click has announced to drop.
-pytestmark = pytest.mark.filterwarnings("ignore:'parser:DeprecationWarning")
-MOMENTS = [
-    ["before", n] for n in ([20] if os.environ.get("AMPFORGE_SOAK") != "1" else range(17, 24))
-]
+MOMENTS = [["before", n] for n in ([22] if not IS_SOAK else range(19, 26))]
 SECURE = 'user_data = "{serial}"\ndisable_jtag = true\ndownload_mode = "secure"\n'
 
 
@@ -182,7 +178,7 @@ def test_a_station_that_stops_after_the_locks_goes_on_with_the_locked_board(temp
 def test_a_kill_around_the_burning_leaves_a_board_that_is_finished_on_the_next_start(
     template, tmp_path, moment
 ):
-    """Before the 20th commit the board is locked, and no CONFIRM says so."""
+    """Before the 22nd commit the board is locked, and no CONFIRM says so."""
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     killer = Killer()
     with SimulatedLine(tmp_path / "line", board_count=1, seed=SEED) as line:
