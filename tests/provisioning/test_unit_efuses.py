@@ -18,7 +18,8 @@ from firmware_images.efuse_plan import parse_efuse_plan
 from firmware_images.errors import EfusePlanError
 from firmware_images.secure_boot import sign_image
 from firmware_images.signature_sector import key_digest
-from provisioning.errors import EfuseError
+from provisioning.efuse_preview import preview_efuses
+from provisioning.errors import EfuseError, FlashError
 from provisioning.ledger_queries import list_units
 from provisioning.ledger_values import UnitState
 from provisioning.simulator.faults import AnalogFault, FaultPlan
@@ -214,6 +215,25 @@ def test_secure_boot_is_planned_only_for_a_release_that_would_boot(folder):
     planned.check(replace(bundle, app=signed, bootloader=signed))
     with pytest.raises(EfusePlanError, match="no board would boot the bundle's bootloader"):
         planned.check(replace(bundle, app=signed, bootloader=foreign))
+
+
+def test_a_plan_for_another_chip_than_the_release_s_is_refused_before_the_first_board(folder):
+    text = b'user_data = "{serial}"\n'
+    other = parse_efuse_plan(text, load_key=key, where="efuses.toml", chip="esp32s3")
+    with pytest.raises(EfusePlanError, match="for another chip than the bundle's"):
+        open_bench(folder, efuse_plan=other)
+
+
+def test_a_preview_of_another_chip_is_refused(folder):
+    text = b'user_data = "{serial}"\n'
+    other = parse_efuse_plan(text, load_key=key, where="efuses.toml", chip="esp32c6")
+    station = open_bench(folder)
+    with (
+        SimulatedLine(folder / "line", board_count=1, seed=SEED) as line,
+        pytest.raises(FlashError, match="not the plan's chip"),
+    ):
+        preview_efuses(line.slots[0].port_url, other, station.ledger)
+    station.close()
 
 
 def write_signed_bundle(folder):
