@@ -93,12 +93,17 @@ class UnitBringUp:
         """Write the unit's NVS partition; the chip is still in its loader.
 
         Raises:
-            FlashError: The chip cannot be written, or does not read back as planned.
+            FlashError: The chip cannot be written, or does not read back as planned; or it is
+                locked, and no earlier job wrote it.
             NvsError: The unit's values do not fit.
         """
-        UnitNvs(
+        nvs = UnitNvs(
             self._station, plan, self._job, flasher=self._flasher, on_progress=self._on_progress
-        ).write()
+        )
+        if self.is_locked:
+            nvs.require_written()
+        else:
+            nvs.write()
 
     def flash(self) -> None:
         """Write the release, start it, and read its digest back over the link.

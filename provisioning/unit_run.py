@@ -183,7 +183,7 @@ class UnitRun:
         try:
             if efuses is not None:
                 efuses.refuse_conflicts()
-            if (plan := self._station.nvs_plan) is not None and not bring_up.is_locked:
+            if (plan := self._station.nvs_plan) is not None:
                 self._begin(Step.NVS, "comparing NVS")
                 bring_up.write_nvs(plan)
             self._begin(Step.FLASH, "comparing flash")

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from firmware_images.nvs_plan import parse_nvs_plan
 from provisioning.errors import EfuseError, LockedChipError, QuarantineError
 from provisioning.ledger_queries import list_serials, list_units
 from provisioning.ledger_values import UnitState
@@ -15,8 +16,8 @@ from provisioning.slots import run_slots
 from provisioning.station_settings import StationSettings
 from provisioning.station_values import Step
 from signing.errors import SigningError
-from tests.firmware_images.release_parts import APP_1_5_0
 from tests.conftest import IS_SOAK
+from tests.firmware_images.release_parts import APP_1_5_0
 from tests.provisioning.station_bench import (
     EFUSES,
     SEED,
@@ -56,8 +57,8 @@ def folder(finished, tmp_path):
     return tmp_path
 
 
-def run(folder, line, **options):
-    station = open_bench(folder, StationSettings(boot_timeout_s=1.0))
+def run(folder, line, nvs_plan=None, **options):
+    station = open_bench(folder, StationSettings(boot_timeout_s=1.0), nvs_plan=nvs_plan)
     try:
         (result,) = run_slots(station, slot_configs(line), **options)
         units = list_units(station.ledger.database)
@@ -193,6 +194,32 @@ def test_a_kill_around_the_burning_leaves_a_board_that_is_finished_on_the_next_s
     assert confirmed.count("calibrate") == 1
     (unit,) = units_of(tmp_path)
     assert unit.state is UnitState.PASS
+
+
+NVS = '[namespaces.factory]\nserial = { string = "{serial}" }\n'
+
+
+@pytest.mark.parametrize("was_written", [True, False] if IS_SOAK else [True])
+def test_a_locked_board_passes_only_with_the_nvs_that_an_earlier_job_wrote(
+    template, tmp_path, was_written
+):
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    plan = parse_nvs_plan(NVS.encode(), where="nvs.toml")
+    other = parse_nvs_plan(NVS.replace("serial =", "number =").encode(), where="nvs.toml")
+    with SimulatedLine(tmp_path / "line", board_count=1, seed=SEED) as line:
+        first, _ = run(tmp_path, line, nvs_plan=plan if was_written else None)
+        assert first.report.is_passed
+        flash = line.slots[0].board.flash.read(0, 4 << 20)
+        refused, events = run(tmp_path, line, again=True, nvs_plan=other)
+        assert isinstance(refused.error, LockedChipError)
+        assert "locked before its NVS was written by this plan" in refused.error.what
+        assert [event.step for event in events if event.phase == "INTENT"].count("calibrate") == 1
+        assert line.slots[0].board.flash.read(0, 4 << 20) == flash
+        result, _ = run(tmp_path, line, again=True, nvs_plan=plan)
+        if was_written:
+            assert result.report.is_passed
+        else:
+            assert isinstance(result.error, LockedChipError)
 
 
 def test_a_locked_board_is_not_taken_through_another_plan(folder):
