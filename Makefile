@@ -23,7 +23,7 @@ check: $(SYNCED)
 
 # Everything that `make check` samples: all kill points, all power cuts, fresh examples.
 soak: $(SYNCED)
-	AMPFORGE_SOAK=1 AMPFORGE_KILL_SAMPLE=34 $(BIN)/python -m pytest -n 2 --timeout=3600
+	AMPFORGE_SOAK=1 AMPFORGE_KILL_SAMPLE=38 $(BIN)/python -m pytest -n 2 --timeout=3600
 
 # Each property of each parser, with fifty times as many examples.
 fuzz: $(SYNCED)

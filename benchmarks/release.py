@@ -18,11 +18,8 @@ Exit code 1 if a target is missed.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
-import random
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -31,40 +28,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from pairing import Comparison, format_table, measure_pairs
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.pairing import Comparison, format_table, measure_pairs
+from tests.firmware_images.grown_image import FULL_SIZE_BYTES, grow_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SCRIPTS = Path(sys.executable).parent
-# Fills the example's application partition, less the 4 KiB that a signature sector takes.
-IMAGE_BYTES = (3 << 19) - 0x1000
 SIGN_RATIO, VERIFY_RATIO, DIFF_S = 1.5, 0.9, 1.0
 KEYS = ("--key", "keys/release-1.pem", "--key", "keys/release-2.pem")
 TRUST = ("--trust", "trust.cose")
-_HEADER_BYTES, _SEGMENT = 24, struct.Struct("<II")
-_DROM_ADDRESS = 0x3C00_0000
-
-
-def grow_image(image: bytes, size_bytes: int) -> bytes:
-    """Return an image with one more segment, of random bytes, so that it has a given size."""
-    segments, offset = [], _HEADER_BYTES
-    for _ in range(image[1]):
-        address, length = _SEGMENT.unpack_from(image, offset)
-        offset += _SEGMENT.size
-        segments.append((address, image[offset : offset + length]))
-        offset += length
-    taken = offset + _SEGMENT.size + 16 + hashlib.sha256().digest_size
-    segments.append((_DROM_ADDRESS, random.Random(1).randbytes((size_bytes - taken) & ~15)))
-    body = bytearray(image[:_HEADER_BYTES])
-    body[1] = len(segments)
-    checksum = 0xEF
-    for address, content in segments:
-        body += _SEGMENT.pack(address, len(content)) + content
-        for byte in content:
-            checksum ^= byte
-    body += bytes(15 - len(body) % 16) + bytes((checksum,))
-    return bytes(body) + hashlib.sha256(body).digest()
 
 
 class Workshop:
@@ -84,7 +59,7 @@ class Workshop:
         firmware = self.product / "firmware" / "images"
         for version in ("1.4.0", "1.5.0"):
             path = firmware / f"flare-{version}.bin"
-            path.write_bytes(grow_image(path.read_bytes(), IMAGE_BYTES))
+            path.write_bytes(grow_image(path.read_bytes(), FULL_SIZE_BYTES))
         self.image.write_bytes((firmware / "flare-1.4.0.bin").read_bytes())
         self.run("espsecure", "generate-signing-key", "-v", "2", "-s", "ecdsa256", str(self.key))
         self.ours("bundle", "build", "--release-counter", "2", "--app", self._app("1.5.0"))

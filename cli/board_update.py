@@ -75,6 +75,10 @@ class SimulatedBoardControl:
         """Test the running application."""
         return self._application.self_test()
 
+    def read_private_key(self) -> bytes:
+        """Return the unit's private key from the board's key storage."""
+        return self._application.load_private_key()
+
     def draw_nonce(self, size_bytes: int) -> bytes:
         """Return unpredictable bytes."""
         return secrets.token_bytes(size_bytes)
@@ -105,10 +109,12 @@ def running_image(board: SimulatedBoard) -> BootedImage:
 
 def as_update_device(board: SimulatedBoard) -> UpdateDevice:
     """Return a simulated board as the updater sees it."""
+    control = SimulatedBoardControl(board)
     return UpdateDevice(
         medium=board.flash,
         partitions=running_image(board).table,
-        board=SimulatedBoardControl(board),
+        board=control,
+        read_private_key=control.read_private_key,
     )
 
 

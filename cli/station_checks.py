@@ -110,7 +110,7 @@ def check_station(
     if nvs_path is not None:
         checks.append(_check("NVS plan", partial(_load_nvs_plan, nvs_path)))
     if efuses_path is not None:
-        checks.append(_check("eFuse plan", partial(_load_efuse_plan, efuses_path)))
+        checks.append(_check("eFuse plan", partial(_load_efuse_plan, efuses_path, product.chip)))
     for slot in slots:
         checks.append(_check(f"slot {slot.name} port", partial(_open_port, slot)))
         checks.append(_check(f"slot {slot.name} meter", partial(_ask_meter, slot, settings, now)))
@@ -177,10 +177,10 @@ def _load_nvs_plan(path: Path) -> str:
     return f"{len(plan.templates)} entries for partition {plan.partition}"
 
 
-def _load_efuse_plan(path: Path) -> str:
+def _load_efuse_plan(path: Path, chip: str) -> str:
     from firmware_images.efuse_plan import load_efuse_plan
 
-    plan = load_efuse_plan(path)
+    plan = load_efuse_plan(path, chip=chip)
     secure_boot = "on" if plan.enable_secure_boot else "off"
     return (
         f"{len(plan.key_digests)} key digests, Secure Boot {secure_boot}, "

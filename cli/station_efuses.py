@@ -48,6 +48,7 @@ def efuse_plan(
     the board has passed.
     """
     from firmware_images.efuse_plan import load_efuse_plan
+    from firmware_images.product import ProductSettings
     from provisioning.efuse_preview import preview_efuses
 
     configuration = load_configuration(config_path)
@@ -58,7 +59,10 @@ def efuse_plan(
             expected="efuses in section [station], or --plan FILE",
             hint="docs/spec/efuses.md describes the file; the example product has one",
         )
-    plan = load_efuse_plan(plan_path or configuration.resolve(settings.efuses or ""))
+    plan = load_efuse_plan(
+        plan_path or configuration.resolve(settings.efuses or ""),
+        chip=configuration.section("product", ProductSettings).chip,
+    )
     chosen = slot_configs(slots) or settings.slot_configs()
     if not chosen:
         raise UsageRefusal(

@@ -166,7 +166,9 @@ def _open_station(
         bundle_where=str(bundle_path),
         ca_uri=find_ca(configuration),
         nvs_plan=nvs_plan,
-        efuse_plan=None if efuses is None else load_efuse_plan(configuration.resolve(efuses)),
+        efuse_plan=None
+        if efuses is None
+        else load_efuse_plan(configuration.resolve(efuses), chip=product.chip),
         ledger_address=find_ledger(folder, settings.ledger, root=configuration.root),
     )
 

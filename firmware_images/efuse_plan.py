@@ -22,6 +22,7 @@ from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.bounded_file import read_bounded
+from firmware_images.efuse_chips import DEFAULT_CHIP, find_efuse_chip, refuse_unsound_keys
 from firmware_images.errors import EfusePlanError
 from firmware_images.product import RELATIVE_PATH
 from firmware_images.secure_boot import verify_signed_image
@@ -35,7 +36,7 @@ from signing.value_class import dataclass
 from signing.written_table import flag, member, several, text, written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from firmware_images.bundle import Bundle
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 EFUSE_PLAN_MAX_BYTES: Final = 64 * 1024
 DIGEST_SLOTS: Final = 3
 USER_DATA_BYTES: Final = 32
-CHIP: Final = "esp32c3"
-"""The only chip whose fields are known here."""
 
 _FIRST_DIGEST_PURPOSE: Final = 9
 _SOFT_JTAG_BITS: Final = 7
@@ -125,6 +124,7 @@ class EfusePlan:
 
     Attributes:
         digest: SHA-256 over what is burned: two files that burn the same are one plan.
+        chip: esptool's name of the chip that it is for.
         key_digests: Digests of the Secure Boot keys, in order.
         enable_secure_boot: Whether the chip boots signed images alone.
         revoke_unused_digests: Whether the digest slots that are left are closed.
@@ -135,6 +135,7 @@ class EfusePlan:
     """
 
     digest: bytes
+    chip: str
     key_digests: tuple[bytes, ...]
     enable_secure_boot: bool
     revoke_unused_digests: bool
@@ -149,22 +150,13 @@ class EfusePlan:
         Raises:
             EfusePlanError: The user data does not fit.
         """
-        fields = []
+        fields = [
+            field for slot in range(len(self.key_digests)) for field in self._digest_fields(slot)
+        ]
 
-        def add(
-            name: str, wanted: int | bytes | None, stage: Stage, *, is_number: bool = False
-        ) -> None:
-            field = EfuseField(name=name, wanted=wanted, stage=stage, is_number=is_number)
-            fields.append(field)
+        def add(name: str, wanted: int | bytes | None, stage: Stage) -> None:
+            fields.append(EfuseField(name=name, wanted=wanted, stage=stage))
 
-        for slot, digest in enumerate(self.key_digests):
-            add(f"BLOCK_KEY{slot}", digest, Stage.DATA)
-            purpose = _FIRST_DIGEST_PURPOSE + slot
-            add(f"KEY_PURPOSE_{slot}", purpose, Stage.DATA, is_number=True)
-            add(f"BLOCK_KEY{slot}", None, Stage.DATA)
-            add(f"KEY_PURPOSE_{slot}", None, Stage.DATA)
-            # Not burned: a slot that somebody revoked would not boot.
-            add(f"SECURE_BOOT_KEY_REVOKE{slot}", 0, Stage.DATA)
         if self.user_data is not None:
             add(USER_DATA, self._fill_user_data(self.user_data, unit), Stage.DATA)
             # A second burn would spoil its check code.
@@ -182,10 +174,22 @@ class EfusePlan:
             add("DIS_PAD_JTAG", 1, Stage.LOCK)
             add("DIS_USB_JTAG", 1, Stage.LOCK)
         if self.download_mode is DownloadMode.SECURE:
+            for name in find_efuse_chip(self.chip, where=self.where).other_download_ways:
+                add(name, 1, Stage.LOCK)
             add("ENABLE_SECURITY_DOWNLOAD", 1, Stage.LAST)
         if self.download_mode is DownloadMode.OFF:
             add("DIS_DOWNLOAD_MODE", 1, Stage.LAST)
         return tuple(sorted(fields, key=lambda field: field.stage))
+
+    def _digest_fields(self, slot: int) -> Iterator[EfuseField]:
+        block, purpose = f"BLOCK_KEY{slot}", f"KEY_PURPOSE_{slot}"
+        number = _FIRST_DIGEST_PURPOSE + slot
+        yield EfuseField(name=block, wanted=self.key_digests[slot], stage=Stage.DATA)
+        yield EfuseField(name=purpose, wanted=number, stage=Stage.DATA, is_number=True)
+        yield EfuseField(name=block, wanted=None, stage=Stage.DATA)
+        yield EfuseField(name=purpose, wanted=None, stage=Stage.DATA)
+        # Not burned: a slot that somebody revoked would not boot.
+        yield EfuseField(name=f"SECURE_BOOT_KEY_REVOKE{slot}", wanted=0, stage=Stage.DATA)
 
     def check(self, bundle: Bundle) -> None:
         """Refuse, before there is a board, a plan after which no board of the release would boot.
@@ -195,12 +199,14 @@ class EfusePlan:
             FirmwareImageError: A signature sector is damaged.
             SigningError: An image is not signed, or a signature does not match.
         """
-        if bundle.statement.chip != CHIP:
+        find_efuse_chip(bundle.statement.chip, where=self.where)
+        if bundle.statement.chip != self.chip:
             raise EfusePlanError(
-                "eFuse plans are known for one chip only",
-                expected=CHIP,
-                got=bundle.statement.chip,
+                "the eFuse plan was read for another chip than the bundle's",
+                expected=bundle.statement.chip,
+                got=self.chip,
                 where=self.where,
+                hint="section [product] names the chip: use the bundle of this product",
             )
         if not self.enable_secure_boot:
             return
@@ -213,7 +219,7 @@ class EfusePlan:
             )
         for name, content in (("app", bundle.app), ("bootloader", bundle.bootloader)):
             blocks = verify_signed_image(content, where=f"the bundle's {name}").blocks
-            seen = {block.key_digest for block in blocks[: CHIPS[CHIP].block_count_max]}
+            seen = {block.key_digest for block in blocks[: CHIPS[self.chip].block_count_max]}
             if not seen & set(self.key_digests):
                 raise EfusePlanError(
                     f"after this plan no board would boot the bundle's {name}",
@@ -235,8 +241,12 @@ class EfusePlan:
         return text.encode().ljust(USER_DATA_BYTES, b"\0")
 
 
-def load_efuse_plan(path: Path) -> EfusePlan:
+def load_efuse_plan(path: Path, *, chip: str = DEFAULT_CHIP) -> EfusePlan:
     """Load a product's eFuse file, and the public keys that it names.
+
+    Args:
+        path: The file.
+        chip: esptool's name of the product's chip.
 
     Raises:
         EfusePlanError: It cannot be read, or is not acceptable.
@@ -247,11 +257,15 @@ def load_efuse_plan(path: Path) -> EfusePlan:
         return load_public_key(path.parent / name, allowed=SECURE_BOOT_ALGORITHMS)
 
     content = read_bounded(path, EFUSE_PLAN_MAX_BYTES, EfusePlanError)
-    return parse_efuse_plan(content, load_key=load_key, where=str(path))
+    return parse_efuse_plan(content, load_key=load_key, where=str(path), chip=chip)
 
 
 def parse_efuse_plan(
-    untrusted_bytes: bytes, *, load_key: Callable[[str], PublicKey], where: str
+    untrusted_bytes: bytes,
+    *,
+    load_key: Callable[[str], PublicKey],
+    where: str,
+    chip: str = DEFAULT_CHIP,
 ) -> EfusePlan:
     """Parse a product's eFuse file.
 
@@ -259,24 +273,20 @@ def parse_efuse_plan(
         untrusted_bytes: The file.
         load_key: Loads a public key by the name that the file has for it.
         where: The file, for messages.
+        chip: esptool's name of the product's chip.
 
     Raises:
-        EfusePlanError: It is not acceptable for any unit.
+        EfusePlanError: It is not acceptable for any unit, or nothing is known of the chip.
         SigningError: A key cannot be read.
     """
+    find_efuse_chip(chip, where=where)
     document = parse_toml_document(untrusted_bytes, _Document, where=where, error=EfusePlanError)
     keys = [load_key(name) for name in document.secure_boot_keys]
-    for key in keys:
-        if key.algorithm not in CHIPS[CHIP].schemes:
-            raise EfusePlanError(
-                f"the {CHIP} does not verify signatures of this key",
-                expected=" or ".join(sorted(CHIPS[CHIP].schemes)),
-                got=key.algorithm,
-                where=f"{where}, secure_boot_keys",
-            )
+    refuse_unsound_keys(chip, keys, where=where)
     digests = tuple(key_digest(key) for key in keys)
     plan = EfusePlan(
         digest=b"",
+        chip=chip,
         key_digests=digests,
         enable_secure_boot=document.enable_secure_boot,
         revoke_unused_digests=document.revoke_unused_digests,

@@ -6,7 +6,7 @@ slot n that belongs to it, otadata, and the device record. It decides nothing; `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from firmware_images.device_record import DeviceRecord
@@ -16,6 +16,8 @@ from manifests.errors import UpdateRefusedError
 from signing.trust import verify_trust_record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from firmware_images.device_record import IdentityRecord
     from firmware_images.flash_medium import FlashMedium
     from firmware_images.partitions import Partition, PartitionTable
@@ -87,11 +89,13 @@ class UpdateDevice:
         medium: The whole flash.
         partitions: What lies where in it.
         board: What only the board knows.
+        read_private_key: Reads the device's key where the record does not hold it, PKCS #8.
     """
 
     medium: FlashMedium
     partitions: PartitionTable
     board: BoardControl
+    read_private_key: Callable[[], bytes] | None = None
 
     @property
     def record(self) -> DeviceRecord:
@@ -129,6 +133,8 @@ class UpdateDevice:
                 expected="a serial number, key and certificate",
                 hint="finish the unit at a provisioning station first",
             )
+        if not identity.private_key_der and self.read_private_key is not None:
+            return replace(identity, private_key_der=self.read_private_key())
         return identity
 
     def load_trust(self) -> TrustRecord:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from firmware_images.efuse_comparison import EfuseComparison, compare_efuses
 from firmware_images.unit_values import EXAMPLE_UNIT, UnitValues
 from provisioning.device_link import DeviceLink
-from provisioning.errors import LedgerError, LockedChipError, ProvisioningError
+from provisioning.errors import FlashError, LedgerError, LockedChipError, ProvisioningError
 from provisioning.esptool_flasher import EsptoolFlasher
 from provisioning.ledger_queries import find_unit
 from provisioning.serial_port import open_port
@@ -52,13 +52,15 @@ def preview_efuses(port_url: str, plan: EfusePlan, ledger: Ledger) -> EfusePrevi
 
     Raises:
         PortError: The port cannot be opened, or died.
-        FlashError: No loader answers.
+        FlashError: No loader answers, or it is of another chip than the plan's.
     """
     port = open_port(port_url, timeout_s=PORT_TIMEOUT_S)
     try:
         flasher = EsptoolFlasher(port, where=port_url)
         try:
-            mac = flasher.detect().mac
+            found = flasher.detect()
+            _require_chip(found.chip, plan.chip, where=port_url)
+            mac = found.mac
             access = flasher.open_efuses()
         except LockedChipError:
             security = flasher.read_security()
@@ -73,6 +75,17 @@ def preview_efuses(port_url: str, plan: EfusePlan, ledger: Ledger) -> EfusePrevi
         with suppress(ProvisioningError):  # what was found out counts, not how the board is left
             DeviceLink(port, where=port_url).reset_board()
         port.close()
+
+
+def _require_chip(found: str, planned: str, *, where: str) -> None:
+    if found.lower().replace("-", "") != planned:
+        raise FlashError(
+            "this is not the plan's chip",
+            expected=planned,
+            got=found,
+            where=where,
+            hint="section [product] names the chip; check which board is in the slot",
+        )
 
 
 def _find_serial(ledger: Ledger, mac: bytes) -> str | None:

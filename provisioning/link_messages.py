@@ -3,8 +3,8 @@
 SMP (Simple Management Protocol, protocol version 2) carries a CBOR map behind an 8-byte header.
 The standard groups OS (echo, reset, mcumgr parameters) and image (state) are used as the `smp`
 package defines them; this module adds the one user group: its commands, its errors, and what the
-board says of itself. The group's other messages are in `link_identity`, `link_output` and
-`link_release`. Framing on the UART is `provisioning.link_frames`. Normative text:
+board says of itself. The group's other messages are in `link_identity`, `link_key_storage`,
+`link_output` and `link_release`. Framing on the UART is `provisioning.link_frames`. Normative text:
 docs/spec/serial-link.md.
 
 These modules describe messages only: they open no port and interpret no answer.
@@ -40,6 +40,7 @@ class BoardCommand(IntEnum):
     TRUST = 7
     UPDATE = 8
     RELEASE = 9
+    KEY_STORAGE = 10
 
 
 @unique

@@ -22,6 +22,7 @@ class Step(StrEnum):
     RESERVE = "reserve"
     NVS = "nvs"
     FLASH = "flash"
+    KEY_STORAGE = "key-storage"
     IDENTITY = "identity"
     CALIBRATE = "calibrate"
     RECORD = "record"

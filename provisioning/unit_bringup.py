@@ -1,4 +1,4 @@
-"""The digital half of a unit's workflow: NVS, flash, identity, power cycle.
+"""The digital half of a unit's workflow: NVS, flash, key storage, identity, power cycle.
 
 Each step ends with a read-back over the factory link; what the board says about itself is judged by
 `unit_judgement`.
@@ -32,6 +32,7 @@ from provisioning.unit_judgement import (
     judge_release_floor,
     judge_restart,
 )
+from provisioning.unit_key_storage import UnitKeyStorage
 from provisioning.unit_nvs import UnitNvs
 from signing.errors import SigningError
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 
 class UnitBringUp:
-    """NVS, flash, identity and power cycle of one unit within one job.
+    """NVS, flash, key storage, identity and power cycle of one unit within one job.
 
     Args:
         station: What all slots share.
@@ -92,12 +93,17 @@ class UnitBringUp:
         """Write the unit's NVS partition; the chip is still in its loader.
 
         Raises:
-            FlashError: The chip cannot be written, or does not read back as planned.
+            FlashError: The chip cannot be written, or does not read back as planned; or it is
+                locked, and no earlier job wrote it.
             NvsError: The unit's values do not fit.
         """
-        UnitNvs(
+        nvs = UnitNvs(
             self._station, plan, self._job, flasher=self._flasher, on_progress=self._on_progress
-        ).write()
+        )
+        if self.is_locked:
+            nvs.require_written()
+        else:
+            nvs.write()
 
     def flash(self) -> None:
         """Write the release, start it, and read its digest back over the link.
@@ -113,6 +119,25 @@ class UnitBringUp:
             act=self._write_flash,
             still_holds=lambda _confirmed: self._runs_the_release(),
         )
+
+    def encrypt_keys(self) -> None:
+        """Have the board encrypt its key storage, before `identify` has it make a key.
+
+        Raises:
+            UnitRejection: It cannot, made a key before, or its eFuses are not as it says.
+            EfuseError: The chip is locked, and no earlier job saw its eFuses.
+            ProvisioningError: The board refuses, or port or loader failed.
+        """
+        UnitKeyStorage(
+            self._station,
+            self._job,
+            self._link,
+            open_efuses=self._flasher.open_efuses,
+            restart=lambda: self._restart(
+                Step.KEY_STORAGE, "the board does not start after its key storage was encrypted"
+            ),
+            is_locked=self.is_locked,
+        ).encrypt()
 
     def identify(self) -> None:
         """Give the board identity, trust record and release counter, and have it prove the key.

@@ -9,7 +9,7 @@ Values and keys go to no log: the events name the entries.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import NvsError
 from firmware_images.nvs import parse_nvs
@@ -21,7 +21,8 @@ from firmware_images.nvs_building import (
 )
 from firmware_images.nvs_values import find_differences
 from firmware_images.unit_values import UnitValues
-from provisioning.errors import FlashError
+from provisioning.errors import FlashError, LockedChipError
+from provisioning.ledger_events import Phase
 from provisioning.station_values import Step
 from signing.errors import KeyFileError
 from signing.xts import XTS_KEY_BYTES
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from provisioning.flasher import Flasher
     from provisioning.station import Station
     from provisioning.unit_job import UnitJob
+
+_PLAN: Final = "plan"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +89,39 @@ class UnitNvs:
         self._job.perform(
             Step.NVS,
             intent={
-                "plan": self._plan.digest.hex(),
+                _PLAN: self._plan.digest.hex(),
                 "partition": self._plan.partition,
                 "is_encrypted": self._keys_partition is not None,
                 "entries": [entry.name for entry in self._entries],
             },
             act=self._act,
             still_holds=lambda _confirmed: not self._find_faults(),
+        )
+
+    def require_written(self) -> None:
+        """Accept a locked board, whose flash nobody reads or writes, by what an earlier job wrote.
+
+        Raises:
+            LockedChipError: No job wrote this plan into it.
+        """
+        reservation = self._job.reservation
+        planned = written = None
+        for chained in self._station.ledger.events(serial=reservation.serial):
+            event = chained.event
+            if event.step != Step.NVS.value or event.mac != reservation.mac:
+                continue
+            if event.phase is Phase.INTENT:
+                planned, written = event.data.get(_PLAN), None
+            elif event.phase is Phase.CONFIRM:
+                written = planned
+        if written == self._plan.digest.hex():
+            return
+        raise LockedChipError(
+            "the chip was locked before its NVS was written by this plan",
+            expected="a unit whose NVS an earlier job wrote by the same plan",
+            got="a locked chip without such a job",
+            where=f"{reservation.serial}, {reservation.mac.hex(':')}",
+            hint="use the plan that it was written by, or leave nvs out of section [station]",
         )
 
     def _act(self) -> Mapping[str, object]:

@@ -1,9 +1,9 @@
 """Takes one board through the whole workflow, from a blank chip to a verdict.
 
-detect → reserve → NVS → flash → identity → calibrate → record → power cycle → verify → eFuses →
-lock → recheck → final; NVS, and from eFuses to recheck, only where there is a plan. A board that is
-not good enough is a verdict and closes its job; a dead port or instrument is an error, leaves the
-job open, and the next start goes on where this one stopped.
+detect → reserve → NVS → flash → key storage → identity → calibrate → record → power cycle →
+verify → eFuses → lock → recheck → final; NVS, and from eFuses to recheck, only where there is a
+plan. A board that is not good enough is a verdict and closes its job; a dead port or instrument is
+an error, leaves the job open, and the next start goes on where this one stopped.
 """
 
 from __future__ import annotations
@@ -183,11 +183,13 @@ class UnitRun:
         try:
             if efuses is not None:
                 efuses.refuse_conflicts()
-            if (plan := self._station.nvs_plan) is not None and not bring_up.is_locked:
+            if (plan := self._station.nvs_plan) is not None:
                 self._begin(Step.NVS, "comparing NVS")
                 bring_up.write_nvs(plan)
             self._begin(Step.FLASH, "comparing flash")
             bring_up.flash()
+            self._begin(Step.KEY_STORAGE, "encrypting the storage of its key")
+            bring_up.encrypt_keys()
             self._begin(Step.IDENTITY, "key, certificate and proof")
             bring_up.identify()
             self._begin(Step.CALIBRATE, "measuring at two loads")

@@ -16,8 +16,15 @@ from firmware_images.calibration_record import refuse_uncovered_table
 from firmware_images.errors import CalibrationRecordError, FirmwareImageError
 from firmware_images.waveform_slot import parse_waveform_slot
 from firmware_images.waveform_table import parse_waveform_table, table_digest
-from provisioning import link_identity, link_messages, link_output, link_release
+from provisioning import (
+    link_identity,
+    link_key_storage,
+    link_messages,
+    link_output,
+    link_release,
+)
 from provisioning.link_messages import BoardCommand, BoardErrorCode
+from provisioning.simulator.key_storage import KeyStorage
 from provisioning.simulator.output_control import OutputControl
 from provisioning.simulator.smp_server import BoardRefusalError, Handler, SmpServer
 from provisioning.simulator.standard_groups import describe_images, describe_parameters
@@ -62,7 +69,11 @@ class Application:
         self._log_lines: list[str] = []
         self._updates = UpdateRelay(update_session)
         self._unit = UnitRecord(
-            board.flash, image.table.find("devrec"), mac=board.mac, now=board.now
+            board.flash,
+            image.table.find("devrec"),
+            keys=KeyStorage(board.flash, image.table, board.hidden_key),
+            mac=board.mac,
+            now=board.now,
         )
         self._output = OutputControl(board, load_calibration=self._load_calibration)
         self._server = SmpServer(self._handlers(), log=self._log_lines.append)
@@ -125,6 +136,8 @@ class Application:
         add(link_identity.CertificateWriteRequest, self._store_certificate)
         add(link_identity.CertificateReadRequest, self._certificate)
         add(link_identity.ChallengeWriteRequest, self._challenge)
+        add(link_key_storage.KeyStorageReadRequest, self._key_storage)
+        add(link_key_storage.KeyStorageWriteRequest, self._encrypt_keys)
         add(link_output.OutputWriteRequest, self._output.serve)
         add(link_output.CalibrationWriteRequest, self._store_calibration)
         add(link_output.CalibrationReadRequest, self._calibration)
@@ -170,6 +183,24 @@ class Application:
             bat=board.battery_percent,
             session=self.has_session,
         )
+
+    def load_private_key(self) -> bytes:
+        """Return the private key of the unit, for what else runs on the board; empty if none."""
+        identity = self._unit.load_identity()
+        return b"" if identity is None else self._unit.load_private_key(identity)
+
+    def _key_storage(
+        self, _: link_key_storage.KeyStorageReadRequest
+    ) -> link_key_storage.KeyStorageReadResponse:
+        block, key = self._unit.describe_keys()
+        return link_key_storage.KeyStorageReadResponse(enc=block is not None, block=block, key=key)
+
+    def _encrypt_keys(
+        self, _: link_key_storage.KeyStorageWriteRequest
+    ) -> link_key_storage.KeyStorageWriteResponse:
+        self._unit.encrypt_keys()
+        block, key = self._unit.describe_keys()
+        return link_key_storage.KeyStorageWriteResponse(enc=block is not None, block=block, key=key)
 
     def _identity(
         self, request: link_identity.IdentityWriteRequest

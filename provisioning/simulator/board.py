@@ -1,7 +1,8 @@
 """One simulated board: chip, flash, eFuses, output stage, and the lines that reset it.
 
-State on disk, in the board's folder: `flash.bin`, `efuse.bin` (of `espefuse --virt`) and
-`board.json`. A board made again from the same folder goes on where it was, even after a kill.
+State on disk, in the board's folder: `flash.bin`, `efuse.bin` (of `espefuse --virt`),
+`hmac-key.bin` (what the chip hides, once it is burned) and `board.json`. A board made again from
+the same folder goes on where it was, even after a kill.
 
 The board does no I/O of its own. Whoever serves its UART calls `set_dtr`, `set_rts`, `receive` and
 `tick`, one at a time (they hold the board's lock), and sends what they return.
@@ -22,6 +23,7 @@ from provisioning.simulator.boot import BootedImage, try_boot
 from provisioning.simulator.efuses import EfuseFile
 from provisioning.simulator.faults import NO_FAULTS, FaultPlan, PowerCutError
 from provisioning.simulator.flash import NorFlash
+from provisioning.simulator.hidden_key import HiddenKey
 from provisioning.simulator.loader import Loader, NextStep
 from provisioning.simulator.product import FLARE, SimulatedProduct
 from provisioning.simulator.registers import ChipRegisters
@@ -93,6 +95,7 @@ class SimulatedBoard:
         self.faults = faults
         self.efuse_path = folder / "efuse.bin"
         self._efuses = EfuseFile(self.efuse_path, mac=self.mac)
+        self.hidden_key = HiddenKey(folder / "hmac-key.bin", self._efuses, faults=faults)
         self.flash = NorFlash(folder / "flash.bin", faults=faults)
         self.output = OutputStage(draw_truth(self.mac), noise_seed=self.mac, faults=faults)
         self._registers = ChipRegisters(

@@ -29,6 +29,7 @@ _BLOCK1: Final = 0x44
 _KEY0: Final = 0x9C
 _KEY_BLOCKS: Final = 6
 _BLOCK_BYTES: Final = 32
+_CHECK_BYTES: Final = 12
 _FIRST_DIGEST_PURPOSE: Final = 9
 _DIGEST_SLOTS: Final = 3
 _WAFER_MINOR_VERSION: Final = 4
@@ -117,6 +118,25 @@ class EfuseFile:
         except FatalError as error:
             raise SimulatorError("the eFuse controller refuses", got=error) from error
 
+    def program_block(self, number: int, content: bytes) -> None:
+        """Burn a block, as the chip's own software does: set the bits that are 1.
+
+        Args:
+            number: The controller's number of the block.
+            content: 32 bytes in the order of the registers; of block 0 the last 8 are ignored.
+
+        Raises:
+            SimulatorError: espefuse's controller refuses.
+        """
+        from reedsolo import RSCodec
+
+        coded = content if number == 0 else bytes(RSCodec(_CHECK_BYTES).encode(content))
+        assert len(content) == _BLOCK_BYTES
+        for offset in range(0, len(coded), 4):
+            word = int.from_bytes(coded[offset : offset + 4], "little")
+            self._store_word(EFUSE_BASE + offset, word)
+        self.write_word(EFUSE_COMMAND, number << 2 | _EFUSE_PROGRAM_COMMAND)
+
     def _store_word(self, address: int, value: int) -> None:
         offset = EFUSE_SIZE_BYTES - ((address - EFUSE_BASE) & ~3) - 4
         try:
@@ -147,8 +167,12 @@ class EfuseFile:
             word, shift = (2, 24 + 4 * block) if block < 2 else (3, 4 * (block - 2))  # noqa: PLR2004
             slot = self.read_field(word=word, shift=shift, bits=4) - _FIRST_DIGEST_PURPOSE
             if 0 <= slot < _DIGEST_SLOTS and not self.read_field(word=2, shift=21 + slot, bits=1):
-                digests.add(self._read_block(_KEY0 + _BLOCK_BYTES * block))
+                digests.add(self.read_key_block(block))
         return frozenset(digests)
+
+    def read_key_block(self, number: int) -> bytes:
+        """Return what a key block shows: zeros, once it is protected against reading."""
+        return self._read_block(_KEY0 + _BLOCK_BYTES * number)
 
     def _read_block(self, offset: int) -> bytes:
         words = range(EFUSE_BASE + offset, EFUSE_BASE + offset + _BLOCK_BYTES, 4)

@@ -84,6 +84,8 @@ class FaultPlan:
         dead_sectors: Flash sector numbers that no erase or write changes any more.
         power_cut_after_bytes: The power fails once, when this many bytes were erased or written;
             the operation in progress stays half done. `None`: never.
+        cuts_power_between_fuses: The power fails after the HMAC key was burned, and before its
+            protection is. Once.
         brown_out_above_na: The board resets when a static output above this is switched on.
         failing_self_tests: Versions of the application whose self-test fails.
         link: What is wrong with its cable. `None`: nothing.
@@ -92,6 +94,7 @@ class FaultPlan:
     analog: frozenset[AnalogFault] = field(default_factory=frozenset)
     dead_sectors: frozenset[int] = field(default_factory=frozenset)
     power_cut_after_bytes: int | None = None
+    cuts_power_between_fuses: bool = False
     brown_out_above_na: int | None = None
     failing_self_tests: frozenset[str] = field(default_factory=frozenset)
     link: LinkFaults | None = None

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from provisioning.simulator.analog import OutputStage
     from provisioning.simulator.faults import FaultPlan
     from provisioning.simulator.flash import NorFlash
+    from provisioning.simulator.hidden_key import HiddenKey
     from provisioning.simulator.product import SimulatedProduct
 
 
@@ -24,6 +25,7 @@ class Hardware(Protocol):
         faults: What is wrong with the board.
         flash: Its flash.
         output: Its output stage.
+        hidden_key: The key in its HMAC peripheral.
     """
 
     product: SimulatedProduct
@@ -32,6 +34,7 @@ class Hardware(Protocol):
     faults: FaultPlan
     flash: NorFlash
     output: OutputStage
+    hidden_key: HiddenKey
 
     def now(self) -> datetime:
         """Return the time of the firmware's wall clock, aware."""

@@ -1,7 +1,7 @@
 """What the simulated firmware keeps about its unit: trust, identity, calibration, release counter.
 
-All of it lies in the `devrec` partition, and all of it is verified again whenever it is used. A
-record that does not verify counts as absent.
+All of it but the private key (`key_storage`) lies in the `devrec` partition, and all of it is
+verified again whenever it is used. A record that does not verify counts as absent.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from firmware_images.bundle_statement import verify_statement
 from firmware_images.calibration_record import CalibrationRecord, verify_calibration_record
 from firmware_images.device_record import DeviceRecord, IdentityRecord, UpdateState
 from firmware_images.errors import FirmwareImageError, RecordError
+from provisioning.link_key_storage import StoredKey
 from provisioning.link_messages import BoardErrorCode
 from provisioning.simulator.smp_server import BoardRefusalError
 from signing.certificate_fields import CertificateKind
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from firmware_images.flash_medium import FlashMedium
     from firmware_images.partitions import Partition
+    from provisioning.simulator.key_storage import KeyStorage
 
 Saved = TypeVar("Saved")
 
@@ -39,6 +41,7 @@ class UnitRecord:
     Args:
         medium: The flash.
         partition: Its `devrec` partition.
+        keys: Where the private key lies.
         mac: The chip's MAC.
         now: The firmware's clock.
     """
@@ -48,10 +51,12 @@ class UnitRecord:
         medium: FlashMedium,
         partition: Partition,
         *,
+        keys: KeyStorage,
         mac: bytes,
         now: Callable[[], datetime],
     ) -> None:
         self._record = DeviceRecord(medium, partition)
+        self._keys = keys
         self._mac = mac
         self._now = now
 
@@ -101,25 +106,57 @@ class UnitRecord:
             BoardRefusalError: What is stored is not a key.
         """
         try:
-            return SoftwareSigner.from_pkcs8_der(identity.private_key_der, where="identity record")
+            return SoftwareSigner.from_pkcs8_der(
+                self.load_private_key(identity), where="key storage"
+            )
         except SigningError as error:
             raise BoardRefusalError(BoardErrorCode.STORAGE, error) from error
+
+    def load_private_key(self, identity: IdentityRecord) -> bytes:
+        """Return the private key, PKCS #8; empty if it is lost."""
+        return identity.private_key_der or self._keys.load() or b""
+
+    def describe_keys(self) -> tuple[int | None, StoredKey]:
+        """Return the eFuse block that encrypts the key storage, and where the key lies."""
+        identity = self.load_identity()
+        if identity is not None and identity.private_key_der:
+            return self._keys.block, StoredKey.OPEN
+        is_there = identity is not None and self._keys.load() is not None
+        return self._keys.block, StoredKey.ENCRYPTED if is_there else StoredKey.NONE
+
+    def encrypt_keys(self) -> None:
+        """Encrypt the key storage, unless it is, before there is a key.
+
+        Raises:
+            BoardRefusalError: A key was made before, or the eFuses cannot be burned.
+        """
+        self._refuse_open_key()
+        self._keys.encrypt()
+
+    def _refuse_open_key(self) -> None:
+        if self.describe_keys()[1] is StoredKey.OPEN:
+            raise BoardRefusalError(
+                BoardErrorCode.BAD_STATE, "the key was made before its storage was encrypted"
+            )
 
     def begin_identity(self, serial: str, job_id: str) -> bytes:
         """Make the key if there is none, store it, and return a certificate request.
 
         Raises:
-            BoardRefusalError: The board has another serial number, or flash did not keep the key.
+            BoardRefusalError: The key storage is not encrypted, or was not when the key was made,
+                the board has another serial number, or flash did not keep the key.
         """
+        self._refuse_open_key()
         identity = self.load_identity()
         if identity is not None and identity.serial != serial:
             raise BoardRefusalError(
                 BoardErrorCode.BAD_STATE, f"this board is already {identity.serial}"
             )
-        if identity is None:
-            key = SoftwareSigner.generate(Algorithm.ECDSA_P256)
+        if identity is None or self._keys.load() is None:
+            # The key first: an identity without it would be one that proves nothing.
+            self._keys.save(SoftwareSigner.generate(Algorithm.ECDSA_P256).to_pkcs8_der())
             identity = IdentityRecord(
-                serial=serial, mac=self._mac, job_id=job_id, private_key_der=key.to_pkcs8_der()
+                serial=serial, mac=self._mac, job_id=job_id, private_key_der=b""
             )
             self._save_identity(identity)
         elif identity.job_id != job_id:

@@ -483,7 +483,7 @@ def test_a_misread_serial_number_is_found_before_anything_is_looked_up(product, 
 
 def test_the_history_is_told_line_by_line(product, capsys, serial):
     text = call(capsys, "unit", "history", serial)
-    assert text.count(" INTENT ") == 6
+    assert text.count(" INTENT ") == 7
     document = json.loads(call(capsys, "unit", "history", serial, "--json"))
     assert document["events"][-1]["step"] == "final"
 
@@ -773,3 +773,13 @@ def test_an_efuse_plan_is_shown_against_a_board_and_burns_nothing(product, capsy
     user_data = next(field for field in shown["fields"] if field["field"] == "BLOCK_USR_DATA")
     assert bytes.fromhex(user_data["wanted"]).rstrip(b"\0").decode() == serial
     assert {field["status"] for field in shown["fields"]} == {"burn"}
+
+
+def test_an_efuse_plan_for_a_chip_that_is_not_known_is_refused_with_those_that_are(product, capsys):
+    (product / "efuses.toml").write_text('user_data = "{serial}"\n')
+    path = product / "ampforge.toml"
+    path.write_text(path.read_text().replace('chip = "esp32c3"', 'chip = "esp32p4"'))
+    arguments = ("--plan", product / "efuses.toml", "--slots", "port=rfc2217://127.0.0.1:1,meter=x")
+    message = call(capsys, "station", "efuse-plan", *arguments, code=5)
+    assert "not known for this chip" in message
+    assert "esp32s3" in message

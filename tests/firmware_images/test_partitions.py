@@ -32,6 +32,7 @@ def test_the_example_product_has_the_layout_of_the_design():
         ("nvs", 0x9000, 0x5000),
         ("otadata", 0xE000, 0x2000),
         ("devrec", 0x10000, 0x8000),
+        ("keystore", 0x18000, 0x3000),
         ("ota_0", 0x20000, 0x180000),
         ("ota_1", 0x1A0000, 0x180000),
         ("wave_0", 0x320000, 0x10000),

@@ -96,6 +96,7 @@ def run_and_die(folder: str, slots: list[list[str]], moment: list[object]) -> No
 
 
 def main() -> None:
+    import espefuse
     import esptool.loader
     import numpy as np
     import pyvisa_py
@@ -106,7 +107,7 @@ def main() -> None:
     import provisioning.verification
 
     # Imported once, for all children; a child that imports for itself takes a third longer.
-    assert np, (esptool, pyvisa_py, sqlalchemy, provisioning)
+    assert np, (espefuse, esptool, pyvisa_py, sqlalchemy, provisioning)
 
     for line in sys.stdin:
         child = os.fork()

@@ -7,15 +7,30 @@ from dataclasses import replace
 import pytest
 
 from provisioning.device_link import DeviceLink
-from provisioning.errors import IdentityError
+from provisioning.errors import BoardRefusalError, IdentityError
 from provisioning.esptool_flasher import EsptoolFlasher
 from provisioning.identity import ExpectedIdentity, install_identity, verify_identity
 from provisioning.ledger_values import UnitState
+from provisioning.link_identity import (
+    CHALLENGE_CONTENT_TYPE,
+    CertificateReadRequest,
+    CertificateReadResponse,
+    ChallengeWriteRequest,
+    ChallengeWriteResponse,
+    IdentityWriteResponse,
+)
+from provisioning.link_key_storage import KeyStorageWriteRequest, KeyStorageWriteResponse
+from provisioning.simulator.application import Application
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
 from provisioning.station_trust import SEEN_NAME
 from provisioning.station_values import Step
-from signing.errors import RevokedKeyError, RollbackError, SigningError
+from signing.canonical_cbor import serialize_cbor
+from signing.certificate_requests import create_csr
+from signing.cose import sign_one
+from signing.errors import CertificateError, RevokedKeyError, RollbackError, SigningError
+from signing.keys import Algorithm
+from signing.signers import SoftwareSigner
 from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import build_trust, signer
 from tests.provisioning.station_bench import (
@@ -45,6 +60,7 @@ def bench(tmp_path_factory):
         link = DeviceLink(port, where=url)
         link.reset_board()
         link.wait_until_ready()
+        link.request(KeyStorageWriteRequest, KeyStorageWriteResponse)
         reservation = station.ledger.reserve(
             station.writer, mac=chip.mac, prefix="AMP", model="FL1",
             bundle_digest=station.bundle.digest, again=False,
@@ -127,6 +143,97 @@ def test_a_board_in_another_job_is_refused_by_its_request(bench):
     station, link, reservation = bench
     with pytest.raises(SigningError, match="another MAC"):
         install(station, link, replace(reservation, mac=bytes(6)))
+
+
+@pytest.fixture
+def answering(bench, monkeypatch):
+    """Has the board answer a request with what it is told."""
+    _, link, _ = bench
+
+    def restart():
+        link.reset_board()
+        link.wait_until_ready()
+
+    def answer(name, response):
+        monkeypatch.setattr(Application, name, lambda *_: response)
+        restart()
+
+    yield answer
+    monkeypatch.undo()
+    restart()
+
+
+def certificate_of(link):
+    return link.request(CertificateReadRequest, CertificateReadResponse).cert
+
+
+@pytest.mark.parametrize(
+    ("changes", "telling"),
+    [
+        ({"job_id": "another job"}, "another job"),
+        ({"mac": "02:00:00:00:00:01"}, "another MAC address"),
+        ({"serial_number": "AMPFL1260700009B"}, "another serial number"),
+    ],
+)
+def test_a_request_replayed_from_another_job_or_board_is_not_certified(
+    bench, answering, changes, telling
+):
+    """Whole and signed, and recorded elsewhere: of another job, chip or unit."""
+    station, link, reservation = bench
+    install(station, link, reservation)
+    before = certificate_of(link)
+    names = {
+        "serial_number": reservation.serial,
+        "mac": reservation.mac.hex(":"),
+        "job_id": reservation.job,
+    }
+    recorded = create_csr(SoftwareSigner.generate(Algorithm.ECDSA_P256), **(names | changes))
+    answering("_identity", IdentityWriteResponse(csr=recorded))
+    with pytest.raises(CertificateError, match=telling):
+        install(station, link, reservation)
+    assert certificate_of(link) == before
+
+
+def test_a_request_of_this_job_with_another_key_gives_no_certificate_that_the_board_takes(
+    bench, answering
+):
+    """Who knows serial, MAC and job asks in the board's name; the board has the last word."""
+    station, link, reservation = bench
+    install(station, link, reservation)
+    before = certificate_of(link)
+    stranger = create_csr(
+        SoftwareSigner.generate(Algorithm.ECDSA_P256), serial_number=reservation.serial,
+        mac=reservation.mac.hex(":"), job_id=reservation.job,
+    )  # fmt: skip
+    answering("_identity", IdentityWriteResponse(csr=stranger))
+    with pytest.raises(BoardRefusalError, match="for another key"):
+        install(station, link, reservation)
+    assert certificate_of(link) == before
+
+
+def test_a_proof_that_was_recorded_for_another_nonce_is_refused(bench, answering):
+    station, link, reservation = bench
+    install(station, link, reservation)
+    recorded = link.request(ChallengeWriteRequest, ChallengeWriteResponse, nonce=NONCE)
+    answering("_challenge", recorded)
+    fresh = bytes(reversed(NONCE))
+    with pytest.raises(IdentityError, match="signed something else"):
+        verify_identity(link, expected=expected(station, reservation), nonce=fresh)
+
+
+def test_a_proof_by_another_key_than_the_certified_one_is_refused(bench, answering):
+    station, link, reservation = bench
+    install(station, link, reservation)
+    proof = serialize_cbor(
+        {1: NONCE, 2: reservation.serial, 3: reservation.mac,
+         4: station.bundle.image.image_sha256}
+    )  # fmt: skip
+    forged = sign_one(
+        proof, SoftwareSigner.generate(Algorithm.ECDSA_P256), content_type=CHALLENGE_CONTENT_TYPE
+    )
+    answering("_challenge", ChallengeWriteResponse(sig=forged))
+    with pytest.raises(SigningError):
+        verify_identity(link, expected=expected(station, reservation), nonce=NONCE)
 
 
 def test_a_board_with_a_newer_trust_record_is_failed_and_keeps_it(tmp_path):

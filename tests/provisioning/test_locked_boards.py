@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 
 import pytest
 
+from firmware_images.nvs_plan import parse_nvs_plan
 from provisioning.errors import EfuseError, LockedChipError, QuarantineError
 from provisioning.ledger_queries import list_serials, list_units
 from provisioning.ledger_values import UnitState
@@ -16,6 +16,7 @@ from provisioning.slots import run_slots
 from provisioning.station_settings import StationSettings
 from provisioning.station_values import Step
 from signing.errors import SigningError
+from tests.conftest import IS_SOAK
 from tests.firmware_images.release_parts import APP_1_5_0
 from tests.provisioning.station_bench import (
     EFUSES,
@@ -27,11 +28,7 @@ from tests.provisioning.station_bench import (
 )
 from tests.provisioning.test_station_kill import Killer
 
-# espefuse imports what Click has announced to drop.
-pytestmark = pytest.mark.filterwarnings("ignore:'parser:DeprecationWarning")
-MOMENTS = [
-    ["before", n] for n in ([20] if os.environ.get("AMPFORGE_SOAK") != "1" else range(17, 24))
-]
+MOMENTS = [["before", n] for n in ([22] if not IS_SOAK else range(19, 26))]
 SECURE = 'user_data = "{serial}"\ndisable_jtag = true\ndownload_mode = "secure"\n'
 
 
@@ -60,8 +57,8 @@ def folder(finished, tmp_path):
     return tmp_path
 
 
-def run(folder, line, **options):
-    station = open_bench(folder, StationSettings(boot_timeout_s=1.0))
+def run(folder, line, nvs_plan=None, **options):
+    station = open_bench(folder, StationSettings(boot_timeout_s=1.0), nvs_plan=nvs_plan)
     try:
         (result,) = run_slots(station, slot_configs(line), **options)
         units = list_units(station.ledger.database)
@@ -182,7 +179,7 @@ def test_a_station_that_stops_after_the_locks_goes_on_with_the_locked_board(temp
 def test_a_kill_around_the_burning_leaves_a_board_that_is_finished_on_the_next_start(
     template, tmp_path, moment
 ):
-    """Before the 20th commit the board is locked, and no CONFIRM says so."""
+    """Before the 22nd commit the board is locked, and no CONFIRM says so."""
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     killer = Killer()
     with SimulatedLine(tmp_path / "line", board_count=1, seed=SEED) as line:
@@ -197,6 +194,32 @@ def test_a_kill_around_the_burning_leaves_a_board_that_is_finished_on_the_next_s
     assert confirmed.count("calibrate") == 1
     (unit,) = units_of(tmp_path)
     assert unit.state is UnitState.PASS
+
+
+NVS = '[namespaces.factory]\nserial = { string = "{serial}" }\n'
+
+
+@pytest.mark.parametrize("was_written", [True, False] if IS_SOAK else [True])
+def test_a_locked_board_passes_only_with_the_nvs_that_an_earlier_job_wrote(
+    template, tmp_path, was_written
+):
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    plan = parse_nvs_plan(NVS.encode(), where="nvs.toml")
+    other = parse_nvs_plan(NVS.replace("serial =", "number =").encode(), where="nvs.toml")
+    with SimulatedLine(tmp_path / "line", board_count=1, seed=SEED) as line:
+        first, _ = run(tmp_path, line, nvs_plan=plan if was_written else None)
+        assert first.report.is_passed
+        flash = line.slots[0].board.flash.read(0, 4 << 20)
+        refused, events = run(tmp_path, line, again=True, nvs_plan=other)
+        assert isinstance(refused.error, LockedChipError)
+        assert "locked before its NVS was written by this plan" in refused.error.what
+        assert [event.step for event in events if event.phase == "INTENT"].count("calibrate") == 1
+        assert line.slots[0].board.flash.read(0, 4 << 20) == flash
+        result, _ = run(tmp_path, line, again=True, nvs_plan=plan)
+        if was_written:
+            assert result.report.is_passed
+        else:
+            assert isinstance(result.error, LockedChipError)
 
 
 def test_a_locked_board_is_not_taken_through_another_plan(folder):

@@ -20,11 +20,11 @@ from tests.provisioning.outcome import describe, finish
 from tests.provisioning.station_bench import SEED, make_bench, slot_configs
 
 ROOT = Path(__file__).parents[2]
-COMMITS_OF_ONE_UNIT = 17
+COMMITS_OF_ONE_UNIT = 19
 COMMIT_MOMENTS = [
     [edge, commit] for commit in range(1, COMMITS_OF_ONE_UNIT + 1) for edge in ("before", "after")
 ]
-# AMPFORGE_KILL_SAMPLE=34 tries every boundary; the seed makes a failure happen again.
+# AMPFORGE_KILL_SAMPLE=38 tries every boundary; the seed makes a failure happen again.
 SAMPLE = random.Random(20260210).sample(
     COMMIT_MOMENTS, int(os.environ.get("AMPFORGE_KILL_SAMPLE", "6"))
 )

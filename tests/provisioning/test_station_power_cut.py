@@ -16,7 +16,7 @@ from tests.conftest import IS_SOAK
 from tests.provisioning.outcome import describe, finish
 from tests.provisioning.station_bench import SEED, make_bench, open_bench, slot_configs
 
-RECORDS = ("nvs", "otadata", "devrec")
+RECORDS = ("nvs", "otadata", "devrec", "keystore")
 SAMPLED = 4
 APP_CUTS_IN_SOAK = 40
 RUNS_MAX = 4

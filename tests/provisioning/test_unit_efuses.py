@@ -18,7 +18,8 @@ from firmware_images.efuse_plan import parse_efuse_plan
 from firmware_images.errors import EfusePlanError
 from firmware_images.secure_boot import sign_image
 from firmware_images.signature_sector import key_digest
-from provisioning.errors import EfuseError
+from provisioning.efuse_preview import preview_efuses
+from provisioning.errors import EfuseError, FlashError
 from provisioning.ledger_queries import list_units
 from provisioning.ledger_values import UnitState
 from provisioning.simulator.faults import AnalogFault, FaultPlan
@@ -36,9 +37,6 @@ from tests.provisioning.station_bench import (
     open_bench,
     slot_configs,
 )
-
-# espefuse imports what Click has announced to drop.
-pytestmark = pytest.mark.filterwarnings("ignore:'parser:DeprecationWarning")
 
 SPEC = Path(__file__).parents[2] / "docs" / "spec" / "efuses.md"
 PLAN = """secure_boot_keys = ["first", "second"]
@@ -175,21 +173,31 @@ def test_a_contradiction_stops_the_job_before_anything_is_spent_on_the_board(fol
     assert {event.step for event in events} == {"reserve"}
 
 
-def test_a_board_that_failed_is_not_burned(folder):
+def changed_by(board, act):
+    before = summary(board)
+    result, events = act()
+    after = summary(board)
+    return {name for name in after if after[name] != before[name]}, result, events
+
+
+OF_KEY_STORAGE = {"BLOCK_KEY4", "KEY_PURPOSE_4", "RD_DIS", "WR_DIS"}
+
+
+def test_of_a_board_that_failed_nothing_is_burned_but_the_key_of_its_storage(folder):
     faults = {0: FaultPlan(analog=frozenset({AnalogFault.STUCK_BIT}))}
     with SimulatedLine(folder / "line", board_count=1, seed=SEED, faults=faults) as line:
-        before = line.slots[0].board.efuse_path.read_bytes()
-        result, _ = run(folder, line, plan())
+        board = line.slots[0].board
+        changed, result, _ = changed_by(board, lambda: run(folder, line, plan()))
         assert result.report.state is UnitState.FAIL
-        assert line.slots[0].board.efuse_path.read_bytes() == before
+        assert changed == OF_KEY_STORAGE
 
 
-def test_without_a_plan_nothing_is_burned(folder):
+def test_without_a_plan_nothing_is_burned_but_the_key_of_the_storage(folder):
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
-        before = line.slots[0].board.efuse_path.read_bytes()
-        result, events = run(folder, line, None)
+        board = line.slots[0].board
+        changed, result, events = changed_by(board, lambda: run(folder, line, None))
         assert result.report.is_passed
-        assert line.slots[0].board.efuse_path.read_bytes() == before
+        assert changed == OF_KEY_STORAGE
     assert not {"efuses", "lock", "recheck"} & {event.step for event in events}
 
 
@@ -207,6 +215,25 @@ def test_secure_boot_is_planned_only_for_a_release_that_would_boot(folder):
     planned.check(replace(bundle, app=signed, bootloader=signed))
     with pytest.raises(EfusePlanError, match="no board would boot the bundle's bootloader"):
         planned.check(replace(bundle, app=signed, bootloader=foreign))
+
+
+def test_a_plan_for_another_chip_than_the_release_s_is_refused_before_the_first_board(folder):
+    text = b'user_data = "{serial}"\n'
+    other = parse_efuse_plan(text, load_key=key, where="efuses.toml", chip="esp32s3")
+    with pytest.raises(EfusePlanError, match="for another chip than the bundle's"):
+        open_bench(folder, efuse_plan=other)
+
+
+def test_a_preview_of_another_chip_is_refused(folder):
+    text = b'user_data = "{serial}"\n'
+    other = parse_efuse_plan(text, load_key=key, where="efuses.toml", chip="esp32c6")
+    station = open_bench(folder)
+    with (
+        SimulatedLine(folder / "line", board_count=1, seed=SEED) as line,
+        pytest.raises(FlashError, match="not the plan's chip"),
+    ):
+        preview_efuses(line.slots[0].port_url, other, station.ledger)
+    station.close()
 
 
 def write_signed_bundle(folder):

@@ -99,6 +99,21 @@ def test_an_adapter_that_comes_back_under_another_name_is_the_same_slot(line):
         assert port.is_usb_serial_jtag
 
 
+def test_two_adapters_that_swap_their_names_keep_their_slots(line):
+    """After a restart, or when both were unplugged, the system numbers them the other way round."""
+    devices = [slot.pty_path for slot in line.slots]
+    places = {"1-1.1": "LEFT", "1-1.2": "RIGHT"}
+    for order in (devices, devices[::-1]):
+        plugged = [
+            adapter(device, serial=serial, location=place)
+            for device, (place, serial) in zip(order, places.items(), strict=True)
+        ]
+        for names in (("usb:LEFT", "usb:RIGHT"), ("usb-location:1-1.1", "usb-location:1-1.2")):
+            for name, device in zip(names, order, strict=True):
+                with closing(open_port(name, timeout_s=1, list_ports=lambda: plugged)) as port:  # noqa: B023
+                    assert port.port == device
+
+
 def test_a_device_knows_whether_it_is_the_chip_s_own_usb_unit(line, tmp_path):
     device = line.slots[0].pty_path
     by_id = tmp_path / "usb-Espressif"

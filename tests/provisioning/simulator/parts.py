@@ -26,6 +26,7 @@ from provisioning.link_identity import (
     IdentityWriteRequest,
     IdentityWriteResponse,
 )
+from provisioning.link_key_storage import KeyStorageWriteRequest, KeyStorageWriteResponse
 from provisioning.link_messages import BOARD_BUFFER_BYTES, BoardError
 from provisioning.simulator.board import SimulatedBoard
 from signing.certificate_issuing import (
@@ -232,8 +233,14 @@ def enter_download_mode(board: SimulatedBoard) -> bytes:
     return log
 
 
+def encrypt_keys(link: BoardLink) -> None:
+    """Have a board encrypt its key storage, before which it makes no key."""
+    assert link.ask(KeyStorageWriteRequest(), KeyStorageWriteResponse).enc
+
+
 def finish_identity(link: BoardLink, **trust_changes: Any) -> None:
     """Give a board its serial number, certificate and trust record."""
+    encrypt_keys(link)
     csr = link.ask(IdentityWriteRequest(serial=SERIAL, job=JOB), IdentityWriteResponse).csr
     certificate = issue_certificate(
         keys().ca,

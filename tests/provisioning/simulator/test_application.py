@@ -16,6 +16,7 @@ from smp.os_management import (
     ResetWriteResponse,
 )
 
+from firmware_images.device_record import DeviceRecord
 from firmware_images.otadata import OtaState
 from firmware_images.waveform_slot import pad_waveform_slot
 from firmware_images.waveform_slot_signing import attach_slot_signatures
@@ -34,8 +35,10 @@ from tests.provisioning.simulator.parts import (
     JOB,
     NOON,
     SERIAL,
+    TABLE,
     BoardLink,
     calibration_record,
+    encrypt_keys,
     finish_identity,
     flash_release,
     image,
@@ -54,7 +57,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def unit(tmp_path: Path) -> BoardLink:
-    return make_running_board(tmp_path)
+    board = make_running_board(tmp_path)
+    encrypt_keys(board)
+    return board
 
 
 @pytest.fixture
@@ -375,8 +380,7 @@ def test_a_unit_outlives_the_station_that_calibrated_it(finished):
     )
 
 
-def test_a_stations_certificate_is_no_identity(tmp_path):
-    unit = make_running_board(tmp_path)
+def test_a_stations_certificate_is_no_identity(unit):
     unit.ask(
         link_identity.IdentityWriteRequest(serial=SERIAL, job=JOB),
         link_identity.IdentityWriteResponse,
@@ -394,6 +398,7 @@ def test_an_update_without_an_updater_is_refused(finished):
 def test_a_dead_record_sector_is_reported_as_storage(tmp_path):
     dead = frozenset(range(0x12, 0x14))  # the identity record
     unit = make_running_board(tmp_path, faults=FaultPlan(dead_sectors=dead))
+    encrypt_keys(unit)
     request = link_identity.IdentityWriteRequest(serial=SERIAL, job=JOB)
     assert unit.refusal(request) == BoardErrorCode.STORAGE
 
@@ -495,19 +500,31 @@ def test_a_record_damaged_in_flash_counts_as_absent(finished, name):
     )
 
 
-def test_a_private_key_damaged_in_flash_is_reported_as_storage(finished):
-    from firmware_images.device_record import DeviceRecord
-    from tests.provisioning.simulator.parts import TABLE
-
-    record = DeviceRecord(finished.board.flash, TABLE.find("devrec"))
-    identity = record.load_identity()
-    assert identity is not None
-    record.save_identity(replace(identity, private_key_der=b"no key"))
-    for request in (
-        link_identity.ChallengeWriteRequest(nonce=bytes(16)),
+def test_a_private_key_damaged_in_flash_proves_nothing_until_another_is_made(finished):
+    before = finished.ask(
         link_identity.IdentityWriteRequest(serial=SERIAL, job=JOB),
-    ):
-        assert finished.refusal(request) == BoardErrorCode.STORAGE
+        link_identity.IdentityWriteResponse,
+    ).csr
+    partition = TABLE.find("keystore")
+    finished.board.flash.write(partition.offset_bytes + 64, bytes(256))
+    challenge = link_identity.ChallengeWriteRequest(nonce=bytes(16))
+    assert finished.refusal(challenge) == BoardErrorCode.STORAGE
+    after = finished.ask(
+        link_identity.IdentityWriteRequest(serial=SERIAL, job=JOB),
+        link_identity.IdentityWriteResponse,
+    ).csr
+    assert parse_csr(after).public_key != parse_csr(before).public_key
+    certificate = finished.ask(
+        link_identity.CertificateReadRequest(), link_identity.CertificateReadResponse
+    )
+    assert certificate.cert == b"", "the certificate was of the key that is lost"
+
+
+def test_what_is_stored_as_a_key_and_is_none_is_reported_as_storage(finished):
+    record = DeviceRecord(finished.board.flash, TABLE.find("devrec"))
+    record.save_identity(replace(record.load_identity(), private_key_der=b"no key"))
+    challenge = link_identity.ChallengeWriteRequest(nonce=bytes(16))
+    assert finished.refusal(challenge) == BoardErrorCode.STORAGE
 
 
 def test_the_secure_version_is_the_count_of_burned_efuse_bits(unit):
