@@ -14,13 +14,13 @@ from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
 from provisioning.errors import LedgerError, StationError
 from provisioning.esptool_flasher import EsptoolFlasher
-from provisioning.ledger import Ledger
 from provisioning.ledger_values import Writer
-from provisioning.ledger_witness import require_witnessed, save_witness
+from provisioning.ledger_witness import save_witness
 from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES
 from provisioning.scpi_meter import open_meter
 from provisioning.serial_port import open_port
 from provisioning.station_files import LEDGER_NAME, load_station_keys
+from provisioning.station_ledger import StationLedger, open_station_ledger
 from provisioning.station_trust import accept_trust_record
 from provisioning.udi import require_gtin
 from provisioning.unit_admission import BoardsInWork
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from firmware_images.nvs_plan import NvsPlan
     from provisioning.flasher import Flasher
     from provisioning.instruments import Meter
+    from provisioning.ledger import Ledger
     from provisioning.ledger_address import LedgerAddress
     from provisioning.serial_port import BoardPort
     from provisioning.station_files import StationKeys
@@ -83,6 +84,7 @@ class Station:
         nvs_plan: What each board's NVS partition holds, or `None` to leave it alone.
         efuse_plan: What each board's eFuses shall be, or `None` to burn nothing.
         in_work: The chips that the slots work on now.
+        opened: How the ledger was opened: with a lease, or offline.
     """
 
     folder: Path
@@ -99,6 +101,7 @@ class Station:
     efuse_plan: EfusePlan | None = None
     gtin: str | None = None
     in_work: BoardsInWork = field(default_factory=BoardsInWork)
+    opened: StationLedger
 
     def open_port(self, url: str) -> BoardPort:
         """Open the port of one slot."""
@@ -116,9 +119,10 @@ class Station:
 
     def close(self) -> None:
         """Remember how far the ledger came, as well as that goes, and close it."""
-        with suppress(LedgerError, StationError, DurableFileError):
-            save_witness(self.folder, self.ledger, station=self.settings.name)
-        self.ledger.close()
+        if not self.opened.is_offline:
+            with suppress(LedgerError, StationError, DurableFileError):
+                save_witness(self.folder, self.ledger, station=self.settings.name)
+        self.opened.close()
 
 
 def open_station(
@@ -156,6 +160,7 @@ def open_station(
 
     Raises:
         LedgerError: There is no ledger, or it cannot be used.
+        LeaseError: The ledger is out of reach, and the lease must not be used.
         SigningError: Trust record, bundle, key or certificate do not verify.
         FirmwareImageError: The bundle's content is not acceptable, a waiver has expired, or the
             NVS plan or the eFuse plan does not fit the release.
@@ -175,9 +180,9 @@ def open_station(
     if efuse_plan is not None:
         efuse_plan.check(bundle)
     writer = Writer(station=settings.name, now=outside.now, new_job=outside.new_job)
-    ledger = Ledger.open(folder / LEDGER_NAME if ledger_address is None else ledger_address)
+    opened = open_station_ledger(folder, ledger_address or folder / LEDGER_NAME, writer)
+    ledger = opened.ledger
     try:
-        require_witnessed(folder, ledger)
         keys = load_station_keys(
             folder,
             station_name=settings.name,
@@ -190,9 +195,10 @@ def open_station(
         _require_same_product(bundle, ledger)
         require_ledger_format(settings.serials, ledger)
         _require_sendable_statement(bundle, where=bundle_where)
-        save_witness(folder, ledger, station=settings.name)
+        if not opened.is_offline:
+            save_witness(folder, ledger, station=settings.name)
     except BaseException:
-        ledger.close()
+        opened.close()
         raise
     return Station(
         folder=folder,
@@ -200,7 +206,8 @@ def open_station(
         serial_model=serial_model,
         outside=outside,
         ledger=ledger,
-        writer=writer,
+        writer=opened.writer,
+        opened=opened,
         keys=keys,
         trust=trust,
         trust_bytes=trust_bytes,

@@ -269,7 +269,8 @@ def test_an_upgrade_that_finds_a_changed_ledger_leaves_it_as_it_was(tmp_path):
 
 def test_the_golden_backup_is_read_and_written_as_it_is(tmp_path):
     """The format as it stands in docs/spec/ledger-backup.md, byte for byte."""
-    golden = GOLDEN / "backup-0003.jsonl"
+    restore(GOLDEN / "backup-0003.jsonl", tmp_path / "older.sqlite3")
+    golden = GOLDEN / "backup-0004.jsonl"
     restore(golden, tmp_path / "new.sqlite3")
     path = tmp_path / "ledger.sqlite3"
     shutil.copy(GOLDEN / "revision-0001.sqlite3", path)
@@ -280,7 +281,7 @@ def test_the_golden_backup_is_read_and_written_as_it_is(tmp_path):
 
 @pytest.mark.parametrize("place", range(0, 4000, 397))
 def test_any_changed_byte_of_a_backup_is_refused(tmp_path, place):
-    content = bytearray((GOLDEN / "backup-0003.jsonl").read_bytes())
+    content = bytearray((GOLDEN / "backup-0004.jsonl").read_bytes())
     content[place % len(content)] ^= 1
     (tmp_path / "backup").write_bytes(content)
     with pytest.raises(ProvisioningError):
