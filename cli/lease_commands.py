@@ -87,7 +87,7 @@ def lease(
     with open_ledger(config_path, station_folder) as ledger:
         writer = station_writer(config_path)
         if closed is not None:
-            from provisioning.ledger_leases import declare_lost
+            from provisioning.lease_acts import declare_lost
 
             record = declare_lost(ledger, writer, closed, reason=reason or "")
             _print_lost(record, as_json=as_json)

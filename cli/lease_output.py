@@ -36,15 +36,13 @@ def lease_document(record: LeaseRecord) -> dict[str, object]:
 def format_lease(record: LeaseRecord) -> list[str]:
     """Return one lease as lines for a person."""
     state = f"{record.left} left" if record.closed_at is None else "ended"
+    first, last = (_serial(record, end) for end in (record.first_sequence, record.last_sequence))
     lines = [
         (
             f"lease {record.name}: {record.count} numbers, {record.given} given, "
             f"{record.voided} void, {state}"
         ),
-        (
-            f"  {_serial(record, record.first_sequence)} to {_serial(record, record.last_sequence)}, "
-            f"expires {record.expires_at:%Y-%m-%d %H:%M:%S} UTC"
-        ),
+        f"  {first} to {last}, expires {record.expires_at:%Y-%m-%d %H:%M:%S} UTC",
     ]
     if record.reason is not None:
         lines.append(f"  ended: {record.reason}")

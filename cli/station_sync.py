@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.failures import UsageRefusal
 from cli.lease_output import format_sync, sync_document
 from cli.output import print_result
 from cli.params import config_option, json_option
@@ -15,6 +16,8 @@ from cli.station_access import (
     station_option,
     station_writer,
 )
+from provisioning.errors import LeaseError
+from signing.errors import SigningError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,20 +26,66 @@ if TYPE_CHECKING:
     from provisioning.ledger import Ledger
 
 
-@click.command("sync", epilog="Example: ampforge station sync")
+@click.command(
+    "sync",
+    epilog="Example: ampforge station sync\n\n"
+    'Example: ampforge station sync --give-up --reason "folder was copied back"',
+)
+@click.option(
+    "--give-up",
+    is_flag=True,
+    help="If the ledger cannot take the outbox over: put it away, its boards into quarantine.",
+)
+@click.option("--reason", help="Why it is given up; goes on record.")
 @station_option
 @config_option
 @json_option
-def sync(*, station_folder: Path | None, config_path: Path | None, as_json: bool) -> None:
+def sync(
+    *,
+    give_up: bool,
+    reason: str | None,
+    station_folder: Path | None,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
     """Bring what was done without the ledger into it.
 
     `station run` and `station recover` do the same at their start. Stopped anywhere, it goes on
     there the next time. A board that the ledger knows otherwise is put into quarantine.
     """
+    if give_up != (reason is not None):
+        raise UsageRefusal(
+            "an outbox is given up with a reason",
+            expected="--give-up --reason TEXT",
+            hint="without both, `ampforge station sync` takes over what it can",
+        )
     folder = find_station_folder(config_path, station_folder)
     with open_ledger(config_path, station_folder) as ledger:
-        result = synchronise_station(folder, ledger, config_path)
+        try:
+            result = synchronise_station(folder, ledger, config_path)
+        except (LeaseError, SigningError):
+            if reason is None:
+                raise
+            _give_up(folder, ledger, config_path, reason=reason, as_json=as_json)
+            return
     print_result(sync_document(result), "\n".join(format_sync(result)), as_json=as_json)
+
+
+def _give_up(
+    folder: Path, ledger: Ledger, config_path: Path | None, *, reason: str, as_json: bool
+) -> None:
+    from provisioning.lease_giving_up import give_up
+
+    given_up = give_up(folder, ledger, station_writer(config_path), reason=reason)
+    boards = () if given_up is None else given_up.boards
+    archive = None if given_up is None else str(given_up.archive)
+    document = {"schema": "ampforge.sync-given-up/1", "boards": list(boards), "archive": archive}
+    human = [
+        f"given up: {len(boards)} boards are in quarantine, the outbox is kept in {archive}",
+        *(f"  {serial}" for serial in boards),
+        "next: put these boards aside; a supervisor decides (`ampforge unit quarantine`)",
+    ]
+    print_result(document, "\n".join(human), as_json=as_json)
 
 
 def synchronise_station(

@@ -15,11 +15,12 @@ from sqlalchemy import insert, select, update
 
 from provisioning.classification import BoardClass
 from provisioning.errors import LedgerError
+from provisioning.lease_acts import end_lease
 from provisioning.ledger_allocation import withdraw_release
 from provisioning.ledger_epochs import epoch_of_sequence
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event
-from provisioning.ledger_leases import LEASE_END_STEP, end_lease, is_void
+from provisioning.ledger_leases import LEASE_END_STEP, is_void
 from provisioning.ledger_retelling import hex_field
 from provisioning.ledger_schema import (
     events,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 SYNC_STEP: Final = "sync"
 EVENTS_PER_PART: Final = 200
+REASON_MAX_LENGTH: Final = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,8 @@ def synchronise(
             taken over until then stays.
         SigningError: The lease does not verify.
     """
+    if find_lease_files(folder) is None:
+        return None
     with holding_lease(folder, is_alone=True):
         files = find_lease_files(folder)
         if files is None:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from provisioning.errors import LeaseError
 from provisioning.lease import REQUEST_BYTES, Lease, sign_lease
+from provisioning.lease_acts import confirm_lease, require_possible, take_block
 from provisioning.lease_folder import create_outbox, find_lease_files, holding_lease
 from provisioning.lease_sync import verify_held
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import Phase
-from provisioning.ledger_leases import LEASE_STEP, confirm_lease, require_possible, take_block
+from provisioning.ledger_leases import LEASE_STEP
 from provisioning.ledger_values import Writer
 from provisioning.offline_ledger import read_use
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from provisioning.lease_acts import TakenBlock
     from provisioning.lease_folder import LeaseFiles
-    from provisioning.ledger_leases import LeaseRecord, TakenBlock
+    from provisioning.ledger_leases import LeaseRecord
     from signing.signers import Signer
 
 

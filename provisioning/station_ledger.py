@@ -76,9 +76,19 @@ def open_station_ledger(folder: Path, address: LedgerAddress, writer: Writer) ->
         stack.callback(ledger.close)
         require_witnessed(folder, ledger)
         synced = synchronise(folder, ledger, writer)
-        outbox = None
-        if synced is not None and synced.archive is None and synced.is_in_place:
-            outbox = open_outbox(folder, writer, stack)
+        # Held also without a lease: one that is taken meanwhile would not know these boards.
+        stack.enter_context(holding_lease(folder, is_alone=False))
+        outbox = open_outbox(folder, writer, stack)
+        if outbox is not None and (synced is None or not synced.is_in_place):
+            if synced is None:
+                raise LeaseError(
+                    "a lease was taken at this very moment",
+                    expected="a station at rest",
+                    got=outbox.lease.chain,
+                    where=folder,
+                    hint="start again",
+                )
+            outbox = None
         return StationLedger(
             ledger=ledger, writer=writer, outbox=outbox, is_offline=False, synced=synced,
             resources=stack.pop_all(),
@@ -151,6 +161,7 @@ def require_usable(folder: Path, lease: Lease, outbox: OfflineLedger, *, writer:
 def _open_offline(folder: Path, writer: Writer, error: LedgerError) -> StationLedger:
     with ExitStack() as stack:
         try:
+            stack.enter_context(holding_lease(folder, is_alone=False))
             outbox = open_outbox(folder, writer, stack)
             if outbox is None:
                 raise error
@@ -167,8 +178,18 @@ def _open_offline(folder: Path, writer: Writer, error: LedgerError) -> StationLe
 
 
 def open_outbox(folder: Path, writer: Writer, stack: ExitStack) -> OfflineLedger | None:
-    """Open the outbox of the lease that the station holds, shared; `None` when there is none."""
-    stack.enter_context(holding_lease(folder, is_alone=False))
+    """Open the outbox of the lease that the station holds; `None` when there is none.
+
+    Args:
+        folder: The station's folder.
+        writer: The station.
+        stack: Closes it.
+
+    Raises:
+        LeaseError: The lease is no lease, or another station's.
+        LedgerError: The outbox cannot be used.
+        SigningError: The lease does not verify.
+    """
     files = find_lease_files(folder)
     if files is None:
         return None
