@@ -40,8 +40,11 @@ class Factory:
     root: Path
     address: LedgerAddress
     clock: dt.datetime = START
-    names: itertools.count = field(default_factory=lambda: itertools.count(1))
+    jobs_from: int = 1
     requests: itertools.count = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        self.names = itertools.count(self.jobs_from)
 
     def now(self) -> dt.datetime:
         self.clock += dt.timedelta(milliseconds=1)
