@@ -83,15 +83,20 @@ class LeaseFiles:
         Raises:
             LeaseError: It cannot be read.
         """
-        try:
-            return read_input(self.document, _DOCUMENT_MAX_BYTES)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise LeaseError(
-                "the lease cannot be read", got=error.strerror, where=self.document,
-                hint="check the rights of the station's folder",
-            ) from error  # fmt: skip
+        # A kill while both were put away leaves the outbox here and the document there.
+        for path in (self.document, self.folder / CLOSED_FOLDER / self.document.name):
+            try:
+                return read_input(path, _DOCUMENT_MAX_BYTES)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise LeaseError(
+                    "the lease cannot be read",
+                    got=error.strerror,
+                    where=path,
+                    hint="check the rights of the station's folder",
+                ) from error
+        return None
 
     def save_document(self, content: bytes) -> None:
         """Write the signed lease."""
