@@ -25,9 +25,16 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Column, LargeBinary, MetaData, Table, insert, select, union
 
 from provisioning.errors import LeaseError, StationError
-from provisioning.ledger_database import create_database
+from provisioning.ledger_database import create_database, open_any_revision
 from provisioning.ledger_events import format_time
-from provisioning.ledger_schema import ledger_identity, quarantines, replaced_modules, units
+from provisioning.ledger_migrations import migrate, require_known
+from provisioning.ledger_schema import (
+    HEAD_REVISION,
+    ledger_identity,
+    quarantines,
+    replaced_modules,
+    units,
+)
 from signing.durable_file import save_durably
 from signing.input_file import read_input
 
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from provisioning.ledger import Ledger
+    from provisioning.ledger_database import LedgerDatabase
     from provisioning.ledger_values import LedgerIdentity
 
 CLOSED_FOLDER: Final = "closed-leases"
@@ -191,6 +199,23 @@ def create_outbox(folder: Path, request: bytes, ledger: Ledger) -> LeaseFiles:
 
     create_database(files.outbox, fill=fill)
     return files
+
+
+def open_outbox_database(path: Path) -> LedgerDatabase:
+    """Open an outbox, and bring it to the present revision: it may be older than this program.
+
+    Raises:
+        LedgerError: It is of a later revision, or cannot be used.
+    """
+    database, found = open_any_revision(path)
+    try:
+        if require_known(found, where=path) != HEAD_REVISION:
+            with database.changing_tables() as connection:
+                migrate(connection)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def remember_chip(outbox: Ledger, mac: bytes) -> None:

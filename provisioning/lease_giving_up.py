@@ -12,7 +12,7 @@ from provisioning.classification import (
     RecordCondition,
 )
 from provisioning.errors import LeaseError
-from provisioning.lease_folder import find_lease_files, holding_lease
+from provisioning.lease_folder import find_lease_files, holding_lease, open_outbox_database
 from provisioning.ledger import Ledger
 from provisioning.ledger_queries import find_by, list_units
 from provisioning.ledger_schema import units
@@ -69,7 +69,7 @@ def give_up(folder: Path, ledger: Ledger, writer: Writer, *, reason: str) -> Giv
         files = find_lease_files(folder)
         if files is None:
             return None
-        outbox = Ledger.open(files.outbox)
+        outbox = Ledger(open_outbox_database(files.outbox))
         try:
             made = list_units(outbox.database)
         finally:

@@ -18,7 +18,7 @@ from provisioning.errors import LedgerError
 from provisioning.lease_acts import end_lease
 from provisioning.ledger_allocation import withdraw_release
 from provisioning.ledger_epochs import epoch_of_sequence
-from provisioning.ledger_events import Phase, format_time
+from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_journal import append_event
 from provisioning.ledger_leases import LEASE_END_STEP, is_void
 from provisioning.ledger_retelling import hex_field
@@ -279,11 +279,15 @@ class Replay:
     def _is_refused(self, event: Event) -> bool:
         """Whether what this chain tells of the unit has no effect any more."""
         told = self._connection.execute(
-            select(events.c.number)
-            .where(events.c.serial == event.serial, events.c.step == REFUSE_STEP)
-            .limit(1)
+            select(events.c.content).where(
+                events.c.serial == event.serial, events.c.step == REFUSE_STEP
+            )
+        ).scalars()
+        return any(
+            parse_event(content, where=f"a refusal of {event.serial}").data.get("chain")
+            == event.station
+            for content in told
         )
-        return told.first() is not None
 
     def _open_quarantine(self, event: Event, problem: str) -> None:
         reason = f"made under lease {self._record.name} as {event.serial}: {problem}"[:400]

@@ -15,7 +15,12 @@ from sqlalchemy import func, insert, select
 
 from provisioning.errors import LeaseError
 from provisioning.lease import verify_lease
-from provisioning.lease_folder import find_lease_files, holding_lease, remember_own_units
+from provisioning.lease_folder import (
+    find_lease_files,
+    holding_lease,
+    open_outbox_database,
+    remember_own_units,
+)
 from provisioning.lease_replay import Replay
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import Phase, format_time
@@ -96,7 +101,7 @@ def synchronise(
         files = find_lease_files(folder)
         if files is None:
             return None
-        outbox = Ledger.open(files.outbox)
+        outbox = Ledger(open_outbox_database(files.outbox))
         try:
             if not read_use(outbox).is_complete:
                 return None  # it was asked for, and never used: `serials lease` goes on with it

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 from provisioning.errors import LeaseError
 from provisioning.lease import REQUEST_BYTES, Lease, sign_lease
 from provisioning.lease_acts import confirm_lease, require_possible, take_block
-from provisioning.lease_folder import create_outbox, find_lease_files, holding_lease
+from provisioning.lease_folder import (
+    create_outbox,
+    find_lease_files,
+    holding_lease,
+    open_outbox_database,
+)
 from provisioning.lease_sync import verify_held
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import Phase
@@ -65,7 +70,7 @@ def take_lease(
     require_possible(writer.station, count=count, days=days)
     with holding_lease(folder, is_alone=True):
         files = _prepare(folder, ledger, random_bytes)
-        outbox = Ledger.open(files.outbox)
+        outbox = Ledger(open_outbox_database(files.outbox))
         try:
             block = take_block(
                 ledger, writer, request=files.request, prefix=prefix, model=model, count=count,
@@ -88,7 +93,7 @@ def _prepare(folder: Path, ledger: Ledger, random_bytes: Callable[[int], bytes])
     """Return an outbox that was made for a request to this very ledger, and never used."""
     files = find_lease_files(folder)
     if files is not None:
-        outbox = Ledger.open(files.outbox)
+        outbox = Ledger(open_outbox_database(files.outbox))
         try:
             use, asked = read_use(outbox), outbox.identity
         finally:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioning.errors import LeaseError, LedgerError, LedgerUnreachableError
-from provisioning.lease_folder import find_lease_files, holding_lease
+from provisioning.lease_folder import find_lease_files, holding_lease, open_outbox_database
 from provisioning.lease_sync import SyncResult, synchronise, verify_held
 from provisioning.ledger import Ledger
-from provisioning.ledger_database import open_database
 from provisioning.ledger_events import format_time
 from provisioning.ledger_values import Writer
 from provisioning.ledger_witness import load_witness, require_witnessed
@@ -193,7 +192,7 @@ def open_outbox(folder: Path, writer: Writer, stack: ExitStack) -> OfflineLedger
     files = find_lease_files(folder)
     if files is None:
         return None
-    database = open_database(files.outbox)
+    database = open_outbox_database(files.outbox)
     stack.callback(database.close)
     if not read_use(Ledger(database)).is_complete:
         return None

@@ -22,6 +22,7 @@ from provisioning.lease_acts import declare_lost
 from provisioning.lease_folder import CLOSED_FOLDER, find_lease_files
 from provisioning.lease_giving_up import give_up
 from provisioning.ledger import Ledger
+from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_backup import write_backup
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_leases import list_leases
@@ -552,3 +553,24 @@ def test_the_stations_own_ledger_is_never_mistaken_for_an_outbox(small):
     assert outbox.identity.uuid == small.open().identity.uuid
     outbox.close()
     assert (small.root / NOWHERE).exists() is False
+
+
+def test_a_server_that_does_not_answer_is_out_of_reach_and_one_that_refuses_is_not(small, postgres):
+    small.take()
+    nobody = parse_ledger_address("postgresql://ampforge@127.0.0.1:1/flare", root=small.root)
+    opened = open_station_ledger(small.folder(), nobody, small.writer())
+    assert opened.is_offline
+    opened.close()
+    refusing = parse_ledger_address(postgres.url("no_such_database"), root=small.root)
+    with pytest.raises(LedgerError, match="no such database"):
+        open_station_ledger(small.folder(), refusing, small.writer())
+
+
+def test_an_outbox_of_an_earlier_version_is_brought_up_to_date(small):
+    small.take()
+    make_offline(small, 1)
+    outbox = Site(small.outbox())
+    outbox.edit("DROP TABLE leases")
+    outbox.edit("UPDATE alembic_version SET version_num = '0003'")
+    make_offline(small, 2)
+    assert small.sync().record.given == 2
