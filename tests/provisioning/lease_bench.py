@@ -100,7 +100,9 @@ class Factory:
         return open_station_ledger(self.folder(station), self.root / NOWHERE, self.writer(station))
 
     def outbox(self, station: str = "station-1") -> Path:
-        return find_lease_files(self.folder(station)).outbox
+        files = find_lease_files(self.folder(station))
+        assert files is not None
+        return files.outbox
 
 
 def reserve(opened, number: int, **changes):
