@@ -75,7 +75,10 @@ def format_sync(result: SyncResult | None) -> list[str]:
         )
         lines += [f"  {refused}" for refused in result.refused]
     if not result.is_in_place:
-        lines.append("this folder is a copy: no number is given with its lease, nor is it ended")
+        lines += [
+            "this folder is a copy: no number is given with its lease, nor is it ended",
+            "  to take a new one: `ampforge station sync --give-up --reason TEXT` first",
+        ]
     if result.archive is not None:
         lines.append(f"  its outbox is kept in {result.archive}")
     return lines
@@ -84,6 +87,14 @@ def format_sync(result: SyncResult | None) -> list[str]:
 def offline_document(opened: StationLedger) -> dict[str, object] | None:
     """Return what a station works under while the ledger is out of reach, or `None`."""
     return outbox_document(opened.outbox) if opened.is_offline and opened.outbox else None
+
+
+def synced_document(opened: StationLedger) -> dict[str, object] | None:
+    """Return what was taken over at the start, or `None` when that was nothing."""
+    synced = opened.synced
+    if synced is None or not (synced.event_count or synced.archive):
+        return None
+    return sync_document(synced)
 
 
 def outbox_document(outbox: OfflineLedger) -> dict[str, object]:

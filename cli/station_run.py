@@ -10,7 +10,7 @@ import click
 from cli.bundle_files import OPTIONAL_BUNDLE_ARGUMENT, find_bundle
 from cli.configuration import load_configuration
 from cli.failures import EXIT_UNIT_FAILED, UsageRefusal, exit_code
-from cli.lease_output import format_offline, format_sync, offline_document
+from cli.lease_output import format_offline, format_sync, offline_document, synced_document
 from cli.output import print_result
 from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
 from cli.slot_option import slot_configs, slots_option
@@ -215,6 +215,7 @@ def _choose_display(
             ],
             "unfinished": [unfinished_document(job) for job in unfinished],
             "offline": offline_document(station.opened),
+            "synchronised": synced_document(station.opened),
         },
     )
     return EventDisplay(events, slot_document=slot_document, clock_s=time.monotonic)
@@ -225,7 +226,7 @@ def _tell_connection(station: Station) -> None:
     opened = station.opened
     if opened.is_offline and opened.outbox is not None:
         click.echo("\n".join(format_offline(opened.outbox)), err=True)
-    elif opened.synced is not None and (opened.synced.event_count or opened.synced.archive):
+    elif synced_document(opened) is not None:
         click.echo("\n".join(format_sync(opened.synced)), err=True)
 
 

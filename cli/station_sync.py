@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 @click.option(
     "--give-up",
     is_flag=True,
-    help="If the ledger cannot take the outbox over: put it away, its boards into quarantine.",
+    help="Put away an outbox that the ledger cannot take over, or that is a copy; boards that the "
+    "ledger does not have go into quarantine.",
 )
 @click.option("--reason", help="Why it is given up; goes on record.")
 @station_option
@@ -66,6 +67,10 @@ def sync(
         except (LeaseError, SigningError):
             if reason is None:
                 raise
+            _give_up(folder, ledger, config_path, reason=reason, as_json=as_json)
+            return
+        if reason is not None and result is not None and not result.is_in_place:
+            # A copy that was taken over can do nothing more; without it a lease can be taken.
             _give_up(folder, ledger, config_path, reason=reason, as_json=as_json)
             return
     print_result(sync_document(result), "\n".join(format_sync(result)), as_json=as_json)

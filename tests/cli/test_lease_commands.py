@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -140,3 +141,21 @@ def test_an_outbox_that_the_ledger_never_knew_is_given_up(product, capsys):
     assert "given up: 0 boards are in quarantine" in text
     assert (product / "station" / "closed-leases").is_dir()
     call(capsys, "serials", "lease", "--count", 2)
+
+
+def test_a_folder_that_was_restored_takes_a_new_lease_once_the_old_one_is_given_up(product, capsys):
+    call(capsys, "serials", "lease", "--count", 2)
+    shutil.copytree(product / "station", product / "restored")
+    (product / "station").rename(product / "died")
+    (product / "restored").rename(product / "station")
+    text, _ = call(capsys, "station", "sync")
+    assert "this folder is a copy" in text
+    _, errors = call(capsys, "serials", "lease", code=6)
+    assert "holds a lease already" in errors
+    text, _ = call(capsys, "station", "sync", "--give-up", "--reason", "disk died")
+    assert "given up: 0 boards" in text
+    text, _ = call(capsys, "serials", "lease", "--count", 2)
+    assert "lease station-1/2" in text
+    document = json.loads(call(capsys, "serials", "status", "--json")[0])
+    assert [lease["left"] for lease in document["leases"]] == [2, 2], "the old one expires first"
+    call(capsys, "ledger", "verify")
