@@ -116,11 +116,12 @@ def _take(
     from provisioning.lease_sync import synchronise
     from provisioning.lease_taking import take_lease
     from provisioning.ledger_witness import require_witnessed
-    from provisioning.serial_numbers import require_code
+    from provisioning.station import require_ledger_format
     from provisioning.station_files import load_station_keys
 
     settings, outside = load_station_settings(configuration), real_outside()
     require_witnessed(folder, ledger)
+    require_ledger_format(settings.serials, ledger)
     keys = load_station_keys(
         folder,
         station_name=settings.name,
@@ -136,7 +137,7 @@ def _take(
         writer,
         keys.station_signer,
         prefix=settings.serials.prefix,
-        model=require_code(settings.serials.model or product_model, field="model"),
+        model=settings.serials.find_model(product_model),
         count=count,
         days=days,
         random_bytes=outside.random_bytes,

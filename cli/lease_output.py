@@ -19,8 +19,8 @@ def lease_document(record: LeaseRecord) -> dict[str, object]:
     return {
         "lease": record.name,
         "station": record.station,
-        "first": _serial(record, record.first_sequence),
-        "last": _serial(record, record.last_sequence),
+        "first": record.serial(record.first_sequence),
+        "last": record.serial(record.last_sequence),
         "count": record.count,
         "given": record.given,
         "void": record.voided,
@@ -36,7 +36,7 @@ def lease_document(record: LeaseRecord) -> dict[str, object]:
 def format_lease(record: LeaseRecord) -> list[str]:
     """Return one lease as lines for a person."""
     state = f"{record.left} left" if record.closed_at is None else "ended"
-    first, last = (_serial(record, end) for end in (record.first_sequence, record.last_sequence))
+    first, last = (record.serial(end) for end in (record.first_sequence, record.last_sequence))
     lines = [
         (
             f"lease {record.name}: {record.count} numbers, {record.given} given, "
@@ -122,17 +122,3 @@ def format_offline(outbox: OfflineLedger) -> list[str]:
 
 def _left(outbox: OfflineLedger) -> int:
     return outbox.lease.count - outbox.use().given
-
-
-def _serial(record: LeaseRecord, sequence: int) -> str:
-    from provisioning.serial_numbers import SerialNumber
-
-    return str(
-        SerialNumber(
-            prefix=record.prefix,
-            model=record.model,
-            year=record.year,
-            week=record.week,
-            sequence=sequence,
-        )
-    )

@@ -21,6 +21,7 @@ The payload is deterministic CBOR, a map of integer keys (docs/spec/lease.md §2
     16   int           events in the station's chain when it was written
     17   bytes         head of that chain, 32
     18   bytes         place that it may be used in, 32
+    19   text          format of the serial numbers, as a picture
 
 Signed as COSE_Sign1 by the station's own key: the document must be one that this very station made
 of what it saw in the ledger, and that nobody edited since. Whether the ledger agrees is asked again
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioning.errors import LeaseError, ProvisioningError
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import STATION_PATTERN, format_time, parse_time
+from provisioning.serial_formats import SerialFormat, parse_format
 from provisioning.serial_numbers import SerialNumber
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.certificate_fields import CertificateKind
@@ -84,6 +86,7 @@ class Lease:
         event_count: Events in the station's chain when it was written.
         head: Head of that chain, 32 bytes.
         place: Digest of the file and the machine that it belongs to, 32 bytes.
+        serial_format: What the ledger's serial numbers look like.
     """
 
     ledger_uuid: str
@@ -103,6 +106,7 @@ class Lease:
     event_count: int
     head: bytes
     place: bytes
+    serial_format: SerialFormat
 
     @property
     def chain(self) -> str:
@@ -128,6 +132,7 @@ class Lease:
                 year=self.year,
                 week=self.week,
                 sequence=sequence,
+                format=self.serial_format,
             )
         )
 
@@ -154,6 +159,7 @@ def serialize_lease(lease: Lease) -> bytes:
             16: lease.event_count,
             17: lease.head,
             18: lease.place,
+            19: lease.serial_format.picture,
         }
     )
 
@@ -188,6 +194,7 @@ def parse_lease(untrusted_bytes: bytes) -> Lease:
             16: int(event_count),
             17: bytes(head),
             18: bytes(place),
+            19: str(picture),
             **rest,
         } if not rest and not _has_booleans(document):
             if version != FORMAT:
@@ -211,6 +218,7 @@ def parse_lease(untrusted_bytes: bytes) -> Lease:
                     event_count=event_count,
                     head=head,
                     place=place,
+                    serial_format=parse_format(picture),
                 )
             except ProvisioningError as error:
                 raise _malformed(str(error)) from error
@@ -275,7 +283,7 @@ def _require_sound(lease: Lease) -> None:
         _require(what, len(value) == length_bytes, f"{len(value)} bytes")
     _require("event count", 1 <= lease.event_count <= _COUNT_LIMIT, lease.event_count)
     try:
-        allowed = sequences_of_epoch(lease.epoch)
+        allowed = sequences_of_epoch(lease.epoch, lease.serial_format)
         lease.serial(allowed[0])  # refuses prefix, model, year and week
     except ProvisioningError as error:
         raise _malformed(str(error)) from error
@@ -295,7 +303,7 @@ def _require(what: str, is_right: object, got: Any) -> None:
 def _malformed(got: object) -> LeaseError:
     return LeaseError(
         "this is not a lease of serial numbers",
-        expected="keys 1 to 18 as in docs/spec/lease.md §2",
+        expected="keys 1 to 19 as in docs/spec/lease.md §2",
         got=got,
         hint=_HINT,
     )

@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, update
 
 from provisioning.errors import LeaseError, SerialNumberError
 from provisioning.lease import COUNT_MAX, DAYS_MAX, NUMBER_MAX, STATION_MAX_LENGTH
-from provisioning.ledger_allocation import ask_about_board, numbers_of_week, read_answer
+from provisioning.ledger_allocation import ask_about_board, numbers_of_period, read_answer
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event, read_end
 from provisioning.ledger_leases import (
@@ -82,7 +82,7 @@ def take_block(
         known = find_lease(connection, request=request)
         if known is None:
             now = writer.now()
-            numbers = numbers_of_week(ledger.identity.epoch, now)
+            numbers = numbers_of_period(ledger.identity, now)
             statement, values = ask_about_board(
                 mac=_NO_MAC, station=writer.station, prefix=prefix, model=model, numbers=numbers
             )

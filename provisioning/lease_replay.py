@@ -17,7 +17,6 @@ from provisioning.classification import BoardClass
 from provisioning.errors import LedgerError
 from provisioning.lease_acts import end_lease
 from provisioning.ledger_allocation import withdraw_release
-from provisioning.ledger_epochs import epoch_of_sequence
 from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_journal import append_event
 from provisioning.ledger_leases import LEASE_END_STEP, is_void
@@ -76,6 +75,7 @@ class Replay:
         self._writer = writer
         self._record = record
         self._now = now
+        self._format = ledger.identity.serial_format
         self.refused: list[str] = []
         """Sentences about what could not follow, for the operator."""
 
@@ -99,7 +99,7 @@ class Replay:
                 self._follow_work(event)
 
     def _follow_new(self, event: Event) -> None:
-        number = parse_serial(str(event.serial))
+        number = parse_serial(str(event.serial), self._format)
         record = self._record
         if (number.prefix, number.model, number.year, number.week) != (
             record.prefix, record.model, record.year, record.week
@@ -145,7 +145,7 @@ class Replay:
             insert(serial_numbers).values(
                 serial=event.serial, prefix=number.prefix, model=number.model, year=number.year,
                 week=number.week, sequence=number.sequence,
-                epoch=epoch_of_sequence(number.sequence), state=SerialState.RESERVED.value,
+                epoch=self._record.epoch, state=SerialState.RESERVED.value,
                 mac=event.mac, reserved_at=at,
             )
         )  # fmt: skip
@@ -328,7 +328,7 @@ class Replay:
         void = VoidedRange(
             prefix=number.prefix, model=number.model, year=number.year, week=number.week,
             first_sequence=number.sequence, last_sequence=number.sequence,
-            epoch=epoch_of_sequence(number.sequence), reason=reason[:REASON_MAX_LENGTH],
+            epoch=self._record.epoch, reason=reason[:REASON_MAX_LENGTH],
             voided_at=format_time(self._now),
         )  # fmt: skip
         void_range(

@@ -107,7 +107,8 @@ def _prepare(folder: Path, ledger: Ledger, random_bytes: Callable[[int], bytes])
                 hint="`ampforge serials status` shows it; give it back first: "
                 "`ampforge serials lease --give-back`",
             )
-        if asked == ledger.identity:
+        there = ledger.identity
+        if (asked.uuid, asked.epoch, asked.opening) == (there.uuid, there.epoch, there.opening):
             return files
         files.discard()  # asked of a ledger that was restored since; nothing was given
     return create_outbox(folder, random_bytes(REQUEST_BYTES), ledger)
@@ -137,6 +138,7 @@ def _document(
         first_sequence=record.first_sequence, last_sequence=record.last_sequence,
         issued_at=record.issued_at, expires_at=record.expires_at,
         event_count=block.event_count, head=block.head, place=files.place(),
+        serial_format=identity.serial_format,
     )  # fmt: skip
     files.save_document(sign_lease(lease, signer))
     document = files.read_document()  # as it can be read back, that is what counts

@@ -315,9 +315,7 @@ def _audit_few(connection: Connection, table: Table, told: Mapping[Any, Fields])
         raise contradiction(f"{table.name} {_shown(missing)}", "a row", "none")
 
 
-def _audit_gaps(
-    connection: Connection, serial_format: SerialFormat, block: range | None
-) -> None:
+def _audit_gaps(connection: Connection, serial_format: SerialFormat, block: range | None) -> None:
     """Refuse a series in which a number is neither given nor leased nor voided."""
     series = [serial_numbers.c[name] for name in ("prefix", "model", "year", "week")]
     statement = select(

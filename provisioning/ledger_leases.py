@@ -6,15 +6,17 @@ station can get it, because allocation goes on behind the block.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, select
 
 from provisioning.lease import NUMBER_MAX, Lease
 from provisioning.ledger_events import parse_time
+from provisioning.ledger_formats import read_format
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import leases, serial_numbers, voided_ranges
+from provisioning.serial_numbers import SerialNumber
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from provisioning.ledger import Ledger
-    from provisioning.serial_numbers import SerialNumber
+    from provisioning.serial_formats import SerialFormat
 
 LEASE_STEP: Final = "lease"
 LEASE_END_STEP: Final = "lease-end"
@@ -52,6 +54,7 @@ class LeaseRecord:
         reason: Why it ended.
         given: How many of its numbers were given, as far as the ledger knows.
         voided: How many of its numbers are void.
+        serial_format: What the ledger's serial numbers look like.
     """
 
     station: str
@@ -71,6 +74,20 @@ class LeaseRecord:
     reason: str | None
     given: int
     voided: int
+    serial_format: SerialFormat
+
+    def serial(self, sequence: int) -> str:
+        """Return the serial number of one sequence."""
+        return str(
+            SerialNumber(
+                prefix=self.prefix,
+                model=self.model,
+                year=self.year,
+                week=self.week,
+                sequence=sequence,
+                format=self.serial_format,
+            )
+        )
 
     @property
     def name(self) -> str:
@@ -92,11 +109,11 @@ class LeaseRecord:
         return (
             lease.station, lease.number, lease.request, lease.epoch, lease.prefix, lease.model,
             lease.year, lease.week, lease.first_sequence, lease.last_sequence, lease.issued_at,
-            lease.expires_at,
+            lease.expires_at, lease.serial_format,
         ) == (
             self.station, self.number, self.request, self.epoch, self.prefix, self.model,
             self.year, self.week, self.first_sequence, self.last_sequence, self.issued_at,
-            self.expires_at,
+            self.expires_at, self.serial_format,
         )  # fmt: skip
 
 
@@ -195,7 +212,8 @@ def _record(connection: Connection, row: Row[Any]) -> LeaseRecord:
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
     for name in ("issued_at", "expires_at", "closed_at"):
         values[name] = None if values[name] is None else parse_time(values[name])
-    bare = LeaseRecord(**values, given=0, voided=0)
+    serial_format = read_format(connection)
+    bare = LeaseRecord(**values, given=0, voided=0, serial_format=serial_format)
     given = len(list(_given_of(connection, bare)))
     voided = sum(len(void) for void in _voids_of(connection, bare))
-    return LeaseRecord(**values, given=given, voided=voided)
+    return replace(bare, given=given, voided=voided)

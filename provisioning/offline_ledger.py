@@ -6,7 +6,7 @@ does not guess: a chip that the ledger may know more of is set aside (docs/spec/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -126,6 +126,8 @@ class OfflineLedger(Ledger):
 
     def __init__(self, database: LedgerDatabase, lease: Lease) -> None:
         super().__init__(database)
+        # The outbox has not the event that states it.
+        self.identity = replace(self.identity, serial_format=lease.serial_format)
         self.lease = lease
         self.block = lease.sequences
         self._block = LeasedBlock(

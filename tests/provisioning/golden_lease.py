@@ -11,6 +11,7 @@ import datetime as dt
 from pathlib import Path
 
 from provisioning.lease import Lease, serialize_lease, sign_lease
+from provisioning.serial_formats import STANDARD_FORMAT
 from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
 from tests.signing.fixed_keys import fixed_signer
 
@@ -36,6 +37,7 @@ LEASE = Lease(
     event_count=812,
     head=bytes(range(32)),
     place=bytes(range(32, 64)),
+    serial_format=STANDARD_FORMAT,
 )
 
 

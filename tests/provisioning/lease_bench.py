@@ -13,6 +13,7 @@ from provisioning.lease_taking import take_lease
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import Phase
 from provisioning.ledger_values import SerialState, UnitState, Writer
+from provisioning.serial_formats import STANDARD_PICTURE, parse_format
 from provisioning.station_files import create_station
 from provisioning.station_joining import join_station
 from provisioning.station_ledger import open_station_ledger
@@ -61,11 +62,11 @@ class Factory:
     def open(self) -> Ledger:
         return Ledger.open(self.address)
 
-    def begin(self) -> Factory:
+    def begin(self, *, picture: str = STANDARD_PICTURE) -> Factory:
         create_station(
             self.folder(), product="flare", station_name="station-1", ledger_uuid=UUID,
             now=START - dt.timedelta(days=1), passphrase=None, is_test_key=True,
-            ledger=self.address,
+            ledger=self.address, serial_format=parse_format(picture),
         )  # fmt: skip
         return self
 

@@ -46,9 +46,13 @@ def build_files() -> dict[str, bytes]:
         "expires-before-it-was-issued.cose": {15: "2026-02-10T11:00:00.000000Z"},
         "expires-when-it-was-issued.cose": {15: "2026-02-10T12:00:00.000000Z"},
         "format-2.cose": {1: 2},
+        "format-of-another-prefix.cose": {19: "PPMMMYYWWSSSSSC"},
+        "format-of-fewer-digits.cose": {19: "PPPMMMYYWWSSSSC"},
+        "format-that-is-none.cose": {19: "SSSPPP"},
+        "format-without-date.cose": {19: "PPPMMMSSSSSC"},
         "in-force-for-a-year.cose": {15: "2027-02-10T12:00:00.000000Z"},
         "issued-in-the-future.cose": {14: "2026-02-10T13:00:01.000000Z"},
-        "key-unknown.cose": {19: 1},
+        "key-unknown.cose": {20: 1},
         "ledger-name-with-a-line-of-its-own.cose": {2: "6f0c3a52\nfine"},
         "model-of-two-characters.cose": {9: "FL"},
         "number-as-true.cose": {6: True},
@@ -69,7 +73,7 @@ def build_files() -> dict[str, bytes]:
     files = {name: _sign(_change(fields)) for name, fields in changes.items()}
     document = parse_cbor(_PAYLOAD, max_bytes=2048)
     assert isinstance(document, dict)
-    del document[18]
+    del document[19]
     golden = GOLDEN["lease.cose"]
     flipped_payload, flipped_signature = bytearray(golden), bytearray(golden)
     flipped_payload[golden.index(b"station-1") + 8] ^= 3

@@ -21,6 +21,7 @@ from provisioning.lease import (
     verify_lease,
 )
 from provisioning.ledger_epochs import sequences_of_epoch
+from provisioning.serial_formats import STANDARD_PICTURE, SerialDate, parse_format
 from signing.errors import SigningError
 from signing.refusal import Refusal
 from tests.conftest import IS_SOAK
@@ -48,7 +49,9 @@ def verify(content):
 @st.composite
 def leases(draw):
     epoch = draw(st.integers(1, 32))
-    allowed = sequences_of_epoch(epoch)
+    pictures = [STANDARD_PICTURE, "PPMMYYSSSSC", "PSSSSSSC", "PPPMMMYYWWSSS"]
+    shape = parse_format(draw(st.sampled_from(pictures)))
+    allowed = sequences_of_epoch(epoch, shape)
     first = draw(st.integers(allowed[0], allowed[-1]))
     last = min(first + draw(st.integers(0, COUNT_MAX - 1)), allowed[-1])
     issued_at = draw(
@@ -62,10 +65,10 @@ def leases(draw):
         station=draw(st.from_regex(r"[a-z0-9][a-z0-9-]{0,56}", fullmatch=True)),
         number=draw(st.integers(1, NUMBER_MAX)),
         request=draw(st.binary(min_size=16, max_size=16)),
-        prefix=draw(st.from_regex(r"[0-9A-Z]{3}", fullmatch=True)),
-        model=draw(st.from_regex(r"[0-9A-Z]{3}", fullmatch=True)),
-        year=draw(st.integers(2000, 2099)),
-        week=draw(st.integers(1, 52)),
+        prefix=draw(st.from_regex(rf"[0-9A-Z]{{{shape.prefix_length}}}", fullmatch=True)),
+        model=draw(st.from_regex(rf"[0-9A-Z]{{{shape.model_length}}}", fullmatch=True)),
+        year=draw(st.integers(2000, 2099)) if shape.date is not SerialDate.NONE else 0,
+        week=draw(st.integers(1, 52)) if shape.date is SerialDate.WEEK else 0,
         first_sequence=first,
         last_sequence=last,
         issued_at=issued_at,
@@ -73,6 +76,7 @@ def leases(draw):
         event_count=draw(st.integers(1, 2**53)),
         head=draw(st.binary(min_size=32, max_size=32)),
         place=draw(st.binary(min_size=32, max_size=32)),
+        serial_format=shape,
     )
 
 
@@ -107,7 +111,7 @@ def test_the_golden_lease_is_read_and_written_as_it_was_made():
     assert build() == files
     document = cbor2.loads(files["lease.cbor"])
     assert cbor2.dumps(document, canonical=True) == files["lease.cbor"]
-    assert list(document) == list(range(1, 19))
+    assert list(document) == list(range(1, 20))
     assert (document[5], document[12], document[13]) == ("station-1", 1_048_617, 1_048_716)
     assert LEASE.serial(LEASE.first_sequence) == "AMPFLR260710019C"
 

@@ -30,6 +30,7 @@ from provisioning.ledger_queries import list_jobs, list_serials, list_units
 from provisioning.ledger_restore import restore_for_station
 from provisioning.ledger_supervision import find_quarantine, list_quarantines, open_quarantine
 from provisioning.ledger_values import JobState, SerialState, UnitState
+from provisioning.serial_formats import parse_format
 from provisioning.serial_numbers import parse_serial
 from provisioning.station_files import load_station_keys
 from provisioning.station_ledger import open_station_ledger
@@ -467,11 +468,25 @@ def test_a_lease_that_nobody_could_get_is_refused_before_anything_is_written(
     assert find_lease_files(small.folder()) is None
 
 
-def test_a_week_without_enough_numbers_gives_no_lease(small, monkeypatch):
-    monkeypatch.setattr("provisioning.ledger_epochs.EPOCH_SPAN", 4)
+def test_a_lease_is_of_the_ledgers_format_and_no_larger_than_its_series(tmp_path):
+    picture = "PPPMMMYYSSSC"  # 1023 numbers a year
+    factory = Factory(tmp_path / "stations", tmp_path / "server" / "ledger.sqlite3")
+    factory.begin(picture=picture)
     with pytest.raises(SerialNumberError, match="not so many"):
-        small.take(count=4)
-    assert small.take(count=3).count == 3  # the request that was begun is asked again
+        factory.take(count=1024)
+    assert factory.take(count=1023).count == 1023  # the request that was begun is asked again
+    (given,) = make_offline(factory, 1)
+    number = parse_serial(given.serial, parse_format(picture))
+    assert (number.year, number.week, number.sequence) == (2026, 0, 1)
+    factory.clock += dt.timedelta(days=7)
+    result = factory.sync()
+    assert (result.record.given, result.record.voided) == (1, 1022)
+    assert result.record.serial(1) == given.serial
+    ledger = factory.open()
+    ledger.verify_chains()
+    with pytest.raises(SerialNumberError, match="no serial number is left"):
+        reserve((ledger, factory.writer()), 2)
+    ledger.close()
 
 
 EDITS = (
