@@ -22,7 +22,7 @@ from tests.provisioning.ledger_sites import BACK_ENDS, empty_site
 ROOT = Path(__file__).parents[2]
 STAGES = (("take", 0), ("work", 4), ("sync", 8), ("sync", 60))
 """What is done, and how many hours after the start; the last one finds the lease expired."""
-SAMPLE = 4
+SAMPLE = 2
 
 
 class Children:

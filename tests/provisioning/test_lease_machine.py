@@ -270,6 +270,6 @@ class LeaseMachine(RuleBasedStateMachine):
 
 
 LeaseMachine.TestCase.settings = settings(
-    max_examples=150 if IS_SOAK else 4, stateful_step_count=25 if IS_SOAK else 12, deadline=None
+    max_examples=150 if IS_SOAK else 3, stateful_step_count=25 if IS_SOAK else 12, deadline=None
 )
 TestLeaseMachine = LeaseMachine.TestCase

@@ -126,26 +126,26 @@ def test_numbers_that_were_given_offline_are_in_the_ledger_afterwards(both):
     ledger.close()
 
 
-def test_what_is_left_of_an_expired_lease_becomes_void_with_its_reason(both):
-    both.take(count=5, days=2)
-    (given,) = make_offline(both, 1)
-    both.clock += dt.timedelta(days=2)
+def test_what_is_left_of_an_expired_lease_becomes_void_with_its_reason(factory):
+    factory.take(count=5, days=2)
+    (given,) = make_offline(factory, 1)
+    factory.clock += dt.timedelta(days=2)
     with pytest.raises(LeaseError, match="the lease has expired"):
-        both.offline()
-    result = both.sync()
+        factory.offline()
+    result = factory.sync()
     assert (result.record.given, result.record.voided, result.record.left) == (1, 4, 0)
     assert result.record.reason.startswith("lease station-1/1 expired at 2026-02-12T12:00:00")
-    assert result.archive == both.folder() / CLOSED_FOLDER
-    assert find_lease_files(both.folder()) is None
-    ledger = both.open()
+    assert result.archive == factory.folder() / CLOSED_FOLDER
+    assert find_lease_files(factory.folder()) is None
+    ledger = factory.open()
     ledger.verify_chains()
     assert [unit.serial for unit in list_units(ledger.database)] == [given.serial]
-    online = (ledger, both.writer())
-    both.clock -= dt.timedelta(days=2)  # back into the week of the lease
+    online = (ledger, factory.writer())
+    factory.clock -= dt.timedelta(days=2)  # back into the week of the lease
     assert sequences(reserve(online, 9)) == [6]
     ledger.verify_chains()
     ledger.close()
-    assert both.sync() is None
+    assert factory.sync() is None
 
 
 def test_no_number_is_given_beyond_the_block_after_its_end_or_by_a_suspect_clock(small):
