@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cli.configuration import Configuration
     from provisioning.ledger import Ledger
     from provisioning.ledger_address import LedgerAddress
+    from provisioning.ledger_values import Writer
     from provisioning.station import Outside
     from provisioning.station_settings import StationSettings
 
@@ -60,6 +61,15 @@ def load_station_settings(configuration: Configuration) -> StationSettings:
     if not configuration.has_section(SECTION):
         return StationSettings()
     return configuration.section(SECTION, StationSettings)
+
+
+def station_writer(config_path: Path | None) -> Writer:
+    """Return who writes into the ledger: the station of section `[station]`, by this clock."""
+    from provisioning.ledger_values import Writer
+
+    outside = real_outside()
+    name = load_station_settings(load_configuration(config_path)).name
+    return Writer(station=name, now=outside.now, new_job=outside.new_job)
 
 
 def find_ca(configuration: Configuration) -> str | None:

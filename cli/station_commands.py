@@ -23,6 +23,7 @@ from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line
 from cli.station_ports import ports
 from cli.station_recovery import recover
 from cli.station_run import run
+from cli.station_sync import sync
 from cli.station_views import check, report
 
 
@@ -164,7 +165,7 @@ def simulate_line(
             line.serve_until_interrupted()
 
 
-for _command in (join, run, check, report, recover, ports, efuse_plan):
+for _command in (join, run, sync, check, report, recover, ports, efuse_plan):
     group.add_command(_command)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cli.failures import describe_error
+from cli.lease_output import offline_document, synced_document
 from cli.slot_outcome import next_action, summarize
 from provisioning.unit_records import calibration_figures, verification_figures, worst_points
 
@@ -27,6 +28,8 @@ def describe_run(station: Station, results: Sequence[SlotResult]) -> dict[str, o
         "version": statement.version,
         "bundle": station.bundle.digest.hex(),
         "waivers": [waiver.to_json() for waiver in station.bundle.waivers],
+        "offline": offline_document(station.opened),
+        "synchronised": synced_document(station.opened),
         "slots": [slot_document(result) for result in results],
         **count_run(results),
     }

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.lease_output import format_sync, sync_document
 from cli.output import print_result
 from cli.params import config_option, json_option
 from cli.station_access import find_station_folder, open_ledger, station_option, utc_now
+from cli.station_sync import synchronise_station
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
 def recover(*, station_folder: Path | None, config_path: Path | None, as_json: bool) -> None:
     """Say what a crash, a pulled cable or a stop left half-done, and what to do about it.
 
-    Verifies the ledger first. Changes nothing: a board goes on where it stopped when it is put back
-    on a fixture and `ampforge station run` is started.
+    Takes over what was done without the ledger, if there is any, and verifies the ledger. Changes
+    nothing else: a board goes on where it stopped when it is put back on a fixture and `ampforge
+    station run` is started.
     """
     from provisioning.ledger_supervision import list_quarantines
     from provisioning.ledger_verification import verify_ledger
@@ -34,6 +37,7 @@ def recover(*, station_folder: Path | None, config_path: Path | None, as_json: b
 
     folder = find_station_folder(config_path, station_folder)
     with open_ledger(config_path, station_folder) as ledger:
+        synced = synchronise_station(folder, ledger, config_path)
         verified = verify_ledger(ledger, folder=folder, now=utc_now())
         unfinished = find_unfinished(ledger)
         quarantines = list_quarantines(ledger)
@@ -41,10 +45,12 @@ def recover(*, station_folder: Path | None, config_path: Path | None, as_json: b
     document = {
         "schema": "ampforge.recovery/1",
         "ledger_events": count,
+        "synchronised": None if synced is None else sync_document(synced),
         "unfinished": [unfinished_document(job) for job in unfinished],
         "quarantined": [quarantine_document(one) for one in quarantines],
     }
-    lines = [f"the ledger is whole: {count} events"]
+    lines = [] if synced is None else format_sync(synced)
+    lines.append(f"the ledger is whole: {count} events")
     lines += format_unfinished(unfinished)
     lines += format_quarantines(quarantines)
     print_result(document, "\n".join(lines), as_json=as_json)

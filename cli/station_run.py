@@ -10,6 +10,7 @@ import click
 from cli.bundle_files import OPTIONAL_BUNDLE_ARGUMENT, find_bundle
 from cli.configuration import load_configuration
 from cli.failures import EXIT_UNIT_FAILED, UsageRefusal, exit_code
+from cli.lease_output import format_offline, format_sync, offline_document, synced_document
 from cli.output import print_result
 from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
 from cli.slot_option import slot_configs, slots_option
@@ -197,6 +198,8 @@ def _choose_display(
 
     unfinished = find_unfinished(station.ledger)
     if events is None:
+        if not as_json:
+            _tell_connection(station)
         if unfinished and not as_json:
             click.echo("\n".join(format_unfinished(unfinished)), err=True)
         return choose_display(Console(), slots, as_json=as_json)
@@ -213,9 +216,20 @@ def _choose_display(
                 {"slot": slot.name, "port": slot.port, "meter": slot.meter} for slot in slots
             ],
             "unfinished": [unfinished_document(job) for job in unfinished],
+            "offline": offline_document(station.opened),
+            "synchronised": synced_document(station.opened),
         },
     )
     return EventDisplay(events, slot_document=slot_document, clock_s=time.monotonic)
+
+
+def _tell_connection(station: Station) -> None:
+    """Say with what the station works when that is not the ledger alone."""
+    opened = station.opened
+    if opened.is_offline and opened.outbox is not None:
+        click.echo("\n".join(format_offline(opened.outbox)), err=True)
+    elif synced_document(opened) is not None:
+        click.echo("\n".join(format_sync(opened.synced)), err=True)
 
 
 def _run_slots(

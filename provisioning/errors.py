@@ -69,6 +69,14 @@ class LedgerDamageError(LedgerError):
         self.at = at
 
 
+class LedgerUnreachableError(LedgerError):
+    """Raised when the ledger is not there at present: its server, its network or its disk."""
+
+
+class LeaseError(ProvisioningError):
+    """Raised when a lease of serial numbers is not one, or must not be used."""
+
+
 class PortError(ProvisioningError):
     """Raised when a serial port cannot be opened, or dies while it is used."""
 
@@ -175,6 +183,10 @@ class ExportError(ProvisioningError):
 
 class QuarantineError(ProvisioningError):
     """Raised when a board must not be worked on until a supervisor has looked at it."""
+
+
+class SetAsideError(QuarantineError):
+    """Raised when a board must wait until the ledger can say what it is."""
 
 
 class SupervisionError(ProvisioningError):

@@ -15,6 +15,7 @@ from provisioning.errors import LedgerError
 from provisioning.ledger_allocation import (
     ask_about_board,
     begin_unit,
+    numbers_of_period,
     open_job,
     read_answer,
     withdraw_release,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from provisioning.ledger_address import LedgerAddress
+    from provisioning.ledger_allocation import NumberBlock
     from provisioning.ledger_database import LedgerDatabase
     from provisioning.ledger_writes import Question
 
@@ -132,7 +134,13 @@ def create_ledger(
 
 
 class Ledger:
-    """An open ledger. Safe to use from several threads and several processes at once."""
+    """An open ledger. Safe to use from several threads and several processes at once.
+
+    Attributes:
+        block: The only sequences that it gives; `None` for those of its epoch.
+    """
+
+    block: range | None = None
 
     def __init__(self, database: LedgerDatabase) -> None:
         self.database = database
@@ -166,6 +174,10 @@ class Ledger:
             LedgerError: There is none, or it cannot be used.
         """
         return cls(open_database(address))
+
+    def numbers_at(self, moment: dt.datetime) -> NumberBlock:
+        """Return the numbers that a board which is new at a moment may get."""
+        return numbers_of_period(self.identity, moment)
 
     def close(self) -> None:
         """Close the database."""
@@ -248,12 +260,11 @@ class Ledger:
         if given is not None:
             return given
         identity = self.identity
-        period_of = identity.serial_format.period_of
 
         def question_at(moment: dt.datetime) -> Question:
             return ask_about_board(
-                mac=mac, station=writer.station, prefix=prefix, model=model, identity=identity,
-                now=moment,
+                mac=mac, station=writer.station, prefix=prefix, model=model,
+                numbers=self.numbers_at(moment),
             )  # fmt: skip
 
         asked_at = writer.now()
@@ -261,7 +272,7 @@ class Ledger:
             known = read_answer(connection.info[ANSWER])
             refuse_excluded(known.excluded, mac)
             now = writer.now()  # not before the lock: time follows the order of writing
-            if period_of(now) != period_of(asked_at):  # the week ended while it waited
+            if self.numbers_at(now) != self.numbers_at(asked_at):  # the week ended meanwhile
                 statement, values = question_at(now)
                 known = read_answer(connection.execute(statement, dict(values)).one())
             unit = None
@@ -274,7 +285,8 @@ class Ledger:
                 state = next_state(None, Cause.RESERVE, where=mac.hex(":"))
                 serial, job = begin_unit(
                     connection, writer, known, mac=mac, prefix=prefix, model=model,
-                    bundle_digest=bundle_digest, identity=identity, now=now,
+                    bundle_digest=bundle_digest, identity=identity, numbers=self.numbers_at(now),
+                    now=now,
                 )  # fmt: skip
             else:
                 serial, state = unit.serial, parse_state(UnitState, unit.state, where=unit.serial)
@@ -318,7 +330,8 @@ class Ledger:
         self._expectations.note_event(chained)
         if unit is None:
             sequence = parse_serial(serial, identity.serial_format).sequence
-            self._expectations.note_given((prefix, model, *period_of(now)), sequence)
+            numbers = self.numbers_at(now)
+            self._expectations.note_given((prefix, model, numbers.year, numbers.week), sequence)
         return reservation
 
     def _reserve_at_once(
@@ -410,7 +423,9 @@ class Ledger:
             LedgerError: A chain is broken, or a table says something else than the events.
         """
         with self.database.reading() as connection:
-            return audit_ledger(connection, self.identity, on_progress=on_progress)
+            return audit_ledger(
+                connection, self.identity, on_progress=on_progress, block=self.block
+            )
 
 
 def _move_serial(connection: Connection, serial: str, state: SerialState) -> None:

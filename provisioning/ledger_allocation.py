@@ -17,7 +17,7 @@ from provisioning.ledger_events import format_time, parse_time
 from provisioning.ledger_guards import why_excluded
 from provisioning.ledger_journal import chain_end_of, last_event_of
 from provisioning.ledger_rows import check_row
-from provisioning.ledger_schema import jobs, serial_numbers, units, voided_ranges
+from provisioning.ledger_schema import jobs, leases, serial_numbers, units, voided_ranges
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.ledger_writes import add_row
 from provisioning.serial_numbers import SerialNumber
@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
 
 def last_sequence() -> ScalarSelect[Any]:
-    """Return the question for the last sequence of a series that was given or voided."""
+    """Return the question for the last sequence of a series that was given, leased or voided."""
     last = []
     for table, sequence in (
         (serial_numbers, serial_numbers.c.sequence),
         (voided_ranges, voided_ranges.c.last_sequence),
+        (leases, leases.c.last_sequence),
     ):
         last.append(
             select(func.max(sequence).label("last")).where(
@@ -68,6 +69,52 @@ _LOOKUP: Final[Select[Any]] = _lookup()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NumberBlock:
+    """Numbers of one week that new boards may get.
+
+    Attributes:
+        year: ISO year.
+        week: ISO week.
+        sequences: The sequences, in the order in which they are given.
+    """
+
+    year: int
+    week: int
+    sequences: range
+
+    def next_after(self, known: Known, *, now: dt.datetime, where: str) -> int:
+        """Return the sequence that is given next.
+
+        Args:
+            known: What the ledger said under the write lock.
+            now: The present, aware.
+            where: The series, for the message.
+
+        Raises:
+            ProvisioningError: There is none, or none may be given now.
+        """
+        del now
+        last = known.last_sequence
+        sequence = self.sequences[0] if last is None else last + 1
+        if sequence not in self.sequences:
+            raise SerialNumberError(
+                "no serial number is left in this week",
+                expected=f"at most {self.sequences[-1]}",
+                got=sequence,
+                where=f"{where}, {self.year}-W{self.week:02d}",
+                hint="set another model code under [station.serials]",
+            )
+        return sequence
+
+
+def numbers_of_period(identity: LedgerIdentity, now: dt.datetime) -> NumberBlock:
+    """Return the numbers that a ledger may give in the week, or other period, of a moment."""
+    year, week = identity.serial_format.period_of(now)
+    allowed = sequences_of_epoch(identity.epoch, identity.serial_format)
+    return NumberBlock(year=year, week=week, sequences=allowed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What the ledger knows when a board is met.
 
@@ -75,8 +122,8 @@ class Known:
         serial: The board's serial number; `None` for a board that was never seen.
         excluded: Why the board must not be worked on; `None` when it may.
         end: Where the station's chain ends; `None` when it must be looked at again.
-        last_sequence: The last sequence of this week's series that was given or voided in this
-            epoch; `None` when there was none.
+        last_sequence: The last sequence of the block's series that was given, leased or voided;
+            `None` when there was none.
     """
 
     serial: str | None
@@ -86,20 +133,13 @@ class Known:
 
 
 def ask_about_board(
-    *,
-    mac: bytes,
-    station: str,
-    prefix: str,
-    model: str,
-    identity: LedgerIdentity,
-    now: dt.datetime,
+    *, mac: bytes, station: str, prefix: str, model: str, numbers: NumberBlock
 ) -> Question:
     """Return the question about a board, and about the series it would get a number of."""
-    year, week = identity.serial_format.period_of(now)
-    allowed = sequences_of_epoch(identity.epoch, identity.serial_format)
+    allowed = numbers.sequences
     values = {
         "of_mac": mac, "of_station": station, "of_prefix": prefix, "of_model": model,
-        "of_year": year, "of_week": week, "low": allowed[0], "high": allowed[-1],
+        "of_year": numbers.year, "of_week": numbers.week, "low": allowed[0], "high": allowed[-1],
     }  # fmt: skip
     return _LOOKUP, values
 
@@ -139,28 +179,21 @@ def begin_unit(
     model: str,
     bundle_digest: bytes,
     identity: LedgerIdentity,
+    numbers: NumberBlock,
     now: dt.datetime,
 ) -> tuple[str, OpenJob]:
-    """Give the next number of this week to a MAC that has none, and open the unit's first job.
+    """Give the next number of a block to a MAC that has none, and open the unit's first job.
 
     Raises:
-        SerialNumberError: No number is left in this week, or the codes do not fit the format.
+        ProvisioningError: The block has no number left or must not be used now, or the codes do
+            not fit the format.
     """
-    epoch, serial_format = identity.epoch, identity.serial_format
-    year, week = serial_format.period_of(now)
-    allowed = sequences_of_epoch(epoch, serial_format)
-    sequence = allowed[0] if known.last_sequence is None else known.last_sequence + 1
-    if sequence not in allowed:
-        raise SerialNumberError(
-            "no serial number is left in this week",
-            expected=f"at most {allowed[-1]} in epoch {epoch}",
-            got=sequence,
-            where=f"{prefix}{model}, {year}-W{week:02d}",
-            hint="set another model code under [station.serials]",
-        )
+    sequence = numbers.next_after(known, now=now, where=f"{prefix}{model}")
+    year, week, epoch = numbers.year, numbers.week, identity.epoch
     number = SerialNumber(
-        prefix=prefix, model=model, year=year, week=week, sequence=sequence, format=serial_format
-    )
+        prefix=prefix, model=model, year=year, week=week, sequence=sequence,
+        format=identity.serial_format,
+    )  # fmt: skip
     serial, at, job = str(number), format_time(now), writer.new_job()
     add_row(
         connection,

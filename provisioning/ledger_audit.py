@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select
 
 from provisioning.chain_heads import StationCertificates
+from provisioning.lease_audit import LeaseFacts, count_leased, leased_ranges, read_refusals
+from provisioning.lease_replay import REFUSE_STEP
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_formats import FORMAT_STEP, refuse_late_format
@@ -33,6 +35,7 @@ from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import (
     events,
     jobs,
+    leases,
     quarantines,
     replaced_modules,
     serial_numbers,
@@ -103,11 +106,12 @@ class _Beside:
                     "replaced_at": format_time(event.at),
                 }
 
-    def told_quarantines(self) -> dict[object, Fields]:
-        """Return what the rows of the quarantines must be."""
+    def told_quarantines(self, refused: set[tuple[object, object]]) -> dict[object, Fields]:
+        """Return what the rows of the quarantines must be, but for those without effect."""
         return {
             key: {**fields, "closed_at": self.closed_at.get(event_hash)}
             for key, (event_hash, fields) in self.quarantines.items()
+            if key not in refused
         }
 
 
@@ -117,6 +121,7 @@ def audit_ledger(
     *,
     on_progress: Progress = lambda _done, _total: None,
     on_chains: Callable[[Connection], object] | None = None,
+    block: range | None = None,
 ) -> dict[str, tuple[int, bytes]]:
     """Verify every chain, what stations signed of them, and every row against the events.
 
@@ -127,6 +132,7 @@ def audit_ledger(
         on_chains: Called when every chain was found whole, before rows are looked at. It compares
             the chains with what is known of them from elsewhere; by default with what stations
             signed and saw, whose signatures nobody here can verify.
+        block: The only sequences that may be given; `None` for those of each epoch.
 
     Returns:
         Count and head of each station's chain.
@@ -138,13 +144,14 @@ def audit_ledger(
     total += int(connection.execute(select(func.count()).select_from(units)).scalar_one())
     done = 0
     heads: dict[str, tuple[int, bytes]] = {}
-    facts, beside = _LedgerFacts(), _Beside()
+    facts, beside, lease_facts = _LedgerFacts(), _Beside(), LeaseFacts()
     for station in list_stations(connection):
         count, head = 0, GENESIS
         for chained in walk_chain(connection, station):
             count, head = count + 1, chained.hash
             _gather(facts, chained.event, identity)
             beside.take(chained)
+            lease_facts.take(chained)
             done += 1
             if done % _EVENTS_PER_REPORT == 0:
                 on_progress(done, total)
@@ -160,11 +167,12 @@ def audit_ledger(
         done += len(serials)
         on_progress(done, total)
     _audit_rows_without_events(connection)
-    _audit_few(connection, quarantines, beside.told_quarantines())
+    _audit_few(connection, quarantines, beside.told_quarantines(lease_facts.refused))
     _audit_few(connection, replaced_modules, beside.replaced)
     _audit_identity(facts, identity)
     _audit_few(connection, voided_ranges, facts.voids)
-    _audit_gaps(connection, identity.serial_format)
+    _audit_few(connection, leases, lease_facts.told_leases())
+    _audit_gaps(connection, identity.serial_format, block)
     on_progress(total, total)
     return heads
 
@@ -202,10 +210,17 @@ def _serials_in_events(connection: Connection) -> Iterator[list[str]]:
 
 
 def _audit_units(connection: Connection, serials: list[str], serial_format: SerialFormat) -> None:
-    named: dict[str, list[str | None]] = {}
-    pairs = select(events.c.serial, events.c.job).where(events.c.serial.in_(serials)).distinct()
-    for serial, job in connection.execute(pairs):
-        named.setdefault(serial, []).append(job)
+    refusals = read_refusals(connection, serials)
+    named: dict[str, set[str | None]] = {}
+    of_job = (events.c.serial, events.c.job, events.c.station)
+    pairs = (
+        select(*of_job, func.min(events.c.number))
+        .where(events.c.serial.in_(serials), events.c.step != REFUSE_STEP)
+        .group_by(*of_job)
+    )
+    for serial, job, station, number in connection.execute(pairs):
+        if not refusals.cover(serial, station, number):
+            named.setdefault(serial, set()).add(job)
     statement = (
         select(events.c.serial, events.c.station, events.c.number, events.c.content)
         .where(
@@ -219,6 +234,7 @@ def _audit_units(connection: Connection, serials: list[str], serial_format: Seri
         serial: [
             parse_event(row.content, where=f"station {row.station}, event {row.number}")
             for row in rows
+            if not refusals.cover(serial, row.station, row.number)
         ]
         for serial, rows in groupby(connection.execute(statement), key=lambda row: row.serial)
     }
@@ -227,7 +243,9 @@ def _audit_units(connection: Connection, serials: list[str], serial_format: Seri
             serial, telling.get(serial, ()), jobs=named[serial], serial_format=serial_format
         )
         for serial in serials
+        if serial in named
     }
+    _refuse_rows(connection, [serial for serial in serials if serial not in named])
     _compare(
         connection, serial_numbers, "serial", {serial: unit.number for serial, unit in told.items()}
     )
@@ -237,6 +255,16 @@ def _audit_units(connection: Connection, serials: list[str], serial_format: Seri
         {job: {"serial": serial, **fields}
          for serial, unit in told.items() for job, fields in unit.jobs.items()},
     )  # fmt: skip
+
+
+def _refuse_rows(connection: Connection, serials: list[str]) -> None:
+    """Refuse rows of units that the ledger refused to follow from their beginning."""
+    for table in (serial_numbers, units, jobs):
+        found = connection.execute(
+            select(table.c.serial).where(table.c.serial.in_(serials)).limit(1)
+        ).scalar()
+        if found is not None:
+            raise contradiction(f"{table.name} {found}", "no such row", "one without effect")
 
 
 def _compare(connection: Connection, table: Table, key: str, told: dict[str, Fields]) -> None:
@@ -303,8 +331,8 @@ def _audit_few(connection: Connection, table: Table, told: Mapping[Any, Fields])
         raise contradiction(f"{table.name} {_shown(missing)}", "a row", "none")
 
 
-def _audit_gaps(connection: Connection, serial_format: SerialFormat) -> None:
-    """Refuse a series in which a number is neither given nor voided."""
+def _audit_gaps(connection: Connection, serial_format: SerialFormat, block: range | None) -> None:
+    """Refuse a series in which a number is neither given nor leased nor voided."""
     series = [serial_numbers.c[name] for name in ("prefix", "model", "year", "week")]
     statement = select(
         *series,
@@ -313,20 +341,23 @@ def _audit_gaps(connection: Connection, serial_format: SerialFormat) -> None:
         func.min(serial_numbers.c.sequence).label("low"),
         func.max(serial_numbers.c.sequence).label("high"),
     ).group_by(*series, serial_numbers.c.epoch)
+    leased = leased_ranges(connection)
     ranges = [row._mapping for row in connection.execute(select(voided_ranges))]  # noqa: SLF001 - public
     for row in connection.execute(statement):
-        first = sequences_of_epoch(row.epoch, serial_format)[0]
+        first = (block or sequences_of_epoch(row.epoch, serial_format))[0]
         voided = sum(
             max(0, min(row.high, one["last_sequence"]) - max(first, one["first_sequence"]) + 1)
             for one in ranges
             if (one["prefix"], one["model"], one["year"], one["week"])
             == (row.prefix, row.model, row.year, row.week)
         )
+        series_key = (row.prefix, row.model, row.year, row.week)
         missing = row.high - first + 1 - row.given - voided
+        missing -= count_leased(leased, series_key, range(first, row.high + 1))
         if missing:
             raise contradiction(
                 f"series {row.prefix}{row.model} {row.year}-W{row.week:02d}",
-                f"every number from {first} to {row.high} given or voided",
+                f"every number from {first} to {row.high} given, leased or voided",
                 f"{missing} unexplained",
             )
 

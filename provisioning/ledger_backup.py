@@ -40,6 +40,7 @@ TABLES: Final = (
     "ledger_identity",
     "serial_numbers",
     "voided_ranges",
+    "leases",
     "units",
     "jobs",
     "quarantines",

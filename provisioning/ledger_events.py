@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 EVENT_FORMAT: Final = 1
 EVENT_MAX_BYTES: Final = 1 << 20
 STATION_PATTERN: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
+CHAIN_PATTERN: Final = re.compile(rf"{STATION_PATTERN.pattern}(/[1-9][0-9]{{0,5}})?", re.ASCII)
+"""A station's chain, or the one of its n-th lease: STATION/n (docs/spec/lease.md §4)."""
 _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 _KEYS: Final = tuple(range(1, 12))
 

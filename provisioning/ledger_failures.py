@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from provisioning.errors import LedgerError
+from provisioning.errors import LedgerError, LedgerUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,8 +94,9 @@ def translated(place: object) -> Iterator[None]:
 def describe_failure(error: SQLAlchemyError, place: object) -> LedgerError:
     """Return our error for one of a database driver."""
     cause = getattr(error, "orig", None) or error
-    what, hint = _classify(error, cause)
-    return LedgerError(what, got=_first_line(cause), where=place, hint=hint)
+    what, hint = found = _classify(error, cause)
+    kind = LedgerUnreachableError if found == _GONE else LedgerError
+    return kind(what, got=_first_line(cause), where=place, hint=hint)
 
 
 def is_connection_lost(error: SQLAlchemyError) -> bool:

@@ -176,24 +176,26 @@ def _clock_note(writer: Writer, *, number: int, epoch: int, at: dt.datetime, las
 
 def _insert(connection: Connection, event: Event, *, previous: bytes) -> ChainedEvent:
     chained = chain_event(event, previous=previous)
-    add_row(
-        connection,
-        events,
-        {
-            "station": event.station,
-            "number": event.number,
-            "at": format_time(event.at),
-            "job": event.job,
-            "serial": event.serial,
-            "step": event.step,
-            "phase": event.phase.value,
-            "content": chained.content,
-            "previous": chained.previous,
-            "hash": chained.hash,
-        },
-    )
+    add_row(connection, events, event_row(chained))
     connection.info[PROOF] = chained.hash
     return chained
+
+
+def event_row(chained: ChainedEvent) -> dict[str, object]:
+    """Return an event as a row of the table."""
+    event = chained.event
+    return {
+        "station": event.station,
+        "number": event.number,
+        "at": format_time(event.at),
+        "job": event.job,
+        "serial": event.serial,
+        "step": event.step,
+        "phase": event.phase.value,
+        "content": chained.content,
+        "previous": chained.previous,
+        "hash": chained.hash,
+    }
 
 
 def read_events(
@@ -306,6 +308,23 @@ def _verified_next(row: Row[Any], place: int, head: bytes) -> ChainedEvent:
     chained = _chained(row)
     verify_next(head, chained, where=f"station {row.station}, event {place}")
     return chained
+
+
+def read_part(
+    connection: Connection, station: str, *, first_number: int, count: int
+) -> tuple[ChainedEvent, ...]:
+    """Return some events of a chain from one number on, each after it was verified by itself.
+
+    Raises:
+        LedgerError: An event is damaged, or contradicts its columns.
+    """
+    statement = (
+        select(events)
+        .where(events.c.station == station, events.c.number >= first_number)
+        .order_by(events.c.number)
+        .limit(count)
+    )
+    return tuple(_chained(row) for row in connection.execute(statement))
 
 
 def verify_station_chain(connection: Connection, station: str) -> tuple[int, bytes]:

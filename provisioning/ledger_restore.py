@@ -28,7 +28,7 @@ from provisioning.ledger_formats import read_format
 from provisioning.ledger_heads import audit_heads
 from provisioning.ledger_journal import append_event, list_stations, read_head
 from provisioning.ledger_migrations import migrate
-from provisioning.ledger_schema import ledger_identity, serial_numbers
+from provisioning.ledger_schema import leases, ledger_identity, serial_numbers
 from provisioning.ledger_values import LedgerIdentity
 from provisioning.ledger_voids import RESTORE_STEP, VoidedRange, void_range
 from provisioning.ledger_witness import load_witness, save_witness
@@ -314,9 +314,10 @@ def _lost_ranges(
     taken_at = parse_time(header.taken_at)
     epoch, serial_format = identity.epoch, identity.serial_format
     weeks = serial_format.periods_between(taken_at, now)
-    series = [serial_numbers.c.prefix, serial_numbers.c.model]
-    for row in connection.execute(select(*series).distinct().order_by(*series)).all():
-        prefix, model = row.prefix, row.model
+    known = select(serial_numbers.c.prefix, serial_numbers.c.model).union(
+        select(leases.c.prefix, leases.c.model)
+    )
+    for prefix, model in sorted(tuple(row) for row in connection.execute(known)):
         template = VoidedRange(
             prefix=prefix, model=model, year=0, week=0, first_sequence=0, last_sequence=0, epoch=0,
             reason=f"may have been given between {header.taken_at} and the restore: {reason}",
@@ -325,15 +326,25 @@ def _lost_ranges(
         for year, week in weeks:
             for lost_epoch in range(header.ledger.epoch, epoch):
                 allowed = sequences_of_epoch(lost_epoch, serial_format)
-                last = connection.execute(
-                    select(func.max(serial_numbers.c.sequence)).where(
-                        serial_numbers.c.prefix == prefix,
-                        serial_numbers.c.model == model,
-                        serial_numbers.c.year == year,
-                        serial_numbers.c.week == week,
-                        serial_numbers.c.epoch == lost_epoch,
-                    )
-                ).scalar()
+                # Leased numbers are explained: their station alone can give them, and reports.
+                last = max(
+                    filter(
+                        None,
+                        (
+                            connection.execute(
+                                select(func.max(sequence)).where(
+                                    sequence.table.c.prefix == prefix,
+                                    sequence.table.c.model == model,
+                                    sequence.table.c.year == year,
+                                    sequence.table.c.week == week,
+                                    sequence.table.c.epoch == lost_epoch,
+                                )
+                            ).scalar()
+                            for sequence in (serial_numbers.c.sequence, leases.c.last_sequence)
+                        ),
+                    ),
+                    default=None,
+                )
                 first = allowed[0] if last is None else last + 1
                 if first in allowed:
                     yield replace(

@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 HEAD_REVISION: Final = REVISIONS[-1]
 TIME_LENGTH: Final = 27
 
@@ -79,6 +79,27 @@ voided_ranges = Table(
     Column("epoch", Integer, nullable=False),
     Column("reason", String(200), nullable=False),
     Column("voided_at", String(TIME_LENGTH), nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("prefix", String(3), primary_key=True),
+    Column("model", String(3), primary_key=True),
+    Column("year", Integer, primary_key=True, autoincrement=False),
+    Column("week", Integer, primary_key=True, autoincrement=False),
+    Column("first_sequence", Integer, primary_key=True, autoincrement=False),
+    Column("last_sequence", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("station", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("request", LargeBinary(16), nullable=False),
+    Column("issued_at", String(TIME_LENGTH), nullable=False),
+    Column("expires_at", String(TIME_LENGTH), nullable=False),
+    Column("document_digest", LargeBinary(32), nullable=True),
+    Column("closed_at", String(TIME_LENGTH), nullable=True),
+    Column("reason", String(200), nullable=True),
+    UniqueConstraint("station", "number"),
 )
 
 units = Table(

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from provisioning.errors import LedgerError
-from provisioning.ledger_events import STATION_PATTERN
+from provisioning.ledger_events import CHAIN_PATTERN
 from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Writer:
     """Who writes into the ledger, and with which clock and source of job names.
 
     Attributes:
-        station: Name of the station: lower case letters, digits and hyphens.
+        station: Name of the station: lower case letters, digits and hyphens; or of a lease.
         now: Returns the present moment, aware.
         new_job: Returns a job name that was never used, at most 36 characters.
         run: Name of this run of the station, never used before, at most 36 characters; `None`
@@ -67,7 +67,7 @@ class Writer:
     run: str | None = None
 
     def __post_init__(self) -> None:
-        if STATION_PATTERN.fullmatch(self.station) is None:
+        if CHAIN_PATTERN.fullmatch(self.station) is None:
             raise LedgerError(
                 "the station's name cannot be written in a ledger",
                 expected="1 to 64 of a-z 0-9 -",

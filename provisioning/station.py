@@ -15,15 +15,14 @@ from firmware_images.waiver_judging import refuse_out_of_force
 from provisioning.chain_heads import StationCertificates
 from provisioning.errors import LedgerError, StationError
 from provisioning.esptool_flasher import EsptoolFlasher
-from provisioning.ledger import Ledger
 from provisioning.ledger_meeting import meet
 from provisioning.ledger_values import Writer
-from provisioning.ledger_witness import require_witnessed, save_witness
+from provisioning.ledger_witness import save_witness
 from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES
 from provisioning.scpi_meter import open_meter
 from provisioning.serial_port import open_port
 from provisioning.station_files import LEDGER_NAME, load_station_keys
-from provisioning.station_lock import StationLock
+from provisioning.station_ledger import StationLedger, open_station_ledger
 from provisioning.station_trust import remember_trust_record, verify_successor
 from provisioning.udi import require_gtin
 from provisioning.unit_admission import BoardsInWork
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from firmware_images.nvs_plan import NvsPlan
     from provisioning.flasher import Flasher
     from provisioning.instruments import Meter
+    from provisioning.ledger import Ledger
     from provisioning.ledger_address import LedgerAddress
     from provisioning.serial_port import BoardPort
     from provisioning.station_files import StationKeys
@@ -86,7 +86,7 @@ class Station:
         nvs_plan: What each board's NVS partition holds, or `None` to leave it alone.
         efuse_plan: What each board's eFuses shall be, or `None` to burn nothing.
         in_work: The chips that the slots work on now.
-        lock: Keeps a second process away from the station.
+        opened: How the ledger was opened: with a lease, or offline; keeps a second process away.
     """
 
     folder: Path
@@ -103,7 +103,7 @@ class Station:
     efuse_plan: EfusePlan | None = None
     gtin: str | None = None
     in_work: BoardsInWork = field(default_factory=BoardsInWork)
-    lock: StationLock | None = None
+    opened: StationLedger
 
     def open_port(self, url: str) -> BoardPort:
         """Open the port of one slot."""
@@ -124,12 +124,11 @@ class Station:
 
         What could not be signed now is signed when the station is opened again.
         """
-        with suppress(LedgerError, StationError, SigningError, DurableFileError):
-            meet_others(self.ledger, self.writer, self.keys, now=self.outside.now())
-            save_witness(self.folder, self.ledger, station=self.settings.name, is_closed=True)
-        self.ledger.close()
-        if self.lock is not None:
-            self.lock.release()
+        if not self.opened.is_offline:
+            with suppress(LedgerError, StationError, SigningError, DurableFileError):
+                meet_others(self.ledger, self.writer, self.keys, now=self.outside.now())
+                save_witness(self.folder, self.ledger, station=self.settings.name, is_closed=True)
+        self.opened.close()
 
 
 def open_station(
@@ -167,6 +166,7 @@ def open_station(
 
     Raises:
         LedgerError: There is no ledger, or it cannot be used.
+        LeaseError: The ledger is out of reach, and the lease must not be used.
         SigningError: Trust record, bundle, key or certificate do not verify.
         FirmwareImageError: The bundle's content is not acceptable, a waiver has expired, or the
             NVS plan or the eFuse plan does not fit the release.
@@ -191,8 +191,8 @@ def open_station(
         new_job=outside.new_job,
         run=outside.random_bytes(RUN_BYTES).hex(),
     )
-    ledger = Ledger.open(folder / LEDGER_NAME if ledger_address is None else ledger_address)
-    lock = None
+    opened = open_station_ledger(folder, ledger_address or folder / LEDGER_NAME, writer)
+    ledger = opened.ledger
     try:
         keys = load_station_keys(
             folder,
@@ -205,15 +205,12 @@ def open_station(
         _require_same_product(bundle, ledger)
         require_ledger_format(settings.serials, ledger)
         _require_sendable_statement(bundle, where=bundle_where)
-        lock = StationLock(folder)
-        require_witnessed(folder, ledger)
         remember_trust_record(folder, trust_bytes)
-        save_witness(folder, ledger, station=settings.name)  # open, before anything is written
-        meet_others(ledger, writer, keys, now=outside.now())
+        if not opened.is_offline:
+            save_witness(folder, ledger, station=settings.name)  # open, before anything is written
+            meet_others(ledger, writer, keys, now=outside.now())
     except BaseException:
-        ledger.close()
-        if lock is not None:
-            lock.release()
+        opened.close()
         raise
     return Station(
         folder=folder,
@@ -221,7 +218,8 @@ def open_station(
         serial_model=serial_model,
         outside=outside,
         ledger=ledger,
-        writer=writer,
+        writer=opened.writer,
+        opened=opened,
         keys=keys,
         trust=trust,
         trust_bytes=trust_bytes,
@@ -229,7 +227,6 @@ def open_station(
         nvs_plan=nvs_plan,
         efuse_plan=efuse_plan,
         gtin=gtin,
-        lock=lock,
     )
 
 

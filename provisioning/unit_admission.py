@@ -80,11 +80,18 @@ def admit_board(
         What the board is.
 
     Raises:
-        QuarantineError: The board is in quarantine, from now on or from before.
+        QuarantineError: The board is in quarantine, from now on or from before; or it must wait
+            for the ledger, which is out of reach.
         FlashError: Its flash cannot be read, or a record cannot be erased.
     """
     refuse_quarantined(station, mac)
+    opened = station.opened
+    if opened.outbox is not None and not opened.is_offline:
+        # Before the ledger knows more of it: should it vanish now, the outbox must not guess.
+        opened.outbox.remember(mac)
     identity = _read_identity(station, flasher) if proved is None else proved
+    if opened.outbox is not None and opened.is_offline:
+        opened.outbox.require_own(mac, identity)
     if other_slot is not None:
         classification = Classification(
             board_class=BoardClass.CLONE,

@@ -23,6 +23,7 @@ from provisioning.gauge_data import load_gauge_data
 from provisioning.gauge_sheet import parse_sheet
 from provisioning.instruments import parse_identity as parse_instrument_identity
 from provisioning.instruments import parse_samples_na
+from provisioning.lease import parse_lease, verify_lease
 from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_backup_reading import BackupReader
 from provisioning.ledger_events import parse_event
@@ -73,6 +74,16 @@ _ORDER = SupervisedAct(
 def _supervised_trust() -> TrustRecord:
     trust = build_trust()
     return replace(trust, roles={**trust.roles, Role.SUPERVISOR: role_keys(1, "supervisor-1")})
+
+
+def _verify_lease(content: bytes) -> object:
+    return verify_lease(
+        content,
+        station="station-1",
+        station_der=(GOLDEN / "lease/station.cert.der").read_bytes(),
+        ca_der=(GOLDEN / "lease/factory-ca.cert.der").read_bytes(),
+        now=NOW,
+    )
 
 
 def _identity_sectors() -> bytes:
@@ -212,5 +223,7 @@ add_bytes(
     lambda c: verify_act(c, _supervised_trust(), ledger_uuid=_ORDER.ledger_uuid),
     lambda: sign_act(_ORDER, [signer("supervisor-1")]),
 )
+add_bytes("lease", "cbor", parse_lease, golden("lease/lease.cbor"))
+add_bytes("signed lease of serial numbers", "cose", _verify_lease, golden("lease/lease.cose"))
 add_bytes("identity on a board", "table", parse_board_identity, _identity_sectors)
 add_bytes("chip revision", "text", argument(parse_revision), lambda: b"v3.1")

@@ -1,0 +1,345 @@
+"""Lets the ledger follow what a station did under a lease, event by event.
+
+The events are taken over as they were written, all of them. What follows from an event in the
+outbox follows from it in the ledger, too, unless the ledger knows better: then the event stays
+without effect, one event of the synchronising station says from where on and why, the chip goes
+into quarantine, and a number that was given for nothing becomes void. Implements
+docs/spec/lease.md §5.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import insert, select, update
+
+from provisioning.classification import BoardClass
+from provisioning.errors import LedgerError
+from provisioning.lease_acts import end_lease
+from provisioning.ledger_allocation import withdraw_release
+from provisioning.ledger_events import Phase, format_time, parse_event
+from provisioning.ledger_journal import append_event
+from provisioning.ledger_leases import LEASE_END_STEP, is_void
+from provisioning.ledger_retelling import hex_field
+from provisioning.ledger_schema import (
+    events,
+    jobs,
+    quarantines,
+    replaced_modules,
+    serial_numbers,
+    units,
+)
+from provisioning.ledger_supervision import QUARANTINE_STEP
+from provisioning.ledger_values import JobState, Reservation, SerialState, UnitState
+from provisioning.ledger_voids import REASON_MAX_LENGTH, VoidedRange, void_range
+from provisioning.serial_numbers import parse_serial
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from sqlalchemy import Connection
+
+    from provisioning.ledger import Ledger
+    from provisioning.ledger_events import ChainedEvent, Event
+    from provisioning.ledger_leases import LeaseRecord
+    from provisioning.ledger_values import Writer
+    from provisioning.serial_numbers import SerialNumber
+
+REFUSE_STEP: Final = "refuse"
+_RESERVE, _IDENTITY, _FINAL = "reserve", "identity", "final"
+_UNIT_STEPS: Final = (_RESERVE, _IDENTITY, _FINAL)
+
+
+class Replay:
+    """One transaction in which the ledger follows a lease's events.
+
+    Args:
+        connection: Inside a writing transaction.
+        ledger: The open ledger.
+        writer: The station that synchronises.
+        record: The lease as the ledger has it.
+        now: The present, aware.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        ledger: Ledger,
+        writer: Writer,
+        record: LeaseRecord,
+        *,
+        now: dt.datetime,
+    ) -> None:
+        self._connection = connection
+        self._ledger = ledger
+        self._writer = writer
+        self._record = record
+        self._now = now
+        self._format = ledger.identity.serial_format
+        self.refused: list[str] = []
+        """Sentences about what could not follow, for the operator."""
+
+    def follow(self, chained: ChainedEvent) -> None:
+        """Change the rows as an event says, or say why not.
+
+        Raises:
+            LedgerError: No outbox of this lease has such an event.
+        """
+        event = chained.event
+        if event.phase is not Phase.CONFIRM:
+            return
+        if event.step == QUARANTINE_STEP:
+            self._follow_quarantine(event)
+        elif event.step == LEASE_END_STEP:
+            self._follow_end(event)
+        elif event.step in _UNIT_STEPS and not self._is_refused(event):
+            if event.step == _RESERVE and event.data.get("new"):
+                self._follow_new(event)
+            else:
+                self._follow_work(event)
+
+    def _follow_new(self, event: Event) -> None:
+        number = parse_serial(str(event.serial), self._format)
+        record = self._record
+        if (number.prefix, number.model, number.year, number.week) != (
+            record.prefix, record.model, record.year, record.week
+        ) or not record.first_sequence <= number.sequence <= record.last_sequence:  # fmt: skip
+            raise LedgerError(
+                "the outbox gave a number that is not of its lease",
+                expected=f"{record.prefix}{record.model}, sequence {record.first_sequence} to "
+                f"{record.last_sequence}",
+                got=event.serial,
+                where=f"{record.name}, event {event.number}",
+                hint="it was changed outside Ampforge; nothing of this part was taken over",
+            )
+        problem = self._find_problem(event, number)
+        if problem is None:
+            self._begin_unit(event, number)
+            return
+        void = is_void(self._connection, number)
+        if void is None:
+            self._void(number, f"lease {record.name}: {problem}")
+        self._refuse(event, problem)
+
+    def _find_problem(self, event: Event, number: SerialNumber) -> str | None:
+        """Return why the ledger cannot give a number that the outbox gave, or `None`."""
+        if event.at >= self._record.expires_at:
+            return "the number was given after the lease had expired"
+        if (reason := is_void(self._connection, number)) is not None:
+            return f"the number is void: {reason}"
+        connection, mac = self._connection, event.mac
+        known = connection.execute(select(units.c.serial).where(units.c.mac == mac)).scalar()
+        if known is not None:
+            return f"the ledger gave the chip {known} meanwhile"
+        replaced = connection.execute(
+            select(replaced_modules.c.serial).where(replaced_modules.c.mac == mac)
+        ).scalar()
+        if replaced is not None:
+            return f"the chip was taken out of unit {replaced}"
+        reason = self._quarantine_of(mac)
+        return None if reason is None else f"the chip is in quarantine: {reason}"
+
+    def _begin_unit(self, event: Event, number: SerialNumber) -> None:
+        connection, at = self._connection, format_time(event.at)
+        connection.execute(
+            insert(serial_numbers).values(
+                serial=event.serial, prefix=number.prefix, model=number.model, year=number.year,
+                week=number.week, sequence=number.sequence,
+                epoch=self._record.epoch, state=SerialState.RESERVED.value,
+                mac=event.mac, reserved_at=at,
+            )
+        )  # fmt: skip
+        connection.execute(
+            insert(units).values(
+                serial=event.serial, mac=event.mac, state=UnitState.IN_WORK.value,
+                bundle_digest=hex_field(event, "bundle"), last_job=event.job, first_seen_at=at,
+                changed_at=at,
+            )
+        )  # fmt: skip
+        self._open_job(event)
+
+    def _follow_work(self, event: Event) -> None:
+        """Follow an event of a unit that was taken over before, while nobody else has it."""
+        problem = self._find_other_hand(event)
+        if problem is not None:
+            self._refuse(event, problem)
+        elif event.step == _RESERVE:
+            self._go_on(event)
+        elif event.step == _IDENTITY:
+            self._move_serial(event, SerialState.ASSIGNED)
+        else:
+            self._finish(event)
+
+    def _find_other_hand(self, event: Event) -> str | None:
+        """Return who else has the unit, or `None`."""
+        last = self._connection.execute(
+            select(jobs).where(jobs.c.serial == event.serial).order_by(jobs.c.number.desc())
+        ).first()
+        if last is None:
+            raise LedgerError(
+                "the outbox goes on with a unit that the ledger does not have",
+                expected="its `reserve` before",
+                got=event.serial,
+                where=f"{self._record.name}, event {event.number}",
+                hint="it was changed outside Ampforge; nothing of this part was taken over",
+            )
+        if last.station != self._record.name:
+            return f"{last.station} worked on {event.serial} meanwhile"
+        opens_job = event.step == _RESERVE and not event.data.get("resumed")
+        if not opens_job and (last.job, last.state) != (event.job, JobState.OPEN.value):
+            return f"the job on {event.serial} was ended meanwhile"
+        if (reason := self._quarantine_of(event.mac)) is not None:
+            return f"the chip is in quarantine: {reason}"
+        return None
+
+    def _go_on(self, event: Event) -> None:
+        connection, at = self._connection, format_time(event.at)
+        if not event.data.get("resumed"):
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.serial == event.serial, jobs.c.state == JobState.OPEN.value)
+                .values(state=JobState.ABANDONED.value, closed_at=at)
+            )
+            self._open_job(event)
+            withdraw_release(connection, str(event.serial))
+        connection.execute(
+            update(units)
+            .where(units.c.serial == event.serial)
+            .values(
+                state=UnitState.IN_WORK.value, last_job=event.job, changed_at=at,
+                bundle_digest=hex_field(event, "bundle"),
+            )
+        )  # fmt: skip
+
+    def _open_job(self, event: Event) -> None:
+        self._connection.execute(
+            insert(jobs).values(
+                job=event.job, serial=event.serial, number=event.data.get("job_number"),
+                station=event.station, bundle_digest=hex_field(event, "bundle"),
+                state=JobState.OPEN.value, outcome=None, opened_at=format_time(event.at),
+                closed_at=None,
+            )
+        )  # fmt: skip
+
+    def _finish(self, event: Event) -> None:
+        connection, at, outcome = self._connection, format_time(event.at), event.data["outcome"]
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.job == event.job)
+            .values(state=JobState.CLOSED.value, outcome=outcome, closed_at=at)
+        )
+        connection.execute(
+            update(units).where(units.c.serial == event.serial).values(state=outcome, changed_at=at)
+        )
+        if outcome == UnitState.PASS.value:
+            self._move_serial(event, SerialState.RELEASED)
+
+    def _move_serial(self, event: Event, state: SerialState) -> None:
+        self._connection.execute(
+            update(serial_numbers)
+            .where(serial_numbers.c.serial == event.serial)
+            .values(state=state.value)
+        )
+
+    def _follow_quarantine(self, event: Event) -> None:
+        if self._quarantine_of(event.mac) is not None:
+            self._say_refused(event, "the chip is in quarantine already")
+            return
+        self._connection.execute(
+            insert(quarantines).values(
+                station=event.station, number=event.number, mac=event.mac,
+                serial=event.data.get("serial"), board_class=event.data.get("board_class"),
+                reason=event.data.get("reason"),
+                record_digest=hex_field(event, "record_digest") or None,
+                opened_at=format_time(event.at),
+            )
+        )  # fmt: skip
+
+    def _follow_end(self, event: Event) -> None:
+        if self._record.closed_at is None:
+            end_lease(
+                self._connection, self._writer, self._record, ledger=self._ledger,
+                reason=str(event.data.get("reason")), ended_at=event.at, now=self._now,
+            )  # fmt: skip
+
+    def _refuse(self, event: Event, problem: str) -> None:
+        self._say_refused(event, problem)
+        if self._quarantine_of(event.mac) is None:
+            self._open_quarantine(event, problem)
+
+    def _say_refused(self, event: Event, problem: str) -> None:
+        self.refused.append(f"{event.serial or bytes(event.mac or b'').hex(':')}: {problem}")
+        self._tell(
+            REFUSE_STEP,
+            {"chain": event.station, "number": event.number, "reason": problem},
+            event,
+            has_serial=event.step in _UNIT_STEPS,
+        )
+
+    def _is_refused(self, event: Event) -> bool:
+        """Whether what this chain tells of the unit has no effect any more."""
+        told = self._connection.execute(
+            select(events.c.content).where(
+                events.c.serial == event.serial, events.c.step == REFUSE_STEP
+            )
+        ).scalars()
+        return any(
+            parse_event(content, where=f"a refusal of {event.serial}").data.get("chain")
+            == event.station
+            for content in told
+        )
+
+    def _open_quarantine(self, event: Event, problem: str) -> None:
+        reason = f"made under lease {self._record.name} as {event.serial}: {problem}"[:400]
+        board_class = BoardClass.FOREIGN.value
+        known = self._connection.execute(
+            select(units.c.serial).where(units.c.mac == event.mac)
+        ).scalar()
+        chained = self._tell(
+            QUARANTINE_STEP,
+            {"board_class": board_class, "reason": reason, "record_digest": "", "serial": known},
+            event,
+            has_serial=False,
+        )
+        self._connection.execute(
+            insert(quarantines).values(
+                station=self._writer.station, number=chained.event.number, mac=event.mac,
+                serial=known, board_class=board_class, reason=reason, record_digest=None,
+                opened_at=format_time(self._now),
+            )
+        )  # fmt: skip
+
+    def _tell(
+        self, step: str, data: dict[str, Any], event: Event, *, has_serial: bool
+    ) -> ChainedEvent:
+        about = None
+        if has_serial:
+            about = Reservation(
+                serial=str(event.serial), mac=bytes(event.mac or b""), job=None, job_number=None,
+                opened_at=self._now, is_new=False, is_resumed=False,
+                unit_state=UnitState.IN_WORK, bundle_digest=b"",
+            )  # fmt: skip
+        return append_event(
+            self._connection, self._writer, epoch=self._ledger.identity.epoch, step=step,
+            phase=Phase.CONFIRM, data=data, mac=event.mac, reservation=about, at=self._now,
+        )  # fmt: skip
+
+    def _void(self, number: SerialNumber, reason: str) -> None:
+        void = VoidedRange(
+            prefix=number.prefix, model=number.model, year=number.year, week=number.week,
+            first_sequence=number.sequence, last_sequence=number.sequence,
+            epoch=self._record.epoch, reason=reason[:REASON_MAX_LENGTH],
+            voided_at=format_time(self._now),
+        )  # fmt: skip
+        void_range(
+            self._connection, self._writer, epoch=self._ledger.identity.epoch, void=void,
+            at=self._now,
+        )  # fmt: skip
+
+    def _quarantine_of(self, mac: bytes | None) -> str | None:
+        reason: str | None = self._connection.execute(
+            select(quarantines.c.reason).where(
+                quarantines.c.mac == mac, quarantines.c.closed_at.is_(None)
+            )
+        ).scalar()
+        return reason

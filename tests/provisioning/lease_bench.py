@@ -1,0 +1,130 @@
+"""A factory with stations that take leases: folders with keys, one clock, one ledger anywhere."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from provisioning.lease_folder import find_lease_files
+from provisioning.lease_sync import synchronise
+from provisioning.lease_taking import take_lease
+from provisioning.ledger import Ledger
+from provisioning.ledger_events import Phase
+from provisioning.ledger_values import SerialState, UnitState, Writer
+from provisioning.serial_formats import STANDARD_PICTURE, parse_format
+from provisioning.station_files import create_station
+from provisioning.station_joining import join_station
+from provisioning.station_ledger import open_station_ledger
+from signing.key_uris import load_signer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioning.ledger_address import LedgerAddress
+
+START = dt.datetime(2026, 2, 10, 12, tzinfo=dt.UTC)
+UUID = "6f0c3a52-7f5e-4f0e-9c1b-5b1f6d3a9e11"
+BUNDLE = bytes(range(32))
+NOWHERE = "elsewhere/ledger.sqlite3"
+
+
+def mac_of(number: int) -> bytes:
+    return bytes([2, 0, 0]) + number.to_bytes(3, "big")
+
+
+@dataclass
+class Factory:
+    """Stations of one factory; the clock is set by hand and ticks by itself."""
+
+    root: Path
+    address: LedgerAddress
+    clock: dt.datetime = START
+    jobs_from: int = 1
+    requests: itertools.count = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        self.names = itertools.count(self.jobs_from)
+
+    def now(self) -> dt.datetime:
+        self.clock += dt.timedelta(milliseconds=1)
+        return self.clock
+
+    def writer(self, station: str = "station-1") -> Writer:
+        return Writer(
+            station=station, now=self.now, new_job=lambda: f"{station}-job-{next(self.names)}"
+        )
+
+    def folder(self, station: str = "station-1") -> Path:
+        return self.root / station
+
+    def open(self) -> Ledger:
+        return Ledger.open(self.address)
+
+    def begin(self, *, picture: str = STANDARD_PICTURE) -> Factory:
+        create_station(
+            self.folder(), product="flare", station_name="station-1", ledger_uuid=UUID,
+            now=START - dt.timedelta(days=1), passphrase=None, is_test_key=True,
+            ledger=self.address, serial_format=parse_format(picture),
+        )  # fmt: skip
+        return self
+
+    def join(self, station: str) -> None:
+        join_station(
+            self.folder(station), self.folder(), self.address, product="flare",
+            station_name=station, now=START - dt.timedelta(days=1), passphrase=None,
+        )  # fmt: skip
+
+    def take(self, station: str = "station-1", *, count: int = 5, days: int = 7, ledger=None):
+        opened = ledger or self.open()
+        try:
+            return take_lease(
+                self.folder(station), opened, self.writer(station),
+                load_signer(str(self.folder(station) / "station.pem"), passphrase=None),
+                prefix="AMP", model="FLR", count=count, days=days,
+                random_bytes=lambda size: next(self.requests).to_bytes(size, "big"),
+            )  # fmt: skip
+        finally:
+            if ledger is None:
+                opened.close()
+
+    def sync(self, station: str = "station-1", **options):
+        ledger = self.open()
+        try:
+            return synchronise(self.folder(station), ledger, self.writer(station), **options)
+        finally:
+            ledger.close()
+
+    def offline(self, station: str = "station-1"):
+        """Open what the station works with while the ledger is out of reach."""
+        return open_station_ledger(self.folder(station), self.root / NOWHERE, self.writer(station))
+
+    def outbox(self, station: str = "station-1") -> Path:
+        files = find_lease_files(self.folder(station))
+        assert files is not None
+        return files.outbox
+
+
+def reserve(opened, number: int, **changes):
+    """Give a board its number, through whatever ledger a station has."""
+    ledger, writer = (opened.ledger, opened.writer) if hasattr(opened, "ledger") else opened
+    arguments = {
+        "mac": mac_of(number), "prefix": "AMP", "model": "FLR", "bundle_digest": BUNDLE,
+        "again": False,
+    }  # fmt: skip
+    return ledger.reserve(writer, **{**arguments, **changes})
+
+
+def work(opened, reservation, *steps: str, verdict: UnitState | None = UnitState.PASS) -> None:
+    """Do what a station writes down about one board."""
+    ledger, writer = (opened.ledger, opened.writer) if hasattr(opened, "ledger") else opened
+    for step in steps or ("flash", "identity", "record", "verify"):
+        for phase in (Phase.INTENT, Phase.CONFIRM):
+            is_proof = (step, phase) == ("identity", Phase.CONFIRM)
+            ledger.append(
+                writer, step=step, phase=phase, data={"of": step}, reservation=reservation,
+                serial_state=SerialState.ASSIGNED if is_proof else None,
+            )  # fmt: skip
+    if verdict is not None:
+        ledger.finish(writer, reservation=reservation, unit_state=verdict, data={"reasons": []})
