@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from provisioning.serial_numbers import SerialNumber
 
 REFUSE_STEP: Final = "refuse"
+_RUN_MAX_CHARACTERS: Final = 36
 _RESERVE, _IDENTITY, _FINAL = "reserve", "identity", "final"
 _UNIT_STEPS: Final = (_RESERVE, _IDENTITY, _FINAL)
 
@@ -202,6 +203,10 @@ class Replay:
             )
             self._open_job(event)
             withdraw_release(connection, str(event.serial))
+        else:
+            connection.execute(
+                update(jobs).where(jobs.c.job == event.job).values(run=_run_of(event))
+            )
         connection.execute(
             update(units)
             .where(units.c.serial == event.serial)
@@ -217,7 +222,7 @@ class Replay:
                 job=event.job, serial=event.serial, number=event.data.get("job_number"),
                 station=event.station, bundle_digest=hex_field(event, "bundle"),
                 state=JobState.OPEN.value, outcome=None, opened_at=format_time(event.at),
-                closed_at=None,
+                closed_at=None, run=_run_of(event),
             )
         )  # fmt: skip
 
@@ -343,3 +348,16 @@ class Replay:
             )
         ).scalar()
         return reason
+
+
+def _run_of(event: Event) -> str | None:
+    run = event.data.get("run")
+    if run is not None and not (isinstance(run, str) and len(run) <= _RUN_MAX_CHARACTERS):
+        raise LedgerError(
+            "an event of the outbox names no run",
+            expected=f"at most {_RUN_MAX_CHARACTERS} characters",
+            got=repr(run)[:80],
+            where=f"{event.station}, event {event.number}",
+            hint="it was changed outside Ampforge; nothing of this part was taken over",
+        )
+    return run

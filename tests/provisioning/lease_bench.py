@@ -53,7 +53,10 @@ class Factory:
 
     def writer(self, station: str = "station-1") -> Writer:
         return Writer(
-            station=station, now=self.now, new_job=lambda: f"{station}-job-{next(self.names)}"
+            station=station,
+            now=self.now,
+            new_job=lambda: f"{station}-job-{next(self.names)}",
+            run=f"{station}-run",
         )
 
     def folder(self, station: str = "station-1") -> Path:
