@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,8 @@ def ended(script: str, *, stdout: int = subprocess.PIPE) -> tuple[int, str, str]
         text=True,
         check=False,
         timeout=60,
+        # Coverage's own database would be open in it, which Python has to close.
+        env={name: value for name, value in os.environ.items() if not name.startswith("COV")},
     )
     return done.returncode, done.stdout, done.stderr
 
