@@ -7,6 +7,7 @@ from provisioning.lease_taking import take_lease
 from provisioning.ledger import Ledger
 from provisioning.ledger_queries import list_units
 from provisioning.ledger_values import UnitState
+from provisioning.ledger_witness import writing_as_station
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
 from provisioning.station_values import Step
@@ -38,11 +39,12 @@ def test_the_board_that_lay_on_the_fixture_when_the_ledger_went_waits_and_a_new_
     station = open_bench(tmp_path, ledger_address=server / "ledger.sqlite3")
     station.close()
     ledger = Ledger.open(server / "ledger.sqlite3")
-    take_lease(
-        tmp_path / STATION, ledger, station.writer, station.keys.station_signer,
-        prefix="AMP", model="FL1", count=5, days=1,
-        random_bytes=station.outside.random_bytes,
-    )  # fmt: skip
+    with writing_as_station(tmp_path / STATION, ledger, station=station.writer.station):
+        take_lease(
+            tmp_path / STATION, ledger, station.writer, station.keys.station_signer,
+            prefix="AMP", model="FL1", count=5, days=1,
+            random_bytes=station.outside.random_bytes,
+        )  # fmt: skip
     ledger.close()
     with SimulatedLine(tmp_path / "line", board_count=2, seed=SEED) as line:
         first, second = slot_configs(line)
