@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import threading
@@ -30,19 +31,14 @@ class EchoServer:
         self.connection.sendall(content)
 
     def serve(self):
-        self.connection, _ = self.listener.accept()
-        manager = PortManager(self.serial, self)
-        while True:
-            try:
-                received = self.connection.recv(4096)
-            except OSError:
-                return
-            if not received:
-                return
-            self.serial.write(b"".join(manager.filter(received)))
-            echoed = self.serial.read(self.serial.in_waiting)
-            if echoed:
-                self.connection.sendall(b"".join(manager.escape(echoed)))
+        with contextlib.suppress(OSError):  # the other side may hang up at any byte
+            self.connection, _ = self.listener.accept()
+            manager = PortManager(self.serial, self)
+            while received := self.connection.recv(4096):
+                self.serial.write(b"".join(manager.filter(received)))
+                echoed = self.serial.read(self.serial.in_waiting)
+                if echoed:
+                    self.write(b"".join(manager.escape(echoed)))
 
     def close(self):
         if self.connection is not None:
@@ -75,7 +71,8 @@ def silent_server(answer=b""):
         if answer is None:
             connection.close()
         else:
-            connection.sendall(answer)
+            with contextlib.suppress(OSError):  # the other side may have hung up meanwhile
+                connection.sendall(answer)
 
     threading.Thread(target=serve, daemon=True).start()
     return listener, accepted, f"rfc2217://127.0.0.1:{listener.getsockname()[1]}"
@@ -177,9 +174,10 @@ def test_a_server_that_sets_another_baud_rate_is_our_error():
 
     def serve():
         connection, _ = listener.accept()
-        connection.sendall(agreed)
-        while connection.recv(4096):
-            connection.sendall(other_baud)
+        with connection, contextlib.suppress(OSError):  # the port hangs up on the wrong answer
+            connection.sendall(agreed)
+            while connection.recv(4096):
+                connection.sendall(other_baud)
 
     threading.Thread(target=serve, daemon=True).start()
     with pytest.raises(PortError, match="asked for 0001c200, got 00000102"):
