@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import settings
 
 from tests.c_verifier.fixtures import (  # noqa: F401 - fixtures
@@ -27,6 +29,9 @@ EXAMPLES_FACTOR = int(os.environ.get("AMPFORGE_EXAMPLES_FACTOR", "1"))
 settings.register_profile("sample", deadline=None, derandomize=True)
 settings.register_profile("soak", deadline=None)
 settings.load_profile("soak" if IS_SOAK else "sample")
+
+# espefuse parses its table of a chip's eFuses for each board anew: by libyaml, a tenth of the time.
+yaml.safe_load = functools.partial(yaml.load, Loader=yaml.CSafeLoader)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

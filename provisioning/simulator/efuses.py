@@ -8,7 +8,9 @@ espefuse's model of the controller, which knows the coding scheme and the protec
 
 from __future__ import annotations
 
+import copy
 import struct
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioning.errors import SimulatorError
@@ -36,6 +38,13 @@ _WAFER_MINOR_VERSION: Final = 4
 _WAFER_MINOR_SHIFT: Final = 18
 
 
+@cache
+def _blank_controller() -> Any:  # reading its YAML takes longer than all the rest of a burn
+    from espefuse.efuse.esp32c3.emulate_efuse_controller import EmulateEfuseController
+
+    return EmulateEfuseController()
+
+
 def contains_address(address: int) -> bool:
     """Whether a register belongs to the eFuse controller."""
     return EFUSE_BASE <= address < EFUSE_BASE + EFUSE_SIZE_BYTES
@@ -51,7 +60,6 @@ class EfuseFile:
 
     def __init__(self, path: Path, *, mac: bytes) -> None:
         self._path = path
-        self._controller: Any = None
         if not path.exists():
             create_durably(path, _factory_content(mac), mode=0o644)
         if self.mac != mac:
@@ -105,13 +113,11 @@ class EfuseFile:
             self._store_word(address, 0 if is_command else value)
             return
         from espefuse.efuse.bitstring import BitStream
-        from espefuse.efuse.esp32c3.emulate_efuse_controller import EmulateEfuseController
         from esptool import FatalError
 
         try:
-            if self._controller is None:
-                self._controller = EmulateEfuseController(str(self._path))  # reads its YAML once
-            controller = self._controller
+            controller = copy.copy(_blank_controller())
+            controller.efuse_file = str(self._path)
             controller.mem = BitStream(bytes=self._path.read_bytes(), length=EFUSE_SIZE_BYTES * 8)
             controller.write_reg(address & ~3, value)
             controller.save_to_file()
