@@ -10,7 +10,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioning.csv_table import CsvForm, iterate_blocks, load_csv
+from provisioning.csv_table import CsvForm, iterate_blocks, load_csv, refuse_overload
 from provisioning.errors import FitDataError
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def parse_fit_data(untrusted_bytes: bytes, *, where: str) -> FitData:
     columns: dict[str, array[float]] = {}
     for block in iterate_blocks(untrusted_bytes, _FORM, where=where):
         for name in block.columns:
-            columns.setdefault(name, array("d")).extend(block.numbers(name))
+            numbers = block.numbers(name)
+            refuse_overload(block, name, numbers)
+            columns.setdefault(name, array("d")).extend(numbers)
     found = {name: tuple(column) for name, column in columns.items()}
     return FitData(x=found["x"], y=found["y"], u_x=found.get("u_x"), u_y=found.get("u_y"))

@@ -299,3 +299,11 @@ def test_arbitrary_bytes_raise_only_our_error(content):
         parse_fit_data(content, where="d.csv")
     except FitDataError:
         pass
+
+
+@pytest.mark.parametrize("overload", ["9.9E37", "-9.9e+37", "9.91E37"])
+def test_an_overload_among_the_readings_is_named_and_not_fitted(overload):
+    data = f"x,y\n1,2\n2,{overload}\n3,4\n".encode()
+    with pytest.raises(FitDataError, match="overload") as refused:
+        parse_fit_data(data, where="readings.csv")
+    assert "line 3, column y" in refused.value.where
