@@ -115,8 +115,8 @@ def risk(
 
     Both are unconditional joint probabilities, for a process of mean 0 and normal distributions.
     """
+    from provisioning.decision_risk import compute_risk
     from provisioning.errors import RiskError
-    from provisioning.uncertainty import compute_risk
 
     try:
         result = compute_risk(

@@ -1,4 +1,4 @@
-"""Tail probabilities and quantiles of the F and chi-square distributions.
+"""Tail probabilities and quantiles of the F, chi-square and Student distributions.
 
 By the continued fractions of the incomplete beta and gamma functions (NIST Digital Library of
 Mathematical Functions §8.17(v) and §8.9; modified Lentz evaluation). The normal distribution is
@@ -65,6 +65,31 @@ def chi_square_quantile(probability: float, dof: float) -> float:
         if not low < middle < high or high - low < 1e-13 * high:
             break
         if chi_square_lower_tail(middle, dof) < probability:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def student_two_sided_quantile(probability: float, dof: float) -> float:
+    """Return the t that |t| stays below with a probability (Student's distribution).
+
+    Args:
+        probability: Between 0 and 1, both excluded.
+        dof: Degrees of freedom, above 0.
+    """
+
+    def outside(value: float) -> float:
+        return _incomplete_beta(dof / 2, 0.5, dof / (dof + value * value))
+
+    low, high = 0.0, NormalDist().inv_cdf((1 + probability) / 2)
+    while outside(high) > 1 - probability:
+        low, high = high, 2 * high
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if not low < middle < high or high - low < 1e-14 * high:
+            break
+        if outside(middle) > 1 - probability:
             low = middle
         else:
             high = middle

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from provisioning.decision_risk import compute_risk
 from provisioning.simulator.analog import NOISE_RMS_NA, AnalogTruth
 from provisioning.simulator.output_bench import SimulatedBench
-from provisioning.uncertainty import compute_risk, nonconformity_probability
+from provisioning.uncertainty import nonconformity_probability
 from provisioning.verification_judgement import judge_readings
 from provisioning.verification_readings import RawPoint
 
