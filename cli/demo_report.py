@@ -75,7 +75,7 @@ def results_table(day: FactoryDay, updates: Sequence[BoardUpdate]) -> Table:
             Text(unit.verdict, _OUTCOME_STYLES.get(unit.verdict, "yellow")),
             f"{unit.firmware_before}\n-> {unit.firmware_after}",
         )
-    table.caption = "under each mode: its worst error, and the expanded uncertainty U (k = 2)"
+    table.caption = "under each mode: its worst error, and the expanded uncertainty U"
     return table
 
 

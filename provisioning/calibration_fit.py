@@ -88,7 +88,11 @@ def fit_linearity(
 
 
 def fit_two_loads(
-    readings: Sequence[CodeReading], linearity: Linearity, settings: MetrologySettings
+    readings: Sequence[CodeReading],
+    linearity: Linearity,
+    settings: MetrologySettings,
+    *,
+    age_days: int | None = None,
 ) -> CalibrationFit:
     """Fit gain, offset and output impedance.
 
@@ -96,6 +100,7 @@ def fit_two_loads(
         readings: Readings of the same codes into two loads, none overloaded.
         linearity: Carried into the result.
         settings: Converter, reference load, instrument and fixture.
+        age_days: Days since the instrument's calibration; `None` is the longest time.
 
     Raises:
         CalibrationError: The readings do not determine the three parameters.
@@ -131,7 +136,7 @@ def fit_two_loads(
     to_reported, reported = _reference(np, theta, settings)
     statistical = to_reported @ gain_matrix @ variance @ gain_matrix.T @ to_reported.T
     combined = statistical.copy()
-    for pattern in _systematic_patterns(np, theta, readings, settings):
+    for pattern in _systematic_patterns(np, theta, readings, settings, age_days):
         shift = to_reported @ gain_matrix @ pattern
         combined += np.outer(shift, shift)
     # Products round; a covariance is symmetric.
@@ -210,7 +215,11 @@ def _reference(np: Any, theta: Any, settings: MetrologySettings) -> tuple[Any, A
 
 
 def _systematic_patterns(
-    np: Any, theta: Any, readings: Sequence[CodeReading], settings: MetrologySettings
+    np: Any,
+    theta: Any,
+    readings: Sequence[CodeReading],
+    settings: MetrologySettings,
+    age_days: int | None,
 ) -> list[Any]:
     # Each pattern is one standard deviation of an error that all readings share. Rectangular
     # limits are divided by sqrt 3 (JCGM 100 §4.3.7).
@@ -219,15 +228,22 @@ def _systematic_patterns(
     load = np.array([float(reading.load_ohm) for reading in readings])
     patterns = []
     for range_ua in sorted({reading.range_ua for reading in readings}):
-        accuracy = settings.accuracy_of_range(range_ua)
+        reading_percent, range_percent = settings.accuracy_of_range(range_ua).at_age(age_days)
         here = np.array([float(reading.range_ua == range_ua) for reading in readings])
-        patterns.append(here * current * accuracy.reading_percent / 100 / root3)
-        patterns.append(here * range_ua * 1_000 * accuracy.range_percent / 100 / root3)
+        patterns.append(here * current * reading_percent / 100 / root3)
+        patterns.append(here * range_ua * 1_000 * range_percent / 100 / root3)
     for ohm in sorted(set(load)):
         # A load that is off by its tolerance changes the divider with the output impedance.
         slope = -current * theta[2] / (1 + load * theta[2])
         patterns.append((load == ohm) * slope * ohm * settings.load_tolerance_percent / 100 / root3)
     patterns.append(np.full(len(readings), settings.leakage_na / root3))
+    # What is in series with any load, and the temperature: each one error of the whole sweep.
+    per_ohm = -current * theta[2] / (1 + load * theta[2])
+    patterns.append(per_ohm * settings.loading_ohm / root3)
+    step = settings.temperature_span_c / root3
+    patterns.append(per_ohm * load * settings.load_temperature_ppm_per_c * 1e-6 * step)
+    patterns.append(current * settings.unit_gain_drift_ppm_per_c * 1e-6 * step)
+    patterns.append(np.full(len(readings), settings.unit_offset_drift_na_per_c * step))
     return patterns
 
 

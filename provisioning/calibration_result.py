@@ -17,9 +17,25 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from provisioning.errors import CalibrationError
 from provisioning.instruments import InstrumentIdentity
 from provisioning.measurement_settings import MetrologySettings
-from provisioning.stored_result import parse_stored_result
+from provisioning.stored_result import (
+    FIRST_FORMAT,
+    SECOND_FORMAT,
+    first_format_document,
+    parse_stored_result,
+)
 
-CALIBRATION_SCHEMA: Final = "ampforge.calibration-result/1"
+CALIBRATION_SCHEMA: Final = "ampforge.calibration-result"
+"""Name of the schema; a version follows it, such as `/2`."""
+FIRST_FORMAT_FIELDS: Final = {
+    "": "settings instrument certificate started_at finished_at readings fit findings",
+    "readings": "step code load_ohm range_ua mean_na sd_na count is_overload",
+    "fit": (
+        "gain_ppm offset_na output_impedance_ohm conductance_ns gain_u_ppm offset_u_na "
+        "conductance_u_ns covariance fit_covariance chi2 dof residual_sd_na repeatability_na "
+        "span_min_na span_max_na inl_lsb deviations"
+    ),
+}
+"""What a result of the first format holds."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
 
@@ -29,8 +45,14 @@ class ReadingStep(StrEnum):
     """Why a reading was taken."""
 
     PROBE = "probe"
+    NOISE = "noise"
+    """Many samples at one code, from which the number of the others follows."""
     SWEEP = "sweep"
+    RETURN = "return"
+    """The codes of the fit again, inward."""
     COMPLIANCE = "compliance"
+    IDLE = "idle"
+    """Level 0 with the output enabled, by the code that the fit gives."""
 
 
 @unique
@@ -43,6 +65,11 @@ class FindingName(StrEnum):
     GAIN_TIMES_TEN = "gain-times-ten"
     GAIN = "gain"
     OFFSET = "offset"
+    NOISE = "noise"
+    DRIFT = "drift"
+    HYSTERESIS = "hysteresis"
+    IDLE_CURRENT = "idle-current"
+    BROWN_OUT = "brown-out"
     COMPLIANCE = "compliance"
     OUTPUT_IMPEDANCE = "output-impedance"
     INL = "inl"
@@ -65,6 +92,7 @@ class CodeReading(_Document):
         sd_na: Standard deviation of a sample, nA.
         count: Samples.
         is_overload: The current was larger than the range.
+        is_restart: The board restarted instead of driving the code; nothing was read.
     """
 
     step: ReadingStep
@@ -75,6 +103,7 @@ class CodeReading(_Document):
     sd_na: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     count: Annotated[int, Field(gt=0)]
     is_overload: bool = False
+    is_restart: bool = False
 
 
 class Finding(_Document):
@@ -93,6 +122,49 @@ class Finding(_Document):
     measured: Finite
     limit: Finite
     unit: str
+
+
+class SamplingPlan(_Document):
+    """How many samples a reading takes, and why (docs/spec/calibration.md §4.1.1).
+
+    Attributes:
+        noise_na: Standard deviation of one sample as measured, nA.
+        noise_dof: Its degrees of freedom.
+        noise_bound_na: What it is below with 95 % confidence, nA.
+        wanted_fit_na: Largest repeatability of the fitted line that its other terms allow, nA.
+        count_for_fit: Samples of a code of the fit that give it, at least 2.
+        wanted_step_na: Largest repeatability of one code with which half a step of the converter
+            is told from noise, nA.
+        count_for_step: Samples that give it, for the codes whose neighbours differ by little.
+    """
+
+    noise_na: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    noise_dof: Annotated[int, Field(gt=0)]
+    noise_bound_na: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    wanted_fit_na: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    count_for_fit: Annotated[int, Field(gt=0)]
+    wanted_step_na: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    count_for_step: Annotated[int, Field(gt=0)]
+
+
+class WayBack(_Document):
+    """What changed between the way out and the way back (docs/spec/calibration.md §4.4.1).
+
+    Attributes:
+        gain_drift_ppm: Change of the gain, ppm of nominal.
+        gain_drift_u_ppm: Its standard uncertainty, repeatability alone, ppm.
+        offset_drift_na: Change of the current at mid-code, nA.
+        offset_drift_u_na: Its standard uncertainty, nA.
+        hysteresis_lsb: Largest difference of a code beyond that line, LSB; signed.
+        hysteresis_code: The code that has it.
+    """
+
+    gain_drift_ppm: Finite
+    gain_drift_u_ppm: Finite
+    offset_drift_na: Finite
+    offset_drift_u_na: Finite
+    hysteresis_lsb: Finite
+    hysteresis_code: int
 
 
 class CodeDeviation(_Document):
@@ -161,6 +233,11 @@ class CalibrationResult(_Document):
         readings: In the order in which they were taken.
         fit: Gain, offset and impedance; `None` when the unit is too faulty to fit.
         findings: Reasons to refuse the unit; empty for a good one.
+        sampling: How many samples a reading took, and why; `None` when that was fixed, or the
+            noise was never measured.
+        way_back: What changed between the way out and the way back; `None` when there was none.
+        certificate_age_days: Days since the instrument's calibration; `None` when not known.
+        format: Version of the format it was stored in, and will be again.
     """
 
     settings: MetrologySettings
@@ -171,6 +248,10 @@ class CalibrationResult(_Document):
     readings: tuple[CodeReading, ...]
     fit: CalibrationFit | None
     findings: tuple[Finding, ...]
+    sampling: SamplingPlan | None = None
+    way_back: WayBack | None = None
+    certificate_age_days: Annotated[int, Field(ge=0)] | None = None
+    format: Annotated[int, Field(exclude=True)] = SECOND_FORMAT
 
     @property
     def is_accepted(self) -> bool:
@@ -209,7 +290,10 @@ class CalibrationResult(_Document):
 
 def serialize_calibration_result(result: CalibrationResult) -> dict[str, object]:
     """Return a result as a JSON document."""
-    return {"schema": CALIBRATION_SCHEMA, **result.model_dump(mode="json")}
+    document = result.model_dump(mode="json")
+    if result.format == FIRST_FORMAT:
+        document = first_format_document(document, FIRST_FORMAT_FIELDS)
+    return {"schema": f"{CALIBRATION_SCHEMA}/{result.format}", **document}
 
 
 def parse_calibration_result(untrusted_document: object) -> CalibrationResult:

@@ -53,3 +53,37 @@ def refuse_uncertified(
         where=str(identity),
         hint="enter its certificate in [[station.metrology.instruments]], or use a listed one",
     )
+
+
+def age_of_certificate(
+    identity: InstrumentIdentity, settings: MetrologySettings, *, today: date
+) -> int | None:
+    """Return how many days ago an instrument was calibrated.
+
+    Args:
+        identity: As the instrument told it.
+        settings: Certificates on file, and how long the accuracy holds.
+        today: The day of the measurement, UTC.
+
+    Returns:
+        `None` when the certificate on file does not say, or none is: then the instrument is as
+        old as its specification allows.
+
+    Raises:
+        InstrumentError: It was calibrated after today, or so long ago that its specification says
+            nothing.
+    """
+    dates = {entry.serial_number: entry.calibrated for entry in settings.instruments}
+    calibrated = dates.get(identity.serial_number)
+    if calibrated is None:
+        return None
+    age_days = (today - calibrated).days
+    if not 0 <= age_days <= settings.accuracy_days:
+        raise InstrumentError(
+            "the accuracy table says nothing about an instrument of this age",
+            expected=f"calibrated within the last {settings.accuracy_days} days",
+            got=f"calibrated {calibrated}, today is {today}",
+            where=str(identity),
+            hint="have it calibrated, correct the date, or enter the accuracy for a longer time",
+        )
+    return age_days

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from datetime import date
-from typing import Annotated, Self
+from enum import StrEnum, unique
+from itertools import pairwise
+from typing import Annotated, Final, Self, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,8 +22,58 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+@unique
+class DecisionRule(StrEnum):
+    """How wide the guard band w between a limit and its acceptance limit is."""
+
+    SIMPLE = "simple"
+    """w = 0: simple acceptance (ILAC-G8:09/2019 §4.2.1). The reading is trusted."""
+    ILAC_G8 = "ilac-g8"
+    """w = r·U with r = `guard_factor`, normally 1 (ILAC-G8:09/2019 §4.2.3)."""
+    ONE_SIDED_95 = "one-sided-95"
+    """w = 1.645·u: at most 5 % false accepts on one side (JCGM 106 §8.3.2)."""
+
+
+@unique
+class CoverageRule(StrEnum):
+    """Where the coverage factor k in U = k·u comes from."""
+
+    STUDENT = "student-95.45"
+    """Student's t for 95.45 % and the effective degrees of freedom (JCGM 100 §G.4)."""
+    TWO = "k-2"
+    """2 whatever the degrees of freedom."""
+
+
+@unique
+class SweepPlan(StrEnum):
+    """In which directions the codes of the fit are visited."""
+
+    BOTH_WAYS = "both-ways"
+    """From the middle outward, and back inward at the first load."""
+    OUTWARD = "outward"
+    """Outward only, with a fixed number of samples: drift and hysteresis are not seen."""
+
+
+ONE_SIDED_95_SIGMAS: Final = 1.645
+"""Standard normal quantile of 95 %, as the rule is published."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class AgedAccuracy(_Section):
+    """A column of the accuracy table for an instrument that was calibrated not long ago.
+
+    Attributes:
+        days: The column holds up to this many days after calibration: 1, 90 and so on.
+        reading_percent: Part of the reading, percent.
+        range_percent: Part of the full scale, percent.
+    """
+
+    days: PositiveInt
+    reading_percent: NonNegativeFloat
+    range_percent: NonNegativeFloat
 
 
 class AccuracyRange(_Section):
@@ -29,13 +81,26 @@ class AccuracyRange(_Section):
 
     Attributes:
         range_ua: Full scale, µA.
-        reading_percent: Part of the reading, percent.
+        reading_percent: Part of the reading, percent, up to `accuracy_days` after calibration.
         range_percent: Part of the full scale, percent.
+        younger: Columns for less time since calibration, ascending.
     """
 
     range_ua: PositiveInt
     reading_percent: NonNegativeFloat
     range_percent: NonNegativeFloat
+    younger: tuple[AgedAccuracy, ...] = ()
+
+    def at_age(self, age_days: int | None) -> tuple[float, float]:
+        """Return the parts of reading and range, percent, so many days after calibration.
+
+        Args:
+            age_days: Days since calibration; `None`, when that is not known, is the longest time.
+        """
+        for column in self.younger:
+            if age_days is not None and age_days <= column.days:
+                return column.reading_percent, column.range_percent
+        return self.reading_percent, self.range_percent
 
 
 class LoadChannel(_Section):
@@ -57,11 +122,20 @@ class InstrumentCalibration(_Section):
         serial_number: As `*IDN?` tells it.
         certificate: Number of the certificate.
         due: Last day on which the certificate may be relied on.
+        calibrated: The day of the calibration; without it the accuracy is that of
+            `accuracy_days`.
     """
 
     serial_number: Annotated[str, Field(min_length=1, max_length=64)]
     certificate: Annotated[str, Field(min_length=1, max_length=128)]
     due: date
+    calibrated: date | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.calibrated is not None and self.calibrated > self.due:
+            raise ValueError("due: before the day of the calibration")
+        return self
 
 
 class MetrologySettings(_Section):
@@ -82,12 +156,22 @@ class MetrologySettings(_Section):
         load_channels: Relay of each load.
         load_tolerance_percent: Tolerance of each load resistor, contacts included, percent.
         leakage_na: Bound of the fixture's leakage, nA.
+        loading_ohm: Bound of what is in series with a load and not counted in it, Ω: burden of the
+            ammeter, leads, contacts.
+        temperature_span_c: How far the temperature may be from the one that is recorded, °C.
+        load_temperature_ppm_per_c: Temperature coefficient of the loads, ppm/°C.
+        unit_gain_drift_ppm_per_c: Standard deviation of the units' gain drift, ppm/°C.
+        unit_offset_drift_na_per_c: Standard deviation of the units' offset drift, nA/°C.
         accuracy: The instrument's specification by range.
+        accuracy_days: The specification holds for so many days after calibration.
         accuracy_source: Where the specification was read.
         instruments: Certificates on file; when any is given, no other instrument is accepted.
         line_frequency_hz: Mains frequency, which the integration time is counted in.
         nplc: Integration time of one sample, mains periods.
-        sample_count: Samples per reading.
+        sample_count: Samples per reading in verification, and in an `outward` calibration.
+        sample_count_max: A calibration takes as many samples as its budget needs, at most these.
+        repeatability_share_max: Repeatability of the fit over its other terms, at most.
+        sweep: In which directions calibration visits the codes.
         aperture_max_s: Longest integration of one sample that the instrument offers, s.
         start_delay_max_s: Longest time from the start of a mode to the first sample, s.
         shape_limit_percent: Limit of a capture's deviation from the table, percent of the peak.
@@ -101,8 +185,12 @@ class MetrologySettings(_Section):
         offset_limit_na: Largest offset that calibration corrects, nA.
         inl_limit_lsb: Largest integral nonlinearity, LSB.
         inl_allowance_lsb: Standard deviation granted to nonlinearity in the fit's weights, LSB.
+        drift_limit_ppm: Largest change of the gain from the way out to the way back, ppm.
+        hysteresis_limit_lsb: Largest difference of a code on both ways, drift apart, LSB.
         output_impedance_min_ohm: Smallest acceptable output impedance, Ω.
-        guard_factor: r in the guard band w = r·U.
+        coverage: Where the coverage factor comes from.
+        decision_rule: How wide the guard band is.
+        guard_factor: r in the guard band w = r·U of the rule `ilac-g8`.
         test_uncertainty_ratio_min: Smallest limit/U that a station may verify with.
     """
 
@@ -127,17 +215,26 @@ class MetrologySettings(_Section):
     )
     load_tolerance_percent: NonNegativeFloat = 0.1
     leakage_na: NonNegativeFloat = 5.0
+    loading_ohm: NonNegativeFloat = 50.0
+    temperature_span_c: NonNegativeFloat = 1.0
+    load_temperature_ppm_per_c: NonNegativeFloat = 25.0
+    unit_gain_drift_ppm_per_c: NonNegativeFloat = 60.0
+    unit_offset_drift_na_per_c: NonNegativeFloat = 20.0
 
     accuracy: Annotated[tuple[AccuracyRange, ...], Field(min_length=1)] = (
         AccuracyRange(range_ua=100, reading_percent=0.05, range_percent=0.025),
         AccuracyRange(range_ua=1_000, reading_percent=0.05, range_percent=0.005),
         AccuracyRange(range_ua=10_000, reading_percent=0.05, range_percent=0.02),
     )
+    accuracy_days: PositiveInt = 365
     accuracy_source: str = "6½-digit multimeter, DC current, 1 year, 23 °C ± 5 °C"
     instruments: tuple[InstrumentCalibration, ...] = ()
     line_frequency_hz: Annotated[int, Field(ge=40, le=400)] = 50
     nplc: PositiveFloat = 1.0
     sample_count: Annotated[int, Field(ge=2, le=100)] = 4
+    sample_count_max: Annotated[int, Field(ge=2, le=100)] = 16
+    repeatability_share_max: Annotated[float, Field(gt=0, le=1)] = 0.5
+    sweep: Annotated[SweepPlan, Field(strict=False)] = SweepPlan.BOTH_WAYS
     aperture_max_s: PositiveFloat = 1.0
     start_delay_max_s: PositiveFloat = 0.25
     shape_limit_percent: PositiveFloat = 5.0
@@ -153,8 +250,12 @@ class MetrologySettings(_Section):
     offset_limit_na: PositiveInt = 6_000
     inl_limit_lsb: PositiveFloat = 3.0
     inl_allowance_lsb: PositiveFloat = 0.5
+    drift_limit_ppm: PositiveFloat = 500.0
+    hysteresis_limit_lsb: PositiveFloat = 1.0
     output_impedance_min_ohm: PositiveInt = 200_000
 
+    coverage: Annotated[CoverageRule, Field(strict=False)] = CoverageRule.STUDENT
+    decision_rule: Annotated[DecisionRule, Field(strict=False)] = DecisionRule.ILAC_G8
     guard_factor: Annotated[float, Field(ge=0, le=3, allow_inf_nan=False)] = 1.0
     test_uncertainty_ratio_min: NonNegativeFloat = 4.0
 
@@ -167,6 +268,12 @@ class MetrologySettings(_Section):
         ranges = [entry.range_ua for entry in self.accuracy]
         if ranges != sorted(set(ranges)):
             raise ValueError("accuracy: ranges must be distinct and ascending")
+        for entry in self.accuracy:
+            days = [column.days for column in entry.younger] + [self.accuracy_days]
+            if any(first >= second for first, second in pairwise(days)):
+                raise ValueError("accuracy: days must ascend, and end below accuracy_days")
+        if self.decision_rule is not DecisionRule.ILAC_G8 and self.guard_factor != 1:
+            raise ValueError(f"guard_factor: the rule {self.decision_rule} has none")
         known = [entry.load_ohm for entry in self.load_channels]
         if len(set(known)) != len(known):
             raise ValueError("load_channels: a load is named twice")
@@ -253,3 +360,19 @@ class MetrologySettings(_Section):
     def claim_limit_at(self, target_na: int) -> float:
         """Return the claim limit at a target, nA (docs/spec/calibration.md §6.1)."""
         return max(abs(target_na) * self.claim_limit_percent / 100, self.claim_limit_na)
+
+    def guard_share(self, coverage_factor: float) -> float:
+        """Return the guard band of the decision rule in expanded uncertainties, w/U.
+
+        Args:
+            coverage_factor: k in U = k·u.
+        """
+        match self.decision_rule:
+            case DecisionRule.SIMPLE:
+                return 0.0
+            case DecisionRule.ILAC_G8:
+                return self.guard_factor
+            case DecisionRule.ONE_SIDED_95:
+                return ONE_SIDED_95_SIGMAS / coverage_factor
+            case _:
+                assert_never(self.decision_rule)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioning.inline_svg import CLAIM, INK, LIMIT
 from provisioning.report_canvas import HEADROOM, NA_PER_UA, draw_svg, finish_axes
 from provisioning.report_figures import rank_units
+from provisioning.uncertainty import COVERAGE_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -116,6 +117,7 @@ def _draw_limit(
         size = abs(point.target_na)
         widest[size] = max(widest.get(size, 0.0), point.expanded_uncertainty_na)
     known = sorted(widest.items())
+    guard_share = settings.guard_share(COVERAGE_FACTOR)
     reach = round(largest * 1.08)
     targets = [
         round(-reach + 2 * reach * index / _CURVE_POINTS) for index in range(_CURVE_POINTS + 1)
@@ -123,7 +125,7 @@ def _draw_limit(
     x = [target / NA_PER_UA for target in targets]
     limit = [limit_at(target) / NA_PER_UA for target in targets]
     accept = [
-        (limit_at(target) - settings.guard_factor * _interpolate(known, abs(target))) / NA_PER_UA
+        (limit_at(target) - guard_share * _interpolate(known, abs(target))) / NA_PER_UA
         for target in targets
     ]
     for sign in (1, -1):
@@ -189,7 +191,7 @@ def _add_legend(
 
     handles: list[Any] = [
         Line2D([], [], color=LIMIT, linewidth=1.2, label="limit"),
-        Patch(color=CLAIM, alpha=0.22, linewidth=0, label="guard band w = r·U"),
+        Patch(color=CLAIM, alpha=0.22, linewidth=0, label="guard band w"),
     ]
     if len(series) <= LEGEND_MAX:
         handles += [

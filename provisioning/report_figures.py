@@ -9,18 +9,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioning.uncertainty import (
-    Budget,
-    Outcome,
-    build_budget,
-    nonconformity_probability,
-    worst_outcome,
-)
+from provisioning.uncertainty import Outcome, nonconformity_probability, worst_outcome
+from provisioning.verification_budgets import budgets_of_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from provisioning.measurement_settings import MetrologySettings
+    from provisioning.uncertainty import Budget
     from provisioning.verification_result import PointResult, VerificationResult
 
 RANKED_MAX: Final = 60
@@ -103,7 +98,7 @@ def build_risk_figures(result: VerificationResult) -> RiskFigures:
         nonconformity_probability(
             point.error_na,
             limit=point.deciding_limit_na,
-            standard_uncertainty=point.expanded_uncertainty_na / 2,
+            standard_uncertainty=point.standard_uncertainty_na,
         )
         for point in (*result.points, *result.idle)
     ]
@@ -112,21 +107,12 @@ def build_risk_figures(result: VerificationResult) -> RiskFigures:
     )
 
 
-def rebuild_budget(point: PointResult, settings: MetrologySettings) -> Budget:
-    """Return the budget behind a stored point; its repeatability is what is left of U."""
-    without = build_budget(
-        point.measured_na,
-        range_ua=point.range_ua,
-        load_ohm=point.load_ohm,
-        sample_sd_na=0.0,
-        count=1,
-        settings=settings,
-    )
-    left = (point.expanded_uncertainty_na / 2) ** 2 - without.standard_na**2
-    return Budget(
-        instrument_na=without.instrument_na,
-        load_na=without.load_na,
-        leakage_na=without.leakage_na,
-        repeatability_na=math.sqrt(max(left, 0.0)),
-        quantisation_na=without.quantisation_na,
-    )
+def rebuild_budget(result: VerificationResult, point: PointResult) -> Budget:
+    """Return the budget behind a stored point.
+
+    Args:
+        result: The verification that it belongs to.
+        point: One of its points or idle currents.
+    """
+    points = (*result.points, *result.idle)
+    return budgets_of_result(result)[points.index(point)]

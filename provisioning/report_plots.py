@@ -16,6 +16,7 @@ from provisioning.report_canvas import (
     format_signed_ua,
 )
 from provisioning.report_figures import rank_units, worst_of_unit
+from provisioning.uncertainty import COVERAGE_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ def plot_ranking(units: Sequence[tuple[str, VerificationResult]]) -> str:
         bars = [
             100 * point.expanded_uncertainty_na / point.deciding_limit_na for _, point in ranked
         ]
-        guard = settings.guard_factor * max(bars)
+        guard = settings.guard_share(COVERAGE_FACTOR) * max(bars)
         axes.axvspan(100 - guard, 100, color=CLAIM, alpha=0.22, linewidth=0)
         axes.axvline(100, color=LIMIT, linewidth=1.2)
         axes.barh(rows, shares, height=0.46, color=ACCENT, alpha=0.55, linewidth=0)

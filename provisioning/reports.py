@@ -21,7 +21,7 @@ from provisioning.report_figures import (
     worst_point,
 )
 from provisioning.report_plots import plot_captures, plot_linearity, plot_ranking
-from provisioning.uncertainty import Outcome
+from provisioning.uncertainty import Outcome, Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from provisioning.calibration_result import CalibrationResult
     from provisioning.line_yield import LineYield
     from provisioning.measurement_settings import MetrologySettings
+    from provisioning.uncertainty import BudgetTerm
     from provisioning.verification_result import PointResult, VerificationResult
 
 _NA_PER_UA: Final = 1_000
@@ -37,6 +38,17 @@ _SMALL_PROBABILITY: Final = 1e-9
 _PERCENT_FROM: Final = 1e-4
 _SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _INFINITE_OHM: Final = 100_000_000
+_SOURCE_NAMES: Final = {
+    Source.INSTRUMENT: "instrument specification",
+    Source.LOAD: "load tolerance",
+    Source.LEAKAGE: "fixture leakage",
+    Source.REPEATABILITY: "repeatability, s/√n",
+    Source.QUANTISATION: "step of the unit's converter",
+    Source.LOADING: "burden, leads, contacts",
+    Source.LOAD_TEMPERATURE: "temperature of the load",
+    Source.GAIN_TEMPERATURE: "temperature, unit's gain",
+    Source.OFFSET_TEMPERATURE: "temperature, unit's offset",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,15 +240,9 @@ def _sort_points(result: VerificationResult) -> list[PointResult]:
     )
 
 
-def _build_budget_rows(result: VerificationResult) -> list[tuple[str, str, float]]:
-    budget = rebuild_budget(worst_point(result.points), result.settings)
-    return [
-        ("instrument specification", "rectangular, limit/√3", budget.instrument_na),
-        ("load resistor through the output impedance", "rectangular", budget.load_na),
-        ("fixture leakage", "rectangular", budget.leakage_na),
-        ("repeatability of the mean", "normal, own or pooled s/√n", budget.repeatability_na),
-        ("step of the unit's converter", "LSB/√12", budget.quantisation_na),
-    ]
+def _build_budget_rows(result: VerificationResult) -> list[tuple[str, BudgetTerm]]:
+    budget = rebuild_budget(result, worst_point(result.points))
+    return [(_SOURCE_NAMES[term.source], term) for term in budget.terms]
 
 
 def _inline_waveforms(page: _Page, waveform_svgs: Mapping[str, str | bytes]) -> list[str]:

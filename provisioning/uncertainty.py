@@ -1,7 +1,8 @@
-"""Measurement uncertainty of one reading, the guarded decision, and the risk that it is wrong.
+"""Measurement uncertainty of one reading, and the guarded decision about it.
 
-Implements docs/spec/calibration.md §5 (budget), §6 (decision) and §7 (risk). Pure functions of
-numbers; normal distributions use `math.erfc`, integrals a fixed Gauss-Legendre rule. This module
+Implements docs/spec/calibration.md §5 (budget), §6.2 (decision) and §7.1 (specific risk). Pure
+functions of numbers. Effective degrees of freedom and coverage factors are in `coverage`, joint
+risks in `decision_risk`, covariances between readings in `uncertainty_covariance`. This module
 measures nothing and knows no unit under test.
 """
 
@@ -12,29 +13,18 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import TYPE_CHECKING, Final
 
-from provisioning.errors import RiskError
+from provisioning.coverage import coverage_factor, welch_satterthwaite
+from provisioning.measurement_settings import CoverageRule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
     from provisioning.measurement_settings import MetrologySettings
 
-COVERAGE_FACTOR: Final = 2
-"""U = 2u: about 95 % when the combined distribution is near normal."""
-_REACH_SIGMAS: Final = 9.0
-_PANELS_PER_SIGMA: Final = 4
-_RATIO_MAX: Final = 1e100
-"""Beyond this a standard deviation and the tolerance are not of one unit, and floats overflow."""
-_SPREAD: Final = 2 * math.sqrt(10 / 7)
-_SKEW: Final = 13 * math.sqrt(70)
-# Nodes and weights of the five-point Gauss-Legendre rule on [-1, 1].
-_RULE: Final = (
-    (0.0, 128 / 225),
-    (math.sqrt(5 - _SPREAD) / 3, (322 + _SKEW) / 900),
-    (-math.sqrt(5 - _SPREAD) / 3, (322 + _SKEW) / 900),
-    (math.sqrt(5 + _SPREAD) / 3, (322 - _SKEW) / 900),
-    (-math.sqrt(5 + _SPREAD) / 3, (322 - _SKEW) / 900),
-)
+COVERAGE_FACTOR: Final = 2.0
+"""k of the rule `k-2`: about 95 % when the combined distribution is near normal."""
+_ROOT3: Final = math.sqrt(3)
+_PPM: Final = 1e-6
 
 
 @unique
@@ -52,52 +42,106 @@ class Outcome(StrEnum):
         return list(Outcome).index(self)
 
 
+@unique
+class Source(StrEnum):
+    """Where uncertainty comes from, in the order of a budget's lines."""
+
+    INSTRUMENT = "instrument"
+    """The maker's specification at this reading, range and age."""
+    LOAD = "load"
+    """Tolerance of the load, through the smallest acceptable output impedance."""
+    LEAKAGE = "leakage"
+    """Current that passes beside the instrument."""
+    REPEATABILITY = "repeatability"
+    """Scatter of the mean of the samples."""
+    QUANTISATION = "quantisation"
+    """The unit's own step: the point stands for the currents around it."""
+    LOADING = "loading"
+    """What is in series with the load and not counted in it."""
+    LOAD_TEMPERATURE = "load-temperature"
+    """The load at another temperature than the recorded one."""
+    GAIN_TEMPERATURE = "gain-temperature"
+    """The unit's gain at another temperature than the recorded one."""
+    OFFSET_TEMPERATURE = "offset-temperature"
+    """The unit's offset at another temperature than the recorded one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """Standard uncertainties of one reading, nA.
+class BudgetTerm:
+    """One line of a budget (JCGM 100 §4 and §5).
 
     Attributes:
-        instrument_na: The maker's specification at this reading and range, rectangular.
-        load_na: Load tolerance through the smallest acceptable output impedance, rectangular.
-        leakage_na: The fixture's leakage, rectangular.
-        repeatability_na: Standard deviation of the mean of the samples.
-        quantisation_na: The unit's own step, LSB/√12: the point stands for its neighbourhood.
+        source: What it is.
+        evaluation: `A`, from the scatter of readings, or `B`, from anything else.
+        distribution: `rectangular` for limits, `normal` for a mean.
+        size: What is known of the input: half the width of its limits, or the scatter of a sample.
+        unit: Unit of `size`.
+        divisor: From `size` to a standard uncertainty of the input.
+        sensitivity_na: Current for one unit of the input, nA; signed.
+        standard_na: Standard uncertainty of the reading from this source, nA.
+        dof: Degrees of freedom; infinite for limits (JCGM 100 §G.4.3).
+        group: Terms of one source and group, in whichever reading, are one and the same error;
+            `None` is independent of everything.
     """
 
-    instrument_na: float
-    load_na: float
-    leakage_na: float
-    repeatability_na: float
-    quantisation_na: float
+    source: Source
+    evaluation: str
+    distribution: str
+    size: float
+    unit: str
+    divisor: float
+    sensitivity_na: float
+    standard_na: float
+    dof: float
+    group: str | None
+
+    @property
+    def signed_na(self) -> float:
+        """The standard uncertainty with the sign of its sensitivity, nA."""
+        return math.copysign(self.standard_na, self.sensitivity_na)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The uncertainty of one reading; its terms are independent of each other.
+
+    Attributes:
+        terms: One for each source, in the order of `Source`.
+        coverage: Where the coverage factor comes from.
+    """
+
+    terms: tuple[BudgetTerm, ...]
+    coverage: CoverageRule
+
+    def of(self, source: Source) -> float:
+        """Return the standard uncertainty of one source, nA."""
+        return next(term.standard_na for term in self.terms if term.source is source)
 
     @property
     def standard_na(self) -> float:
         """Combined standard uncertainty u, nA."""
-        return math.sqrt(
-            self.instrument_na**2
-            + self.load_na**2
-            + self.leakage_na**2
-            + self.repeatability_na**2
-            + self.quantisation_na**2
-        )
+        # Added in this order, so that results of the first format come out to the last digit.
+        total = 0.0
+        for term in self.terms:
+            total += term.standard_na**2
+        return math.sqrt(total)
+
+    @property
+    def effective_dof(self) -> float:
+        """Effective degrees of freedom (Welch-Satterthwaite, JCGM 100 §G.4.1); may be infinite."""
+        return welch_satterthwaite((term.standard_na, term.dof) for term in self.terms)
+
+    @property
+    def coverage_factor(self) -> float:
+        """The coverage factor k."""
+        if self.coverage is CoverageRule.TWO:
+            return COVERAGE_FACTOR
+        return coverage_factor(self.effective_dof)
 
     @property
     def expanded_na(self) -> float:
-        """Expanded uncertainty U = 2u, nA."""
-        return COVERAGE_FACTOR * self.standard_na
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Risk:
-    """Joint probabilities of a wrong decision.
-
-    Attributes:
-        pfa: A bad unit is made and accepted.
-        pfr: A good unit is made and rejected.
-    """
-
-    pfa: float
-    pfr: float
+        """Expanded uncertainty U = k·u, nA."""
+        return self.coverage_factor * self.standard_na
 
 
 def build_budget(
@@ -108,6 +152,9 @@ def build_budget(
     sample_sd_na: float,
     count: int,
     settings: MetrologySettings,
+    sample_dof: float = math.inf,
+    age_days: int | None = None,
+    code: int | None = None,
 ) -> Budget:
     """Return the uncertainty budget of a reading (docs/spec/calibration.md §5).
 
@@ -117,21 +164,115 @@ def build_budget(
         load_ohm: The load, Ω.
         sample_sd_na: Standard deviation of one sample, nA.
         count: Samples in the mean.
-        settings: Instrument specification, fixture and converter.
+        settings: Instrument specification, fixture, unit and converter.
+        sample_dof: Degrees of freedom of that standard deviation.
+        age_days: Days since the instrument's calibration; `None` is the longest time.
+        code: The unit's code, which readings of one current share.
     """
-    accuracy = settings.accuracy_of_range(range_ua)
-    root3 = math.sqrt(3)
-    specification = (
-        abs(reading_na) * accuracy.reading_percent / 100
-        + range_ua * 1_000 * accuracy.range_percent / 100
-    )
-    divider = load_ohm / (settings.output_impedance_min_ohm + load_ohm)
+    reading_percent, range_percent = settings.accuracy_of_range(range_ua).at_age(age_days)
+    size_na = abs(reading_na)
+    sign = math.copysign(1.0, reading_na)
+    specification = size_na * reading_percent / 100 + range_ua * 1_000 * range_percent / 100
+    source_ohm = settings.output_impedance_min_ohm + load_ohm
+    divider = load_ohm / source_ohm
+    # A series resistance that is not known changes the divider with the output impedance.
+    per_ohm_na = -reading_na / source_ohm
+    span_c = settings.temperature_span_c
+    load_per_c_ohm = load_ohm * settings.load_temperature_ppm_per_c * _PPM
+    gain_per_c_na = reading_na * settings.unit_gain_drift_ppm_per_c * _PPM
+    polarity = "positive" if sign > 0 else "negative"
+
+    def limits(
+        source: Source,
+        size: float,
+        unit: str,
+        *,
+        sensitivity_na: float = 1.0,
+        group: str | None,
+        standard_na: float | None = None,
+    ) -> BudgetTerm:
+        return BudgetTerm(
+            source=source,
+            evaluation="B",
+            distribution="rectangular",
+            size=size,
+            unit=unit,
+            divisor=_ROOT3,
+            sensitivity_na=sensitivity_na,
+            standard_na=(
+                abs(sensitivity_na) * size / _ROOT3 if standard_na is None else standard_na
+            ),
+            dof=math.inf,
+            group=group,
+        )
+
     return Budget(
-        instrument_na=specification / root3,
-        load_na=abs(reading_na) * divider * settings.load_tolerance_percent / 100 / root3,
-        leakage_na=settings.leakage_na / root3,
-        repeatability_na=sample_sd_na / math.sqrt(count),
-        quantisation_na=settings.lsb_na / math.sqrt(12),
+        terms=(
+            limits(
+                Source.INSTRUMENT,
+                specification,
+                "nA",
+                group=f"{range_ua} µA, {polarity}",
+                standard_na=specification / _ROOT3,
+            ),
+            limits(
+                Source.LOAD,
+                load_ohm * settings.load_tolerance_percent / 100,
+                "Ω",
+                sensitivity_na=per_ohm_na,
+                group=f"{load_ohm} Ω",
+                standard_na=size_na * divider * settings.load_tolerance_percent / 100 / _ROOT3,
+            ),
+            limits(Source.LEAKAGE, settings.leakage_na, "nA", group="fixture"),
+            BudgetTerm(
+                source=Source.REPEATABILITY,
+                evaluation="A",
+                distribution="normal",
+                size=sample_sd_na,
+                unit="nA",
+                divisor=math.sqrt(count),
+                sensitivity_na=1.0,
+                standard_na=sample_sd_na / math.sqrt(count),
+                dof=sample_dof,
+                group=None,
+            ),
+            limits(
+                Source.QUANTISATION,
+                settings.lsb_na / 2,
+                "nA",
+                group=None if code is None else f"code {code}",
+                standard_na=settings.lsb_na / math.sqrt(12),
+            ),
+            limits(
+                Source.LOADING,
+                settings.loading_ohm,
+                "Ω",
+                sensitivity_na=per_ohm_na,
+                group="fixture",
+            ),
+            limits(
+                Source.LOAD_TEMPERATURE,
+                span_c,
+                "°C",
+                sensitivity_na=per_ohm_na * load_per_c_ohm,
+                group="loads",
+            ),
+            limits(
+                Source.GAIN_TEMPERATURE,
+                span_c,
+                "°C",
+                sensitivity_na=gain_per_c_na,
+                group="unit",
+            ),
+            limits(
+                Source.OFFSET_TEMPERATURE,
+                span_c,
+                "°C",
+                sensitivity_na=settings.unit_offset_drift_na_per_c,
+                group="unit",
+            ),
+        ),
+        coverage=settings.coverage,
     )
 
 
@@ -140,14 +281,14 @@ def judge_error(
 ) -> Outcome:
     """Judge a measured error with a guard band (ILAC-G8:09/2019 §4.2.3; JCGM 106 §8).
 
-    The acceptance limit is `limit - r·U`. Between it and the limit the unit is probably good, up to
-    `limit + r·U` probably bad; neither is certain enough to decide alone.
+    The acceptance limit is `limit - w`. Between it and the limit the unit is probably good, up to
+    `limit + w` probably bad; neither is certain enough to decide alone.
 
     Args:
         error: Measured value minus target.
         limit: Tolerance limit of its size, in the same unit.
-        expanded_uncertainty: U = 2u.
-        guard_factor: r.
+        expanded_uncertainty: U = k·u.
+        guard_factor: Width of the guard band in U: r, or what `guard_share` gives.
     """
     size, guard = abs(error), guard_factor * expanded_uncertainty
     if size <= limit - guard:
@@ -182,124 +323,3 @@ def nonconformity_probability(error: float, *, limit: float, standard_uncertaint
     return normal_cdf((-limit - error) / standard_uncertainty) + normal_cdf(
         (error - limit) / standard_uncertainty
     )
-
-
-def compute_risk(
-    *, tolerance: float, process_sd: float, measurement_sd: float, guard_band: float = 0.0
-) -> Risk:
-    """Return the joint probabilities of false accept and false reject (JCGM 106 §9).
-
-    True values are normal with mean 0, measurement errors normal and independent of them. Limits
-    are ±tolerance, acceptance is within ±(tolerance - guard_band); a negative guard band accepts
-    more. All arguments are in one unit.
-
-    Raises:
-        RiskError: A value is negative or not finite, or the guard band leaves nothing to accept,
-            or the values differ by more than a hundred decades.
-    """
-    _refuse_undecidable(tolerance, process_sd, measurement_sd, guard_band)
-    # Counted in tolerances, so that no unit is too large or too small for the floats.
-    process_sd, measurement_sd, guard_band = (
-        value / tolerance if abs(value) > tolerance / _RATIO_MAX else 0.0
-        for value in (process_sd, measurement_sd, guard_band)
-    )
-    tolerance = 1.0
-    accept = tolerance - guard_band
-    if process_sd == 0:
-        # Every unit is exactly right; only noise can reject it.
-        return Risk(pfa=0.0, pfr=_outside(accept, measurement_sd))
-    if measurement_sd == 0:
-        return Risk(
-            pfa=max(_outside(tolerance, process_sd) - _outside(accept, process_sd), 0.0),
-            pfr=max(_outside(accept, process_sd) - _outside(tolerance, process_sd), 0.0),
-        )
-
-    # The unit has true value x; both sides are symmetric, so only x > 0 is integrated.
-    def density(x: float) -> float:
-        return math.exp(-0.5 * (x / process_sd) ** 2) / (process_sd * math.sqrt(2 * math.pi))
-
-    def accepted(x: float) -> float:
-        return density(x) * (
-            normal_cdf((accept - x) / measurement_sd) - normal_cdf((-accept - x) / measurement_sd)
-        )
-
-    def rejected(x: float) -> float:
-        return density(x) * (
-            normal_cdf((x - accept) / measurement_sd) + normal_cdf((-accept - x) / measurement_sd)
-        )
-
-    # Beyond nine standard deviations of either bell the integrand is below 1e-18 of its peak. It
-    # is as narrow as the noise where acceptance turns into rejection, elsewhere as the process.
-    reach, edge = _REACH_SIGMAS * process_sd, _REACH_SIGMAS * measurement_sd
-    bounds = (0.0, max(0.0, accept - edge), accept + edge)
-    widths = (process_sd, min(process_sd, measurement_sd), process_sd)
-    return Risk(
-        pfa=min(
-            2
-            * _integrate(
-                accepted, tolerance, min(max(reach, tolerance), bounds[2]), bounds, widths
-            ),
-            1.0,
-        ),
-        pfr=min(2 * _integrate(rejected, bounds[1], min(reach, tolerance), bounds, widths), 1.0),
-    )
-
-
-def _refuse_undecidable(
-    tolerance: float, process_sd: float, measurement_sd: float, guard_band: float
-) -> None:
-    for name, value in (
-        ("tolerance", tolerance),
-        ("process sd", process_sd),
-        ("measurement sd", measurement_sd),
-    ):
-        if not math.isfinite(value) or value < 0 or (value == 0 and name == "tolerance"):
-            raise RiskError(
-                f"the {name} describes no decision",
-                expected="a finite number, zero or more; the tolerance more than zero",
-                got=value,
-                hint="give all values in one unit, standard deviations as 1 sigma",
-            )
-    if not math.isfinite(guard_band) or guard_band >= tolerance:
-        raise RiskError(
-            "the guard band leaves nothing to accept",
-            expected=f"less than the tolerance {tolerance:g}",
-            got=guard_band,
-            hint="measure better, or widen the tolerance",
-        )
-    largest = max(process_sd, measurement_sd, abs(guard_band))
-    if largest > tolerance * _RATIO_MAX:
-        raise RiskError(
-            "the values are too far apart for one decision",
-            expected=f"at most {_RATIO_MAX:g} times the tolerance {tolerance:g}",
-            got=largest,
-            hint="give all values in one unit, standard deviations as 1 sigma",
-        )
-
-
-def _outside(limit: float, sd: float) -> float:
-    # Probability that a normal value of mean 0 is outside ±limit.
-    return math.erfc(limit / (sd * math.sqrt(2))) if sd > 0 else 0.0
-
-
-def _integrate(
-    function: Callable[[float], float],
-    begin: float,
-    end: float,
-    bounds: Sequence[float],
-    widths: Sequence[float],
-) -> float:
-    # Panels of a quarter of the width that holds from each bound on.
-    total = 0.0
-    for start, stop, width in zip(bounds, (*bounds[1:], math.inf), widths, strict=True):
-        low, high = max(begin, start), min(end, stop)
-        if high <= low:
-            continue
-        panels = max(math.ceil((high - low) / width * _PANELS_PER_SIGMA), 1)
-        half = (high - low) / panels / 2
-        total += half * math.fsum(
-            weight * function(low + (2 * index + 1 + node) * half)
-            for index in range(panels)
-            for node, weight in _RULE
-        )
-    return total

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from firmware_images.waveform import Regulation
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
 from provisioning.errors import InstrumentOverloadError, VerificationError
-from provisioning.instrument_certificates import refuse_uncertified
+from provisioning.instrument_certificates import age_of_certificate, refuse_uncertified
 from provisioning.uncertainty import Outcome, build_budget
 from provisioning.verification_judgement import judge_readings
 from provisioning.verification_readings import RawPoint, RawWaveform
@@ -69,7 +69,8 @@ def verify_unit(
     """
     started_at = clock()
     certificate = refuse_uncertified(meter.identity, settings, today=started_at.date())
-    _refuse_unmeasurable(table, settings)
+    age_days = age_of_certificate(meter.identity, settings, today=started_at.date())
+    _refuse_unmeasurable(table, settings, age_days)
     plan = _plan_points(table, settings)
     total = len(plan) + len(table.modes)
     points: list[RawPoint] = []
@@ -86,7 +87,7 @@ def verify_unit(
     record = None
     if calibration is not None:
         record = ExpectedRecord(gain_ppm=calibration.gain_ppm, offset_na=calibration.offset_na)
-    judged = judge_readings(points, waveforms, settings, record)
+    judged = judge_readings(points, waveforms, settings, record, age_days)
     return VerificationResult(
         settings=settings,
         instrument=meter.identity,
@@ -100,6 +101,7 @@ def verify_unit(
         waveforms=judged.waveforms,
         outcome=judged.outcome,
         reasons=judged.reasons,
+        certificate_age_days=age_days,
     )
 
 
@@ -144,7 +146,9 @@ def recompute_verification(result: VerificationResult) -> VerificationResult:
     """Judge the readings of a stored result again, with its own settings."""
     points = [RawPoint.from_result(point) for point in (*result.points, *result.idle)]
     waveforms = [RawWaveform.from_result(waveform) for waveform in result.waveforms]
-    judged = judge_readings(points, waveforms, result.settings, result.record)
+    judged = judge_readings(
+        points, waveforms, result.settings, result.record, result.certificate_age_days
+    )
     return result.model_copy(
         update={
             "points": judged.points,
@@ -156,7 +160,9 @@ def recompute_verification(result: VerificationResult) -> VerificationResult:
     )
 
 
-def _refuse_unmeasurable(table: WaveformTable, settings: MetrologySettings) -> None:
+def _refuse_unmeasurable(
+    table: WaveformTable, settings: MetrologySettings, age_days: int | None
+) -> None:
     for mode in table.modes:
         if mode.regulation is not Regulation.CURRENT:
             raise VerificationError(
@@ -171,12 +177,16 @@ def _refuse_unmeasurable(table: WaveformTable, settings: MetrologySettings) -> N
                 settings.calibration_limit_at(level.peak_na),
                 settings.claim_limit_at(level.peak_na),
             )
-            _refuse_poor_ratio(f"mode {mode.name}", level.peak_na, limit_na, settings)
-    _refuse_poor_ratio("idle current", 0, settings.idle_limit_na, settings)
+            _refuse_poor_ratio(f"mode {mode.name}", level.peak_na, limit_na, settings, age_days)
+    _refuse_poor_ratio("idle current", 0, settings.idle_limit_na, settings, age_days)
 
 
 def _refuse_poor_ratio(
-    name: str, target_na: int, limit_na: float, settings: MetrologySettings
+    name: str,
+    target_na: int,
+    limit_na: float,
+    settings: MetrologySettings,
+    age_days: int | None,
 ) -> None:
     # The station's fault, not the unit's, so it is found before anything is measured.
     range_ua = settings.accuracy_for(target_na + settings.claim_limit_at(target_na)).range_ua
@@ -187,6 +197,7 @@ def _refuse_poor_ratio(
         sample_sd_na=0.0,
         count=1,
         settings=settings,
+        age_days=age_days,
     )
     ratio = limit_na / budget.expanded_na
     if ratio < settings.test_uncertainty_ratio_min:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from firmware_images.calibration_record import round_half_away
 from provisioning.uncertainty import Outcome, build_budget, judge_error, worst_outcome
-from provisioning.verification_result import PointResult, WaveformResult
+from provisioning.verification_budgets import budget_of_point, pool_scatter
+from provisioning.verification_result import PointBudget, PointResult, WaveformResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provisioning.measurement_settings import MetrologySettings
+    from provisioning.verification_budgets import PooledScatter
     from provisioning.verification_readings import RawPoint, RawWaveform
     from provisioning.verification_result import ExpectedRecord
 
@@ -44,6 +46,7 @@ def judge_readings(
     raw_waveforms: Sequence[RawWaveform],
     settings: MetrologySettings,
     record: ExpectedRecord | None,
+    age_days: int | None = None,
 ) -> Judged:
     """Judge everything that was read.
 
@@ -52,12 +55,13 @@ def judge_readings(
         raw_waveforms: Played modes.
         settings: Limits, instrument and rule.
         record: The calibration that the board should be using, or `None`.
+        age_days: Days since the instrument's calibration; `None` is the longest time.
     """
-    pooled_na = _pooled_sd_na(raw_points)
-    judged = [_judge_point(raw, pooled_na, settings) for raw in raw_points]
+    pooled = pool_scatter(raw_points)
+    judged = [_judge_point(raw, pooled, settings, age_days) for raw in raw_points]
     points = tuple(point for point in judged if point.mode)
     idle = tuple(point for point in judged if not point.mode)
-    waveforms = tuple(_judge_waveform(raw, pooled_na, settings) for raw in raw_waveforms)
+    waveforms = tuple(_judge_waveform(raw, pooled, settings, age_days) for raw in raw_waveforms)
     reasons = _point_reasons(judged)
     reasons += [
         (waveform.outcome, _waveform_reason(waveform))
@@ -76,16 +80,12 @@ def judge_readings(
     )
 
 
-def _judge_point(raw: RawPoint, pooled_na: float, settings: MetrologySettings) -> PointResult:
-    expanded_na = build_budget(
-        raw.mean_na,
-        range_ua=raw.range_ua,
-        load_ohm=raw.load_ohm,
-        # A few samples guess their scatter badly, all together well; the larger one counts.
-        sample_sd_na=max(raw.sd_na, pooled_na),
-        count=raw.count,
-        settings=settings,
-    ).expanded_na
+def _judge_point(
+    raw: RawPoint, pooled: PooledScatter, settings: MetrologySettings, age_days: int | None
+) -> PointResult:
+    budget = budget_of_point(raw, pooled, settings, age_days)
+    expanded_na = budget.expanded_na
+    guard_share = settings.guard_share(budget.coverage_factor)
     if raw.mode:
         claim_na = settings.claim_limit_at(raw.target_na)
         calibration_na = settings.calibration_limit_at(raw.target_na)
@@ -100,7 +100,7 @@ def _judge_point(raw: RawPoint, pooled_na: float, settings: MetrologySettings) -
             error_na,
             limit=limit_na,
             expanded_uncertainty=expanded_na,
-            guard_factor=settings.guard_factor,
+            guard_factor=guard_share,
         )
         for limit_na in limits_na
     )
@@ -120,25 +120,29 @@ def _judge_point(raw: RawPoint, pooled_na: float, settings: MetrologySettings) -
         calibration_limit_na=calibration_na if applies else None,
         claim_limit_na=claim_na,
         outcome=Outcome.FAIL if raw.is_overload else outcome,
+        budget=PointBudget.from_budget(budget, guard_band_na=guard_share * expanded_na),
     )
 
 
 def _judge_waveform(
-    raw: RawWaveform, pooled_na: float, settings: MetrologySettings
+    raw: RawWaveform, pooled: PooledScatter, settings: MetrologySettings, age_days: int | None
 ) -> WaveformResult:
-    expanded_na = build_budget(
+    budget = build_budget(
         raw.mean_na,
         range_ua=raw.range_ua,
         load_ohm=raw.load_ohm,
-        sample_sd_na=pooled_na,
+        sample_sd_na=pooled.sd_na,
         count=1,
         settings=settings,
-    ).expanded_na
+        sample_dof=pooled.dof or math.inf,
+        age_days=age_days,
+    )
+    expanded_na = budget.expanded_na
     outcome = judge_error(
         raw.mean_na - raw.expected_mean_na,
         limit=settings.idle_limit_na,
         expanded_uncertainty=expanded_na,
-        guard_factor=settings.guard_factor,
+        guard_factor=settings.guard_share(budget.coverage_factor),
     )
     shape_limit_na = raw.peak_na * settings.shape_limit_percent / 100 + _NOISE_FACTOR * _NOISE_NA
     timing = abs(raw.period_us - raw.expected_period_us) / raw.expected_period_us
@@ -170,13 +174,6 @@ def _judge_waveform(
         is_overload=raw.is_overload,
         outcome=Outcome.FAIL if is_bad else outcome,
     )
-
-
-def _pooled_sd_na(points: Sequence[RawPoint]) -> float:
-    dof = sum(point.count - 1 for point in points)
-    if dof == 0:
-        return 0.0
-    return math.sqrt(math.fsum((point.count - 1) * point.sd_na**2 for point in points) / dof)
 
 
 def _record_reason(

@@ -7,23 +7,80 @@ text: docs/spec/calibration.md §6.4. This module judges nothing.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+import math
+from typing import TYPE_CHECKING, Annotated, Final, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from provisioning.errors import VerificationError
 from provisioning.instruments import InstrumentIdentity
 from provisioning.measurement_settings import MetrologySettings
-from provisioning.stored_result import parse_stored_result
+from provisioning.stored_result import (
+    FIRST_FORMAT,
+    SECOND_FORMAT,
+    first_format_document,
+    parse_stored_result,
+)
 from provisioning.uncertainty import Outcome
 
-VERIFICATION_SCHEMA: Final = "ampforge.verification-result/1"
+if TYPE_CHECKING:
+    from provisioning.uncertainty import Budget
+
+VERIFICATION_SCHEMA: Final = "ampforge.verification-result"
+"""Name of the schema; a version follows it, such as `/2`."""
+FIRST_FORMAT_FIELDS: Final = {
+    "": (
+        "settings instrument certificate started_at finished_at table_digest record points idle "
+        "waveforms outcome reasons"
+    ),
+    "points": (
+        "mode level_index target_na load_ohm code range_ua count sd_na is_overload measured_na "
+        "error_na expanded_uncertainty_na calibration_limit_na claim_limit_na outcome"
+    ),
+    "waveforms": (
+        "mode level_index peak_na load_ohm range_ua period_us expected_period_us aperture_s "
+        "expected_mean_na mean_na expanded_uncertainty_na limit_na sample_aperture_s samples_na "
+        "delay_s shape_rms_na shape_limit_na is_inverted is_overload outcome"
+    ),
+}
+"""What a result of the first format holds."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class PointBudget(_Document):
+    """The uncertainty of a point; its table is rebuilt by `verification_budgets`.
+
+    Attributes:
+        components_na: Standard uncertainty of each source, in the order of `uncertainty.Source`,
+            nA.
+        standard_na: Combined standard uncertainty u, nA.
+        effective_dof: Effective degrees of freedom; `None` is infinite.
+        coverage_factor: k in U = k·u.
+        guard_band_na: w of the decision rule, nA.
+    """
+
+    components_na: tuple[NotNegative, ...]
+    standard_na: NotNegative
+    effective_dof: NotNegative | None
+    coverage_factor: NotNegative
+    guard_band_na: NotNegative
+
+    @classmethod
+    def from_budget(cls, budget: Budget, *, guard_band_na: float) -> Self:
+        """Return what is stored of a budget."""
+        dof = budget.effective_dof
+        return cls(
+            components_na=tuple(term.standard_na for term in budget.terms),
+            standard_na=budget.standard_na,
+            effective_dof=None if math.isinf(dof) else dof,
+            coverage_factor=budget.coverage_factor,
+            guard_band_na=guard_band_na,
+        )
 
 
 class PointResult(_Document):
@@ -41,10 +98,11 @@ class PointResult(_Document):
         is_overload: The current was larger than every range; `measured_na` is the largest range.
         measured_na: Mean of the samples, nA.
         error_na: Measured minus target, nA.
-        expanded_uncertainty_na: U = 2u, nA.
+        expanded_uncertainty_na: U = k·u, nA.
         calibration_limit_na: Limit at the reference load, nA; `None` at other loads.
         claim_limit_na: Limit over the claimed loads, nA.
         outcome: The worse of both decisions.
+        budget: How U came about; `None` in a result of the first format.
     """
 
     mode: str
@@ -62,6 +120,7 @@ class PointResult(_Document):
     calibration_limit_na: NotNegative | None
     claim_limit_na: NotNegative
     outcome: Outcome
+    budget: PointBudget | None = None
 
     @property
     def deciding_limit_na(self) -> float:
@@ -74,6 +133,18 @@ class PointResult(_Document):
     def share_of_limit(self) -> float:
         """Size of the error over the deciding limit: 1 is at the limit."""
         return abs(self.error_na) / self.deciding_limit_na
+
+    @property
+    def standard_uncertainty_na(self) -> float:
+        """Combined standard uncertainty u, nA."""
+        return self.budget.standard_na if self.budget else self.expanded_uncertainty_na / 2
+
+    @property
+    def test_uncertainty_ratio(self) -> float:
+        """The deciding limit over U; infinite without uncertainty."""
+        if not self.expanded_uncertainty_na:
+            return math.inf
+        return self.deciding_limit_na / self.expanded_uncertainty_na
 
 
 class WaveformResult(_Document):
@@ -152,6 +223,8 @@ class VerificationResult(_Document):
         waveforms: One entry for each mode.
         outcome: The unit's outcome: the worst of all.
         reasons: Why it is not PASS, worst first; empty for PASS.
+        certificate_age_days: Days since the instrument's calibration; `None` when not known.
+        format: Version of the format it was stored in, and will be again.
     """
 
     settings: MetrologySettings
@@ -166,11 +239,19 @@ class VerificationResult(_Document):
     waveforms: tuple[WaveformResult, ...]
     outcome: Outcome
     reasons: tuple[str, ...]
+    certificate_age_days: Annotated[int, Field(ge=0)] | None = None
+    format: Annotated[int, Field(exclude=True)] = SECOND_FORMAT
 
 
 def serialize_verification_result(result: VerificationResult) -> dict[str, object]:
     """Return a result as a JSON document."""
-    return {"schema": VERIFICATION_SCHEMA, **result.model_dump(mode="json")}
+    document = result.model_dump(mode="json")
+    if result.format == FIRST_FORMAT:
+        document = first_format_document(document, FIRST_FORMAT_FIELDS)
+        document["idle"] = first_format_document(
+            {"points": document["idle"]}, {"": "points", "points": FIRST_FORMAT_FIELDS["points"]}
+        )["points"]
+    return {"schema": f"{VERIFICATION_SCHEMA}/{result.format}", **document}
 
 
 def parse_verification_result(untrusted_document: object) -> VerificationResult:

@@ -70,7 +70,7 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     path = tmp_path / "ampforge.toml"
     text, count = EXAMPLE_LINE.subn(r"\1", EXAMPLE.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    assert count == 13
+    assert count == 14
     settings = load_configuration(path).section("station", StationSettings)
     assert settings.slot_configs() == (
         SlotConfig(name="left", port="usb:A50285BI", meter="TCPIP0::192.168.1.20::5025::SOCKET"),
@@ -83,6 +83,9 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     assert (efuses.download_mode, efuses.enable_secure_boot) == (DownloadMode.OPEN, False)
     assert settings.metrology.instruments == (
         InstrumentCalibration(
-            serial_number="MY12345678", certificate="CAL-2026-0117", due=date(2027, 1, 17)
+            serial_number="MY12345678",
+            certificate="CAL-2026-0117",
+            due=date(2027, 1, 17),
+            calibrated=date(2026, 1, 17),
         ),
     )

@@ -154,7 +154,8 @@ def test_a_unit_report_says_what_was_measured_and_by_which_rule(good):
         "the greater of 10 % and 8.0 µA",
         "Probability of false accept",
         "Simulated hardware.",
-        "expanded, U = 2u",
+        "expanded, U = k·u with k = 2.0",
+        "effective degrees of freedom",
         "no certificate on file",
     ):
         assert part in text
@@ -279,7 +280,7 @@ def test_an_inlined_picture_has_its_own_ids_and_the_themes_colours():
 
 def test_the_budget_of_a_stored_point_adds_up_to_its_u(good):
     for point in good.verification.points:
-        budget = rebuild_budget(point, good.verification.settings)
+        budget = rebuild_budget(good.verification, point)
         assert budget.expanded_na == pytest.approx(point.expanded_uncertainty_na, abs=0.01)
 
 

@@ -9,11 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provisioning.decision_risk import compute_risk
 from provisioning.errors import RiskError
+from provisioning.measurement_settings import (
+    AgedAccuracy,
+    CoverageRule,
+    DecisionRule,
+    MetrologySettings,
+)
 from provisioning.uncertainty import (
     Outcome,
+    Source,
     build_budget,
-    compute_risk,
     judge_error,
     nonconformity_probability,
     normal_cdf,
@@ -31,25 +38,90 @@ def test_the_instrument_alone_gives_the_published_u(reading_na, range_ua, expand
     budget = build_budget(
         reading_na, range_ua=range_ua, load_ohm=1_000, sample_sd_na=0, count=1, settings=SETTINGS
     )
-    assert 2 * budget.instrument_na / 1_000 == pytest.approx(expanded_ua, abs=0.0006)
+    assert 2 * budget.of(Source.INSTRUMENT) / 1_000 == pytest.approx(expanded_ua, abs=0.0006)
 
 
-def test_the_budget_adds_in_quadrature_and_u_is_twice_that():
+def test_the_budget_adds_in_quadrature_and_each_line_is_size_times_sensitivity_over_divisor():
     budget = build_budget(
         -400_000, range_ua=1_000, load_ohm=10_000, sample_sd_na=80, count=4, settings=SETTINGS
     )
-    assert budget.repeatability_na == 40
-    assert budget.quantisation_na == pytest.approx(488.28125 / math.sqrt(12))
-    assert budget.load_na == pytest.approx(400_000 * 10 / 210 * 0.001 / math.sqrt(3))
-    parts = (
-        budget.instrument_na,
-        budget.load_na,
-        budget.leakage_na,
-        budget.repeatability_na,
-        budget.quantisation_na,
+    assert [term.source for term in budget.terms] == list(Source)
+    for term in budget.terms:
+        assert term.standard_na == pytest.approx(
+            abs(term.sensitivity_na) * term.size / term.divisor, rel=1e-12
+        )
+    assert budget.of(Source.REPEATABILITY) == 40
+    assert budget.of(Source.QUANTISATION) == pytest.approx(488.28125 / math.sqrt(12))
+    assert budget.of(Source.LOAD) == pytest.approx(400_000 * 10 / 210 * 0.001 / math.sqrt(3))
+    assert budget.of(Source.LOADING) == pytest.approx(400_000 / 210e3 * 50 / math.sqrt(3))
+    assert budget.of(Source.LOAD_TEMPERATURE) == pytest.approx(
+        400_000 / 210e3 * 10_000 * 25e-6 / math.sqrt(3)
     )
-    assert budget.standard_na == pytest.approx(math.hypot(*parts))
+    assert budget.of(Source.GAIN_TEMPERATURE) == pytest.approx(400_000 * 60e-6 / math.sqrt(3))
+    assert budget.of(Source.OFFSET_TEMPERATURE) == pytest.approx(20 / math.sqrt(3))
+    assert budget.standard_na == pytest.approx(
+        math.hypot(*(term.standard_na for term in budget.terms))
+    )
     assert budget.expanded_na == 2 * budget.standard_na
+
+
+def test_few_samples_widen_u_by_student_s_factor():
+    """Where repeatability is nearly all, two samples have one degree of freedom and k = 13.97."""
+    noisy = {"range_ua": 100, "load_ohm": 1_000, "sample_sd_na": 1e5, "settings": SETTINGS}
+    two = build_budget(0, count=2, sample_dof=1, **noisy)
+    assert two.effective_dof == pytest.approx(1, rel=1e-4)
+    assert two.expanded_na / two.standard_na == pytest.approx(13.97, abs=0.005)
+    fixed = SETTINGS.model_copy(update={"coverage": CoverageRule.TWO})
+    plain = build_budget(0, count=2, sample_dof=1, **(noisy | {"settings": fixed}))
+    assert plain.expanded_na == 2 * plain.standard_na
+
+
+def test_the_accuracy_is_that_of_the_instrument_s_age():
+    columns = (
+        AgedAccuracy(days=1, reading_percent=0.01, range_percent=0.002),
+        AgedAccuracy(days=90, reading_percent=0.03, range_percent=0.005),
+    )
+    wide = SETTINGS.accuracy_of_range(1_000)
+    settings = SETTINGS.model_copy(
+        update={"accuracy": (wide.model_copy(update={"younger": columns}),)}
+    )
+
+    def instrument_na(age_days):
+        return build_budget(
+            500_000,
+            range_ua=1_000,
+            load_ohm=1_000,
+            sample_sd_na=0,
+            count=1,
+            settings=settings,
+            age_days=age_days,
+        ).of(Source.INSTRUMENT) * math.sqrt(3)
+
+    assert instrument_na(0) == instrument_na(1) == pytest.approx(50 + 20)
+    assert instrument_na(2) == instrument_na(90) == pytest.approx(150 + 50)
+    assert instrument_na(91) == instrument_na(None) == pytest.approx(250 + 50)
+
+
+@pytest.mark.parametrize(
+    ("rule", "factor", "guard_band_in_u"),
+    [
+        (DecisionRule.SIMPLE, 1.0, 0.0),
+        (DecisionRule.ILAC_G8, 1.0, 2.0),
+        (DecisionRule.ILAC_G8, 0.5, 1.0),
+        (DecisionRule.ONE_SIDED_95, 1.0, 1.645),
+    ],
+)
+def test_a_rule_has_its_guard_band_whatever_the_coverage_factor(rule, factor, guard_band_in_u):
+    """W = 0, r·U and 1.645·u: only the second one depends on k."""
+    settings = MetrologySettings(decision_rule=rule, guard_factor=factor)
+    assert settings.guard_share(2.0) * 2.0 == pytest.approx(guard_band_in_u)
+    if rule is DecisionRule.ONE_SIDED_95:
+        assert settings.guard_share(3.3) * 3.3 == pytest.approx(1.645)
+
+
+def test_a_guard_factor_for_a_rule_that_has_none_is_refused():
+    with pytest.raises(ValueError, match="the rule simple has none"):
+        MetrologySettings(decision_rule=DecisionRule.SIMPLE, guard_factor=0.5)
 
 
 @pytest.mark.parametrize(
