@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from provisioning.errors import BoardRestartError, LinkTimeoutError
 from provisioning.link_output import (
     OutputWriteRequest,
     OutputWriteResponse,
@@ -31,9 +32,10 @@ class BoardOutput:
 
         Raises:
             BoardRefusalError: The board has no such code.
+            BoardRestartError: The board restarts instead.
         """
         self._stop_waveform()
-        self._link.request(OutputWriteRequest, OutputWriteResponse, en=True, code=code)
+        self._drive(f"code {code}", code=code)
 
     def set_output_current_na(self, current_na: int) -> int:
         """Drive a current through the board's own calibration.
@@ -46,10 +48,10 @@ class BoardOutput:
 
         Raises:
             BoardRefusalError: There is no calibration, or the current is outside its span.
+            BoardRestartError: The board restarts instead.
         """
         self._stop_waveform()
-        answer = self._link.request(OutputWriteRequest, OutputWriteResponse, en=True, na=current_na)
-        return answer.code
+        return self._drive(f"{current_na / 1_000:g} µA", na=current_na).code
 
     def output_off(self) -> None:
         """Stop a waveform and switch the output off."""
@@ -75,6 +77,24 @@ class BoardOutput:
         )
         self._running = (mode, level_index)
         return answer.period_us
+
+    def _drive(self, what: str, **fields: int) -> OutputWriteResponse:
+        try:
+            return self._link.request(OutputWriteRequest, OutputWriteResponse, en=True, **fields)
+        except LinkTimeoutError as error:
+            # A dead link stays silent. A board whose supply gives way is back after its boot.
+            try:
+                self._link.wait_until_ready()
+            except LinkTimeoutError:
+                raise error from None
+            raise BoardRestartError(
+                "the board goes silent each time it drives this, and answers again afterwards",
+                expected=f"an answer to {what}",
+                got="silence, then an answer to `info`",
+                where=self._link.where,
+                hint="its supply browns out under load: look at the battery, the boost converter "
+                "and the contacts of the fixture",
+            ) from error
 
     def _stop_waveform(self) -> None:
         if self._running is None:

@@ -7,37 +7,31 @@ board: the station does, and only when `is_accepted`.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioning.calibration_findings import (
-    PPM,
-    judge_bits,
-    judge_compliance,
-    judge_line,
-    judge_linearity,
-    judge_overload,
-    judge_probe,
-    judge_response,
-)
-from provisioning.calibration_fit import fit_linearity, fit_two_loads, pooled_sd_na
+from firmware_images.calibration_record import round_half_away
+from provisioning.calibration_findings import PPM
+from provisioning.calibration_judgement import judge_calibration
 from provisioning.calibration_plan import (
-    PROBE_NA,
-    linearity_codes,
+    noise_code,
     probe_codes,
+    return_codes,
+    step_codes,
     sweep_codes,
     working_codes,
 )
-from provisioning.calibration_result import CalibrationResult, CodeReading, Finding, ReadingStep
-from provisioning.errors import CalibrationError, InstrumentOverloadError
-from provisioning.instrument_certificates import refuse_uncertified
+from provisioning.calibration_result import CalibrationResult, CodeReading, ReadingStep
+from provisioning.calibration_sampling import NOISE_SAMPLES
+from provisioning.errors import BoardRestartError, InstrumentOverloadError
+from provisioning.instrument_certificates import age_of_certificate, refuse_uncertified
+from provisioning.measurement_settings import SweepPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from provisioning.calibration_fit import Linearity
+    from provisioning.calibration_judgement import Stage
     from provisioning.calibration_result import CalibrationFit
     from provisioning.instruments import Meter
     from provisioning.measurement_settings import MetrologySettings
@@ -77,16 +71,22 @@ def calibrate_unit(
     """
     started_at = clock()
     certificate = refuse_uncertified(meter.identity, settings, today=started_at.date())
+    age_days = age_of_certificate(meter.identity, settings, today=started_at.date())
     readings: list[CodeReading] = []
-    total = len(sweep_codes(settings)) + len(working_codes(settings)) + 5
+    sweeper = _Sweeper(
+        output=output, meter=meter, settings=settings, readings=readings, age_days=age_days
+    )
+    total = len(sweep_codes(settings)) + 2 * len(working_codes(settings)) + 7
     try:
-        for reading in _measure(output, meter, settings, readings):
+        for reading in sweeper.measure():
             readings.append(reading)
+            if reading.is_restart:
+                break
             step = f"calibrate {reading.load_ohm / 1_000:g} kΩ"
             progress(step, min(len(readings) / total, 1.0))
     finally:
         output.output_off()
-    stage = _judge(readings, settings)
+    stage = judge_calibration(readings, settings, age_days, is_complete=True)
     return CalibrationResult(
         settings=settings,
         instrument=meter.identity,
@@ -96,6 +96,9 @@ def calibrate_unit(
         readings=tuple(readings),
         fit=stage.fit,
         findings=stage.findings,
+        sampling=stage.sampling,
+        way_back=stage.way_back,
+        certificate_age_days=age_days,
     )
 
 
@@ -105,145 +108,116 @@ def recompute_calibration(result: CalibrationResult) -> CalibrationResult:
     Raises:
         CalibrationError: Readings are missing.
     """
-    stage = _judge(result.readings, result.settings)
-    return result.model_copy(update={"fit": stage.fit, "findings": stage.findings})
+    stage = judge_calibration(
+        result.readings, result.settings, result.certificate_age_days, is_complete=True
+    )
+    return result.model_copy(
+        update={
+            "fit": stage.fit,
+            "findings": stage.findings,
+            "sampling": stage.sampling,
+            "way_back": stage.way_back,
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Stage:
-    # What the readings so far say; a stage with findings is the last one.
-    findings: tuple[Finding, ...] = ()
-    linearity: Linearity | None = None
-    fit: CalibrationFit | None = None
+class _Sweeper:
+    # Reads codes into loads, until what was read so far has a finding. `readings` is shared with
+    # the caller, who appends what comes.
+    output: OutputPort
+    meter: Meter
+    settings: MetrologySettings
+    readings: Sequence[CodeReading]
+    age_days: int | None
 
+    def measure(self) -> Iterator[CodeReading]:
+        settings = self.settings
+        first, second = settings.loads_ohm
+        largest_ua = settings.accuracy[-1].range_ua
+        yield from self._read(
+            ReadingStep.PROBE, first, probe_codes(settings), largest_ua, _PROBE_SAMPLES
+        )
+        if self._stage.findings:
+            return
+        largest_na = settings.linearity_span_na * (1 + settings.gain_limit_percent / 100)
+        range_ua = settings.accuracy_for(largest_na + settings.offset_limit_na).range_ua
+        yield from self._measure_noise(first, range_ua)
+        fit_count, step_count = self._counts
+        finely = set(step_codes(settings))
+        for code in sweep_codes(settings):
+            count = step_count if code in finely else fit_count
+            yield from self._read(ReadingStep.SWEEP, first, (code,), range_ua, count)
+        if (linearity := self._stage.linearity) is None:
+            return
+        if settings.sweep is SweepPlan.BOTH_WAYS:
+            codes = return_codes(settings)
+            yield from self._read(ReadingStep.RETURN, first, codes, range_ua, fit_count)
+        line, last = linearity.line, settings.max_code
+        codes = tuple(
+            # Where the output stops early the line is flat, and asks for more than there is.
+            min(max(settings.mid_code + round((wanted_na - line.intercept) / line.slope), 0), last)
+            for wanted_na in (settings.compliance_current_na, -settings.compliance_current_na)
+        )
+        compliance_ohm = settings.compliance_load_ohm
+        yield from self._read(ReadingStep.COMPLIANCE, compliance_ohm, codes, range_ua, fit_count)
+        if self._stage.findings:
+            return
+        codes = working_codes(settings)
+        yield from self._read(ReadingStep.SWEEP, second, codes, range_ua, fit_count)
+        yield from self._measure_idle()
 
-def _measure(
-    output: OutputPort,
-    meter: Meter,
-    settings: MetrologySettings,
-    readings: Sequence[CodeReading],
-) -> Iterator[CodeReading]:
-    # `readings` is what was measured so far: each stage decides by it whether to go on.
-    def read(
-        step: ReadingStep, load_ohm: int, codes: Iterable[int], range_ua: int
+    @property
+    def _stage(self) -> Stage:
+        return judge_calibration(self.readings, self.settings, self.age_days)
+
+    @property
+    def _counts(self) -> tuple[int, int]:
+        # Samples for the codes of the fit, and for those that differ by little.
+        sampling = self._stage.sampling
+        if sampling is None:
+            return self.settings.sample_count, self.settings.sample_count
+        # Where the noise needs more than is allowed, the sweep tells first what is wrong.
+        allowed = self.settings.sample_count_max
+        return min(sampling.count_for_fit, allowed), min(sampling.count_for_step, allowed)
+
+    def _measure_noise(self, load_ohm: int, range_ua: int) -> Iterator[CodeReading]:
+        if self.settings.sweep is SweepPlan.BOTH_WAYS:
+            codes = (noise_code(self.settings),)
+            yield from self._read(ReadingStep.NOISE, load_ohm, codes, range_ua, NOISE_SAMPLES)
+
+    def _measure_idle(self) -> Iterator[CodeReading]:
+        settings, stage = self.settings, self._stage
+        if settings.sweep is SweepPlan.BOTH_WAYS and stage.fit is not None and not stage.findings:
+            yield from self._read(
+                ReadingStep.IDLE,
+                settings.reference_load_ohm,
+                (_idle_code(stage.fit, settings),),
+                settings.accuracy_for(settings.claim_limit_at(0)).range_ua,
+                settings.sample_count,
+            )
+
+    def _read(
+        self, step: ReadingStep, load_ohm: int, codes: Sequence[int], range_ua: int, count: int
     ) -> Iterator[CodeReading]:
-        meter.select_load(load_ohm)
+        self.meter.select_load(load_ohm)
         for code in codes:
             yield _read(
-                output,
-                meter,
-                settings,
+                self.output,
+                self.meter,
+                self.settings,
                 step=step,
                 load_ohm=load_ohm,
                 code=code,
                 range_ua=range_ua,
+                count=count,
             )
 
-    first, second = settings.loads_ohm
-    yield from read(ReadingStep.PROBE, first, probe_codes(settings), settings.accuracy[-1].range_ua)
-    if _judge(readings, settings).findings:
-        return
-    largest_na = settings.linearity_span_na * (1 + settings.gain_limit_percent / 100)
-    range_ua = settings.accuracy_for(largest_na + settings.offset_limit_na).range_ua
-    yield from read(ReadingStep.SWEEP, first, sweep_codes(settings), range_ua)
-    linearity = _judge(readings, settings).linearity
-    if linearity is None:
-        return
-    line, last = linearity.line, settings.max_code
-    codes = [
-        # Where the output stops early the line is flat, and asks for more than there is.
-        min(max(settings.mid_code + round((wanted_na - line.intercept) / line.slope), 0), last)
-        for wanted_na in (settings.compliance_current_na, -settings.compliance_current_na)
-    ]
-    yield from read(ReadingStep.COMPLIANCE, settings.compliance_load_ohm, codes, range_ua)
-    if _judge(readings, settings).findings:
-        return
-    yield from read(ReadingStep.SWEEP, second, working_codes(settings), range_ua)
 
-
-def _judge(readings: Sequence[CodeReading], settings: MetrologySettings) -> _Stage:
-    first, second = settings.loads_ohm
-    probe = _take(readings, ReadingStep.PROBE, first, probe_codes(settings))
-    findings = judge_probe(probe, settings)
-    sweep = _take(readings, ReadingStep.SWEEP, first, sweep_codes(settings), is_optional=True)
-    if findings or not sweep:
-        return _Stage(findings=findings)
-    response = (probe[1].mean_na - probe[2].mean_na) / (2 * PROBE_NA)
-    by_code = {reading.code: reading for reading in sweep}
-    rough = (response, probe[0].mean_na, settings)
-    findings = (
-        judge_overload(sweep, *rough)
-        or judge_bits(by_code, settings)
-        or judge_response(response, settings)
-    )
-    if findings:
-        return _Stage(findings=findings)
-    linearity = fit_linearity(sweep, linearity_codes(settings), settings)
-    compliance = [reading for reading in readings if reading.step is ReadingStep.COMPLIANCE]
-    if not compliance:
-        return _Stage(linearity=linearity)
-    asked_na = [linearity.line.value_at(reading.code - settings.mid_code) for reading in compliance]
-    # Whatever the output impedance: with less than this the second load cannot be swept.
-    least_na = settings.working_span_na * second / settings.compliance_load_ohm
-    findings = judge_overload(compliance, *rough) or judge_compliance(
-        compliance, asked_na, [math.copysign(least_na, asked) for asked in asked_na]
-    )
-    codes = working_codes(settings)
-    loaded = _take(readings, ReadingStep.SWEEP, second, codes, is_optional=True)
-    if findings or not loaded:
-        return _Stage(findings=findings, linearity=linearity)
-    if findings := judge_overload(loaded, *rough):
-        return _Stage(findings=findings, linearity=linearity)
-    enough = 1 - settings.compliance_shortfall_percent / 100
-    fit = fit_two_loads([*(by_code[code] for code in codes), *loaded], linearity, settings)
-    return _Stage(
-        linearity=linearity,
-        fit=fit,
-        findings=(
-            *judge_line(fit, settings),
-            *judge_linearity(linearity, sweep, pooled_sd_na(sweep), settings),
-            *judge_compliance(
-                compliance,
-                asked_na,
-                [_fitted_na(reading, fit, settings) * enough for reading in compliance],
-            ),
-        ),
-    )
-
-
-def _take(
-    readings: Sequence[CodeReading],
-    step: ReadingStep,
-    load_ohm: int,
-    codes: Sequence[int],
-    *,
-    is_optional: bool = False,
-) -> list[CodeReading]:
-    found = {
-        reading.code: reading
-        for reading in readings
-        if reading.step is step and reading.load_ohm == load_ohm
-    }
-    if is_optional and not found:
-        return []
-    if missing := set(codes) - set(found):
-        raise CalibrationError(
-            "the calibration lacks readings",
-            expected=f"{len(codes)} codes of step {step} at {load_ohm} Ω",
-            got=f"none for code {min(missing)}",
-            hint="measure the unit again",
-        )
-    return [found[code] for code in codes]
-
-
-def _fitted_na(reading: CodeReading, fit: CalibrationFit, settings: MetrologySettings) -> float:
-    steps = reading.code - settings.mid_code
-    at_reference = steps * settings.lsb_na * fit.gain_ppm / PPM + fit.offset_na
-    conductance = fit.conductance_ns * 1e-9
-    return (
-        at_reference
-        * (1 + settings.reference_load_ohm * conductance)
-        / (1 + reading.load_ohm * conductance)
+def _idle_code(fit: CalibrationFit, settings: MetrologySettings) -> int:
+    # What the board chooses for 0 nA once it has this calibration.
+    return settings.mid_code + round_half_away(
+        -fit.offset_na * (1 << settings.dac_bits) * PPM, fit.gain_ppm * 2 * settings.full_scale_na
     )
 
 
@@ -256,9 +230,21 @@ def _read(
     load_ohm: int,
     code: int,
     range_ua: int,
+    count: int,
 ) -> CodeReading:
-    count = _PROBE_SAMPLES if step is ReadingStep.PROBE else settings.sample_count
-    output.set_output_code(code)
+    try:
+        output.set_output_code(code)
+    except BoardRestartError:
+        return CodeReading(
+            step=step,
+            code=code,
+            load_ohm=load_ohm,
+            range_ua=range_ua,
+            mean_na=0.0,
+            sd_na=0.0,
+            count=count,
+            is_restart=True,
+        )
     try:
         reading = meter.read_current(range_ua=range_ua, nplc=settings.nplc, count=count)
     except InstrumentOverloadError:

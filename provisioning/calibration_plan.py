@@ -1,7 +1,8 @@
 """Which codes a calibration sets, and why. Implements docs/spec/calibration.md §4.1.
 
 Codes are visited from the middle outward with alternating sign, so that a drift in time shows up as
-a function of the size of the current and not as gain. This module measures nothing.
+a function of the size of the current and not as gain; those of the fit then again inward, so that
+drift and hysteresis show up as themselves. This module measures nothing.
 """
 
 from __future__ import annotations
@@ -55,6 +56,22 @@ def carry_codes(settings: MetrologySettings) -> tuple[int, ...]:
 def bit_codes(settings: MetrologySettings) -> tuple[int, ...]:
     """Return, from the lowest bit up, mid-code with one further bit set."""
     return tuple(settings.mid_code | 1 << bit for bit in range(settings.dac_bits - 1))
+
+
+def return_codes(settings: MetrologySettings) -> tuple[int, ...]:
+    """Return the codes of the fit in the opposite order, from the ends inward."""
+    return tuple(reversed(working_codes(settings)))
+
+
+def noise_code(settings: MetrologySettings) -> int:
+    """Return the code at which the noise is measured: the highest of the probe."""
+    return probe_codes(settings)[1]
+
+
+def step_codes(settings: MetrologySettings) -> tuple[int, ...]:
+    """Return the codes whose neighbours differ by little: mid-code, its two low bits, carries."""
+    mid = settings.mid_code
+    return _outward(settings, {mid, mid | 1, mid | 2, *carry_codes(settings)})
 
 
 def sweep_codes(settings: MetrologySettings) -> tuple[int, ...]:

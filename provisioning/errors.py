@@ -85,6 +85,10 @@ class LinkTimeoutError(ProvisioningError):
     """Raised when a board does not answer within the time it was given."""
 
 
+class BoardRestartError(ProvisioningError):
+    """Raised when a board goes silent whenever it drives a current, and answers afterwards."""
+
+
 class LinkAnswerError(ProvisioningError):
     """Raised when a board answers something that is not the answer to the request."""
 

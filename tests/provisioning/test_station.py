@@ -241,6 +241,20 @@ def test_dead_flash_is_the_slot_s_error_and_the_job_stays_open(folder):
     station.close()
 
 
+def test_a_supply_that_browns_out_in_the_middle_of_the_sweep_is_a_verdict_by_its_name(folder):
+    """The board restarts at 450 µA: nothing is written to it, and its output is off."""
+    faults = {0: FaultPlan(brown_out_above_na=450_000)}
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED, faults=faults) as line:
+        (report,) = reports(run(folder, line))
+        board = line.slots[0].board
+        assert board.application._unit.load_calibration() is None
+        assert not board.output.is_enabled
+    assert (report.state, report.failed_step) == (UnitState.FAIL, Step.CALIBRATE)
+    assert [finding.name.value for finding in report.calibration.findings] == ["brown-out"]
+    assert report.calibration.readings[-1].is_restart
+    assert "browns out" in report.reasons[0]
+
+
 def test_a_port_that_dies_while_flashing_is_the_slot_s_error(folder):
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
 
