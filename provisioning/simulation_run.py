@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
 from provisioning.simulation_decisions import DecisionRow, draw_decision, weigh_decisions
 from provisioning.simulation_study import (
+    BROWN_OUT,
+    CHECK_STANDARD,
     FAULT_NAMES,
     FOREIGN_RECORD,
     FaultTrial,
     Population,
     StudyPlan,
+    run_brown_out,
     run_fault,
+    run_fixture_drift,
     run_foreign_record,
     run_unit,
     summarise_fault,
     summarise_population,
 )
+from provisioning.simulator.faults import AnalogFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +38,12 @@ GOOD_PASS_PERCENT: Final = 97.0
 """So many of the good units must pass."""
 CLONED_RECORD: Final = "cloned-record"
 _CHUNK: Final = 4
+_OTHER_FAULTS: Final = {
+    CLONED_RECORD: (FOREIGN_RECORD, run_foreign_record),
+    BROWN_OUT: (BROWN_OUT, run_brown_out),
+    AnalogFault.FIXTURE_DRIFT.value: (CHECK_STANDARD, run_fixture_drift),
+}
+"""Faults that are not the output stage's: the name they must be found by, and how one is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +147,7 @@ def run_study(
     targets_na = decision_targets_na(plan)
     total = (
         size.unit_count
-        + size.fault_count * (len(FAULT_NAMES) + 1)
+        + size.fault_count * (len(FAULT_NAMES) + len(_OTHER_FAULTS))
         + size.decision_count * len(targets_na)
     )
     done = 0
@@ -160,9 +171,12 @@ def run_study(
             )
             for fault, name in FAULT_NAMES.items()
         ]
-        cloned = told(
-            CLONED_RECORD, workers.map(partial(run_foreign_record, plan), size.fault_count)
-        )
+        faults += [
+            summarise_fault(
+                fault, name, told(fault, workers.map(partial(run, plan), size.fault_count))
+            )
+            for fault, (name, run) in _OTHER_FAULTS.items()
+        ]
         decisions: list[DecisionRow] = []
         for target_na in targets_na:
             drawn = told(
@@ -175,7 +189,7 @@ def run_study(
         size=size,
         table_digest=table_digest(serialize_waveform_table(plan.table)).hex(),
         population=summarise_population(units),
-        faults=(*faults, summarise_fault(CLONED_RECORD, FOREIGN_RECORD, cloned)),
+        faults=tuple(faults),
         decisions=tuple(decisions),
     )
 

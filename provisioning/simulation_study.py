@@ -15,15 +15,21 @@ stage and the instrument alone. The same seed gives the same study.
 from __future__ import annotations
 
 import hashlib
+import math
+import random
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from provisioning.calibration import calibrate_unit
+from provisioning.calibration_plan import PROBE_NA
 from provisioning.calibration_result import FindingName
+from provisioning.calibration_sampling import NOISE_SAMPLES
+from provisioning.control_charts import chart_ewma
 from provisioning.report_figures import build_risk_figures
-from provisioning.simulator.analog import AnalogTruth, draw_truth
+from provisioning.simulator.analog import NOISE_RMS_NA, AnalogTruth, draw_truth
 from provisioning.simulator.faults import NO_FAULTS, AnalogFault, FaultPlan
 from provisioning.simulator.output_bench import SimulatedBench
 from provisioning.uncertainty import Outcome
@@ -50,6 +56,12 @@ FAULT_NAMES: Final = {
 }
 """The name under which each fault of the output must be found."""
 FOREIGN_RECORD: Final = "foreign-record"
+BROWN_OUT: Final = FindingName.BROWN_OUT.value
+CHECK_STANDARD: Final = "check-standard"
+_STANDARD_NA: Final = 400_000
+_CHECKS_FIRST: Final = 10
+_CHECKS_PER_SHIFT: Final = 48
+_CHECK_INTERVAL_S: Final = 600.0
 _MAC_BYTES: Final = 6
 _BEGIN: Final = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
 
@@ -232,6 +244,59 @@ def run_foreign_record(plan: StudyPlan, index: int) -> str:
         result = _verify(bench, plan, calibration)
         is_named = any("own calibration record" in reason for reason in result.reasons)
         return FOREIGN_RECORD if is_named else result.outcome.value
+
+
+def run_brown_out(plan: StudyPlan, index: int) -> str:
+    """Calibrate one unit whose supply gives way at a drawn current; return the first finding."""
+    name = plan.unit_name(BROWN_OUT, index)
+    above_na = random.Random(name).randrange(PROBE_NA, plan.settings.linearity_span_na - 1)
+    faults = FaultPlan(brown_out_above_na=above_na)
+    with _bench(plan, _draw_good(plan, name), name, faults=faults) as bench:
+        calibration = _calibrate(bench, plan)
+        return calibration.findings[0].name.value if calibration.findings else Outcome.PASS.value
+
+
+def run_fixture_drift(plan: StudyPlan, index: int, *, is_drifting: bool = True) -> str:
+    """Measure a check standard through a shift in which the fixture drifts by 1 % an hour.
+
+    Units calibrated and verified on such a fixture agree with themselves: only a current that does
+    not change shows it.
+
+    Args:
+        plan: What is studied.
+        index: Which fixture, from 0.
+        is_drifting: Whether it drifts.
+
+    Returns:
+        `check-standard` when its EWMA chart left its limits before the drift was half the
+        calibration limit; `late` afterwards, `none` when it never did.
+    """
+    name = plan.unit_name(AnalogFault.FIXTURE_DRIFT.value, index)
+    settings = plan.settings
+    drift = {AnalogFault.FIXTURE_DRIFT} if is_drifting else set()
+    standard = AnalogTruth(noise_rms_na=NOISE_RMS_NA)
+    code = settings.nominal_code(_STANDARD_NA)
+    values_na, sds_na = [], []
+    with _bench(plan, standard, name, faults=FaultPlan(analog=frozenset(drift))) as bench:
+        bench.meter.select_load(settings.reference_load_ohm)
+        range_ua = settings.accuracy_for(_STANDARD_NA * 1.1).range_ua
+        for number in range(_CHECKS_FIRST + _CHECKS_PER_SHIFT):
+            bench.set_output_code(code)
+            reading = bench.meter.read_current(
+                range_ua=range_ua, nplc=settings.nplc, count=NOISE_SAMPLES
+            )
+            values_na.append(reading.mean_na)
+            sds_na.append(reading.sd_na)
+            if number >= _CHECKS_FIRST:
+                bench.stage.time_s += _CHECK_INTERVAL_S
+    # The first readings, one after the other, say what the standard reads and how it scatters.
+    sd_na = math.sqrt(fmean(sd**2 for sd in sds_na[:_CHECKS_FIRST]) / NOISE_SAMPLES)
+    chart = chart_ewma(values_na[_CHECKS_FIRST:], center=fmean(values_na[:_CHECKS_FIRST]), sd=sd_na)
+    if not chart.signals:
+        return "none"
+    drift_percent = chart.signals[0] * _CHECK_INTERVAL_S / 3_600
+    is_early = drift_percent <= settings.calibration_limit_percent / 2
+    return CHECK_STANDARD if is_early else "late"
 
 
 def summarise_population(trials: Iterable[UnitTrial]) -> Population:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from firmware_images.calibration_record import round_half_away
+from provisioning.errors import BoardRestartError
 from provisioning.scpi_meter import ScpiMeter
-from provisioning.simulator.analog import DAC_CODES, MID_CODE, AnalogTruth, OutputStage
+from provisioning.simulator.analog import DAC_CODES, LSB_NA, MID_CODE, AnalogTruth, OutputStage
 from provisioning.simulator.faults import NO_FAULTS, FaultPlan
 from provisioning.simulator.meter import SimulatedMeter
 from provisioning.simulator.waveform_engine import WaveformEngine
@@ -55,6 +56,7 @@ class SimulatedBench:
         self.gain_ppm = IDENTITY_PPM
         self.offset_na = 0
         self._table = table
+        self._brown_out_above_na = faults.brown_out_above_na
         self.meter = ScpiMeter(
             _DirectResource(
                 SimulatedMeter(self.stage, serial=f"SIM-{seed}", error_share=meter_error_share)
@@ -72,7 +74,19 @@ class SimulatedBench:
         self.meter.close()
 
     def set_output_code(self, code: int) -> None:
-        """Drive a raw DAC code."""
+        """Drive a raw DAC code.
+
+        Raises:
+            BoardRestartError: The supply browns out under it, by plan.
+        """
+        limit_na = self._brown_out_above_na
+        if limit_na is not None and abs(code - MID_CODE) * LSB_NA > limit_na:
+            self.stage.switch_off()
+            raise BoardRestartError(
+                "the simulated supply browns out",
+                expected=f"at most {limit_na} nA",
+                got=f"code {code}",
+            )
         self.stage.set_code(code)
 
     def set_output_current_na(self, current_na: int) -> int:

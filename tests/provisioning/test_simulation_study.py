@@ -12,11 +12,15 @@ from provisioning.simulation_decisions import draw_decision, weigh_decisions, wi
 from provisioning.simulation_report import format_study
 from provisioning.simulation_run import StudySize, decision_targets_na, guard_factors, run_study
 from provisioning.simulation_study import (
+    BROWN_OUT,
+    CHECK_STANDARD,
     FAULT_NAMES,
     FOREIGN_RECORD,
     StudyPlan,
     is_within_design,
+    run_brown_out,
     run_fault,
+    run_fixture_drift,
     run_foreign_record,
     run_unit,
     summarise_population,
@@ -62,6 +66,16 @@ def test_each_fault_is_found_by_its_own_name(fault: AnalogFault) -> None:
 
 def test_a_board_that_works_with_the_record_of_another_is_found() -> None:
     assert [run_foreign_record(PLAN, index) for index in range(3)] == [FOREIGN_RECORD] * 3
+
+
+def test_a_supply_that_gives_way_in_the_middle_is_found_by_its_own_name() -> None:
+    assert [run_brown_out(PLAN, index) for index in range(5)] == [BROWN_OUT] * 5
+
+
+def test_a_check_standard_finds_a_drifting_fixture_early_and_mostly_no_other() -> None:
+    assert [run_fixture_drift(PLAN, index) for index in range(5)] == [CHECK_STANDARD] * 5
+    quiet = [run_fixture_drift(PLAN, index, is_drifting=False) for index in range(10)]
+    assert quiet.count("none") >= 7
 
 
 def test_counted_wrong_decisions_agree_with_the_stated_risk() -> None:
