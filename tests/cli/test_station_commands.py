@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -513,6 +514,24 @@ def test_an_exported_record_is_judged_again_without_the_ledger(product, capsys, 
     assert json.loads(text)["agrees"] is True
     message = call(capsys, "unit", "replay", "--record", product / "replayed.json", code=2)
     assert "--factory-ca" in message
+
+
+def test_the_budget_of_a_unit_is_a_table_and_its_points_have_one_covariance(
+    product, capsys, serial
+):
+    text = call(capsys, "unit", "budget", serial)
+    assert "gain-temperature" in text
+    assert "rule ilac-g8" in text
+    document = json.loads(call(capsys, "unit", "budget", serial, "--covariance", "--json"))
+    points, matrix = document["points"], document["covariance_na2"]
+    assert len(points) == len(matrix) == len(matrix[0])
+    for index, point in enumerate(points):
+        terms = [term["standard_uncertainty_na"] for term in point["terms"]]
+        assert math.hypot(*terms) == pytest.approx(point["standard_uncertainty_na"])
+        assert matrix[index][index] == pytest.approx(point["standard_uncertainty_na"] ** 2)
+        assert point["guard_band_na"] == pytest.approx(point["expanded_uncertainty_na"])
+        assert point["test_uncertainty_ratio"] >= 4
+    assert "no such unit" in call(capsys, "unit", "budget", "02:00:00:00:00:00", code=6)
 
 
 def test_a_replay_that_computes_another_gain_says_so_by_its_exit_code(
