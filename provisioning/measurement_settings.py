@@ -164,6 +164,8 @@ class MetrologySettings(_Section):
         unit_offset_drift_na_per_c: Standard deviation of the units' offset drift, nA/°C.
         accuracy: The instrument's specification by range.
         accuracy_days: The specification holds for so many days after calibration.
+        accuracy_temperature_min_c: The specification holds from this temperature on, °C.
+        accuracy_temperature_max_c: Up to this one, °C.
         accuracy_source: Where the specification was read.
         instruments: Certificates on file; when any is given, no other instrument is accepted.
         line_frequency_hz: Mains frequency, which the integration time is counted in.
@@ -227,6 +229,8 @@ class MetrologySettings(_Section):
         AccuracyRange(range_ua=10_000, reading_percent=0.05, range_percent=0.02),
     )
     accuracy_days: PositiveInt = 365
+    accuracy_temperature_min_c: Annotated[float, Field(allow_inf_nan=False)] = 18.0
+    accuracy_temperature_max_c: Annotated[float, Field(allow_inf_nan=False)] = 28.0
     accuracy_source: str = "6½-digit multimeter, DC current, 1 year, 23 °C ± 5 °C"
     instruments: tuple[InstrumentCalibration, ...] = ()
     line_frequency_hz: Annotated[int, Field(ge=40, le=400)] = 50

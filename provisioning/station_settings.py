@@ -157,6 +157,19 @@ class StationSettings(_Section):
     slots: Annotated[tuple[SlotSettings, ...], Field(strict=False, max_length=64)] = ()
     metrology: MetrologySettings = MetrologySettings()
 
+    @model_validator(mode="after")
+    def _check_temperature(self) -> Self:
+        # Outside it the specification, and with it every stated uncertainty, does not hold.
+        metrology, ambient_c = self.metrology, self.temperature_centi_c / 100
+        low_c = metrology.accuracy_temperature_min_c + metrology.temperature_span_c
+        high_c = metrology.accuracy_temperature_max_c - metrology.temperature_span_c
+        if not low_c <= ambient_c <= high_c:
+            raise ValueError(
+                f"temperature_centi_c: {ambient_c:g} °C is outside {low_c:g} to {high_c:g} °C, "
+                "where the instrument's accuracy holds"
+            )
+        return self
+
     def slot_configs(self) -> tuple[SlotConfig, ...]:
         """Return the slots as the workflow takes them, each with a name."""
         return tuple(

@@ -21,6 +21,7 @@ from provisioning.measurement_settings import (
 from provisioning.simulation_study import FAULT_NAMES, is_within_design
 from provisioning.simulator.analog import AnalogTruth, draw_truth
 from provisioning.simulator.faults import AnalogFault
+from provisioning.station_settings import StationSettings
 from tests.provisioning.metrology_bench import (
     NOON,
     SETTINGS,
@@ -266,3 +267,12 @@ class TestAgeOfTheInstrument:
             with pytest.raises(InstrumentError, match="of this age"):
                 calibrate(bench, settings)
             assert bench.codes == []
+
+
+@pytest.mark.parametrize("temperature_centi_c", [1_899, 2_701, -500])
+def test_a_station_too_cold_or_warm_for_its_instrument_s_specification_is_refused(
+    temperature_centi_c,
+):
+    with pytest.raises(ValueError, match="where the instrument's accuracy holds"):
+        StationSettings(temperature_centi_c=temperature_centi_c)
+    assert StationSettings(temperature_centi_c=1_900).temperature_centi_c == 1_900
