@@ -152,7 +152,8 @@ def weigh_decisions(
     limits = [settings.calibration_limit_at(point.target_na) for point in judged]
     expanded = math.fsum(point.expanded_uncertainty_na for point in judged) / len(judged)
     step_variance = settings.lsb_na**2 / 12
-    measurement_sd_na = math.sqrt(max((expanded / 2) ** 2 - step_variance, 0.0))
+    standard = math.fsum(point.standard_uncertainty_na for point in judged) / len(judged)
+    measurement_sd_na = math.sqrt(max(standard**2 - step_variance, 0.0))
     process_sd_na = math.hypot(PROCESS_SHARE * limit_na, math.sqrt(step_variance))
     rows = []
     for factor in guard_factors:
@@ -171,7 +172,7 @@ def weigh_decisions(
         )
         given = math.fsum(
             nonconformity_probability(
-                point.error_na, limit=limit, standard_uncertainty=point.expanded_uncertainty_na / 2
+                point.error_na, limit=limit, standard_uncertainty=point.standard_uncertainty_na
             )
             for point, limit, is_accepted in zip(judged, limits, accepted, strict=True)
             if is_accepted

@@ -27,6 +27,7 @@ from provisioning.simulation_study import (
     summarise_population,
 )
 from provisioning.simulator.faults import AnalogFault
+from provisioning.uncertainty import COVERAGE_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -202,7 +203,7 @@ def decision_targets_na(plan: StudyPlan) -> tuple[int, ...]:
 
 def guard_factors(plan: StudyPlan) -> tuple[float, ...]:
     """Return the rules that are compared: none, half of it, and the station's own."""
-    own = plan.settings.guard_factor
+    own = plan.settings.guard_share(COVERAGE_FACTOR)
     return tuple(dict.fromkeys((0.0, own / 2, own)))
 
 

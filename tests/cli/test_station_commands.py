@@ -274,7 +274,7 @@ def test_a_failed_unit_gives_exit_code_10(product, capsys):
     edit_configuration(
         product,
         {
-            "calibration_limit_na = 1500": "calibration_limit_na = 1\nidle_limit_na = 1",
+            "calibration_limit_na = 1500": "calibration_limit_na = 1",
             "calibration_limit_percent = 1.0": "calibration_limit_percent = 0.001\n"
             "test_uncertainty_ratio_min = 0.0",
         },
