@@ -112,13 +112,13 @@ def _judge_steps(
     probe = _take(readings, ReadingStep.PROBE, first, probe_codes(settings))
     if findings := judge_probe(probe, settings):
         return Stage(findings=findings)
+    sweep = _take(readings, ReadingStep.SWEEP, first, sweep_codes(settings), is_optional=True)
     stage = Stage()
     if settings.sweep is SweepPlan.BOTH_WAYS:
         codes = (noise_code(settings),)
-        noise = _take(readings, ReadingStep.NOISE, first, codes, is_optional=True)
+        noise = _take(readings, ReadingStep.NOISE, first, codes, is_optional=not sweep)
         if noise and not noise[0].is_overload:
             stage = Stage(sampling=plan_sampling(noise[0], settings, age_days=age_days))
-    sweep = _take(readings, ReadingStep.SWEEP, first, sweep_codes(settings), is_optional=True)
     if not sweep:
         return stage
     response = (probe[1].mean_na - probe[2].mean_na) / (2 * PROBE_NA)

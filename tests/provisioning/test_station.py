@@ -159,6 +159,9 @@ def test_a_bad_unit_is_a_verdict_with_reasons_and_others_go_on(folder):
             assert (bad.state, bad.failed_step) == (UnitState.FAIL, Step.CALIBRATE)
             assert bad.reasons
         assert line.slots[0].board.application is not None
+        for slot in line.slots[:2]:
+            assert slot.board.application._unit.load_calibration() is None
+            assert not slot.board.output.is_enabled
         (retried,) = reports(run(folder, line, slot_configs(line)[:1]))
         assert retried.serial == stuck.serial
     station = open_bench(folder)
