@@ -10,19 +10,21 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from provisioning.calibration_conditions import (
+    judge_idle,
+    judge_noise,
+    judge_restart,
+    judge_way_back,
+)
 from provisioning.calibration_findings import (
     PPM,
     judge_bits,
     judge_compliance,
-    judge_idle,
     judge_line,
     judge_linearity,
-    judge_noise,
     judge_overload,
     judge_probe,
     judge_response,
-    judge_restart,
-    judge_way_back,
 )
 from provisioning.calibration_fit import fit_linearity, fit_two_loads, pooled_sd_na
 from provisioning.calibration_plan import (
