@@ -22,7 +22,7 @@ from provisioning.verification_result import (
     serialize_verification_result,
 )
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "results"
+GOLDEN = Path(__file__).parents[1] / "golden" / "first-results"
 
 
 def load(name):
