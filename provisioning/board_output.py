@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from provisioning.errors import BoardRefusalError
+from provisioning.link_messages import BoardErrorCode
 from provisioning.link_output import (
     OutputWriteRequest,
     OutputWriteResponse,
@@ -75,6 +77,41 @@ class BoardOutput:
         )
         self._running = (mode, level_index)
         return answer.period_us
+
+    def run_waveform_from(self, mode: str, level_index: int, start_us: int) -> int | None:
+        """Play a mode as if its session had begun some time ago.
+
+        Args:
+            mode: Name of the mode.
+            level_index: Level, from 0.
+            start_us: How far into the session it begins, µs; a whole number of ticks.
+
+        Returns:
+            Whole repeat period in microseconds; `None` from a board that does not know starts, by
+            its refusal of the key or by an answer without it. Nothing plays then.
+
+        Raises:
+            BoardRefusalError: No approved table, no calibration, or outside the verified span.
+        """
+        self._stop_waveform()
+        try:
+            answer = self._link.request(
+                RunWriteRequest,
+                RunWriteResponse,
+                mode=mode,
+                level=level_index,
+                en=True,
+                start_us=start_us,
+            )
+        except BoardRefusalError as error:
+            if error.code_name == BoardErrorCode.BAD_VALUE.name:
+                return None
+            raise
+        self._running = (mode, level_index)
+        if answer.start_us == start_us:
+            return answer.period_us
+        self._stop_waveform()
+        return None
 
     def _stop_waveform(self) -> None:
         if self._running is None:
