@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import date
+from enum import StrEnum, unique
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -18,6 +19,22 @@ from provisioning.errors import MetrologySettingsError
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@unique
+class LevelChoice(StrEnum):
+    """Which levels of a mode are verified as static currents."""
+
+    THREE = "three"
+    ALL = "all"
+
+
+@unique
+class WaveformCheck(StrEnum):
+    """How much of a mode's repeat period is played and captured."""
+
+    WINDOWS = "windows"
+    WHOLE = "whole"
 
 
 class _Section(BaseModel):
@@ -87,9 +104,15 @@ class MetrologySettings(_Section):
         instruments: Certificates on file; when any is given, no other instrument is accepted.
         line_frequency_hz: Mains frequency, which the integration time is counted in.
         nplc: Integration time of one sample, mains periods.
-        sample_count: Samples per reading.
+        sample_count: Samples per reading, at most; verification takes as many as the budget needs.
+        repeatability_share_max: Repeatability of a verified point over the root of its other terms'
+            sum of squares, at most, as far as `sample_count` allows.
+        levels: Which levels of a mode are verified as static currents: lowest, middle and top, or
+            all.
+        waveform_check: Windows around the events of the repeat period, or the whole period.
         aperture_max_s: Longest integration of one sample that the instrument offers, s.
         start_delay_max_s: Longest time from the start of a mode to the first sample, s.
+        start_jitter_max_s: How far that time may differ from one window of a mode to another, s.
         shape_limit_percent: Limit of a capture's deviation from the table, percent of the peak.
         calibration_limit_percent: Calibration limit, percent of the target.
         calibration_limit_na: Calibration limit, floor, nA.
@@ -138,8 +161,12 @@ class MetrologySettings(_Section):
     line_frequency_hz: Annotated[int, Field(ge=40, le=400)] = 50
     nplc: PositiveFloat = 1.0
     sample_count: Annotated[int, Field(ge=2, le=100)] = 4
+    repeatability_share_max: Annotated[float, Field(gt=0, le=1)] = 0.5
+    levels: Annotated[LevelChoice, Field(strict=False)] = LevelChoice.THREE
+    waveform_check: Annotated[WaveformCheck, Field(strict=False)] = WaveformCheck.WINDOWS
     aperture_max_s: PositiveFloat = 1.0
-    start_delay_max_s: PositiveFloat = 0.25
+    start_delay_max_s: PositiveFloat = 0.1
+    start_jitter_max_s: PositiveFloat = 0.01
     shape_limit_percent: PositiveFloat = 5.0
 
     calibration_limit_percent: PositiveFloat = 1.0

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from provisioning.errors import ProvisioningError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -24,6 +26,7 @@ def parse_stored_result(
     model: type[Model],
     *,
     schema: str,
+    older_schemas: Collection[str] = (),
     name: str,
     error_class: type[ProvisioningError],
 ) -> Model:
@@ -33,6 +36,7 @@ def parse_stored_result(
         untrusted_document: The JSON document, with its schema.
         model: What it holds besides.
         schema: Name and version of the schema.
+        older_schemas: Earlier versions that can still be read.
         name: What the result is of, for errors.
         error_class: What is raised.
 
@@ -41,7 +45,7 @@ def parse_stored_result(
     """
     document = dict(untrusted_document) if isinstance(untrusted_document, dict) else {}
     found = document.pop("schema", None)
-    if found != schema:
+    if found != schema and found not in older_schemas:
         raise error_class(
             f"the stored {name} is of another schema",
             expected=schema,

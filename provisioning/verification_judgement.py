@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from firmware_images.calibration_record import round_half_away
 from provisioning.uncertainty import Outcome, build_budget, judge_error, worst_outcome
 from provisioning.verification_result import PointResult, WaveformResult
+from provisioning.window_judgement import describe_windows, judge_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,10 +58,13 @@ def judge_readings(
     judged = [_judge_point(raw, pooled_na, settings) for raw in raw_points]
     points = tuple(point for point in judged if point.mode)
     idle = tuple(point for point in judged if not point.mode)
-    waveforms = tuple(_judge_waveform(raw, pooled_na, settings) for raw in raw_waveforms)
+    waveforms = tuple(
+        judge_windows(raw, settings) if raw.windows else _judge_waveform(raw, pooled_na, settings)
+        for raw in raw_waveforms
+    )
     reasons = _point_reasons(judged)
     reasons += [
-        (waveform.outcome, _waveform_reason(waveform))
+        (waveform.outcome, _waveform_reason(waveform, settings))
         for waveform in waveforms
         if waveform.outcome is not Outcome.PASS
     ]
@@ -218,17 +222,21 @@ def _point_reason(point: PointResult) -> str:
     )
 
 
-def _waveform_reason(waveform: WaveformResult) -> str:
+def _waveform_reason(waveform: WaveformResult, settings: MetrologySettings) -> str:
     if waveform.is_overload:
         return f"{waveform.mode}: the current is larger than {waveform.range_ua} µA while it plays"
-    if waveform.is_inverted:
+    timing = abs(waveform.period_us - waveform.expected_period_us) / waveform.expected_period_us
+    is_late = timing > settings.timing_limit_percent / 100
+    if waveform.windows and not is_late:
+        return describe_windows(waveform, settings)
+    if not waveform.windows and waveform.is_inverted:
         return f"{waveform.mode}: the polarity is inverted"
-    if waveform.shape_rms_na > waveform.shape_limit_na:
+    if not waveform.windows and waveform.shape_rms_na > waveform.shape_limit_na:
         return (
             f"{waveform.mode}: the capture is {waveform.shape_rms_na / 1_000:.2f} µA rms from the "
             f"table, limit {waveform.shape_limit_na / 1_000:.2f} µA"
         )
-    if waveform.outcome is Outcome.FAIL and waveform.period_us != waveform.expected_period_us:
+    if is_late:
         return (
             f"{waveform.mode}: the period is {waveform.period_us} µs, the table says "
             f"{waveform.expected_period_us} µs"

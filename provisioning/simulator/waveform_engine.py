@@ -4,21 +4,24 @@ It plays one level of one mode: soft start, pulses, bursts, rests, polarity flip
 the session or the hard stop ends it; a pulse that would not end before is not begun, and the output
 rests at zero instead (docs/spec/waveform-table.md §1). Currents become DAC codes through the unit's
 calibration, as on the device. A segment that rises or falls is driven tick by tick on the device;
-here it is summed in at most `_SEGMENT_PIECES` pieces, whose mean is the same.
+here it is summed in pieces of about one DAC code, whose mean is the same.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.waveform_session import Session, Share, scale_segments
+from provisioning.simulator.analog import LSB_NA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firmware_images.waveform import Level, Mode, Segment, WaveformTable
 
-_SEGMENT_PIECES: Final = 8
+_PIECE_NA: Final = LSB_NA
+_SEGMENT_PIECES_MIN: Final = 8
 
 
 class WaveformEngine:
@@ -117,8 +120,9 @@ class WaveformEngine:
 def _split_segment(segment: Segment) -> list[tuple[float, int]]:
     if segment.start_na == segment.end_na:
         return [(float(segment.duration_ticks), segment.start_na)]
-    count = min(segment.duration_ticks, _SEGMENT_PIECES)
     rise_na = segment.end_na - segment.start_na
+    codes = math.ceil(abs(rise_na) / _PIECE_NA)
+    count = min(segment.duration_ticks, max(_SEGMENT_PIECES_MIN, codes))
     return [
         (
             segment.duration_ticks / count,
