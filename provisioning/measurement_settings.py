@@ -106,7 +106,8 @@ class MetrologySettings(_Section):
         nplc: Integration time of one sample, mains periods.
         sample_count: Samples per reading, at most; verification takes as many as the budget needs.
         repeatability_share_max: Repeatability of a verified point over the root of its other terms'
-            sum of squares, at most, as far as `sample_count` allows.
+            sum of squares, at most, as far as `sample_count` allows. `None`, which results from
+            before this was a setting have: always `sample_count`.
         levels: Which levels of a mode are verified as static currents: lowest, middle and top, or
             all.
         waveform_check: Windows around the events of the repeat period, or the whole period.
@@ -161,7 +162,7 @@ class MetrologySettings(_Section):
     line_frequency_hz: Annotated[int, Field(ge=40, le=400)] = 50
     nplc: PositiveFloat = 1.0
     sample_count: Annotated[int, Field(ge=2, le=100)] = 4
-    repeatability_share_max: Annotated[float, Field(gt=0, le=1)] = 0.5
+    repeatability_share_max: Annotated[float, Field(gt=0, le=1)] | None = 0.5
     levels: Annotated[LevelChoice, Field(strict=False)] = LevelChoice.THREE
     waveform_check: Annotated[WaveformCheck, Field(strict=False)] = WaveformCheck.WINDOWS
     aperture_max_s: PositiveFloat = 1.0

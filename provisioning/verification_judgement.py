@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PPM: Final = 1_000_000
 _DECIMALS: Final = 3
 _NOISE_FACTOR: Final = 3.0
+_NOISY: Final = 4.0
+"""A point that scatters so many times as much as all points do is noisy itself."""
 _NOISE_NA: Final = 500.0
 """Noise of a short sample that the shape limit allows for, nA rms."""
 
@@ -85,8 +87,7 @@ def _judge_point(raw: RawPoint, pooled_na: float, settings: MetrologySettings) -
         raw.mean_na,
         range_ua=raw.range_ua,
         load_ohm=raw.load_ohm,
-        # A few samples guess their scatter badly, all together well; the larger one counts.
-        sample_sd_na=max(raw.sd_na, pooled_na),
+        sample_sd_na=_scatter_na(raw, pooled_na, settings),
         count=raw.count,
         settings=settings,
     ).expanded_na
@@ -125,6 +126,13 @@ def _judge_point(raw: RawPoint, pooled_na: float, settings: MetrologySettings) -
         claim_limit_na=claim_na,
         outcome=Outcome.FAIL if raw.is_overload else outcome,
     )
+
+
+def _scatter_na(raw: RawPoint, pooled_na: float, settings: MetrologySettings) -> float:
+    """A few samples guess their scatter badly, all points together well (§5)."""
+    if settings.repeatability_share_max is not None and raw.sd_na <= _NOISY * pooled_na:
+        return pooled_na
+    return max(raw.sd_na, pooled_na)
 
 
 def _judge_waveform(
@@ -227,7 +235,10 @@ def _waveform_reason(waveform: WaveformResult, settings: MetrologySettings) -> s
         return f"{waveform.mode}: the current is larger than {waveform.range_ua} µA while it plays"
     timing = abs(waveform.period_us - waveform.expected_period_us) / waveform.expected_period_us
     is_late = timing > settings.timing_limit_percent / 100
-    if waveform.windows and not is_late:
+    is_seen = waveform.delay_spread_s > settings.start_jitter_max_s or any(
+        window.outcome is not Outcome.PASS for window in waveform.windows
+    )
+    if waveform.windows and (is_seen or not is_late):
         return describe_windows(waveform, settings)
     if not waveform.windows and waveform.is_inverted:
         return f"{waveform.mode}: the polarity is inverted"

@@ -84,7 +84,8 @@ def samples_needed(
         settings: The largest share of the other terms that repeatability may have, and the bound.
         sample_sd_na: Scatter of one sample, nA; `None` asks for the bound.
     """
-    if sample_sd_na is None:
+    share = settings.repeatability_share_max
+    if sample_sd_na is None or share is None:
         return settings.sample_count
     others_na = build_budget(
         point.target_na,
@@ -94,5 +95,5 @@ def samples_needed(
         count=1,
         settings=settings,
     ).standard_na
-    needed = math.ceil((sample_sd_na / (settings.repeatability_share_max * others_na)) ** 2)
+    needed = math.ceil((sample_sd_na / (share * others_na)) ** 2)
     return min(max(needed, SAMPLES_MIN), settings.sample_count)

@@ -22,6 +22,12 @@ from provisioning.waveform_windows import WindowName
 VERIFICATION_SCHEMA: Final = "ampforge.verification-result/2"
 OLDER_SCHEMAS: Final = ("ampforge.verification-result/1",)
 """Still read: whole periods only, and every level."""
+_BEFORE_SETTINGS: Final = {
+    "repeatability_share_max": None,
+    "levels": "all",
+    "waveform_check": "whole",
+}
+"""What was always done before it was a setting."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -254,6 +260,10 @@ def parse_verification_result(untrusted_document: object) -> VerificationResult:
     Raises:
         VerificationError: It is not a document of this schema.
     """
+    if isinstance(untrusted_document, dict) and untrusted_document.get("schema") in OLDER_SCHEMAS:
+        settings = untrusted_document.get("settings")
+        if isinstance(settings, dict):
+            untrusted_document = untrusted_document | {"settings": _BEFORE_SETTINGS | settings}
     return parse_stored_result(
         untrusted_document,
         VerificationResult,

@@ -105,16 +105,16 @@ def judge_windows(raw: RawWaveform, settings: MetrologySettings) -> WaveformResu
 
 def describe_windows(waveform: WaveformResult, settings: MetrologySettings) -> str:
     """Say in a sentence what is worst about a mode that was captured in windows."""
+    worst = max(waveform.windows, key=lambda window: window.outcome.severity)
+    name = f"{waveform.mode}, {worst.name} at {worst.event_us * 1e-6:g} s"
+    stretches = sorted(worst.stretches, key=lambda stretch: -stretch.outcome.severity)
     limit_s = settings.start_jitter_max_s
-    if waveform.delay_spread_s > limit_s:
+    if worst.outcome is not Outcome.FAIL and waveform.delay_spread_s > limit_s:
         return (
             f"{waveform.mode}: the windows do not agree on the timing, a pulse or a rest is too "
             f"long, too short or missing: {waveform.delay_spread_s * 1e3:.1f} ms apart, limit "
             f"{limit_s * 1e3:g} ms"
         )
-    worst = max(waveform.windows, key=lambda window: window.outcome.severity)
-    name = f"{waveform.mode}, {worst.name} at {worst.event_us * 1e-6:g} s"
-    stretches = sorted(worst.stretches, key=lambda stretch: -stretch.outcome.severity)
     if worst.outcome is Outcome.PASS:
         return (
             f"{waveform.mode}: mean {waveform.mean_na / 1_000:+.3f} µA from the windows of "
@@ -170,8 +170,11 @@ def _judge_window(
         or match.rms_error_na > shape_limit_na
         or (match.size is not None and abs(match.size - 1) > size_limit)
     )
+    # On a slow ramp alone an error and a delay look the same; the delays are compared instead.
+    is_mean_shown = match.is_fast or match.size is not None
     stretches = tuple(
-        _judge_stretch(raw, window, match, stretch, settings) for stretch in match.stretches
+        _judge_stretch(raw, window, match, stretch, settings)
+        for stretch in (match.stretches if is_mean_shown else ())
     )
     return WindowResult(
         name=window.window.name,
@@ -202,12 +205,18 @@ def _judge_stretch(
     samples = slice(stretch.begin, stretch.begin + stretch.count)
     mean_na = math.fsum(window.samples_na[samples]) / stretch.count
     expected_na = math.fsum(match.expected_na[samples]) / stretch.count
+    squares = math.fsum(
+        (measured - expected - mean_na + expected_na) ** 2
+        for measured, expected in zip(
+            window.samples_na[samples], match.expected_na[samples], strict=True
+        )
+    )
     budget = build_budget(
         mean_na,
         range_ua=raw.range_ua,
         load_ohm=raw.load_ohm,
         # What is left over at the best delay: noise, and how well the shape is kept.
-        sample_sd_na=match.rms_error_na,
+        sample_sd_na=math.sqrt(squares / max(stretch.count - 1, 1)),
         count=stretch.count,
         settings=settings,
     )

@@ -16,7 +16,7 @@ from provisioning.waveform_train import PulseTrain
 from provisioning.waveform_windows import WindowName, is_fast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from provisioning.waveform_train import WaveformShape
     from provisioning.waveform_windows import Window
@@ -108,6 +108,9 @@ class WindowMatcher:
         upright = np.sqrt(np.mean((measured - expected) ** 2, axis=1))
         inverted = np.sqrt(np.mean((measured + expected) ** 2, axis=1))
         best = int(upright.argmin())
+        if not is_fast(self._shape) and self._shows_size(mean):
+            # A wrong level must not pass for a delay: the bend says when, whatever the level.
+            best = int(np.std(measured - expected, axis=1).argmin())
         if window.name is WindowName.START:
             # Mere repetition: of delays that fit equally well the earliest is meant.
             best = int((upright <= _EQUALLY_WELL * upright.min()).argmax())
@@ -129,8 +132,11 @@ class WindowMatcher:
             is_fast=is_fast(self._shape),
         )
 
+    def _shows_size(self, expected_na: Iterable[float]) -> bool:
+        return max(abs(value) for value in expected_na) >= _SIZE_SHARE_MIN * self._shape.peak_na
+
     def _size(self, samples_na: Sequence[int], expected_na: Sequence[float]) -> float | None:
-        if max(abs(value) for value in expected_na) < _SIZE_SHARE_MIN * self._shape.peak_na:
+        if not self._shows_size(expected_na):
             return None
         return math.fsum(a * b for a, b in zip(samples_na, expected_na, strict=True)) / math.fsum(
             value * value for value in expected_na

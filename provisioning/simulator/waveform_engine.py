@@ -10,6 +10,8 @@ here it is summed in pieces of about one DAC code, whose mean is the same.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.waveform_session import Session, Share, scale_segments
@@ -90,10 +92,12 @@ class WaveformEngine:
             pulse_begin = begin + pulse * self._pulse_ticks
             number = burst * self._pulses_per_burst + pulse
             pieces = self._drive(self._session.share(number), self._session.sign(number))
-            for start, end, code in pieces:
+            begun = bisect_right(pieces, first - pulse_begin, key=_end_of)
+            for start, end, code in islice(pieces, begun, None):
                 spent = min(last, pulse_begin + end) - max(first, pulse_begin + start)
-                if spent > 0:
-                    ticks[code] = ticks.get(code, 0.0) + spent
+                if spent <= 0:
+                    break
+                ticks[code] = ticks.get(code, 0.0) + spent
             pulse += 1
         rest_begin = begin + played * self._pulse_ticks
         spent = min(last, begin + self._burst_ticks) - max(first, rest_begin)
@@ -115,6 +119,10 @@ class WaveformEngine:
                 position += duration_ticks
         self._pulses[share, sign] = pieces
         return pieces
+
+
+def _end_of(piece: tuple[float, float, int]) -> float:
+    return piece[1]
 
 
 def _split_segment(segment: Segment) -> list[tuple[float, int]]:
