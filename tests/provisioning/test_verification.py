@@ -13,6 +13,7 @@ import pytest
 from firmware_images.waveform import Level, Regulation
 from provisioning.calibration import calibrate_unit
 from provisioning.errors import InstrumentError, VerificationError
+from provisioning.instrument_time import measuring_pace, verification_time_s
 from provisioning.measurement_settings import LevelChoice, MetrologySettings, WaveformCheck
 from provisioning.report_figures import rebuild_budget
 from provisioning.simulator.analog import AnalogTruth
@@ -113,8 +114,14 @@ def test_as_many_samples_are_taken_as_the_budget_needs(sample_sd_na, count):
 
 def test_a_whole_job_takes_at_most_fifteen_seconds_of_the_instruments_time():
     with MetrologyBench(index=5) as bench:
-        verify(bench, calibration=calibrate(bench))
+        calibration = calibrate(bench)
+        verification = verify(bench, calibration=calibration)
+        pace = measuring_pace([(calibration, verification)], slots=4)
         assert bench.stage.time_s < 15
+        assert pace.unit_s == pytest.approx(bench.stage.time_s, abs=0.01)
+    assert pace.units_per_hour == pytest.approx(4 * 3_600 / pace.unit_s)
+    assert "4 slots with a meter each measure" in str(pace)
+    assert measuring_pace([], slots=4) is None
 
 
 def test_the_calibration_limit_is_judged_at_the_reference_load_only(good):
@@ -130,7 +137,10 @@ def test_the_calibration_limit_is_judged_at_the_reference_load_only(good):
 
 def test_each_modes_whole_period_mean_states_its_aperture():
     with MetrologyBench(index=5) as bench:
-        result = verify(bench, EVERYTHING, calibration=calibrate(bench))
+        calibration = calibrate(bench)
+        began_s = bench.stage.time_s
+        result = verify(bench, EVERYTHING, calibration=calibration)
+        assert verification_time_s(result) == pytest.approx(bench.stage.time_s - began_s, abs=0.01)
     assert result.outcome is Outcome.PASS
     apertures = {waveform.mode: waveform.aperture_s for waveform in result.waveforms}
     assert apertures == {"LIFT": 5.0, "TIGHTEN": pytest.approx(5.994), "INFUSE": 240.0}
