@@ -91,7 +91,7 @@ class MetrologySettings(_Section):
         linearity_span_na: Linearity is judged over this nominal span, nA.
         loads_ohm: The two loads of the fit, Ω.
         reference_load_ohm: Load at which gain and offset are stated, Ω.
-        claim_loads_ohm: Loads at which the claim limit is verified for every level, Ω.
+        claim_loads_ohm: Loads at which the claim limit is verified for every chosen level, Ω.
         claim_end_load_ohm: Load at which each mode's highest level is verified in addition, Ω.
         compliance_load_ohm: Load of the compliance test, Ω.
         compliance_current_na: Current of the compliance test, nA.
