@@ -166,7 +166,7 @@ class MetrologySettings(_Section):
     levels: Annotated[LevelChoice, Field(strict=False)] = LevelChoice.THREE
     waveform_check: Annotated[WaveformCheck, Field(strict=False)] = WaveformCheck.WINDOWS
     aperture_max_s: PositiveFloat = 1.0
-    start_delay_max_s: PositiveFloat = 0.1
+    start_delay_max_s: Annotated[float, Field(gt=0, le=2)] = 0.1
     start_jitter_max_s: PositiveFloat = 0.01
     shape_limit_percent: PositiveFloat = 5.0
 

@@ -7,9 +7,9 @@ text: docs/spec/calibration.md §6.4. This module judges nothing.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from provisioning.errors import VerificationError
 from provisioning.instruments import InstrumentIdentity
@@ -17,7 +17,7 @@ from provisioning.measurement_settings import MetrologySettings
 from provisioning.stored_result import parse_stored_result
 from provisioning.uncertainty import Outcome
 from provisioning.waveform_train import WaveformShape
-from provisioning.waveform_windows import WindowName
+from provisioning.waveform_windows import WINDOW_SAMPLES_MAX, WindowName
 
 VERIFICATION_SCHEMA: Final = "ampforge.verification-result/2"
 OLDER_SCHEMAS: Final = ("ampforge.verification-result/1",)
@@ -86,6 +86,11 @@ class PointResult(_Document):
         return abs(self.error_na) / self.deciding_limit_na
 
 
+SAMPLE_NA_MAX: Final = 10**12
+SAMPLE_APERTURE_MIN_US: Final = 10
+Sample = Annotated[int, Field(ge=-SAMPLE_NA_MAX, le=SAMPLE_NA_MAX)]
+
+
 class StretchResult(_Document):
     """The mean over whole pulses, or over a rest, inside a window.
 
@@ -131,8 +136,8 @@ class WindowResult(_Document):
 
     name: WindowName
     event_us: Annotated[int, Field(ge=0)]
-    start_us: Annotated[int, Field(ge=0)]
-    samples_na: tuple[int, ...]
+    start_us: Annotated[int, Field(ge=0, le=2**53)]
+    samples_na: Annotated[tuple[Sample, ...], Field(max_length=WINDOW_SAMPLES_MAX)]
     is_overload: bool
     delay_s: NotNegative
     shape_rms_na: NotNegative
@@ -180,7 +185,7 @@ class WaveformResult(_Document):
     load_ohm: Annotated[int, Field(gt=0)]
     range_ua: Annotated[int, Field(gt=0)]
     period_us: int
-    expected_period_us: int
+    expected_period_us: Annotated[int, Field(gt=0)]
     aperture_s: NotNegative
     expected_mean_na: Finite
     mean_na: Finite
@@ -197,6 +202,21 @@ class WaveformResult(_Document):
     shape: WaveformShape | None = None
     windows: tuple[WindowResult, ...] = ()
     delay_spread_s: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _check_windows(self) -> Self:
+        if not self.windows:
+            return self
+        if self.shape is None:
+            raise ValueError("windows without the shape that they were compared with")
+        if self.sample_aperture_s * 1e6 < SAMPLE_APERTURE_MIN_US:
+            raise ValueError("a sample of no duration")
+        longest = max(len(window.samples_na) for window in self.windows)
+        if longest * self.sample_aperture_s * 1e6 > self.shape.period_us:
+            raise ValueError("a window longer than the repeat period")
+        if any(not window.samples_na and not window.is_overload for window in self.windows):
+            raise ValueError("a window without samples")
+        return self
 
     @property
     def pictured_samples_na(self) -> tuple[int, ...]:

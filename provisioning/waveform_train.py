@@ -10,12 +10,15 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from firmware_images.waveform import CURRENT_NA_MAX, TICKS_MAX, UNROLLED_SEGMENTS_MAX
 
 if TYPE_CHECKING:
     from firmware_images.waveform import Mode
 
-PositiveInt = Annotated[int, Field(gt=0)]
+Ticks = Annotated[int, Field(gt=0, le=TICKS_MAX)]
+Current = Annotated[int, Field(ge=-CURRENT_NA_MAX, le=CURRENT_NA_MAX)]
 
 
 class WaveformShape(BaseModel):
@@ -31,11 +34,20 @@ class WaveformShape(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    tick_us: PositiveInt
-    segments: Annotated[tuple[tuple[PositiveInt, int, int], ...], Field(min_length=1)]
-    pulses_per_burst: PositiveInt
-    burst_off_ticks: Annotated[int, Field(ge=0)]
+    tick_us: Annotated[int, Field(gt=0, le=1_000_000)]
+    segments: Annotated[tuple[tuple[Ticks, Current, Current], ...], Field(min_length=1)]
+    pulses_per_burst: Ticks
+    burst_off_ticks: Annotated[int, Field(ge=0, le=TICKS_MAX)]
     flips_each_burst: bool
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        unrolled = self.bursts * (self.pulses_per_burst * len(self.segments) + 1)
+        if unrolled > UNROLLED_SEGMENTS_MAX:
+            raise ValueError(f"more than {UNROLLED_SEGMENTS_MAX} segments in a repeat period")
+        if self.peak_na == 0:
+            raise ValueError("nothing but zero current")
+        return self
 
     @classmethod
     def of(cls, mode: Mode, level_index: int, *, tick_us: int) -> Self:

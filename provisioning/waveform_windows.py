@@ -28,7 +28,7 @@ _APERTURE_MIN_US: Final = 500
 _SLOW_APERTURE_MAX_US: Final = 20_000
 _SAMPLES_PER_PULSE_MAX: Final = 100
 _SAMPLES_PER_SEGMENT: Final = 4
-_WINDOW_SAMPLES_MAX: Final = 2_000
+WINDOW_SAMPLES_MAX: Final = 2_000
 _MARGIN_SAMPLES: Final = 4
 
 
@@ -142,7 +142,7 @@ def plan_windows(
         sample_count=count,
         windows=tuple(windows[start_us] for start_us in sorted(windows)),
     )
-    is_short = plan.duration_us < shape.period_us and count <= _WINDOW_SAMPLES_MAX
+    is_short = plan.duration_us < shape.period_us and count <= WINDOW_SAMPLES_MAX
     return plan if is_short else None
 
 

@@ -25,6 +25,8 @@ _STEPS_PER_FAST_SAMPLE: Final = 4
 _STEPS_PER_SLOW_SAMPLE: Final = 20
 _EQUALLY_WELL: Final = 1.2
 _EDGE_SAMPLES: Final = 1
+_BLOCK_VALUES: Final = 1_000_000
+"""So many differences at a time, however long the delay may be."""
 _SIZE_SHARE_MIN: Final = 0.5
 """Below this share of the peak a window does not show the size of the current."""
 
@@ -102,19 +104,23 @@ class WindowMatcher:
         grid = start_s + np.arange(self._delay_count + count * steps) * step_s
         charge = self._train.charge_na_s(np, grid)
         mean = (charge[steps:] - charge[:-steps]) / self._aperture_s
-        rows = np.arange(self._delay_count)[:, None] + np.arange(count)[None, :] * steps
-        expected = mean[rows]
         measured = np.asarray(samples_na, dtype=float)
-        upright = np.sqrt(np.mean((measured - expected) ** 2, axis=1))
-        inverted = np.sqrt(np.mean((measured + expected) ** 2, axis=1))
+        upright, inverted, scatter = (np.empty(self._delay_count) for _ in range(3))
+        block = max(1, _BLOCK_VALUES // count)
+        for first in range(0, self._delay_count, block):
+            delays = np.arange(first, min(first + block, self._delay_count))
+            expected = mean[delays[:, None] + np.arange(count)[None, :] * steps]
+            upright[delays] = np.sqrt(np.mean((measured - expected) ** 2, axis=1))
+            inverted[delays] = np.sqrt(np.mean((measured + expected) ** 2, axis=1))
+            scatter[delays] = np.std(measured - expected, axis=1)
         best = int(upright.argmin())
         if not is_fast(self._shape) and self._shows_size(mean):
             # A wrong level must not pass for a delay: the bend says when, whatever the level.
-            best = int(np.std(measured - expected, axis=1).argmin())
+            best = int(scatter.argmin())
         if window.name is WindowName.START:
             # Mere repetition: of delays that fit equally well the earliest is meant.
             best = int((upright <= _EQUALLY_WELL * upright.min()).argmax())
-        expected_na = tuple(float(value) for value in expected[best])
+        expected_na = tuple(float(value) for value in mean[best + np.arange(count) * steps])
         return WindowMatch(
             delay_s=best * step_s,
             delay_step_s=step_s,
@@ -146,7 +152,9 @@ class WindowMatcher:
         """Cuts the samples where bursts begin and end, without those at a cut."""
         shape = self._shape
         burst_s, train_s = shape.burst_us * 1e-6, shape.train_us * 1e-6
-        per_pulse = round(shape.pulse_us * 1e-6 / self._aperture_s) if is_fast(shape) else 1
+        per_pulse = 1
+        if is_fast(shape):
+            per_pulse = max(1, round(shape.pulse_us * 1e-6 / self._aperture_s))
         stretches = []
         first = int(begin_s // burst_s)
         last = int((begin_s + count * self._aperture_s) // burst_s)

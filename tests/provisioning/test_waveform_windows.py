@@ -310,6 +310,44 @@ def test_windows_survive_json_and_are_judged_again_from_their_samples():
         parse_verification_result(document)
 
 
+@pytest.fixture(scope="module")
+def document():
+    table = alone(TABLE.mode("TIGHTEN"))
+    with MetrologyBench(AnalogTruth(noise_rms_na=500)) as bench:
+        bench.table = table
+        return json.dumps(serialize_verification_result(verify(bench, table)))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("shape",), None),
+        (("shape", "pulses_per_burst"), 10**9),
+        (("shape", "segments"), []),
+        (("shape", "segments"), [[0, 1, 1]]),
+        (("shape", "segments"), [[5, 0, 0]]),
+        (("shape", "segments"), [[5, 10**12, 0]]),
+        (("shape", "tick_us"), 10**9),
+        (("sample_aperture_s",), 0.0),
+        (("sample_aperture_s",), 60.0),
+        (("expected_period_us",), 0),
+        (("windows", 1, "samples_na"), []),
+        (("windows", 1, "samples_na"), [0] * 2_001),
+        (("windows", 1, "samples_na", 0), 10**400),
+        (("windows", 1, "start_us"), -1),
+        (("windows", 1, "delay_s"), float("nan")),
+    ],
+)
+def test_a_stored_window_that_cannot_be_judged_is_refused(document, path, value):
+    stored = json.loads(document)
+    where = stored["waveforms"][0]
+    for key in path[:-1]:
+        where = where[key]
+    where[path[-1]] = value
+    with pytest.raises(VerificationError, match="damaged"):
+        parse_verification_result(stored)
+
+
 def test_an_overload_in_a_window_fails_the_mode():
     table = alone(TABLE.mode("LIFT"))
 
