@@ -71,12 +71,7 @@ class BoardOutput:
         Raises:
             BoardRefusalError: No approved table, no calibration, or outside the verified span.
         """
-        self._stop_waveform()
-        answer = self._link.request(
-            RunWriteRequest, RunWriteResponse, mode=mode, level=level_index, en=True
-        )
-        self._running = (mode, level_index)
-        return answer.period_us
+        return self._play(mode, level_index).period_us
 
     def run_waveform_from(self, mode: str, level_index: int, start_us: int) -> int | None:
         """Play a mode as if its session had begun some time ago.
@@ -93,25 +88,35 @@ class BoardOutput:
         Raises:
             BoardRefusalError: No approved table, no calibration, or outside the verified span.
         """
-        self._stop_waveform()
         try:
-            answer = self._link.request(
-                RunWriteRequest,
-                RunWriteResponse,
-                mode=mode,
-                level=level_index,
-                en=True,
-                start_us=start_us,
-            )
+            answer = self._play(mode, level_index, start_us=start_us)
         except BoardRefusalError as error:
             if error.code_name == BoardErrorCode.BAD_VALUE.name:
                 return None
             raise
-        self._running = (mode, level_index)
         if answer.start_us == start_us:
             return answer.period_us
         self._stop_waveform()
         return None
+
+    def _play(self, mode: str, level_index: int, **start: int) -> RunWriteResponse:
+        def request() -> RunWriteResponse:
+            return self._link.request(
+                RunWriteRequest, RunWriteResponse, mode=mode, level=level_index, en=True, **start
+            )
+
+        self._stop_waveform()
+        try:
+            answer = request()
+        except BoardRefusalError as error:
+            if error.code_name != BoardErrorCode.IN_SESSION.name:
+                raise
+            # The answer was lost and the request repeated: what plays began at an unknown time.
+            self._running = (mode, level_index)
+            self._stop_waveform()
+            answer = request()
+        self._running = (mode, level_index)
+        return answer
 
     def _stop_waveform(self) -> None:
         if self._running is None:

@@ -72,9 +72,32 @@ def test_a_board_that_refuses_the_start_is_recognised():
     assert sent(port) == [(True, START_US), (True, None)]
 
 
-@pytest.mark.parametrize(
-    "code", [BoardErrorCode.NOT_CALIBRATED, BoardErrorCode.OUT_OF_SPAN, BoardErrorCode.IN_SESSION]
-)
+def test_a_mode_whose_answer_was_lost_is_begun_again():
+    """What plays since the first request began at an unknown time, so it is stopped first."""
+    is_playing = True
+
+    def board(fields):
+        nonlocal is_playing
+        if fields["en"] and is_playing:
+            return refuse(BoardErrorCode.IN_SESSION)
+        is_playing = fields["en"]
+        return play(fields)
+
+    output, port = output_on(board)
+    assert output.run_waveform_from("LIFT", 4, START_US) == PERIOD_US
+    assert sent(port) == [(True, START_US), (False, None), (True, START_US)]
+
+
+def test_a_board_that_stays_in_a_session_is_told():
+    output, port = output_on(
+        lambda fields: refuse(BoardErrorCode.IN_SESSION) if fields["en"] else play(fields)
+    )
+    with pytest.raises(BoardRefusalError, match="IN_SESSION"):
+        output.run_waveform("LIFT", 4)
+    assert sent(port) == [(True, None), (False, None), (True, None)]
+
+
+@pytest.mark.parametrize("code", [BoardErrorCode.NOT_CALIBRATED, BoardErrorCode.OUT_OF_SPAN])
 def test_any_other_refusal_is_told(code):
     output, port = output_on(lambda _fields: refuse(code))
     with pytest.raises(BoardRefusalError, match=code.name):
