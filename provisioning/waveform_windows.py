@@ -127,14 +127,15 @@ def plan_windows(
     side_us = _round_up(side_us + _MARGIN_SAMPLES * aperture_us, tick_us)
     count = -int(-(late_us + 2 * side_us) // aperture_us)
     since_us, until_us = _steady_span_us(mode, level_index, tick_us, hard_stop_ticks)
-    windows = {since_us: Window(name=WindowName.START, event_us=since_us, start_us=since_us)}
+    phase_us = since_us % shape.period_us
+    windows = {since_us: Window(name=WindowName.START, event_us=phase_us, start_us=since_us)}
     if since_us + late_us + count * aperture_us > until_us:
         return None
     for event_us, name in find_events(shape):
         before_us = event_us - side_us - late_us
         periods = max(0, -(-(since_us - before_us) // shape.period_us))
         start_us = before_us + periods * shape.period_us
-        # An event that the session does not reach at its full level does not happen.
+        # The session, or its full level, ends before this event has been seen on both sides.
         if start_us + late_us + count * aperture_us <= until_us:
             windows.setdefault(start_us, Window(name=name, event_us=event_us, start_us=start_us))
     plan = WindowPlan(
