@@ -106,13 +106,19 @@ class WindowMatcher:
         mean = (charge[steps:] - charge[:-steps]) / self._aperture_s
         measured = np.asarray(samples_na, dtype=float)
         upright, inverted, scatter = (np.empty(self._delay_count) for _ in range(3))
+        span = (count - 1) * steps + 1
+        trains = np.lib.stride_tricks.sliding_window_view(mean, span)[:, ::steps]
         block = max(1, _BLOCK_VALUES // count)
         for first in range(0, self._delay_count, block):
-            delays = np.arange(first, min(first + block, self._delay_count))
-            expected = mean[delays[:, None] + np.arange(count)[None, :] * steps]
-            upright[delays] = np.sqrt(np.mean((measured - expected) ** 2, axis=1))
-            inverted[delays] = np.sqrt(np.mean((measured + expected) ** 2, axis=1))
-            scatter[delays] = np.std(measured - expected, axis=1)
+            delays = slice(first, min(first + block, self._delay_count))
+            expected = trains[delays]
+            # Sums of squares of sum and difference, from products that are taken once.
+            power = np.einsum("ij,ij->i", expected, expected) + measured @ measured
+            product = np.einsum("ij,j->i", expected, measured)
+            upright[delays] = np.sqrt(np.maximum(power - 2 * product, 0) / count)
+            inverted[delays] = np.sqrt(np.maximum(power + 2 * product, 0) / count)
+            shift = measured.mean() - expected.mean(axis=1)
+            scatter[delays] = np.maximum(upright[delays] ** 2 - shift**2, 0)
         best = int(upright.argmin())
         if not is_fast(self._shape) and self._shows_size(mean):
             # A wrong level must not pass for a delay: the bend says when, whatever the level.
