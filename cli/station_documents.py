@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from cli.failures import describe_error
 from cli.lease_output import offline_document, synced_document
 from cli.slot_outcome import next_action, summarize
+from provisioning.instrument_time import measuring_pace
 from provisioning.unit_records import calibration_figures, verification_figures, worst_points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provisioning.instrument_time import MeasuringPace
     from provisioning.station import Station
     from provisioning.station_values import SlotResult, UnitReport
 
@@ -31,8 +33,15 @@ def describe_run(station: Station, results: Sequence[SlotResult]) -> dict[str, o
         "offline": offline_document(station.opened),
         "synchronised": synced_document(station.opened),
         "slots": [slot_document(result) for result in results],
+        "measuring": measuring_document(results),
         **count_run(results),
     }
+
+
+def measuring_document(results: Sequence[SlotResult]) -> dict[str, float] | None:
+    """Return how many units an hour the instruments allow, from the units of a run."""
+    pace = _find_pace(results)
+    return None if pace is None else pace.to_json()
 
 
 def count_run(results: Sequence[SlotResult]) -> dict[str, int]:
@@ -61,7 +70,19 @@ def format_run(results: Sequence[SlotResult]) -> str:
         lines.append(f"    next: {next_action(result)}")
     if len(results) > 1:
         lines.append(", ".join(f"{count} {name}" for name, count in count_run(results).items()))
+    if (pace := _find_pace(results)) is not None:
+        lines.append(str(pace))
     return "\n".join(lines)
+
+
+def _find_pace(results: Sequence[SlotResult]) -> MeasuringPace | None:
+    reports = [result.report for result in results if result.report is not None]
+    measured = [
+        (report.calibration, report.verification)
+        for report in reports
+        if report.calibration is not None and report.verification is not None
+    ]
+    return measuring_pace(measured, slots=len(results))
 
 
 def _format_figures(report: UnitReport) -> list[str]:

@@ -263,10 +263,11 @@ def _print_end(
     as_json: bool,
     code: int,
 ) -> None:
-    from cli.station_documents import count_run, describe_run, format_run
+    from cli.station_documents import count_run, describe_run, format_run, measuring_document
 
     if events is not None:
-        events.write("finished", {**count_run(results), "exit_code": code})
+        measuring = measuring_document(results)
+        events.write("finished", {"measuring": measuring, **count_run(results), "exit_code": code})
         return
     waived = format_waivers(station.bundle.waivers, now=utc_now())
     human = "\n".join([*waived, format_run(results)])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provisioning.errors import BoardRestartError, LinkTimeoutError
+from provisioning.errors import BoardRefusalError, BoardRestartError, LinkTimeoutError
+from provisioning.link_messages import BoardErrorCode
 from provisioning.link_output import (
     OutputWriteRequest,
     OutputWriteResponse,
@@ -71,12 +72,52 @@ class BoardOutput:
         Raises:
             BoardRefusalError: No approved table, no calibration, or outside the verified span.
         """
+        return self._play(mode, level_index).period_us
+
+    def run_waveform_from(self, mode: str, level_index: int, start_us: int) -> int | None:
+        """Play a mode as if its session had begun some time ago.
+
+        Args:
+            mode: Name of the mode.
+            level_index: Level, from 0.
+            start_us: How far into the session it begins, µs; a whole number of ticks.
+
+        Returns:
+            Whole repeat period in microseconds; `None` from a board that does not know starts, by
+            its refusal of the key or by an answer without it. Nothing plays then.
+
+        Raises:
+            BoardRefusalError: No approved table, no calibration, or outside the verified span.
+        """
+        try:
+            answer = self._play(mode, level_index, start_us=start_us)
+        except BoardRefusalError as error:
+            if error.code_name == BoardErrorCode.BAD_VALUE.name:
+                return None
+            raise
+        if answer.start_us == start_us:
+            return answer.period_us
         self._stop_waveform()
-        answer = self._link.request(
-            RunWriteRequest, RunWriteResponse, mode=mode, level=level_index, en=True
-        )
+        return None
+
+    def _play(self, mode: str, level_index: int, **start: int) -> RunWriteResponse:
+        def request() -> RunWriteResponse:
+            return self._link.request(
+                RunWriteRequest, RunWriteResponse, mode=mode, level=level_index, en=True, **start
+            )
+
+        self._stop_waveform()
+        try:
+            answer = request()
+        except BoardRefusalError as error:
+            if error.code_name != BoardErrorCode.IN_SESSION.name:
+                raise
+            # The answer was lost and the request repeated: what plays began at an unknown time.
+            self._running = (mode, level_index)
+            self._stop_waveform()
+            answer = request()
         self._running = (mode, level_index)
-        return answer.period_us
+        return answer
 
     def _drive(self, what: str, **fields: int) -> OutputWriteResponse:
         try:

@@ -57,7 +57,8 @@ def plan_sampling(
             settings.leakage_na / math.sqrt(3),
             allowance_na * spread,
         )
-        wanted_na = settings.repeatability_share_max * others_na
+        # Without a share of its own repeatability may be as large as all the rest.
+        wanted_na = (settings.repeatability_share_max or 1.0) * others_na
         needs.append((_count(bound_na * spread / math.sqrt(loads) / wanted_na), wanted_na))
     count_for_fit, wanted_fit_na = max(needs, key=lambda need: need[0])
     wanted_step_na = wanted_step(settings)

@@ -80,6 +80,8 @@ class RunWriteRequest(message.WriteRequest):
     level: Annotated[int, Field(ge=0, le=255)]
     """Index of the level, from 0."""
     en: bool
+    start_us: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    """How far into the session the mode begins, in microseconds; a whole number of ticks."""
 
 
 class RunWriteResponse(message.WriteResponse):
@@ -89,3 +91,5 @@ class RunWriteResponse(message.WriteResponse):
     _COMMAND_ID = BoardCommand.RUN
 
     period_us: Annotated[int, Field(ge=1)]
+    start_us: int | None = None
+    """The requested start again; a board that does not know starts leaves it out."""

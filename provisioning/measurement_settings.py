@@ -58,6 +58,22 @@ ONE_SIDED_95_SIGMAS: Final = 1.645
 """Standard normal quantile of 95 %, as the rule is published."""
 
 
+@unique
+class LevelChoice(StrEnum):
+    """Which levels of a mode are verified as static currents."""
+
+    THREE = "three"
+    ALL = "all"
+
+
+@unique
+class WaveformCheck(StrEnum):
+    """How much of a mode's repeat period is played and captured."""
+
+    WINDOWS = "windows"
+    WHOLE = "whole"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -148,7 +164,7 @@ class MetrologySettings(_Section):
         linearity_span_na: Linearity is judged over this nominal span, nA.
         loads_ohm: The two loads of the fit, Ω.
         reference_load_ohm: Load at which gain and offset are stated, Ω.
-        claim_loads_ohm: Loads at which the claim limit is verified for every level, Ω.
+        claim_loads_ohm: Loads at which the claim limit is verified for every chosen level, Ω.
         claim_end_load_ohm: Load at which each mode's highest level is verified in addition, Ω.
         compliance_load_ohm: Load of the compliance test, Ω.
         compliance_current_na: Current of the compliance test, nA.
@@ -170,12 +186,19 @@ class MetrologySettings(_Section):
         instruments: Certificates on file; when any is given, no other instrument is accepted.
         line_frequency_hz: Mains frequency, which the integration time is counted in.
         nplc: Integration time of one sample, mains periods.
-        sample_count: Samples per reading in verification, and in an `outward` calibration.
+        sample_count: Samples per reading in an `outward` calibration; at most these in
+            verification, which takes as many as the budget needs.
         sample_count_max: A calibration takes as many samples as its budget needs, at most these.
-        repeatability_share_max: Repeatability of the fit over its other terms, at most.
+        repeatability_share_max: Repeatability over the root of the other terms' sum of squares, at
+            most, of the fit and of a verified point as far as the counts allow. `None`, which
+            results of the first format have: always `sample_count`.
         sweep: In which directions calibration visits the codes.
+        levels: Which levels of a mode are verified as static currents: lowest, middle and top, or
+            all.
+        waveform_check: Windows around the events of the repeat period, or the whole period.
         aperture_max_s: Longest integration of one sample that the instrument offers, s.
         start_delay_max_s: Longest time from the start of a mode to the first sample, s.
+        start_jitter_max_s: How far that time may differ from one window of a mode to another, s.
         shape_limit_percent: Limit of a capture's deviation from the table, percent of the peak.
         calibration_limit_percent: Calibration limit, percent of the target.
         calibration_limit_na: Calibration limit, floor, nA.
@@ -237,10 +260,13 @@ class MetrologySettings(_Section):
     nplc: PositiveFloat = 1.0
     sample_count: Annotated[int, Field(ge=2, le=100)] = 4
     sample_count_max: Annotated[int, Field(ge=2, le=100)] = 16
-    repeatability_share_max: Annotated[float, Field(gt=0, le=1)] = 0.5
+    repeatability_share_max: Annotated[float, Field(gt=0, le=1)] | None = 0.5
     sweep: Annotated[SweepPlan, Field(strict=False)] = SweepPlan.BOTH_WAYS
+    levels: Annotated[LevelChoice, Field(strict=False)] = LevelChoice.THREE
+    waveform_check: Annotated[WaveformCheck, Field(strict=False)] = WaveformCheck.WINDOWS
     aperture_max_s: PositiveFloat = 1.0
-    start_delay_max_s: PositiveFloat = 0.25
+    start_delay_max_s: Annotated[float, Field(gt=0, le=2)] = 0.1
+    start_jitter_max_s: PositiveFloat = 0.01
     shape_limit_percent: PositiveFloat = 5.0
 
     calibration_limit_percent: PositiveFloat = 1.0

@@ -23,3 +23,12 @@ class OutputPort(Protocol):
     def run_waveform(self, mode: str, level_index: int) -> int:
         """Play a level (from 0) of a mode; return the whole repeat period, µs."""
         ...
+
+    def run_waveform_from(self, mode: str, level_index: int, start_us: int) -> int | None:
+        """Play a level as if its session had begun so many µs ago.
+
+        Returns:
+            The whole repeat period, µs; `None` from a board that can begin at the start only, and
+            then nothing plays.
+        """
+        ...

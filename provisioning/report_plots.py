@@ -88,19 +88,19 @@ def plot_linearity(fit: CalibrationFit, settings: MetrologySettings) -> str:
 
 def plot_captures(result: VerificationResult) -> str:
     """Draw the captured samples of each mode as the meter saw them, one panel for each."""
-    played = [waveform for waveform in result.waveforms if waveform.samples_na]
+    played = [waveform for waveform in result.waveforms if waveform.pictured_samples_na]
 
     def draw(figure: Any) -> None:
         for axes, waveform in zip(
             figure.subplots(1, len(played), squeeze=False)[0], played, strict=True
         ):
+            samples_na = waveform.pictured_samples_na
             unit, factor = ("s", 1.0) if waveform.sample_aperture_s > 0.1 else ("ms", 1e3)  # noqa: PLR2004 - only chooses the axis' unit
             edges = [
-                index * waveform.sample_aperture_s * factor
-                for index in range(len(waveform.samples_na) + 1)
+                index * waveform.sample_aperture_s * factor for index in range(len(samples_na) + 1)
             ]
             axes.stairs(
-                [sample / NA_PER_UA for sample in waveform.samples_na],
+                [sample / NA_PER_UA for sample in samples_na],
                 edges,
                 baseline=None,
                 color=ACCENT,

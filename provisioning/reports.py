@@ -133,7 +133,7 @@ def render_unit_report(
         plots["errors"] = page.add(
             plot_unit_errors(verification), "Error over target with limits and guard bands"
         )
-        if any(waveform.samples_na for waveform in verification.waveforms):
+        if any(waveform.pictured_samples_na for waveform in verification.waveforms):
             plots["captures"] = page.add(plot_captures(verification), "Captured waveforms")
     if calibration is not None and calibration.fit is not None:
         plots["linearity"] = page.add(

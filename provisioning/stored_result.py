@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from provisioning.measurement_settings import CoverageRule, DecisionRule, SweepPlan
+from provisioning.measurement_settings import (
+    CoverageRule,
+    DecisionRule,
+    LevelChoice,
+    SweepPlan,
+    WaveformCheck,
+)
 from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
@@ -32,6 +38,9 @@ _FIRST_SETTINGS: Final = {
     "sweep": SweepPlan.OUTWARD.value,
     "coverage": CoverageRule.TWO.value,
     "decision_rule": DecisionRule.ILAC_G8.value,
+    "repeatability_share_max": None,
+    "levels": LevelChoice.ALL.value,
+    "waveform_check": WaveformCheck.WHOLE.value,
 }
 """What the first format was measured and judged with, where that is not today's default."""
 _SETTINGS_TEXT: Final = """

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 REPLAY_SCHEMA: Final = "ampforge.unit-replay/1"
 _RESULT_KEY: Final = "result"
+_SCHEMA_KEY: Final = "schema"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,15 +123,26 @@ def _replay(event: Event) -> ReplayedResult:
     stored = event.data.get(_RESULT_KEY)
     if event.step == Step.CALIBRATE.value:
         calibration = parse_calibration_result(stored)
+        read = serialize_calibration_result(calibration)
         recomputed = serialize_calibration_result(recompute_calibration(calibration))
         reading_count = len(calibration.readings)
     else:
         verification = parse_verification_result(stored)
+        read = serialize_verification_result(verification)
         recomputed = serialize_verification_result(recompute_verification(verification))
         reading_count = sum(
             len(part) for part in (verification.points, verification.idle, verification.waveforms)
         )
     told, given = dict(_flatten("", stored)), dict(_flatten("", recomputed))
+    # A result of an earlier version is read with what later ones added filled in; that is no
+    # statement of the record. The schema was checked when it was read.
+    filled = dict(_flatten("", read))
+    given = {
+        path: value
+        for path, value in given.items()
+        if path in told or path not in filled or filled[path] != value
+    }
+    given[_SCHEMA_KEY] = told[_SCHEMA_KEY]
     paths = tuple(dict.fromkeys((*told, *given)))
     return ReplayedResult(
         event=event,

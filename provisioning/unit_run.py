@@ -200,7 +200,7 @@ class UnitRun:
             record_bytes = measuring.write_record(calibration)
             self._begin(Step.POWER_CYCLE, "reset and read back")
             bring_up.power_cycle(read_record=measuring.read_record, written=record_bytes)
-            self._begin(Step.VERIFY, "measuring every level on fresh points")
+            self._begin(Step.VERIFY, "measuring each mode on fresh points")
             state, reasons = judge_verification(measuring.verify(calibration))
             if state is UnitState.PASS and efuses is not None:
                 self._begin(Step.EFUSES, "comparing eFuses")

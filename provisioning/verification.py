@@ -8,9 +8,7 @@ the closing measurement of a check standard, which is the station's matter.
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from firmware_images.waveform import Regulation
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
@@ -18,15 +16,16 @@ from provisioning.errors import InstrumentOverloadError, VerificationError
 from provisioning.instrument_certificates import age_of_certificate, refuse_uncertified
 from provisioning.uncertainty import Outcome, build_budget
 from provisioning.verification_judgement import judge_readings
-from provisioning.verification_readings import RawPoint, RawWaveform
+from provisioning.verification_plan import plan_point, plan_points
+from provisioning.verification_readings import STORED_DECIMALS, RawPoint, RawWaveform
 from provisioning.verification_result import ExpectedRecord, VerificationResult
-from provisioning.waveform_expectation import WaveformExpectation
+from provisioning.waveform_reading import read_waveform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from firmware_images.waveform import Mode, WaveformTable
+    from firmware_images.waveform import WaveformTable
     from provisioning.calibration_result import CalibrationResult
     from provisioning.instruments import Meter
     from provisioning.measurement_settings import MetrologySettings
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
     from provisioning.verification_result import PointResult
 
 __all__ = ["Outcome", "VerificationResult", "recompute_verification", "verify_unit"]
-
-IDLE_LEVEL: Final = -1
-STORED_DECIMALS: Final = 3
-"""Readings are kept to the picoampere, far below the uncertainty."""
 
 
 def verify_unit(
@@ -71,7 +66,8 @@ def verify_unit(
     certificate = refuse_uncertified(meter.identity, settings, today=started_at.date())
     age_days = age_of_certificate(meter.identity, settings, today=started_at.date())
     _refuse_unmeasurable(table, settings, age_days)
-    plan = _plan_points(table, settings)
+    scatter_na = calibration.fit.repeatability_na if calibration and calibration.fit else None
+    plan = plan_points(table, settings, sample_sd_na=scatter_na, age_days=age_days)
     total = len(plan) + len(table.modes)
     points: list[RawPoint] = []
     waveforms: list[RawWaveform] = []
@@ -80,7 +76,7 @@ def verify_unit(
             points.append(_read_point(output, meter, settings, planned))
             progress(f"verify {planned.load_ohm / 1_000:g} kΩ", len(points) / total)
         for mode in table.modes:
-            waveforms.append(_read_waveform(output, meter, settings, mode, table.tick_us))
+            waveforms.append(read_waveform(output, meter, settings, table, mode))
             progress(f"verify {mode.name}", (len(points) + len(waveforms)) / total)
     finally:
         output.output_off()
@@ -132,7 +128,7 @@ def measure_one_current(
     mode = table.modes[0]
     level_index = len(mode.levels) - 1
     target_na = mode.levels[level_index].peak_na
-    planned = _planned(mode.name, level_index, target_na, settings.reference_load_ohm, settings)
+    planned = plan_point(mode.name, level_index, target_na, settings.reference_load_ohm, settings)
     try:
         raw = _read_point(output, meter, settings, planned)
     finally:
@@ -210,35 +206,6 @@ def _refuse_poor_ratio(
         )
 
 
-def _plan_points(table: WaveformTable, settings: MetrologySettings) -> list[RawPoint]:
-    # Loads change least often, then ranges: both cost settling on a real fixture.
-    loads = (settings.reference_load_ohm, *settings.claim_loads_ohm)
-    plan = [_planned("", IDLE_LEVEL, 0, load_ohm, settings) for load_ohm in loads]
-    for mode in table.modes:
-        for index, level in enumerate(mode.levels):
-            is_highest = index == len(mode.levels) - 1
-            ends = (settings.claim_end_load_ohm,) if is_highest else ()
-            plan += [
-                _planned(mode.name, index, sign * level.peak_na, load_ohm, settings)
-                for load_ohm in dict.fromkeys((*loads, *ends))
-                for sign in (1, -1)
-            ]
-    return sorted(plan, key=lambda point: (point.load_ohm, point.range_ua))
-
-
-def _planned(
-    mode: str, level_index: int, target_na: int, load_ohm: int, settings: MetrologySettings
-) -> RawPoint:
-    room_na = abs(target_na) + settings.claim_limit_at(target_na)
-    return RawPoint(
-        mode=mode,
-        level_index=level_index,
-        target_na=target_na,
-        load_ohm=load_ohm,
-        range_ua=settings.accuracy_for(room_na).range_ua,
-    )
-
-
 def _read_point(
     output: OutputPort, meter: Meter, settings: MetrologySettings, planned: RawPoint
 ) -> RawPoint:
@@ -249,7 +216,7 @@ def _read_point(
             continue
         try:
             reading = meter.read_current(
-                range_ua=entry.range_ua, nplc=settings.nplc, count=settings.sample_count
+                range_ua=entry.range_ua, nplc=settings.nplc, count=planned.count
             )
         except InstrumentOverloadError:
             continue
@@ -266,77 +233,6 @@ def _read_point(
         range_ua=largest_ua,
         mean_na=float(largest_ua * 1_000),
         sd_na=0.0,
-        count=settings.sample_count,
+        count=planned.count,
         is_overload=True,
     )
-
-
-def _read_waveform(
-    output: OutputPort, meter: Meter, settings: MetrologySettings, mode: Mode, tick_us: int
-) -> RawWaveform:
-    index = len(mode.levels) - 1
-    expectation = WaveformExpectation(mode, index, tick_us=tick_us)
-    peak_na = expectation.peak_na
-    range_ua = settings.accuracy_for(peak_na + settings.claim_limit_at(peak_na)).range_ua
-    period_s = expectation.period_us * 1e-6
-    raw = RawWaveform(
-        mode=mode.name,
-        level_index=index,
-        peak_na=peak_na,
-        load_ohm=settings.reference_load_ohm,
-        range_ua=range_ua,
-        period_us=0,
-        expected_period_us=expectation.period_us,
-        aperture_s=period_s,
-        expected_mean_na=expectation.mean_na,
-        mean_na=0.0,
-        sample_aperture_s=expectation.sample_aperture_s,
-        samples_na=(),
-        delay_s=0.0,
-        shape_rms_na=0.0,
-        is_inverted=False,
-    )
-    meter.select_load(settings.reference_load_ohm)
-    raw = replace(raw, period_us=output.run_waveform(mode.name, index))
-    delay_max_s = settings.start_delay_max_s
-    try:
-        if expectation.settling_periods:
-            # The ramp is let pass in whole periods, so that the train begins again when they end.
-            settling_s = expectation.settling_periods * period_s
-            _let_pass(meter, settings, range_ua, settling_s)
-            delay_max_s += settings.start_delay_max_s
-        capture = meter.read_aperture(
-            range_ua=range_ua,
-            aperture_s=expectation.sample_aperture_s,
-            count=expectation.sample_count,
-        )
-        mean_na = capture.mean_na
-        if not expectation.is_capture_whole:
-            output.run_waveform(mode.name, index)
-            _let_pass(meter, settings, range_ua, expectation.settling_periods * period_s)
-            count = math.ceil(period_s / settings.aperture_max_s)
-            mean_na = meter.read_aperture(
-                range_ua=range_ua, aperture_s=period_s / count, count=count
-            ).mean_na
-    except InstrumentOverloadError:
-        return replace(raw, is_overload=True)
-    match = expectation.match(
-        capture.samples_na,
-        aperture_s=expectation.sample_aperture_s,
-        delay_max_s=delay_max_s,
-    )
-    return replace(
-        raw,
-        mean_na=round(mean_na, STORED_DECIMALS),
-        samples_na=tuple(round(sample) for sample in capture.samples_na),
-        delay_s=match.delay_s,
-        shape_rms_na=round(match.rms_error_na, STORED_DECIMALS),
-        is_inverted=match.is_inverted,
-    )
-
-
-def _let_pass(meter: Meter, settings: MetrologySettings, range_ua: int, duration_s: float) -> None:
-    """Measure for a while and drop the readings: the meter's clock is the one that counts here."""
-    if duration_s > 0:
-        count = math.ceil(duration_s / settings.aperture_max_s)
-        meter.read_aperture(range_ua=range_ua, aperture_s=duration_s / count, count=count)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioning.uncertainty import build_budget
 from provisioning.verification_readings import RawPoint
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.uncertainty import Budget
     from provisioning.verification_result import VerificationResult
+
+_NOISY: Final = 4.0
+"""A point that scatters so many times as much as all points do is noisy itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +57,16 @@ def budget_of_point(
         settings: Instrument specification, fixture, unit and converter.
         age_days: Days since the instrument's calibration, or `None`.
     """
-    # A few samples guess their scatter badly, all together well; the larger one counts.
-    is_own = raw.sd_na > pooled.sd_na
+    # A few samples guess their scatter badly, all together well. Where the budget chose how many,
+    # only a point that is noisy itself counts for itself; before that the larger one did.
+    noisy = 1.0 if settings.repeatability_share_max is None else _NOISY
+    is_own = raw.sd_na > noisy * pooled.sd_na
     dof = raw.count - 1 if is_own else pooled.dof
     return build_budget(
         raw.mean_na,
         range_ua=raw.range_ua,
         load_ohm=raw.load_ohm,
-        sample_sd_na=max(raw.sd_na, pooled.sd_na),
+        sample_sd_na=raw.sd_na if is_own else pooled.sd_na,
         count=raw.count,
         settings=settings,
         sample_dof=dof or math.inf,

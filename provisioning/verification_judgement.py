@@ -14,6 +14,7 @@ from firmware_images.calibration_record import round_half_away
 from provisioning.uncertainty import Outcome, build_budget, judge_error, worst_outcome
 from provisioning.verification_budgets import budget_of_point, pool_scatter
 from provisioning.verification_result import PointBudget, PointResult, WaveformResult
+from provisioning.window_judgement import describe_windows, judge_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,10 +62,15 @@ def judge_readings(
     judged = [_judge_point(raw, pooled, settings, age_days) for raw in raw_points]
     points = tuple(point for point in judged if point.mode)
     idle = tuple(point for point in judged if not point.mode)
-    waveforms = tuple(_judge_waveform(raw, pooled, settings, age_days) for raw in raw_waveforms)
+    waveforms = tuple(
+        judge_windows(raw, settings, age_days)
+        if raw.windows
+        else _judge_waveform(raw, pooled, settings, age_days)
+        for raw in raw_waveforms
+    )
     reasons = _point_reasons(judged)
     reasons += [
-        (waveform.outcome, _waveform_reason(waveform))
+        (waveform.outcome, _waveform_reason(waveform, settings))
         for waveform in waveforms
         if waveform.outcome is not Outcome.PASS
     ]
@@ -215,17 +221,24 @@ def _point_reason(point: PointResult) -> str:
     )
 
 
-def _waveform_reason(waveform: WaveformResult) -> str:
+def _waveform_reason(waveform: WaveformResult, settings: MetrologySettings) -> str:
     if waveform.is_overload:
         return f"{waveform.mode}: the current is larger than {waveform.range_ua} µA while it plays"
-    if waveform.is_inverted:
+    timing = abs(waveform.period_us - waveform.expected_period_us) / waveform.expected_period_us
+    is_late = timing > settings.timing_limit_percent / 100
+    is_seen = waveform.delay_spread_s > settings.start_jitter_max_s or any(
+        window.outcome is not Outcome.PASS for window in waveform.windows
+    )
+    if waveform.windows and (is_seen or not is_late):
+        return describe_windows(waveform, settings)
+    if not waveform.windows and waveform.is_inverted:
         return f"{waveform.mode}: the polarity is inverted"
-    if waveform.shape_rms_na > waveform.shape_limit_na:
+    if not waveform.windows and waveform.shape_rms_na > waveform.shape_limit_na:
         return (
             f"{waveform.mode}: the capture is {waveform.shape_rms_na / 1_000:.2f} µA rms from the "
             f"table, limit {waveform.shape_limit_na / 1_000:.2f} µA"
         )
-    if waveform.outcome is Outcome.FAIL and waveform.period_us != waveform.expected_period_us:
+    if is_late:
         return (
             f"{waveform.mode}: the period is {waveform.period_us} µs, the table says "
             f"{waveform.expected_period_us} µs"

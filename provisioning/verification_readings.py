@@ -6,10 +6,16 @@ A stored result holds the readings beside the judgement; `from_result` takes the
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
+
+from provisioning.waveform_windows import Window
 
 if TYPE_CHECKING:
     from provisioning.verification_result import PointResult, WaveformResult
+    from provisioning.waveform_train import WaveformShape
+
+STORED_DECIMALS: Final = 3
+"""Readings are kept to the picoampere, far below the uncertainty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +85,28 @@ class RawPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RawWindow:
+    """One captured window before it is judged.
+
+    Attributes:
+        window: Which.
+        samples_na: The capture, whole nA.
+        is_overload: The current left the range.
+    """
+
+    window: Window
+    samples_na: tuple[int, ...] = ()
+    is_overload: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RawWaveform:
     """One played mode before it is judged; attributes as in `WaveformResult`.
 
     Attributes:
         peak_na: Peak of the level, nA.
+        shape: What the table asks for; `None` when the whole period was captured.
+        windows: What was captured instead of the whole period.
     """
 
     mode: str
@@ -102,6 +125,8 @@ class RawWaveform:
     shape_rms_na: float
     is_inverted: bool
     is_overload: bool = False
+    shape: WaveformShape | None = None
+    windows: tuple[RawWindow, ...] = ()
 
     @classmethod
     def from_result(cls, waveform: WaveformResult) -> Self:
@@ -123,4 +148,15 @@ class RawWaveform:
             shape_rms_na=waveform.shape_rms_na,
             is_inverted=waveform.is_inverted,
             is_overload=waveform.is_overload,
+            shape=waveform.shape,
+            windows=tuple(
+                RawWindow(
+                    window=Window(
+                        name=entry.name, event_us=entry.event_us, start_us=entry.start_us
+                    ),
+                    samples_na=entry.samples_na,
+                    is_overload=entry.is_overload,
+                )
+                for entry in waveform.windows
+            ),
         )

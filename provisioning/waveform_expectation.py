@@ -8,10 +8,10 @@ Implements docs/spec/calibration.md §8. This module measures and judges nothing
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from firmware_images.waveform_session import Session
+from provisioning.waveform_train import PulseTrain, WaveformShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,20 +63,8 @@ class WaveformExpectation:
         self.sample_count = whole if self.is_capture_whole else CAPTURE_SAMPLES_MAX
         if self.is_capture_whole:
             self.sample_aperture_s = self.period_us * 1e-6 / whole
-        # (duration s, start nA, end nA) of a whole repeat period.
-        pulse = [
-            (segment.duration_ticks * tick_us * 1e-6, segment.start_na, segment.end_na)
-            for segment in level.segments
-        ]
-        self._pieces: list[tuple[float, int, int]] = []
-        for burst in range(mode.bursts_per_repeat):
-            sign = -1 if burst % 2 else 1
-            train = [(duration, sign * a, sign * b) for duration, a, b in pulse]
-            self._pieces += train * mode.pulses_per_burst
-            if mode.burst_off_ticks:
-                self._pieces.append((mode.burst_off_ticks * tick_us * 1e-6, 0, 0))
-        charge = sum(duration * (a + b) / 2 for duration, a, b in self._pieces)
-        self.mean_na = charge / (self.period_us * 1e-6)
+        self._train = PulseTrain(WaveformShape.of(mode, level_index, tick_us=tick_us))
+        self.mean_na = self._train.mean_na
 
     def match(self, samples_na: Sequence[float], *, aperture_s: float, delay_max_s: float) -> Match:
         """Return the delay at which a capture fits best, and how well.
@@ -91,7 +79,7 @@ class WaveformExpectation:
         step_s = aperture_s / _DELAY_STEPS_PER_SAMPLE
         delays = np.arange(0.0, max(delay_max_s, step_s), step_s)
         edges = delays[:, None] + np.arange(len(samples_na) + 1)[None, :] * aperture_s
-        expected = np.diff(self._charge(np, edges), axis=1) / aperture_s
+        expected = np.diff(self._train.charge_na_s(np, edges), axis=1) / aperture_s
         measured = np.asarray(samples_na)
         upright = np.sqrt(np.mean((measured - expected) ** 2, axis=1))
         inverted = np.sqrt(np.mean((measured + expected) ** 2, axis=1))
@@ -103,19 +91,3 @@ class WaveformExpectation:
             # A train that is its own mirror image half a pulse later fits both ways.
             is_inverted=bool(_EQUALLY_WELL * inverted.min() < upright.min()),
         )
-
-    def _charge(self, np: Any, times: Any) -> Any:
-        # Charge since the start of the mode, nA·s, closed form on each linear piece.
-        durations = np.array([piece[0] for piece in self._pieces])
-        start = np.array([float(piece[1]) for piece in self._pieces])
-        slope = np.array([(b - a) / duration for duration, a, b in self._pieces])
-        ends = np.cumsum(durations)
-        begins = ends - durations
-        before = np.array(
-            [0.0, *accumulate(duration * (a + b) / 2 for duration, a, b in self._pieces)]
-        )
-        period_s = float(ends[-1])
-        whole, local = np.divmod(times, period_s)
-        index = np.minimum(np.searchsorted(ends, local, side="right"), len(self._pieces) - 1)
-        t = local - begins[index]
-        return whole * before[-1] + before[index] + start[index] * t + slope[index] * t * t / 2

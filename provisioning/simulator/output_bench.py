@@ -101,12 +101,16 @@ class SimulatedBench:
 
     def run_waveform(self, mode: str, level_index: int) -> int:
         """Play a level (from 0) of a mode; return the whole repeat period, µs."""
+        return self.run_waveform_from(mode, level_index, 0)
+
+    def run_waveform_from(self, mode: str, level_index: int, start_us: int) -> int:
+        """Play it as if its session had begun so many µs ago."""
         chosen = self._table.mode(mode)
         engine = WaveformEngine(
             self._table,
             chosen,
             chosen.levels[level_index],
-            start_s=self.stage.time_s,
+            start_s=self.stage.time_s - start_us * 1e-6,
             code_for_na=self._code_for_na,
         )
         self.stage.play(engine.pieces)

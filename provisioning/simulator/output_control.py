@@ -99,20 +99,29 @@ class OutputControl:
             )
         level = mode.levels[request.level]
         if request.en:
-            self._start(table, mode, level)
+            start_us = 0 if request.start_us is None else request.start_us
+            self._start(table, mode, level, start_us)
         else:
             self._switch_off()
-        return RunWriteResponse(period_us=mode.repeat_ticks(level) * table.tick_us)
+        return RunWriteResponse(
+            period_us=mode.repeat_ticks(level) * table.tick_us, start_us=request.start_us
+        )
 
-    def _start(self, table: WaveformTable, mode: Mode, level: Level) -> None:
+    def _start(self, table: WaveformTable, mode: Mode, level: Level, start_us: int) -> None:
         self._refuse_start()
+        end_us = min(mode.session_ticks, table.hard_stop_ticks) * table.tick_us
+        if start_us >= end_us or start_us % table.tick_us:
+            raise BoardRefusalError(
+                BoardErrorCode.BAD_VALUE,
+                f"a start is a multiple of {table.tick_us} µs before {end_us} µs, not {start_us}",
+            )
         calibration = self._load_calibration()
         output = self._board.output
         self._engine = WaveformEngine(
             table,
             mode,
             level,
-            start_s=output.time_s,
+            start_s=output.time_s - start_us * 1e-6,
             code_for_na=lambda current_na: _code_for_na(calibration, current_na),
         )
         output.play(self._engine.pieces)

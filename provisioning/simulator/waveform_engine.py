@@ -4,21 +4,26 @@ It plays one level of one mode: soft start, pulses, bursts, rests, polarity flip
 the session or the hard stop ends it; a pulse that would not end before is not begun, and the output
 rests at zero instead (docs/spec/waveform-table.md §1). Currents become DAC codes through the unit's
 calibration, as on the device. A segment that rises or falls is driven tick by tick on the device;
-here it is summed in at most `_SEGMENT_PIECES` pieces, whose mean is the same.
+here it is summed in pieces of about one DAC code, whose mean is the same.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.waveform_session import Session, Share, scale_segments
+from provisioning.simulator.analog import LSB_NA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firmware_images.waveform import Level, Mode, Segment, WaveformTable
 
-_SEGMENT_PIECES: Final = 8
+_PIECE_NA: Final = LSB_NA
+_SEGMENT_PIECES_MIN: Final = 8
 
 
 class WaveformEngine:
@@ -87,10 +92,12 @@ class WaveformEngine:
             pulse_begin = begin + pulse * self._pulse_ticks
             number = burst * self._pulses_per_burst + pulse
             pieces = self._drive(self._session.share(number), self._session.sign(number))
-            for start, end, code in pieces:
+            begun = bisect_right(pieces, first - pulse_begin, key=_end_of)
+            for start, end, code in islice(pieces, begun, None):
                 spent = min(last, pulse_begin + end) - max(first, pulse_begin + start)
-                if spent > 0:
-                    ticks[code] = ticks.get(code, 0.0) + spent
+                if spent <= 0:
+                    break
+                ticks[code] = ticks.get(code, 0.0) + spent
             pulse += 1
         rest_begin = begin + played * self._pulse_ticks
         spent = min(last, begin + self._burst_ticks) - max(first, rest_begin)
@@ -114,11 +121,16 @@ class WaveformEngine:
         return pieces
 
 
+def _end_of(piece: tuple[float, float, int]) -> float:
+    return piece[1]
+
+
 def _split_segment(segment: Segment) -> list[tuple[float, int]]:
     if segment.start_na == segment.end_na:
         return [(float(segment.duration_ticks), segment.start_na)]
-    count = min(segment.duration_ticks, _SEGMENT_PIECES)
     rise_na = segment.end_na - segment.start_na
+    codes = math.ceil(abs(rise_na) / _PIECE_NA)
+    count = min(segment.duration_ticks, max(_SEGMENT_PIECES_MIN, codes))
     return [
         (
             segment.duration_ticks / count,

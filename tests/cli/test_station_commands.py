@@ -116,6 +116,9 @@ def test_run_reports_each_slot_with_its_figures(line):
     document = line[2]
     assert document["schema"] == "ampforge.station-run/1"
     assert (document["passed"], document["failed"], document["errors"]) == (2, 0, 0)
+    pace = document["measuring"]
+    assert pace["unit_s"] < 15
+    assert pace["units_per_hour"] == pytest.approx(2 * 3_600 / pace["unit_s"], abs=0.2)
     first = document["slots"][0]
     assert first["serial"].startswith("TSTFL1")
     assert (first["state"], first["firmware_version"]) == ("pass", "1.4.0")

@@ -22,6 +22,8 @@ from provisioning.simulator.meter_server import MeterServer
 from provisioning.simulator.waveform_engine import WaveformEngine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from provisioning.calibration_result import CalibrationResult
 
 SETTINGS = MetrologySettings()
@@ -145,6 +147,8 @@ class MetrologyBench:
         self.codes: list[int] = []
         self.period_factor = 1.0
         self.table = TABLE
+        self.knows_starts = True
+        self.next_delay_s: Callable[[], float] = lambda: 0.0
         self._server = MeterServer(
             SimulatedMeter(self.stage, serial=f"SM{index:04d}"),
             lock=threading.RLock(),
@@ -179,15 +183,24 @@ class MetrologyBench:
         self.stage.switch_off()
 
     def run_waveform(self, mode: str, level_index: int) -> int:
-        chosen = self.table.mode(mode)
+        return self.play(self.table, mode, level_index, 0)
+
+    def run_waveform_from(self, mode: str, level_index: int, start_us: int) -> int | None:
+        if not self.knows_starts:
+            return None
+        return self.play(self.table, mode, level_index, start_us)
+
+    def play(self, table: WaveformTable, mode: str, level_index: int, start_us: int) -> int:
+        chosen = table.mode(mode)
         engine = WaveformEngine(
-            self.table,
+            table,
             chosen,
             chosen.levels[level_index],
-            start_s=self.stage.time_s,
+            start_s=self.stage.time_s - start_us * 1e-6,
             code_for_na=self._code_for_na,
         )
         self.stage.play(engine.pieces)
+        self.stage.time_s += self.next_delay_s()
         return round(engine.period_us * self.period_factor)
 
     def _code_for_na(self, current_na: int) -> int:

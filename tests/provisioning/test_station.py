@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 import threading
 from dataclasses import replace
 
 import pytest
 
+from firmware_images.calibration_record import verify_calibration_record
 from firmware_images.device_record import DeviceRecord
 from firmware_images.errors import FirmwareImageError
+from provisioning.calibration_result import calibration_digest
 from provisioning.errors import (
     FlashError,
     LedgerError,
@@ -287,6 +290,57 @@ def test_a_level_beyond_the_verified_span_is_a_verdict_before_anything_is_writte
     assert (report.state, report.failed_step) == (UnitState.FAIL, Step.RECORD)
     assert "more current than was verified" in report.reasons[0]
     assert ("record", "INTENT") not in steps_of(folder, report.serial)
+
+
+def test_verification_comes_after_a_restart_and_never_drives_a_raw_code(folder):
+    """What is measured is what the board kept, through the record that it kept."""
+    boots, asked = {}, []
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        board = line.slots[0].board
+
+        def watch(progress):
+            boots.setdefault(progress.step, board.boot_count)
+
+        drive = board.drive_code
+
+        def count(code):
+            asked.append((max(boots, key=STEPS.index), code))
+            drive(code)
+
+        board.drive_code = count
+        (report,) = reports(run(folder, line, on_progress=watch))
+    assert report.is_passed
+    assert boots[Step.VERIFY] > boots[Step.RECORD]
+    verified = {code for step, code in asked if step is Step.VERIFY}
+    points = (*report.verification.points, *report.verification.idle)
+    assert verified == {point.code for point in points}, "through currents alone"
+    fitted = {reading.code for reading in report.calibration.readings}
+    assert len(verified & fitted) <= 1, "mid-code is near every unit's zero"
+
+
+def test_the_boards_record_carries_the_span_that_was_measured_signed_by_the_station(folder):
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        (report,) = reports(run(folder, line))
+    (confirmed,) = data_of(folder, report.serial, "record", "CONFIRM")
+    signed = bytes.fromhex(confirmed["stored"])
+    station = open_bench(folder)
+    trust = station.trust
+    station.close()
+    record = verify_calibration_record(
+        signed,
+        trust.factory_ca_der,
+        now=dt.datetime.now(dt.UTC),
+        serial=report.serial,
+        mac=report.mac,
+        revoked_key_ids=trust.revoked_key_ids,
+    )
+    fit = report.calibration.fit
+    assert (record.verified_min_na, record.verified_max_na) == (fit.span_min_na, fit.span_max_na)
+    reach_na = min(-record.verified_min_na, record.verified_max_na)
+    assert reach_na >= max(abs(point.target_na) for point in report.verification.points)
+    loads = {point.load_ohm for point in report.verification.points}
+    assert (record.verified_load_min_ohm, record.verified_load_max_ohm) == (min(loads), max(loads))
+    assert record.fit_digest == calibration_digest(report.calibration)
 
 
 def test_a_board_of_another_factory_gets_no_number_and_keeps_its_identity(folder, tmp_path_factory):

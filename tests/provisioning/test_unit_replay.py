@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,8 @@ from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
 from provisioning.unit_replay import replay_document, replay_events
 from tests.provisioning.station_bench import SEED, make_bench, open_bench, slot_configs
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "results"
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +88,29 @@ def test_a_changed_verdict_is_named(events):
 
     (found,) = differences(changed(events, "verify", change))
     assert (found.path, found.stored, found.recomputed) == ("outcome", "FAIL", "PASS")
+
+
+@pytest.mark.parametrize("step", ["calibration", "verification"])
+def test_a_result_of_an_earlier_version_agrees_with_its_readings_too(events, step):
+    """What later versions added is filled in when it is read, and is no difference."""
+    stored = json.loads((GOLDEN / f"{step}-1.json").read_bytes())
+    ledger_step = {"calibration": "calibrate", "verification": "verify"}[step]
+
+    def older(result):
+        result.clear()
+        result.update(copy.deepcopy(stored))
+
+    assert differences(changed(events, ledger_step, older)) == []
+
+    kind, name = {"calibration": ("fit", "chi2"), "verification": ("points", "error_na")}[step]
+
+    def forged(result):
+        older(result)
+        value = result[kind][3] if kind == "points" else result[kind]
+        value[name] += 1.0
+
+    (found,) = differences(changed(events, ledger_step, forged))
+    assert found.path in {"fit.chi2", "points[3].error_na"}
 
 
 def test_a_unit_without_results_is_refused(events):

@@ -13,10 +13,13 @@ import pytest
 from firmware_images.waveform import Level, Regulation
 from provisioning.calibration import calibrate_unit
 from provisioning.errors import InstrumentError, VerificationError
-from provisioning.measurement_settings import MetrologySettings
+from provisioning.instrument_time import measuring_pace, verification_time_s
+from provisioning.measurement_settings import LevelChoice, MetrologySettings, WaveformCheck
+from provisioning.report_figures import rebuild_budget
 from provisioning.simulator.analog import AnalogTruth
-from provisioning.uncertainty import Outcome
+from provisioning.uncertainty import Outcome, Source, build_budget
 from provisioning.verification import recompute_verification, verify_unit
+from provisioning.verification_plan import plan_point, plan_points, samples_needed
 from provisioning.verification_result import (
     parse_verification_result,
     serialize_verification_result,
@@ -31,6 +34,8 @@ from tests.provisioning.metrology_bench import (
     ignore_progress,
     segments,
 )
+
+EVERYTHING = MetrologySettings(levels=LevelChoice.ALL, waveform_check=WaveformCheck.WHOLE)
 
 
 def verify(bench, settings=SETTINGS, table=TABLE, calibration=None):
@@ -60,19 +65,63 @@ def good():
         return verify(bench, calibration=calibration)
 
 
-def test_a_calibrated_unit_passes_every_level_polarity_and_load(good):
+def test_a_calibrated_unit_passes_lowest_middle_and_top_level_in_each_polarity_and_load(good):
     assert good.outcome is Outcome.PASS
     assert good.reasons == ()
     seen = {(p.mode, p.level_index, math.copysign(1, p.target_na), p.load_ohm) for p in good.points}
     for mode in TABLE.modes:
-        for index in range(len(mode.levels)):
+        for index in (0, len(mode.levels) // 2, len(mode.levels) - 1):
             for sign in (1, -1):
                 assert {
                     (mode.name, index, sign, load_ohm) for load_ohm in (1_000, 5_000, 10_000)
                 } <= seen
         assert (mode.name, len(mode.levels) - 1, 1, 500) in seen
-    assert len(good.points) == len(seen) == 14 * 2 * 3 + 3 * 2
+    assert len(good.points) == len(seen) == 9 * 2 * 3 + 3 * 2
     assert {point.load_ohm for point in good.idle} == {1_000, 5_000, 10_000}
+
+
+def test_every_level_is_measured_where_the_settings_say_so():
+    plan = plan_points(TABLE, EVERYTHING, sample_sd_na=None, age_days=None)
+    for mode in TABLE.modes:
+        levels = {point.level_index for point in plan if point.mode == mode.name}
+        assert levels == set(range(len(mode.levels)))
+    assert len(plan) == 3 + 14 * 2 * 3 + 3 * 2
+
+
+def test_repeatability_is_a_small_part_of_every_points_uncertainty(good):
+    """Two samples do: 79 nA of scatter against 150 nA of everything else."""
+    assert {point.count for point in (*good.points, *good.idle)} == {2}
+    for point in good.points:
+        budget = rebuild_budget(good, point)
+        others = math.sqrt(budget.standard_na**2 - budget.of(Source.REPEATABILITY) ** 2)
+        assert budget.standard_na < 1.2 * others
+
+
+@pytest.mark.parametrize(
+    ("sample_sd_na", "count"), [(None, 40), (0.0, 2), (79.0, 2), (200.0, 8), (400.0, 32), (1e4, 40)]
+)
+def test_as_many_samples_are_taken_as_the_budget_needs(sample_sd_na, count):
+    """U of the rest is 151.6 nA, half of it is 75.8: (200/75.8)² is 7.0, (400/75.8)² is 27.9."""
+    settings = MetrologySettings(sample_count=40)
+    point = plan_point("LIFT", 4, 0, 5_000, settings)
+    others_na = build_budget(
+        0, range_ua=100, load_ohm=5_000, sample_sd_na=0, count=1, settings=settings
+    ).standard_na
+    assert point.range_ua == 100
+    assert others_na == pytest.approx(141.7, abs=0.5)
+    assert samples_needed(point, settings, sample_sd_na=sample_sd_na, age_days=None) == count
+
+
+def test_a_whole_job_takes_at_most_fifteen_seconds_of_the_instruments_time():
+    with MetrologyBench(index=5) as bench:
+        calibration = calibrate(bench)
+        verification = verify(bench, calibration=calibration)
+        pace = measuring_pace([(calibration, verification)], slots=4)
+        assert bench.stage.time_s < 15
+        assert pace.unit_s == pytest.approx(bench.stage.time_s, abs=0.01)
+    assert pace.units_per_hour == pytest.approx(4 * 3_600 / pace.unit_s)
+    assert "4 slots with a meter each measure" in str(pace)
+    assert measuring_pace([], slots=4) is None
 
 
 def test_the_calibration_limit_is_judged_at_the_reference_load_only(good):
@@ -86,10 +135,16 @@ def test_the_calibration_limit_is_judged_at_the_reference_load_only(good):
         assert point.claim_limit_na == max(abs(point.target_na) * 0.1, 8_000)
 
 
-def test_each_modes_whole_period_mean_states_its_aperture(good):
-    apertures = {waveform.mode: waveform.aperture_s for waveform in good.waveforms}
+def test_each_modes_whole_period_mean_states_its_aperture():
+    with MetrologyBench(index=5) as bench:
+        calibration = calibrate(bench)
+        began_s = bench.stage.time_s
+        result = verify(bench, EVERYTHING, calibration=calibration)
+        assert verification_time_s(result) == pytest.approx(bench.stage.time_s - began_s, abs=0.01)
+    assert result.outcome is Outcome.PASS
+    apertures = {waveform.mode: waveform.aperture_s for waveform in result.waveforms}
     assert apertures == {"LIFT": 5.0, "TIGHTEN": pytest.approx(5.994), "INFUSE": 240.0}
-    for waveform in good.waveforms:
+    for waveform in result.waveforms:
         assert waveform.period_us == waveform.expected_period_us
         assert waveform.expected_mean_na == pytest.approx(0, abs=1e-6)
         assert abs(waveform.mean_na) < 1_000
@@ -190,10 +245,11 @@ class WrongEngine(MetrologyBench):
     swapped = False
     other_mode = False
 
-    def run_waveform(self, mode, level_index):
+    def play(self, table, mode, level_index, start_us):
         self.stage.truth = replace(self.stage.truth, gain=-1.0 if self.swapped else 1.0)
-        period = super().run_waveform("TIGHTEN" if self.other_mode else mode, level_index % 4)
-        return super().run_waveform(mode, level_index) if not self.other_mode else period
+        chosen = "TIGHTEN" if self.other_mode else mode
+        level = level_index % 4 if self.other_mode else level_index
+        return super().play(table, chosen, level, start_us)
 
     def set_output_current_na(self, current_na):
         self.stage.truth = replace(self.stage.truth, gain=1.0)

@@ -288,6 +288,29 @@ def test_a_session_blocks_the_output_and_ends_by_itself(finished):
     finished.ask(static, link_output.OutputWriteResponse)
 
 
+def test_a_mode_that_begins_in_the_middle_of_its_session_goes_on_from_there(finished):
+    request = link_output.RunWriteRequest(mode="LIFT", level=1, en=True, start_us=60_000)
+    answer = finished.ask(request, link_output.RunWriteResponse)
+    assert (answer.period_us, answer.start_us) == (2 * (2 * 25_000 + 10_000), 60_000)
+    output = finished.board.output
+    second_burst_na = output.measure_mean_na(1000, aperture_s=0.01)
+    assert second_burst_na == pytest.approx(-400_000, rel=0.05)
+    output.measure_mean_na(1000, aperture_s=59.9)
+    assert read_info(finished).session
+    output.measure_mean_na(1000, aperture_s=0.04)
+    assert not read_info(finished).session, "the session is not longer for it"
+    again = link_output.RunWriteRequest(mode="LIFT", level=1, en=True)
+    assert finished.ask(again, link_output.RunWriteResponse).start_us is None
+
+
+@pytest.mark.parametrize("start_us", [50, 60_000_000, 60_000_100, 2**53])
+def test_a_start_between_ticks_or_after_the_session_is_refused(finished, start_us):
+    request = link_output.RunWriteRequest(mode="LIFT", level=1, en=True, start_us=start_us)
+    assert finished.refusal(request) == BoardErrorCode.BAD_VALUE
+    assert not finished.board.output.is_enabled
+    assert not read_info(finished).session
+
+
 def test_a_session_can_be_stopped_either_way(finished):
     start = link_output.RunWriteRequest(mode="LIFT", level=0, en=True)
     stop = link_output.RunWriteRequest(mode="LIFT", level=0, en=False)

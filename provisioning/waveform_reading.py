@@ -1,0 +1,155 @@
+"""Plays a mode through the board's own engine and captures it: in windows, or a whole period.
+
+A board that cannot begin in the middle of a session is captured whole, which sees more and takes
+longer. Implements docs/spec/calibration.md §8. This module judges nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from provisioning.errors import InstrumentOverloadError
+from provisioning.measurement_settings import WaveformCheck
+from provisioning.verification_readings import STORED_DECIMALS, RawWaveform, RawWindow
+from provisioning.waveform_expectation import WaveformExpectation
+from provisioning.waveform_train import WaveformShape
+from provisioning.waveform_windows import plan_windows
+
+if TYPE_CHECKING:
+    from firmware_images.waveform import Mode, WaveformTable
+    from provisioning.instruments import Meter
+    from provisioning.measurement_settings import MetrologySettings
+    from provisioning.output_port import OutputPort
+    from provisioning.waveform_windows import WindowPlan
+
+
+def read_waveform(
+    output: OutputPort,
+    meter: Meter,
+    settings: MetrologySettings,
+    table: WaveformTable,
+    mode: Mode,
+) -> RawWaveform:
+    """Play the highest level of a mode into the reference load, and capture it.
+
+    Args:
+        output: The unit's output.
+        meter: The instrument with the fixture's loads.
+        settings: How a waveform is checked.
+        table: The released waveform table.
+        mode: One of its modes.
+
+    Raises:
+        InstrumentError: The measurement failed, which says nothing about the unit.
+        ProvisioningError: The link to the board failed, or the board refuses the level.
+    """
+    index = len(mode.levels) - 1
+    expectation = WaveformExpectation(mode, index, tick_us=table.tick_us)
+    peak_na = expectation.peak_na
+    raw = RawWaveform(
+        mode=mode.name,
+        level_index=index,
+        peak_na=peak_na,
+        load_ohm=settings.reference_load_ohm,
+        range_ua=settings.accuracy_for(peak_na + settings.claim_limit_at(peak_na)).range_ua,
+        period_us=0,
+        expected_period_us=expectation.period_us,
+        aperture_s=expectation.period_us * 1e-6,
+        expected_mean_na=expectation.mean_na,
+        mean_na=0.0,
+        sample_aperture_s=expectation.sample_aperture_s,
+        samples_na=(),
+        delay_s=0.0,
+        shape_rms_na=0.0,
+        is_inverted=False,
+    )
+    meter.select_load(settings.reference_load_ohm)
+    if settings.waveform_check is WaveformCheck.WINDOWS:
+        plan = plan_windows(
+            mode, index, settings, tick_us=table.tick_us, hard_stop_ticks=table.hard_stop_ticks
+        )
+        seen = None if plan is None else _read_windows(output, meter, raw, plan)
+        if seen is not None:
+            return replace(seen, shape=WaveformShape.of(mode, index, tick_us=table.tick_us))
+    return _read_whole(output, meter, settings, raw, expectation)
+
+
+def _read_windows(
+    output: OutputPort, meter: Meter, raw: RawWaveform, plan: WindowPlan
+) -> RawWaveform | None:
+    """Captures each window; `None` from a board that can begin at the start only."""
+    aperture_s = plan.sample_aperture_us * 1e-6
+    windows: list[RawWindow] = []
+    period_us = 0
+    for window in plan.windows:
+        answer_us = output.run_waveform_from(raw.mode, raw.level_index, window.start_us)
+        if answer_us is None:
+            return None
+        # A window that tells of another period than the others decides.
+        if not windows or answer_us != raw.expected_period_us:
+            period_us = answer_us
+        try:
+            capture = meter.read_aperture(
+                range_ua=raw.range_ua, aperture_s=aperture_s, count=plan.sample_count
+            )
+        except InstrumentOverloadError:
+            windows.append(RawWindow(window=window, is_overload=True))
+            continue
+        samples_na = tuple(round(sample) for sample in capture.samples_na)
+        windows.append(RawWindow(window=window, samples_na=samples_na))
+    return replace(raw, period_us=period_us, sample_aperture_s=aperture_s, windows=tuple(windows))
+
+
+def _read_whole(
+    output: OutputPort,
+    meter: Meter,
+    settings: MetrologySettings,
+    raw: RawWaveform,
+    expectation: WaveformExpectation,
+) -> RawWaveform:
+    mode, index, range_ua, period_s = raw.mode, raw.level_index, raw.range_ua, raw.aperture_s
+    raw = replace(raw, period_us=output.run_waveform(mode, index))
+    delay_max_s = settings.start_delay_max_s
+    try:
+        if expectation.settling_periods:
+            # The ramp is let pass in whole periods, so that the train begins again when they end.
+            settling_s = expectation.settling_periods * period_s
+            _let_pass(meter, settings, range_ua, settling_s)
+            delay_max_s += settings.start_delay_max_s
+        capture = meter.read_aperture(
+            range_ua=range_ua,
+            aperture_s=expectation.sample_aperture_s,
+            count=expectation.sample_count,
+        )
+        mean_na = capture.mean_na
+        if not expectation.is_capture_whole:
+            output.run_waveform(mode, index)
+            _let_pass(meter, settings, range_ua, expectation.settling_periods * period_s)
+            count = math.ceil(period_s / settings.aperture_max_s)
+            mean_na = meter.read_aperture(
+                range_ua=range_ua, aperture_s=period_s / count, count=count
+            ).mean_na
+    except InstrumentOverloadError:
+        return replace(raw, is_overload=True)
+    match = expectation.match(
+        capture.samples_na,
+        aperture_s=expectation.sample_aperture_s,
+        delay_max_s=delay_max_s,
+    )
+    return replace(
+        raw,
+        mean_na=round(mean_na, STORED_DECIMALS),
+        samples_na=tuple(round(sample) for sample in capture.samples_na),
+        delay_s=match.delay_s,
+        shape_rms_na=round(match.rms_error_na, STORED_DECIMALS),
+        is_inverted=match.is_inverted,
+    )
+
+
+def _let_pass(meter: Meter, settings: MetrologySettings, range_ua: int, duration_s: float) -> None:
+    """Measure for a while and drop the readings: the meter's clock is the one that counts here."""
+    if duration_s > 0:
+        count = math.ceil(duration_s / settings.aperture_max_s)
+        meter.read_aperture(range_ua=range_ua, aperture_s=duration_s / count, count=count)
