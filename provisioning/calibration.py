@@ -32,6 +32,7 @@ from provisioning.calibration_plan import (
 from provisioning.calibration_result import CalibrationResult, CodeReading, Finding, ReadingStep
 from provisioning.errors import CalibrationError, InstrumentOverloadError
 from provisioning.instrument_certificates import refuse_uncertified
+from provisioning.recipe import recompute_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -106,7 +107,13 @@ def recompute_calibration(result: CalibrationResult) -> CalibrationResult:
         CalibrationError: Readings are missing.
     """
     stage = _judge(result.readings, result.settings)
-    return result.model_copy(update={"fit": stage.fit, "findings": stage.findings})
+    return result.model_copy(
+        update={
+            "fit": stage.fit,
+            "findings": stage.findings,
+            "recipe": recompute_recipe(result.recipe, result),
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,4 +287,5 @@ def _read(
         mean_na=round(reading.mean_na, STORED_DECIMALS),
         sd_na=round(reading.sd_na, STORED_DECIMALS),
         count=reading.count,
+        at=reading.at,
     )

@@ -7,8 +7,6 @@ This module computes nothing.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from enum import StrEnum, unique
 from typing import Annotated, Final
 
@@ -17,7 +15,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from provisioning.errors import CalibrationError
 from provisioning.instruments import InstrumentIdentity
 from provisioning.measurement_settings import MetrologySettings
-from provisioning.stored_result import parse_stored_result
+from provisioning.recipe import canonical_digest
+from provisioning.stored_result import MaybeCelsius, MaybeRecipe, MaybeTime, parse_stored_result
 
 CALIBRATION_SCHEMA: Final = "ampforge.calibration-result/1"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -65,6 +64,7 @@ class CodeReading(_Document):
         sd_na: Standard deviation of a sample, nA.
         count: Samples.
         is_overload: The current was larger than the range.
+        at: When the meter answered, UTC; `None` for an overload.
     """
 
     step: ReadingStep
@@ -75,6 +75,7 @@ class CodeReading(_Document):
     sd_na: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     count: Annotated[int, Field(gt=0)]
     is_overload: bool = False
+    at: MaybeTime = None
 
 
 class Finding(_Document):
@@ -161,6 +162,8 @@ class CalibrationResult(_Document):
         readings: In the order in which they were taken.
         fit: Gain, offset and impedance; `None` when the unit is too faulty to fit.
         findings: Reasons to refuse the unit; empty for a good one.
+        temperature_centi_c: Ambient temperature in hundredths of a degree Celsius.
+        recipe: By what it was measured; `None` outside a station.
     """
 
     settings: MetrologySettings
@@ -171,6 +174,8 @@ class CalibrationResult(_Document):
     readings: tuple[CodeReading, ...]
     fit: CalibrationFit | None
     findings: tuple[Finding, ...]
+    temperature_centi_c: MaybeCelsius = None
+    recipe: MaybeRecipe = None
 
     @property
     def is_accepted(self) -> bool:
@@ -209,7 +214,7 @@ class CalibrationResult(_Document):
 
 def serialize_calibration_result(result: CalibrationResult) -> dict[str, object]:
     """Return a result as a JSON document."""
-    return {"schema": CALIBRATION_SCHEMA, **result.model_dump(mode="json")}
+    return {"schema": CALIBRATION_SCHEMA, **result.model_dump(mode="json", by_alias=True)}
 
 
 def parse_calibration_result(untrusted_document: object) -> CalibrationResult:
@@ -229,6 +234,4 @@ def parse_calibration_result(untrusted_document: object) -> CalibrationResult:
 
 def calibration_digest(result: CalibrationResult) -> bytes:
     """Return SHA-256 over the canonical JSON of a result, which the calibration record carries."""
-    document = serialize_calibration_result(result)
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).digest()
+    return canonical_digest(serialize_calibration_result(result))

@@ -7,16 +7,28 @@ Normative text: docs/spec/calibration.md §4.6 and §6.4. What a result holds is
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
+from provisioning.recipe import StoredRecipe
 from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
     from provisioning.errors import ProvisioningError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
+# What results of earlier versions do not have: absent stays absent when one is written again, so
+# that its digest and its replay stay what they were.
+MaybeTime = Annotated[AwareDatetime | None, Field(exclude_if=_is_absent)]
+MaybeCelsius = Annotated[int | None, Field(ge=-27_315, le=100_000, exclude_if=_is_absent)]
+MaybeRecipe = Annotated[StoredRecipe | None, Field(exclude_if=_is_absent)]
 
 
 def parse_stored_result(

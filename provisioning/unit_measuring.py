@@ -6,7 +6,7 @@ reading back writes the same bytes again instead of a second record.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from firmware_images.calibration_record import (
     CalibrationRecord,
@@ -29,6 +29,7 @@ from provisioning.link_output import (
     CalibrationWriteRequest,
     CalibrationWriteResponse,
 )
+from provisioning.recipe import RECIPE_KEY, build_recipe
 from provisioning.station_values import Step, UnitRejection
 from provisioning.unit_admission import require_same_board
 from provisioning.verification import measure_one_current, verify_unit
@@ -37,6 +38,7 @@ from provisioning.verification_result import (
     parse_verification_result,
     serialize_verification_result,
 )
+from signing.installed_version import find_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 _RESULT = "result"
 _RECORD = "record"
+_Result = TypeVar("_Result", CalibrationResult, VerificationResult)
 
 
 class UnitMeasuring:
@@ -59,6 +62,7 @@ class UnitMeasuring:
         station: What all slots share.
         job: The job's memory.
         link: The board's application.
+        slot: Name of the fixture's place.
         output: The board's output.
         open_meter: Opens the slot's meter; called when the first reading is needed.
         on_progress: Told the step, its fraction and a text.
@@ -74,6 +78,7 @@ class UnitMeasuring:
         job: UnitJob,
         link: DeviceLink,
         *,
+        slot: str,
         output: OutputPort,
         open_meter: Callable[[], Meter],
         on_progress: Callable[[Step, float, str], None],
@@ -81,6 +86,7 @@ class UnitMeasuring:
         self._station = station
         self._job = job
         self._link = link
+        self._slot = slot
         self._output = output
         self._open_meter = open_meter
         self._on_progress = on_progress
@@ -100,8 +106,8 @@ class UnitMeasuring:
                 clock=self._station.outside.now,
             )
             require_same_board(self._link, self._job.reservation.mac)
-            self.calibration = result
-            return {_RESULT: serialize_calibration_result(result)}
+            self.calibration = result.model_copy(update=self._circumstances(result))
+            return self._confirmed(self.calibration, serialize_calibration_result)
 
         def still_holds(confirmed: Mapping[str, object]) -> bool:
             try:
@@ -164,8 +170,8 @@ class UnitMeasuring:
                 calibration=calibration,
             )
             require_same_board(self._link, self._job.reservation.mac)
-            self.verification = result
-            return {_RESULT: serialize_verification_result(result)}
+            self.verification = result.model_copy(update=self._circumstances(result))
+            return self._confirmed(self.verification, serialize_verification_result)
 
         def still_holds(confirmed: Mapping[str, object]) -> bool:
             try:
@@ -202,6 +208,24 @@ class UnitMeasuring:
             "measured_na": point.measured_na,
             "load_ohm": point.load_ohm,
         }
+
+    def _circumstances(self, result: _Result) -> dict[str, object]:
+        """Return what only the station knows about a result: recipe and temperature."""
+        recipe = build_recipe(
+            result,
+            self._station.bundle,
+            station=self._station.settings.name,
+            slot=self._slot,
+            software=f"ampforge {find_version('ampforge')}",
+        )
+        return {"recipe": recipe, "temperature_centi_c": self._station.settings.temperature_centi_c}
+
+    @staticmethod
+    def _confirmed(
+        result: _Result, serialize: Callable[[_Result], dict[str, object]]
+    ) -> dict[str, object]:
+        assert result.recipe is not None, "the station always says by what it measured"
+        return {_RESULT: serialize(result), RECIPE_KEY: result.recipe.sha256}
 
     def _choose_record(self, calibration: CalibrationResult) -> tuple[CalibrationRecord, bytes]:
         """Return the record that this job intended for this very fit, or a new one."""

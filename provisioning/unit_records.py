@@ -11,6 +11,7 @@ from provisioning.calibration_result import CalibrationResult, parse_calibration
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_queries import find_unit, list_jobs
 from provisioning.ledger_supervision import find_quarantine
+from provisioning.recipe import recipe_document
 from provisioning.station_values import Step
 from provisioning.unit_udi import find_udi
 from provisioning.verification_result import (
@@ -97,6 +98,7 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
         "calibration": calibration_figures(calibration),
         "calibration_record": confirmed.get(Step.RECORD.value, {}).get("stored"),
         "verification": verification_figures(verification),
+        "recipe": recipe_figures(calibration, verification),
         "event_count": len(events),
     }
 
@@ -164,6 +166,7 @@ def calibration_figures(result: CalibrationResult | None) -> dict[str, object] |
         "output_impedance_ohm": result.output_impedance_ohm,
         "inl_lsb": result.inl_lsb,
         "instrument": str(result.instrument),
+        "recipe_sha256": None if result.recipe is None else result.recipe.sha256,
         "findings": [finding.message for finding in result.findings],
     }
 
@@ -175,6 +178,7 @@ def verification_figures(result: VerificationResult | None) -> dict[str, object]
     return {
         "outcome": result.outcome.value,
         "reasons": list(result.reasons),
+        "recipe_sha256": None if result.recipe is None else result.recipe.sha256,
         "point_count": len(result.points),
         "worst": [
             {
@@ -190,6 +194,16 @@ def verification_figures(result: VerificationResult | None) -> dict[str, object]
             for point in worst_points(result)
         ],
     }
+
+
+def recipe_figures(
+    calibration: CalibrationResult | None, verification: VerificationResult | None
+) -> dict[str, object] | None:
+    """Return by what a unit was measured last, with its digest; `None` where nothing says so."""
+    for result in (verification, calibration):
+        if result is not None and result.recipe is not None:
+            return recipe_document(result.recipe)
+    return None
 
 
 def worst_points(result: VerificationResult) -> tuple[PointResult, ...]:

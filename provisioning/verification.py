@@ -16,6 +16,7 @@ from firmware_images.waveform import Regulation
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
 from provisioning.errors import InstrumentOverloadError, VerificationError
 from provisioning.instrument_certificates import refuse_uncertified
+from provisioning.recipe import recompute_recipe
 from provisioning.uncertainty import Outcome, build_budget
 from provisioning.verification_judgement import judge_readings
 from provisioning.verification_readings import RawPoint, RawWaveform
@@ -152,6 +153,7 @@ def recompute_verification(result: VerificationResult) -> VerificationResult:
             "waveforms": judged.waveforms,
             "outcome": judged.outcome,
             "reasons": judged.reasons,
+            "recipe": recompute_recipe(result.recipe, result),
         }
     )
 
@@ -248,6 +250,7 @@ def _read_point(
             mean_na=round(reading.mean_na, STORED_DECIMALS),
             sd_na=round(reading.sd_na, STORED_DECIMALS),
             count=reading.count,
+            at=reading.at,
         )
     largest_ua = settings.accuracy[-1].range_ua
     return planned.measured(

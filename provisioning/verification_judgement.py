@@ -120,6 +120,7 @@ def _judge_point(raw: RawPoint, pooled_na: float, settings: MetrologySettings) -
         calibration_limit_na=calibration_na if applies else None,
         claim_limit_na=claim_na,
         outcome=Outcome.FAIL if raw.is_overload else outcome,
+        at=raw.at,
     )
 
 

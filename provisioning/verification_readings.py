@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from provisioning.verification_result import PointResult, WaveformResult
 
 
@@ -27,6 +29,7 @@ class RawPoint:
         sd_na: Standard deviation of a sample, nA.
         count: Samples.
         is_overload: The current was larger than every range.
+        at: When the meter answered, UTC; `None` for an overload.
     """
 
     mode: str
@@ -39,6 +42,7 @@ class RawPoint:
     sd_na: float = 0.0
     count: int = 1
     is_overload: bool = False
+    at: datetime | None = None
 
     def measured(
         self,
@@ -49,6 +53,7 @@ class RawPoint:
         sd_na: float,
         count: int,
         is_overload: bool = False,
+        at: datetime | None = None,
     ) -> Self:
         """Return the planned point with its reading."""
         return replace(
@@ -59,6 +64,7 @@ class RawPoint:
             sd_na=sd_na,
             count=count,
             is_overload=is_overload,
+            at=at,
         )
 
     @classmethod
@@ -75,6 +81,7 @@ class RawPoint:
             sd_na=point.sd_na,
             count=point.count,
             is_overload=point.is_overload,
+            at=point.at,
         )
 
 

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from provisioning.errors import VerificationError
 from provisioning.instruments import InstrumentIdentity
 from provisioning.measurement_settings import MetrologySettings
-from provisioning.stored_result import parse_stored_result
+from provisioning.stored_result import MaybeCelsius, MaybeRecipe, MaybeTime, parse_stored_result
 from provisioning.uncertainty import Outcome
 
 VERIFICATION_SCHEMA: Final = "ampforge.verification-result/1"
@@ -45,6 +45,7 @@ class PointResult(_Document):
         calibration_limit_na: Limit at the reference load, nA; `None` at other loads.
         claim_limit_na: Limit over the claimed loads, nA.
         outcome: The worse of both decisions.
+        at: When the meter answered, UTC; `None` for an overload.
     """
 
     mode: str
@@ -62,6 +63,7 @@ class PointResult(_Document):
     calibration_limit_na: NotNegative | None
     claim_limit_na: NotNegative
     outcome: Outcome
+    at: MaybeTime = None
 
     @property
     def deciding_limit_na(self) -> float:
@@ -152,6 +154,8 @@ class VerificationResult(_Document):
         waveforms: One entry for each mode.
         outcome: The unit's outcome: the worst of all.
         reasons: Why it is not PASS, worst first; empty for PASS.
+        temperature_centi_c: Ambient temperature in hundredths of a degree Celsius.
+        recipe: By what it was measured; `None` outside a station.
     """
 
     settings: MetrologySettings
@@ -166,11 +170,13 @@ class VerificationResult(_Document):
     waveforms: tuple[WaveformResult, ...]
     outcome: Outcome
     reasons: tuple[str, ...]
+    temperature_centi_c: MaybeCelsius = None
+    recipe: MaybeRecipe = None
 
 
 def serialize_verification_result(result: VerificationResult) -> dict[str, object]:
     """Return a result as a JSON document."""
-    return {"schema": VERIFICATION_SCHEMA, **result.model_dump(mode="json")}
+    return {"schema": VERIFICATION_SCHEMA, **result.model_dump(mode="json", by_alias=True)}
 
 
 def parse_verification_result(untrusted_document: object) -> VerificationResult:
