@@ -47,6 +47,7 @@ __all__ = [
     "code_for_current_na",
     "current_for_code_na",
     "parse_calibration_record",
+    "parse_signed_record",
     "refuse_uncovered_table",
     "round_half_away",
     "serialize_calibration_record",
@@ -141,6 +142,22 @@ def verify_calibration_record(
             hint="a record cannot be copied: calibrate this board",
         )
     return record
+
+
+def parse_signed_record(untrusted_bytes: bytes) -> CalibrationRecord:
+    """Return what a signed record says, without verifying who says it.
+
+    For comparing a record with what it was made from; a record that decides anything goes through
+    `verify_calibration_record`.
+
+    Raises:
+        CalibrationRecordError: It is unreadable.
+        CoseError: Its message is.
+    """
+    from signing.cose_message import parse_message
+
+    _, cose = _parse_envelope(untrusted_bytes)
+    return parse_calibration_record(parse_message(cose, max_bytes=RECORD_MAX_BYTES).payload)
 
 
 def _parse_envelope(untrusted_bytes: bytes) -> tuple[bytes, bytes]:

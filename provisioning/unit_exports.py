@@ -197,6 +197,8 @@ def verify_export(
     )
     if verified.payload != statement:
         raise _changed("heads as the station signed them", "others", where)
+    if not contents:
+        raise _changed(f"the events of {export.serial}", "none of them", where)
     events = {name: parse_event(content, where=where) for name, content in contents.items()}
     if any(event.serial != export.serial for event in events.values()):
         raise _changed(f"the events of {export.serial}", "another unit's", where)

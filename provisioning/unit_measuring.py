@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from firmware_images.calibration_record import (
-    CalibrationRecord,
     refuse_uncovered_table,
     sign_calibration_record,
 )
@@ -32,6 +31,7 @@ from provisioning.link_output import (
 from provisioning.recipe import RECIPE_KEY, build_recipe
 from provisioning.station_values import Step, UnitRejection
 from provisioning.unit_admission import require_same_board
+from provisioning.unit_calibration_record import build_calibration_record
 from provisioning.verification import measure_one_current, verify_unit
 from provisioning.verification_result import (
     VerificationResult,
@@ -43,6 +43,7 @@ from signing.installed_version import find_version
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from firmware_images.calibration_record import CalibrationRecord
     from provisioning.device_link import DeviceLink
     from provisioning.instruments import Meter
     from provisioning.ledger_values import Reservation
@@ -232,10 +233,14 @@ class UnitMeasuring:
         reservation = self._job.reservation
         fit_digest = calibration_digest(calibration)
         intent = self._job.last_intent(Step.RECORD)
-        record = self._build_record(
+        assert reservation.job is not None
+        record = build_calibration_record(
             calibration,
-            fit_digest=fit_digest,
+            serial=reservation.serial,
+            mac=reservation.mac,
+            job_id=reservation.job,
             generation=self._next_generation(reservation, fit_digest),
+            temperature_centi_c=self._station.settings.temperature_centi_c,
         )
         if intent is not None and intent.get("fit_digest") == fit_digest.hex():
             return record, bytes.fromhex(str(intent[_RECORD]))
@@ -252,31 +257,3 @@ class UnitMeasuring:
         generations = {str(data["fit_digest"]): int(str(data["generation"])) for data in intents}
         known = generations.get(fit_digest.hex())
         return known if known is not None else max(generations.values(), default=0) + 1
-
-    def _build_record(
-        self, calibration: CalibrationResult, *, fit_digest: bytes, generation: int
-    ) -> CalibrationRecord:
-        assert calibration.fit is not None, "only an accepted calibration is written to a board"
-        assert self._job.reservation.job is not None
-        settings = calibration.settings
-        loads_ohm = (*settings.claim_loads_ohm, settings.claim_end_load_ohm)
-        return CalibrationRecord(
-            serial=self._job.reservation.serial,
-            mac=self._job.reservation.mac,
-            job_id=self._job.reservation.job,
-            generation=generation,
-            full_scale_na=settings.full_scale_na,
-            dac_bits=settings.dac_bits,
-            gain_ppm=calibration.gain_ppm,
-            offset_na=calibration.offset_na,
-            reference_load_ohm=settings.reference_load_ohm,
-            output_impedance_ohm=calibration.output_impedance_ohm,
-            verified_min_na=calibration.fit.span_min_na,
-            verified_max_na=calibration.fit.span_max_na,
-            verified_load_min_ohm=min(loads_ohm),
-            verified_load_max_ohm=max(loads_ohm),
-            temperature_centi_c=self._station.settings.temperature_centi_c,
-            instrument=str(calibration.instrument),
-            fit_digest=fit_digest,
-            created_at=calibration.finished_at.replace(microsecond=0),
-        )

@@ -1,22 +1,31 @@
 """Judges a unit again from its raw readings, and says which stored number differs.
 
 Every confirmed calibration and verification of a unit is recomputed from the readings and settings
-in its own event, and compared with what that event states, to the last digit. Neither a board, an
+in its own event, and compared with what that event states, to the last digit; so are the record
+that was read back from the board, and each verdict that rests on measuring. Neither a board, an
 instrument nor today's settings take part. Normative text: docs/spec/calibration.md §9.1.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
+from firmware_images.calibration_record import parse_signed_record
 from provisioning.calibration import recompute_calibration
 from provisioning.calibration_result import parse_calibration_result, serialize_calibration_result
 from provisioning.errors import ExportError
 from provisioning.ledger_events import Phase, format_time
+from provisioning.ledger_values import UnitState
+from provisioning.recipe import RECIPE_KEY
 from provisioning.station_values import Step
+from provisioning.unit_calibration_record import build_calibration_record
+from provisioning.unit_judgement import judge_calibration, judge_verification
 from provisioning.verification import recompute_verification
 from provisioning.verification_result import (
+    ExpectedRecord,
     parse_verification_result,
     serialize_verification_result,
 )
@@ -24,10 +33,15 @@ from provisioning.verification_result import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from firmware_images.calibration_record import CalibrationRecord
+    from provisioning.calibration_result import CalibrationResult
     from provisioning.ledger_events import Event
+    from provisioning.recipe import StoredRecipe
+    from provisioning.verification_result import VerificationResult
 
 REPLAY_SCHEMA: Final = "ampforge.unit-replay/1"
 _RESULT_KEY: Final = "result"
+_STORED_KEY: Final = "stored"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +79,8 @@ class ReplayedResult:
 def replay_events(events: Iterable[Event], *, where: str) -> tuple[ReplayedResult, ...]:
     """Judge every confirmed calibration and verification of a unit again, in order.
 
+    The board's records and the verdicts follow from them, and are compared with them.
+
     Args:
         events: The unit's events, from the ledger or from a verified export.
         where: What to name in an error.
@@ -72,13 +88,23 @@ def replay_events(events: Iterable[Event], *, where: str) -> tuple[ReplayedResul
     Raises:
         ExportError: There is no result to judge.
         ProvisioningError: A stored result cannot be read, or lacks readings.
+        FirmwareImageError: A board's record cannot be read.
+        SigningError: Its signed message cannot.
     """
-    replayed = tuple(
-        _replay(event)
-        for event in events
-        if event.phase is Phase.CONFIRM and event.step in {Step.CALIBRATE.value, Step.VERIFY.value}
-    )
-    if not replayed:
+    known = _Known()
+    replayed: list[ReplayedResult] = []
+    for event in events:
+        if event.phase is Phase.CONFIRM:
+            match event.step:
+                case Step.CALIBRATE.value:
+                    replayed.append(_replay_calibration(event, known))
+                case Step.RECORD.value:
+                    replayed += _replay_record(event, known, where)
+                case Step.VERIFY.value:
+                    replayed.append(_replay_verification(event, known))
+                case Step.FINAL.value:
+                    replayed += _replay_verdict(event, known)
+    if known.is_empty:
         raise ExportError(
             "the unit was never measured",
             expected="a confirmed calibration or verification",
@@ -86,7 +112,7 @@ def replay_events(events: Iterable[Event], *, where: str) -> tuple[ReplayedResul
             where=where,
             hint="see `ampforge unit history` for what was done to it",
         )
-    return replayed
+    return tuple(replayed)
 
 
 def replay_document(serial: str, replayed: tuple[ReplayedResult, ...]) -> dict[str, object]:
@@ -118,19 +144,115 @@ def replay_document(serial: str, replayed: tuple[ReplayedResult, ...]) -> dict[s
     }
 
 
-def _replay(event: Event) -> ReplayedResult:
+@dataclass(slots=True)
+class _Known:
+    # The last calibration and verification so far, as their readings give them.
+    calibration: CalibrationResult | None = None
+    verification: VerificationResult | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.calibration is None and self.verification is None
+
+
+def _replay_calibration(event: Event, known: _Known) -> ReplayedResult:
     stored = event.data.get(_RESULT_KEY)
-    if event.step == Step.CALIBRATE.value:
-        calibration = parse_calibration_result(stored)
-        recomputed = serialize_calibration_result(recompute_calibration(calibration))
-        reading_count = len(calibration.readings)
-    else:
-        verification = parse_verification_result(stored)
-        recomputed = serialize_verification_result(recompute_verification(verification))
-        reading_count = sum(
-            len(part) for part in (verification.points, verification.idle, verification.waveforms)
+    result = recompute_calibration(parse_calibration_result(stored))
+    known.calibration, known.verification = result, None
+    told: dict[str, object] = {_RESULT_KEY: stored}
+    given: dict[str, object] = {_RESULT_KEY: serialize_calibration_result(result)}
+    _add_recipe(event, result.recipe, told, given)
+    return _compare(event, told, given, reading_count=len(result.readings))
+
+
+def _replay_verification(event: Event, known: _Known) -> ReplayedResult:
+    stored = event.data.get(_RESULT_KEY)
+    result = parse_verification_result(stored)
+    if result.record is not None and known.calibration is not None and known.calibration.fit:
+        # What the board should be using is what it was calibrated to.
+        record = ExpectedRecord(
+            gain_ppm=known.calibration.gain_ppm, offset_na=known.calibration.offset_na
         )
-    told, given = dict(_flatten("", stored)), dict(_flatten("", recomputed))
+        result = result.model_copy(update={"record": record})
+    result = known.verification = recompute_verification(result)
+    told: dict[str, object] = {_RESULT_KEY: stored}
+    given: dict[str, object] = {_RESULT_KEY: serialize_verification_result(result)}
+    _add_recipe(event, result.recipe, told, given)
+    count = sum(len(part) for part in (result.points, result.idle, result.waveforms))
+    return _compare(event, told, given, reading_count=count)
+
+
+def _replay_record(event: Event, known: _Known, where: str) -> Iterator[ReplayedResult]:
+    """Compare what was read back from the board with the record that its calibration yields."""
+    calibration = known.calibration
+    if calibration is None or calibration.fit is None:
+        return
+    try:
+        stored = parse_signed_record(bytes.fromhex(str(event.data.get(_STORED_KEY))))
+    except ValueError as error:
+        raise ExportError(
+            "the event does not hold the board's record",
+            expected="hexadecimal",
+            got=str(event.data.get(_STORED_KEY))[:40],
+            where=f"{where}, event {event.number} of {event.station}",
+        ) from error
+    temperature_centi_c = calibration.temperature_centi_c
+    record = build_calibration_record(
+        calibration,
+        serial=event.serial or "",
+        mac=event.mac or b"",
+        job_id=event.job or "",
+        generation=stored.generation,
+        temperature_centi_c=(
+            stored.temperature_centi_c if temperature_centi_c is None else temperature_centi_c
+        ),
+    )
+    yield _compare(event, _record_document(stored), _record_document(record), reading_count=0)
+
+
+def _record_document(record: CalibrationRecord) -> dict[str, object]:
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {
+        name: value.hex() if isinstance(value, bytes) else str(value)
+        if isinstance(value, dt.datetime) else value
+        for name, value in values.items()
+    }  # fmt: skip
+
+
+def _replay_verdict(event: Event, known: _Known) -> Iterator[ReplayedResult]:
+    """Compare a verdict with the one that the measurements give, where it rests on them."""
+    failed_step = event.data.get("failed_step")
+    if failed_step == Step.CALIBRATE.value and known.calibration is not None:
+        state, reasons = UnitState.FAIL, judge_calibration(known.calibration)
+    elif failed_step in {None, Step.VERIFY.value} and known.verification is not None:
+        state, reasons = judge_verification(known.verification)
+    else:
+        return
+    told = {name: event.data.get(name) for name in ("outcome", "reasons")}
+    yield _compare(event, told, {"outcome": state.value, "reasons": list(reasons)}, reading_count=0)
+
+
+def _add_recipe(
+    event: Event,
+    recipe: StoredRecipe | None,
+    told: dict[str, object],
+    given: dict[str, object],
+) -> None:
+    # Events of before there were recipes have neither.
+    if RECIPE_KEY in event.data:
+        told[RECIPE_KEY] = event.data[RECIPE_KEY]
+    if recipe is not None:
+        given[RECIPE_KEY] = recipe.sha256
+
+
+def _compare(
+    event: Event, stored: Mapping[str, object], recomputed: Mapping[str, object], *,
+    reading_count: int,
+) -> ReplayedResult:  # fmt: skip
+    told, given = (
+        {path.removeprefix(f"{_RESULT_KEY}."): value for path, value in _flatten("", document)}
+        for document in (stored, recomputed)
+    )
     paths = tuple(dict.fromkeys((*told, *given)))
     return ReplayedResult(
         event=event,
@@ -146,7 +268,7 @@ def _replay(event: Event) -> ReplayedResult:
 
 def _flatten(path: str, value: object) -> Iterator[tuple[str, object]]:
     # An empty list or object is a value of its own, so that it differs from one that is missing.
-    if isinstance(value, dict) and value:
+    if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _flatten(f"{path}.{key}" if path else str(key), inner)
     elif isinstance(value, (list, tuple)) and value:
