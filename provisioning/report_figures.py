@@ -99,16 +99,18 @@ def worst_of_unit(result: VerificationResult) -> PointResult:
 
 def build_risk_figures(result: VerificationResult) -> RiskFigures:
     """Return the probabilities of a false accept, given what was measured (JCGM 106 §7)."""
-    probabilities = [
-        nonconformity_probability(
-            point.error_na,
-            limit=point.deciding_limit_na,
-            standard_uncertainty=point.expanded_uncertainty_na / 2,
-        )
-        for point in (*result.points, *result.idle)
-    ]
+    probabilities = [point_risk(point) for point in (*result.points, *result.idle)]
     return RiskFigures(
         worst_point=max(probabilities), unit_bound=min(math.fsum(probabilities), 1.0)
+    )
+
+
+def point_risk(point: PointResult) -> float:
+    """Return the probability that a point is outside its deciding limit, given its reading."""
+    return nonconformity_probability(
+        point.error_na,
+        limit=point.deciding_limit_na,
+        standard_uncertainty=point.expanded_uncertainty_na / 2,
     )
 
 

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioning.errors import ReportError
 from provisioning.inline_svg import inline_svg
-from provisioning.report_error_plot import plot_line_errors, plot_unit_errors
+from provisioning.report_error_plot import (
+    plot_certificate_errors,
+    plot_line_errors,
+    plot_unit_errors,
+)
 from provisioning.report_figures import (
     RANKED_MAX,
     build_mode_figures,
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from provisioning.calibration_result import CalibrationResult
     from provisioning.line_yield import LineYield
     from provisioning.measurement_settings import MetrologySettings
+    from provisioning.unit_certificate import UnitCertificate
     from provisioning.verification_result import PointResult, VerificationResult
 
 _NA_PER_UA: Final = 1_000
@@ -142,6 +147,18 @@ def render_unit_report(
         waveforms=_inline_waveforms(page, waveform_svgs),
         plots=plots,
     )
+
+
+def render_certificate(certificate: UnitCertificate) -> str:
+    """Return the certificate of one unit as an HTML document that prints to one page.
+
+    Args:
+        certificate: What it states.
+    """
+    plot = _Page().add(
+        plot_certificate_errors(certificate.verification), "Error over target against both limits"
+    )
+    return _render("certificate.html.j2", certificate=certificate, plot=plot)
 
 
 def render_line_report(
@@ -270,6 +287,7 @@ def _render(template: str, **values: object) -> str:
         "kohm": _format_kohm,
         "time": _format_time,
         "probability": _format_probability,
+        "short_probability": _format_short_probability,
         "percent": _format_percent,
         # Pictures only: inline_svg has refused everything that is not drawing.
         "picture": Markup,
@@ -309,3 +327,12 @@ def _format_probability(value: float) -> str:
         return f"at most {percent:.0f} %" if percent >= 1 else f"at most {percent:.1g} %"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"at most {mantissa} · 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+def _format_short_probability(value: float) -> str:
+    if value < _SMALL_PROBABILITY:
+        return "< 10⁻⁹"
+    if value >= _PERCENT_FROM:
+        return f"{100 * value:.2g} %"
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return f"{mantissa}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}"

@@ -8,6 +8,7 @@ Normative text: docs/spec/ledger-and-record-export.md §6.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -160,9 +161,45 @@ class _Export(BaseModel):
     station_certificate: Hex
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitEvents:
+    """The events of one unit, each with its place in a chain.
+
+    Attributes:
+        ledger_uuid: UUID of the ledger that they are from.
+        events: In order.
+        hashes: Hash of each event's link, hex.
+    """
+
+    ledger_uuid: str
+    events: tuple[Event, ...]
+    hashes: tuple[str, ...]
+
+
+def read_unit_events(ledger: Ledger, serial: str) -> UnitEvents:
+    """Return the events of a unit from the ledger.
+
+    Raises:
+        LedgerError: An event is damaged.
+    """
+    chained_events = ledger.events(serial=serial)
+    return UnitEvents(
+        ledger_uuid=ledger.identity.uuid,
+        events=tuple(chained.event for chained in chained_events),
+        hashes=tuple(chained.hash.hex() for chained in chained_events),
+    )
+
+
 def verify_export(
     untrusted_bytes: bytes, ca_der: bytes, *, now: dt.datetime, where: str
 ) -> tuple[Event, ...]:
+    """Return the events of an export; all else is as in `verify_export_links`."""
+    return verify_export_links(untrusted_bytes, ca_der, now=now, where=where).events
+
+
+def verify_export_links(
+    untrusted_bytes: bytes, ca_der: bytes, *, now: dt.datetime, where: str
+) -> UnitEvents:
     """Return the events of an export, if a station of this factory vouches for each of them.
 
     Args:
@@ -210,7 +247,11 @@ def verify_export(
     }
     if told != proved:
         raise _changed("the events that are proved", "others, or not all of them", where)
-    return tuple(events[name] for name in told)
+    return UnitEvents(
+        ledger_uuid=export.ledger.uuid,
+        events=tuple(events[name] for name in told),
+        hashes=tuple(told),
+    )
 
 
 def _verify_chain(chain: _Chain, contents: dict[str, bytes], where: str) -> list[object]:

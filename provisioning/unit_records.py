@@ -52,10 +52,16 @@ def read_results(
     Raises:
         ProvisioningError: A stored result cannot be read.
     """
+    return read_result_pair(chained.event for chained in events)
+
+
+def read_result_pair(
+    events: Iterable[Event],
+) -> tuple[CalibrationResult | None, VerificationResult | None]:
+    """Return the same from events without their links."""
     calibration: CalibrationResult | None = None
     verification: VerificationResult | None = None
-    for chained in events:
-        event = chained.event
+    for event in events:
         if event.phase is not Phase.CONFIRM:
             continue
         if event.step == Step.CALIBRATE.value:
