@@ -20,6 +20,7 @@ from provisioning.uncertainty import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from provisioning.capability_report import CurrentCapability
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.verification_result import PointResult, VerificationResult
 
@@ -103,6 +104,24 @@ def build_risk_figures(result: VerificationResult) -> RiskFigures:
     return RiskFigures(
         worst_point=max(probabilities), unit_bound=min(math.fsum(probabilities), 1.0)
     )
+
+
+def least_capable(
+    currents: Iterable[CurrentCapability], *, by_mode: bool = False
+) -> tuple[CurrentCapability, ...]:
+    """Return of each target the load with the smallest Ppk, or of each mode the target as well."""
+    least: dict[tuple[object, ...], CurrentCapability] = {}
+    for current in currents:
+        key = current.key
+        place = (key.mode,) if by_mode else (key.mode, key.level_index, key.target_na)
+        known = least.setdefault(place, current)
+        if known is current or current.capability is None:
+            continue
+        if known.capability is None or (
+            current.capability.ppk.estimate < known.capability.ppk.estimate
+        ):
+            least[place] = current
+    return tuple(least.values())
 
 
 def point_risk(point: PointResult) -> float:

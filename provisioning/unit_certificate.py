@@ -165,23 +165,20 @@ def build_certificate(record: UnitEvents, ca_der: bytes, *, where: str) -> UnitC
         FirmwareImageError: The board's record cannot be read, or is another board's.
         SigningError: Its signature does not verify.
     """
-    confirmed = {
-        event.step: index
-        for index, event in enumerate(record.events)
-        if event.phase is Phase.CONFIRM
-    }
+    places = _find_places(record)
+    if isinstance(places, str):
+        raise ReportError(
+            "there is nothing to certify",
+            expected="a unit whose last measurement has its verdict",
+            got=places,
+            where=where,
+            hint="finish the unit with `ampforge station run`; `ampforge unit show` says where it "
+            "is",
+        )
     calibration, verification = read_result_pair(record.events)
-    anchored = [
-        confirmed.get(step.value) for step in (Step.CALIBRATE, Step.RECORD, Step.VERIFY, Step.FINAL)
-    ]
-    places = [place for place in anchored if place is not None]
-    if calibration is None or verification is None or len(places) < len(anchored):
-        raise _no_certificate("no verdict on a verification", where)
-    if places != sorted(places):
-        raise _no_certificate("a verdict from before the last measurement", where)
+    assert calibration is not None, "its event is there"
+    assert verification is not None, "its event is there"
     final = record.events[places[-1]]
-    if any(event.data.get("sends_back") is True for event in record.events[places[-1] :]):
-        raise _no_certificate("a supervisor's order that sent the unit back", where)
     replayed = replay_events(record.events, where=where)
     if any(result.differences for result in replayed):
         raise ReportError(
@@ -231,6 +228,29 @@ def build_certificate(record: UnitEvents, ca_der: bytes, *, where: str) -> UnitC
         ),
         replayed_count=sum(result.value_count for result in replayed),
     )
+
+
+def is_certifiable(record: UnitEvents) -> bool:
+    """Whether a unit has a verdict on its last measurement, so that there is what to certify."""
+    return not isinstance(_find_places(record), str)
+
+
+def _find_places(record: UnitEvents) -> list[int] | str:
+    """Return where calibration, record, verification and verdict are, or what is there instead."""
+    confirmed = {
+        event.step: index
+        for index, event in enumerate(record.events)
+        if event.phase is Phase.CONFIRM
+    }
+    steps = (Step.CALIBRATE, Step.RECORD, Step.VERIFY, Step.FINAL)
+    places = [confirmed[step.value] for step in steps if step.value in confirmed]
+    if len(places) < len(steps):
+        return "no verdict on a verification"
+    if places != sorted(places):
+        return "a verdict from before the last measurement"
+    if any(event.data.get("sends_back") is True for event in record.events[places[-1] :]):
+        return "a supervisor's order that sent the unit back"
+    return places
 
 
 def build_rows(verification: VerificationResult) -> tuple[tuple[LevelRow, ...], int]:
@@ -358,13 +378,3 @@ def _text(event: Event, key: str) -> str | None:
 
 def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, list) else ()
-
-
-def _no_certificate(got: str, where: str) -> ReportError:
-    return ReportError(
-        "there is nothing to certify",
-        expected="a unit whose last measurement has its verdict",
-        got=got,
-        where=where,
-        hint="finish the unit with `ampforge station run`; `ampforge unit show` says where it is",
-    )
