@@ -32,7 +32,6 @@ from provisioning.calibration_plan import (
 from provisioning.calibration_result import CalibrationResult, CodeReading, Finding, ReadingStep
 from provisioning.errors import CalibrationError, InstrumentOverloadError
 from provisioning.instrument_certificates import refuse_uncertified
-from provisioning.recipe import recompute_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -107,13 +106,7 @@ def recompute_calibration(result: CalibrationResult) -> CalibrationResult:
         CalibrationError: Readings are missing.
     """
     stage = _judge(result.readings, result.settings)
-    return result.model_copy(
-        update={
-            "fit": stage.fit,
-            "findings": stage.findings,
-            "recipe": recompute_recipe(result.recipe, result),
-        }
-    )
+    return result.model_copy(update={"fit": stage.fit, "findings": stage.findings})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

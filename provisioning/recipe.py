@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from firmware_images.bundle import Bundle
     from provisioning.calibration_result import CalibrationResult
-    from provisioning.measurement_settings import MetrologySettings
     from provisioning.verification_result import VerificationResult
 
 RECIPE_SCHEMA: Final = "ampforge.recipe/1"
@@ -127,7 +126,7 @@ def build_recipe(
                 bundle=bundle.digest.hex(),
                 waveform_table=bundle.statement.parts[_TABLE_PART].sha256.hex(),
             ),
-            settings_sha256=settings_digest(result.settings).hex(),
+            settings_sha256=canonical_digest(result.settings.model_dump(mode="json")).hex(),
             instrument=result.instrument,
             certificate=result.certificate,
             fixture=RecipeFixture(station=station, slot=slot),
@@ -136,30 +135,27 @@ def build_recipe(
 
 
 def recompute_recipe(
-    stored: StoredRecipe | None, result: CalibrationResult | VerificationResult
-) -> StoredRecipe | None:
+    stored: StoredRecipe,
+    result: CalibrationResult | VerificationResult,
+    *,
+    settings: Mapping[str, object],
+) -> StoredRecipe:
     """Return a stored recipe with everything that follows from its result computed again.
 
     Args:
-        stored: The recipe in the result; `None` in one of before there were recipes.
+        stored: The recipe in the result.
         result: The result.
+        settings: Its settings as they were stored: read by a later version they may have more.
     """
-    if stored is None:
-        return None
     return _seal(
         stored.content.model_copy(
             update={
-                "settings_sha256": settings_digest(result.settings).hex(),
+                "settings_sha256": canonical_digest(settings).hex(),
                 "instrument": result.instrument,
                 "certificate": result.certificate,
             }
         )
     )
-
-
-def settings_digest(settings: MetrologySettings) -> bytes:
-    """Return SHA-256 of settings as canonical JSON."""
-    return canonical_digest(settings.model_dump(mode="json"))
 
 
 def recipe_document(stored: StoredRecipe) -> dict[str, object]:

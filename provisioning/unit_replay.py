@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.calibration_record import parse_signed_record
@@ -19,7 +20,7 @@ from provisioning.calibration_result import parse_calibration_result, serialize_
 from provisioning.errors import ExportError
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_values import UnitState
-from provisioning.recipe import RECIPE_KEY
+from provisioning.recipe import RECIPE_KEY, canonical_digest, recipe_document, recompute_recipe
 from provisioning.station_values import Step
 from provisioning.unit_calibration_record import build_calibration_record
 from provisioning.unit_judgement import judge_calibration, judge_verification
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from firmware_images.calibration_record import CalibrationRecord
     from provisioning.calibration_result import CalibrationResult
     from provisioning.ledger_events import Event
-    from provisioning.recipe import StoredRecipe
     from provisioning.verification_result import VerificationResult
 
 REPLAY_SCHEMA: Final = "ampforge.unit-replay/1"
@@ -148,6 +148,7 @@ def replay_document(serial: str, replayed: tuple[ReplayedResult, ...]) -> dict[s
 class _Known:
     # The last calibration and verification so far, as their readings give them.
     calibration: CalibrationResult | None = None
+    calibration_sha256: bytes = b""
     verification: VerificationResult | None = None
 
     @property
@@ -156,18 +157,22 @@ class _Known:
 
 
 def _replay_calibration(event: Event, known: _Known) -> ReplayedResult:
-    stored = event.data.get(_RESULT_KEY)
-    result = recompute_calibration(parse_calibration_result(stored))
+    read = parse_calibration_result(event.data.get(_RESULT_KEY))
+    result = recompute_calibration(read)
     known.calibration, known.verification = result, None
-    told: dict[str, object] = {_RESULT_KEY: stored}
-    given: dict[str, object] = {_RESULT_KEY: serialize_calibration_result(result)}
-    _add_recipe(event, result.recipe, told, given)
-    return _compare(event, told, given, reading_count=len(result.readings))
+    stored = _stored_result(event)
+    known.calibration_sha256 = canonical_digest(stored)
+    return _compare_results(
+        event,
+        result,
+        read=serialize_calibration_result(read),
+        given=serialize_calibration_result(result),
+        reading_count=len(result.readings),
+    )
 
 
 def _replay_verification(event: Event, known: _Known) -> ReplayedResult:
-    stored = event.data.get(_RESULT_KEY)
-    result = parse_verification_result(stored)
+    read = result = parse_verification_result(event.data.get(_RESULT_KEY))
     if result.record is not None and known.calibration is not None and known.calibration.fit:
         # What the board should be using is what it was calibrated to.
         record = ExpectedRecord(
@@ -175,11 +180,53 @@ def _replay_verification(event: Event, known: _Known) -> ReplayedResult:
         )
         result = result.model_copy(update={"record": record})
     result = known.verification = recompute_verification(result)
+    return _compare_results(
+        event,
+        result,
+        read=serialize_verification_result(read),
+        given=serialize_verification_result(result),
+        reading_count=sum(len(part) for part in (result.points, result.idle, result.waveforms)),
+    )
+
+
+def _compare_results(
+    event: Event,
+    result: CalibrationResult | VerificationResult,
+    *,
+    read: dict[str, object],
+    given: dict[str, object],
+    reading_count: int,
+) -> ReplayedResult:
+    """Compare a stored result with the recomputed one, and its recipe with what it rests on.
+
+    Args:
+        event: The event that holds it.
+        result: The recomputed one.
+        read: The stored one as this version reads it, which may fill in what later ones added.
+        given: The recomputed one.
+        reading_count: Readings that it was judged from.
+    """
+    stored = _stored_result(event)
     told: dict[str, object] = {_RESULT_KEY: stored}
-    given: dict[str, object] = {_RESULT_KEY: serialize_verification_result(result)}
-    _add_recipe(event, result.recipe, told, given)
-    count = sum(len(part) for part in (result.points, result.idle, result.waveforms))
-    return _compare(event, told, given, reading_count=count)
+    if RECIPE_KEY in event.data:
+        told[RECIPE_KEY] = event.data[RECIPE_KEY]
+    filled = dict(_flatten(_RESULT_KEY, read))
+    recomputed: dict[str, object] = {_RESULT_KEY: given}
+    if result.recipe is not None:
+        settings = stored["settings"]
+        assert isinstance(settings, dict), "the result was parsed from it"
+        recipe = recompute_recipe(result.recipe, result, settings=settings)
+        given["recipe"] = recipe_document(recipe)
+        recomputed[RECIPE_KEY] = recipe.sha256
+    # The schema was checked when the result was read; what was filled in is no statement of it.
+    given["schema"] = stored["schema"]
+    return _compare(event, told, recomputed, reading_count=reading_count, filled=filled)
+
+
+def _stored_result(event: Event) -> dict[str, object]:
+    stored = event.data.get(_RESULT_KEY)
+    assert isinstance(stored, dict), "it was parsed before"
+    return stored
 
 
 def _replay_record(event: Event, known: _Known, where: str) -> Iterator[ReplayedResult]:
@@ -207,6 +254,8 @@ def _replay_record(event: Event, known: _Known, where: str) -> Iterator[Replayed
             stored.temperature_centi_c if temperature_centi_c is None else temperature_centi_c
         ),
     )
+    # The digest is of the result as it was stored: read by a later version it may have more.
+    record = replace(record, fit_digest=known.calibration_sha256)
     yield _compare(event, _record_document(stored), _record_document(record), reading_count=0)
 
 
@@ -232,34 +281,31 @@ def _replay_verdict(event: Event, known: _Known) -> Iterator[ReplayedResult]:
     yield _compare(event, told, {"outcome": state.value, "reasons": list(reasons)}, reading_count=0)
 
 
-def _add_recipe(
-    event: Event,
-    recipe: StoredRecipe | None,
-    told: dict[str, object],
-    given: dict[str, object],
-) -> None:
-    # Events of before there were recipes have neither.
-    if RECIPE_KEY in event.data:
-        told[RECIPE_KEY] = event.data[RECIPE_KEY]
-    if recipe is not None:
-        given[RECIPE_KEY] = recipe.sha256
-
-
 def _compare(
-    event: Event, stored: Mapping[str, object], recomputed: Mapping[str, object], *,
+    event: Event,
+    stored: Mapping[str, object],
+    recomputed: Mapping[str, object],
+    *,
     reading_count: int,
-) -> ReplayedResult:  # fmt: skip
-    told, given = (
-        {path.removeprefix(f"{_RESULT_KEY}."): value for path, value in _flatten("", document)}
-        for document in (stored, recomputed)
-    )
+    filled: Mapping[str, object] = MappingProxyType({}),
+) -> ReplayedResult:
+    told, given = dict(_flatten("", stored)), dict(_flatten("", recomputed))
+    given = {
+        path: value
+        for path, value in given.items()
+        if path in told or path not in filled or filled[path] != value
+    }
     paths = tuple(dict.fromkeys((*told, *given)))
     return ReplayedResult(
         event=event,
         reading_count=reading_count,
         value_count=len(paths),
         differences=tuple(
-            Difference(path=path, stored=told.get(path), recomputed=given.get(path))
+            Difference(
+                path=path.removeprefix(f"{_RESULT_KEY}."),
+                stored=told.get(path),
+                recomputed=given.get(path),
+            )
             for path in paths
             if path not in told or path not in given or told[path] != given[path]
         ),

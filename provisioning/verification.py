@@ -16,7 +16,6 @@ from firmware_images.waveform import Regulation
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
 from provisioning.errors import InstrumentOverloadError, VerificationError
 from provisioning.instrument_certificates import refuse_uncertified
-from provisioning.recipe import recompute_recipe
 from provisioning.uncertainty import Outcome, build_budget
 from provisioning.verification_judgement import judge_readings
 from provisioning.verification_readings import RawPoint, RawWaveform
@@ -153,7 +152,6 @@ def recompute_verification(result: VerificationResult) -> VerificationResult:
             "waveforms": judged.waveforms,
             "outcome": judged.outcome,
             "reasons": judged.reasons,
-            "recipe": recompute_recipe(result.recipe, result),
         }
     )
 

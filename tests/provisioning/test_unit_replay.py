@@ -59,9 +59,10 @@ def test_a_changed_gain_is_named_with_both_numbers(events):
     def change(result):
         result["fit"]["gain_ppm"] += 1
 
-    (found,) = differences(changed(events, "calibrate", change))
+    found, digest = differences(changed(events, "calibrate", change))
     assert found.path == "fit.gain_ppm"
     assert found.stored == found.recomputed + 1
+    assert digest.path == "fit_digest", "the board's record carries the digest of the true one"
 
 
 def test_a_record_on_the_board_that_the_fit_does_not_yield_is_named(events):
