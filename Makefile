@@ -40,6 +40,7 @@ benchmarks: $(SYNCED)
 	$(BIN)/python benchmarks/server.py
 	$(BIN)/python benchmarks/delta.py
 	$(BIN)/python benchmarks/waveform.py
+	$(BIN)/python benchmarks/records.py
 
 format: $(SYNCED)
 	$(BIN)/ruff format .

@@ -16,6 +16,7 @@ from provisioning.ledger_queries import list_units
 from provisioning.reports import render_certificate
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
+from provisioning.station_report import render_report, write_certificates
 from provisioning.station_settings import StationSettings
 from provisioning.uncertainty import Outcome
 from provisioning.unit_certificate import ROWS_MAX, build_certificate, build_rows
@@ -214,3 +215,34 @@ def test_it_prints_to_one_page_on_a4_and_on_letter_however_much_is_on_it(made, t
                 check=True, capture_output=True, timeout=60,
             )  # fmt: skip
             assert len(re.findall(rb"/Type\s*/Page\b(?!s)", printed.read_bytes())) == 1
+
+
+def test_the_report_of_a_lot_links_the_certificates_of_its_units(station, made, tmp_path):
+    written = write_certificates(
+        station.ledger, station.bundle, tmp_path, ca_der=station.keys.ca_der, lot="L4711"
+    )
+    assert written == {made.serial: tmp_path / f"{made.serial}.certificate.html"}
+    assert written[made.serial].read_text() == render_certificate(made)
+    report = render_report(
+        station.ledger,
+        station.bundle,
+        station="station-1",
+        now=outside().now(),
+        lot="L4711",
+        links={made.serial: "c/unit.html"},
+    )
+    assert report.unit_count == report.line_yield.judged == 1
+    assert f'<a href="c/unit.html">{made.serial}</a>' in report.page
+    assert "Lot L4711: 1 unit<" in report.page
+
+
+def test_another_lot_has_no_units_and_no_certificates(station, tmp_path):
+    folder = tmp_path / "none"
+    assert not write_certificates(
+        station.ledger, station.bundle, folder, ca_der=station.keys.ca_der, lot="L4712"
+    )
+    assert not folder.exists()
+    with pytest.raises(ReportError, match="none of lot L4712"):
+        render_report(
+            station.ledger, station.bundle, station="station-1", now=outside().now(), lot="L4712"
+        )
