@@ -248,6 +248,8 @@ def _find_places(record: UnitEvents) -> list[int] | str:
         return "no verdict on a verification"
     if places != sorted(places):
         return "a verdict from before the last measurement"
+    if len({record.events[place].job for place in places}) > 1:
+        return "a verdict of a later job, which did not measure"
     if any(event.data.get("sends_back") is True for event in record.events[places[-1] :]):
         return "a supervisor's order that sent the unit back"
     return places

@@ -146,6 +146,15 @@ def test_a_unit_that_was_measured_since_its_verdict_gets_no_certificate(station,
         build_certificate(measured, station.keys.ca_der, where="unit")
 
 
+def test_a_verdict_of_a_job_that_did_not_measure_is_not_certified(station, record):
+    later = replace(record.events[-1], job="another", data={"outcome": "fail", "reasons": []})
+    failed = replace(
+        record, events=(*record.events, later), hashes=(*record.hashes, record.hashes[-1])
+    )
+    with pytest.raises(ReportError, match="a later job, which did not measure"):
+        build_certificate(failed, station.keys.ca_der, where="unit")
+
+
 def test_a_unit_that_was_sent_back_gets_no_certificate(station, record):
     order = replace(record.events[-1], step="supervise", data={"sends_back": True})
     sent_back = replace(
