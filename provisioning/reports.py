@@ -239,13 +239,15 @@ def _draw_charts(page: _Page, capability: LineReport) -> list[str]:
     for current in least_capable(capability.currents, by_mode=True):
         if current.capability is None:
             continue
+        key = current.key
+        name = f"{key.mode} {key.target_na / _NA_PER_UA:+g} µA into {_format_kohm(key.load_ohm)}"
         errors_ua = [error / _NA_PER_UA for error in current.errors_na]
         charts = tuple(
-            replace(chart, name=f"{current.key.mode}, {chart.name}, µA")
+            replace(chart, name=f"{name}: {chart.name}, µA")
             for chart in chart_individuals(errors_ua, find_baseline(errors_ua))
         )
         svg = plot_charts(charts, picture_format="svg", panel_inches=2.1).decode()
-        pictures.append(page.add(svg, f"Control chart of {current.key.mode}"))
+        pictures.append(page.add(svg, f"Control chart of {name}"))
     return pictures
 
 
