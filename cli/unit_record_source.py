@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from provisioning.unit_exports import UnitEvents
+    from provisioning.unit_events import UnitEvents
 
     Command = Callable[..., Any]
 
@@ -82,7 +82,7 @@ def read_unit_record(
             where=str(record_path),
         )
         return record, str(record_path)
-    from provisioning.unit_exports import read_unit_events
+    from provisioning.unit_events import read_unit_events
 
     assert unit is not None
     with open_ledger(config_path, station_folder) as ledger:

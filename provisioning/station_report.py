@@ -26,7 +26,7 @@ from provisioning.reports import (
 )
 from provisioning.station_values import Step
 from provisioning.unit_certificate import build_certificate, is_certifiable
-from provisioning.unit_exports import read_unit_events
+from provisioning.unit_events import read_unit_events
 from provisioning.unit_records import read_results
 from provisioning.unit_udi import find_lot, find_udi
 from signing.durable_file import save_durably

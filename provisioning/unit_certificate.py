@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from provisioning.calibration_result import CalibrationResult
     from provisioning.ledger_events import Event
-    from provisioning.unit_exports import UnitEvents
+    from provisioning.unit_events import UnitEvents
     from provisioning.verification_result import PointResult, VerificationResult
 
 ROWS_MAX: Final = 14

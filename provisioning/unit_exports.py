@@ -8,7 +8,6 @@ Normative text: docs/spec/ledger-and-record-export.md §6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +17,7 @@ from provisioning.errors import ExportError
 from provisioning.ledger_events import event_digest, format_time, parse_event
 from provisioning.ledger_journal import read_events, read_links, verify_station_chain
 from provisioning.ledger_queries import find_unit, list_jobs
+from provisioning.unit_events import UnitEvents
 from provisioning.unit_records import event_document, job_document, unit_document
 from signing.bounded_json import count_values
 from signing.canonical_cbor import serialize_cbor
@@ -159,35 +159,6 @@ class _Export(BaseModel):
     chains: list[_Chain]
     heads_cose: Hex
     station_certificate: Hex
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitEvents:
-    """The events of one unit, each with its place in a chain.
-
-    Attributes:
-        ledger_uuid: UUID of the ledger that they are from.
-        events: In order.
-        hashes: Hash of each event's link, hex.
-    """
-
-    ledger_uuid: str
-    events: tuple[Event, ...]
-    hashes: tuple[str, ...]
-
-
-def read_unit_events(ledger: Ledger, serial: str) -> UnitEvents:
-    """Return the events of a unit from the ledger.
-
-    Raises:
-        LedgerError: An event is damaged.
-    """
-    chained_events = ledger.events(serial=serial)
-    return UnitEvents(
-        ledger_uuid=ledger.identity.uuid,
-        events=tuple(chained.event for chained in chained_events),
-        hashes=tuple(chained.hash.hex() for chained in chained_events),
-    )
 
 
 def verify_export(

@@ -20,7 +20,8 @@ from provisioning.station_report import render_report, write_certificates
 from provisioning.station_settings import StationSettings
 from provisioning.uncertainty import Outcome
 from provisioning.unit_certificate import ROWS_MAX, build_certificate, build_rows
-from provisioning.unit_exports import export_unit, read_unit_events, verify_export_links
+from provisioning.unit_events import read_unit_events
+from provisioning.unit_exports import export_unit, verify_export_links
 from signing.errors import SigningError
 from tests.provisioning.station_bench import SEED, make_bench, open_bench, outside, slot_configs
 from tests.provisioning.test_reports import Outline, text_of
