@@ -41,6 +41,7 @@ benchmarks: $(SYNCED)
 	$(BIN)/python benchmarks/delta.py
 	$(BIN)/python benchmarks/waveform.py
 	$(BIN)/python benchmarks/measuring.py
+	$(BIN)/python benchmarks/records.py
 
 format: $(SYNCED)
 	$(BIN)/ruff format .

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
 from cli.bundle_files import OPTIONAL_BUNDLE_ARGUMENT, find_bundle
 from cli.configuration import load_configuration
-from cli.failures import exit_code
+from cli.failures import UsageRefusal, exit_code
 from cli.output import print_result
 from cli.params import (
     FILE,
+    FOLDER,
     config_option,
     json_option,
     passphrase_file_option,
@@ -91,6 +94,12 @@ def check(
 @click.command("report", epilog="Example: ampforge station report --verify --output line.html")
 @OPTIONAL_BUNDLE_ARGUMENT
 @click.option("--unit", "serial", metavar="SERIAL", help="One unit instead of the whole line.")
+@click.option("--lot", metavar="LOT", help="Only the units of a lot.")
+@click.option(
+    "--certificates",
+    type=FOLDER,
+    help="Also write each unit's certificate into this folder, and link it.",
+)
 @click.option(
     "--output", type=FILE, default=Path("report.html"), show_default=True, help="HTML to write."
 )
@@ -108,6 +117,8 @@ def report(
     *,
     bundle_path: Path | None,
     serial: str | None,
+    lot: str | None,
+    certificates: Path | None,
     output: Path,
     is_verifying: bool,
     station_folder: Path | None,
@@ -115,7 +126,9 @@ def report(
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Write an HTML report of the units that were made with a release, with yield and plots.
+    """Write an HTML report of the units that were made with a release.
+
+    With yield and its intervals, retests, capability of each target, control charts and reasons.
 
     First-pass yield counts the first verdict of each unit, yield the last one. BUNDLE is the
     release (default: the only one that `bundle build` wrote).
@@ -128,10 +141,17 @@ def report(
     from cli.yield_documents import describe_yield, format_yield
     from firmware_images.bundle import verify_bundle
     from provisioning.ledger_verification import verify_ledger
-    from provisioning.station_report import render_report
+    from provisioning.station_files import CA_CERTIFICATE_NAME, read_certificate
+    from provisioning.station_report import render_report, write_certificates
     from signing.durable_file import save_durably
     from signing.trust_file import load_trust_record
 
+    if serial is not None and (lot is not None or certificates is not None):
+        raise UsageRefusal(
+            "--unit is for one unit, --lot and --certificates are for many",
+            expected="one or the other",
+            hint="`ampforge unit certificate SERIAL` writes the certificate of one unit",
+        )
     configuration = load_configuration(config_path)
     path = bundle_path or find_bundle(configuration)
     bundle = verify_bundle(
@@ -146,6 +166,17 @@ def report(
             folder = find_station_folder(config_path, station_folder)
             verified = verify_ledger(ledger, folder=folder, now=now, is_ca_needed=True)
         chosen = None if serial is None else find_serial(ledger, serial)
+        written = {}
+        if certificates is not None:
+            written = write_certificates(
+                ledger,
+                bundle,
+                certificates,
+                ca_der=read_certificate(
+                    find_station_folder(config_path, station_folder) / CA_CERTIFICATE_NAME
+                ),
+                lot=lot,
+            )
         made = render_report(
             ledger,
             bundle,
@@ -153,20 +184,32 @@ def report(
             now=now,
             serial=chosen,
             is_verified=is_verifying,
+            lot=lot,
+            links={name: _link(path, output) for name, path in written.items()},
         )
     save_durably(output, made.page.encode())
     document = {
         "schema": "ampforge.station-report/1",
         "path": str(output),
         "waivers": [waiver.to_json() for waiver in bundle.waivers],
+        "lot": lot,
         "units": made.unit_count,
+        "certificates": {name: str(path) for name, path in written.items()},
         "yield": None if made.line_yield is None else describe_yield(made.line_yield),
         "verified": None if verified is None else describe_verified(verified),
     }
     count = "1 unit" if made.unit_count == 1 else f"{made.unit_count} units"
     lines = [] if verified is None else format_verified(verified)
-    lines.append(f"wrote {output}: {count}")
+    lines.append(f"wrote {output}: {count}" + ("" if lot is None else f" of lot {lot}"))
+    if certificates is not None:
+        lines.append(f"  {len(written)} certificates in {certificates}")
     lines += [f"  {line}" for line in format_waivers(bundle.waivers, now=now)]
     if made.line_yield is not None:
         lines += format_yield(made.line_yield)
     print_result(document, "\n".join(lines), as_json=as_json)
+
+
+def _link(path: Path, page: Path) -> str:
+    """Return where a file is as a page that lies elsewhere links it."""
+    relative = os.path.relpath(path.resolve(), page.resolve().parent)
+    return quote(Path(relative).as_posix())

@@ -27,6 +27,7 @@ from cli.station_access import (
     utc_now,
 )
 from cli.unit_budget_command import budget
+from cli.unit_certificate_command import certificate
 from cli.unit_label_command import label
 from cli.unit_names import find_serial
 from cli.unit_order_commands import (
@@ -47,7 +48,7 @@ def group() -> None:
     """Show, tell and export the record of one unit; order what a supervisor may."""
 
 
-for _command in (budget, label, quarantine, release, replay, rework, rebind):
+for _command in (budget, certificate, label, quarantine, release, replay, rework, rebind):
     group.add_command(_command)
 
 

@@ -40,6 +40,8 @@ def format_unit(document: dict[str, Any]) -> str:
             f"  verified   {verification['outcome']}, {verification['point_count']} points"
         )
         lines += [_format_worst(worst) for worst in verification["worst"]]
+    if document["recipe"] is not None:
+        lines.append(_format_recipe(document["recipe"]))
     lines += [
         f"  job {job['number']}      {job['state']}, {job['outcome'] or 'no outcome yet'}, "
         f"{job['station']}, {job['opened_at']}"
@@ -65,4 +67,17 @@ def _format_worst(worst: dict[str, Any]) -> str:
         f"{worst['error_na'] / _NANOAMPS_PER_MICROAMP:+.3f} µA of "
         f"±{worst['limit_na'] / _NANOAMPS_PER_MICROAMP:.3f} µA at {worst['load_ohm']} Ω, "
         f"U = {worst['expanded_uncertainty_na'] / _NANOAMPS_PER_MICROAMP:.3f} µA"
+    )
+
+
+def _format_recipe(recipe: dict[str, Any]) -> str:
+    content = recipe["content"]
+    instrument, fixture = content["instrument"], content["fixture"]
+    certificate = content["certificate"]
+    return (
+        f"  recipe     {recipe['sha256']}\n"
+        f"    {content['software']}, release {content['release']['version']}, {fixture['station']} "
+        f"slot {fixture['slot']}, {instrument['manufacturer']} {instrument['model']} "
+        f"{instrument['serial_number']}, "
+        + (f"certificate {certificate}" if certificate else "no certificate on file")
     )

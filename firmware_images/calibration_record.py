@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
     from datetime import datetime
 
+    from signing.certificates import Certificate
     from signing.signers import Signer
 
 __all__ = [
@@ -47,11 +48,13 @@ __all__ = [
     "code_for_current_na",
     "current_for_code_na",
     "parse_calibration_record",
+    "parse_signed_record",
     "refuse_uncovered_table",
     "round_half_away",
     "serialize_calibration_record",
     "sign_calibration_record",
     "verify_calibration_record",
+    "verify_signed_record",
 ]
 
 CALIBRATION_CONTENT_TYPE = "application/vnd.ampforge.calibration+cbor"
@@ -113,6 +116,22 @@ def verify_calibration_record(
         CalibrationRecordError: It is unreadable, or belongs to another board.
         SigningError: Certificate or signature do not verify.
     """
+    record, _ = verify_signed_record(
+        untrusted_bytes, ca_der, now=now, serial=serial, mac=mac, revoked_key_ids=revoked_key_ids
+    )
+    return record
+
+
+def verify_signed_record(
+    untrusted_bytes: bytes,
+    ca_der: bytes,
+    *,
+    now: datetime,
+    serial: str,
+    mac: bytes,
+    revoked_key_ids: Container[bytes],
+) -> tuple[CalibrationRecord, Certificate]:
+    """Return the record and the station's certificate; all else is `verify_calibration_record`."""
     from signing.certificate_fields import CertificateKind
     from signing.certificates import verify_certificate
     from signing.cose import verify_one
@@ -140,7 +159,23 @@ def verify_calibration_record(
             got=f"{record.serial} with MAC {record.mac.hex(':')}",
             hint="a record cannot be copied: calibrate this board",
         )
-    return record
+    return record, certificate
+
+
+def parse_signed_record(untrusted_bytes: bytes) -> CalibrationRecord:
+    """Return what a signed record says, without verifying who says it.
+
+    For comparing a record with what it was made from; a record that decides anything goes through
+    `verify_calibration_record`.
+
+    Raises:
+        CalibrationRecordError: It is unreadable.
+        CoseError: Its message is.
+    """
+    from signing.cose_message import parse_message
+
+    _, cose = _parse_envelope(untrusted_bytes)
+    return parse_calibration_record(parse_message(cose, max_bytes=RECORD_MAX_BYTES).payload)
 
 
 def _parse_envelope(untrusted_bytes: bytes) -> tuple[bytes, bytes]:

@@ -266,4 +266,5 @@ def _read(
         mean_na=round(reading.mean_na, STORED_DECIMALS),
         sd_na=round(reading.sd_na, STORED_DECIMALS),
         count=reading.count,
+        at=reading.at,
     )

@@ -11,11 +11,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from provisioning.calibration_result import CalibrationFit, CodeDeviation
 from provisioning.errors import CalibrationError
 from provisioning.line_fit import fit_ols
+from provisioning.small_matrices import (
+    apply,
+    dot,
+    invert_root,
+    multiply,
+    propagate,
+    pseudo_inverse,
+    transpose,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
     from provisioning.calibration_result import CodeReading, Triple
     from provisioning.line_fit import FittedLine
     from provisioning.measurement_settings import MetrologySettings
+    from provisioning.small_matrices import Matrix, Vector
 
 IMPEDANCE_CAP_OHM: Final = 100_000_000
 """Above this the output impedance cannot be told from infinity with these loads, Ω."""
@@ -105,11 +115,9 @@ def fit_two_loads(
     Raises:
         CalibrationError: The readings do not determine the three parameters.
     """
-    import numpy as np
-
-    d = np.array([float(reading.code - settings.mid_code) for reading in readings])
-    load = np.array([float(reading.load_ohm) for reading in readings])
-    current = np.array([reading.mean_na for reading in readings])
+    d = [float(reading.code - settings.mid_code) for reading in readings]
+    load = [float(reading.load_ohm) for reading in readings]
+    current = [reading.mean_na for reading in readings]
     if len(set(load)) < len(settings.loads_ohm) or len(set(d)) < _PARAMETERS:
         raise CalibrationError(
             "the readings do not determine gain, offset and output impedance",
@@ -118,33 +126,43 @@ def fit_two_loads(
             hint="measure again; some readings were overloaded",
         )
     repeatability = pooled_sd_na(readings)
-    counts = np.array([float(reading.count) for reading in readings])
     allowance = settings.inl_allowance_lsb * settings.lsb_na
-    variance = np.diag(repeatability**2 / counts)
-    variance += allowance**2 * (d[:, None] == d[None, :])
-    whiten = np.linalg.inv(np.linalg.cholesky(variance))
+    variance = [
+        [
+            (allowance * allowance if d[i] == d[j] else 0.0)
+            + (repeatability * repeatability / reading.count if i == j else 0.0)
+            for j in range(len(readings))
+        ]
+        for i, reading in enumerate(readings)
+    ]
+    whiten = invert_root(variance)
 
     theta = _start(d, load, current)
     for _ in range(_ITERATIONS):
-        step, _ = _solve(
-            np, whiten, _jacobian(np, theta, d, load), current - _model(theta, d, load)
-        )
-        theta = theta + step
-    jacobian = _jacobian(np, theta, d, load)
-    residual = current - _model(theta, d, load)
-    _, gain_matrix = _solve(np, whiten, jacobian, residual)
-    to_reported, reported = _reference(np, theta, settings)
-    statistical = to_reported @ gain_matrix @ variance @ gain_matrix.T @ to_reported.T
-    combined = statistical.copy()
-    for pattern in _systematic_patterns(np, theta, readings, settings, age_days):
-        shift = to_reported @ gain_matrix @ pattern
-        combined += np.outer(shift, shift)
-    # Products round; a covariance is symmetric.
-    statistical, combined = (matrix / 2 + matrix.T / 2 for matrix in (statistical, combined))
+        step = apply(_gain_matrix(whiten, theta, d, load), _residual(theta, d, load, current))
+        theta = [value + change for value, change in zip(theta, step, strict=True)]
+    residual = _residual(theta, d, load, current)
+    to_reported, reported = _reference(theta, settings)
+    sensitivity = multiply(to_reported, _gain_matrix(whiten, theta, d, load))
+    statistical = propagate(sensitivity, variance)
+    shifts = [
+        apply(sensitivity, pattern)
+        for pattern in _systematic_patterns(theta, readings, settings, age_days)
+    ]
+    combined = [
+        [
+            math.fsum([statistical[i][j], *(shift[i] * shift[j] for shift in shifts)])
+            for j in range(_PARAMETERS)
+        ]
+        for i in range(_PARAMETERS)
+    ]
 
-    whitened = whiten @ residual
-    gain, offset, conductance_ns = (float(value) for value in reported)
-    at_reference = current * (1 + load * theta[2]) / (1 + settings.reference_load_ohm * theta[2])
+    whitened = apply(whiten, residual)
+    gain, offset, conductance_ns = reported
+    reference = 1 + settings.reference_load_ohm * theta[2]
+    at_reference = [
+        value * (1 + ohm * theta[2]) / reference for value, ohm in zip(current, load, strict=True)
+    ]
     dof = len(readings) - _PARAMETERS
     return CalibrationFit(
         gain_ppm=round(gain),
@@ -156,33 +174,35 @@ def fit_two_loads(
         conductance_u_ns=math.sqrt(combined[2][2]),
         covariance=_triples(combined),
         fit_covariance=_triples(statistical),
-        chi2=float(whitened @ whitened),
+        chi2=dot(whitened, whitened),
         dof=dof,
-        residual_sd_na=math.sqrt(float(residual @ residual) / dof),
+        residual_sd_na=math.sqrt(dot(residual, residual) / dof),
         repeatability_na=repeatability,
-        span_min_na=math.ceil(float(at_reference.min())),
-        span_max_na=math.floor(float(at_reference.max())),
+        span_min_na=math.ceil(min(at_reference)),
+        span_max_na=math.floor(max(at_reference)),
         inl_lsb=linearity.inl_lsb,
         deviations=linearity.deviations,
     )
 
 
-def _model(theta: Any, d: Any, load: Any) -> Any:
-    return (theta[0] * d + theta[1]) / (1 + load * theta[2])
+def _residual(
+    theta: Vector, d: Sequence[float], load: Sequence[float], current: Sequence[float]
+) -> Vector:
+    return [
+        value - (theta[0] * steps + theta[1]) / (1 + ohm * theta[2])
+        for value, steps, ohm in zip(current, d, load, strict=True)
+    ]
 
 
-def _jacobian(np: Any, theta: Any, d: Any, load: Any) -> Any:
-    factor = 1 / (1 + load * theta[2])
-    return np.column_stack(
-        (d * factor, factor, -load * (theta[0] * d + theta[1]) * factor * factor)
-    )
-
-
-def _start(d: Any, load: Any, current: Any) -> Any:
+def _start(d: Sequence[float], load: Sequence[float], current: Sequence[float]) -> Vector:
     # One line for each load; the two slopes give the conductance, and that the rest.
     low, high = sorted(set(load))
     lines = {
-        ohm: fit_ols(d[load == ohm].tolist(), current[load == ohm].tolist()) for ohm in (low, high)
+        ohm: fit_ols(
+            [steps for steps, here in zip(d, load, strict=True) if here == ohm],
+            [value for value, here in zip(current, load, strict=True) if here == ohm],
+        )
+        for ohm in (low, high)
     }
     slope_low, slope_high = lines[low].slope, lines[high].slope
     conductance = (slope_low - slope_high) / (slope_high * high - slope_low * low)
@@ -190,60 +210,86 @@ def _start(d: Any, load: Any, current: Any) -> Any:
     return [slope_low * factor, lines[low].intercept * factor, conductance]
 
 
-def _solve(np: Any, whiten: Any, jacobian: Any, residual: Any) -> tuple[Any, Any]:
+def _gain_matrix(
+    whiten: Matrix, theta: Vector, d: Sequence[float], load: Sequence[float]
+) -> Matrix:
+    jacobian = []
+    for steps, ohm in zip(d, load, strict=True):
+        factor = 1 / (1 + ohm * theta[2])
+        jacobian.append(
+            [steps * factor, factor, -ohm * (theta[0] * steps + theta[1]) * factor * factor]
+        )
+    whitened = multiply(whiten, jacobian)
     # Columns are scaled to unit length: nA per code, nA and siemens differ by twelve decades.
-    scale = np.linalg.norm(whiten @ jacobian, axis=0)
-    gain_matrix = np.linalg.pinv(whiten @ jacobian / scale) @ whiten / scale[:, None]
-    return gain_matrix @ residual, gain_matrix
+    scale = [math.sqrt(dot(column, column)) for column in transpose(whitened)]
+    scaled = [[value / by for value, by in zip(row, scale, strict=True)] for row in whitened]
+    gain_matrix = multiply(pseudo_inverse(scaled), whiten)
+    return [[value / by for value in row] for row, by in zip(gain_matrix, scale, strict=True)]
 
 
-def _reference(np: Any, theta: Any, settings: MetrologySettings) -> tuple[Any, Any]:
+def _reference(theta: Vector, settings: MetrologySettings) -> tuple[Matrix, Vector]:
     # From (nA per code, nA, S) at zero load to (ppm, nA, nS) at the reference load.
     g, o, y = theta
     ohm = settings.reference_load_ohm
     factor = 1 / (1 + ohm * y)
     ppm = 1e6 / settings.lsb_na
-    reported = np.array([g * ppm * factor, o * factor, y * 1e9])
-    jacobian = np.array(
-        [
-            [ppm * factor, 0.0, -g * ppm * ohm * factor * factor],
-            [0.0, factor, -o * ohm * factor * factor],
-            [0.0, 0.0, 1e9],
-        ]
-    )
+    reported = [g * ppm * factor, o * factor, y * 1e9]
+    jacobian = [
+        [ppm * factor, 0.0, -g * ppm * ohm * factor * factor],
+        [0.0, factor, -o * ohm * factor * factor],
+        [0.0, 0.0, 1e9],
+    ]
     return jacobian, reported
 
 
 def _systematic_patterns(
-    np: Any,
-    theta: Any,
+    theta: Vector,
     readings: Sequence[CodeReading],
     settings: MetrologySettings,
     age_days: int | None,
-) -> list[Any]:
+) -> list[Vector]:
     # Each pattern is one standard deviation of an error that all readings share. Rectangular
     # limits are divided by sqrt 3 (JCGM 100 §4.3.7).
     root3 = math.sqrt(3)
-    current = np.array([reading.mean_na for reading in readings])
-    load = np.array([float(reading.load_ohm) for reading in readings])
     patterns = []
     for range_ua in sorted({reading.range_ua for reading in readings}):
         reading_percent, range_percent = settings.accuracy_of_range(range_ua).at_age(age_days)
-        here = np.array([float(reading.range_ua == range_ua) for reading in readings])
-        patterns.append(here * current * reading_percent / 100 / root3)
-        patterns.append(here * range_ua * 1_000 * range_percent / 100 / root3)
-    for ohm in sorted(set(load)):
-        # A load that is off by its tolerance changes the divider with the output impedance.
-        slope = -current * theta[2] / (1 + load * theta[2])
-        patterns.append((load == ohm) * slope * ohm * settings.load_tolerance_percent / 100 / root3)
-    patterns.append(np.full(len(readings), settings.leakage_na / root3))
+        here = [float(reading.range_ua == range_ua) for reading in readings]
+        patterns.append(
+            [
+                on * reading.mean_na * reading_percent / 100 / root3
+                for on, reading in zip(here, readings, strict=True)
+            ]
+        )
+        patterns.append([on * range_ua * 1_000 * range_percent / 100 / root3 for on in here])
+    # A load that is off by its tolerance changes the divider with the output impedance.
+    tolerance = settings.load_tolerance_percent / 100 / root3
+    patterns += [
+        [
+            -reading.mean_na * theta[2] / (1 + ohm * theta[2]) * ohm * tolerance
+            if reading.load_ohm == ohm
+            else 0.0
+            for reading in readings
+        ]
+        for ohm in sorted({reading.load_ohm for reading in readings})
+    ]
+    patterns.append([settings.leakage_na / root3] * len(readings))
     # What is in series with any load, and the temperature: each one error of the whole sweep.
-    per_ohm = -current * theta[2] / (1 + load * theta[2])
-    patterns.append(per_ohm * settings.loading_ohm / root3)
+    per_ohm = [
+        -reading.mean_na * theta[2] / (1 + reading.load_ohm * theta[2]) for reading in readings
+    ]
     step = settings.temperature_span_c / root3
-    patterns.append(per_ohm * load * settings.load_temperature_ppm_per_c * 1e-6 * step)
-    patterns.append(current * settings.unit_gain_drift_ppm_per_c * 1e-6 * step)
-    patterns.append(np.full(len(readings), settings.unit_offset_drift_na_per_c * step))
+    load_step = settings.load_temperature_ppm_per_c * 1e-6 * step
+    gain_step = settings.unit_gain_drift_ppm_per_c * 1e-6 * step
+    patterns.append([value * settings.loading_ohm / root3 for value in per_ohm])
+    patterns.append(
+        [
+            value * reading.load_ohm * load_step
+            for value, reading in zip(per_ohm, readings, strict=True)
+        ]
+    )
+    patterns.append([reading.mean_na * gain_step for reading in readings])
+    patterns.append([settings.unit_offset_drift_na_per_c * step] * len(readings))
     return patterns
 
 
@@ -253,6 +299,6 @@ def _impedance(conductance_ns: float) -> int:
     return round(1e9 / conductance_ns)
 
 
-def _triples(matrix: Any) -> tuple[Triple, Triple, Triple]:
-    rows = [(float(row[0]), float(row[1]), float(row[2])) for row in matrix]
+def _triples(matrix: Matrix) -> tuple[Triple, Triple, Triple]:
+    rows = [(row[0], row[1], row[2]) for row in matrix]
     return rows[0], rows[1], rows[2]

@@ -7,8 +7,6 @@ This module computes nothing.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from enum import StrEnum, unique
 from typing import Annotated, Final
 
@@ -17,9 +15,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from provisioning.errors import CalibrationError
 from provisioning.instruments import InstrumentIdentity
 from provisioning.measurement_settings import MetrologySettings
+from provisioning.recipe import canonical_digest
 from provisioning.stored_result import (
     FIRST_FORMAT,
     SECOND_FORMAT,
+    MaybeCelsius,
+    MaybeRecipe,
+    MaybeTime,
     first_format_document,
     parse_stored_result,
 )
@@ -93,6 +95,7 @@ class CodeReading(_Document):
         count: Samples.
         is_overload: The current was larger than the range.
         is_restart: The board restarted instead of driving the code; nothing was read.
+        at: When the meter answered, UTC; `None` for an overload.
     """
 
     step: ReadingStep
@@ -104,6 +107,7 @@ class CodeReading(_Document):
     count: Annotated[int, Field(gt=0)]
     is_overload: bool = False
     is_restart: bool = False
+    at: MaybeTime = None
 
 
 class Finding(_Document):
@@ -238,6 +242,8 @@ class CalibrationResult(_Document):
         way_back: What changed between the way out and the way back; `None` when there was none.
         certificate_age_days: Days since the instrument's calibration; `None` when not known.
         format: Version of the format it was stored in, and will be again.
+        temperature_centi_c: Ambient temperature in hundredths of a degree Celsius.
+        recipe: By what it was measured; `None` outside a station.
     """
 
     settings: MetrologySettings
@@ -252,6 +258,8 @@ class CalibrationResult(_Document):
     way_back: WayBack | None = None
     certificate_age_days: Annotated[int, Field(ge=0)] | None = None
     format: Annotated[int, Field(exclude=True)] = SECOND_FORMAT
+    temperature_centi_c: MaybeCelsius = None
+    recipe: MaybeRecipe = None
 
     @property
     def is_accepted(self) -> bool:
@@ -290,7 +298,7 @@ class CalibrationResult(_Document):
 
 def serialize_calibration_result(result: CalibrationResult) -> dict[str, object]:
     """Return a result as a JSON document."""
-    document = result.model_dump(mode="json")
+    document = result.model_dump(mode="json", by_alias=True)
     if result.format == FIRST_FORMAT:
         document = first_format_document(document, FIRST_FORMAT_FIELDS)
     return {"schema": f"{CALIBRATION_SCHEMA}/{result.format}", **document}
@@ -313,6 +321,4 @@ def parse_calibration_result(untrusted_document: object) -> CalibrationResult:
 
 def calibration_digest(result: CalibrationResult) -> bytes:
     """Return SHA-256 over the canonical JSON of a result, which the calibration record carries."""
-    document = serialize_calibration_result(result)
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).digest()
+    return canonical_digest(serialize_calibration_result(result))

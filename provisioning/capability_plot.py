@@ -87,12 +87,18 @@ def plot_capability(
     )
 
 
-def plot_charts(charts: Sequence[ControlChart], *, picture_format: PictureFormat) -> bytes:
+def plot_charts(
+    charts: Sequence[ControlChart],
+    *,
+    picture_format: PictureFormat,
+    panel_inches: float = _PANEL_INCHES,
+) -> bytes:
     """Return control charts, one below the other; of very many points the last.
 
     Args:
         charts: The charts, with the same values along them.
         picture_format: `svg` or `png`.
+        panel_inches: Height of each, inches.
     """
 
     def draw(figure: Any) -> None:
@@ -102,7 +108,7 @@ def plot_charts(charts: Sequence[ControlChart], *, picture_format: PictureFormat
         panels[-1].set_xlabel("number of the value, in the order of making")
 
     return draw_picture(
-        draw, width=_WIDTH_INCHES, height=_PANEL_INCHES * len(charts), salt="charts",
+        draw, width=_WIDTH_INCHES, height=panel_inches * len(charts), salt="charts",
         picture_format=picture_format,
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from provisioning.verification_result import PointResult, parse_verification_res
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from provisioning.ledger import Ledger
     from provisioning.ledger_events import ChainedEvent
@@ -80,13 +80,16 @@ class LineReport:
     currents: tuple[CurrentCapability, ...]
 
 
-def report_line(ledger: Ledger, *, bundle_prefix: str | None = None) -> LineReport:
+def report_line(
+    ledger: Ledger, *, bundle_prefix: str | None = None, serials: Container[str] | None = None
+) -> LineReport:
     """Read yield and capability from the ledger.
 
     Args:
         ledger: The open ledger.
         bundle_prefix: Only units whose first finished job was with this release: first hex digits
             of its digest; `None` for all.
+        serials: Only these units; `None` for all.
 
     Raises:
         LedgerError: An event is damaged.
@@ -97,6 +100,8 @@ def report_line(ledger: Ledger, *, bundle_prefix: str | None = None) -> LineRepo
     histories: list[tuple[Attempt, ...]] = []
     first_results: list[tuple[dt.datetime, tuple[PointResult, ...]]] = []
     for unit in list_units(ledger.database):
+        if serials is not None and unit.serial not in serials:
+            continue
         jobs = list_jobs(ledger.database, unit.serial)
         finished = [job for job in jobs if job.state is JobState.CLOSED]
         if not finished or not finished[0].bundle_digest.hex().startswith(prefix):

@@ -30,7 +30,7 @@ from provisioning.ledger_values import JobState, UnitState
 from provisioning.station_values import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from sqlalchemy import Connection
 
@@ -95,12 +95,15 @@ class LineYield:
         return _percent(self.first_pass, self.judged)
 
 
-def count_yield(ledger: Ledger, *, bundle_digest: bytes) -> LineYield:
+def count_yield(
+    ledger: Ledger, *, bundle_digest: bytes, serials: Container[str] | None = None
+) -> LineYield:
     """Return the figures of every unit that was worked on with a release.
 
     Args:
         ledger: The open ledger.
         bundle_digest: SHA-256 of the release.
+        serials: Only these units; `None` for all.
 
     Raises:
         LedgerError: A row or an event is damaged.
@@ -109,6 +112,11 @@ def count_yield(ledger: Ledger, *, bundle_digest: bytes) -> LineYield:
         verdicts, open_serials = _read_verdicts(connection, bundle_digest)
         finals = _read_events(connection, bundle_digest, step=Step.FINAL.value, phase=Phase.CONFIRM)
         notes = _read_events(connection, bundle_digest, step=None, phase=Phase.NOTE)
+    if serials is not None:
+        verdicts = {serial: states for serial, states in verdicts.items() if serial in serials}
+        open_serials = {serial for serial in open_serials if serial in serials}
+        finals = [event for event in finals if event.serial in serials]
+        notes = [event for event in notes if event.serial in serials]
     counts = [len(states) for states in verdicts.values()]
     return LineYield(
         judged=len(verdicts),

@@ -54,6 +54,37 @@ def plot_unit_errors(result: VerificationResult) -> str:
     return _plot_errors(series, result.settings, salt="unit")
 
 
+def plot_certificate_errors(result: VerificationResult) -> str:
+    """Draw one unit's errors against both limits side by side, for a part of a page."""
+    reference = [point for point in result.points if point.calibration_limit_na is not None]
+    largest = max(abs(point.target_na) for point in result.points)
+    settings = result.settings
+    modes = tuple(dict.fromkeys(point.mode for point in result.points))
+
+    def draw(figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        _draw_limit(left, settings.calibration_limit_at, reference, largest, settings)
+        _draw_limit(right, settings.claim_limit_at, result.points, largest, settings)
+        left.set_title(f"calibration limit, {settings.reference_load_ohm / 1_000:g} kΩ; bars are U")
+        right.set_title("claim limit, all loads")
+        for axes, points in ((left, reference), (right, result.points)):
+            for index, (mode, color) in enumerate(zip(modes, cycle(CATEGORIES), strict=False)):
+                _draw_points(
+                    axes,
+                    [point for point in points if point.mode == mode],
+                    (index - (len(modes) - 1) / 2) * min(4.0, 28.0 / len(modes)),
+                    color=color,
+                    marker=_MARKERS[0],
+                    has_bars=True,
+                )
+            axes.set_xlabel("target, µA")
+            axes.set_ylabel("error, µA")
+            finish_axes(axes)
+        _add_legend(figure, [Series(label=mode, points=()) for mode in modes], (), {})
+
+    return draw_svg(draw, width=7.6, height=2.05, salt="errors certificate")
+
+
 def plot_line_errors(units: Sequence[tuple[str, VerificationResult]]) -> str:
     """Draw the errors of units over targets, one colour for each; of many, the worst."""
     chosen = {serial for serial, _ in rank_units(units)}

@@ -15,6 +15,7 @@ from provisioning.verification_budgets import budgets_of_result
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from provisioning.capability_report import CurrentCapability
     from provisioning.uncertainty import Budget
     from provisioning.verification_result import PointResult, VerificationResult
 
@@ -94,16 +95,36 @@ def worst_of_unit(result: VerificationResult) -> PointResult:
 
 def build_risk_figures(result: VerificationResult) -> RiskFigures:
     """Return the probabilities of a false accept, given what was measured (JCGM 106 §7)."""
-    probabilities = [
-        nonconformity_probability(
-            point.error_na,
-            limit=point.deciding_limit_na,
-            standard_uncertainty=point.standard_uncertainty_na,
-        )
-        for point in (*result.points, *result.idle)
-    ]
+    probabilities = [point_risk(point) for point in (*result.points, *result.idle)]
     return RiskFigures(
         worst_point=max(probabilities), unit_bound=min(math.fsum(probabilities), 1.0)
+    )
+
+
+def least_capable(
+    currents: Iterable[CurrentCapability], *, by_mode: bool = False
+) -> tuple[CurrentCapability, ...]:
+    """Return of each target the load with the smallest Ppk, or of each mode the target as well."""
+    least: dict[tuple[object, ...], CurrentCapability] = {}
+    for current in currents:
+        key = current.key
+        place = (key.mode,) if by_mode else (key.mode, key.level_index, key.target_na)
+        known = least.setdefault(place, current)
+        if known is current or current.capability is None:
+            continue
+        if known.capability is None or (
+            current.capability.ppk.estimate < known.capability.ppk.estimate
+        ):
+            least[place] = current
+    return tuple(least.values())
+
+
+def point_risk(point: PointResult) -> float:
+    """Return the probability that a point is outside its deciding limit, given its reading."""
+    return nonconformity_probability(
+        point.error_na,
+        limit=point.deciding_limit_na,
+        standard_uncertainty=point.standard_uncertainty_na,
     )
 
 

@@ -7,16 +7,23 @@ docs/spec/calibration.md §9. This module measures and judges nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioning.capability_plot import plot_charts
+from provisioning.control_charts import chart_individuals, find_baseline
 from provisioning.errors import ReportError
 from provisioning.inline_svg import inline_svg
-from provisioning.report_error_plot import plot_line_errors, plot_unit_errors
+from provisioning.report_error_plot import (
+    plot_certificate_errors,
+    plot_line_errors,
+    plot_unit_errors,
+)
 from provisioning.report_figures import (
     RANKED_MAX,
     build_mode_figures,
     build_risk_figures,
+    least_capable,
     rebuild_budget,
     worst_point,
 )
@@ -28,9 +35,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from provisioning.calibration_result import CalibrationResult
+    from provisioning.capability_report import LineReport
     from provisioning.line_yield import LineYield
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.uncertainty import BudgetTerm
+    from provisioning.unit_certificate import UnitCertificate
     from provisioning.verification_result import PointResult, VerificationResult
 
 _NA_PER_UA: Final = 1_000
@@ -84,6 +93,7 @@ class ReportedUnit:
         serial: Serial number.
         mac: Chip MAC as text.
         verdict: State of the unit, such as PASS.
+        lot: Lot that its last verdict names, or `None`.
         udi: Its identification as people read it; `None` before the first PASS, or without a GTIN.
         reasons: Why it did not pass; empty for PASS.
         firmware_before: Version before the update, or the one that was flashed.
@@ -95,6 +105,7 @@ class ReportedUnit:
     serial: str
     mac: str
     verdict: str
+    lot: str | None = None
     udi: str | None = None
     reasons: tuple[str, ...] = ()
     firmware_before: str | None = None
@@ -156,12 +167,27 @@ def render_unit_report(
     )
 
 
+def render_certificate(certificate: UnitCertificate) -> str:
+    """Return the certificate of one unit as an HTML document that prints to one page.
+
+    Args:
+        certificate: What it states.
+    """
+    plot = _Page().add(
+        plot_certificate_errors(certificate.verification), "Error over target against both limits"
+    )
+    return _render("certificate.html.j2", certificate=certificate, plot=plot)
+
+
 def render_line_report(
     units: Sequence[ReportedUnit],
     header: ReportHeader,
     waveform_svgs: Mapping[str, str | bytes],
     *,
     line_yield: LineYield | None = None,
+    capability: LineReport | None = None,
+    lot: str | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> str:
     """Return the report of a whole line as an HTML document.
 
@@ -170,6 +196,9 @@ def render_line_report(
         header: Product, release and station.
         waveform_svgs: One picture for each mode, by name.
         line_yield: How well the line does, if that is to be shown.
+        capability: Yield with its intervals, retests and capability, if they are to be shown.
+        lot: The lot that the units are of, if they are of one.
+        links: Where the page of a unit is, relative to this one, by serial number.
 
     Raises:
         ReportError: There are no units, or a picture cannot be put into a page.
@@ -200,6 +229,11 @@ def render_line_report(
         counts={verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
         refused=[unit for unit in units if unit.reasons],
         line_yield=line_yield,
+        capability=capability,
+        targets=() if capability is None else least_capable(capability.currents),
+        charts=() if capability is None else _draw_charts(page, capability),
+        lot=lot,
+        links=links or {},
         settings=next((found for unit in units if (found := _settings_of(unit))), None),
         instruments=sorted({str(result.instrument) for _, result in measured}),
         pictured=RANKED_MAX,
@@ -209,6 +243,24 @@ def render_line_report(
         waveforms=_inline_waveforms(page, waveform_svgs),
         plots=plots,
     )
+
+
+def _draw_charts(page: _Page, capability: LineReport) -> list[str]:
+    """Return the control chart of each mode's least capable current."""
+    pictures = []
+    for current in least_capable(capability.currents, by_mode=True):
+        if current.capability is None:
+            continue
+        key = current.key
+        name = f"{key.mode} {key.target_na / _NA_PER_UA:+g} µA into {_format_kohm(key.load_ohm)}"
+        errors_ua = [error / _NA_PER_UA for error in current.errors_na]
+        charts = tuple(
+            replace(chart, name=f"{name}: {chart.name}, µA")
+            for chart in chart_individuals(errors_ua, find_baseline(errors_ua))
+        )
+        svg = plot_charts(charts, picture_format="svg", panel_inches=2.1).decode()
+        pictures.append(page.add(svg, f"Control chart of {name}"))
+    return pictures
 
 
 def _build_row(unit: ReportedUnit) -> dict[str, Any]:
@@ -276,6 +328,7 @@ def _render(template: str, **values: object) -> str:
         "kohm": _format_kohm,
         "time": _format_time,
         "probability": _format_probability,
+        "short_probability": _format_short_probability,
         "percent": _format_percent,
         # Pictures only: inline_svg has refused everything that is not drawing.
         "picture": Markup,
@@ -315,3 +368,12 @@ def _format_probability(value: float) -> str:
         return f"at most {percent:.0f} %" if percent >= 1 else f"at most {percent:.1g} %"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"at most {mantissa} · 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+def _format_short_probability(value: float) -> str:
+    if value < _SMALL_PROBABILITY:
+        return "< 10⁻⁹"
+    if value >= _PERCENT_FROM:
+        return f"{100 * value:.2g} %"
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return f"{mantissa}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}"

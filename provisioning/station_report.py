@@ -6,26 +6,35 @@ those of its bundle.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.waiver_text import format_waiver
 from firmware_images.waveform_plot import plot_mode
-from provisioning.errors import ReportError
+from provisioning.capability_report import report_line
+from provisioning.errors import CapabilityDataError, ReportError
 from provisioning.ledger_queries import find_unit, list_units
+from provisioning.ledger_values import UnitState
 from provisioning.line_yield import LineYield, count_yield
 from provisioning.reports import (
     ReportedUnit,
     ReportHeader,
+    render_certificate,
     render_line_report,
     render_unit_report,
 )
 from provisioning.station_values import Step
+from provisioning.unit_certificate import build_certificate, is_certifiable
+from provisioning.unit_events import read_unit_events
 from provisioning.unit_records import read_results
-from provisioning.unit_udi import find_udi
+from provisioning.unit_udi import find_lot, find_udi
+from signing.durable_file import save_durably
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from firmware_images.bundle import Bundle
     from provisioning.ledger import Ledger
@@ -55,6 +64,8 @@ def render_report(
     serial: str | None = None,
     note: str = "",
     is_verified: bool = False,
+    lot: str | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> StationReport:
     """Return the report of the line, or of one unit, as an HTML document.
 
@@ -66,6 +77,8 @@ def render_report(
         serial: The unit; `None` for all units of the release.
         note: A sentence at the top of the page.
         is_verified: Whether the ledger was verified just now, with all that is known of it.
+        lot: Only the units of this lot; `None` for all.
+        links: Where the page of a unit is, relative to the report, by serial number.
 
     Returns:
         The page, and what is counted in it.
@@ -81,13 +94,19 @@ def render_report(
         for unit in list_units(ledger.database, bundle_digest=bundle.digest)
         if serial in {None, unit.serial}
     )
+    if lot is not None:
+        units = tuple(unit for unit in units if unit.lot == lot)
     if not units:
         raise ReportError(
             "there is nothing to report",
             expected=f"units that were worked on with {bundle.statement.version}",
-            got="none" if serial is None else f"not {serial}",
+            got=f"none of lot {lot}"
+            if lot is not None
+            else "none"
+            if serial is None
+            else f"not {serial}",
             where=ledger.database.address,
-            hint="name the bundle that the units were made with",
+            hint="name the bundle that the units were made with, and their lot as it was set",
         )
     header = ReportHeader(
         product=bundle.statement.product,
@@ -106,9 +125,65 @@ def render_report(
     if serial is not None:
         page = render_unit_report(units[0], header, pictures)
         return StationReport(page=page, unit_count=1, line_yield=None)
-    line_yield = count_yield(ledger, bundle_digest=bundle.digest)
-    page = render_line_report(units, header, pictures, line_yield=line_yield)
+    serials = None if lot is None else {unit.serial for unit in units}
+    line_yield = count_yield(ledger, bundle_digest=bundle.digest, serials=serials)
+    capability = None
+    with suppress(CapabilityDataError):  # no unit was first made with this release
+        capability = report_line(
+            ledger, bundle_prefix=bundle.digest.hex(), serials={unit.serial for unit in units}
+        )
+    page = render_line_report(
+        units,
+        header,
+        pictures,
+        line_yield=line_yield,
+        capability=capability,
+        lot=lot,
+        links=links,
+    )
     return StationReport(page=page, unit_count=len(units), line_yield=line_yield)
+
+
+def write_certificates(
+    ledger: Ledger,
+    bundle: Bundle,
+    folder: Path,
+    *,
+    ca_der: bytes,
+    lot: str | None = None,
+) -> dict[str, Path]:
+    """Write the certificate of each unit that has a verdict on a verification.
+
+    Args:
+        ledger: The open ledger.
+        bundle: The verified release that the units were made with.
+        folder: Where to write them; made if it is not there.
+        ca_der: Certificate of the factory CA.
+        lot: Only the units of this lot; `None` for all.
+
+    Returns:
+        The file of each unit, by serial number.
+
+    Raises:
+        ReportError: The record of a unit does not agree with its own readings.
+        LedgerError: An event is damaged.
+        SigningError: A unit's record was not signed by a station of this factory.
+    """
+    written = {}
+    for unit in list_units(ledger.database, bundle_digest=bundle.digest):
+        if unit.state is UnitState.IN_WORK or unit.state is UnitState.REWORK:
+            continue
+        record = read_unit_events(ledger, unit.serial)
+        if lot is not None and find_lot(record.events) != lot:
+            continue
+        if not is_certifiable(record):
+            continue
+        made = build_certificate(record, ca_der, where=unit.serial)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{unit.serial}.certificate.html"
+        save_durably(path, render_certificate(made).encode())
+        written[unit.serial] = path
+    return written
 
 
 def load_reported_unit(ledger: Ledger, serial: str) -> ReportedUnit:
@@ -125,6 +200,7 @@ def load_reported_unit(ledger: Ledger, serial: str) -> ReportedUnit:
     return ReportedUnit(
         serial=serial,
         mac=unit.mac.hex(":"),
+        lot=find_lot(events),
         udi=None if udi is None else udi.human_readable,
         verdict=unit.state.value.upper().replace("-", "_"),
         reasons=tuple(map(str, reasons)) if isinstance(reasons, list) else (),

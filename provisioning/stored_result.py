@@ -8,9 +8,9 @@ holds is in `calibration_result` and `verification_result`.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from provisioning.measurement_settings import (
     CoverageRule,
@@ -19,6 +19,7 @@ from provisioning.measurement_settings import (
     SweepPlan,
     WaveformCheck,
 )
+from provisioning.recipe import StoredRecipe
 from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
@@ -56,6 +57,17 @@ test_uncertainty_ratio_min
 _SETTINGS_FIELDS: Final = frozenset(_SETTINGS_TEXT.split())
 _ACCURACY_FIELDS: Final = frozenset(("range_ua", "reading_percent", "range_percent"))
 _INSTRUMENT_FIELDS: Final = frozenset(("serial_number", "certificate", "due"))
+
+
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
+# What results of earlier versions do not have: absent stays absent when one is written again, so
+# that its digest and its replay stay what they were.
+MaybeTime = Annotated[AwareDatetime | None, Field(exclude_if=_is_absent)]
+MaybeCelsius = Annotated[int | None, Field(ge=-27_315, le=100_000, exclude_if=_is_absent)]
+MaybeRecipe = Annotated[StoredRecipe | None, Field(exclude_if=_is_absent)]
 
 
 def parse_stored_result(

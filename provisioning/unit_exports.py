@@ -17,6 +17,7 @@ from provisioning.errors import ExportError
 from provisioning.ledger_events import event_digest, format_time, parse_event
 from provisioning.ledger_journal import read_events, read_links, verify_station_chain
 from provisioning.ledger_queries import find_unit, list_jobs
+from provisioning.unit_events import UnitEvents
 from provisioning.unit_records import event_document, job_document, unit_document
 from signing.bounded_json import count_values
 from signing.canonical_cbor import serialize_cbor
@@ -163,6 +164,13 @@ class _Export(BaseModel):
 def verify_export(
     untrusted_bytes: bytes, ca_der: bytes, *, now: dt.datetime, where: str
 ) -> tuple[Event, ...]:
+    """Return the events of an export; all else is as in `verify_export_links`."""
+    return verify_export_links(untrusted_bytes, ca_der, now=now, where=where).events
+
+
+def verify_export_links(
+    untrusted_bytes: bytes, ca_der: bytes, *, now: dt.datetime, where: str
+) -> UnitEvents:
     """Return the events of an export, if a station of this factory vouches for each of them.
 
     Args:
@@ -197,6 +205,8 @@ def verify_export(
     )
     if verified.payload != statement:
         raise _changed("heads as the station signed them", "others", where)
+    if not contents:
+        raise _changed(f"the events of {export.serial}", "none of them", where)
     events = {name: parse_event(content, where=where) for name, content in contents.items()}
     if any(event.serial != export.serial for event in events.values()):
         raise _changed(f"the events of {export.serial}", "another unit's", where)
@@ -208,7 +218,11 @@ def verify_export(
     }
     if told != proved:
         raise _changed("the events that are proved", "others, or not all of them", where)
-    return tuple(events[name] for name in told)
+    return UnitEvents(
+        ledger_uuid=export.ledger.uuid,
+        events=tuple(events[name] for name in told),
+        hashes=tuple(told),
+    )
 
 
 def _verify_chain(chain: _Chain, contents: dict[str, bytes], where: str) -> list[object]:

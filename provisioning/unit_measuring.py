@@ -6,10 +6,9 @@ reading back writes the same bytes again instead of a second record.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from firmware_images.calibration_record import (
-    CalibrationRecord,
     refuse_uncovered_table,
     sign_calibration_record,
 )
@@ -29,18 +28,22 @@ from provisioning.link_output import (
     CalibrationWriteRequest,
     CalibrationWriteResponse,
 )
+from provisioning.recipe import RECIPE_KEY, build_recipe
 from provisioning.station_values import Step, UnitRejection
 from provisioning.unit_admission import require_same_board
+from provisioning.unit_calibration_record import build_calibration_record
 from provisioning.verification import measure_one_current, verify_unit
 from provisioning.verification_result import (
     VerificationResult,
     parse_verification_result,
     serialize_verification_result,
 )
+from signing.installed_version import find_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from firmware_images.calibration_record import CalibrationRecord
     from provisioning.device_link import DeviceLink
     from provisioning.instruments import Meter
     from provisioning.ledger_values import Reservation
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
 _RESULT = "result"
 _RECORD = "record"
+_Result = TypeVar("_Result", CalibrationResult, VerificationResult)
 
 
 class UnitMeasuring:
@@ -59,6 +63,7 @@ class UnitMeasuring:
         station: What all slots share.
         job: The job's memory.
         link: The board's application.
+        slot: Name of the fixture's place.
         output: The board's output.
         open_meter: Opens the slot's meter; called when the first reading is needed.
         on_progress: Told the step, its fraction and a text.
@@ -74,6 +79,7 @@ class UnitMeasuring:
         job: UnitJob,
         link: DeviceLink,
         *,
+        slot: str,
         output: OutputPort,
         open_meter: Callable[[], Meter],
         on_progress: Callable[[Step, float, str], None],
@@ -81,6 +87,7 @@ class UnitMeasuring:
         self._station = station
         self._job = job
         self._link = link
+        self._slot = slot
         self._output = output
         self._open_meter = open_meter
         self._on_progress = on_progress
@@ -100,8 +107,8 @@ class UnitMeasuring:
                 clock=self._station.outside.now,
             )
             require_same_board(self._link, self._job.reservation.mac)
-            self.calibration = result
-            return {_RESULT: serialize_calibration_result(result)}
+            self.calibration = result.model_copy(update=self._circumstances(result))
+            return self._confirmed(self.calibration, serialize_calibration_result)
 
         def still_holds(confirmed: Mapping[str, object]) -> bool:
             try:
@@ -164,8 +171,8 @@ class UnitMeasuring:
                 calibration=calibration,
             )
             require_same_board(self._link, self._job.reservation.mac)
-            self.verification = result
-            return {_RESULT: serialize_verification_result(result)}
+            self.verification = result.model_copy(update=self._circumstances(result))
+            return self._confirmed(self.verification, serialize_verification_result)
 
         def still_holds(confirmed: Mapping[str, object]) -> bool:
             try:
@@ -203,15 +210,37 @@ class UnitMeasuring:
             "load_ohm": point.load_ohm,
         }
 
+    def _circumstances(self, result: _Result) -> dict[str, object]:
+        """Return what only the station knows about a result: recipe and temperature."""
+        recipe = build_recipe(
+            result,
+            self._station.bundle,
+            station=self._station.settings.name,
+            slot=self._slot,
+            software=f"ampforge {find_version('ampforge')}",
+        )
+        return {"recipe": recipe, "temperature_centi_c": self._station.settings.temperature_centi_c}
+
+    @staticmethod
+    def _confirmed(
+        result: _Result, serialize: Callable[[_Result], dict[str, object]]
+    ) -> dict[str, object]:
+        assert result.recipe is not None, "the station always says by what it measured"
+        return {_RESULT: serialize(result), RECIPE_KEY: result.recipe.sha256}
+
     def _choose_record(self, calibration: CalibrationResult) -> tuple[CalibrationRecord, bytes]:
         """Return the record that this job intended for this very fit, or a new one."""
         reservation = self._job.reservation
         fit_digest = calibration_digest(calibration)
         intent = self._job.last_intent(Step.RECORD)
-        record = self._build_record(
+        assert reservation.job is not None
+        record = build_calibration_record(
             calibration,
-            fit_digest=fit_digest,
+            serial=reservation.serial,
+            mac=reservation.mac,
+            job_id=reservation.job,
             generation=self._next_generation(reservation, fit_digest),
+            temperature_centi_c=self._station.settings.temperature_centi_c,
         )
         if intent is not None and intent.get("fit_digest") == fit_digest.hex():
             return record, bytes.fromhex(str(intent[_RECORD]))
@@ -228,31 +257,3 @@ class UnitMeasuring:
         generations = {str(data["fit_digest"]): int(str(data["generation"])) for data in intents}
         known = generations.get(fit_digest.hex())
         return known if known is not None else max(generations.values(), default=0) + 1
-
-    def _build_record(
-        self, calibration: CalibrationResult, *, fit_digest: bytes, generation: int
-    ) -> CalibrationRecord:
-        assert calibration.fit is not None, "only an accepted calibration is written to a board"
-        assert self._job.reservation.job is not None
-        settings = calibration.settings
-        loads_ohm = (*settings.claim_loads_ohm, settings.claim_end_load_ohm)
-        return CalibrationRecord(
-            serial=self._job.reservation.serial,
-            mac=self._job.reservation.mac,
-            job_id=self._job.reservation.job,
-            generation=generation,
-            full_scale_na=settings.full_scale_na,
-            dac_bits=settings.dac_bits,
-            gain_ppm=calibration.gain_ppm,
-            offset_na=calibration.offset_na,
-            reference_load_ohm=settings.reference_load_ohm,
-            output_impedance_ohm=calibration.output_impedance_ohm,
-            verified_min_na=calibration.fit.span_min_na,
-            verified_max_na=calibration.fit.span_max_na,
-            verified_load_min_ohm=min(loads_ohm),
-            verified_load_max_ohm=max(loads_ohm),
-            temperature_centi_c=self._station.settings.temperature_centi_c,
-            instrument=str(calibration.instrument),
-            fit_digest=fit_digest,
-            created_at=calibration.finished_at.replace(microsecond=0),
-        )

@@ -11,6 +11,7 @@ from provisioning.calibration_result import CalibrationResult, parse_calibration
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_queries import find_unit, list_jobs
 from provisioning.ledger_supervision import find_quarantine
+from provisioning.recipe import recipe_document
 from provisioning.station_values import Step
 from provisioning.unit_udi import find_udi
 from provisioning.verification_result import (
@@ -51,10 +52,16 @@ def read_results(
     Raises:
         ProvisioningError: A stored result cannot be read.
     """
+    return read_result_pair(chained.event for chained in events)
+
+
+def read_result_pair(
+    events: Iterable[Event],
+) -> tuple[CalibrationResult | None, VerificationResult | None]:
+    """Return the same from events without their links."""
     calibration: CalibrationResult | None = None
     verification: VerificationResult | None = None
-    for chained in events:
-        event = chained.event
+    for event in events:
         if event.phase is not Phase.CONFIRM:
             continue
         if event.step == Step.CALIBRATE.value:
@@ -97,6 +104,7 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
         "calibration": calibration_figures(calibration),
         "calibration_record": confirmed.get(Step.RECORD.value, {}).get("stored"),
         "verification": verification_figures(verification),
+        "recipe": recipe_figures(calibration, verification),
         "event_count": len(events),
     }
 
@@ -164,6 +172,7 @@ def calibration_figures(result: CalibrationResult | None) -> dict[str, object] |
         "output_impedance_ohm": result.output_impedance_ohm,
         "inl_lsb": result.inl_lsb,
         "instrument": str(result.instrument),
+        "recipe_sha256": None if result.recipe is None else result.recipe.sha256,
         "findings": [finding.message for finding in result.findings],
     }
 
@@ -175,6 +184,7 @@ def verification_figures(result: VerificationResult | None) -> dict[str, object]
     return {
         "outcome": result.outcome.value,
         "reasons": list(result.reasons),
+        "recipe_sha256": None if result.recipe is None else result.recipe.sha256,
         "point_count": len(result.points),
         "worst": [
             {
@@ -190,6 +200,16 @@ def verification_figures(result: VerificationResult | None) -> dict[str, object]
             for point in worst_points(result)
         ],
     }
+
+
+def recipe_figures(
+    calibration: CalibrationResult | None, verification: VerificationResult | None
+) -> dict[str, object] | None:
+    """Return by what a unit was measured last, with its digest; `None` where nothing says so."""
+    for result in (verification, calibration):
+        if result is not None and result.recipe is not None:
+            return recipe_document(result.recipe)
+    return None
 
 
 def worst_points(result: VerificationResult) -> tuple[PointResult, ...]:

@@ -1,22 +1,32 @@
 """Judges a unit again from its raw readings, and says which stored number differs.
 
 Every confirmed calibration and verification of a unit is recomputed from the readings and settings
-in its own event, and compared with what that event states, to the last digit. Neither a board, an
+in its own event, and compared with what that event states, to the last digit; so are the record
+that was read back from the board, and each verdict that rests on measuring. Neither a board, an
 instrument nor today's settings take part. Normative text: docs/spec/calibration.md §9.1.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from firmware_images.calibration_record import parse_signed_record
 from provisioning.calibration import recompute_calibration
 from provisioning.calibration_result import parse_calibration_result, serialize_calibration_result
 from provisioning.errors import ExportError
 from provisioning.ledger_events import Phase, format_time
+from provisioning.ledger_values import UnitState
+from provisioning.recipe import RECIPE_KEY, canonical_digest, recipe_document, recompute_recipe
 from provisioning.station_values import Step
+from provisioning.unit_calibration_record import build_calibration_record
+from provisioning.unit_judgement import judge_calibration, judge_verification
 from provisioning.verification import recompute_verification
 from provisioning.verification_result import (
+    ExpectedRecord,
     parse_verification_result,
     serialize_verification_result,
 )
@@ -24,11 +34,14 @@ from provisioning.verification_result import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from firmware_images.calibration_record import CalibrationRecord
+    from provisioning.calibration_result import CalibrationResult
     from provisioning.ledger_events import Event
+    from provisioning.verification_result import VerificationResult
 
 REPLAY_SCHEMA: Final = "ampforge.unit-replay/1"
 _RESULT_KEY: Final = "result"
-_SCHEMA_KEY: Final = "schema"
+_STORED_KEY: Final = "stored"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +79,8 @@ class ReplayedResult:
 def replay_events(events: Iterable[Event], *, where: str) -> tuple[ReplayedResult, ...]:
     """Judge every confirmed calibration and verification of a unit again, in order.
 
+    The board's records and the verdicts follow from them, and are compared with them.
+
     Args:
         events: The unit's events, from the ledger or from a verified export.
         where: What to name in an error.
@@ -73,13 +88,23 @@ def replay_events(events: Iterable[Event], *, where: str) -> tuple[ReplayedResul
     Raises:
         ExportError: There is no result to judge.
         ProvisioningError: A stored result cannot be read, or lacks readings.
+        FirmwareImageError: A board's record cannot be read.
+        SigningError: Its signed message cannot.
     """
-    replayed = tuple(
-        _replay(event)
-        for event in events
-        if event.phase is Phase.CONFIRM and event.step in {Step.CALIBRATE.value, Step.VERIFY.value}
-    )
-    if not replayed:
+    known = _Known()
+    replayed: list[ReplayedResult] = []
+    for event in events:
+        if event.phase is Phase.CONFIRM:
+            match event.step:
+                case Step.CALIBRATE.value:
+                    replayed.append(_replay_calibration(event, known))
+                case Step.RECORD.value:
+                    replayed += _replay_record(event, known, where)
+                case Step.VERIFY.value:
+                    replayed.append(_replay_verification(event, known))
+                case Step.FINAL.value:
+                    replayed += _replay_verdict(event, known)
+    if known.is_empty:
         raise ExportError(
             "the unit was never measured",
             expected="a confirmed calibration or verification",
@@ -87,7 +112,7 @@ def replay_events(events: Iterable[Event], *, where: str) -> tuple[ReplayedResul
             where=where,
             hint="see `ampforge unit history` for what was done to it",
         )
-    return replayed
+    return tuple(replayed)
 
 
 def replay_document(serial: str, replayed: tuple[ReplayedResult, ...]) -> dict[str, object]:
@@ -119,37 +144,168 @@ def replay_document(serial: str, replayed: tuple[ReplayedResult, ...]) -> dict[s
     }
 
 
-def _replay(event: Event) -> ReplayedResult:
-    stored = event.data.get(_RESULT_KEY)
-    if event.step == Step.CALIBRATE.value:
-        calibration = parse_calibration_result(stored)
-        read = serialize_calibration_result(calibration)
-        recomputed = serialize_calibration_result(recompute_calibration(calibration))
-        reading_count = len(calibration.readings)
-    else:
-        verification = parse_verification_result(stored)
-        read = serialize_verification_result(verification)
-        recomputed = serialize_verification_result(recompute_verification(verification))
-        reading_count = sum(
-            len(part) for part in (verification.points, verification.idle, verification.waveforms)
+@dataclass(slots=True)
+class _Known:
+    # The last calibration and verification so far, as their readings give them.
+    calibration: CalibrationResult | None = None
+    calibration_sha256: bytes = b""
+    verification: VerificationResult | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.calibration is None and self.verification is None
+
+
+def _replay_calibration(event: Event, known: _Known) -> ReplayedResult:
+    read = parse_calibration_result(event.data.get(_RESULT_KEY))
+    result = recompute_calibration(read)
+    known.calibration, known.verification = result, None
+    stored = _stored_result(event)
+    known.calibration_sha256 = canonical_digest(stored)
+    return _compare_results(
+        event,
+        result,
+        read=serialize_calibration_result(read),
+        given=serialize_calibration_result(result),
+        reading_count=len(result.readings),
+    )
+
+
+def _replay_verification(event: Event, known: _Known) -> ReplayedResult:
+    read = result = parse_verification_result(event.data.get(_RESULT_KEY))
+    if result.record is not None and known.calibration is not None and known.calibration.fit:
+        # What the board should be using is what it was calibrated to.
+        record = ExpectedRecord(
+            gain_ppm=known.calibration.gain_ppm, offset_na=known.calibration.offset_na
         )
+        result = result.model_copy(update={"record": record})
+    result = known.verification = recompute_verification(result)
+    return _compare_results(
+        event,
+        result,
+        read=serialize_verification_result(read),
+        given=serialize_verification_result(result),
+        reading_count=sum(len(part) for part in (result.points, result.idle, result.waveforms)),
+    )
+
+
+def _compare_results(
+    event: Event,
+    result: CalibrationResult | VerificationResult,
+    *,
+    read: dict[str, object],
+    given: dict[str, object],
+    reading_count: int,
+) -> ReplayedResult:
+    """Compare a stored result with the recomputed one, and its recipe with what it rests on.
+
+    Args:
+        event: The event that holds it.
+        result: The recomputed one.
+        read: The stored one as this version reads it, which may fill in what later ones added.
+        given: The recomputed one.
+        reading_count: Readings that it was judged from.
+    """
+    stored = _stored_result(event)
+    told: dict[str, object] = {_RESULT_KEY: stored}
+    if RECIPE_KEY in event.data:
+        told[RECIPE_KEY] = event.data[RECIPE_KEY]
+    filled = dict(_flatten(_RESULT_KEY, read))
+    recomputed: dict[str, object] = {_RESULT_KEY: given}
+    if result.recipe is not None:
+        settings = stored["settings"]
+        assert isinstance(settings, dict), "the result was parsed from it"
+        recipe = recompute_recipe(result.recipe, result, settings=settings)
+        given["recipe"] = recipe_document(recipe)
+        recomputed[RECIPE_KEY] = recipe.sha256
+    # The schema was checked when the result was read; what was filled in is no statement of it.
+    given["schema"] = stored["schema"]
+    return _compare(event, told, recomputed, reading_count=reading_count, filled=filled)
+
+
+def _stored_result(event: Event) -> dict[str, object]:
+    stored = event.data.get(_RESULT_KEY)
+    assert isinstance(stored, dict), "it was parsed before"
+    return stored
+
+
+def _replay_record(event: Event, known: _Known, where: str) -> Iterator[ReplayedResult]:
+    """Compare what was read back from the board with the record that its calibration yields."""
+    calibration = known.calibration
+    if calibration is None or calibration.fit is None:
+        return
+    try:
+        stored = parse_signed_record(bytes.fromhex(str(event.data.get(_STORED_KEY))))
+    except ValueError as error:
+        raise ExportError(
+            "the event does not hold the board's record",
+            expected="hexadecimal",
+            got=str(event.data.get(_STORED_KEY))[:40],
+            where=f"{where}, event {event.number} of {event.station}",
+        ) from error
+    temperature_centi_c = calibration.temperature_centi_c
+    record = build_calibration_record(
+        calibration,
+        serial=event.serial or "",
+        mac=event.mac or b"",
+        job_id=event.job or "",
+        generation=stored.generation,
+        temperature_centi_c=(
+            stored.temperature_centi_c if temperature_centi_c is None else temperature_centi_c
+        ),
+    )
+    # The digest is of the result as it was stored: read by a later version it may have more.
+    record = replace(record, fit_digest=known.calibration_sha256)
+    yield _compare(event, _record_document(stored), _record_document(record), reading_count=0)
+
+
+def _record_document(record: CalibrationRecord) -> dict[str, object]:
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {
+        name: value.hex() if isinstance(value, bytes) else str(value)
+        if isinstance(value, dt.datetime) else value
+        for name, value in values.items()
+    }  # fmt: skip
+
+
+def _replay_verdict(event: Event, known: _Known) -> Iterator[ReplayedResult]:
+    """Compare a verdict with the one that the measurements give, where it rests on them."""
+    failed_step = event.data.get("failed_step")
+    if failed_step == Step.CALIBRATE.value and known.calibration is not None:
+        state, reasons = UnitState.FAIL, judge_calibration(known.calibration)
+    elif failed_step in {None, Step.VERIFY.value} and known.verification is not None:
+        state, reasons = judge_verification(known.verification)
+    else:
+        return
+    told = {name: event.data.get(name) for name in ("outcome", "reasons")}
+    yield _compare(event, told, {"outcome": state.value, "reasons": list(reasons)}, reading_count=0)
+
+
+def _compare(
+    event: Event,
+    stored: Mapping[str, object],
+    recomputed: Mapping[str, object],
+    *,
+    reading_count: int,
+    filled: Mapping[str, object] = MappingProxyType({}),
+) -> ReplayedResult:
     told, given = dict(_flatten("", stored)), dict(_flatten("", recomputed))
-    # A result of an earlier version is read with what later ones added filled in; that is no
-    # statement of the record. The schema was checked when it was read.
-    filled = dict(_flatten("", read))
     given = {
         path: value
         for path, value in given.items()
         if path in told or path not in filled or filled[path] != value
     }
-    given[_SCHEMA_KEY] = told[_SCHEMA_KEY]
     paths = tuple(dict.fromkeys((*told, *given)))
     return ReplayedResult(
         event=event,
         reading_count=reading_count,
         value_count=len(paths),
         differences=tuple(
-            Difference(path=path, stored=told.get(path), recomputed=given.get(path))
+            Difference(
+                path=path.removeprefix(f"{_RESULT_KEY}."),
+                stored=told.get(path),
+                recomputed=given.get(path),
+            )
             for path in paths
             if path not in told or path not in given or told[path] != given[path]
         ),
@@ -158,7 +314,7 @@ def _replay(event: Event) -> ReplayedResult:
 
 def _flatten(path: str, value: object) -> Iterator[tuple[str, object]]:
     # An empty list or object is a value of its own, so that it differs from one that is missing.
-    if isinstance(value, dict) and value:
+    if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _flatten(f"{path}.{key}" if path else str(key), inner)
     elif isinstance(value, (list, tuple)) and value:

@@ -144,6 +144,7 @@ class UnitRun:
                 self._station,
                 job,
                 link,
+                slot=self._slot.name,
                 output=BoardOutput(link),
                 open_meter=self._open_meter,
                 on_progress=self._tell,

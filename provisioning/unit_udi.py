@@ -77,6 +77,19 @@ def load_udi(ledger: Ledger, serial: str) -> Udi | None:
     return find_udi(chained.event for chained in ledger.events(serial=serial))
 
 
+def find_lot(events: Iterable[Event]) -> str | None:
+    """Return the lot that a unit's last verdict names, or `None`.
+
+    Args:
+        events: The unit's, in order.
+    """
+    lot = None
+    for event in events:
+        if event.step == Step.FINAL.value and event.phase is Phase.CONFIRM:
+            lot = event.data.get(LOT_KEY)
+    return None if lot is None else str(lot)
+
+
 def find_udi(events: Iterable[Event]) -> Udi | None:
     """Return the identification that a unit's record holds, or `None`.
 

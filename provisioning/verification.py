@@ -226,6 +226,7 @@ def _read_point(
             mean_na=round(reading.mean_na, STORED_DECIMALS),
             sd_na=round(reading.sd_na, STORED_DECIMALS),
             count=reading.count,
+            at=reading.at,
         )
     largest_ua = settings.accuracy[-1].range_ua
     return planned.measured(

@@ -127,6 +127,7 @@ def _judge_point(
         claim_limit_na=claim_na,
         outcome=Outcome.FAIL if raw.is_overload else outcome,
         budget=PointBudget.from_budget(budget, guard_band_na=guard_share * expanded_na),
+        at=raw.at,
     )
 
 

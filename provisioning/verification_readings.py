@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, Self
 from provisioning.waveform_windows import Window
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from provisioning.verification_result import PointResult, WaveformResult
     from provisioning.waveform_train import WaveformShape
 
@@ -33,6 +35,7 @@ class RawPoint:
         sd_na: Standard deviation of a sample, nA.
         count: Samples.
         is_overload: The current was larger than every range.
+        at: When the meter answered, UTC; `None` for an overload.
     """
 
     mode: str
@@ -45,6 +48,7 @@ class RawPoint:
     sd_na: float = 0.0
     count: int = 1
     is_overload: bool = False
+    at: datetime | None = None
 
     def measured(
         self,
@@ -55,6 +59,7 @@ class RawPoint:
         sd_na: float,
         count: int,
         is_overload: bool = False,
+        at: datetime | None = None,
     ) -> Self:
         """Return the planned point with its reading."""
         return replace(
@@ -65,6 +70,7 @@ class RawPoint:
             sd_na=sd_na,
             count=count,
             is_overload=is_overload,
+            at=at,
         )
 
     @classmethod
@@ -81,6 +87,7 @@ class RawPoint:
             sd_na=point.sd_na,
             count=point.count,
             is_overload=point.is_overload,
+            at=point.at,
         )
 
 

@@ -18,6 +18,9 @@ from provisioning.measurement_settings import MetrologySettings
 from provisioning.stored_result import (
     FIRST_FORMAT,
     SECOND_FORMAT,
+    MaybeCelsius,
+    MaybeRecipe,
+    MaybeTime,
     first_format_document,
     parse_stored_result,
 )
@@ -105,6 +108,7 @@ class PointResult(_Document):
         claim_limit_na: Limit over the claimed loads, nA.
         outcome: The worse of both decisions.
         budget: How U came about; `None` in a result of the first format.
+        at: When the meter answered, UTC; `None` for an overload.
     """
 
     mode: str
@@ -123,6 +127,7 @@ class PointResult(_Document):
     claim_limit_na: NotNegative
     outcome: Outcome
     budget: PointBudget | None = None
+    at: MaybeTime = None
 
     @property
     def deciding_limit_na(self) -> float:
@@ -318,6 +323,8 @@ class VerificationResult(_Document):
         reasons: Why it is not PASS, worst first; empty for PASS.
         certificate_age_days: Days since the instrument's calibration; `None` when not known.
         format: Version of the format it was stored in, and will be again.
+        temperature_centi_c: Ambient temperature in hundredths of a degree Celsius.
+        recipe: By what it was measured; `None` outside a station.
     """
 
     settings: MetrologySettings
@@ -334,11 +341,13 @@ class VerificationResult(_Document):
     reasons: tuple[str, ...]
     certificate_age_days: Annotated[int, Field(ge=0)] | None = None
     format: Annotated[int, Field(exclude=True)] = SECOND_FORMAT
+    temperature_centi_c: MaybeCelsius = None
+    recipe: MaybeRecipe = None
 
 
 def serialize_verification_result(result: VerificationResult) -> dict[str, object]:
     """Return a result as a JSON document."""
-    document = result.model_dump(mode="json")
+    document = result.model_dump(mode="json", by_alias=True)
     if result.format == FIRST_FORMAT:
         document = first_format_document(document, FIRST_FORMAT_FIELDS)
         document["idle"] = first_format_document(

@@ -22,6 +22,7 @@ COMMAND_COUNTS = {
     "key-ceremony": 6,
     "compromise-drill": 4,
     "publish-a-delta": 15,
+    "audit-walk-through": 20,
 }
 EXIT_CODE = "echo $?"
 

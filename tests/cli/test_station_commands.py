@@ -546,8 +546,41 @@ def test_a_replay_that_computes_another_gain_says_so_by_its_exit_code(
 
     monkeypatch.setattr("provisioning.unit_replay.recompute_calibration", recompute)
     text = call(capsys, "unit", "replay", serial, code=10)
-    assert "1 DIFFER" in text
-    assert "fit.gain_ppm: stored" in text
+    assert "DIFFER" in text.splitlines()[0]
+    for path in ("fit.gain_ppm", "gain_ppm", "record.gain_ppm"):
+        assert f"    {path}: stored" in text, "the fit, the board's record, what was verified"
+
+
+def test_a_certificate_is_the_same_from_ledger_and_export(product, capsys, serial):
+    ca_path = product / "station" / "factory-ca.cert.der"
+    export, page = product / "certified.json", product / "certificate.html"
+    text = call(capsys, "unit", "certificate", serial, "--output", page)
+    assert f"certificate {serial}-1, PASS" in text
+    first = page.read_bytes()
+    call(capsys, "unit", "export", serial, "--output", export)
+    source = ("--record", export, "--factory-ca", ca_path)
+    text = call(capsys, "unit", "certificate", *source, "--output", page, "--json")
+    document = json.loads(text)
+    assert document["schema"] == "ampforge.unit-certificate/1"
+    assert document["recipe_sha256"].encode() in first
+    assert page.read_bytes() == first
+    content = export.read_bytes()
+    message = call(capsys, "unit", "certificate", *source, "--output", export, code=2)
+    assert "replace what it is made from" in message
+    assert export.read_bytes() == content
+
+
+def test_a_certificate_of_nothing_is_refused(product, capsys):
+    assert "name one unit" in call(capsys, "unit", "certificate", code=2)
+
+
+def test_a_report_is_of_one_unit_or_of_a_lot(product, capsys, serial):
+    page = product / "no.html"
+    message = call(
+        capsys, "station", "report", "--unit", serial, "--lot", "L1", "--output", page, code=2
+    )
+    assert "one or the other" in message
+    assert not page.exists()
 
 
 def test_simulate_serves_until_it_is_interrupted(tmp_path):

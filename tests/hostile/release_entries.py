@@ -15,6 +15,7 @@ from firmware_images.bundle import verify_bundle
 from firmware_images.bundle_archive import parse_archive
 from firmware_images.bundle_inspection import inspect_bundle
 from firmware_images.bundle_statement import read_signed_statement
+from firmware_images.calibration_record import parse_signed_record
 from firmware_images.calibration_values import parse_calibration_record
 from firmware_images.delta_format import parse_patch_header
 from firmware_images.device_record import parse_identity, parse_update_state
@@ -157,6 +158,12 @@ add_bytes("identity record", "cbor", parse_identity, golden("records/identity.cb
 add_bytes("update state", "cbor", parse_update_state, golden("records/update-state.cbor"))
 add_bytes(
     "calibration's payload", "cbor", parse_calibration_record, golden("records/calibration.cbor")
+)
+add_bytes(
+    "calibration record, unverified",
+    "cbor cose",
+    parse_signed_record,
+    rejected_records.signed_calibration,
 )
 add_bytes(
     "calibration record",

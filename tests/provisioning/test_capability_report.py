@@ -16,8 +16,12 @@ from provisioning.capability_report import report_line
 from provisioning.errors import CapabilityDataError, VerificationError
 from provisioning.ledger import Ledger, create_ledger
 from provisioning.ledger_events import Phase
+from provisioning.ledger_queries import list_units
 from provisioning.ledger_supervision import carry_out, prepare_order
 from provisioning.ledger_values import UnitState, Writer
+from provisioning.line_yield import count_yield
+from provisioning.report_figures import least_capable
+from provisioning.reports import ReportedUnit, render_line_report
 from provisioning.supervision import Act, sign_act
 from provisioning.verification import verify_unit
 from provisioning.verification_result import serialize_verification_result
@@ -29,6 +33,7 @@ from tests.provisioning.metrology_bench import (
     SteppingClock,
     ignore_progress,
 )
+from tests.provisioning.test_reports import HEADER, text_of
 
 START = dt.datetime(2026, 2, 10, 12, tzinfo=dt.UTC)
 BUNDLE, OTHER_BUNDLE = bytes([0xAB]) * 32, bytes([0xCD]) * 32
@@ -177,3 +182,50 @@ def test_the_command_prints_yield_and_the_least_capable_currents(line, tmp_path,
     assert document["schema"] == "ampforge.capability-report/1"
     assert document["yield"]["first_pass"]["fraction"] == 0.5
     assert len(document["currents"]) == len(report_line(line).currents)
+
+
+def test_the_page_of_a_lot_has_yield_capability_and_control_charts(line, results):
+    report = report_line(line)
+    units = [
+        ReportedUnit(serial=f"U{index}", mac="00", verdict="PASS", verification=result)
+        for index, result in enumerate(results)
+    ]
+    html = render_line_report(
+        units,
+        HEADER,
+        {},
+        line_yield=count_yield(line, bundle_digest=BUNDLE),
+        capability=report,
+        lot="L<1>",
+        links={"U1": "certificates/U1.html"},
+    )
+    text = text_of(html)
+    assert "Lot L&lt;1&gt;: 4 units" in html
+    assert '<a href="certificates/U1.html">U1</a>' in html
+    assert "2 of 4 50.0 % 15.0 to 85.0 %" in text
+    assert "1 on a mere retest, 1 after rework" in text
+    targets = least_capable(report.currents)
+    assert len(targets) == len({(c.key.mode, c.key.target_na) for c in report.currents})
+    for current in targets:
+        ppk = current.capability.ppk
+        assert f"{ppk.estimate:.2f} {ppk.low:.2f} to {ppk.high:.2f}" in text
+    assert html.count('aria-label="Control chart of ') == len(TABLE.modes)
+
+
+def test_the_least_capable_load_of_each_target_is_shown(line):
+    report = report_line(line)
+    for shown in least_capable(report.currents):
+        others = [
+            current.capability.ppk.estimate
+            for current in report.currents
+            if (current.key.mode, current.key.target_na) == (shown.key.mode, shown.key.target_na)
+        ]
+        assert shown.capability.ppk.estimate == min(others)
+
+
+def test_only_the_units_that_are_named_are_counted(line):
+    serials = {unit.serial for unit in list_units(line.database)}
+    chosen = {min(serials)}
+    assert report_line(line, serials=chosen).yields.final.total == 1
+    assert count_yield(line, bundle_digest=BUNDLE, serials=chosen).judged == 1
+    assert count_yield(line, bundle_digest=BUNDLE, serials=set()).judged == 0

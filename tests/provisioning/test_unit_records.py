@@ -191,3 +191,11 @@ class TestExport:
         empty = exported | {"events": [], "chains": []}
         with pytest.raises((ExportError, SigningError)):
             verify(station, empty)
+
+    def test_an_export_that_hides_every_content_is_refused(self, station, exported):
+        hidden = json.loads(json.dumps(exported)) | {"events": []}
+        for chain in hidden["chains"]:
+            for link in chain["links"]:
+                link.pop("content", None)
+        with pytest.raises(ExportError, match="changed after it was made"):
+            verify(station, hidden)

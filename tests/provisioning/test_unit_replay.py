@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from firmware_images.calibration_record import parse_signed_record, serialize_calibration_record
 from provisioning.errors import CalibrationError, ExportError
 from provisioning.ledger_queries import list_units
 from provisioning.simulator.line import SimulatedLine
@@ -51,18 +52,94 @@ def differences(events):
 def test_a_unit_agrees_with_its_readings_to_the_last_digit(events):
     document = replay_document("unit", replay_events(events, where="unit"))
     assert document["agrees"] is True
-    assert [result["step"] for result in document["results"]] == ["calibrate", "verify"]
-    assert all(result["reading_count"] > 10 for result in document["results"])
-    assert all(result["value_count"] > 100 for result in document["results"])
+    results = {result["step"]: result for result in document["results"]}
+    assert list(results) == ["calibrate", "record", "verify", "final"]
+    for step in ("calibrate", "verify"):
+        assert results[step]["reading_count"] > 10
+        assert results[step]["value_count"] > 100
 
 
 def test_a_changed_gain_is_named_with_both_numbers(events):
     def change(result):
         result["fit"]["gain_ppm"] += 1
 
-    (found,) = differences(changed(events, "calibrate", change))
+    found, digest = differences(changed(events, "calibrate", change))
     assert found.path == "fit.gain_ppm"
     assert found.stored == found.recomputed + 1
+    assert digest.path == "fit_digest", "the board's record carries the digest of the true one"
+
+
+def test_a_record_on_the_board_that_the_fit_does_not_yield_is_named(events):
+    told = []
+    for event in events:
+        data = dict(event.data)
+        if event.step == "record" and "stored" in data:
+            stored = bytes.fromhex(data["stored"])
+            record = parse_signed_record(stored)
+            other = replace(record, gain_ppm=record.gain_ppm + 1)
+            data["stored"] = stored.replace(
+                serialize_calibration_record(record), serialize_calibration_record(other)
+            ).hex()
+        told.append(replace(event, data=data))
+    (found,) = differences(tuple(told))
+    assert (found.path, found.stored - found.recomputed) == ("gain_ppm", 1)
+
+
+def test_a_verdict_that_the_measurements_do_not_give_is_named(events):
+    told = tuple(
+        replace(event, data=dict(event.data) | {"outcome": "fail"})
+        if event.step == "final"
+        else event
+        for event in events
+    )
+    (found,) = differences(told)
+    assert (found.path, found.stored, found.recomputed) == ("outcome", "fail", "pass")
+
+
+def test_a_changed_recipe_is_named(events):
+    def change(result):
+        result["recipe"]["content"]["certificate"] = "of another instrument"
+
+    paths = [found.path for found in differences(changed(events, "verify", change))]
+    assert paths == ["recipe.content.certificate"]
+
+
+def test_changed_settings_no_longer_have_the_recipe_s_digest(events):
+    def change(result):
+        result["settings"]["accuracy_source"] = "somebody said so"
+
+    found = {each.path for each in differences(changed(events, "verify", change))}
+    assert found == {"recipe.content.settings_sha256", "recipe.sha256", "recipe_sha256"}
+
+
+def test_results_of_before_there_were_recipes_agree_too(events):
+    def strip(result):
+        result.pop("recipe")
+        result.pop("temperature_centi_c")
+        for reading in (*result.get("readings", ()), *result.get("points", ())):
+            reading.pop("at")
+
+    old = tuple(
+        replace(event, data={key: event.data[key] for key in event.data if key != "recipe_sha256"})
+        for event in changed(changed(events, "calibrate", strip), "verify", strip)
+    )
+    # The board's record carries the digest of the calibration as it is now.
+    assert [found.path for found in differences(old)] == ["fit_digest"]
+
+
+def test_readings_carry_time_and_temperature(events):
+    for event in events:
+        result = event.data.get("result")
+        if result is not None:
+            readings = result.get("readings") or result["points"]
+            assert result["temperature_centi_c"] == 2_300
+            assert result["started_at"] < readings[0]["at"] < readings[-1]["at"]
+            assert readings[-1]["at"] <= result["finished_at"]
+
+
+def test_calibration_and_verification_of_a_unit_share_their_recipe(events):
+    digests = {event.data["recipe_sha256"] for event in events if "recipe_sha256" in event.data}
+    assert len(digests) == 1
 
 
 def test_a_changed_uncertainty_is_named(events):

@@ -1,0 +1,59 @@
+"""The calibration record that follows from a calibration: built once to write, again to compare.
+
+The station signs what this returns, and a replay compares the board's record with it. This module
+signs and reads nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firmware_images.calibration_values import CalibrationRecord
+from provisioning.calibration_result import calibration_digest
+
+if TYPE_CHECKING:
+    from provisioning.calibration_result import CalibrationResult
+
+
+def build_calibration_record(
+    calibration: CalibrationResult,
+    *,
+    serial: str,
+    mac: bytes,
+    job_id: str,
+    generation: int,
+    temperature_centi_c: int,
+) -> CalibrationRecord:
+    """Return the record for a board.
+
+    Args:
+        calibration: Accepted.
+        serial: Serial number of the unit.
+        mac: Its MAC.
+        job_id: The job.
+        generation: How many records the unit has had, with this one.
+        temperature_centi_c: Ambient temperature in hundredths of a degree Celsius.
+    """
+    assert calibration.fit is not None, "only an accepted calibration is written to a board"
+    settings = calibration.settings
+    loads_ohm = (*settings.claim_loads_ohm, settings.claim_end_load_ohm)
+    return CalibrationRecord(
+        serial=serial,
+        mac=mac,
+        job_id=job_id,
+        generation=generation,
+        full_scale_na=settings.full_scale_na,
+        dac_bits=settings.dac_bits,
+        gain_ppm=calibration.gain_ppm,
+        offset_na=calibration.offset_na,
+        reference_load_ohm=settings.reference_load_ohm,
+        output_impedance_ohm=calibration.output_impedance_ohm,
+        verified_min_na=calibration.fit.span_min_na,
+        verified_max_na=calibration.fit.span_max_na,
+        verified_load_min_ohm=min(loads_ohm),
+        verified_load_max_ohm=max(loads_ohm),
+        temperature_centi_c=temperature_centi_c,
+        instrument=str(calibration.instrument),
+        fit_digest=calibration_digest(calibration),
+        created_at=calibration.finished_at.replace(microsecond=0),
+    )

@@ -1,0 +1,42 @@
+"""The events of one unit with their links, from the ledger or, proved, from an export.
+
+By itself, so that who reads the ledger need not import what reads exports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from provisioning.ledger import Ledger
+    from provisioning.ledger_events import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitEvents:
+    """The events of one unit, each with its place in a chain.
+
+    Attributes:
+        ledger_uuid: UUID of the ledger that they are from.
+        events: In order.
+        hashes: Hash of each event's link, hex.
+    """
+
+    ledger_uuid: str
+    events: tuple[Event, ...]
+    hashes: tuple[str, ...]
+
+
+def read_unit_events(ledger: Ledger, serial: str) -> UnitEvents:
+    """Return the events of a unit from the ledger.
+
+    Raises:
+        LedgerError: An event is damaged.
+    """
+    chained_events = ledger.events(serial=serial)
+    return UnitEvents(
+        ledger_uuid=ledger.identity.uuid,
+        events=tuple(chained.event for chained in chained_events),
+        hashes=tuple(chained.hash.hex() for chained in chained_events),
+    )
