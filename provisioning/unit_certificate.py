@@ -9,13 +9,14 @@ Implements docs/spec/calibration.md §9.2. How it looks is `reports` and its tem
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from firmware_images.calibration_record import verify_signed_record
 from firmware_images.waiver_text import format_waiver
 from provisioning.errors import ReportError
 from provisioning.ledger_events import Phase
 from provisioning.ledger_values import UnitState
+from provisioning.measurement_settings import ONE_SIDED_95_SIGMAS, CoverageRule, DecisionRule
 from provisioning.report_figures import RiskFigures, build_risk_figures, point_risk
 from provisioning.station_values import Step
 from provisioning.uncertainty import COVERAGE_FACTOR, Outcome, normal_cdf, worst_outcome
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from provisioning.calibration_result import CalibrationResult
     from provisioning.ledger_events import Event
+    from provisioning.measurement_settings import MetrologySettings
     from provisioning.unit_events import UnitEvents
     from provisioning.verification_result import PointResult, VerificationResult
 
@@ -120,6 +122,7 @@ class UnitCertificate:
         rows: Levels, at most `ROWS_MAX`, and the idle current.
         omitted_count: Levels that are not shown.
         risk: Probabilities of false accept.
+        coverage: Which coverage factors its expanded uncertainties have.
         signature: Who signed the unit's record.
         ledger_uuid: UUID of the ledger.
         anchors: Its events behind the certificate.
@@ -144,6 +147,7 @@ class UnitCertificate:
     rows: tuple[LevelRow, ...]
     omitted_count: int
     risk: RiskFigures
+    coverage: str
     signature: Signature
     ledger_uuid: str
     anchors: tuple[Anchor, ...]
@@ -215,6 +219,7 @@ def build_certificate(record: UnitEvents, ca_der: bytes, *, where: str) -> UnitC
         rows=rows,
         omitted_count=omitted_count,
         risk=build_risk_figures(verification),
+        coverage=_state_coverage(verification),
         signature=_verify_signature(record.events[places[1]], ca_der, serial=serial, mac=mac),
         ledger_uuid=record.ledger_uuid,
         anchors=tuple(
@@ -298,9 +303,7 @@ def _build_row(mode: str, level: int, points: Sequence[PointResult]) -> LevelRow
         readings=tuple(readings),
         limit_na=readings[0].deciding_limit_na,
         expanded_na=max(point.expanded_uncertainty_na for point in readings),
-        test_uncertainty_ratio=min(
-            point.deciding_limit_na / point.expanded_uncertainty_na for point in readings
-        ),
+        test_uncertainty_ratio=min(point.test_uncertainty_ratio for point in readings),
         risk=max(point_risk(point) for point in points),
         claimed=max(points, key=lambda point: abs(point.error_na) / point.claim_limit_na),
         outcome=worst_outcome(point.outcome for point in points),
@@ -309,11 +312,9 @@ def _build_row(mode: str, level: int, points: Sequence[PointResult]) -> LevelRow
 
 def _state(final: Event, verification: VerificationResult) -> str:
     settings = verification.settings
-    risk = normal_cdf(-settings.guard_factor * COVERAGE_FACTOR)
-    rule = (
-        "Non-binary decision rule with guard band, ILAC-G8:09/2019: acceptance limit = tolerance "
-        f"limit \N{MINUS SIGN} w, w = {settings.guard_factor:g}·U, U with k = {COVERAGE_FACTOR}. "
-    )
+    # k is never less than that of infinite degrees of freedom, so that this bounds the risk.
+    risk = normal_cdf(-settings.guard_share(COVERAGE_FACTOR) * COVERAGE_FACTOR)
+    rule = f"{_state_rule(settings)}, U = k·u with {_state_coverage(verification)}. "
     if final.data.get("outcome") == UnitState.PASS.value:
         return (
             f"{rule}PASS: every measured error lies within its acceptance limit. The specific risk "
@@ -342,6 +343,41 @@ def _state(final: Event, verification: VerificationResult) -> str:
                 f"guard band, or a check without one failed. The risk of a false reject is at most "
                 f"{100 * risk:.1f} % where a point decided."
             )
+
+
+def _state_rule(settings: MetrologySettings) -> str:
+    accepted = "acceptance limit = tolerance limit"
+    match settings.decision_rule:
+        case DecisionRule.SIMPLE:
+            return f"Simple acceptance, ILAC-G8:09/2019: {accepted}, w = 0"
+        case DecisionRule.ILAC_G8:
+            return (
+                f"Non-binary decision rule with guard band, ILAC-G8:09/2019: {accepted} "
+                f"\N{MINUS SIGN} w, w = {settings.guard_factor:g}·U"
+            )
+        case DecisionRule.ONE_SIDED_95:
+            return (
+                f"Non-binary decision rule with guard band, JCGM 106:2012: {accepted} "
+                f"\N{MINUS SIGN} w, w = {ONE_SIDED_95_SIGMAS:g}·u"
+            )
+        case _:
+            assert_never(settings.decision_rule)
+
+
+def _state_coverage(verification: VerificationResult) -> str:
+    """Say which coverage factors the expanded uncertainties of a verification have."""
+    if verification.settings.coverage is CoverageRule.TWO:
+        return f"k = {COVERAGE_FACTOR:g}"
+    factors = [
+        point.budget.coverage_factor
+        for point in (*verification.points, *verification.idle)
+        if point.budget is not None
+    ]
+    span = "k"
+    if factors:
+        least, most = f"{min(factors):.2f}", f"{max(factors):.2f}"
+        span = f"k = {least}" if least == most else f"k = {least} to {most}"
+    return f"{span} for 95.45 %, Student's t"
 
 
 def _verify_signature(event: Event, ca_der: bytes, *, serial: str, mac: bytes) -> Signature:

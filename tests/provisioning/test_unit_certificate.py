@@ -80,7 +80,7 @@ def test_it_states_everything_that_an_auditor_asks_for(made, record):
         made.verification.recipe.sha256,
         made.verification.table_digest,
         "ILAC-G8:09/2019",
-        "w = 1·U, U with k = 2",
+        "w = 1·U, U = k·u with k = 2.00 for 95.45 %",
         "at most 2.3 % for any one point",
         "TUR = limit/U",
         "agree to the last digit",

@@ -12,6 +12,7 @@ import pytest
 from firmware_images.calibration_record import parse_signed_record, serialize_calibration_record
 from provisioning.errors import CalibrationError, ExportError
 from provisioning.ledger_queries import list_units
+from provisioning.recipe import RECIPE_KEY
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
 from provisioning.unit_replay import replay_document, replay_events
@@ -167,26 +168,35 @@ def test_a_changed_verdict_is_named(events):
     assert (found.path, found.stored, found.recomputed) == ("outcome", "FAIL", "PASS")
 
 
-@pytest.mark.parametrize("step", ["calibration", "verification"])
+@pytest.mark.parametrize("step", ["calibrate", "verify"])
 def test_a_result_of_an_earlier_version_agrees_with_its_readings_too(events, step):
     """What later versions added is filled in when it is read, and is no difference."""
-    stored = json.loads((GOLDEN / f"{step}-1.json").read_bytes())
-    ledger_step = {"calibration": "calibrate", "verification": "verify"}[step]
+    names = {"calibrate": "calibration-1.json", "verify": "verification-1.json"}
+    stored = {key: json.loads((GOLDEN / name).read_bytes()) for key, name in names.items()}
+    measured = tuple(
+        replace(event, data={key: event.data[key] for key in event.data if key != RECIPE_KEY})
+        for event in events
+        if event.step in names
+    )
 
-    def older(result):
-        result.clear()
-        result.update(copy.deepcopy(stored))
+    def replaced(told, key, forge=None):
+        def older(result):
+            result.clear()
+            result.update(copy.deepcopy(stored[key]))
+            if forge:
+                forge(result)
 
-    assert differences(changed(events, ledger_step, older)) == []
+        return changed(told, key, older)
 
-    kind, name = {"calibration": ("fit", "chi2"), "verification": ("points", "error_na")}[step]
+    both = replaced(replaced(measured, "calibrate"), "verify")
+    assert differences(both) == []
 
-    def forged(result):
-        older(result)
-        value = result[kind][3] if kind == "points" else result[kind]
-        value[name] += 1.0
+    def forge(result):
+        (result["points"][3] if step == "verify" else result["fit"])[
+            {"calibrate": "chi2", "verify": "error_na"}[step]
+        ] += 1.0
 
-    (found,) = differences(changed(events, ledger_step, forged))
+    (found,) = differences(replaced(both, step, forge))
     assert found.path in {"fit.chi2", "points[3].error_na"}
 
 
