@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
-from provisioning.lease_replay import REFUSE_STEP
 from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_leases import (
     LEASE_END_STEP,
@@ -21,6 +20,7 @@ from provisioning.ledger_leases import (
 )
 from provisioning.ledger_retelling import contradiction, hex_field
 from provisioning.ledger_schema import events, serial_numbers
+from provisioning.outbox_events import REFUSE_STEP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

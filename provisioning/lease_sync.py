@@ -19,6 +19,7 @@ from provisioning.lease_folder import (
     find_lease_files,
     holding_lease,
     open_outbox_database,
+    refusing_damage,
     remember_own_units,
 )
 from provisioning.lease_replay import Replay
@@ -29,6 +30,7 @@ from provisioning.ledger_leases import LEASE_END_STEP, find_lease
 from provisioning.ledger_schema import events
 from provisioning.ledger_values import Writer
 from provisioning.offline_ledger import OfflineLedger, read_use
+from provisioning.outbox_events import SYNC_STEP
 from provisioning.station_files import (
     CA_CERTIFICATE_NAME,
     STATION_CERTIFICATE_NAME,
@@ -44,9 +46,7 @@ if TYPE_CHECKING:
     from provisioning.lease_folder import LeaseFiles
     from provisioning.ledger_leases import LeaseRecord
 
-SYNC_STEP: Final = "sync"
 EVENTS_PER_PART: Final = 200
-REASON_MAX_LENGTH: Final = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +89,10 @@ def synchronise(
         What was done; `None` when the station holds no lease.
 
     Raises:
-        LeaseError: The lease is not this station's, the ledger knows it otherwise, or the folder
-            is an older copy. Nothing was taken over.
-        LedgerError: The outbox is damaged, or a database cannot be read or written; what was
-            taken over until then stays.
+        LeaseError: The lease is not this station's, the ledger knows it otherwise, the outbox is
+            damaged, or the folder is an older copy. Nothing was taken over.
+        LedgerError: The outbox says what no outbox says, or a database cannot be read or written;
+            what was taken over until then stays.
         SigningError: The lease does not verify.
     """
     if find_lease_files(folder) is None:
@@ -103,7 +103,9 @@ def synchronise(
             return None
         outbox = Ledger(open_outbox_database(files.outbox))
         try:
-            if not read_use(outbox).is_complete:
+            with refusing_damage(files.outbox):
+                is_complete = read_use(outbox).is_complete
+            if not is_complete:
                 return None  # it was asked for, and never used: `serials lease` goes on with it
             lease = verify_held(files, station=writer.station, now=writer.now())
             held = OfflineLedger(outbox.database, lease)
@@ -178,8 +180,10 @@ class _Sync:
 
     def run(self, *, is_given_back: bool) -> SyncResult:
         record = self._require_known()
-        self._outbox.verify_chains()
-        is_in_place = self._files.place() == self._lease.place
+        with refusing_damage(self._files.outbox):
+            self._outbox.verify_chains()
+            is_older = self._outbox.has_forgotten()
+        is_in_place = not is_older and self._files.place() == self._lease.place
         while self._take_over_part():
             pass
         remember_own_units(self._outbox)
