@@ -160,6 +160,8 @@ def audit_ledger(
         audit_heads(connection, identity, StationCertificates(None, now=None))
     else:
         on_chains(connection)
+    counts = {station: count for station, (count, _) in heads.items()}
+    lease_facts.require_synced(connection, counts, is_outbox=block is not None)
     for event in beside.orders:
         require_told_order(event, identity)
     for serials in _serials_in_events(connection):

@@ -5,25 +5,30 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
+from sqlalchemy import delete
 
 import provisioning.lease_taking
 import provisioning.ledger_sqlite
 from provisioning.classification import BoardIdentity, RecordCondition
-from provisioning.errors import LeaseError, SetAsideError, StationError
+from provisioning.errors import LeaseError, LedgerDamageError, SetAsideError, StationError
 from provisioning.file_birth import read_birth_ns
 from provisioning.lease_folder import CLOSED_FOLDER, find_lease_files, open_outbox_database
 from provisioning.lease_giving_up import give_up
 from provisioning.ledger import Ledger
+from provisioning.ledger_audit import audit_ledger
 from provisioning.ledger_events import Phase
 from provisioning.ledger_leases import list_leases
-from provisioning.ledger_values import Writer
+from provisioning.ledger_schema import jobs, serial_numbers, units
+from provisioning.ledger_values import UnitState, Writer
 from provisioning.ledger_witness import load_witness
 from provisioning.outbox_memory import memory_path
 from provisioning.station_ledger import open_station_ledger
 from tests.provisioning.lease_bench import Factory, mac_of, reserve, work
 from tests.provisioning.ledger_sites import Site
+from tests.provisioning.tampered_ledger import tampering
 
 TRIES = 20
 BLANK = BoardIdentity(condition=RecordCondition.BLANK)
@@ -252,3 +257,55 @@ def test_a_station_without_a_lease_opens_its_memory_before_it_writes_anything(sm
     opened = open_station_ledger(small.folder(), small.address, small.writer())
     assert load_witness(small.folder()).is_closed is False
     opened.close()
+
+
+def taken_over(factory):
+    """Return a ledger that took over a unit that failed, and was not met since."""
+    factory.take()
+    opened = factory.offline()
+    work(opened, reserve(opened, 1), verdict=UnitState.FAIL)
+    opened.close()
+    factory.sync()
+    return factory.open()
+
+
+FORGERIES = ("edited", "cut", "reordered", "continued", "gone")
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_the_chain_of_a_lease_is_vouched_for_by_who_took_it_over(small, forgery):
+    """Nobody signs it; before the next meeting the `sync` of its station alone tells of it."""
+    ledger = taken_over(small)
+    ledger.verify_chains()
+    chain = "station-1/1"
+    with tampering(ledger, small.root) as tampered:
+        contents = tampered.contents(chain)
+        match forgery:
+            case "edited":  # a failed unit becomes one that passed, with all that follows
+                last = contents[-1]
+                contents[-1] = replace(last, data=dict(last.data) | {"outcome": "pass"})
+                for table in ("jobs SET outcome", "units SET state"):
+                    tampered.connection.exec_driver_sql(f"UPDATE {table} = 'pass'")
+                tampered.connection.exec_driver_sql("UPDATE serial_numbers SET state = 'released'")
+            case "cut":
+                contents.pop()
+                tampered.connection.exec_driver_sql(
+                    "UPDATE jobs SET state = 'open', outcome = NULL, closed_at = NULL"
+                )
+                tampered.connection.exec_driver_sql(
+                    "UPDATE units SET state = 'in-work', changed_at = first_seen_at"
+                )
+            case "reordered":
+                contents[3], contents[4] = contents[4], contents[3]
+            case "continued":
+                contents.append(replace(contents[-2], step="recheck"))
+            case "gone":
+                contents.clear()
+                for table in (jobs, units, serial_numbers):
+                    tampered.connection.execute(delete(table))
+        tampered.replace_chain(chain, contents)
+        with pytest.raises(LedgerDamageError) as caught:
+            audit_ledger(tampered.connection, ledger.identity)
+    assert caught.value.station == chain
+    ledger.verify_chains()
+    ledger.close()
