@@ -120,11 +120,14 @@ def synchronise_station(
 ) -> SyncResult | None:
     """Take over what a station did under its lease, if it holds one."""
     from provisioning.lease_folder import find_lease_files
+    from provisioning.lease_recalling import find_to_recall
     from provisioning.lease_sync import synchronise
     from provisioning.ledger_witness import writing_as_station
 
-    if find_lease_files(folder) is None:
-        return None
     writer = station_writer(config_path)
+    if find_lease_files(folder) is None and (
+        find_to_recall(folder, ledger, station=writer.station) is None
+    ):
+        return None
     with writing_as_station(folder, ledger, station=writer.station):
         return synchronise(folder, ledger, writer, on_progress=on_progress)

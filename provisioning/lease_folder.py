@@ -186,18 +186,26 @@ def find_lease_files(folder: Path) -> LeaseFiles | None:
     Raises:
         LeaseError: There are two.
     """
-    found = sorted(folder.glob(_OUTBOX_GLOB))
+    found = find_all_lease_files(folder)
     if not found:
         return None
     if len(found) > 1:
         raise LeaseError(
             "there are two leases in the station's folder",
             expected="one outbox",
-            got=", ".join(path.name for path in found),
+            got=", ".join(files.outbox.name for files in found),
             where=folder,
             hint="a copy was put beside its original: move the copy away, do not delete it",
         )
-    return LeaseFiles(folder=folder, request=bytes.fromhex(found[0].stem.removeprefix("lease-")))
+    return found[0]
+
+
+def find_all_lease_files(folder: Path) -> tuple[LeaseFiles, ...]:
+    """Return the files of each lease that lies in a folder."""
+    return tuple(
+        LeaseFiles(folder=folder, request=bytes.fromhex(path.stem.removeprefix("lease-")))
+        for path in sorted(folder.glob(_OUTBOX_GLOB))
+    )
 
 
 def create_outbox(folder: Path, request: bytes, ledger: Ledger) -> LeaseFiles:

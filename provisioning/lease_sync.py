@@ -8,7 +8,7 @@ and §6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, insert, select
@@ -22,6 +22,7 @@ from provisioning.lease_folder import (
     refusing_damage,
     remember_own_units,
 )
+from provisioning.lease_recalling import find_to_recall, recall
 from provisioning.lease_replay import Replay
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import Phase, format_time
@@ -78,6 +79,9 @@ def synchronise(
 ) -> SyncResult | None:
     """Take over what the station did under its lease; end the lease if it is over.
 
+    A lease that ended, and that the ledger has open because it was restored since, is brought back
+    from `closed-leases/` for that.
+
     Args:
         folder: The station's folder.
         ledger: The factory's ledger.
@@ -95,6 +99,36 @@ def synchronise(
             what was taken over until then stays.
         SigningError: The lease does not verify.
     """
+    result = _synchronise_held(
+        folder, ledger, writer, is_given_back=is_given_back, on_progress=on_progress
+    )
+    while find_lease_files(folder) is None:
+        ended = find_to_recall(folder, ledger, station=writer.station)
+        if ended is None:
+            break
+        with holding_lease(folder, is_alone=True):
+            recall(ended, folder)
+        recalled = _synchronise_held(
+            folder, ledger, writer, is_given_back=False, on_progress=on_progress
+        )
+        if recalled is not None and result is not None:
+            recalled = replace(
+                recalled,
+                event_count=result.event_count + recalled.event_count,
+                refused=result.refused + recalled.refused,
+            )
+        result = recalled
+    return result
+
+
+def _synchronise_held(
+    folder: Path,
+    ledger: Ledger,
+    writer: Writer,
+    *,
+    is_given_back: bool,
+    on_progress: Callable[[int, int], None],
+) -> SyncResult | None:
     if find_lease_files(folder) is None:
         return None
     with holding_lease(folder, is_alone=True):

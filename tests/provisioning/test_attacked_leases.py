@@ -19,8 +19,11 @@ from provisioning.lease_folder import CLOSED_FOLDER, find_lease_files, open_outb
 from provisioning.lease_giving_up import give_up
 from provisioning.ledger import Ledger
 from provisioning.ledger_audit import audit_ledger
+from provisioning.ledger_backup import write_backup
 from provisioning.ledger_events import Phase
 from provisioning.ledger_leases import list_leases
+from provisioning.ledger_queries import list_units
+from provisioning.ledger_restore import restore_for_station
 from provisioning.ledger_schema import jobs, serial_numbers, units
 from provisioning.ledger_values import UnitState, Writer
 from provisioning.ledger_witness import load_witness
@@ -308,4 +311,55 @@ def test_the_chain_of_a_lease_is_vouched_for_by_who_took_it_over(small, forgery)
             audit_ledger(tampered.connection, ledger.identity)
     assert caught.value.station == chain
     ledger.verify_chains()
+    ledger.close()
+
+
+def restore_older(small, tmp_path, meanwhile):
+    """Back the ledger up, do something, lose the ledger, and restore it."""
+    ledger = small.open()
+    write_backup(small.address, tmp_path / "backup", now=small.now())
+    ledger.close()
+    meanwhile()
+    shutil.move(small.address.parent, tmp_path / "lost")
+    restore_for_station(
+        tmp_path / "backup", small.address, small.writer(), folder=small.folder(),
+        opening="opening-2", reason="the server died",
+    )  # fmt: skip
+
+
+def test_a_lease_that_a_restored_ledger_has_open_is_taken_over_again(small, tmp_path):
+    """Its outbox was put away when it ended; else its boards, long sold, would be unknown."""
+    small.take()
+
+    def work_and_end():
+        make_offline(small, 1, 2)
+        assert small.sync(is_given_back=True).archive is not None
+        small.take()  # unknown to the backup
+        small.sync(is_given_back=True)
+
+    restore_older(small, tmp_path, work_and_end)
+    ledger = small.open()
+    assert list_units(ledger.database) == ()
+    opened = open_station_ledger(small.folder(), small.address, small.writer())
+    assert opened.synced.archive is not None
+    opened.close()
+    assert len(list_units(ledger.database)) == 2
+    (lease,) = list_leases(ledger)
+    assert (lease.given, lease.voided, lease.left) == (2, 3, 0)
+    ledger.verify_chains()
+    ledger.close()
+    assert find_lease_files(small.folder()) is None
+    assert small.sync() is None
+
+
+def test_a_lease_that_was_given_up_is_not_taken_over_again(small):
+    small.take()
+    make_offline(small, 1)
+    outbox = small.outbox()
+    ledger = small.open()
+    give_up(small.folder(), ledger, small.writer(), reason="rewritten")
+    before = dump(small)
+    assert small.sync() is None
+    assert dump(small) == before
+    assert (small.folder() / CLOSED_FOLDER / outbox.name).exists()
     ledger.close()
