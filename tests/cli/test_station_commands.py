@@ -705,6 +705,20 @@ def test_rework_takes_the_release_back_until_the_unit_passes_again(product, caps
     assert counts["released"] == 2
 
 
+def test_a_replaced_module_leads_to_its_unit_and_the_number_is_explained(product, capsys, serial):
+    old = json.loads(call(capsys, "unit", "show", serial, "--json"))["mac"]
+    new = "7c:df:a1:00:00:ee"
+    call(capsys, "unit", "rebind", serial, new, "--reason", "module replaced")
+    for named in (serial, old, new):
+        text = call(capsys, "unit", "show", named)
+        assert f"{serial}  rework" in text
+        assert f"replaced   module {old} by {new} on " in text
+        assert "the old module is never accepted again" in text
+    (module,) = json.loads(call(capsys, "unit", "show", old, "--json"))["replaced_modules"]
+    assert (module["mac"], module["replaced_by"]) == (old, new)
+    assert f"assigned, {new}" in call(capsys, "serials", "check", serial)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
