@@ -187,8 +187,6 @@ def find_lease_files(folder: Path) -> LeaseFiles | None:
         LeaseError: There are two.
     """
     found = find_all_lease_files(folder)
-    if not found:
-        return None
     if len(found) > 1:
         raise LeaseError(
             "there are two leases in the station's folder",
@@ -197,7 +195,7 @@ def find_lease_files(folder: Path) -> LeaseFiles | None:
             where=folder,
             hint="a copy was put beside its original: move the copy away, do not delete it",
         )
-    return found[0]
+    return next(iter(found), None)
 
 
 def find_all_lease_files(folder: Path) -> tuple[LeaseFiles, ...]:
