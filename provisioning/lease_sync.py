@@ -94,9 +94,8 @@ def synchronise(
 
     Raises:
         LeaseError: The lease is not this station's, the ledger knows it otherwise, the outbox is
-            damaged, or the folder is an older copy. Nothing was taken over.
-        LedgerError: The outbox says what no outbox says, or a database cannot be read or written;
-            what was taken over until then stays.
+            damaged or says what no outbox says, or the folder is an older copy.
+        LedgerError: A database cannot be read or written; what was taken over until then stays.
         SigningError: The lease does not verify.
     """
     result = _synchronise_held(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -130,6 +131,7 @@ class OfflineLedger(Ledger):
     def __init__(self, database: LedgerDatabase, lease: Lease) -> None:
         super().__init__(database)
         self._path = Path(str(database.address))
+        self._remembering = Lock()  # slots are threads: the later word must not be the older one
         # The outbox has not the event that states it.
         self.identity = replace(self.identity, serial_format=lease.serial_format)
         self.lease = lease
@@ -164,7 +166,8 @@ class OfflineLedger(Ledger):
             writer, mac=mac, prefix=prefix, model=model, bundle_digest=bundle_digest, again=again
         )
         if given.job is not None:
-            remember_outbox(self, self._path)
+            with self._remembering:
+                remember_outbox(self, self._path)
         return given
 
     def has_forgotten(self) -> bool:
