@@ -18,7 +18,6 @@ from sqlalchemy import func, select
 
 from provisioning.chain_heads import StationCertificates
 from provisioning.lease_audit import LeaseFacts, count_leased, leased_ranges, read_refusals
-from provisioning.lease_replay import REFUSE_STEP
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_formats import FORMAT_STEP, refuse_late_format
@@ -46,6 +45,7 @@ from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
 from provisioning.ledger_told_orders import require_told_order
 from provisioning.ledger_values import SerialState
 from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, parse_void
+from provisioning.outbox_events import REFUSE_STEP
 from signing.hash_chain import GENESIS
 
 if TYPE_CHECKING:
@@ -160,6 +160,8 @@ def audit_ledger(
         audit_heads(connection, identity, StationCertificates(None, now=None))
     else:
         on_chains(connection)
+    counts = {station: count for station, (count, _) in heads.items()}
+    lease_facts.require_synced(connection, counts, is_outbox=block is not None)
     for event in beside.orders:
         require_told_order(event, identity)
     for serials in _serials_in_events(connection):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
+from firmware_images.key_storage import FACTORY_PARTITION, find_key_storage
 from firmware_images.waiver_judging import refuse_out_of_force
 from provisioning.chain_heads import StationCertificates
 from provisioning.errors import LedgerError, StationError
@@ -169,7 +170,7 @@ def open_station(
         LeaseError: The ledger is out of reach, and the lease must not be used.
         SigningError: Trust record, bundle, key or certificate do not verify.
         FirmwareImageError: The bundle's content is not acceptable, a waiver has expired, or the
-            NVS plan or the eFuse plan does not fit the release.
+            NVS plan or the eFuse plan does not fit the release, or it has no partition for a key.
         StationError: The pieces do not belong together.
         SerialNumberError: The model does not fit in a serial number.
         UdiError: The GTIN is not one.
@@ -181,6 +182,11 @@ def open_station(
     bundle = verify_bundle(bundle_bytes, trust, where=bundle_where)
     with refusing_in(bundle_where):
         refuse_out_of_force(bundle.waivers, now=outside.now())
+    find_key_storage(
+        bundle.partition_table,
+        factory_partition=FACTORY_PARTITION if nvs_plan is None else nvs_plan.partition,
+        where=bundle_where,
+    )
     if nvs_plan is not None:
         nvs_plan.check(bundle.partition_table)
     if efuse_plan is not None:
