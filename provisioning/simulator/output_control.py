@@ -133,7 +133,8 @@ class OutputControl:
             raise BoardRefusalError(
                 BoardErrorCode.BAD_STATE, "the output is locked until the next boot"
             )
-        if self._board.slot_state() is OtaState.PENDING_VERIFY:
+        # NEW, too: a worn flash may not have let the bootloader write PENDING_VERIFY.
+        if self._board.slot_state() in {OtaState.NEW, OtaState.PENDING_VERIFY}:
             raise BoardRefusalError(
                 BoardErrorCode.BAD_STATE, "the output is off until this release has proved itself"
             )
