@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SLOT_COUNT = 2
 REJECTED_STATES = frozenset({OtaState.INVALID, OtaState.ABORTED})
+UNCONFIRMED_STATES = frozenset({OtaState.NEW, OtaState.PENDING_VERIFY})
 
 
 class BoardControl(Protocol):
@@ -79,7 +80,7 @@ class BoardControl(Protocol):
     def electrodes_off(self) -> None:
         """Switch the output stage off and keep it off until it is allowed, or the next boot.
 
-        By itself a board keeps it off from its boot while otadata says PENDING_VERIFY.
+        By itself a board keeps it off from its boot while otadata says NEW or PENDING_VERIFY.
         """
         ...
 
@@ -182,11 +183,13 @@ class UpdateDevice:
         """Return the slot that the bootloader would choose now."""
         return select_boot(read_otadata(self.medium, self.otadata), SLOT_COUNT).slot
 
-    def is_rejected(self, slot: int) -> bool:
-        """Whether otadata says that a slot was tried and given up."""
+    def running_state(self) -> OtaState:
+        """Return what otadata says of the slot that the bootloader would choose now."""
+        return select_boot(read_otadata(self.medium, self.otadata), SLOT_COUNT).state
+
+    def has_state(self, slot: int, state: OtaState) -> bool:
+        """Whether an intact entry of otadata gives a slot this state."""
         return any(
-            entry.is_intact
-            and entry.state in REJECTED_STATES
-            and (entry.sequence - 1) % SLOT_COUNT == slot
+            entry.is_intact and entry.state == state and (entry.sequence - 1) % SLOT_COUNT == slot
             for entry in read_otadata(self.medium, self.otadata).entries
         )

@@ -65,7 +65,10 @@ def settle_last_update(
             return _give_up(device, state, failure)
         _confirm(device, state, pending)
         device.board.electrodes_allowed()
-    elif device.is_rejected(pending.slot):
+    elif device.has_state(pending.slot, OtaState.INVALID):
+        # Cut after the verdict was written and before it was remembered.
+        _remember_reverted(device, state, "it failed its self-test")
+    elif device.has_state(pending.slot, OtaState.ABORTED):
         first_boots = unconfirmed_boots(state, pending.manifest_digest) + 1
         if first_boots < FIRST_BOOTS_MAX:
             # The bootloader cannot tell a crash from a power cut: the next session tries again.
@@ -89,6 +92,9 @@ def settle_last_update(
 def _judge_running(device: UpdateDevice, pending: PendingUpdate) -> str | None:
     if device.board.running_app_sha256 != pending.app_sha256:
         return "another application runs than the one written"
+    if device.running_state() is OtaState.VALID:
+        # The power failed between the verdict and the counters: the verdict stands.
+        return None
     return device.board.self_test()
 
 
@@ -109,10 +115,10 @@ def _confirm(device: UpdateDevice, state: UpdateState, pending: PendingUpdate) -
 
 
 def _give_up(device: UpdateDevice, state: UpdateState, failure: str) -> UpdateOutcome:
-    # Remembered first: if the power fails now, the bootloader gives the slot up by itself.
-    _remember_reverted(device, state, failure)
+    # otadata first: a flash that does not keep the verdict leaves the update pending and the
+    # electrodes off, and no later session takes the release for one that is in order.
     mark_state(device.medium, device.otadata, OtaState.INVALID)
-    device.board.electrodes_off()
+    _remember_reverted(device, state, failure)
     return _outcome(
         device,
         UpdateResult.REBOOT_NEEDED,

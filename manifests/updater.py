@@ -34,7 +34,7 @@ from manifests.errors import UpdateRefusedError
 from manifests.slot_writer import copy_slot, holds, stream_into_slot, write_whole
 from manifests.trust_renewal import renew_trust
 from manifests.update_checks import refuse_busy_board
-from manifests.update_device import REJECTED_STATES
+from manifests.update_device import REJECTED_STATES, UNCONFIRMED_STATES
 from manifests.update_outcome import (
     Remembered,
     UpdateOutcome,
@@ -134,7 +134,8 @@ def _up_to_date(device: UpdateDevice, release: Release) -> UpdateOutcome:
     # other means has none: it takes that of the signed manifest that describes exactly what runs.
     state = device.record.load_update_state()
     manifest = release.manifest
-    if manifest.release_counter > state.release_counter:
+    is_confirmed = device.running_state() not in UNCONFIRMED_STATES
+    if is_confirmed and manifest.release_counter > state.release_counter:
         state = replace(
             state,
             release_counter=manifest.release_counter,
