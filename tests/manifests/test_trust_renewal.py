@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
+from cli.gateway_relay import relay_update
 from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.errors import ApprovalError, RecordError
 from firmware_images.flash_medium import SECTOR_BYTES
 from manifests.errors import RepositoryError, TransportError
 from manifests.fleet import FleetStore
 from manifests.folder_client import FolderClient
+from manifests.gateway import Gateway
 from manifests.published_releases import read_listed_assignment
+from manifests.relay import RelayedUpdate
 from manifests.repository_reading import load_repository
+from manifests.server import ServerPlan, serve_in_background
 from manifests.server_app import RepositoryApp
 from manifests.store import FolderStore
 from manifests.transfer import run_session
@@ -32,6 +37,7 @@ from signing.trust import (
     sign_trust_record,
 )
 from tests.firmware_images.release_parts import APP_1_5_0, build_inputs, build_parts, signer
+from tests.manifests.test_relay import Link
 from tests.manifests.trust_steps import first_step, next_step
 from tests.manifests.world import (
     HARDWARE_CLASS,
@@ -347,3 +353,19 @@ def test_a_release_by_a_revoked_key_is_named_and_published_anew(folder, tmp_path
     device.board.boot()
     assert run(device, transport).result is UpdateResult.INSTALLED
     fleet.close()
+
+
+def test_a_board_without_a_network_gets_the_record_through_a_gateway(folder, tmp_path):
+    """The gateway finds no record after the last one, and the board lives with that."""
+    step = next_step(first_step(), *ROOT_3)
+    step.publish(folder, old_root=(signer("root-2"),))
+    device = make_device()
+    plan = ServerPlan(folder=folder, trust_record=step.signed, port=0)
+    root = (folder / "metadata/1.root.json").read_bytes()
+    with (
+        serve_in_background(plan) as url,
+        closing(Gateway(url, trusted_root=root, cache=tmp_path / "cache")) as gateway,
+    ):
+        link = Link(RelayedUpdate(lambda: update_device(device, RULES)).answer)
+        assert relay_update(link, gateway)["result"] == "up to date"
+    assert device.load_trust() == step.record
