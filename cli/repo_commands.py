@@ -17,6 +17,7 @@ from cli.params import (
     passphrase_source,
 )
 from cli.repo_rotate_command import rotate
+from cli.repo_trust_command import publish_trust
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,6 +146,7 @@ def publish(
 
 
 group.add_command(rotate)
+group.add_command(publish_trust)
 
 
 @group.command("status", epilog="Example: ampforge repo status")

@@ -155,7 +155,7 @@ class Publisher:
                 self.signers,
                 self.settings,
                 releases=releases,
-                assignments=(self._assignment_file(assignment),),
+                assignments=(self.assignment_file(assignment),),
                 now=now,
             )
         return Publication(
@@ -191,7 +191,7 @@ class Publisher:
                 self.store,
                 self.signers,
                 self.settings,
-                assignments=(self._assignment_file(assignment),),
+                assignments=(self.assignment_file(assignment),),
                 now=now,
             )
         return Publication(
@@ -248,7 +248,8 @@ class Publisher:
             expires_at_s=int(expires_at.timestamp()),
         )
 
-    def _assignment_file(self, assignment: Assignment) -> NewFile:
+    def assignment_file(self, assignment: Assignment) -> NewFile:
+        """Return an assignment, signed and verified, as a file of the campaign role's list."""
         message = sign_one(
             serialize_assignment(assignment),
             self._signers(Role.CAMPAIGN)[0],
