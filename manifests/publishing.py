@@ -154,6 +154,7 @@ class Publisher:
                 self.store,
                 self.signers,
                 self.settings,
+                before=current,
                 releases=releases,
                 assignments=(self._assignment_file(assignment),),
                 now=now,
@@ -191,6 +192,7 @@ class Publisher:
                 self.store,
                 self.signers,
                 self.settings,
+                before=current,
                 assignments=(self._assignment_file(assignment),),
                 now=now,
             )

@@ -143,6 +143,7 @@ def publish_files(
     signers: Mapping[Role, Sequence[Signer]],
     settings: RepositorySettings,
     *,
+    before: RepositoryMetadata | None = None,
     releases: Sequence[NewFile] = (),
     assignments: Sequence[NewFile] = (),
     now: datetime,
@@ -156,6 +157,7 @@ def publish_files(
         signers: Private keys: release if there are releases, campaign if there are assignments,
             and always snapshot and timestamp.
         settings: For how long each document holds.
+        before: The state that the caller read; `None` reads it.
         releases: Files for the release role's list.
         assignments: Files for the campaign role's list; each replaces its predecessor.
         now: The present, UTC.
@@ -163,7 +165,7 @@ def publish_files(
     Raises:
         RepositoryError: Keys are missing, or the repository is damaged or cannot be written.
     """
-    before = load_repository(store)
+    before = before or load_repository(store)
     refuse_test_keys(signers, allows_test_keys=load_description(store)["allows_test_keys"] is True)
     targets, campaign = before.targets, before.campaign
     if releases:
