@@ -152,13 +152,11 @@ group.add_command(rotate)
 @json_option
 def status(*, config_path: Path | None, as_json: bool) -> None:
     """Say which releases are published, who installs what, and what expires when."""
-    from cli.repository_files import load_repository_settings, load_trust
+    from cli.repository_files import load_trust, open_store
     from manifests.repository_status import describe_repository, format_status
-    from manifests.store import FolderStore
 
     configuration = load_configuration(config_path)
-    folder = configuration.resolve(load_repository_settings(configuration).folder)
-    document = describe_repository(FolderStore(folder), load_trust(configuration), now=_now())
+    document = describe_repository(open_store(configuration), load_trust(configuration), now=_now())
     print_result(document, format_status(document), as_json=as_json)
 
 
