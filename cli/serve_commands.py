@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.configuration import load_configuration
+from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
 
@@ -89,12 +90,21 @@ def load_server_plan(
     from signing.trust_file import read_trust_record
 
     settings = load_serve_settings(configuration)
+    repository = load_repository_settings(configuration)
+    if repository.bucket:
+        raise UsageRefusal(
+            "the repository lies in a bucket, which serves its files itself",
+            expected="[repository] folder alone",
+            got=repository.bucket,
+            hint="point clients at the bucket or its CDN; nonces and reports need a server with a "
+            "folder beside it, which `ampforge repo publish` fills when bucket is left out",
+        )
     # Answers to nonces are not in the sign log: they come by the thousand, and release nothing.
     (freshness, *_) = configuration.section("signing", SigningSettings).load_signers(
         Role.FRESHNESS, configuration.root, passphrase=passphrase
     )
     return ServerPlan(
-        folder=configuration.resolve(load_repository_settings(configuration).folder),
+        folder=configuration.resolve(repository.folder),
         trust_record=read_trust_record(find_trust_record(configuration)),
         freshness_key_der=_private_key_der(freshness),
         reports_path=configuration.resolve(settings.reports),

@@ -145,6 +145,7 @@ def publish_files(
     *,
     before: RepositoryMetadata | None = None,
     releases: Sequence[NewFile] = (),
+    withdrawn_paths: Sequence[str] = (),
     assignments: Sequence[NewFile] = (),
     now: datetime,
 ) -> RepositoryMetadata:
@@ -159,6 +160,7 @@ def publish_files(
         settings: For how long each document holds.
         before: The state that the caller read; `None` reads it.
         releases: Files for the release role's list.
+        withdrawn_paths: Target paths that the release role's list no longer has.
         assignments: Files for the campaign role's list; each replaces its predecessor.
         now: The present, UTC.
 
@@ -168,11 +170,14 @@ def publish_files(
     before = before or load_repository(store)
     refuse_test_keys(signers, allows_test_keys=load_description(store)["allows_test_keys"] is True)
     targets, campaign = before.targets, before.campaign
-    if releases:
+    if releases or withdrawn_paths:
+        listed = before.targets.signed.targets | _described(releases)
+        for path in withdrawn_paths:
+            del listed[path]
         targets = build_targets(
             version=before.targets.signed.version + 1,
             expires=now + settings.lifetime("targets"),
-            files=before.targets.signed.targets | _described(releases),
+            files=listed,
             delegations=before.targets.signed.delegations,
         )
         sign_document(Targets.type, targets, signers, before.root)
