@@ -9,7 +9,13 @@ import click
 
 from cli.configuration import load_configuration
 from cli.output import print_result
-from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
+from cli.params import (
+    config_option,
+    hardware_class_option,
+    json_option,
+    passphrase_file_option,
+    passphrase_source,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share of the devices from now on; above what it is.",
 )
+@hardware_class_option
 @config_option
 @passphrase_file_option
 @json_option
@@ -31,6 +38,7 @@ def promote(
     *,
     version: str,
     percent: float,
+    hardware_class: str | None,
     config_path: Path | None,
     passphrase_file: Path | None,
     as_json: bool,
@@ -51,7 +59,9 @@ def promote(
     roles = (Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
     drawn_ppm = round(percent * 10_000)
-    publication = promote_release(publisher, version, drawn_ppm=drawn_ppm, now=_now())
+    publication = promote_release(
+        publisher, version, drawn_ppm=drawn_ppm, hardware_class=hardware_class, now=_now()
+    )
     print_result(
         describe_publication(publication), format_publication(publication), as_json=as_json
     )
@@ -62,6 +72,7 @@ def promote(
 )
 @click.argument("version")
 @click.option("--reason", required=True, help="What is wrong with it, for people; it is published.")
+@hardware_class_option
 @config_option
 @passphrase_file_option
 @json_option
@@ -69,6 +80,7 @@ def withdraw(
     *,
     version: str,
     reason: str,
+    hardware_class: str | None,
     config_path: Path | None,
     passphrase_file: Path | None,
     as_json: bool,
@@ -86,7 +98,9 @@ def withdraw(
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the signing keys")
     roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
-    withdrawal, is_halted = withdraw_release(publisher, version, reason=reason, now=_now())
+    withdrawal, is_halted = withdraw_release(
+        publisher, version, reason=reason, hardware_class=hardware_class, now=_now()
+    )
     document = {
         "schema": "ampforge.withdrawal/1",
         "version": withdrawal.version,

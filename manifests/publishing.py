@@ -36,6 +36,7 @@ from manifests.published_releases import (
     find_release,
     list_releases,
     read_listed_assignment,
+    refuse_step_back,
 )
 from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
 from manifests.release_files import build_release_files, derive_manifest
@@ -155,6 +156,8 @@ class Publisher:
                 releases = build_release_files(bundle, message, untrusted_bytes, deltas)
             manifest = verify_manifest(message, self.trust)
             refuse_missing_deltas(deltas, manifest)
+            if releases:
+                refuse_step_back(self.store, current, manifest)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
             publish_files(
                 self.store,
@@ -180,6 +183,7 @@ class Publisher:
         plan: AssignmentPlan,
         *,
         now: datetime,
+        hardware_class: str | None = None,
         expected_sequence: int | None = None,
     ) -> Publication:
         """Assign a release that is published already.
@@ -188,6 +192,7 @@ class Publisher:
             version: The release's version.
             plan: Who installs it.
             now: The present, UTC.
+            hardware_class: Which boards; needed where the version is published for several.
             expected_sequence: That of the assignment which the plan follows, if it follows one.
 
         Raises:
@@ -196,8 +201,8 @@ class Publisher:
         """
         with self.store.exclusively():
             current = load_repository(self.store)
-            refuse_withdrawn_version(current, version)
-            published = find_release(current, version)
+            refuse_withdrawn_version(current, version, hardware_class)
+            published = find_release(current, version, hardware_class)
             if not plan.is_halted:
                 _refuse_expired(published, now)
             message = read_target(self.store, current.targets.signed.targets[published.target_path])

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 
 def promote_release(
-    publisher: Publisher, version: str, *, drawn_ppm: int = ALL_DEVICES_PPM, now: datetime
+    publisher: Publisher,
+    version: str,
+    *,
+    now: datetime,
+    drawn_ppm: int = ALL_DEVICES_PPM,
+    hardware_class: str | None = None,
 ) -> Publication:
     """Give a release that some devices have been assigned to more of them.
 
@@ -36,14 +41,15 @@ def promote_release(
         version: The release's version.
         drawn_ppm: Share of the devices from now on, parts per million; above what it is.
         now: The present, UTC.
+        hardware_class: Which boards; needed where the version is published for several.
 
     Raises:
         RepositoryError: The release is not the one that is assigned now, it is halted, or the
             share would not grow.
     """
     current = load_repository(publisher.store)
-    refuse_withdrawn_version(current, version)
-    published = find_release(current, version)
+    refuse_withdrawn_version(current, version, hardware_class)
+    published = find_release(current, version, hardware_class)
     running = read_listed_assignment(publisher.store, current, published.hardware_class)
     if running is None or running.manifest_sha256 != published.manifest_sha256:
         raise RepositoryError(
@@ -66,11 +72,22 @@ def promote_release(
         drawn_ppm=drawn_ppm,
         pinned_serial_numbers=running.pinned_serial_numbers,
     )
-    return publisher.publish_plan(version, plan, now=now, expected_sequence=running.sequence)
+    return publisher.publish_plan(
+        version,
+        plan,
+        now=now,
+        hardware_class=published.hardware_class,
+        expected_sequence=running.sequence,
+    )
 
 
 def withdraw_release(
-    publisher: Publisher, version: str, *, reason: str, now: datetime
+    publisher: Publisher,
+    version: str,
+    *,
+    reason: str,
+    now: datetime,
+    hardware_class: str | None = None,
 ) -> tuple[Withdrawal, bool]:
     """Take a release back: it is listed as withdrawn, and a campaign of it is halted.
 
@@ -79,6 +96,7 @@ def withdraw_release(
         version: The release's version.
         reason: Why, for people.
         now: The present, UTC.
+        hardware_class: Which boards; needed where the version is published for several.
 
     Returns:
         What is listed, and whether a campaign was halted.
@@ -88,8 +106,8 @@ def withdraw_release(
     """
     with publisher.store.exclusively():
         current = load_repository(publisher.store)
-        refuse_withdrawn_version(current, version)
-        published = find_release(current, version)
+        refuse_withdrawn_version(current, version, hardware_class)
+        published = find_release(current, version, hardware_class)
         running = read_listed_assignment(publisher.store, current, published.hardware_class)
         halted: tuple[NewFile, ...] = ()
         if running is not None and running.manifest_sha256 == published.manifest_sha256:

@@ -109,16 +109,22 @@ def refuse_withdrawn(metadata: RepositoryMetadata, *, bundle_sha256: bytes) -> N
             raise _withdrawn(withdrawal)
 
 
-def refuse_withdrawn_version(metadata: RepositoryMetadata, version: str) -> None:
+def refuse_withdrawn_version(
+    metadata: RepositoryMetadata, version: str, hardware_class: str | None = None
+) -> None:
     """Refuse to assign a version of which every release was withdrawn.
 
     Raises:
         RepositoryError: It was, and no release of that version is published.
     """
-    if any(release.version == version for release in list_releases(metadata)):
+
+    def is_meant(one: PublishedRelease | Withdrawal) -> bool:
+        return one.version == version and hardware_class in {None, one.hardware_class}
+
+    if any(map(is_meant, list_releases(metadata))):
         return
     for withdrawal in list_withdrawals(metadata):
-        if withdrawal.version == version:
+        if is_meant(withdrawal):
             raise _withdrawn(withdrawal)
 
 

@@ -18,6 +18,7 @@ from signing.roles import Role
 from tests.manifests.world import (
     HARDWARE_CLASS,
     NOW,
+    bundle,
     make_publisher,
     new_bundle,
     old_bundle,
@@ -107,8 +108,6 @@ def test_a_withdrawn_release_is_halted_listed_and_never_given_again(publisher):
 
 
 def test_the_counter_of_a_withdrawn_release_is_not_given_again(publisher):
-    from tests.manifests.world import bundle
-
     withdraw_release(publisher, "1.5.0", reason="x", now=NOW)
     with pytest.raises(RepositoryError, match="counter"):
         publisher.publish_bundle(bundle(release_counter=2, peak_na=200_000), None, now=NOW)
@@ -131,6 +130,24 @@ def test_another_release_is_withdrawn_beside_a_running_campaign(publisher):
     _, is_halted = withdraw_release(publisher, "1.4.0", reason="old", now=NOW)
     assert not is_halted
     assert shown(publisher) == before
+
+
+def test_a_release_that_devices_with_the_last_one_would_refuse_is_not_published(publisher):
+    publisher.publish_bundle(bundle(release_counter=3, policy_version=2), None, now=NOW)
+    before = files(publisher)
+    with pytest.raises(RepositoryError, match="limits policy version of release") as refused:
+        publisher.publish_bundle(bundle(release_counter=4, policy_version=1), None, now=NOW)
+    assert "would refuse this one" in refused.value.hint
+    assert files(publisher) == before
+    other = bundle(release_counter=5, policy_version=1, hardware_class="flare-s3")
+    assert publisher.publish_bundle(other, None, now=NOW).is_new_release
+    with pytest.raises(RepositoryError, match="several hardware classes") as refused:
+        publisher.publish_plan("1.4.0", PILOT, now=NOW)
+    assert "--hardware-class" in refused.value.hint
+    withdraw_release(publisher, "1.4.0", reason="x", hardware_class="flare-s3", now=NOW)
+    with pytest.raises(RepositoryError, match="was withdrawn"):
+        promote_release(publisher, "1.4.0", hardware_class="flare-s3", now=NOW)
+    assert audit_repository(publisher.store, trust(), now=NOW).is_sound
 
 
 @pytest.mark.parametrize("reason", ["", "  \n", "x" * 401, "bell\x07"])
