@@ -145,7 +145,7 @@ def audit_repository(
         audit_release(audit, store, metadata, release, trust=trust, contents=contents, now=now)
     for path in metadata.campaign.signed.targets:
         audit_assignment(audit, store, metadata, path, trust=trust, contents=contents, now=now)
-    audit.counts["withdrawn"] = len(list_withdrawals(metadata))
+    _name_what_stays(audit, metadata)
     if lists:
         _audit_files(audit, metadata, store.list_paths(), root_count=len(roots))
     if audit.is_sound:
@@ -265,6 +265,20 @@ def _audit_targets(audit: Audit, store: Store, metadata: RepositoryMetadata) -> 
             kept[path] = content
     audit.counts["targets"] = len(targets)
     return kept
+
+
+def _name_what_stays(audit: Audit, metadata: RepositoryMetadata) -> None:
+    """Name what a withdrawn release left: files are never taken away from under a reader."""
+    withdrawals = list_withdrawals(metadata)
+    for digest in (withdrawal.manifest_sha256.hex() for withdrawal in withdrawals):
+        audit.named |= {
+            f"targets/manifests/{digest}.{digest}.cose",
+            f"device/manifests/{digest}.cose",
+        }
+    for path in metadata.targets.signed.targets:
+        if path.startswith("artifacts/"):
+            audit.named.add(f"device/{path}")
+    audit.counts["withdrawn"] = len(withdrawals)
 
 
 def _audit_files(
