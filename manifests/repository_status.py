@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from firmware_images.waiver_text import format_waiver
 from manifests.published_releases import list_releases, read_assignment
 from manifests.repository_reading import load_description, load_repository
+from manifests.tuf_metadata import SIGNING_ROLES
 from manifests.withdrawal import list_withdrawals
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ _ROLE_WORDS = {
     "timestamp": "that this is the present",
 }
 _REMEDIES = {
-    "root": "have the root key holders sign a new root",
-    "targets": "publish with the release keys",
-    "campaign": "run `ampforge campaign create` again",
+    "root": "the root key holders must run `ampforge repo rotate`",
+    "targets": "the release key holders must publish a release, or run `ampforge repo rotate`",
+    "campaign": "whoever holds the campaign key must run `ampforge campaign create` again",
     "snapshot": "run `ampforge repo refresh`",
     "timestamp": "run `ampforge repo refresh`",
 }
@@ -159,6 +160,7 @@ def _describe(name: str, version: int, expires_at: datetime, now: datetime) -> d
     return {
         "name": name,
         "version": version,
+        "signed_by": SIGNING_ROLES[name].value,
         "expires_at": expires_at.astimezone(UTC).isoformat(),
         "is_expired": expires_at <= now,
         "expiry": expiry_in_words(expires_at, now, _REMEDIES[name]),
