@@ -15,6 +15,14 @@ from manifests.repository_status import describe_repository, format_status
 from manifests.server import ServerPlan, serve_in_background
 from manifests.transfer import Fetch
 from signing.roles import Role
+from tests.manifests.test_update_attacks import (
+    RULES,
+    UpdateResult,
+    make_device,
+    run_session,
+    serve,
+    update_device,
+)
 from tests.manifests.world import (
     HARDWARE_CLASS,
     NOW,
@@ -122,6 +130,15 @@ def test_a_gateway_gives_out_no_withdrawn_manifest(publisher, tmp_path):
             gateway.fetch(Fetch(path=f"device/manifests/{digest}.cose", max_bytes=1024))
         assert "withdrawn" in refused.value.hint
         gateway.close()
+
+
+def test_a_device_is_not_given_a_withdrawn_release(publisher):
+    device = make_device()
+    before = bytes(device.medium.content)
+    withdraw_release(publisher, "1.5.0", reason="x", now=NOW)
+    outcome = run_session(update_device(device, RULES), serve(publisher))
+    assert outcome.result is UpdateResult.HALTED
+    assert bytes(device.medium.content) == before
 
 
 def test_another_release_is_withdrawn_beside_a_running_campaign(publisher):
