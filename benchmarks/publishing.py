@@ -3,7 +3,8 @@
 Two repositories of the example product, one with 9 releases and one with 999, are kept aside. Each
 round restores both and publishes the next release to each with the command as a user types it, in
 an order that flips; the ratio is the 1000th's time over the 10th's. The releases that are there are
-real metadata signed by the product's keys: four targets each, as a release has. Inside of the
+real metadata signed by the product's keys: four targets each, as a release has; the last of them is
+a real one, which the next is compared with. Inside of the
 process the same is measured without the interpreter's start, as information.
 
     python benchmarks/publishing.py [--rounds N]
@@ -66,8 +67,8 @@ def describe_releases(count: int) -> Iterator[NewFile]:
             yield NewFile(path=path, content=path.encode(), custom=custom | facts)
 
 
-def fill(publisher: Publisher, count: int) -> None:
-    """Make a repository with so many releases, signed as publications are."""
+def fill(publisher: Publisher, count: int, *, last: bytes) -> None:
+    """Make a repository with so many releases and the bundle of the last one."""
     now = datetime.now(UTC).replace(microsecond=0)
     init_repository(
         publisher.store,
@@ -77,6 +78,7 @@ def fill(publisher: Publisher, count: int) -> None:
         now=now,
         allows_test_keys=True,
     )
+    publisher.publish_bundle(last, None, now=now)
     publish_files(
         publisher.store,
         publisher.signers,
@@ -92,7 +94,8 @@ def prepare(product: DemoProduct, count: int) -> tuple[Path, Path]:
     text = product.configuration.path.read_text(encoding="utf-8")
     path = product.root / f"ampforge-{count}.toml"
     path.write_text(text.replace('folder = "repository"', f'folder = "{folder.name}"'), "utf-8")
-    fill(open_publisher(load_configuration(path), SIGNING_ROLES.values(), passphrase=bytes), count)
+    publisher = open_publisher(load_configuration(path), SIGNING_ROLES.values(), passphrase=bytes)
+    fill(publisher, count - 1, last=product.bundle_path("1.4.0").read_bytes())
     kept = folder.with_suffix(".kept")
     shutil.copytree(folder, kept)
     return path, kept
