@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
 
 from cli.configuration import load_configuration
+from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from cli.configuration import Configuration
@@ -36,7 +39,8 @@ def serve(
     """Serve the repository to devices and gateways until interrupted.
 
     Metadata, messages and artifacts are plain files and may come from any web server or CDN; this
-    one also answers devices' nonces with the freshness key, and stores their signed reports.
+    one also answers devices' nonces with the freshness key, and stores their signed reports. Where
+    the snapshot and timestamp keys are at hand, it signs both again before they expire.
     """
     from manifests.server import run_server
 
@@ -56,7 +60,39 @@ def serve(
         )
         print_result(document, human, as_json=as_json)
 
-    run_server(plan, on_ready=announce)
+    with _keep_fresh(configuration, passphrase):
+        run_server(plan, on_ready=announce)
+
+
+def _keep_fresh(
+    configuration: Configuration, passphrase: Callable[[], bytes]
+) -> AbstractContextManager[None]:
+    """Sign snapshot and timestamp again while the server runs, where it has both keys."""
+    from cli.repository_files import open_publisher
+    from manifests.refreshing import refreshing
+    from signing.refusal import Refusal
+    from signing.roles import Role
+
+    try:
+        publisher = open_publisher(
+            configuration, (Role.SNAPSHOT, Role.TIMESTAMP), passphrase=passphrase
+        )
+    except Refusal as error:
+        click.echo(
+            f"the timestamp is not signed again here ({error.what}): "
+            "run `ampforge repo refresh` daily where its keys are",
+            err=True,
+        )
+        return nullcontext()
+    return refreshing(
+        publisher,
+        on_refresh=lambda until: click.echo(
+            f"signed the timestamp again: it holds until {until:%Y-%m-%d %H:%M} UTC", err=True
+        ),
+        on_failure=lambda error: click.echo(
+            f"the timestamp could not be signed again: {error}", err=True
+        ),
+    )
 
 
 def load_server_plan(
@@ -89,12 +125,21 @@ def load_server_plan(
     from signing.trust_file import read_trust_record
 
     settings = load_serve_settings(configuration)
+    repository = load_repository_settings(configuration)
+    if repository.bucket:
+        raise UsageRefusal(
+            "the repository lies in a bucket, which serves its files itself",
+            expected="[repository] folder alone",
+            got=repository.bucket,
+            hint="point clients at the bucket or its CDN; nonces and reports need a server with a "
+            "folder beside it, which `ampforge repo publish` fills when bucket is left out",
+        )
     # Answers to nonces are not in the sign log: they come by the thousand, and release nothing.
     (freshness, *_) = configuration.section("signing", SigningSettings).load_signers(
         Role.FRESHNESS, configuration.root, passphrase=passphrase
     )
     return ServerPlan(
-        folder=configuration.resolve(load_repository_settings(configuration).folder),
+        folder=configuration.resolve(repository.folder),
         trust_record=read_trust_record(find_trust_record(configuration)),
         freshness_key_der=_private_key_der(freshness),
         reports_path=configuration.resolve(settings.reports),

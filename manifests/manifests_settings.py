@@ -34,6 +34,8 @@ class RepositorySettings(BaseModel):
 
     Attributes:
         folder: The repository's folder, relative to the configuration.
+        bucket: `s3://BUCKET/FOLDER`, instead of a folder; needs the extra `ampforge[s3]`.
+        endpoint: Base URL of the bucket's server; AWS, or `AWS_ENDPOINT_URL`, if it is left out.
         root_expires_days: TUF root.
         targets_expires_days: TUF targets: the list of releases.
         campaign_expires_days: TUF campaign delegation, and each assignment.
@@ -45,6 +47,8 @@ class RepositorySettings(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     folder: Annotated[Path, Field(strict=False)] = Path("repository")
+    bucket: Annotated[str, Field(max_length=300)] = ""
+    endpoint: Annotated[str, Field(max_length=300)] = ""
     root_expires_days: Days = 730
     targets_expires_days: Days = 365
     campaign_expires_days: Days = 90

@@ -152,6 +152,16 @@ class ServedFiles:
             self._kept_bytes -= len(kept.served.content or b"")
 
 
+def is_immutable_name(name: str) -> bool:
+    """Whether no publication ever replaces a file of this name: it has a digest or a version."""
+    return _DIGEST_IN_NAME.match(name) is not None or name.partition(".")[0].isdigit()
+
+
+def content_type_of(name: str) -> str:
+    """Return the media type of a file by its name."""
+    return _CONTENT_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+
+
 def is_not_modified(if_none_match: str, etag: str) -> bool:
     """Whether the client has this very content (RFC 9110 §13.1.2, weak comparison)."""
     if if_none_match == etag:
@@ -203,10 +213,10 @@ def _describe(path: str, file_path: str, size_bytes: int) -> ServedFile:
     else:
         with open(file_path, "rb") as file:  # noqa: PTH123 - as above
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    is_immutable = named is not None or name.partition(".")[0].isdigit()
+    is_immutable = is_immutable_name(name)
     etag = ("etag", f'"{digest[:ETAG_DIGITS]}"')
     cache_control = ("cache-control", IMMUTABLE if is_immutable else REVALIDATE)
-    content_type = _CONTENT_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+    content_type = content_type_of(name)
     return ServedFile(
         file_path=file_path,
         size_bytes=size_bytes,

@@ -3,7 +3,7 @@
 The signed record lies at `device/trust/after-N.cose` for every version N that it follows in this
 repository: from the record that was published before, or from the first one. The assignments are
 signed again with it, with their next sequence: a board sees that something is new, and asks for the
-record before it looks at anything else (docs/spec/repository-layout.md §8).
+record before it looks at anything else (docs/spec/repository-layout.md §11).
 
 Not here: TUF's own root, which is `root_rotation`; making and signing the record (`signing`).
 """
@@ -100,6 +100,7 @@ def publish_trust(
                 publisher.store,
                 publisher.signers,
                 publisher.settings,
+                before=current,
                 releases=tuple(_record_file(untrusted_record, record, n) for n in follows),
                 assignments=tuple(map(publisher.assignment_file, assignments)),
                 now=now,

@@ -60,7 +60,7 @@ def test_the_example_leaves_out_no_default(section):
     table = load_configuration(EXAMPLE).document
     for part in section.split("."):
         table = table[part]
-    optional = {"slots", "lot", "model", "nvs", "efuses", "ca", "ledger"}
+    optional = {"slots", "lot", "model", "nvs", "efuses", "ca", "ledger", "bucket", "endpoint"}
     model = DEFAULTS[section]
     known = {f.name for f in fields(model)} if is_dataclass(model) else set(model.model_fields)
     assert known - optional == set(table) - optional
@@ -70,7 +70,7 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     path = tmp_path / "ampforge.toml"
     text, count = EXAMPLE_LINE.subn(r"\1", EXAMPLE.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    assert count == 13
+    assert count == 15
     settings = load_configuration(path).section("station", StationSettings)
     assert settings.slot_configs() == (
         SlotConfig(name="left", port="usb:A50285BI", meter="TCPIP0::192.168.1.20::5025::SOCKET"),
