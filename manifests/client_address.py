@@ -11,20 +11,19 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from manifests.errors import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from ipaddress import IPv4Network
-    from typing import Any
 
     Address = IPv4Address | IPv6Address
     Network = IPv4Network | IPv6Network
 
-X_FORWARDED_FOR = "x-forwarded-for"
-FORWARDED = "forwarded"
+X_FORWARDED_FOR: Final = "x-forwarded-for"
+FORWARDED: Final = "forwarded"
 FORWARDED_MAX_LENGTH = 2048
 CLIENT_PREFIX_BITS_V6 = 64
 """One customer's line has at least a /64: whoever has one has all its addresses."""

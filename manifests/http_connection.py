@@ -87,6 +87,7 @@ class _FilePart:
     offset_bytes: int
     remaining_bytes: int
     request: Request
+    is_last: bool
 
 
 class HttpConnection(asyncio.Protocol):
@@ -109,6 +110,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_reading = True
         self._is_ended = False
         self._is_stopping = False
+        self._is_replaced = False
         self._waiting: asyncio.Task[None] | None = None
         self._answers = host.counts.answers
         self.peer = ""
@@ -171,12 +173,18 @@ class HttpConnection(asyncio.Protocol):
             is_replaced: Whether another process takes connections at this address: then who is
                 silent now may still ask once, so that no request meets a connection that closes.
         """
-        self._is_stopping = True
-        if self._reader.ready or self._part is not None or self._waiting is not None:
-            return
-        if is_replaced:
-            self._deadline_s = min(self._deadline_s, self._host.now_s + STOPPING_IDLE_S)
-        else:
+        self._is_stopping, self._is_replaced = True, is_replaced
+        if not self._reader.ready and self._part is None and self._waiting is None:
+            self._stop_idle()
+
+    def _stop_idle(self) -> None:
+        # The peer was not told that this connection ends: its next request may be under way.
+        if self._is_replaced:
+            is_read = not self._transport.get_write_buffer_size()
+            wait_s = STOPPING_IDLE_S if is_read else STALLED_TIMEOUT_S
+            self._deadline_s = min(self._deadline_s, self._host.now_s + wait_s)
+        elif not self._reader.ready:
+            self._is_ended = True
             self._transport.close()
 
     def abort(self) -> None:
@@ -316,8 +324,8 @@ class HttpConnection(asyncio.Protocol):
             self._answer_refusal(RequestRefusal(HTTPStatus.SERVICE_UNAVAILABLE, text))
             return
         self._note(request, status, end_bytes - start_bytes)
-        self._part = _FilePart(descriptor, start_bytes, end_bytes - start_bytes, request)
         is_last = request.is_last or self._is_stopping
+        self._part = _FilePart(descriptor, start_bytes, end_bytes - start_bytes, request, is_last)
         self._write(self._head(status, headers, is_last=is_last))
         self._send_part()
 
@@ -338,8 +346,10 @@ class HttpConnection(asyncio.Protocol):
                 self._write(piece)
             if not part.remaining_bytes:
                 self._close_part()
-                if part.request.is_last or self._is_stopping:
+                if part.is_last:
                     self._end(is_unread=part.request.is_body_unread)
+                elif self._is_stopping:
+                    self._stop_idle()
 
     def _write(self, content: bytes) -> None:
         self._written_bytes += len(content)

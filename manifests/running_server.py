@@ -247,6 +247,8 @@ def bind_listening(host: str, port: int) -> socket.socket:
             bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_UNSENT_MAX_BYTES)
         # Before it is said that the server is ready: who reads that may connect at once.
         bound.listen(BACKLOG)
+        # At once: a copy of a blocking socket would make this one blocking again.
+        bound.setblocking(False)
     except (OSError, OverflowError, TypeError, ValueError) as error:
         bound.close()
         is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE

@@ -63,6 +63,7 @@ class Predecessor:
             self._connection.close()
             raise _refused(path, "an answer of another kind")
         self.listening = socket.socket(fileno=descriptors[0])
+        self.listening.setblocking(False)
 
     def replace(self) -> None:
         """Say that connections are taken here; returns when the old server takes none.
