@@ -10,6 +10,4 @@ HEALTH_PATH: Final = "/api/health"
 OPENAPI_PATH: Final = "/api/openapi.json"
 TIMESTAMP_PATH: Final = "/metadata/timestamp.json"
 METRICS_PATH: Final = "/metrics"
-SERVICE_PATHS: Final = frozenset(
-    {FRESHNESS_PATH, REPORTS_PATH, HEALTH_PATH, OPENAPI_PATH, METRICS_PATH}
-)
+SERVICE_PATHS: Final = frozenset({FRESHNESS_PATH, REPORTS_PATH, HEALTH_PATH, OPENAPI_PATH})
