@@ -57,7 +57,7 @@ def test_what_comes_during_a_commit_is_the_next_commit(store, tmp_path):
     async def scenario():
         tasks = [asyncio.create_task(batches.add(received(0)))]
         await asyncio.sleep(0)
-        while batches._waiting:
+        while batches._waiting:  # noqa: ASYNC110 - the thread tells nobody
             await asyncio.sleep(0)
         tasks += [asyncio.create_task(batches.add(received(number % 40))) for number in range(60)]
         await asyncio.sleep(0)
@@ -104,7 +104,7 @@ def test_more_than_may_wait_are_refused(store, monkeypatch):
     async def scenario():
         tasks = [asyncio.create_task(batches.add(received(0)))]
         await asyncio.sleep(0)
-        while batches._waiting:
+        while batches._waiting:  # noqa: ASYNC110 - the thread tells nobody
             await asyncio.sleep(0)
         tasks += [asyncio.create_task(batches.add(received(number))) for number in (1, 2)]
         await asyncio.sleep(0)
