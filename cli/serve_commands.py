@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +17,6 @@ from cli.params import config_option, json_option, passphrase_file_option, passp
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from cli.configuration import Configuration
     from manifests.server import ServerPlan
@@ -25,6 +26,32 @@ if TYPE_CHECKING:
 @click.command("serve", epilog="Example: ampforge serve --port 8470")
 @click.option("--host", help="Address to listen on (default: [serve] host, else this machine).")
 @click.option("--port", type=click.IntRange(1, 65535), help="TCP port (default: [serve] port).")
+@click.option(
+    "--tls-certificate",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="PEM chain to serve with TLS (default: [serve] tls_certificate).",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Its unencrypted PEM key (default: [serve] tls_key).",
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    help="Offer Prometheus metrics at this port (default: [serve] metrics_port).",
+)
+@click.option(
+    "--access-log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append JSON lines to this file (default: [serve] access_log).",
+)
+@click.option(
+    "--take-over",
+    "is_successor",
+    is_flag=True,
+    help="Take the place of the running server behind [serve] control; no download fails.",
+)
 @config_option
 @passphrase_file_option
 @json_option
@@ -32,6 +59,11 @@ def serve(
     *,
     host: str | None,
     port: int | None,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    metrics_port: int | None,
+    access_log: Path | None,
+    is_successor: bool,
     config_path: Path | None,
     passphrase_file: Path | None,
     as_json: bool,
@@ -41,12 +73,23 @@ def serve(
     Metadata, messages and artifacts are plain files and may come from any web server or CDN; this
     one also answers devices' nonces with the freshness key, and stores their signed reports. Where
     the snapshot and timestamp keys are at hand, it signs both again before they expire.
+
+    SIGTERM or Ctrl-C finishes running downloads first, for at most [serve] drain_s; a second one
+    ends at once. SIGHUP reads the TLS files again, and goes on in a new access log.
     """
     from manifests.server import run_server
 
     configuration = load_configuration(config_path)
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the freshness key")
     plan = load_server_plan(configuration, host=host, port=port, passphrase=passphrase)
+    plan = _with_options(
+        plan,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        metrics_port=metrics_port,
+        access_log=access_log,
+        is_successor=is_successor,
+    )
 
     def announce(url: str) -> None:
         document = {
@@ -54,10 +97,13 @@ def serve(
             "url": url,
             "folder": str(plan.folder),
             "reports": str(plan.reports_path),
+            "metrics": _metrics_url(plan),
         }
         human = (
             f"serving {plan.folder} at {url}\n  reports go to {plan.reports_path}; Ctrl-C ends it"
         )
+        if plan.metrics is not None:
+            human += f"\n  metrics at {_metrics_url(plan)}"
         print_result(document, human, as_json=as_json)
 
     with _keep_fresh(configuration, passphrase):
@@ -145,7 +191,67 @@ def load_server_plan(
         reports_path=configuration.resolve(settings.reports),
         host=host or settings.host,
         port=port or settings.port,
+        tls_certificate=_resolved(configuration, settings.tls_certificate),
+        tls_key=_resolved(configuration, settings.tls_key),
+        trusted_proxies=settings.trusted_proxies,
+        forwarded_header=settings.forwarded_header,
+        api_requests_per_minute=settings.api_requests_per_minute,
+        connections_per_address_max=settings.connections_per_address,
+        drain_s=settings.drain_s,
+        metrics=(
+            None
+            if settings.metrics_port is None
+            else (settings.metrics_host, settings.metrics_port)
+        ),
+        access_log=_resolved(configuration, settings.access_log),
+        control=_resolved(configuration, settings.control),
     )
+
+
+def _resolved(configuration: Configuration, path: Path | None) -> Path | None:
+    return None if path is None else configuration.resolve(path)
+
+
+def _metrics_url(plan: ServerPlan) -> str | None:
+    if plan.metrics is None:
+        return None
+    host, port = plan.metrics
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+
+
+def _with_options(
+    plan: ServerPlan,
+    *,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    metrics_port: int | None,
+    access_log: Path | None,
+    is_successor: bool,
+) -> ServerPlan:
+    host = "127.0.0.1" if plan.metrics is None else plan.metrics[0]
+    plan = replace(
+        plan,
+        tls_certificate=tls_certificate or plan.tls_certificate,
+        tls_key=tls_key or plan.tls_key,
+        metrics=plan.metrics if metrics_port is None else (host, metrics_port),
+        access_log=access_log or plan.access_log,
+        is_successor=is_successor,
+    )
+    if (plan.tls_certificate is None) is not (plan.tls_key is None):
+        raise UsageRefusal(
+            "TLS needs a certificate and its key",
+            expected="tls_certificate and tls_key, both or neither",
+            got=f"only {plan.tls_certificate or plan.tls_key}",
+            where="[serve], --tls-certificate, --tls-key",
+        )
+    if is_successor and plan.control is None:
+        raise UsageRefusal(
+            "there is no control socket to find the running server by",
+            expected='a path such as control = "serve.sock"',
+            where="[serve] control",
+            hint="set it, and restart the server once; from then on it can be replaced",
+        )
+    return plan
 
 
 def _private_key_der(freshness: Signer) -> bytes:

@@ -303,6 +303,7 @@ class Request:
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
     ) -> None:
         self.proto = "http"
+        self.client = "192.0.2.7"
         self.method = method
         self.path = path
         self.headers = Headers(
