@@ -90,7 +90,9 @@ def test_a_batch_that_cannot_be_stored_is_refused_whole_and_the_next_is_not(stor
             "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
         )
     outcomes = asyncio.run(add(range(5)))
-    assert all(isinstance(outcome, FleetStoreError) for outcome in outcomes[2:])
+    # Which others are in its batch is a matter of time.
+    assert isinstance(outcomes[3], FleetStoreError)
+    assert all(outcome is True or isinstance(outcome, FleetStoreError) for outcome in outcomes)
     assert count_rows(path) == sum(outcome is True for outcome in outcomes)
     assert asyncio.run(add([5, 6])) == [True, True]
     batches.close()
