@@ -198,9 +198,9 @@ def _open_port(slot: SlotConfig) -> str:
 
 def _ask_meter(slot: SlotConfig, settings: StationSettings, now: Callable[[], dt.datetime]) -> str:
     from provisioning.instrument_certificates import refuse_uncertified
-    from provisioning.scpi_meter import open_meter
+    from provisioning.slot_meter import open_slot_meter
 
-    meter = open_meter(slot.meter, settings.metrology, clock=now)
+    meter = open_slot_meter(slot, settings, clock=now)
     try:
         certificate = refuse_uncertified(meter.identity, settings.metrology, today=now().date())
     finally:

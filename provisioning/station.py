@@ -19,8 +19,8 @@ from provisioning.ledger_meeting import meet
 from provisioning.ledger_values import Writer
 from provisioning.ledger_witness import save_witness
 from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES
-from provisioning.scpi_meter import open_meter
 from provisioning.serial_port import open_port
+from provisioning.slot_meter import open_slot_meter, station_description
 from provisioning.station_files import LEDGER_NAME, load_station_keys
 from provisioning.station_ledger import StationLedger, open_station_ledger
 from provisioning.station_trust import remember_trust_record, verify_successor
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from provisioning.serial_port import BoardPort
     from provisioning.station_files import StationKeys
     from provisioning.station_settings import SerialSettings, StationSettings
+    from provisioning.station_values import SlotConfig
     from signing.trust import TrustRecord
 
 PORT_TIMEOUT_S = 3.0
@@ -115,9 +116,9 @@ class Station:
             port, where=url, baud=self.settings.flash_baud, use_stub=self.settings.use_stub
         )
 
-    def open_meter(self, address: str) -> Meter:
+    def open_meter(self, slot: SlotConfig) -> Meter:
         """Open the meter of one slot."""
-        return open_meter(address, self.settings.metrology, clock=self.outside.now)
+        return open_slot_meter(slot, self.settings, clock=self.outside.now)
 
     def close(self) -> None:
         """Sign and remember how far the ledger came, as well as that goes, and close it.
@@ -173,10 +174,12 @@ def open_station(
         StationError: The pieces do not belong together.
         SerialNumberError: The model does not fit in a serial number.
         UdiError: The GTIN is not one.
+        InstrumentDescriptionError: The meters' description is none.
     """
     serial_model = settings.serials.find_model(product_model)
     if gtin is not None:
         require_gtin(gtin)
+    station_description(settings)
     trust = verify_successor(folder, trust_bytes)
     bundle = verify_bundle(bundle_bytes, trust, where=bundle_where)
     with refusing_in(bundle_where):

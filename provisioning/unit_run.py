@@ -343,7 +343,7 @@ class UnitRun:
 
     def _open_meter(self) -> Meter:
         if self._meter is None:
-            self._meter = self._station.open_meter(self._slot.meter)
+            self._meter = self._station.open_meter(self._slot)
             self._resources.callback(self._meter.close)
         return self._meter
 

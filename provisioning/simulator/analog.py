@@ -139,6 +139,7 @@ class OutputStage:
         self.temperature_c = REFERENCE_TEMPERATURE_C
         self.time_s = 0.0
         self._faults = faults.analog
+        self.has_open_lead = faults.has_open_lead
         self._noise = random.Random(noise_seed)
         self._source: Callable[[float, float], list[tuple[int, float]]] | None = None
         self._code = MID_CODE
@@ -180,7 +181,7 @@ class OutputStage:
             aperture_s: Integration time.
         """
         start_s, self.time_s = self.time_s, self.time_s + aperture_s
-        if not self._is_enabled or math.isinf(load_ohm):
+        if not self._is_enabled or math.isinf(load_ohm) or self.has_open_lead:
             return 0.0
         if self._source is None:
             mean_na = self.current_na(self._code, load_ohm)

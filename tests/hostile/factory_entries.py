@@ -22,7 +22,7 @@ from provisioning.fit_data import load_fit_data
 from provisioning.gauge_data import load_gauge_data
 from provisioning.gauge_sheet import parse_sheet
 from provisioning.instruments import parse_identity as parse_instrument_identity
-from provisioning.instruments import parse_samples_na
+from provisioning.instruments import parse_samples
 from provisioning.lease import parse_lease, verify_lease
 from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_backup_reading import BackupReader
@@ -104,7 +104,7 @@ def _console_lines() -> bytes:
 def _samples(content: bytes) -> object:
     # The meter's port takes no longer answer.
     text = content[:ANSWER_MAX_BYTES].decode("latin-1")
-    return parse_samples_na(text, count=4, where="meter")
+    return parse_samples(text, count=4, where="meter")
 
 
 def _listen(content: bytes) -> None:
