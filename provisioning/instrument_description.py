@@ -237,6 +237,16 @@ def list_descriptions() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(_SUFFIX) for name in found if name.endswith(_SUFFIX)))
 
 
+def read_built_in(name: str) -> str:
+    """Return the text of a description that comes with Ampforge.
+
+    Raises:
+        InstrumentDescriptionError: There is none of this name.
+    """
+    built_in_description(name)
+    return (files("provisioning") / _FOLDER / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
+
+
 @cache
 def built_in_description(name: str = DEFAULT_DESCRIPTION) -> InstrumentDescription:
     """Return a description that comes with Ampforge.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select
 
 from provisioning.chain_heads import StationCertificates
+from provisioning.instrument_register import parse_entry
 from provisioning.lease_audit import LeaseFacts, count_leased, leased_ranges, read_refusals
 from provisioning.lease_replay import REFUSE_STEP
 from provisioning.ledger_epochs import sequences_of_epoch
@@ -33,6 +34,7 @@ from provisioning.ledger_retelling import (
 )
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import (
+    INSTRUMENT_STEP,
     events,
     jobs,
     leases,
@@ -187,6 +189,8 @@ def _gather(facts: _LedgerFacts, event: Event, identity: LedgerIdentity) -> None
         facts.epoch, facts.opening = event.epoch, None if opening is None else str(opening)
     elif event.step == FORMAT_STEP:
         refuse_late_format(event)
+    elif event.step == INSTRUMENT_STEP:
+        parse_entry(event)
     elif event.step == VOID_STEP:
         void = parse_void(event)
         facts.voids[void.key()] = void.row()

@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 
 from provisioning.errors import InstrumentDescriptionError
 from provisioning.instrument_description import Quantity, load_description
+from provisioning.instruments import parse_identity
 from provisioning.scpi_meter import open_meter
+from provisioning.scpi_session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from provisioning.instrument_description import Accuracy, InstrumentDescription
-    from provisioning.instruments import Meter
+    from provisioning.instruments import InstrumentIdentity, Meter
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.station_settings import StationSettings
     from provisioning.station_values import SlotConfig
 
 _AMPERE_PER_MICROAMP = 1e-6
 _TOLERATED = 1 + 1e-9
+_IDENTIFY_TIMEOUT_S = 5.0
 
 
 def open_slot_meter(
@@ -40,6 +43,24 @@ def open_slot_meter(
         settings=settings.meter,
         switch_address=slot.switch,
     )
+
+
+def identify_instrument(address: str, settings: StationSettings) -> InstrumentIdentity:
+    """Ask an instrument who it is, and nothing else.
+
+    Raises:
+        InstrumentError: It cannot be opened or does not identify itself.
+    """
+    session = open_session(
+        address,
+        backend="@py",
+        timeout_s=_IDENTIFY_TIMEOUT_S,
+        serial_baud=station_description(settings).serial_baud,
+    )
+    try:
+        return parse_identity(session.ask("*IDN?"), where=address)
+    finally:
+        session.close()
 
 
 def station_description(settings: StationSettings) -> InstrumentDescription:

@@ -23,6 +23,7 @@ _METER = "the simulated meter's side, which a station's own program speaks to"
 NOT_FROM_OUTSIDE = {
     "cli/unit_names.py: parse_mac": "an argument: six bytes in a pattern, or a usage error",
     "provisioning/calibration_result.py: parse_calibration_result": _RESULT,
+    "provisioning/instrument_register.py: parse_entry": _RESULT,
     "provisioning/verification_result.py: parse_verification_result": _RESULT,
     "provisioning/stored_result.py: parse_stored_result": _RESULT,
     "provisioning/udi.py: parse_udi_document": _RESULT,
