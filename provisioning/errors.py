@@ -163,6 +163,10 @@ class InstrumentLeadError(InstrumentError):
     """Raised when leads are open, or current flows with the output off."""
 
 
+class CheckStandardError(InstrumentError):
+    """Raised when a check standard reads other than it must: nothing measured by it can count."""
+
+
 class InstrumentDescriptionError(ProvisioningError):
     """Raised when the description of an instrument is not one, or lacks what is asked for."""
 

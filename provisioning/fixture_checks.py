@@ -1,7 +1,7 @@
 """What a fixture must show before a unit is measured on it: no current when off, and closed leads.
 
 Both say something about the station and nothing about the unit, so they are errors and leave the
-job open. Implements docs/spec/calibration.md §3.7. A unit that drives nothing at all looks like an
+job open. Implements docs/spec/calibration.md §3.3. A unit that drives nothing at all looks like an
 open lead, and only a person can tell them apart.
 """
 

@@ -2,7 +2,7 @@
 
 A description names commands, ranges, integration times, the form of a reading, the input resistance
 and the maker's accuracy by range and age. Those that come with Ampforge are in
-`instrument_descriptions/`. Implements docs/spec/calibration.md §3.5. This module talks to nothing.
+`instrument_descriptions/`. Implements docs/spec/calibration.md §3.4. This module talks to nothing.
 """
 
 from __future__ import annotations

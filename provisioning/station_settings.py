@@ -26,6 +26,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from provisioning.check_standard_settings import CheckStandardSettings
 from provisioning.errors import SerialNumberError, UdiError
 from provisioning.measurement_settings import MetrologySettings
 from provisioning.meter_settings import MeterSettings
@@ -143,6 +144,7 @@ class StationSettings(_Section):
         efuses: File that says what is burned into each board's eFuses.
         slots: The fixture's places.
         meter: Which kind of instrument there is, and what it must show before a job.
+        check_standard: The known current that is read before and after the units, if any.
         metrology: How units are measured and judged.
     """
 
@@ -160,6 +162,7 @@ class StationSettings(_Section):
     efuses: Annotated[Path, Field(strict=False)] | None = None
     slots: Annotated[tuple[SlotSettings, ...], Field(strict=False, max_length=64)] = ()
     meter: MeterSettings = MeterSettings()
+    check_standard: CheckStandardSettings | None = None
     metrology: MetrologySettings = MetrologySettings()
 
     def slot_configs(self) -> tuple[SlotConfig, ...]:

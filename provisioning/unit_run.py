@@ -296,6 +296,7 @@ class UnitRun:
             self._station.writer,
             reservation=job.reservation,
             unit_state=verdict.state,
+            awaits_check=self._station.settings.check_standard is not None,
             data={
                 "outcome": verdict.state.value,
                 "failed_step": failed_step,

@@ -1,9 +1,10 @@
 """A switching multimeter with a load fixture, as SCPI lines: what it measures is real physics.
 
-Channels (@100) to (@104) put a load across the board's electrodes; the current through it is read
-on a DC current range. The instrument has its own hidden error, constant per range and inside its
-one-year specification, and it is honest about overload (9.9E37). Errors go to the queue of
-`SYST:ERR?`, as IEEE 488.2 and SCPI-1999 have it. No I/O here: see `meter_server`.
+Channels (@100) to (@104) put a load across the board's electrodes, (@105) is a check standard of
+500 µA in its place; the current is read on a DC current range. The instrument has its own hidden
+error, constant per range and inside its one-year specification, and it is honest about overload
+(9.9E37). Errors go to the queue of `SYST:ERR?`, as IEEE 488.2 and SCPI-1999 have it. No I/O here:
+see `meter_server`.
 
 | command | meaning |
 |---|---|
@@ -48,6 +49,10 @@ LOADS_OHM: Final[Mapping[int, float]] = {
     103: 500.0,
     104: 20_000.0,
 }
+CHECK_STANDARD_CHANNEL: Final = 105
+"""A source of its own on the fixture, in place of the board's output."""
+CHECK_STANDARD_NA: Final = 500_000.0
+_CHANNELS: Final = (*LOADS_OHM, CHECK_STANDARD_CHANNEL)
 OVERLOAD: Final = 9.9e37
 _LINE_FREQUENCY_HZ: Final = 50.0
 _OVERRANGE: Final = 1.2
@@ -254,25 +259,28 @@ class SimulatedMeter:
         self._count = round(parse_number(text, lowest=1, highest=_COUNT_MAX))
 
     def _close(self, text: str) -> None:
-        self._closed.update(parse_channels(text, LOADS_OHM))
+        self._closed.update(parse_channels(text, _CHANNELS))
 
     def _open(self, text: str) -> None:
-        self._closed.difference_update(parse_channels(text, LOADS_OHM))
+        self._closed.difference_update(parse_channels(text, _CHANNELS))
 
     def _closed_state(self, text: str) -> str:
         return ",".join(
-            str(int(channel in self._closed)) for channel in parse_channels(text, LOADS_OHM)
+            str(int(channel in self._closed)) for channel in parse_channels(text, _CHANNELS)
         )
 
     def _read(self) -> str:
         return ",".join(format_number(self._measure_once()) for _ in range(self._count))
 
     def _measure_once(self) -> float:
-        conductance = sum(1 / LOADS_OHM[channel] for channel in self._closed)
+        loads = [LOADS_OHM[channel] for channel in self._closed if channel in LOADS_OHM]
+        conductance = sum(1 / load_ohm for load_ohm in loads)
         if self._range_v is not None:
             return self._measure_voltage(self._range_v, 1 / (conductance + 1 / _INPUT_OHM))
         load_ohm = 1 / conductance if conductance else math.inf
         true_a = 1e-9 * self._output.measure_mean_na(load_ohm, aperture_s=self._aperture_s)
+        if CHECK_STANDARD_CHANNEL in self._closed:
+            true_a += 1e-9 * CHECK_STANDARD_NA * self._output.fixture_factor
         if self._is_auto:
             self._range_a = next(
                 (step for step in _RANGES_A if abs(true_a) <= step * _OVERRANGE), _RANGES_A[-1]

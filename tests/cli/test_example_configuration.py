@@ -61,7 +61,7 @@ def test_the_example_leaves_out_no_default(section):
     table = load_configuration(EXAMPLE).document
     for part in section.split("."):
         table = table[part]
-    optional = {"slots", "lot", "model", "nvs", "efuses", "ca", "ledger"}
+    optional = {"slots", "lot", "model", "nvs", "efuses", "ca", "ledger", "check_standard"}
     model = DEFAULTS[section]
     known = {f.name for f in fields(model)} if is_dataclass(model) else set(model.model_fields)
     assert known - optional == set(table) - optional

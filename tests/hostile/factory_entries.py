@@ -34,7 +34,7 @@ from provisioning.link_frames import LineAssembler, serialize_frame
 from provisioning.link_messages import BOARD_BUFFER_BYTES
 from provisioning.measurement_settings import MetrologySettings
 from provisioning.meter_settings import MeterSettings
-from provisioning.scpi_meter import ANSWER_MAX_BYTES
+from provisioning.scpi_session import ANSWER_MAX_BYTES
 from provisioning.serial_checking import check_serial
 from provisioning.serial_formats import parse_format
 from provisioning.serial_numbers import parse_serial
