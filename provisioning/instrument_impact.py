@@ -156,7 +156,8 @@ def _take(touches: dict[tuple[str, str], _Touch], event: Event, instrument: str 
         (found, event.serial), _Touch([], {_CALIBRATION[0]: 0, _VERIFICATION[0]: 0}, [])
     )
     touch.events.append(event)
-    name = dict((_CALIBRATION, _VERIFICATION))[event.step]
+    names: dict[str, str] = dict((_CALIBRATION, _VERIFICATION))
+    name = names[event.step]
     touch.readings[event.step] += len(result.get(name) or ())
     certificate = result.get("certificate")
     if certificate not in touch.certificates:
