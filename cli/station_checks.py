@@ -132,8 +132,9 @@ def check_station(
         look = partial(release.check_efuse_plan, efuses_path, product.chip)
         checks.append(_check("eFuse plan", look))
     for slot in slots:
+        look = partial(_ask_meter, slot, settings, ledger_address, now)
         checks.append(_check(f"slot {slot.name} port", partial(_open_port, slot)))
-        checks.append(_check(f"slot {slot.name} meter", partial(_ask_meter, slot, settings, now)))
+        checks.append(_check(f"slot {slot.name} meter", look))
     return tuple(checks)
 
 
@@ -186,13 +187,25 @@ def _open_port(slot: SlotConfig) -> str:
     return slot.port if port.port == slot.port else f"{slot.port}, now {port.port}"
 
 
-def _ask_meter(slot: SlotConfig, settings: StationSettings, now: Callable[[], dt.datetime]) -> str:
+def _ask_meter(
+    slot: SlotConfig,
+    settings: StationSettings,
+    ledger_address: LedgerAddress,
+    now: Callable[[], dt.datetime],
+) -> str:
     from provisioning.instrument_certificates import refuse_uncertified
-    from provisioning.scpi_meter import open_meter
+    from provisioning.instrument_register import apply_register, read_register
+    from provisioning.ledger import Ledger
+    from provisioning.slot_meter import open_slot_meter
 
-    meter = open_meter(slot.meter, settings.metrology, clock=now)
+    ledger = Ledger.open(ledger_address)
+    try:
+        settings = apply_register(settings, read_register(ledger))
+    finally:
+        ledger.close()
+    meter = open_slot_meter(slot, settings, clock=now)
     try:
         certificate = refuse_uncertified(meter.identity, settings.metrology, today=now().date())
     finally:
         meter.close()
-    return f"{meter.identity}" + (f", certificate {certificate}" if certificate else "")
+    return f"{meter.identity}, " + (f"certificate {certificate}" if certificate else "none on file")

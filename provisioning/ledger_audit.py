@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select
 
 from provisioning.chain_heads import StationCertificates
+from provisioning.instrument_register import parse_entry
 from provisioning.lease_audit import LeaseFacts, count_leased, leased_ranges, read_refusals
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase, format_time, parse_event
@@ -32,6 +33,7 @@ from provisioning.ledger_retelling import (
 )
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import (
+    INSTRUMENT_STEP,
     events,
     jobs,
     leases,
@@ -189,6 +191,8 @@ def _gather(facts: _LedgerFacts, event: Event, identity: LedgerIdentity) -> None
         facts.epoch, facts.opening = event.epoch, None if opening is None else str(opening)
     elif event.step == FORMAT_STEP:
         refuse_late_format(event)
+    elif event.step == INSTRUMENT_STEP:
+        parse_entry(event)
     elif event.step == VOID_STEP:
         void = parse_void(event)
         facts.voids[void.key()] = void.row()

@@ -84,7 +84,8 @@ class MetrologySettings(_Section):
         leakage_na: Bound of the fixture's leakage, nA.
         accuracy: The instrument's specification by range.
         accuracy_source: Where the specification was read.
-        instruments: Certificates on file; when any is given, no other instrument is accepted.
+        instruments: Certificates on file, as the station took them from the ledger's register;
+            when there is any, no other instrument is accepted.
         line_frequency_hz: Mains frequency, which the integration time is counted in.
         nplc: Integration time of one sample, mains periods.
         sample_count: Samples per reading.

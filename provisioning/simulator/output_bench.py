@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from firmware_images.calibration_record import round_half_away
 from provisioning.scpi_meter import ScpiMeter
+from provisioning.scpi_session import ScpiSession
 from provisioning.simulator.analog import DAC_CODES, MID_CODE, AnalogTruth, OutputStage
 from provisioning.simulator.faults import NO_FAULTS, FaultPlan
 from provisioning.simulator.meter import SimulatedMeter
@@ -56,10 +57,13 @@ class SimulatedBench:
         self.offset_na = 0
         self._table = table
         self.meter = ScpiMeter(
-            _DirectResource(
-                SimulatedMeter(self.stage, serial=f"SIM-{seed}", error_share=meter_error_share)
+            ScpiSession(
+                _DirectResource(
+                    SimulatedMeter(self.stage, serial=f"SIM-{seed}", error_share=meter_error_share)
+                ),
+                where="the simulated bench",
+                timeout_s=1.0,
             ),
-            where="the simulated bench",
             load_channels={entry.load_ohm: entry.channel for entry in settings.load_channels},
             line_frequency_hz=settings.line_frequency_hz,
             clock=clock,
