@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from provisioning.station_settings import StationSettings
 
 COPY_NAME: Final = "instruments.json"
-_COPY_MAX_BYTES: Final = 4 << 20
+_COPY_MAX_BYTES: Final = 256 << 10
 _DAYS_MAX: Final = 3660
 
 _Text = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -268,6 +268,8 @@ def parse_copy(untrusted_bytes: bytes, *, where: str) -> tuple[RegisteredInstrum
     Raises:
         InstrumentRegisterError: It is none.
     """
+    if len(untrusted_bytes) > _COPY_MAX_BYTES:
+        raise _damaged_copy(where, f"{len(untrusted_bytes)} bytes, more than {_COPY_MAX_BYTES}")
     try:
         return tuple(
             RegisteredInstrument(

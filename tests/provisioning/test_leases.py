@@ -590,6 +590,7 @@ def test_an_outbox_of_an_earlier_version_is_brought_up_to_date(small):
     small.take()
     make_offline(small, 1)
     outbox = Site(small.outbox())
+    outbox.edit("DROP INDEX ix_events_metrology")
     outbox.edit("DROP TABLE leases")
     outbox.edit("UPDATE alembic_version SET version_num = '0004'")
     make_offline(small, 2)
