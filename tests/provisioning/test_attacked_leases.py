@@ -29,7 +29,7 @@ from provisioning.ledger_values import UnitState, Writer
 from provisioning.ledger_witness import load_witness
 from provisioning.outbox_memory import memory_path
 from provisioning.station_ledger import open_station_ledger
-from tests.provisioning.lease_bench import Factory, mac_of, reserve, work
+from tests.provisioning.lease_bench import Factory, mac_of, make_offline, reserve, work
 from tests.provisioning.ledger_sites import Site
 from tests.provisioning.tampered_ledger import tampering
 
@@ -48,15 +48,6 @@ def begun(tmp_path_factory):
 def small(begun, tmp_path):
     shutil.copytree(begun, tmp_path / "factory")
     return Factory(tmp_path / "factory" / "stations", tmp_path / "factory/server/ledger.sqlite3")
-
-
-def make_offline(factory, *numbers):
-    opened = factory.offline()
-    given = [reserve(opened, number) for number in numbers]
-    for one in given:
-        work(opened, one)
-    opened.close()
-    return given
 
 
 def dump(factory):

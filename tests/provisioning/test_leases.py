@@ -38,7 +38,7 @@ from provisioning.station_files import load_station_keys
 from provisioning.station_ledger import open_station_ledger
 from provisioning.unit_exports import export_unit, verify_export
 from tests.conftest import IS_SOAK
-from tests.provisioning.lease_bench import NOWHERE, Factory, mac_of, reserve, work
+from tests.provisioning.lease_bench import NOWHERE, Factory, mac_of, make_offline, reserve, work
 from tests.provisioning.ledger_sites import BACK_ENDS, Site, empty_site
 
 BLANK = BoardIdentity(condition=RecordCondition.BLANK)
@@ -76,16 +76,6 @@ def factory(request, tmp_path):
 
 def sequences(*reservations):
     return [parse_serial(one.serial).sequence for one in reservations]
-
-
-def make_offline(factory, *numbers, verdict=UnitState.PASS):
-    """Work on boards without the ledger; return what each was told."""
-    opened = factory.offline()
-    given = [reserve(opened, number) for number in numbers]
-    for one in given:
-        work(opened, one, verdict=verdict)
-    opened.close()
-    return given
 
 
 def quarantine_board(ledger, writer, mac):
