@@ -39,6 +39,7 @@ benchmarks: $(SYNCED)
 	$(BIN)/python benchmarks/ledger.py
 	$(BIN)/python benchmarks/server.py
 	$(BIN)/python benchmarks/delta.py
+	$(BIN)/python benchmarks/publishing.py
 	$(BIN)/python benchmarks/waveform.py
 	$(BIN)/python benchmarks/measuring.py
 	$(BIN)/python benchmarks/records.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from manifests.poll_memory import PollMemory
 from manifests.relay import RelayedUpdate
 from manifests.update_device import UpdateDevice
 from manifests.update_outcome import UpdateOutcome, UpdateResult, UpdateRules
@@ -59,6 +60,10 @@ class SimulatedBoardControl:
         """The lowest secure version that the chip still boots, as its eFuses say."""
         return self._board.secure_version()
 
+    def raise_secure_version(self) -> None:
+        """Burn the running application's secure version into the board's eFuses."""
+        self._board.raise_secure_version()
+
     def in_session(self) -> bool:
         """Whether a waveform runs."""
         return self._application.has_session
@@ -68,8 +73,12 @@ class SimulatedBoardControl:
         return self._board.battery_percent
 
     def electrodes_off(self) -> None:
-        """Switch the output off until the next boot."""
+        """Switch the output off until it is allowed, or the next boot."""
         self._application.lock_output()
+
+    def electrodes_allowed(self) -> None:
+        """Let a session switch the output on."""
+        self._application.unlock_output()
 
     def self_test(self) -> str | None:
         """Test the running application."""
@@ -107,14 +116,20 @@ def running_image(board: SimulatedBoard) -> BootedImage:
     return board.running
 
 
-def as_update_device(board: SimulatedBoard) -> UpdateDevice:
-    """Return a simulated board as the updater sees it."""
+def as_update_device(board: SimulatedBoard, memory: PollMemory | None = None) -> UpdateDevice:
+    """Return a simulated board as the updater sees it.
+
+    Args:
+        board: The board; it runs its application.
+        memory: What it remembers of its last poll; `None` after a boot.
+    """
     control = SimulatedBoardControl(board)
     return UpdateDevice(
         medium=board.flash,
         partitions=running_image(board).table,
         board=control,
         read_private_key=control.read_private_key,
+        memory=memory or PollMemory(),
     )
 
 
@@ -129,11 +144,13 @@ def make_update_session(
     """
     chosen = rules or UpdateRules(chunk_bytes=UPDATE_CHUNK_MAX_BYTES)
 
+    memory = PollMemory()
+
     def reboot_if_needed(outcome: UpdateOutcome) -> None:
         if outcome.result is UpdateResult.REBOOT_NEEDED:
             board.request_reset()
 
     def start() -> Session[UpdateOutcome]:
-        return update_device(as_update_device(board), chosen)
+        return update_device(as_update_device(board, memory), chosen)
 
     return RelayedUpdate(start, on_end=reboot_if_needed)

@@ -9,7 +9,13 @@ import click
 
 from cli.configuration import load_configuration
 from cli.output import print_result
-from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
+from cli.params import (
+    config_option,
+    hardware_class_option,
+    json_option,
+    passphrase_file_option,
+    passphrase_source,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +40,7 @@ def group() -> None:
 )
 @click.option("--pin", "pins", multiple=True, help="Serial number that installs it; repeatable.")
 @click.option("--halt", is_flag=True, help="Nobody installs anything until the next campaign.")
+@hardware_class_option
 @config_option
 @passphrase_file_option
 @json_option
@@ -44,6 +51,7 @@ def create(
     percent: float,
     pins: tuple[str, ...],
     halt: bool,
+    hardware_class: str | None,
     config_path: Path | None,
     passphrase_file: Path | None,
     as_json: bool,
@@ -69,7 +77,7 @@ def create(
         is_halted=halt,
     )
     now = datetime.now(UTC).replace(microsecond=0)
-    publication = publisher.publish_plan(version, plan, now=now)
+    publication = publisher.publish_plan(version, plan, now=now, hardware_class=hardware_class)
     print_result(
         describe_publication(publication), format_publication(publication), as_json=as_json
     )

@@ -70,6 +70,12 @@ class DrillBoard:
     def electrodes_off(self) -> None:
         """There are none."""
 
+    def electrodes_allowed(self) -> None:
+        """There are none."""
+
+    def raise_secure_version(self) -> None:
+        """There are no eFuses."""
+
     def self_test(self) -> str | None:
         """It is in order."""
         return None

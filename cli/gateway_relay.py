@@ -81,11 +81,10 @@ def _relay_session(link: DeviceLink, source: Transport, on_fetch: Callable[[Fetc
         )
         on_fetch(fetch)
         try:
-            data = source.fetch(fetch)
+            failure, data = None, source.fetch(fetch)
         except TransportError as error:
-            if fetch.body is None:
-                raise
-            # The board decides: it keeps a report for later, and does not install without a nonce.
+            # The board decides: it lives without a trust record that follows its own, keeps a
+            # report for later, and does not install without a nonce.
             failure, data = error, b""
         answer = _ask(link, data=data, off=fetch.offset_bytes)
     if failure is not None and (answer.result or "").startswith(REFUSED_PREFIX):

@@ -110,9 +110,12 @@ def measure(
     """
     from provisioning.gauge_measuring import measure_part, slots_of_appraiser
     from provisioning.gauge_sheet import parse_sheet, serialize_sheet
+    from provisioning.instrument_register import apply_register, load_copy
     from signing.durable_file import save_durably
 
-    settings = load_station_settings(load_configuration(config_path))
+    configuration = load_configuration(config_path)
+    settings = load_station_settings(configuration)
+    settings = apply_register(settings, load_copy(configuration.resolve(settings.folder)))
     places = slot_configs(slots) or settings.slot_configs()
     if not places:
         raise UsageRefusal(

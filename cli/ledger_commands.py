@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 
 from cli.output import print_result
 from cli.params import EXISTING_FILE, FILE, config_option, json_option
+from cli.progress import showing_progress
 from cli.station_access import (
     find_ledger_address,
     find_station_folder,
@@ -21,7 +21,9 @@ from cli.station_access import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
+
+_LOOKING = "looking at the ledger"
 
 
 @click.group()
@@ -43,7 +45,10 @@ def verify(*, station_folder: Path | None, config_path: Path | None, as_json: bo
     from provisioning.ledger_verification import verify_ledger
 
     folder = find_station_folder(config_path, station_folder)
-    with open_ledger(config_path, station_folder) as ledger, _progress(as_json) as on_progress:
+    with (
+        open_ledger(config_path, station_folder) as ledger,
+        showing_progress(_LOOKING, as_json=as_json) as on_progress,
+    ):
         verified = verify_ledger(ledger, folder=folder, now=utc_now(), on_progress=on_progress)
     print_result(describe_verified(verified), "\n".join(format_verified(verified)), as_json=as_json)
 
@@ -70,7 +75,7 @@ def backup(
     now = utc_now()
     path = output or Path(f"ledger-{now:%Y%m%dT%H%M%SZ}.backup.jsonl")
     address = find_ledger_address(config_path, station_folder)
-    with _progress(as_json) as on_progress:
+    with showing_progress(_LOOKING, as_json=as_json) as on_progress:
         summary = write_backup(address, path, now=now, on_progress=on_progress)
     document = {
         "schema": "ampforge.ledger-backed-up/1",
@@ -127,7 +132,7 @@ def restore(
     outside = real_outside()
     settings = load_station_settings(load_configuration(config_path))
     address = find_ledger_address(config_path, station_folder)
-    with _progress(as_json) as on_progress:
+    with showing_progress(_LOOKING, as_json=as_json) as on_progress:
         restored = restore_for_station(
             backup_path,
             address,
@@ -192,7 +197,7 @@ def upgrade(
     from provisioning.ledger_upgrade import upgrade_ledger
 
     address = find_ledger_address(config_path, station_folder)
-    with _progress(as_json) as on_progress:
+    with showing_progress(_LOOKING, as_json=as_json) as on_progress:
         before = upgrade_ledger(address, backup_path, now=utc_now(), on_progress=on_progress)
     is_upgraded = before != HEAD_REVISION
     document = {
@@ -215,16 +220,3 @@ def _chains(chains: Mapping[str, tuple[int, str]]) -> list[dict[str, object]]:
         {"station": station, "count": count, "head": head}
         for station, (count, head) in chains.items()
     ]
-
-
-@contextmanager
-def _progress(as_json: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show on a terminal how far a long look has come."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    is_shown = console.is_terminal and not as_json
-    with Progress(console=console, transient=True, disable=not is_shown) as progress:
-        task = progress.add_task("looking at the ledger", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

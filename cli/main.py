@@ -42,6 +42,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "group",
         "State what a process can do: Cpk, yield, control charts.",
     ),
+    "instrument": (
+        "cli.instrument_commands",
+        "group",
+        "Register instruments; say which units one touched.",
+    ),
     "repo": ("cli.repo_commands", "group", "Publish releases in a TUF repository."),
     "campaign": (
         "cli.campaign_commands",

@@ -30,6 +30,9 @@ config_option = click.option(
     type=FILE,
     help="ampforge.toml to use (default: this folder and upward, or AMPFORGE_CONFIG).",
 )
+hardware_class_option = click.option(
+    "--hardware-class", help="Which boards, where the version is published for several."
+)
 passphrase_file_option = click.option(
     "--passphrase-file",
     type=EXISTING_FILE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,10 @@ from cli.params import (
     passphrase_file_option,
     passphrase_source,
 )
+from cli.repo_life_commands import promote, refresh, withdraw
 from cli.repo_rotate_command import rotate
+from cli.repo_trust_command import publish_trust
+from cli.repo_verify_command import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +148,12 @@ def publish(
     )
 
 
-group.add_command(rotate)
+for command in (promote, withdraw, rotate, publish_trust, refresh, verify):
+    group.add_command(command)
+# What `refresh` was called first; daily jobs may still say so.
+renew = copy.copy(refresh)
+renew.hidden = True
+group.add_command(renew, "renew")
 
 
 @group.command("status", epilog="Example: ampforge repo status")
@@ -152,38 +161,12 @@ group.add_command(rotate)
 @json_option
 def status(*, config_path: Path | None, as_json: bool) -> None:
     """Say which releases are published, who installs what, and what expires when."""
-    from cli.repository_files import load_repository_settings, load_trust
+    from cli.repository_files import load_trust, open_store
     from manifests.repository_status import describe_repository, format_status
-    from manifests.store import FolderStore
 
     configuration = load_configuration(config_path)
-    folder = configuration.resolve(load_repository_settings(configuration).folder)
-    document = describe_repository(FolderStore(folder), load_trust(configuration), now=_now())
+    document = describe_repository(open_store(configuration), load_trust(configuration), now=_now())
     print_result(document, format_status(document), as_json=as_json)
-
-
-@group.command("renew", epilog="Example: ampforge repo renew")
-@config_option
-@passphrase_file_option
-@json_option
-def renew(*, config_path: Path | None, passphrase_file: Path | None, as_json: bool) -> None:
-    """Sign snapshot and timestamp again, before they expire; for a daily job."""
-    from cli.repository_files import open_publisher
-    from signing.roles import Role
-
-    configuration = load_configuration(config_path)
-    passphrase = passphrase_source(passphrase_file, prompt=PROMPT)
-    roles = (Role.SNAPSHOT, Role.TIMESTAMP)
-    publisher = open_publisher(configuration, roles, passphrase=passphrase)
-    metadata = publisher.renew(now=_now())
-    document = {
-        "schema": "ampforge.repo-renew/1",
-        "timestamp_version": metadata.timestamp.signed.version,
-        "timestamp_expires_at": metadata.timestamp.signed.expires.isoformat(),
-        "snapshot_expires_at": metadata.snapshot.signed.expires.isoformat(),
-    }
-    human = f"renewed: the timestamp holds until {metadata.timestamp.signed.expires:%Y-%m-%d %H:%M}"
-    print_result(document, human, as_json=as_json)
 
 
 def _now() -> datetime:

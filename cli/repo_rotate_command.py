@@ -35,13 +35,17 @@ def rotate(
     """Publish the next TUF root, with the keys of the trust record in force.
 
     After `ampforge key rotate` and `ampforge key revoke`: gateways follow the new root, and every
-    other document is signed again under it.
+    other document is signed again under it. Boards in the field get the trust record itself, as by
+    `ampforge repo publish-trust`.
     """
-    from cli.repository_files import open_publisher
+    from cli.repo_trust_command import describe_trust_publication, format_trust_publication
+    from cli.repository_files import find_trust_record, open_publisher
     from cli.signing_keys import open_signers
     from manifests.root_rotation import rotate_root
+    from manifests.trust_publication import publish_trust
     from manifests.tuf_metadata import SIGNING_ROLES
     from signing.roles import Role
+    from signing.trust_file import read_trust_record
 
     configuration = load_configuration(config_path)
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the signing keys")
@@ -52,13 +56,16 @@ def rotate(
             Role.ROOT, configuration=configuration, keys=old_keys, passphrase=passphrase
         )
         signers[Role.ROOT] = (*signers[Role.ROOT], *old)
+    now = datetime.now(UTC).replace(microsecond=0)
+    record = read_trust_record(find_trust_record(configuration))
     metadata = rotate_root(
         publisher.store,
         publisher.trust,
         signers,
         publisher.settings,
-        now=datetime.now(UTC).replace(microsecond=0),
+        now=now,
     )
+    trust = publish_trust(publisher, record, now=now)
     root = metadata.root.signed
     document = {
         "schema": "ampforge.repo-rotation/1",
@@ -66,11 +73,12 @@ def rotate(
         "root_version": root.version,
         "thresholds": {name: role.threshold for name, role in root.roles.items()},
         "root_expires_at": root.expires.isoformat(),
+        "trust": describe_trust_publication(trust),
     }
     human = (
         f"root {root.version} is published in {publisher.store}, with the keys of trust record "
         f"version {publisher.trust.version}\n"
         f"  clients follow it from the root that they have; it expires {root.expires:%Y-%m-%d}\n"
-        f"  assignments by a revoked campaign key: sign them again, `ampforge campaign create`"
+        f"{format_trust_publication(trust)}"
     )
     print_result(document, human, as_json=as_json)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cli.configuration import Configuration
     from manifests.publishing import Publisher
+    from manifests.store import Store
     from signing.roles import Role
     from signing.trust_record import TrustRecord
 
@@ -24,6 +25,22 @@ def load_repository_settings(configuration: Configuration) -> RepositorySettings
     if configuration.has_section("repository"):
         return configuration.section("repository", RepositorySettings)
     return RepositorySettings()
+
+
+def open_store(configuration: Configuration) -> Store:
+    """Return where the repository lies: `[repository] bucket` if there is one, else its folder.
+
+    Raises:
+        RepositoryError: The bucket's address cannot be read, or the extra is not installed.
+    """
+    settings = load_repository_settings(configuration)
+    if settings.bucket:
+        from manifests.s3_store import S3Store, parse_s3_address
+
+        return S3Store(parse_s3_address(settings.bucket, endpoint=settings.endpoint))
+    from manifests.store import FolderStore
+
+    return FolderStore(configuration.resolve(settings.folder))
 
 
 def load_serve_settings(configuration: Configuration) -> ServeSettings:
@@ -69,11 +86,10 @@ def open_publisher(
 ) -> Publisher:
     """Return the configured repository and the keys to publish to it with."""
     from manifests.publishing import Publisher
-    from manifests.store import FolderStore
 
     settings = load_repository_settings(configuration)
     return Publisher(
-        store=FolderStore(configuration.resolve(settings.folder)),
+        store=open_store(configuration),
         trust=load_trust(configuration),
         signers={
             role: open_signers(role, configuration=configuration, passphrase=passphrase)

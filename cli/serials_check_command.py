@@ -12,13 +12,19 @@ from cli.configuration import load_configuration
 from cli.failures import describe_error, exit_code, printable
 from cli.output import print_result
 from cli.params import config_option, json_option
-from cli.station_access import find_ledger_address, load_station_settings, station_option
+from cli.station_access import (
+    find_ledger_address,
+    load_station_settings,
+    station_option,
+    station_writer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from provisioning.ledger import Ledger
+    from provisioning.ledger_values import Writer
     from provisioning.serial_checking import CheckedSerial
     from provisioning.serial_numbers import SerialNumber
     from provisioning.station_settings import SerialSettings
@@ -65,7 +71,7 @@ def check(
             codes=settings.prefix + settings.find_model(product.model),
             find_given=find_given,
         )
-        in_ledger = _describe_in_ledger(ledger, checked)
+        in_ledger = _describe_in_ledger(ledger, checked, station_writer(config_path))
     document = {
         "schema": "ampforge.serial-check/1",
         "serial": checked.text,
@@ -123,7 +129,10 @@ def _describe_parts(number: SerialNumber, settings: SerialSettings) -> dict[str,
     }
 
 
-def _describe_in_ledger(ledger: Ledger | None, checked: CheckedSerial) -> dict[str, object] | None:
+def _describe_in_ledger(
+    ledger: Ledger | None, checked: CheckedSerial, writer: Writer
+) -> dict[str, object] | None:
+    from provisioning.lease_status import describe_leased
     from provisioning.ledger_queries import find_given, find_void
 
     if ledger is None or checked.number is None:
@@ -135,6 +144,9 @@ def _describe_in_ledger(ledger: Ledger | None, checked: CheckedSerial) -> dict[s
     void = find_void(ledger.database, checked.number)
     if void is not None:
         return {"state": "voided", "mac": None, "reason": void.reason}
+    leased = describe_leased(ledger, checked.number, writer=writer)
+    if leased is not None:
+        return {"state": "leased", "mac": None, "reason": leased}
     return {"state": "never given", "mac": None, "reason": None}
 
 

@@ -1,4 +1,4 @@
-"""The option `--slots port=…,meter=…[,name=…]`."""
+"""The option `--slots port=…,meter=…[,switch=…][,name=…]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import click
 if TYPE_CHECKING:
     from provisioning.station_values import SlotConfig
 
-_KEYS = ("name", "port", "meter")
+_FORM = "port=URL,meter=ADDRESS[,switch=ADDRESS][,name=TEXT]"
+_KEYS = ("name", "port", "meter", "switch")
 
 
 class SlotType(click.ParamType[dict[str, str]]):
@@ -27,7 +28,7 @@ class SlotType(click.ParamType[dict[str, str]]):
         for piece in str(value).split(","):
             key, equals, content = piece.partition("=")
             if key not in _KEYS or not equals or not content or key in parts:
-                self.fail(f"expected port=URL,meter=ADDRESS[,name=TEXT], got {value!r}", param, ctx)
+                self.fail(f"expected {_FORM}, got {value!r}", param, ctx)
             parts[key] = content
         if missing := {"port", "meter"} - set(parts):
             self.fail(f"{value!r} has no {' and no '.join(sorted(missing))}", param, ctx)
@@ -49,6 +50,11 @@ def slot_configs(slots: tuple[dict[str, str], ...]) -> tuple[SlotConfig, ...]:
     from provisioning.station_values import SlotConfig
 
     return tuple(
-        SlotConfig(name=slot.get("name", str(number)), port=slot["port"], meter=slot["meter"])
+        SlotConfig(
+            name=slot.get("name", str(number)),
+            port=slot["port"],
+            meter=slot["meter"],
+            switch=slot.get("switch"),
+        )
         for number, slot in enumerate(slots, start=1)
     )

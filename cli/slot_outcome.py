@@ -54,5 +54,6 @@ _ACTIONS: dict[UnitState | None, str] = {
     UnitState.CONDITIONAL_FAIL: _CONDITIONAL,
     UnitState.FAIL: "set it aside with its reason; repaired, it goes into a slot again",
     UnitState.IN_WORK: "start the slot again: it goes on where it stopped",
+    UnitState.HOLD: "set it aside: the check standard failed; a supervisor decides",
     UnitState.REWORK: "start the slot again: it was sent to rework",
 }

@@ -7,6 +7,7 @@ import time
 import uuid
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +19,6 @@ from signing.input_file import read_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from cli.configuration import Configuration
     from provisioning.ledger import Ledger
@@ -60,7 +60,14 @@ def load_station_settings(configuration: Configuration) -> StationSettings:
 
     if not configuration.has_section(SECTION):
         return StationSettings()
-    return configuration.section(SECTION, StationSettings)
+    settings = configuration.section(SECTION, StationSettings)
+    meter = settings.meter
+    if not meter.description.endswith(".toml"):
+        return settings
+    # A path is relative to the configuration, as all paths in it are.
+    description = str(configuration.resolve(Path(meter.description)))
+    meter = meter.model_copy(update={"description": description})
+    return settings.model_copy(update={"meter": meter})
 
 
 def station_writer(config_path: Path | None) -> Writer:

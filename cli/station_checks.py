@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cli.failures import describe_error
+from cli.station_release_checks import ReleaseChecks
 from signing.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -77,6 +78,22 @@ def check_station(
             ledger.close()
         return f"{ledger.identity.uuid}, {verified.event_count} events, chains unbroken"
 
+    def check_lease() -> str:
+        from provisioning.errors import LedgerError
+        from provisioning.lease_status import describe_held_lease
+        from provisioning.ledger import Ledger
+        from provisioning.ledger_values import Writer
+
+        writer = Writer(station=settings.name, now=now, new_job=str)  # writes nothing
+        try:
+            ledger = Ledger.open(ledger_address)
+        except LedgerError:  # told above
+            return describe_held_lease(folder, None, writer)
+        try:
+            return describe_held_lease(folder, ledger, writer)
+        finally:
+            ledger.close()
+
     def check_keys() -> str:
         from provisioning.station_files import load_station_keys
 
@@ -99,21 +116,25 @@ def check_station(
             )
         return f"version {record.version}, carries this factory's CA"
 
+    release = ReleaseChecks(find_release, trust_path, nvs_path)
     checks = [
         _check("ledger", check_ledger),
         _check("keys", check_keys),
         _check("trust record", check_trust),
-        _check("release", partial(_verify_release, find_release, trust_path)),
+        _check("release", release.check_release),
         _check("serial numbers", partial(_measure_serials, ledger_address, settings, product, now)),
+        _check("lease", check_lease),
         _check("UDI", partial(_describe_identification, settings, product)),
     ]
     if nvs_path is not None:
-        checks.append(_check("NVS plan", partial(_load_nvs_plan, nvs_path)))
+        checks.append(_check("NVS plan", release.check_nvs_plan))
     if efuses_path is not None:
-        checks.append(_check("eFuse plan", partial(_load_efuse_plan, efuses_path, product.chip)))
+        look = partial(release.check_efuse_plan, efuses_path, product.chip)
+        checks.append(_check("eFuse plan", look))
     for slot in slots:
+        look = partial(_ask_meter, slot, settings, ledger_address, now)
         checks.append(_check(f"slot {slot.name} port", partial(_open_port, slot)))
-        checks.append(_check(f"slot {slot.name} meter", partial(_ask_meter, slot, settings, now)))
+        checks.append(_check(f"slot {slot.name} meter", look))
     return tuple(checks)
 
 
@@ -122,18 +143,6 @@ def _check(name: str, look: Callable[[], str]) -> Check:
         return Check(name=name, found=look(), error=None)
     except Refusal as error:
         return Check(name=name, found="", error=error)
-
-
-def _verify_release(find_release: Callable[[], Path], trust_path: Path) -> str:
-    from cli.station_access import read_file
-    from cli.station_options import BUNDLE_MAX_BYTES
-    from firmware_images.bundle import verify_bundle
-    from signing.trust_file import load_trust_record
-
-    path = find_release()
-    content = read_file(path, max_bytes=BUNDLE_MAX_BYTES)
-    statement = verify_bundle(content, load_trust_record(trust_path), where=str(path)).statement
-    return f"{statement.product} {statement.version}, signatures and content verified"
 
 
 def _measure_serials(
@@ -170,24 +179,6 @@ def _describe_identification(settings: StationSettings, product: ProductSettings
     return f"GTIN {product.gtin}, {lot}"
 
 
-def _load_nvs_plan(path: Path) -> str:
-    from firmware_images.nvs_plan import load_nvs_plan
-
-    plan = load_nvs_plan(path)
-    return f"{len(plan.templates)} entries for partition {plan.partition}"
-
-
-def _load_efuse_plan(path: Path, chip: str) -> str:
-    from firmware_images.efuse_plan import load_efuse_plan
-
-    plan = load_efuse_plan(path, chip=chip)
-    secure_boot = "on" if plan.enable_secure_boot else "off"
-    return (
-        f"{len(plan.key_digests)} key digests, Secure Boot {secure_boot}, "
-        f"download mode {plan.download_mode}"
-    )
-
-
 def _open_port(slot: SlotConfig) -> str:
     from provisioning.serial_port import open_port
 
@@ -196,13 +187,25 @@ def _open_port(slot: SlotConfig) -> str:
     return slot.port if port.port == slot.port else f"{slot.port}, now {port.port}"
 
 
-def _ask_meter(slot: SlotConfig, settings: StationSettings, now: Callable[[], dt.datetime]) -> str:
+def _ask_meter(
+    slot: SlotConfig,
+    settings: StationSettings,
+    ledger_address: LedgerAddress,
+    now: Callable[[], dt.datetime],
+) -> str:
     from provisioning.instrument_certificates import refuse_uncertified
-    from provisioning.scpi_meter import open_meter
+    from provisioning.instrument_register import apply_register, read_register
+    from provisioning.ledger import Ledger
+    from provisioning.slot_meter import open_slot_meter
 
-    meter = open_meter(slot.meter, settings.metrology, clock=now)
+    ledger = Ledger.open(ledger_address)
+    try:
+        settings = apply_register(settings, read_register(ledger))
+    finally:
+        ledger.close()
+    meter = open_slot_meter(slot, settings, clock=now)
     try:
         certificate = refuse_uncertified(meter.identity, settings.metrology, today=now().date())
     finally:
         meter.close()
-    return f"{meter.identity}" + (f", certificate {certificate}" if certificate else "")
+    return f"{meter.identity}, " + (f"certificate {certificate}" if certificate else "none on file")

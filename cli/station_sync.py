@@ -10,6 +10,7 @@ from cli.failures import UsageRefusal
 from cli.lease_output import format_sync, sync_document
 from cli.output import print_result
 from cli.params import config_option, json_option
+from cli.progress import showing_progress
 from cli.station_access import (
     find_station_folder,
     open_ledger,
@@ -20,6 +21,7 @@ from provisioning.errors import LeaseError
 from signing.errors import SigningError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from provisioning.lease_sync import SyncResult
@@ -63,7 +65,8 @@ def sync(
     folder = find_station_folder(config_path, station_folder)
     with open_ledger(config_path, station_folder) as ledger:
         try:
-            result = synchronise_station(folder, ledger, config_path)
+            with showing_progress("taking over", as_json=as_json) as on_progress:
+                result = synchronise_station(folder, ledger, config_path, on_progress=on_progress)
         except (LeaseError, SigningError):
             if reason is None:
                 raise
@@ -87,25 +90,44 @@ def _give_up(
         given_up = give_up(folder, ledger, writer, reason=reason)
     boards = () if given_up is None else given_up.boards
     archive = None if given_up is None else str(given_up.archive)
-    document = {"schema": "ampforge.sync-given-up/1", "boards": list(boards), "archive": archive}
+    damage = None if given_up is None else given_up.damage
+    document = {
+        "schema": "ampforge.sync-given-up/1",
+        "boards": list(boards),
+        "archive": archive,
+        "damage": damage,
+    }
     human = [
         f"given up: {len(boards)} boards are in quarantine, the outbox is kept in {archive}",
         *(f"  {serial}" for serial in boards),
         "next: put these boards aside; a supervisor decides (`ampforge unit quarantine`)",
     ]
+    if damage is not None:
+        human[1:] = [
+            "  it cannot be read, so nobody can say which boards it had: on a fixture they are",
+            "  foreign and go into quarantine, and a supervisor decides",
+            "next: when the lease has expired, `ampforge serials lease --close LEASE --lost`",
+        ]
     print_result(document, "\n".join(human), as_json=as_json)
 
 
 def synchronise_station(
-    folder: Path, ledger: Ledger, config_path: Path | None
+    folder: Path,
+    ledger: Ledger,
+    config_path: Path | None,
+    *,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> SyncResult | None:
     """Take over what a station did under its lease, if it holds one."""
     from provisioning.lease_folder import find_lease_files
+    from provisioning.lease_recalling import find_to_recall
     from provisioning.lease_sync import synchronise
     from provisioning.ledger_witness import writing_as_station
 
-    if find_lease_files(folder) is None:
-        return None
     writer = station_writer(config_path)
+    if find_lease_files(folder) is None and (
+        find_to_recall(folder, ledger, station=writer.station) is None
+    ):
+        return None
     with writing_as_station(folder, ledger, station=writer.station):
-        return synchronise(folder, ledger, writer)
+        return synchronise(folder, ledger, writer, on_progress=on_progress)

@@ -18,6 +18,12 @@ def format_unit(document: dict[str, Any]) -> str:
         f"  first seen {document['first_seen_at']}",
         f"  changed    {document['changed_at']}",
     ]
+    lines += [
+        f"  replaced   module {module['mac']} by {module['replaced_by']} on "
+        f"{module['replaced_at'][:10]}; the number stayed with the unit, the old module is never "
+        "accepted again"
+        for module in document["replaced_modules"]
+    ]
     if document["udi"] is not None:
         lines.append(f"  UDI        {document['udi']['human_readable']}")
     elif document["lot"] is not None:

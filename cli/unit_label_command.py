@@ -123,16 +123,17 @@ def _find_kind(output: Path, *, count: int, all_released: bool) -> LabelFormat:
 
 def _require_udi(ledger: Ledger, serial: str) -> Udi:
     from provisioning.errors import UdiError
-    from provisioning.ledger_queries import find_unit
-    from provisioning.ledger_values import UnitState
+    from provisioning.ledger_queries import find_given, find_unit
+    from provisioning.ledger_values import SerialState, UnitState
     from provisioning.unit_udi import load_udi
 
     unit = find_unit(ledger.database, serial=serial)
-    if unit.state is not UnitState.PASS:
+    number = find_given(ledger.database, [serial])[serial]
+    if unit.state is not UnitState.PASS or number.state is not SerialState.RELEASED:
         raise UdiError(
             "the unit is not released",
-            expected="a unit that passed",
-            got=unit.state.value,
+            expected="a unit that passed, and a good check standard after it where there is one",
+            got=f"{unit.state.value}, serial number {number.state.value}",
             where=f"unit {serial}",
             hint="its label is printed after its PASS: `ampforge unit show` says what is missing",
         )
@@ -150,13 +151,18 @@ def _require_udi(ledger: Ledger, serial: str) -> Udi:
 
 def _find_released(ledger: Ledger, since: date | None) -> tuple[list[Udi], list[str]]:
     """Return the UDIs of all released units, and the numbers of those that have none."""
-    from provisioning.ledger_queries import list_units
-    from provisioning.ledger_values import UnitState
+    from provisioning.ledger_queries import list_serials, list_units
+    from provisioning.ledger_values import SerialState, UnitState
     from provisioning.unit_udi import load_udi
 
     udis, without = [], []
+    released = {
+        number.serial
+        for number in list_serials(ledger.database)
+        if number.state is SerialState.RELEASED
+    }
     for unit in list_units(ledger.database):
-        if unit.state is not UnitState.PASS:
+        if unit.state is not UnitState.PASS or unit.serial not in released:
             continue
         udi = load_udi(ledger, unit.serial)
         if udi is None:

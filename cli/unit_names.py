@@ -21,12 +21,17 @@ def find_serial(ledger: Ledger, typed: str) -> str:
         UdiError: It looks like a label's content and is none of ours.
         LedgerError: No unit has such a MAC.
     """
+    from provisioning.ledger_modules import list_replaced
     from provisioning.ledger_queries import find_unit
     from provisioning.serial_numbers import normalise_typed_serial, parse_serial
     from provisioning.udi import is_scanned, parse_udi
 
     if MAC_PATTERN.fullmatch(typed):
-        return find_unit(ledger.database, mac=parse_mac(typed)).serial
+        mac = parse_mac(typed)
+        # A module that was replaced leads to its unit, which explains what became of both.
+        for module in list_replaced(ledger.database, mac=mac):
+            return module.serial
+        return find_unit(ledger.database, mac=mac).serial
     named = parse_udi(typed).serial if is_scanned(typed) else normalise_typed_serial(typed)
     return str(parse_serial(named, ledger.identity.serial_format))
 

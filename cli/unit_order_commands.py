@@ -118,7 +118,8 @@ def rework(**options: Any) -> None:
 def rebind(*, new_mac: str, **options: Any) -> None:
     """Have a unit go on with another module (NEW-MAC), signed by a supervisor.
 
-    The serial number stays with the unit; the old module is never accepted again.
+    The serial number stays with the unit, assigned until it passes again; the old module is never
+    accepted again. `unit show`, by number or by either MAC, says what was replaced by what.
     """
     from provisioning.supervision import Act
 

@@ -20,12 +20,14 @@ is the bootloader's next question.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from firmware_images.errors import OtaDataError
+from firmware_images.errors import FlashMediumError, OtaDataError
 from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.otadata_entries import (
+    CRC_OFFSET_BYTES,
     EMPTY_SEQUENCE,
     ENTRY_COUNT,
     OTADATA_SIZE_BYTES,
@@ -77,12 +79,17 @@ def read_otadata(medium: FlashMedium, partition: Partition) -> OtaData:
 
 
 def write_boot(medium: FlashMedium, partition: Partition, slot_count: int = 2) -> BootChoice:
-    """Do what the bootloader does to otadata at a boot, and return what it starts."""
+    """Do what the bootloader does to otadata at a boot, and return what it starts.
+
+    As the bootloader, it starts what it chose, whether or not a worn flash takes the new state
+    (docs/spec/otadata.md §3).
+    """
     before = read_otadata(medium, partition)
     after, choice = begin_boot(before, slot_count)
     for index in range(ENTRY_COUNT):
         if after.entries[index] != before.entries[index]:
-            _write_entry(medium, partition, index, after.entries[index])
+            with suppress(OtaDataError, FlashMediumError):
+                _write_entry(medium, partition, index, after.entries[index])
     return choice
 
 
@@ -176,7 +183,9 @@ def _write_entry(medium: FlashMedium, partition: Partition, index: int, entry: O
     offset_bytes = partition.offset_bytes + index * SECTOR_BYTES
     content = serialize_entry(entry)
     medium.erase(offset_bytes, SECTOR_BYTES)
-    medium.write(offset_bytes, content)
+    # The CRC covers the sequence alone. Written last, it keeps a torn state from counting.
+    medium.write(offset_bytes, content[:CRC_OFFSET_BYTES])
+    medium.write(offset_bytes + CRC_OFFSET_BYTES, content[CRC_OFFSET_BYTES:])
     got = medium.read(offset_bytes, len(content))
     if got != content:
         raise OtaDataError(

@@ -8,7 +8,9 @@ report again later; the columns beside them are for looking things up.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import sqlite3
 import threading
 from dataclasses import dataclass
@@ -19,10 +21,13 @@ from manifests.device_report import DeviceReport, ReportedResult, serialize_devi
 from manifests.errors import FleetStoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
+BATCH_MAX = 256
+"""Reports in one commit: 3328 parameters, of the 32766 that SQLite takes."""
 _CREATE = """
 CREATE TABLE report (
     digest BLOB PRIMARY KEY,
@@ -61,6 +66,15 @@ class StoredReport:
     report: DeviceReport
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedReport:
+    """A verified report, the bytes it came in (certificate and signature included), and when."""
+
+    report: DeviceReport
+    message: bytes
+    received_at: datetime
+
+
 class FleetStore:
     """Device reports in one SQLite file.
 
@@ -95,30 +109,52 @@ class FleetStore:
         Raises:
             FleetStoreError: It could not be stored.
         """
-        row = (
-            hashlib.sha256(serialize_device_report(report)).digest(),
-            int(received_at.timestamp()),
-            report.serial_number,
-            report.hardware_class,
-            int(report.result),
-            report.release_counter,
-            report.app_sha256,
-            report.table_sha256,
-            report.manifest_sha256,
-            report.assignment_sequence,
-            report.freshness_sequence,
-            report.reason,
-            message,
-        )
-        statement = (
-            f"INSERT OR IGNORE INTO report (digest, {_COLUMNS}, message) "  # noqa: S608 - constants
-            f"VALUES ({', '.join('?' * len(row))})"
-        )
+        received = ReceivedReport(report=report, message=message, received_at=received_at)
+        return self.add_reports([received])[0]
+
+    def add_reports(self, received: Sequence[ReceivedReport]) -> list[bool]:
+        """Store verified reports durably, all or none; whether each is new.
+
+        A report that is twice among them is new once.
+
+        Args:
+            received: At most `BATCH_MAX`.
+
+        Raises:
+            FleetStoreError: They could not be stored; none of them was.
+        """
+        assert len(received) <= BATCH_MAX
+        digests = [_digest(one.report) for one in received]
+        rows = {digest: _row(digest, one) for digest, one in zip(digests, received, strict=True)}
         with self._lock:
             try:
-                return self._connection.execute(statement, row).rowcount == 1
+                known = self._insert(rows)
             except sqlite3.Error as error:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
                 raise self._translated("a device report cannot be stored", error) from error
+        are_new = []
+        for digest in digests:
+            are_new.append(digest not in known)
+            known.add(digest)
+        return are_new
+
+    def _insert(self, rows: dict[bytes, tuple[object, ...]]) -> set[bytes]:
+        # Few statements: between two of them a busy server lets this thread wait.
+        self._connection.execute("BEGIN IMMEDIATE")
+        marks = ", ".join("?" * len(rows))
+        statement = f"SELECT digest FROM report WHERE digest IN ({marks})"  # noqa: S608 - constants
+        known = {digest for (digest,) in self._connection.execute(statement, tuple(rows))}
+        new = [row for digest, row in rows.items() if digest not in known]
+        if new:
+            row_marks = f"({', '.join('?' * len(new[0]))})"
+            self._connection.execute(
+                f"INSERT INTO report (digest, {_COLUMNS}, message) "  # noqa: S608 - as above
+                f"VALUES {', '.join([row_marks] * len(new))}",
+                tuple(itertools.chain.from_iterable(new)),
+            )
+        self._connection.execute("COMMIT")
+        return known
 
     def list_reports(self, serial_number: str | None = None) -> tuple[StoredReport, ...]:
         """Return the reports of one device, or of all, the oldest first.
@@ -166,6 +202,29 @@ class FleetStore:
             where=self._path,
             hint="check the folder, its permissions and the space left",
         )
+
+
+def _digest(report: DeviceReport) -> bytes:
+    return hashlib.sha256(serialize_device_report(report)).digest()
+
+
+def _row(digest: bytes, received: ReceivedReport) -> tuple[object, ...]:
+    report = received.report
+    return (
+        digest,
+        int(received.received_at.timestamp()),
+        report.serial_number,
+        report.hardware_class,
+        int(report.result),
+        report.release_counter,
+        report.app_sha256,
+        report.table_sha256,
+        report.manifest_sha256,
+        report.assignment_sequence,
+        report.freshness_sequence,
+        report.reason,
+        received.message,
+    )
 
 
 def _stored(row: tuple[object, ...]) -> StoredReport:

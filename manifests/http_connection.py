@@ -1,25 +1,31 @@
 """One HTTP/1.1 connection: what it receives becomes requests, what the application says is sent.
 
-The application is an RSGI application that never waits: it is given a request whose body is
-already here, and answers through an `Exchange`. Answers keep the order of the requests. While a
-peer does not read what it asked for, nothing more of it is read; and the time for a request, for
-the next one and for reading an answer is bounded (`HttpConnection.is_overdue`, asked by the host).
+The application is an RSGI application: it is given a request whose body is already here, and
+answers through an `Exchange`. Only a POST may wait for something, in a task of its own; everything
+else is answered at once. Answers keep the order of the requests. While a peer does not read what
+it asked for, nothing more of it is read; and the time for a request, for the next one and for
+reading an answer is bounded (`HttpConnection.is_overdue`, asked by the host).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from manifests.http_requests import Request, RequestReader, RequestRefusal
+from manifests.rsgi import FixedHeaders, encode_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
+    from manifests.access_log import AccessLog
+    from manifests.client_address import ClientAddresses
     from manifests.http_requests import RequestMemory
+    from manifests.rsgi import Headers
+    from manifests.server_metrics import ServerCounts
 
 FILE_PIECE_BYTES = 256 << 10
 UNSENT_MAX_BYTES = 256 << 10
@@ -32,11 +38,8 @@ STALLED_TIMEOUT_S = 30.0
 DRAIN_TIMEOUT_S = 5.0
 DRAINED_MAX_BYTES = 1 << 20
 
-Headers = list[tuple[str, str]]
-
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
-}
+STOPPING_IDLE_S = 5.0
+"""How long a connection may idle after the server was told to stop and another took its place."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -54,14 +57,20 @@ class ConnectionHost(Protocol):
     Attributes:
         app: Answers the requests.
         now_s: Monotonic time, seconds, about a second old at most.
-        date_line: The `Date` header of now, line end included.
+        starts: By status: the status line and the `Date` header of now.
         memory: The requests that were read before.
+        addresses: Says who the client is.
+        counts: Takes note of answers.
+        access_log: Takes note of each request, if there is one.
     """
 
     app: Application
     now_s: float
-    date_line: str
+    starts: dict[int, bytes]
     memory: RequestMemory
+    addresses: ClientAddresses
+    counts: ServerCounts
+    access_log: AccessLog | None
 
     def add(self, connection: HttpConnection) -> bool:
         """Take note of a new connection; `False` when there are too many."""
@@ -78,6 +87,7 @@ class _FilePart:
     offset_bytes: int
     remaining_bytes: int
     request: Request
+    is_last: bool
 
 
 class HttpConnection(asyncio.Protocol):
@@ -100,11 +110,16 @@ class HttpConnection(asyncio.Protocol):
         self._is_reading = True
         self._is_ended = False
         self._is_stopping = False
+        self._is_replaced = False
+        self._waiting: asyncio.Task[None] | None = None
+        self._answers = host.counts.answers
+        self.peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or turn it away when there are too many."""
         self._transport = transport
         self._transport.set_write_buffer_limits(high=UNSENT_MAX_BYTES)
+        self.peer = peer_address(self._transport.get_extra_info("peername"))
         if not self._host.add(self):
             text = "too many connections, try again"
             self._answer_refusal(RequestRefusal(HTTPStatus.SERVICE_UNAVAILABLE, text))
@@ -112,6 +127,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Forget the connection."""
         self._host.discard(self)
+        self._host.counts.sent_bytes += self._written_bytes
         self._is_ended = True
         self._close_part()
 
@@ -150,10 +166,25 @@ class HttpConnection(asyncio.Protocol):
         self._sent_bytes = sent_bytes
         return self._host.now_s > self._deadline_s
 
-    def stop(self) -> None:
-        """Close as soon as the answers that are owed have been sent."""
-        self._is_stopping = True
-        if not self._reader.ready and self._part is None:
+    def stop(self, *, is_replaced: bool = False) -> None:
+        """Close as soon as the answers that are owed have been sent.
+
+        Args:
+            is_replaced: Whether another process takes connections at this address: then who is
+                silent now may still ask once, so that no request meets a connection that closes.
+        """
+        self._is_stopping, self._is_replaced = True, is_replaced
+        if not self._reader.ready and self._part is None and self._waiting is None:
+            self._stop_idle()
+
+    def _stop_idle(self) -> None:
+        # The peer was not told that this connection ends: its next request may be under way.
+        if self._is_replaced:
+            is_read = not self._transport.get_write_buffer_size()
+            wait_s = STOPPING_IDLE_S if is_read else STALLED_TIMEOUT_S
+            self._deadline_s = min(self._deadline_s, self._host.now_s + wait_s)
+        elif not self._reader.ready:
+            self._is_ended = True
             self._transport.close()
 
     def abort(self) -> None:
@@ -164,13 +195,19 @@ class HttpConnection(asyncio.Protocol):
         ready = self._reader.ready
         if self._part is not None:
             self._send_part()
-        while ready and not self._is_paused and self._part is None and not self._is_ended:
+        while (
+            ready
+            and not self._is_paused
+            and self._part is None
+            and self._waiting is None
+            and not self._is_ended
+        ):
             item = ready.popleft()
             if isinstance(item, Request):
                 self._answer(item)
             else:
                 self._answer_refusal(item)
-        is_reading = not self._is_paused and self._part is None
+        is_reading = not self._is_paused and self._part is None and self._waiting is None
         if is_reading and self._reader.is_body_awaited and not self._is_ended:
             # RFC 9110 §10.1.1. Answers that are owed come first.
             self._reader.is_body_awaited = False
@@ -183,6 +220,13 @@ class HttpConnection(asyncio.Protocol):
                 self._transport.pause_reading()
 
     def _answer(self, request: Request) -> None:
+        if request.method == "POST":
+            # A copy: the request may be one that other connections sent as well.
+            request = replace(request, client=self.peer)
+            answering = self._host.app.__rsgi__(request, Exchange(self, request))
+            self._waiting = asyncio.get_running_loop().create_task(answering)
+            self._waiting.add_done_callback(self._go_on)
+            return
         answering = self._host.app.__rsgi__(request, Exchange(self, request))
         try:
             answering.send(None)
@@ -191,14 +235,38 @@ class HttpConnection(asyncio.Protocol):
         answering.close()
         raise RuntimeError("the application waited for something while it answered")
 
+    def _go_on(self, answered: asyncio.Task[None]) -> None:
+        self._waiting = None
+        if answered.cancelled() or answered.exception() is not None:
+            # A bug: no answer is better than half of one.
+            self._transport.abort()
+            answered.result()
+        self._answer_ready()
+
     def _answer_refusal(self, refusal: RequestRefusal) -> None:
         body = refusal.text.encode() + b"\n"
         headers = [
             ("content-type", "text/plain; charset=utf-8"),
             ("content-length", str(len(body))),
         ]
+        self._note(None, refusal.status, len(body))
         self._write(self._head(refusal.status, headers, is_last=True) + body)
         self._end(is_unread=True)
+
+    def _note(self, request: Request | None, status: int, body_bytes: int) -> None:
+        self._answers[status] += 1
+        log = self._host.access_log
+        if log is not None:
+            client = self.peer
+            if request is not None:
+                client = self._host.addresses.find(client, request.headers)
+            log.add(
+                client=client,
+                method="" if request is None else request.method,
+                path="" if request is None else request.path,
+                status=status,
+                body_bytes=body_bytes,
+            )
 
     def write_answer(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
         """Send an answer whose body is here.
@@ -209,7 +277,10 @@ class HttpConnection(asyncio.Protocol):
             headers: The application's; Content-Length is its to give.
             body: Empty for HEAD and 304.
         """
+        if self._is_ended:
+            return
         is_last = request.is_last or self._is_stopping
+        self._note(request, status, len(body))
         head = self._head(status, headers, is_last=is_last)
         if request.method == "HEAD":
             body = b""  # RFC 9110 §9.3.2, whatever the status
@@ -252,8 +323,9 @@ class HttpConnection(asyncio.Protocol):
             text = "the file cannot be read now, try again"
             self._answer_refusal(RequestRefusal(HTTPStatus.SERVICE_UNAVAILABLE, text))
             return
-        self._part = _FilePart(descriptor, start_bytes, end_bytes - start_bytes, request)
+        self._note(request, status, end_bytes - start_bytes)
         is_last = request.is_last or self._is_stopping
+        self._part = _FilePart(descriptor, start_bytes, end_bytes - start_bytes, request, is_last)
         self._write(self._head(status, headers, is_last=is_last))
         self._send_part()
 
@@ -274,8 +346,10 @@ class HttpConnection(asyncio.Protocol):
                 self._write(piece)
             if not part.remaining_bytes:
                 self._close_part()
-                if part.request.is_last or self._is_stopping:
+                if part.is_last:
                     self._end(is_unread=part.request.is_body_unread)
+                elif self._is_stopping:
+                    self._stop_idle()
 
     def _write(self, content: bytes) -> None:
         self._written_bytes += len(content)
@@ -287,9 +361,9 @@ class HttpConnection(asyncio.Protocol):
             self._part = None
 
     def _head(self, status: int, headers: Headers, *, is_last: bool) -> bytes:
-        fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        end = "connection: close\r\n\r\n" if is_last else "\r\n"
-        return f"{_STATUS_LINES[status]}{self._host.date_line}{fields}{end}".encode("latin-1")
+        fields = headers.encoded if type(headers) is FixedHeaders else encode_headers(headers)
+        end = b"connection: close\r\n\r\n" if is_last else b"\r\n"
+        return b"%b%b%b" % (self._host.starts[status], fields, end)
 
     def _end(self, *, is_unread: bool) -> None:
         self._is_ended = True
@@ -300,6 +374,11 @@ class HttpConnection(asyncio.Protocol):
         self._deadline_s = self._host.now_s + DRAIN_TIMEOUT_S
         if self._transport.can_write_eof():
             self._transport.write_eof()
+
+
+def peer_address(peername: object) -> str:
+    """Return the address in what a socket says of its peer."""
+    return str(peername[0]) if isinstance(peername, tuple) and peername else ""
 
 
 class Exchange:

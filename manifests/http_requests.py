@@ -36,6 +36,7 @@ class Request:
         body: Its bytes; empty when there is none, or when it is not read.
         is_last: Whether the connection ends with the answer.
         is_body_unread: Whether a body was announced that is not read.
+        client: The peer's address, where the application is told it.
         proto: RSGI's word for HTTP.
     """
 
@@ -45,6 +46,7 @@ class Request:
     body: bytes
     is_last: bool
     is_body_unread: bool = False
+    client: str = ""
     proto: str = "http"
 
 

@@ -139,6 +139,11 @@ class Manifest:
         return self.hardware_revision_min <= hardware_revision <= self.hardware_revision_max
 
     @property
+    def issued_at(self) -> datetime:
+        """When the manifest was issued, UTC."""
+        return datetime.fromtimestamp(self.issued_at_s, UTC)
+
+    @property
     def expires_at(self) -> datetime:
         """When the manifest expires, UTC."""
         return datetime.fromtimestamp(self.expires_at_s, UTC)

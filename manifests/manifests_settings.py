@@ -7,6 +7,9 @@ timestamp_expires_days = 7
 
 [serve]
 port = 8470
+tls_certificate = "server.pem"
+tls_key = "server.key"
+metrics_port = 9470
 
 [update]
 minimum_battery_percent = 30
@@ -19,13 +22,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from manifests.client_address import X_FORWARDED_FOR
 from manifests.update_outcome import DEFAULT_MINIMUM_BATTERY_PERCENT
 
 Days = Annotated[int, Field(ge=1, le=3650)]
+OptionalPath = Annotated[Path | None, Field(strict=False)]
 DEFAULT_PORT = 8470
 
 
@@ -34,6 +39,8 @@ class RepositorySettings(BaseModel):
 
     Attributes:
         folder: The repository's folder, relative to the configuration.
+        bucket: `s3://BUCKET/FOLDER`, instead of a folder; needs the extra `ampforge[s3]`.
+        endpoint: Base URL of the bucket's server; AWS, or `AWS_ENDPOINT_URL`, if it is left out.
         root_expires_days: TUF root.
         targets_expires_days: TUF targets: the list of releases.
         campaign_expires_days: TUF campaign delegation, and each assignment.
@@ -45,6 +52,8 @@ class RepositorySettings(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     folder: Annotated[Path, Field(strict=False)] = Path("repository")
+    bucket: Annotated[str, Field(max_length=300)] = ""
+    endpoint: Annotated[str, Field(max_length=300)] = ""
     root_expires_days: Days = 730
     targets_expires_days: Days = 365
     campaign_expires_days: Days = 90
@@ -59,12 +68,23 @@ class RepositorySettings(BaseModel):
 
 
 class ServeSettings(BaseModel):
-    """Section `[serve]`.
+    """Section `[serve]`. Paths are relative to the configuration.
 
     Attributes:
         host: Address to listen on; only this machine unless it is set.
         port: TCP port.
-        reports: Database of device reports, relative to the configuration.
+        reports: Database of device reports.
+        tls_certificate: PEM chain to serve with TLS; leave both out behind a proxy that ends TLS.
+        tls_key: Its unencrypted PEM key.
+        trusted_proxies: Addresses or networks that say who the client is; used for limits only.
+        forwarded_header: Which header they set.
+        api_requests_per_minute: Nonces and reports that one client may ask for.
+        connections_per_address: At once; proxies are exempt.
+        drain_s: How long running downloads may take when the server ends or is replaced.
+        metrics_host: Address of the metrics; only this machine unless it is set.
+        metrics_port: Port of the metrics; left out, there are none.
+        access_log: JSON lines; left out, nothing is logged.
+        control: Unix socket by which `serve --take-over` finds the running server.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -72,6 +92,17 @@ class ServeSettings(BaseModel):
     host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = DEFAULT_PORT
     reports: Annotated[Path, Field(strict=False)] = Path("reports.sqlite")
+    tls_certificate: OptionalPath = None
+    tls_key: OptionalPath = None
+    trusted_proxies: Annotated[tuple[str, ...], Field(strict=False, max_length=64)] = ()
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = X_FORWARDED_FOR
+    api_requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
+    connections_per_address: Annotated[int, Field(ge=1, le=8192)] = 1024
+    drain_s: Annotated[int, Field(ge=0, le=86_400)] = 120
+    metrics_host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    access_log: OptionalPath = None
+    control: OptionalPath = None
 
 
 class UpdateSettings(BaseModel):

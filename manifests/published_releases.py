@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from manifests.assignment import Assignment, parse_assignment, verify_assignment
 from manifests.errors import RepositoryError
+from manifests.manifest import Manifest, parse_manifest
 from manifests.message_fields import MESSAGE_MAX_BYTES
 from manifests.repository_reading import read_target
 from signing.cose_message import parse_message
@@ -65,22 +66,70 @@ def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
     return tuple(sorted(releases, key=lambda release: release.release_counter))
 
 
-def find_release(metadata: RepositoryMetadata, version: str) -> PublishedRelease:
-    """Return the published release of a version; of several, the latest.
+def find_release(
+    metadata: RepositoryMetadata, version: str, hardware_class: str | None = None
+) -> PublishedRelease:
+    """Return the published release of a version; of several for one hardware class, the latest.
+
+    Args:
+        metadata: The repository's.
+        version: The version.
+        hardware_class: Which boards; needed where the version is published for several.
 
     Raises:
-        RepositoryError: There is none.
+        RepositoryError: There is none, or it is not clear which.
     """
     releases = list_releases(metadata)
-    found = [release for release in releases if release.version == version]
+    found = [
+        release
+        for release in releases
+        if release.version == version and hardware_class in {None, release.hardware_class}
+    ]
     if not found:
         raise RepositoryError(
             f"release {version} is not published",
             expected=", ".join(release.version for release in releases) or "a published release",
-            got=version,
+            got=version if hardware_class is None else f"{version} for {hardware_class}",
             hint="publish its bundle with `ampforge repo publish BUNDLE`",
         )
+    classes = sorted({release.hardware_class for release in found})
+    if len(classes) > 1:
+        raise RepositoryError(
+            f"release {version} is published for several hardware classes",
+            expected="one of them",
+            got=", ".join(classes),
+            hint="say which with --hardware-class",
+        )
     return found[-1]
+
+
+def refuse_step_back(store: Store, metadata: RepositoryMetadata, manifest: Manifest) -> None:
+    """Refuse a release that devices with the last one would refuse (docs/spec/manifest.md §5.4).
+
+    Raises:
+        RepositoryError: Its secure version or policy version is below that of the last release for
+            the hardware class.
+    """
+    before = [
+        one for one in list_releases(metadata) if one.hardware_class == manifest.hardware_class
+    ]
+    if not before:
+        return
+    entry = metadata.targets.signed.targets[before[-1].target_path]
+    # The metadata that names its digest is verified; whose key signed it itself does not matter.
+    message = parse_message(read_target(store, entry), max_bytes=MESSAGE_MAX_BYTES)
+    last = parse_manifest(message.payload)
+    for what, floor, got in (
+        ("secure version", last.app.secure_version, manifest.app.secure_version),
+        ("limits policy version", last.waveform.policy_version, manifest.waveform.policy_version),
+    ):
+        if got < floor:
+            raise RepositoryError(
+                f"the {what} of release {manifest.version} is below that of release {last.version}",
+                expected=f"{floor} or later",
+                got=got,
+                hint="devices that run the last release would refuse this one: build it again",
+            )
 
 
 def read_assignment(

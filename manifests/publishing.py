@@ -36,11 +36,17 @@ from manifests.published_releases import (
     find_release,
     list_releases,
     read_listed_assignment,
+    refuse_step_back,
 )
 from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
 from manifests.release_files import build_release_files, derive_manifest
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
+from manifests.withdrawal import (
+    list_withdrawals,
+    refuse_withdrawn,
+    refuse_withdrawn_version,
+)
 from signing.cose import sign_many, sign_one
 from signing.roles import Role
 
@@ -138,7 +144,8 @@ class Publisher:
         plan = plan or AssignmentPlan(campaign=f"release {bundle.statement.version}"[:48])
         with self.store.exclusively():
             current = load_repository(self.store)
-            published = _find_same(list_releases(current), bundle)
+            refuse_withdrawn(current, bundle_sha256=bundle.digest)
+            published = _find_same(current, bundle)
             if published is not None:
                 message = read_target(
                     self.store, current.targets.signed.targets[published.target_path]
@@ -149,13 +156,16 @@ class Publisher:
                 releases = build_release_files(bundle, message, untrusted_bytes, deltas)
             manifest = verify_manifest(message, self.trust)
             refuse_missing_deltas(deltas, manifest)
+            if releases:
+                refuse_step_back(self.store, current, manifest)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
             publish_files(
                 self.store,
                 self.signers,
                 self.settings,
+                before=current,
                 releases=releases,
-                assignments=(self._assignment_file(assignment),),
+                assignments=(self.assignment_file(assignment),),
                 now=now,
             )
         return Publication(
@@ -167,31 +177,50 @@ class Publisher:
             deltas=deltas,
         )
 
-    def publish_plan(self, version: str, plan: AssignmentPlan, *, now: datetime) -> Publication:
+    def publish_plan(
+        self,
+        version: str,
+        plan: AssignmentPlan,
+        *,
+        now: datetime,
+        hardware_class: str | None = None,
+        expected_sequence: int | None = None,
+    ) -> Publication:
         """Assign a release that is published already.
 
         Args:
             version: The release's version.
             plan: Who installs it.
             now: The present, UTC.
+            hardware_class: Which boards; needed where the version is published for several.
+            expected_sequence: That of the assignment which the plan follows, if it follows one.
 
         Raises:
-            RepositoryError: No such release is published, or a waiver of it has expired; that does
-                not keep a plan from halting.
+            RepositoryError: Another assignment came in between, no such release is published,
+                or a waiver of it has expired; that does not keep a plan from halting.
         """
         with self.store.exclusively():
             current = load_repository(self.store)
-            published = find_release(current, version)
+            refuse_withdrawn_version(current, version, hardware_class)
+            published = find_release(current, version, hardware_class)
             if not plan.is_halted:
                 _refuse_expired(published, now)
             message = read_target(self.store, current.targets.signed.targets[published.target_path])
             manifest = verify_manifest(message, self.trust)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
+            if expected_sequence not in {None, assignment.sequence - 1}:
+                raise RepositoryError(
+                    "another assignment was published meanwhile",
+                    expected=f"sequence {expected_sequence} in force",
+                    got=f"sequence {assignment.sequence - 1}",
+                    hint="look with `ampforge repo status`, and run the command again",
+                )
             publish_files(
                 self.store,
                 self.signers,
                 self.settings,
-                assignments=(self._assignment_file(assignment),),
+                before=current,
+                assignments=(self.assignment_file(assignment),),
                 now=now,
             )
         return Publication(
@@ -248,7 +277,8 @@ class Publisher:
             expires_at_s=int(expires_at.timestamp()),
         )
 
-    def _assignment_file(self, assignment: Assignment) -> NewFile:
+    def assignment_file(self, assignment: Assignment) -> NewFile:
+        """Sign an assignment, verify it as a device does, and return its file."""
         message = sign_one(
             serialize_assignment(assignment),
             self._signers(Role.CAMPAIGN)[0],
@@ -289,12 +319,15 @@ def _refuse_expired(release: PublishedRelease, now: datetime) -> None:
             )
 
 
-def _find_same(releases: Sequence[PublishedRelease], bundle: Bundle) -> PublishedRelease | None:
+def _find_same(metadata: RepositoryMetadata, bundle: Bundle) -> PublishedRelease | None:
     statement = bundle.statement
+    releases = list_releases(metadata)
     for release in releases:
         if release.bundle_sha256 == bundle.digest:
             return release
-    latest = max((release.release_counter for release in releases), default=0)
+    counters = [release.release_counter for release in releases]
+    counters += [withdrawal.release_counter for withdrawal in list_withdrawals(metadata)]
+    latest = max(counters, default=0)
     if statement.release_counter <= latest:
         raise RepositoryError(
             "a release with this counter, or a later one, is published already",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 from manifests.manifest import AppFacts, Manifest, WaveformFacts, message_digest
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from firmware_images.bundle import Bundle
     from manifests.release_deltas import ReleaseDelta
+
+_UNFIT = re.compile(r"[^A-Za-z0-9._+-]")
 
 
 def derive_manifest(
@@ -91,7 +94,8 @@ def build_release_files(
         for digest in (hashlib.sha256(content).hexdigest(),)
     )
     manifest_digest = message_digest(manifest).hex()
-    name = f"{statement.product}-{statement.version}.bundle.zip".replace(" ", "-")
+    name = f"{statement.product}-{statement.version}-{statement.release_counter}"
+    name = f"{_UNFIT.sub('-', name)}.bundle.zip"
     return (
         *artifacts,
         *build_delta_files(deltas, facts),
@@ -101,5 +105,9 @@ def build_release_files(
             custom={"kind": MANIFEST_KIND, "bundle_sha256": bundle.digest.hex()} | facts | waived,
             device_path=f"device/manifests/{manifest_digest}.cose",
         ),
-        NewFile(path=f"bundles/{name}", content=bundle_bytes, custom={"kind": "bundle"} | facts),
+        NewFile(
+            path=f"bundles/{statement.hardware_class}/{name}",
+            content=bundle_bytes,
+            custom={"kind": "bundle"} | facts,
+        ),
     )

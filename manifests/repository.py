@@ -143,7 +143,9 @@ def publish_files(
     signers: Mapping[Role, Sequence[Signer]],
     settings: RepositorySettings,
     *,
+    before: RepositoryMetadata | None = None,
     releases: Sequence[NewFile] = (),
+    withdrawn_paths: Sequence[str] = (),
     assignments: Sequence[NewFile] = (),
     now: datetime,
 ) -> RepositoryMetadata:
@@ -156,21 +158,26 @@ def publish_files(
         signers: Private keys: release if there are releases, campaign if there are assignments,
             and always snapshot and timestamp.
         settings: For how long each document holds.
+        before: The state that the caller read; `None` reads it.
         releases: Files for the release role's list.
+        withdrawn_paths: Target paths that the release role's list no longer has.
         assignments: Files for the campaign role's list; each replaces its predecessor.
         now: The present, UTC.
 
     Raises:
         RepositoryError: Keys are missing, or the repository is damaged or cannot be written.
     """
-    before = load_repository(store)
+    before = before or load_repository(store)
     refuse_test_keys(signers, allows_test_keys=load_description(store)["allows_test_keys"] is True)
     targets, campaign = before.targets, before.campaign
-    if releases:
+    if releases or withdrawn_paths:
+        listed = before.targets.signed.targets | _described(releases)
+        for path in withdrawn_paths:
+            del listed[path]
         targets = build_targets(
             version=before.targets.signed.version + 1,
             expires=now + settings.lifetime("targets"),
-            files=before.targets.signed.targets | _described(releases),
+            files=listed,
             delegations=before.targets.signed.delegations,
         )
         sign_document(Targets.type, targets, signers, before.root)

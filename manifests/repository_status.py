@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from firmware_images.waiver_text import format_waiver
 from manifests.published_releases import list_releases, read_assignment
 from manifests.repository_reading import load_description, load_repository
+from manifests.tuf_metadata import SIGNING_ROLES
+from manifests.withdrawal import list_withdrawals
 
 if TYPE_CHECKING:
     from manifests.store import Store
@@ -27,11 +29,11 @@ _ROLE_WORDS = {
     "timestamp": "that this is the present",
 }
 _REMEDIES = {
-    "root": "have the root key holders sign a new root",
-    "targets": "publish with the release keys",
-    "campaign": "run `ampforge campaign create` again",
-    "snapshot": "run `ampforge repo renew`",
-    "timestamp": "run `ampforge repo renew`",
+    "root": "the root key holders must run `ampforge repo rotate`",
+    "targets": "the release key holders must publish a release, or run `ampforge repo rotate`",
+    "campaign": "whoever holds the campaign key must run `ampforge campaign create` again",
+    "snapshot": "run `ampforge repo refresh`",
+    "timestamp": "run `ampforge repo refresh`",
 }
 
 
@@ -49,7 +51,11 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
     metadata = load_repository(store)
     description = load_description(store)
     releases = list_releases(metadata)
-    classes = sorted({release.hardware_class for release in releases})
+    withdrawals = list_withdrawals(metadata)
+    classes = sorted(
+        {release.hardware_class for release in releases}
+        | {withdrawal.hardware_class for withdrawal in withdrawals}
+    )
     documents = [_describe(name, version, at, now) for name, version, at in _expiries(metadata)]
     return {
         "schema": STATUS_SCHEMA,
@@ -67,6 +73,16 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
             }
             for release in releases
         ],
+        "withdrawn": [
+            {
+                "version": withdrawal.version,
+                "release_counter": withdrawal.release_counter,
+                "hardware_class": withdrawal.hardware_class,
+                "reason": withdrawal.reason,
+                "withdrawn_at": withdrawal.withdrawn_at.isoformat(),
+            }
+            for withdrawal in withdrawals
+        ],
         "assignments": [
             entry
             for hardware_class in classes
@@ -81,6 +97,8 @@ def format_status(status: dict[str, object]) -> str:
     if status["allows_test_keys"]:
         lines.append("  accepts test keys: never point customers' devices at it")
     releases, assignments = status["releases"], status["assignments"]
+    withdrawn = status["withdrawn"]
+    assert isinstance(withdrawn, list)
     documents = status["documents"]
     assert isinstance(releases, list)
     assert isinstance(assignments, list)
@@ -90,8 +108,12 @@ def format_status(status: dict[str, object]) -> str:
         facts = f"counter {entry['release_counter']}, {entry['hardware_class']}"
         lines.append(f"  {entry['version']}  ({facts})")
         lines += [f"    {waived}" for waived in entry["waived"]]
-    if not releases:
+    if not releases and not withdrawn:
         lines.append("  none yet: publish one with `ampforge repo publish BUNDLE`")
+    for entry in withdrawn:
+        lines.append(
+            f"  {entry['version']}  WITHDRAWN {entry['withdrawn_at'][:10]}: {entry['reason']}"
+        )
     lines.append("assignments")
     lines += [
         f"  {entry['hardware_class']}: {entry['words']}; {entry['expiry']}" for entry in assignments
@@ -138,6 +160,7 @@ def _describe(name: str, version: int, expires_at: datetime, now: datetime) -> d
     return {
         "name": name,
         "version": version,
+        "signed_by": SIGNING_ROLES[name].value,
         "expires_at": expires_at.astimezone(UTC).isoformat(),
         "is_expired": expires_at <= now,
         "expiry": expiry_in_words(expires_at, now, _REMEDIES[name]),
@@ -160,7 +183,14 @@ def _describe_assignment(
         if release.manifest_sha256 == assignment.manifest_sha256
     ]
     share_percent = assignment.drawn_ppm / 10_000
+    withdrawn = [
+        withdrawal.version
+        for withdrawal in list_withdrawals(metadata)
+        if withdrawal.manifest_sha256 == assignment.manifest_sha256
+    ]
     version = named[0] if named else "a release that is not published"
+    if withdrawn:
+        version = f"{withdrawn[0]}, which was withdrawn,"
     words = f"{version} to {share_percent:g} % of the devices"
     if assignment.pinned_serial_numbers:
         words += f" and {len(assignment.pinned_serial_numbers)} pinned"

@@ -60,7 +60,8 @@ def holds(medium: FlashMedium, partition: Partition, artifact: Artifact) -> bool
 
 def erase_slot(medium: FlashMedium, partition: Partition, size_bytes: int) -> None:
     """Erase the sectors that an image of this size needs."""
-    medium.erase(partition.offset_bytes, whole_sectors(size_bytes))
+    for offset_bytes in range(0, whole_sectors(size_bytes), SECTOR_BYTES):
+        medium.erase(partition.offset_bytes + offset_bytes, SECTOR_BYTES)
 
 
 def write_frontier(medium: FlashMedium, partition: Partition, size_bytes: int) -> int:

@@ -15,7 +15,7 @@ from signing.durable_file import save_durably
 from signing.errors import DurableFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -35,6 +35,10 @@ class Store(Protocol):
 
     def copy(self, source: str, destination: str) -> None:
         """Give a file that never changes a second path, in one step."""
+        ...
+
+    def list_paths(self) -> Iterable[str]:
+        """Return the path of every file, in no order."""
         ...
 
     def exclusively(self) -> AbstractContextManager[None]:
@@ -112,6 +116,24 @@ class FolderStore:
                 save_durably(target, (self.root / source).read_bytes())
             except (OSError, DurableFileError) as error:
                 raise _cannot_write(target, error) from error
+
+    def list_paths(self) -> Iterator[str]:
+        """Yield the path of every file.
+
+        Raises:
+            RepositoryError: The folder cannot be listed.
+        """
+
+        def refuse(error: OSError) -> None:
+            raise RepositoryError(
+                "a folder of the repository cannot be listed",
+                got=error.strerror,
+                where=error.filename,
+            ) from error
+
+        for folder, _, names in os.walk(self.root, onerror=refuse):
+            for name in names:
+                yield os.path.relpath(os.path.join(folder, name), self.root)  # noqa: PTH118 - walk's own str
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:

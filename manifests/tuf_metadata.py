@@ -11,11 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tuf.api.exceptions import RepositoryError as TufError
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-exported without __all__
     DelegatedRole,
     Delegations,
-    Metadata,
     MetaFile,
     Root,
     Snapshot,
@@ -23,11 +21,10 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
     Targets,
     Timestamp,
 )
-from tuf.api.serialization import DeserializationError
-from tuf.api.serialization.json import JSONSerializer
 
 from manifests.connection_failures import describe_cause
 from manifests.errors import RepositoryError
+from manifests.tuf_document import MalformedDocumentError, TufDocument, parse_tuf_document
 from signing.bounded_json import count_values
 from signing.roles import Role
 from signing.tuf_signers import as_tuf_key, as_tuf_signer
@@ -35,6 +32,8 @@ from signing.tuf_signers import as_tuf_key, as_tuf_signer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+
+    from tuf.api.metadata import Metadata
 
     from signing.roles import RoleKeys
     from signing.signers import Signer
@@ -51,7 +50,6 @@ TOP_LEVEL_ROLES: Mapping[str, Role] = {
     Timestamp.type: Role.TIMESTAMP,
 }
 SIGNING_ROLES: Mapping[str, Role] = {**TOP_LEVEL_ROLES, CAMPAIGN: Role.CAMPAIGN}
-_SERIALIZER = JSONSerializer(compact=True)
 
 Document = TypeVar("Document", Root, Timestamp, Snapshot, Targets)
 
@@ -81,7 +79,7 @@ def build_root(
         for key in held.keys:
             root.add_key(as_tuf_key(key), name)
         root.roles[name].threshold = held.threshold
-    return Metadata(root)
+    return TufDocument(root)
 
 
 def build_delegations(role_keys: Mapping[Role, RoleKeys]) -> Delegations:
@@ -108,7 +106,7 @@ def build_targets(
     delegations: Delegations | None,
 ) -> Metadata[Targets]:
     """Return unsigned targets: the list of releases, or campaign's list of assignments."""
-    return Metadata(
+    return TufDocument(
         Targets(version=version, expires=expires, targets=dict(files), delegations=delegations)
     )
 
@@ -121,14 +119,16 @@ def build_snapshot(
         f"{name}.json": _describe(document)
         for name, document in ((Targets.type, targets), (CAMPAIGN, campaign))
     }
-    return Metadata(Snapshot(version=version, expires=expires, meta=meta))
+    return TufDocument(Snapshot(version=version, expires=expires, meta=meta))
 
 
 def build_timestamp(
     *, version: int, expires: datetime, snapshot: Metadata[Snapshot]
 ) -> Metadata[Timestamp]:
     """Return an unsigned timestamp over a signed snapshot."""
-    return Metadata(Timestamp(version=version, expires=expires, snapshot_meta=_describe(snapshot)))
+    return TufDocument(
+        Timestamp(version=version, expires=expires, snapshot_meta=_describe(snapshot))
+    )
 
 
 def sign_document(
@@ -184,7 +184,7 @@ def verify_document(
 
 def serialize_document(document: Metadata[Document]) -> bytes:
     """Return a document as the bytes of its file."""
-    return document.to_bytes(_SERIALIZER)
+    return document.to_bytes()
 
 
 def parse_document(
@@ -206,8 +206,8 @@ def parse_document(
             where=where,
         )
     try:
-        document: Metadata[Any] = Metadata.from_bytes(untrusted_bytes)
-    except (DeserializationError, TufError, RecursionError) as error:
+        document: Metadata[Any] = parse_tuf_document(untrusted_bytes)
+    except MalformedDocumentError as error:
         raise RepositoryError(
             f"the repository's {name} metadata cannot be read",
             got=describe_cause(error),

@@ -6,13 +6,14 @@ slot n that belongs to it, otadata, and the device record. It decides nothing; `
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from firmware_images.device_record import DeviceRecord
 from firmware_images.otadata import OtaState, read_otadata, select_boot
 from firmware_images.waveform_slot import parse_waveform_slot
 from manifests.errors import UpdateRefusedError
+from manifests.poll_memory import PollMemory
 from signing.trust import verify_trust_record
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SLOT_COUNT = 2
 REJECTED_STATES = frozenset({OtaState.INVALID, OtaState.ABORTED})
+UNCONFIRMED_STATES = frozenset({OtaState.NEW, OtaState.PENDING_VERIFY})
 
 
 class BoardControl(Protocol):
@@ -60,6 +62,13 @@ class BoardControl(Protocol):
         """The lowest secure version that the chip still boots."""
         ...
 
+    def raise_secure_version(self) -> None:
+        """Make the running application's secure version the chip's, if that is lower.
+
+        Nothing lower boots from then on. Doing it again changes nothing.
+        """
+        ...
+
     def in_session(self) -> bool:
         """Whether a waveform runs, or the device is on a face."""
         ...
@@ -69,7 +78,14 @@ class BoardControl(Protocol):
         ...
 
     def electrodes_off(self) -> None:
-        """Switch the output stage off and keep it off until the next boot."""
+        """Switch the output stage off and keep it off until it is allowed, or the next boot.
+
+        By itself a board keeps it off from its boot while otadata says NEW or PENDING_VERIFY.
+        """
+        ...
+
+    def electrodes_allowed(self) -> None:
+        """Let a session switch the output on: the running release has proved itself."""
         ...
 
     def self_test(self) -> str | None:
@@ -90,12 +106,14 @@ class UpdateDevice:
         partitions: What lies where in it.
         board: What only the board knows.
         read_private_key: Reads the device's key where the record does not hold it, PKCS #8.
+        memory: What the last poll came to; lost at a reboot, which costs two requests.
     """
 
     medium: FlashMedium
     partitions: PartitionTable
     board: BoardControl
     read_private_key: Callable[[], bytes] | None = None
+    memory: PollMemory = field(default_factory=PollMemory)
 
     @property
     def record(self) -> DeviceRecord:
@@ -165,11 +183,13 @@ class UpdateDevice:
         """Return the slot that the bootloader would choose now."""
         return select_boot(read_otadata(self.medium, self.otadata), SLOT_COUNT).slot
 
-    def is_rejected(self, slot: int) -> bool:
-        """Whether otadata says that a slot was tried and given up."""
+    def running_state(self) -> OtaState:
+        """Return what otadata says of the slot that the bootloader would choose now."""
+        return select_boot(read_otadata(self.medium, self.otadata), SLOT_COUNT).state
+
+    def has_state(self, slot: int, state: OtaState) -> bool:
+        """Whether an intact entry of otadata gives a slot this state."""
         return any(
-            entry.is_intact
-            and entry.state in REJECTED_STATES
-            and (entry.sequence - 1) % SLOT_COUNT == slot
+            entry.is_intact and entry.state == state and (entry.sequence - 1) % SLOT_COUNT == slot
             for entry in read_otadata(self.medium, self.otadata).entries
         )

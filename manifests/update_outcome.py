@@ -1,7 +1,8 @@
 """How a session ends, the rules it keeps, and the words in which a device remembers its last one.
 
 The update state in flash has one text, `last_outcome`. It is one of the `Remembered` words, for a
-reverted update followed by `: ` and the reason (docs/spec/device-report.md §4).
+reverted update followed by `: ` and the reason, for one that is written by `: ` and how many first
+boots it did not confirm (docs/spec/device-report.md §4).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from firmware_images.device_record import UpdateState
 
 REMEMBERED_MAX_LENGTH = 64
+FIRST_BOOTS_MAX = 3
+"""A release may fail to confirm so many first boots: a power cut looks like a crash."""
 DEFAULT_MINIMUM_BATTERY_PERCENT = 30
 DEFAULT_CHUNK_BYTES = 16 * SECTOR_BYTES
 
@@ -97,6 +100,19 @@ def reverted_text(word: Remembered, reason: str) -> str:
     """Return the text for a reverted update, cut to what the flash record holds."""
     printable = "".join(c if c.isascii() and c.isprintable() else "?" for c in reason)
     return f"{word}: {printable}"[:REMEMBERED_MAX_LENGTH]
+
+
+def unconfirmed_text(first_boots: int) -> str:
+    """Return the text for a release that is tried again after so many first boots."""
+    return f"{Remembered.DOWNLOADING}: {first_boots} of {FIRST_BOOTS_MAX} boots"
+
+
+def unconfirmed_boots(state: UpdateState, manifest_digest: bytes) -> int:
+    """Return how many first boots a release did not confirm."""
+    texts = {unconfirmed_text(count): count for count in range(1, FIRST_BOOTS_MAX)}
+    if state.last_manifest_digest != manifest_digest:
+        return 0
+    return texts.get(state.last_outcome, 0)
 
 
 def due_report(state: UpdateState) -> ReportedResult | None:

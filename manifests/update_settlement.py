@@ -16,13 +16,17 @@ from firmware_images.waveform_table import table_digest
 from manifests.device_report import DeviceReport, ReportedResult, sign_device_report
 from manifests.errors import TransportError
 from manifests.transfer import Fetch
+from manifests.update_checks import refuse_busy_board
 from manifests.update_outcome import (
+    FIRST_BOOTS_MAX,
     Remembered,
     UpdateOutcome,
     UpdateResult,
     due_report,
     remembered_reason,
     reverted_text,
+    unconfirmed_boots,
+    unconfirmed_text,
 )
 from signing.signers import SoftwareSigner
 
@@ -31,17 +35,23 @@ if TYPE_CHECKING:
 
     from firmware_images.device_record import PendingUpdate, UpdateState
     from manifests.update_device import UpdateDevice
+    from manifests.update_outcome import UpdateRules
 
 REPORT_PATH = "api/reports"
 REPORT_ANSWER_MAX_BYTES = 256
 
 
-def settle_last_update(device: UpdateDevice) -> Generator[Fetch, bytes, UpdateOutcome | None]:
-    """Finish what the last update began; `None` when there was nothing to finish.
+def settle_last_update(
+    device: UpdateDevice, rules: UpdateRules
+) -> Generator[Fetch, bytes, UpdateOutcome | None]:
+    """Finish what the last update began; `None` when the session goes on.
 
     Returns:
         INSTALLED or REVERTED when the switch is settled now, REBOOT_NEEDED when the slot that
         should run does not run yet, or when the self-test failed.
+
+    Raises:
+        UpdateRefusedError: A reboot is due, and the device is in use or its battery low.
     """
     state = device.record.load_update_state()
     if state.pending is None:
@@ -49,18 +59,31 @@ def settle_last_update(device: UpdateDevice) -> Generator[Fetch, bytes, UpdateOu
         return None
     pending = state.pending
     if device.board.running_slot == pending.slot:
+        device.board.electrodes_off()
         failure = _judge_running(device, pending)
         if failure is not None:
             return _give_up(device, state, failure)
         _confirm(device, state, pending)
-    elif device.is_rejected(pending.slot):
-        _remember_reverted(device, state, "it did not confirm its first boot")
+        device.board.electrodes_allowed()
+    elif device.has_state(pending.slot, OtaState.INVALID):
+        # Cut after the verdict was written and before it was remembered.
+        _remember_reverted(device, state, "it failed its self-test")
+    elif device.has_state(pending.slot, OtaState.ABORTED):
+        first_boots = unconfirmed_boots(state, pending.manifest_digest) + 1
+        if first_boots < FIRST_BOOTS_MAX:
+            # The bootloader cannot tell a crash from a power cut: the next session tries again.
+            _save(device, state, unconfirmed_text(first_boots), pending.manifest_digest)
+            return None
+        _remember_reverted(device, state, f"it did not confirm {first_boots} first boots")
     elif device.boots_next() == pending.slot:
+        refuse_busy_board(device.board, minimum_battery_percent=rules.minimum_battery_percent)
         return _outcome(device, UpdateResult.REBOOT_NEEDED, "a written release waits for a reboot")
     else:
         # Cut after the pending update was noted and before otadata was switched: what was written
         # is still there, and the next install goes on from it.
-        _save(device, state, Remembered.DOWNLOADING, pending.manifest_digest)
+        first_boots = unconfirmed_boots(state, pending.manifest_digest)
+        text = unconfirmed_text(first_boots) if first_boots else str(Remembered.DOWNLOADING)
+        _save(device, state, text, pending.manifest_digest)
         return None
     yield from _deliver_due_report(device)
     return _settled_outcome(device)
@@ -69,11 +92,16 @@ def settle_last_update(device: UpdateDevice) -> Generator[Fetch, bytes, UpdateOu
 def _judge_running(device: UpdateDevice, pending: PendingUpdate) -> str | None:
     if device.board.running_app_sha256 != pending.app_sha256:
         return "another application runs than the one written"
+    if device.running_state() is OtaState.VALID:
+        # The power failed between the verdict and the counters: the verdict stands.
+        return None
     return device.board.self_test()
 
 
 def _confirm(device: UpdateDevice, state: UpdateState, pending: PendingUpdate) -> None:
     mark_state(device.medium, device.otadata, OtaState.VALID)
+    # Before the pending update is forgotten: a cut here is settled by the next boot once more.
+    device.board.raise_secure_version()
     device.record.save_update_state(
         replace(
             state,
@@ -87,10 +115,10 @@ def _confirm(device: UpdateDevice, state: UpdateState, pending: PendingUpdate) -
 
 
 def _give_up(device: UpdateDevice, state: UpdateState, failure: str) -> UpdateOutcome:
-    # Remembered first: if the power fails now, the bootloader gives the slot up by itself.
-    _remember_reverted(device, state, failure)
+    # otadata first: a flash that does not keep the verdict leaves the update pending and the
+    # electrodes off, and no later session takes the release for one that is in order.
     mark_state(device.medium, device.otadata, OtaState.INVALID)
-    device.board.electrodes_off()
+    _remember_reverted(device, state, failure)
     return _outcome(
         device,
         UpdateResult.REBOOT_NEEDED,

@@ -77,13 +77,17 @@ def manifest_path(manifest_sha256: bytes) -> str:
     return f"device/manifests/{manifest_sha256.hex()}.cose"
 
 
-def fetch_assignment(
-    device: UpdateDevice, trust: TrustRecord
-) -> Generator[Fetch, bytes, Assignment]:
-    """Return the assignment in force as it was shown, verified and not older than the last."""
-    untrusted_bytes = yield Fetch(
-        path=assignment_path(device.board.hardware_class), max_bytes=MESSAGE_MAX_BYTES
+def fetch_assignment_bytes(device: UpdateDevice) -> Generator[Fetch, bytes, bytes]:
+    """Return the assignment in force as it was shown, unverified."""
+    return (
+        yield Fetch(path=assignment_path(device.board.hardware_class), max_bytes=MESSAGE_MAX_BYTES)
     )
+
+
+def accept_assignment(
+    device: UpdateDevice, trust: TrustRecord, untrusted_bytes: bytes
+) -> Assignment:
+    """Return the assignment, verified and not older than the last."""
     assignment = verify_assignment(untrusted_bytes, trust)
     judge_assignment(assignment, device.board, device.record.load_update_state())
     return assignment

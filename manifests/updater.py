@@ -5,17 +5,20 @@ is the safety of it (docs/spec/manifest.md §5):
 
 1. settle what the last update began, and report it;
 2. not in a session, battery charged;
-3. assignment: verified, not older than the last one, for this hardware, and this device selected;
+3. assignment: the very message that the last session ended on ends this one, too. Else the trust
+   record that follows is asked for first; then the assignment is verified, is not older than the
+   last one, for this hardware, and selects this device;
 4. manifest, named by the assignment's digest: verified, for this hardware, no counter goes back;
 5. freshness: the server's signed now, so that nothing expired or superseded is installed;
 6. waveform image into memory: digest, approval by the policy role, level span of this unit's
    calibration;
-   - up to here the flash has not changed -
+   - up to here the slots and otadata have not changed -
 7. application made from the running one by a delta, or streamed, into the slot that does not run,
    waveform image into the slot beside it, both judged by what is read back;
 8. the pending update noted, then otadata switched, once; the caller reboots the board.
 
-Reference for a C implementation; the state in flash between steps is docs/spec/device-record.md.
+Reference for a C implementation: docs/spec/updater.md; the state in flash between steps is
+docs/spec/device-record.md.
 """
 
 from __future__ import annotations
@@ -29,8 +32,9 @@ from firmware_images.otadata import OtaState, read_otadata, switch_slot
 from manifests.delta_writer import find_delta, write_by_delta
 from manifests.errors import UpdateRefusedError
 from manifests.slot_writer import copy_slot, holds, stream_into_slot, write_whole
+from manifests.trust_renewal import renew_trust
 from manifests.update_checks import refuse_busy_board
-from manifests.update_device import REJECTED_STATES
+from manifests.update_device import REJECTED_STATES, UNCONFIRMED_STATES
 from manifests.update_outcome import (
     Remembered,
     UpdateOutcome,
@@ -43,7 +47,8 @@ from manifests.update_outcome import (
 from manifests.update_settlement import settle_last_update
 from manifests.update_sources import (
     Release,
-    fetch_assignment,
+    accept_assignment,
+    fetch_assignment_bytes,
     fetch_freshness,
     fetch_manifest,
     fetch_waveform,
@@ -57,6 +62,7 @@ if TYPE_CHECKING:
     from manifests.freshness import Freshness
     from manifests.transfer import Fetch
     from manifests.update_device import UpdateDevice
+    from signing.trust_record import TrustRecord
 
 
 def update_device(
@@ -74,9 +80,10 @@ def update_device(
 
     Raises:
         ManifestError, SigningError, FirmwareImageError: Something was refused; the slot that runs
-            and otadata are unchanged, and before step 7 so is the whole flash.
+            and otadata are unchanged. Before step 7 so is the whole flash, but for a trust record
+            that followed.
     """
-    settled = yield from settle_last_update(device)
+    settled = yield from settle_last_update(device, rules)
     if settled is not None:
         return settled
     return (yield from _install_assigned(device, rules))
@@ -86,14 +93,27 @@ def _install_assigned(
     device: UpdateDevice, rules: UpdateRules
 ) -> Generator[Fetch, bytes, UpdateOutcome]:
     refuse_busy_board(device.board, minimum_battery_percent=rules.minimum_battery_percent)
-    identity = device.load_identity()
-    trust = device.load_trust()
-    assignment = yield from fetch_assignment(device, trust)
-    if not assignment.selects(identity.serial):
-        return _not_selected(device, assignment)
-    release = yield from fetch_manifest(device, trust, assignment)
-    if _is_running(device, release) and not rules.allows_reinstall:
-        return _up_to_date(device, release)
+    serial = device.load_identity().serial
+    untrusted_assignment = yield from fetch_assignment_bytes(device)
+    known = None if rules.allows_reinstall else device.memory.recall(device, untrusted_assignment)
+    if known is not None:
+        return known
+    trust = yield from renew_trust(device)
+    assignment = accept_assignment(device, trust, untrusted_assignment)
+    if not assignment.selects(serial):
+        outcome = _not_selected(device, assignment)
+    else:
+        release = yield from fetch_manifest(device, trust, assignment)
+        if rules.allows_reinstall or not _is_running(device, release):
+            return (yield from _install(device, rules, trust, release))
+        outcome = _up_to_date(device, release)
+    device.memory.remember(device, untrusted_assignment, outcome)
+    return outcome
+
+
+def _install(
+    device: UpdateDevice, rules: UpdateRules, trust: TrustRecord, release: Release
+) -> Generator[Fetch, bytes, UpdateOutcome]:
     _refuse_same_release(device, release, rules)
     freshness, now = yield from fetch_freshness(device, trust, release)
     waveform_image = yield from fetch_waveform(device, trust, release, now)
@@ -114,7 +134,8 @@ def _up_to_date(device: UpdateDevice, release: Release) -> UpdateOutcome:
     # other means has none: it takes that of the signed manifest that describes exactly what runs.
     state = device.record.load_update_state()
     manifest = release.manifest
-    if manifest.release_counter > state.release_counter:
+    is_confirmed = device.running_state() not in UNCONFIRMED_STATES
+    if is_confirmed and manifest.release_counter > state.release_counter:
         state = replace(
             state,
             release_counter=manifest.release_counter,

@@ -211,7 +211,13 @@ class _Sweeper:
                 code=code,
                 range_ua=range_ua,
                 count=count,
+                scatter_na=self._scatter_na,
             )
+
+    @property
+    def _scatter_na(self) -> float:
+        # A unit that the noise step found noisy is refused for that, not for unsettled readings.
+        return max((one.sd_na for one in self.readings if one.step is ReadingStep.NOISE), default=0)
 
 
 def _idle_code(fit: CalibrationFit, settings: MetrologySettings) -> int:
@@ -231,6 +237,7 @@ def _read(
     code: int,
     range_ua: int,
     count: int,
+    scatter_na: float,
 ) -> CodeReading:
     try:
         output.set_output_code(code)
@@ -246,7 +253,9 @@ def _read(
             is_restart=True,
         )
     try:
-        reading = meter.read_current(range_ua=range_ua, nplc=settings.nplc, count=count)
+        reading = meter.read_current(
+            range_ua=range_ua, nplc=settings.nplc, count=count, scatter_na=scatter_na
+        )
     except InstrumentOverloadError:
         return CodeReading(
             step=step,

@@ -159,6 +159,26 @@ class InstrumentOverloadError(InstrumentError):
     """Raised when an input is larger than the range that was selected."""
 
 
+class InstrumentSettlingError(InstrumentError):
+    """Raised when the samples of a block keep moving."""
+
+
+class InstrumentLeadError(InstrumentError):
+    """Raised when leads are open, or current flows with the output off."""
+
+
+class CheckStandardError(InstrumentError):
+    """Raised when a check standard reads other than it must: nothing measured by it can count."""
+
+
+class InstrumentDescriptionError(ProvisioningError):
+    """Raised when the description of an instrument is not one, or lacks what is asked for."""
+
+
+class InstrumentRegisterError(ProvisioningError):
+    """Raised when an entry of the register of instruments is not one, or contradicts another."""
+
+
 class CalibrationError(ProvisioningError):
     """Raised when a calibration cannot be carried out or a stored one cannot be read.
 

@@ -15,8 +15,8 @@ from provisioning.device_link import DeviceLink
 from provisioning.errors import GaugeDataError, ProvisioningError
 from provisioning.instrument_certificates import refuse_uncertified
 from provisioning.ledger_events import format_time
-from provisioning.scpi_meter import open_meter
 from provisioning.serial_port import open_port
+from provisioning.slot_meter import open_slot_meter
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -143,7 +143,7 @@ def _read(
     metrology = settings.metrology
     largest_na = abs(current_na) + metrology.claim_limit_na
     range_ua = metrology.accuracy_for(largest_na).range_ua
-    meter = open_meter(slot.meter, metrology, clock=now)
+    meter = open_slot_meter(slot, settings, clock=now)
     output = BoardOutput(link)
     try:
         certificate = refuse_uncertified(meter.identity, metrology, today=now().date())

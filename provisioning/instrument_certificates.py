@@ -1,7 +1,7 @@
 """Which instruments a station may use: those with a certificate that is not overdue.
 
-Where the configuration names no certificate, any instrument is accepted, and every result says that
-none was on file. This module talks to no instrument.
+Where the register (`provisioning.instrument_register`) is empty, any instrument is accepted, and
+every result says that no certificate was on file. This module talks to no instrument.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def refuse_uncertified(
                 expected=f"due {entry.due} or later than {today}",
                 got=f"due {entry.due}, today is {today}",
                 where=f"{identity}, certificate {entry.certificate}",
-                hint="have it calibrated and enter the new certificate",
+                hint="have it calibrated, then `ampforge instrument add`",
             )
     raise InstrumentError(
         "the instrument has no calibration certificate on file",
         expected=", ".join(entry.serial_number for entry in settings.instruments),
         got=identity.serial_number,
         where=str(identity),
-        hint="enter its certificate in [[station.metrology.instruments]], or use a listed one",
+        hint="enter its certificate with `ampforge instrument add`, or use a listed one",
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from string import ascii_letters
 from typing import TYPE_CHECKING, Final, Protocol
 
 from provisioning.errors import InstrumentError, InstrumentOverloadError
@@ -25,6 +26,7 @@ NOT_A_NUMBER_AMPERE: Final = 9.91e37
 NANOAMPS_PER_AMPERE: Final = 1e9
 _FIELD_MAX_CHARACTERS: Final = 64
 _IDENTITY_FIELDS: Final = 4
+_UNIT_LETTERS: Final = f"{ascii_letters}µΩ"
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 
 
@@ -85,8 +87,13 @@ class Meter(Protocol):
         """Connect exactly one load, Ω."""
         ...
 
-    def read_current(self, *, range_ua: int, nplc: float, count: int) -> Reading:
-        """Take `count` samples, each integrated over `nplc` mains periods."""
+    def read_current(
+        self, *, range_ua: int, nplc: float, count: int, scatter_na: float = 0.0
+    ) -> Reading:
+        """Take `count` samples, each integrated over `nplc` mains periods.
+
+        `scatter_na` is what one sample is known to scatter by without being unsettled, nA.
+        """
         ...
 
     def read_aperture(self, *, range_ua: int, aperture_s: float, count: int) -> Reading:
@@ -122,20 +129,23 @@ def parse_identity(untrusted_text: str, *, where: str) -> InstrumentIdentity:
     )
 
 
-def parse_samples_na(untrusted_text: str, *, count: int, where: str) -> tuple[float, ...]:
-    """Parse the answer to `READ?`: amperes, separated by commas.
+def parse_samples(
+    untrusted_text: str, *, count: int, where: str, unit: str = ""
+) -> tuple[float, ...]:
+    """Parse the answer to `READ?`: amperes or volts, separated by commas.
 
     Args:
         untrusted_text: The answer, without its terminator.
         count: How many samples were asked for.
         where: What to call the instrument in an error.
+        unit: What stands behind each number; empty: nothing may.
 
     Returns:
-        The samples in nA.
+        The samples in A or V.
 
     Raises:
         InstrumentOverloadError: A sample is SCPI's infinity.
-        InstrumentError: Another number of samples, or one that is not a number.
+        InstrumentError: Another number of samples, another unit, or one that is not a number.
     """
     fields = untrusted_text.split(",")
     if len(fields) != count:
@@ -148,15 +158,15 @@ def parse_samples_na(untrusted_text: str, *, count: int, where: str) -> tuple[fl
         )
     samples = []
     for index, field in enumerate(fields):
-        text = field.strip()
+        text = _without_unit(field.strip(), unit, where=f"{where}, sample {index + 1}")
         value = float(text) if _NUMBER.fullmatch(text) else math.nan
         if math.isnan(value) or abs(value) == NOT_A_NUMBER_AMPERE:
             raise InstrumentError(
-                "the instrument answered with something that is not a current",
-                expected="amperes such as +7.9977E-05",
+                "the instrument answered with something that is not a current or voltage",
+                expected="a number such as +7.9977E-05",
                 got=repr(text[:40]),
                 where=f"{where}, sample {index + 1}",
-                hint="check that it is configured for direct current",
+                hint="check that nothing else talks to the instrument",
             )
         if abs(value) >= OVERLOAD_AMPERE:
             raise InstrumentOverloadError(
@@ -166,5 +176,22 @@ def parse_samples_na(untrusted_text: str, *, count: int, where: str) -> tuple[fl
                 where=f"{where}, sample {index + 1}",
                 hint="use a larger range; if the current is what it should be, check the load",
             )
-        samples.append(value * NANOAMPS_PER_AMPERE)
+        samples.append(value)
     return tuple(samples)
+
+
+def _without_unit(text: str, unit: str, *, where: str) -> str:
+    number = text.rstrip(_UNIT_LETTERS)
+    found = text[len(number) :]
+    number = number.rstrip()
+    if found.upper() == unit.upper():
+        return number
+    if not _NUMBER.fullmatch(number):
+        return text
+    raise InstrumentError(
+        "the instrument answered in another unit",
+        expected=f"numbers in {unit}" if unit else "numbers without a unit",
+        got=repr(text[:40]),
+        where=where,
+        hint="check its function at the front panel, and unit in the description",
+    )

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
-from provisioning.lease_replay import REFUSE_STEP
+from provisioning.errors import Damage, LedgerDamageError
+from provisioning.ledger_diagnosis import DAMAGE_HINT
 from provisioning.ledger_events import Phase, format_time, parse_event
+from provisioning.ledger_heads import require_chain
 from provisioning.ledger_leases import (
     LEASE_END_STEP,
     LEASE_STEP,
@@ -21,13 +23,14 @@ from provisioning.ledger_leases import (
 )
 from provisioning.ledger_retelling import contradiction, hex_field
 from provisioning.ledger_schema import events, serial_numbers
+from provisioning.outbox_events import REFUSE_STEP, SYNC_STEP
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
-    from provisioning.ledger_events import ChainedEvent
+    from provisioning.ledger_events import ChainedEvent, Event
     from provisioning.ledger_leases import LeaseRecord
     from provisioning.ledger_retelling import Fields
 
@@ -44,6 +47,7 @@ class LeaseFacts:
     ended: dict[str, tuple[str, object]] = field(default_factory=dict)
     lost: dict[str, tuple[str, object]] = field(default_factory=dict)
     refused: set[tuple[object, object]] = field(default_factory=set)
+    synced: list[Event] = field(default_factory=list)
 
     def take(self, chained: ChainedEvent) -> None:
         """Take note of one event."""
@@ -68,6 +72,49 @@ class LeaseFacts:
                 self.lost[str(event.data.get("lease"))] = end
         elif event.step == REFUSE_STEP:
             self.refused.add((event.data.get("chain"), event.data.get("number")))
+        elif event.step == SYNC_STEP and not is_under_lease:
+            self.synced.append(event)
+
+    def require_synced(
+        self, connection: Connection, counts: Mapping[str, int], *, is_outbox: bool
+    ) -> None:
+        """Refuse a lease's chain that is not as it was taken over, or goes on behind that.
+
+        Nobody signs the chain of a lease; the station that took it over vouches for it.
+
+        Args:
+            connection: Inside a transaction that sees one state.
+            counts: How many events each chain has.
+            is_outbox: Whether this is the outbox, which nobody took over yet.
+
+        Raises:
+            LedgerDamageError: It was changed, cut off, or continued by somebody else.
+        """
+        covered: dict[str, int] = {}
+        for event in self.synced:
+            chain, count = str(event.data.get("lease")), event.data.get("count")
+            if type(count) is not int or count < 1 or "/" not in chain:
+                raise contradiction(
+                    f"station {event.station}, event {event.number}",
+                    "a lease, and how far its chain was taken over",
+                    repr(event.data)[:80],
+                )
+            teller = f"station {event.station}, event {event.number}, which took it over"
+            require_chain(connection, chain, count, hex_field(event, "head"), teller=teller)
+            covered[chain] = max(count, covered.get(chain, 0))
+        if is_outbox:
+            return
+        for chain, count in counts.items():
+            if "/" in chain and count != covered.get(chain, 0):
+                raise LedgerDamageError(
+                    "the chain of a lease has events that nobody took over",
+                    damage=Damage.FORGED,
+                    station=chain,
+                    number=covered.get(chain, 0),
+                    expected=f"{covered.get(chain, 0)} events, as its station took them over",
+                    got=f"{count} events",
+                    hint=DAMAGE_HINT,
+                )
 
     def told_leases(self) -> dict[tuple[Any, ...], Fields]:
         """Return what the rows of the leases must be."""

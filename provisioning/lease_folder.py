@@ -4,8 +4,9 @@
 |---|---|
 | `lease-<request>.sqlite3` | the outbox: what is done under the lease, a ledger of its own |
 | `lease-<request>.cose` | the signed lease |
+| `lease-<request>.memory.json` | how far the outbox had come (`provisioning.outbox_memory`) |
 | `lease.lock` | shared by those who work, held alone by who synchronises |
-| `closed-leases/` | the same two files of leases that have ended |
+| `closed-leases/` | the same files of leases that have ended |
 
 The outbox is made before the ledger is asked, so that its name is the memory of the request. Its
 first event says that the lease is complete. It has one table more than a ledger: the chips that the
@@ -23,8 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Column, LargeBinary, MetaData, Table, insert, select, union
+from sqlalchemy.dialects.sqlite import insert as insert_into_file
 
-from provisioning.errors import LeaseError, StationError
+from provisioning.errors import LeaseError, LedgerError, StationError
+from provisioning.file_birth import read_birth_ns
 from provisioning.ledger_database import create_database, open_any_revision
 from provisioning.ledger_events import format_time
 from provisioning.ledger_migrations import migrate, require_known
@@ -35,6 +38,8 @@ from provisioning.ledger_schema import (
     replaced_modules,
     units,
 )
+from provisioning.ledger_sqlite import COMPANIONS, fold_log
+from provisioning.outbox_memory import memory_path
 from signing.durable_file import save_durably
 from signing.input_file import read_input
 
@@ -61,6 +66,8 @@ known_chips = Table(
     "known_chips", MetaData(), Column("mac", LargeBinary(6), primary_key=True, nullable=False)
 )
 """Chips that the ledger may know more of: nothing is done to them without it."""
+
+_REMEMBER: Final = insert_into_file(known_chips).on_conflict_do_nothing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +121,11 @@ class LeaseFiles:
         """Return what names this very outbox on this very machine.
 
         A copy of the file is another file; which of the two knows what was given, nobody can say.
+        It is told by its inode and, because a file system gives the number of a removed file to
+        the next one, by when it was made.
         """
         try:
-            inode = self.outbox.stat().st_ino
+            inode, birth_ns = self.outbox.stat().st_ino, read_birth_ns(self.outbox)
         except OSError as error:
             raise LeaseError(
                 "the lease's outbox is gone", got=error.strerror, where=self.outbox,
@@ -125,22 +134,34 @@ class LeaseFiles:
         machine = b""
         with suppress(OSError):  # not every system has one
             machine = read_input(_MACHINE_ID, _MACHINE_ID_MAX_BYTES).strip()
-        return hashlib.sha256(_PLACE_DOMAIN + machine + b"\0" + str(inode).encode()).digest()
+        told = b"" if birth_ns is None else b"\0" + str(birth_ns).encode()
+        inode_text = str(inode).encode()
+        return hashlib.sha256(_PLACE_DOMAIN + machine + b"\0" + inode_text + told).digest()
 
     def archive(self) -> Path:
-        """Put both files away after the lease has ended; the outbox is closed.
+        """Put the files away after the lease has ended; the outbox is closed.
 
         Returns:
             Where they lie now.
 
         Raises:
-            StationError: They cannot be moved.
+            StationError: They cannot be moved, or another program still reads the outbox.
         """
         closed = self.folder / CLOSED_FOLDER
+        if not fold_log(self.outbox):
+            raise StationError(
+                "another program reads the outbox of the ended lease",
+                expected="an outbox that nobody has open: what was last written is beside it until "
+                "then",
+                got="one that is open elsewhere",
+                where=self.outbox,
+                hint="end that program, then `ampforge station sync`; nothing is lost",
+            )
         try:
             closed.mkdir(exist_ok=True)
             # The outbox last: while it is there, this lease is the station's.
-            for path in (self.document, self.outbox):
+            log = (self.outbox.with_name(self.outbox.name + end) for end in COMPANIONS)
+            for path in (self.document, memory_path(self.outbox), *log, self.outbox):
                 with suppress(FileNotFoundError):
                     path.rename(closed / path.name)
             _flush_folder(closed)
@@ -154,7 +175,7 @@ class LeaseFiles:
 
     def discard(self) -> None:
         """Remove an outbox of a request that never became a lease: nothing was done under it."""
-        for path in (self.document, self.outbox):
+        for path in (self.document, memory_path(self.outbox), self.outbox):
             path.unlink(missing_ok=True)
         _flush_folder(self.folder)
 
@@ -165,18 +186,24 @@ def find_lease_files(folder: Path) -> LeaseFiles | None:
     Raises:
         LeaseError: There are two.
     """
-    found = sorted(folder.glob(_OUTBOX_GLOB))
-    if not found:
-        return None
+    found = find_all_lease_files(folder)
     if len(found) > 1:
         raise LeaseError(
             "there are two leases in the station's folder",
             expected="one outbox",
-            got=", ".join(path.name for path in found),
+            got=", ".join(files.outbox.name for files in found),
             where=folder,
             hint="a copy was put beside its original: move the copy away, do not delete it",
         )
-    return LeaseFiles(folder=folder, request=bytes.fromhex(found[0].stem.removeprefix("lease-")))
+    return next(iter(found), None)
+
+
+def find_all_lease_files(folder: Path) -> tuple[LeaseFiles, ...]:
+    """Return the files of each lease that lies in a folder."""
+    return tuple(
+        LeaseFiles(folder=folder, request=bytes.fromhex(path.stem.removeprefix("lease-")))
+        for path in sorted(folder.glob(_OUTBOX_GLOB))
+    )
 
 
 def create_outbox(folder: Path, request: bytes, ledger: Ledger) -> LeaseFiles:
@@ -205,17 +232,43 @@ def open_outbox_database(path: Path) -> LedgerDatabase:
     """Open an outbox, and bring it to the present revision: it may be older than this program.
 
     Raises:
-        LedgerError: It is of a later revision, or cannot be used.
+        LeaseError: It is of a later revision, or cannot be used.
     """
-    database, found = open_any_revision(path)
-    try:
-        if require_known(found, where=path) != HEAD_REVISION:
-            with database.changing_tables() as connection:
-                migrate(connection)
-    except BaseException:
-        database.close()
-        raise
+    with refusing_damage(path):
+        database, found = open_any_revision(path)
+        try:
+            if require_known(found, where=path) != HEAD_REVISION:
+                with database.changing_tables() as connection:
+                    migrate(connection)
+        except BaseException:
+            database.close()
+            raise
     return database
+
+
+@contextmanager
+def refusing_damage(path: Path) -> Iterator[None]:
+    """Say of an outbox what would be said of a ledger, and what is to be done with an outbox.
+
+    To put a backup in its place, as with a ledger, is the one thing that must not be done.
+
+    Args:
+        path: The outbox.
+
+    Raises:
+        LeaseError: The block raised a `LedgerError` about it.
+    """
+    try:
+        yield
+    except LedgerError as error:
+        raise LeaseError(
+            "the lease's outbox cannot be used",
+            expected="the outbox as the station left it",
+            got=str(error),
+            where=path,
+            hint="let nobody put an older copy in its place; if it is damaged, and the ledger is "
+            "there: `ampforge station sync --give-up --reason TEXT`",
+        ) from error
 
 
 def remember_chip(outbox: Ledger, mac: bytes) -> None:
@@ -284,6 +337,16 @@ def holding_lease(folder: Path, *, is_alone: bool) -> Iterator[None]:
         os.close(descriptor)
 
 
+def remember_all_chips(outbox: Ledger, ledger: Ledger) -> None:
+    """Write down each chip that the ledger knows now and did not when the outbox was made.
+
+    Raises:
+        LedgerError: The ledger cannot be read, or the outbox not be written.
+    """
+    with outbox.database.writing() as connection:
+        _remember_all(connection, ledger)
+
+
 def _identity_row(identity: LedgerIdentity) -> dict[str, object]:
     return {
         "row": 1,
@@ -304,7 +367,7 @@ def _remember_all(connection: Connection, ledger: Ledger) -> None:
     with ledger.database.reading() as source:
         rows = source.execution_options(yield_per=_MACS_AT_ONCE).execute(told)
         for part in rows.partitions(_MACS_AT_ONCE):
-            connection.execute(insert(known_chips), [{"mac": mac} for (mac,) in part])
+            connection.execute(_REMEMBER, [{"mac": mac} for (mac,) in part])
 
 
 def _flush_folder(folder: Path) -> None:

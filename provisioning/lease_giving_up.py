@@ -11,21 +11,23 @@ from provisioning.classification import (
     Classification,
     RecordCondition,
 )
-from provisioning.errors import LeaseError
+from provisioning.errors import LeaseError, LedgerError
 from provisioning.lease_folder import find_lease_files, holding_lease, open_outbox_database
 from provisioning.ledger import Ledger
+from provisioning.ledger_events import Phase
 from provisioning.ledger_queries import find_by, list_units
 from provisioning.ledger_schema import units
 from provisioning.ledger_supervision import open_quarantine
+from provisioning.outbox_events import GIVE_UP_STEP
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provisioning.ledger_values import Writer
+    from provisioning.lease_folder import LeaseFiles
+    from provisioning.ledger_values import UnitRecord, Writer
 
-SYNC_STEP: Final = "sync"
-EVENTS_PER_PART: Final = 200
 REASON_MAX_LENGTH: Final = 120
+_DAMAGE_MAX_LENGTH: Final = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +37,12 @@ class GivenUp:
     Attributes:
         boards: Serial numbers of the boards that are in quarantine now.
         archive: Where the outbox lies.
+        damage: Why nobody can say which boards it had; `None` when it could be read.
     """
 
     boards: tuple[str, ...]
     archive: Path
+    damage: str | None
 
 
 def give_up(folder: Path, ledger: Ledger, writer: Writer, *, reason: str) -> GivenUp | None:
@@ -69,11 +73,7 @@ def give_up(folder: Path, ledger: Ledger, writer: Writer, *, reason: str) -> Giv
         files = find_lease_files(folder)
         if files is None:
             return None
-        outbox = Ledger(open_outbox_database(files.outbox))
-        try:
-            made = list_units(outbox.database)
-        finally:
-            outbox.close()
+        made, damage = _list_made(files)
         boards = []
         for unit in made:
             with ledger.database.reading() as connection:
@@ -90,4 +90,23 @@ def give_up(folder: Path, ledger: Ledger, writer: Writer, *, reason: str) -> Giv
             open_quarantine(
                 ledger, writer, mac=unit.mac, classification=classification, identity=identity
             )
-        return GivenUp(boards=tuple(boards), archive=files.archive())
+        ledger.append(
+            writer, step=GIVE_UP_STEP, phase=Phase.CONFIRM,
+            data={
+                "request": files.request.hex(), "reason": reason, "boards": len(boards),
+                "damage": damage,
+            },
+        )  # fmt: skip
+        return GivenUp(boards=tuple(boards), archive=files.archive(), damage=damage)
+
+
+def _list_made(files: LeaseFiles) -> tuple[tuple[UnitRecord, ...], str | None]:
+    """Return the boards of an outbox, and why they cannot be told if they cannot."""
+    try:
+        outbox = Ledger(open_outbox_database(files.outbox))
+        try:
+            return list_units(outbox.database), None
+        finally:
+            outbox.close()
+    except (LeaseError, LedgerError) as error:
+        return (), str(error)[:_DAMAGE_MAX_LENGTH]

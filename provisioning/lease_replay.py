@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import insert, select, update
 
 from provisioning.classification import BoardClass
-from provisioning.errors import LedgerError
+from provisioning.errors import LeaseError, SerialNumberError
 from provisioning.lease_acts import end_lease
 from provisioning.ledger_allocation import withdraw_release
 from provisioning.ledger_events import Phase, format_time, parse_event
@@ -32,6 +32,7 @@ from provisioning.ledger_schema import (
 from provisioning.ledger_supervision import QUARANTINE_STEP
 from provisioning.ledger_values import JobState, Reservation, SerialState, UnitState
 from provisioning.ledger_voids import REASON_MAX_LENGTH, VoidedRange, void_range
+from provisioning.outbox_events import CHANGED_HINT, REFUSE_STEP, require_own_word
 from provisioning.serial_numbers import parse_serial
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from provisioning.ledger_values import Writer
     from provisioning.serial_numbers import SerialNumber
 
-REFUSE_STEP: Final = "refuse"
 _RUN_MAX_CHARACTERS: Final = 36
 _RESERVE, _IDENTITY, _FINAL = "reserve", "identity", "final"
 _UNIT_STEPS: Final = (_RESERVE, _IDENTITY, _FINAL)
@@ -84,9 +84,10 @@ class Replay:
         """Change the rows as an event says, or say why not.
 
         Raises:
-            LedgerError: No outbox of this lease has such an event.
+            LeaseError: No outbox of this lease has such an event.
         """
         event = chained.event
+        require_own_word(event, name=self._record.name)
         if event.phase is not Phase.CONFIRM:
             return
         if event.step == QUARANTINE_STEP:
@@ -100,18 +101,26 @@ class Replay:
                 self._follow_work(event)
 
     def _follow_new(self, event: Event) -> None:
-        number = parse_serial(str(event.serial), self._format)
         record = self._record
+        try:
+            number = parse_serial(str(event.serial), self._format)
+        except SerialNumberError as error:
+            raise LeaseError(
+                "the outbox gave what is no serial number",
+                got=str(error),
+                where=f"{record.name}, event {event.number}",
+                hint=CHANGED_HINT,
+            ) from error
         if (number.prefix, number.model, number.year, number.week) != (
             record.prefix, record.model, record.year, record.week
         ) or not record.first_sequence <= number.sequence <= record.last_sequence:  # fmt: skip
-            raise LedgerError(
+            raise LeaseError(
                 "the outbox gave a number that is not of its lease",
                 expected=f"{record.prefix}{record.model}, sequence {record.first_sequence} to "
                 f"{record.last_sequence}",
                 got=event.serial,
                 where=f"{record.name}, event {event.number}",
-                hint="it was changed outside Ampforge; nothing of this part was taken over",
+                hint=CHANGED_HINT,
             )
         problem = self._find_problem(event, number)
         if problem is None:
@@ -177,12 +186,12 @@ class Replay:
             select(jobs).where(jobs.c.serial == event.serial).order_by(jobs.c.number.desc())
         ).first()
         if last is None:
-            raise LedgerError(
+            raise LeaseError(
                 "the outbox goes on with a unit that the ledger does not have",
                 expected="its `reserve` before",
                 got=event.serial,
                 where=f"{self._record.name}, event {event.number}",
-                hint="it was changed outside Ampforge; nothing of this part was taken over",
+                hint=CHANGED_HINT,
             )
         if last.station != self._record.name:
             return f"{last.station} worked on {event.serial} meanwhile"
@@ -353,11 +362,11 @@ class Replay:
 def _run_of(event: Event) -> str | None:
     run = event.data.get("run")
     if run is not None and not (isinstance(run, str) and len(run) <= _RUN_MAX_CHARACTERS):
-        raise LedgerError(
+        raise LeaseError(
             "an event of the outbox names no run",
             expected=f"at most {_RUN_MAX_CHARACTERS} characters",
             got=repr(run)[:80],
             where=f"{event.station}, event {event.number}",
-            hint="it was changed outside Ampforge; nothing of this part was taken over",
+            hint=CHANGED_HINT,
         )
     return run

@@ -8,7 +8,7 @@ and §6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, insert, select
@@ -19,8 +19,10 @@ from provisioning.lease_folder import (
     find_lease_files,
     holding_lease,
     open_outbox_database,
+    refusing_damage,
     remember_own_units,
 )
+from provisioning.lease_recalling import find_to_recall, recall
 from provisioning.lease_replay import Replay
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import Phase, format_time
@@ -29,6 +31,7 @@ from provisioning.ledger_leases import LEASE_END_STEP, find_lease
 from provisioning.ledger_schema import events
 from provisioning.ledger_values import Writer
 from provisioning.offline_ledger import OfflineLedger, read_use
+from provisioning.outbox_events import SYNC_STEP
 from provisioning.station_files import (
     CA_CERTIFICATE_NAME,
     STATION_CERTIFICATE_NAME,
@@ -44,9 +47,7 @@ if TYPE_CHECKING:
     from provisioning.lease_folder import LeaseFiles
     from provisioning.ledger_leases import LeaseRecord
 
-SYNC_STEP: Final = "sync"
 EVENTS_PER_PART: Final = 200
-REASON_MAX_LENGTH: Final = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,9 @@ def synchronise(
 ) -> SyncResult | None:
     """Take over what the station did under its lease; end the lease if it is over.
 
+    A lease that ended, and that the ledger has open because it was restored since, is brought back
+    from `closed-leases/` for that.
+
     Args:
         folder: The station's folder.
         ledger: The factory's ledger.
@@ -89,12 +93,41 @@ def synchronise(
         What was done; `None` when the station holds no lease.
 
     Raises:
-        LeaseError: The lease is not this station's, the ledger knows it otherwise, or the folder
-            is an older copy. Nothing was taken over.
-        LedgerError: The outbox is damaged, or a database cannot be read or written; what was
-            taken over until then stays.
+        LeaseError: The lease is not this station's, the ledger knows it otherwise, the outbox is
+            damaged or says what no outbox says, or the folder is an older copy.
+        LedgerError: A database cannot be read or written; what was taken over until then stays.
         SigningError: The lease does not verify.
     """
+    result = _synchronise_held(
+        folder, ledger, writer, is_given_back=is_given_back, on_progress=on_progress
+    )
+    while find_lease_files(folder) is None:
+        ended = find_to_recall(folder, ledger, station=writer.station)
+        if ended is None:
+            break
+        with holding_lease(folder, is_alone=True):
+            recall(ended, folder)
+        recalled = _synchronise_held(
+            folder, ledger, writer, is_given_back=False, on_progress=on_progress
+        )
+        if recalled is not None and result is not None:
+            recalled = replace(
+                recalled,
+                event_count=result.event_count + recalled.event_count,
+                refused=result.refused + recalled.refused,
+            )
+        result = recalled
+    return result
+
+
+def _synchronise_held(
+    folder: Path,
+    ledger: Ledger,
+    writer: Writer,
+    *,
+    is_given_back: bool,
+    on_progress: Callable[[int, int], None],
+) -> SyncResult | None:
     if find_lease_files(folder) is None:
         return None
     with holding_lease(folder, is_alone=True):
@@ -103,7 +136,9 @@ def synchronise(
             return None
         outbox = Ledger(open_outbox_database(files.outbox))
         try:
-            if not read_use(outbox).is_complete:
+            with refusing_damage(files.outbox):
+                is_complete = read_use(outbox).is_complete
+            if not is_complete:
                 return None  # it was asked for, and never used: `serials lease` goes on with it
             lease = verify_held(files, station=writer.station, now=writer.now())
             held = OfflineLedger(outbox.database, lease)
@@ -178,8 +213,10 @@ class _Sync:
 
     def run(self, *, is_given_back: bool) -> SyncResult:
         record = self._require_known()
-        self._outbox.verify_chains()
-        is_in_place = self._files.place() == self._lease.place
+        with refusing_damage(self._files.outbox):
+            self._outbox.verify_chains()
+            is_older = self._outbox.has_forgotten()
+        is_in_place = not is_older and self._files.place() == self._lease.place
         while self._take_over_part():
             pass
         remember_own_units(self._outbox)

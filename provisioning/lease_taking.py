@@ -18,6 +18,7 @@ from provisioning.lease_folder import (
     find_lease_files,
     holding_lease,
     open_outbox_database,
+    remember_all_chips,
 )
 from provisioning.lease_sync import verify_held
 from provisioning.ledger import Ledger
@@ -79,6 +80,8 @@ def take_lease(
             document = _document(files, ledger, block, writer=writer, signer=signer)
             digest = hashlib.sha256(document).digest()
             record = confirm_lease(ledger, writer, request=files.request, document_digest=digest)
+            # Between the request and now the station may have met boards, and not said so here.
+            remember_all_chips(outbox, ledger)
             own = Writer(
                 station=record.name, now=writer.now, new_job=writer.new_job, run=writer.run
             )

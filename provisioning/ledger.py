@@ -364,8 +364,16 @@ class Ledger:
         reservation: Reservation,
         unit_state: UnitState,
         data: Mapping[str, object],
+        awaits_check: bool = False,
     ) -> ChainedEvent:
         """Close a job with its verdict: event, job, unit and serial number in one transaction.
+
+        Args:
+            writer: Station, clock and source of job names.
+            reservation: Serial number and job.
+            unit_state: The verdict.
+            data: What there is to say.
+            awaits_check: A PASS releases nothing yet: the check standard is read first.
 
         Raises:
             LedgerError: The database cannot be written, or the job is not this station's any more.
@@ -381,7 +389,9 @@ class Ledger:
             now = writer.now()
             chained = append_event(
                 connection, writer, epoch=self.identity.epoch, step=FINAL_STEP,
-                phase=Phase.CONFIRM, data={**data, "outcome": unit_state.value},
+                phase=Phase.CONFIRM,
+                data={**data, "outcome": unit_state.value}
+                | ({"awaits_check": True} if awaits_check else {}),
                 mac=reservation.mac, reservation=reservation, at=now, end=standing.end,
             )  # fmt: skip
             at = format_time(now)
@@ -394,7 +404,7 @@ class Ledger:
                 connection, _JUDGE_UNIT,
                 {"of_serial": reservation.serial, "to_state": unit_state.value, "told_at": at},
             )  # fmt: skip
-            if unit_state is UnitState.PASS:
+            if unit_state is UnitState.PASS and not awaits_check:
                 _move_serial(connection, reservation.serial, SerialState.RELEASED)
         self._expectations.note_event(chained)
         return chained

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select
 
 from provisioning.chain_heads import StationCertificates
+from provisioning.instrument_register import parse_entry
 from provisioning.lease_audit import LeaseFacts, count_leased, leased_ranges, read_refusals
-from provisioning.lease_replay import REFUSE_STEP
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_formats import FORMAT_STEP, refuse_late_format
@@ -33,6 +33,7 @@ from provisioning.ledger_retelling import (
 )
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import (
+    INSTRUMENT_STEP,
     events,
     jobs,
     leases,
@@ -46,6 +47,7 @@ from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
 from provisioning.ledger_told_orders import require_told_order
 from provisioning.ledger_values import SerialState
 from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, parse_void
+from provisioning.outbox_events import REFUSE_STEP
 from signing.hash_chain import GENESIS
 
 if TYPE_CHECKING:
@@ -160,6 +162,8 @@ def audit_ledger(
         audit_heads(connection, identity, StationCertificates(None, now=None))
     else:
         on_chains(connection)
+    counts = {station: count for station, (count, _) in heads.items()}
+    lease_facts.require_synced(connection, counts, is_outbox=block is not None)
     for event in beside.orders:
         require_told_order(event, identity)
     for serials in _serials_in_events(connection):
@@ -187,6 +191,8 @@ def _gather(facts: _LedgerFacts, event: Event, identity: LedgerIdentity) -> None
         facts.epoch, facts.opening = event.epoch, None if opening is None else str(opening)
     elif event.step == FORMAT_STEP:
         refuse_late_format(event)
+    elif event.step == INSTRUMENT_STEP:
+        parse_entry(event)
     elif event.step == VOID_STEP:
         void = parse_void(event)
         facts.voids[void.key()] = void.row()

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Fields = dict[str, object]
 _RESERVE, _IDENTITY, _FINAL = "reserve", "identity", "final"
-TELLING_STEPS = (_RESERVE, _IDENTITY, _FINAL, SUPERVISE_STEP)
+_HOLD, _RELEASE = "hold", "release"
+TELLING_STEPS = (_RESERVE, _IDENTITY, _FINAL, _HOLD, _RELEASE, SUPERVISE_STEP)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,7 +36,23 @@ class _Job:
     final: Event | None = None
     has_identity: bool = False
     orders: list[Event] = field(default_factory=list)
-    """Supervisors' orders after which the unit waited to be worked on again."""
+    """Supervisors' orders and holds, after which the unit waited for somebody."""
+    is_released: bool = False
+    """The check standard was good after it."""
+
+    @property
+    def is_released_by_pass(self) -> bool:
+        """Whether its PASS was enough, or was followed by what it had to wait for."""
+        waits = self.final is not None and self.final.data.get("awaits_check") is True
+        return self.is_released or not waits
+
+    @property
+    def waiting_state(self) -> object:
+        """In which state the unit waits after the orders."""
+        if self.in_order is None:
+            return frozenset({UnitState.HOLD.value, UnitState.REWORK.value})
+        is_held = self.in_order[-1].step == _HOLD
+        return (UnitState.HOLD if is_held else UnitState.REWORK).value
 
     @property
     def owners(self) -> list[Event]:
@@ -99,7 +116,8 @@ def retell_unit(
         if told.has_identity or number["state"] == SerialState.RELEASED.value:
             number["state"] = SerialState.ASSIGNED.value
         if told_jobs[job]["outcome"] == UnitState.PASS.value:
-            number["state"] = (SerialState.ASSIGNED if told.orders else SerialState.RELEASED).value
+            is_released = told.is_released_by_pass and not told.orders
+            number["state"] = (SerialState.RELEASED if is_released else SerialState.ASSIGNED).value
     unit = {
         "mac": mac,
         "first_seen_at": format_time(first.opened.at),
@@ -108,7 +126,7 @@ def retell_unit(
         "state": told_jobs[order[-1]]["outcome"] or UnitState.IN_WORK.value,
     }
     if last.orders:
-        unit["state"] = UnitState.REWORK.value
+        unit["state"] = last.waiting_state
         if last.in_order is not None:
             unit["changed_at"] = format_time(last.in_order[-1].at)
     elif last.final is not None:
@@ -132,6 +150,10 @@ def _collect(events: Iterable[Event]) -> dict[str, _Job]:
             told.has_identity = True
         elif event.step == _FINAL:
             told.final = event
+        elif event.step == _HOLD:
+            told.orders.append(event)
+        elif event.step == _RELEASE:
+            told.is_released = True
         elif event.step == SUPERVISE_STEP and event.data.get("sends_back"):
             told.orders.append(event)
     return collected

@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 HEAD_REVISION: Final = REVISIONS[-1]
 TIME_LENGTH: Final = 27
 
@@ -155,6 +155,20 @@ IS_HEADS: Final = text(f"step = '{HEADS_STEP}'")
 # It holds these events alone, which its migration says: said here, once for each kind of database,
 # it would have every command import the drivers of both.
 Index("ix_events_heads", events.c.station, events.c.number)
+
+INSTRUMENT_STEP: Final = "instrument"
+"""Step of the events that enter a calibrated instrument into the register."""
+CHECK_STANDARD_STEP: Final = "check-standard"
+"""Step of the events that tell a reading of a slot's check standard."""
+IS_METROLOGY: Final = text(f"step IN ('{INSTRUMENT_STEP}', '{CHECK_STANDARD_STEP}')")
+"""As a text, likewise."""
+Index(
+    "ix_events_metrology",
+    events.c.station,
+    events.c.number,
+    sqlite_where=IS_METROLOGY,
+    postgresql_where=IS_METROLOGY,
+)
 
 quarantines = Table(
     "quarantines",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import URL, create_engine, event
@@ -29,10 +30,14 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT_S: Final = 30
 IDENTITY_QUESTION: Final = "SELECT uuid, epoch, opening FROM ledger_identity"
-_COMPANIONS: Final = ("-wal", "-shm", "-journal")
+COMPANIONS: Final = ("-wal", "-shm", "-journal")
+"""Ends of the names of the files beside a database."""
+
 _IMMEDIATE: Final = "ampforge_begin_immediate"
 _BEGIN_IMMEDIATE: Final = "BEGIN IMMEDIATE"
 _LOOK_EVERY_S: Final = 0.005
+_FOLD_TIMEOUT_S: Final = 2.0
+_BUSY_CODES: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _LOG_PAGES: Final = 8000
 """Of the write-ahead log, 32 MiB, before it is folded in; a number writes about fifteen of them."""
 _PRIMARY_CODE: Final = 0xFF
@@ -41,6 +46,25 @@ _PRIMARY_CODE: Final = 0xFF
 
 Identity = tuple[str, int, str | None]
 """UUID, epoch and opening."""
+
+
+def fold_log(path: Path) -> bool:
+    """Fold the write-ahead log into a file that nobody works with, so that it can be moved alone.
+
+    The last who closes a database does so by himself; a reader elsewhere prevents that. A file that
+    is no database has no log to fold.
+
+    Returns:
+        Whether the log is empty now.
+    """
+    with closing(sqlite3.connect(path, timeout=_FOLD_TIMEOUT_S)) as connection:
+        try:
+            (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError as error:
+            return error.sqlite_errorcode & _PRIMARY_CODE not in _BUSY_CODES
+        except sqlite3.DatabaseError:
+            return True
+    return not is_busy
 
 
 class SqliteBackend:
@@ -156,7 +180,7 @@ class SqliteBackend:
         path = self.address
         if path.exists():
             raise _exists(path)
-        for leftover in (path.with_name(path.name + suffix) for suffix in _COMPANIONS):
+        for leftover in (path.with_name(path.name + suffix) for suffix in COMPANIONS):
             if leftover.exists():
                 # SQLite would apply the log of the old ledger to the new one.
                 raise LedgerError(

@@ -225,7 +225,7 @@ def carry_out(ledger: Ledger, writer: Writer, order: SupervisedAct, signed: byte
                 "new_mac": order.new_mac.hex(),
                 "order": signed.hex(),
             },
-            mac=order.mac, reservation=None if unit is None else _last_job(unit, order.mac), at=now,
+            mac=order.mac, reservation=None if unit is None else last_job(unit, order.mac), at=now,
         )  # fmt: skip
         at = format_time(now)
         if order.act is Act.RELEASE:
@@ -357,7 +357,8 @@ def _last_hash(connection: Connection, serial: str) -> bytes:
     return digest.digest()
 
 
-def _last_job(unit: UnitRecord, mac: bytes) -> Reservation:
+def last_job(unit: UnitRecord, mac: bytes) -> Reservation:
+    """Return what an event about a unit names when no job is at work on it: the last one."""
     return Reservation(
         serial=unit.serial,
         mac=mac,

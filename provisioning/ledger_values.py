@@ -38,6 +38,8 @@ class UnitState(StrEnum):
     FAIL = "fail"
     REWORK = "rework"
     """A supervisor ordered it to be worked on again; it waits for the board."""
+    HOLD = "hold"
+    """The check standard failed after it was measured; it waits for a supervisor."""
 
 
 class JobState(StrEnum):

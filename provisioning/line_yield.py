@@ -115,8 +115,8 @@ def count_yield(
     if serials is not None:
         verdicts = {serial: states for serial, states in verdicts.items() if serial in serials}
         open_serials = {serial for serial in open_serials if serial in serials}
-        finals = [event for event in finals if event.serial in serials]
-        notes = [event for event in notes if event.serial in serials]
+        finals = [event for event in finals if (event.serial or "") in serials]
+        notes = [event for event in notes if (event.serial or "") in serials]
     counts = [len(states) for states in verdicts.values()]
     return LineYield(
         judged=len(verdicts),

@@ -183,7 +183,8 @@ class MetrologySettings(_Section):
         accuracy_temperature_min_c: The specification holds from this temperature on, °C.
         accuracy_temperature_max_c: Up to this one, °C.
         accuracy_source: Where the specification was read.
-        instruments: Certificates on file; when any is given, no other instrument is accepted.
+        instruments: Certificates on file, as the station took them from the ledger's register;
+            when there is any, no other instrument is accepted.
         line_frequency_hz: Mains frequency, which the integration time is counted in.
         nplc: Integration time of one sample, mains periods.
         sample_count: Samples per reading in an `outward` calibration; at most these in

@@ -7,6 +7,8 @@ does not guess: a chip that the ledger may know more of is set aside (docs/spec/
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -19,6 +21,7 @@ from provisioning.ledger_allocation import Known, NumberBlock
 from provisioning.ledger_events import Phase, format_time, parse_event, parse_time
 from provisioning.ledger_leases import LEASE_END_STEP, LEASE_STEP
 from provisioning.ledger_schema import events, serial_numbers, units
+from provisioning.outbox_memory import has_forgotten, remember_outbox
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from provisioning.classification import BoardIdentity
     from provisioning.lease import Lease
     from provisioning.ledger_database import LedgerDatabase
+    from provisioning.ledger_values import Reservation, Writer
 
 _GO_ONLINE = "bring the ledger back; the next start synchronises by itself"
 
@@ -126,6 +130,8 @@ class OfflineLedger(Ledger):
 
     def __init__(self, database: LedgerDatabase, lease: Lease) -> None:
         super().__init__(database)
+        self._path = Path(str(database.address))
+        self._remembering = Lock()  # slots are threads: the later word must not be the older one
         # The outbox has not the event that states it.
         self.identity = replace(self.identity, serial_format=lease.serial_format)
         self.lease = lease
@@ -138,6 +144,35 @@ class OfflineLedger(Ledger):
         """Return the block of the lease, whatever the moment: giving one looks at the clock."""
         del moment
         return self._block
+
+    def reserve(
+        self,
+        writer: Writer,
+        *,
+        mac: bytes,
+        prefix: str,
+        model: str,
+        bundle_digest: bytes,
+        again: bool,
+    ) -> Reservation:
+        """Give a board its number and its job; that it has them is remembered beside the outbox.
+
+        Before the board hears of its number: an older copy of the outbox is known by that.
+
+        Raises:
+            DurableFileError: It cannot be remembered; done again, the board keeps its number.
+        """
+        given = super().reserve(
+            writer, mac=mac, prefix=prefix, model=model, bundle_digest=bundle_digest, again=again
+        )
+        if given.job is not None:
+            with self._remembering:
+                remember_outbox(self, self._path)
+        return given
+
+    def has_forgotten(self) -> bool:
+        """Whether it lacks what the station remembers of it: it is an older copy."""
+        return has_forgotten(self, self._path)
 
     def remember(self, mac: bytes) -> None:
         """Write down that a chip is worked on with the ledger now; before it is.

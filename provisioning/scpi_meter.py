@@ -1,99 +1,90 @@
-"""A SCPI multimeter over PyVISA, which also switches the loads of the fixture.
+"""A SCPI multimeter on a load fixture, told what its description says.
 
-The only importer of `pyvisa`. A SCPI block is sent in one piece (configuration, then at most one
-query), so that a reading costs two round trips: `READ?` and `SYST:ERR?`. Nothing that the
-instrument said is used before its error queue was empty. Implements docs/spec/calibration.md §3.
+A block is sent in one piece (configuration, then at most one query), so that a reading costs two
+round trips: the reading and the error queue. Nothing that the instrument said is used before that
+queue was empty. Implements docs/spec/calibration.md §3.
 
-After a timeout or a damaged answer nobody knows which answer comes next, so the session is closed
-and every later call refuses. This module does not decide which range to use, and corrects nothing.
+Current is measured directly, or as the voltage across a load; then the input resistance, which is
+in parallel to the load, is corrected. This module does not decide which range to use.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import statistics
-import threading
-import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from provisioning.errors import InstrumentError, InstrumentTimeoutError
-from provisioning.instruments import Reading, parse_identity, parse_samples_na
+from provisioning.errors import InstrumentError, InstrumentSettlingError
+from provisioning.instrument_description import Quantity, built_in_description
+from provisioning.instruments import (
+    NANOAMPS_PER_AMPERE,
+    Reading,
+    parse_identity,
+    parse_samples,
+)
+from provisioning.meter_settings import MeterSettings
+from provisioning.scpi_session import ScpiSession, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from provisioning.instrument_description import InstrumentDescription
     from provisioning.instruments import InstrumentIdentity
     from provisioning.measurement_settings import MetrologySettings
 
-ANSWER_MAX_BYTES: Final = 65_536
-ERROR_QUEUE_MAX: Final = 32
-_ERROR = re.compile(r'\s*([+-]?\d{1,6})\s*,\s*"?(.{0,255}?)"?\s*', re.DOTALL)
-# PyVISA keeps one resource manager for each backend, and four slots open instruments at once.
-_OPEN_LOCK = threading.Lock()
-_CHUNK_BYTES: Final = 16
-"""Small, so that the deadline of an answer is looked at while it trickles in."""
-
-
-class _Deadline:
-    """Ends an answer that goes on for too long: PyVISA's own timeout begins anew at each byte."""
-
-    def __init__(self, timeout_s: float, *, where: str) -> None:
-        self._timeout_s = timeout_s
-        self._where = where
-        self._ends_at_s = time.monotonic() + timeout_s
-
-    def update(self, _received_bytes: int) -> None:
-        """Called by PyVISA after each piece of the answer."""
-        if time.monotonic() > self._ends_at_s:
-            raise InstrumentTimeoutError(
-                "the instrument's answer does not end",
-                expected=f"a whole line within {self._timeout_s:g} s",
-                got="a byte now and then",
-                where=self._where,
-                hint="check the cable and the line settings, then open it again",
-            )
+_AMPERE_PER_MICROAMP: Final = 1e-6
+_DEFAULTS: Final = MeterSettings()
+_SCATTER_SIGMAS: Final = 5.0
 
 
 class ScpiMeter:
-    """A SCPI multimeter that also switches the fixture's loads; implements `Meter`.
+    """A SCPI multimeter with the fixture's loads; implements `Meter`.
 
     Args:
-        resource: An open PyVISA message-based resource.
-        where: Its address, for errors.
+        session: The dialogue with the instrument.
         load_channels: Relay channel of each load, Ω → channel.
         line_frequency_hz: Mains frequency that NPLC counts in.
         clock: Returns the time now, UTC.
-        timeout_s: Time to answer, on top of the integration itself.
+        description: What it is told.
+        settings: When a block has settled.
+        switch: The dialogue with what switches the loads; the instrument itself when absent.
+        switch_description: What that is told.
+
+    Raises:
+        InstrumentError: It does not identify itself, or is another model.
     """
 
     def __init__(
         self,
-        resource: Any,
+        session: ScpiSession,
         *,
-        where: str,
         load_channels: Mapping[int, int],
         line_frequency_hz: int,
         clock: Callable[[], datetime],
-        timeout_s: float = 5.0,
+        description: InstrumentDescription | None = None,
+        settings: MeterSettings = _DEFAULTS,
+        switch: ScpiSession | None = None,
+        switch_description: InstrumentDescription | None = None,
     ) -> None:
-        self._resource: Any = resource
-        self._where = where
+        self._session = session
+        self._switch = session if switch is None else switch
+        self._description = description or built_in_description()
+        self._function = self._description.function
+        self._switching = (
+            self._description if switch is None else switch_description or built_in_description()
+        ).commands
         self._load_channels = dict(load_channels)
         self._line_frequency_hz = line_frequency_hz
         self._clock = clock
-        self._timeout_s = timeout_s
+        self._settings = settings
         self._load_ohm: int | None = None
         self._configuration: tuple[str, ...] = ()
-        # PyVISA-py cannot set TCP_NODELAY on a raw socket: several small writes before a read would
-        # wait 40 ms for a delayed acknowledgement, one write does not.
-        self._is_stream = where.upper().endswith("::SOCKET")
-        resource.read_termination = "\n"
-        resource.write_termination = "\n"
-        self._identity = parse_identity(self._ask("*IDN?"), where=where)
-        self._check_errors(after=("*RST", "*CLS"))
+        self._identity = parse_identity(session.ask("*IDN?"), where=session.where)
+        self._refuse_other_model()
+        session.check_errors(after=self._description.commands.begin)
+        if switch is not None:
+            switch.check_errors(after=self._switching.open_loads)
 
     @property
     def identity(self) -> InstrumentIdentity:
@@ -114,28 +105,71 @@ class ScpiMeter:
                 "the fixture has no such load",
                 expected=", ".join(f"{load} Ω" for load in sorted(self._load_channels)),
                 got=f"{load_ohm} Ω",
-                where=self._where,
+                where=self._switch.where,
                 hint="name its relay in [station.metrology] load_channels",
             )
+        close_load = self._switching.close_load
+        if close_load is None:
+            raise InstrumentError(
+                "the instrument cannot switch loads",
+                expected="a description with open_loads and close_load, or a switch of its own",
+                got=self._description.name,
+                where=self._session.where,
+                hint="give the slot a switch=… (its VISA address)",
+            )
         self._load_ohm = None
-        self._check_errors(after=("ROUT:OPEN:ALL", f"ROUT:CLOS (@{channel})"))
+        close = close_load.format(channel=channel)
+        self._switch.check_errors(after=(*self._switching.open_loads, close))
         self._load_ohm = load_ohm
 
-    def read_current(self, *, range_ua: int, nplc: float, count: int) -> Reading:
-        """Take samples of the direct current.
+    def read_current(
+        self, *, range_ua: int, nplc: float, count: int, scatter_na: float = 0.0
+    ) -> Reading:
+        """Take a settled block of samples of the direct current.
+
+        A block counts when its first sample agrees with the mean of the others: what is still
+        settling is furthest away at first, and noise is not settling (docs/spec/calibration.md
+        §3.1). It is taken again until that holds.
 
         Args:
             range_ua: Range, µA.
             nplc: Integration time of one sample, mains periods.
             count: Samples.
+            scatter_na: Known standard deviation of one sample, nA, when there is one.
 
         Raises:
             InstrumentOverloadError: The current is larger than the range.
             InstrumentTimeoutError: No answer in time.
+            InstrumentSettlingError: The samples keep moving.
             InstrumentError: No load is connected, or the answer cannot be used.
         """
-        return self._read(
-            (f"SENS:CURR:DC:NPLC {nplc:g}",), range_ua, nplc / self._line_frequency_hz, count
+        values = self._function.nplc_values
+        if values and not any(math.isclose(nplc, value) for value in values):
+            raise InstrumentError(
+                "the instrument has no such integration time",
+                expected=", ".join(f"{value:g}" for value in values) + " mains periods",
+                got=f"{nplc:g}",
+                where=self._session.where,
+                hint="choose one of them as [station.metrology] nplc",
+            )
+        limit_na = max(
+            self._settings.settling_limit_na / math.sqrt(min(nplc, 1.0)),
+            _SCATTER_SIGMAS * scatter_na,
+        )
+        command = self._function.nplc.format(nplc=nplc)
+        apart_na = math.inf
+        for _ in range(self._settings.settling_attempts):
+            reading = self._read(command, range_ua, nplc / self._line_frequency_hz, count)
+            first_na, *others_na = reading.samples_na
+            apart_na = abs(first_na - statistics.fmean(others_na or [first_na]))
+            if apart_na <= limit_na:
+                return reading
+        raise InstrumentSettlingError(
+            "the reading does not settle",
+            expected=f"the first sample within {limit_na:.0f} nA of the mean of the others",
+            got=f"{apart_na:.0f} nA apart, the last of {self._settings.settling_attempts} times",
+            where=f"{self._session.where}, {self._load_ohm} Ω",
+            hint="check leads and contacts; if they are good, look at the unit's output",
         )
 
     def read_aperture(self, *, range_ua: int, aperture_s: float, count: int) -> Reading:
@@ -147,157 +181,107 @@ class ScpiMeter:
             count: Samples.
 
         Raises:
-            InstrumentError: As `read_current`.
+            InstrumentError: As `read_current`, or the instrument has no such aperture.
         """
-        return self._read((f"SENS:CURR:DC:APER {aperture_s:.9g}",), range_ua, aperture_s, count)
+        function = self._function
+        if function.aperture is None or not (
+            function.aperture_min_s <= aperture_s <= function.aperture_max_s
+        ):
+            raise InstrumentError(
+                "the instrument cannot integrate for so long or so short a time",
+                expected="no time in seconds at all"
+                if function.aperture is None
+                else f"{function.aperture_min_s:g} s to {function.aperture_max_s:g} s",
+                got=f"{aperture_s:g} s",
+                where=self._session.where,
+                hint="waveforms need an instrument whose aperture is set in seconds",
+            )
+        command = function.aperture.format(aperture_s=aperture_s)
+        return self._read(command, range_ua, aperture_s, count)
 
     def close(self) -> None:
-        """Open the relays if the instrument still answers, and end the session."""
-        from pyvisa import Error
+        """Open the relays if they still answer, and end the session."""
+        if self._switch is not self._session:
+            self._switch.close(last=self._switching.open_loads)
+            self._session.close()
+        else:
+            self._session.close(last=self._switching.open_loads)
 
-        if self._resource is None:
-            return
-        with suppress(InstrumentError):
-            self._check_errors(after=("ROUT:OPEN:ALL",))
-        if self._resource is not None:
-            with suppress(Error, OSError):
-                self._resource.close()
-            self._resource = None
-
-    def _read(
-        self, integration: tuple[str, ...], range_ua: int, aperture_s: float, count: int
-    ) -> Reading:
+    def _read(self, integration: str, range_ua: int, aperture_s: float, count: int) -> Reading:
         if self._load_ohm is None:
-            raise InstrumentError("no load is connected", where=self._where, hint="select a load")
-        wanted = (f"CONF:CURR:DC {range_ua * 1e-6:.9g}", *integration, f"SAMP:COUN {count}")
+            raise InstrumentError(
+                "no load is connected", where=self._session.where, hint="select a load"
+            )
+        function, commands = self._function, self._description.commands
+        per_ampere, where = self._per_ampere(self._load_ohm), self._session.where
+        selected = function.range_for(range_ua * _AMPERE_PER_MICROAMP * per_ampere)
+        wanted = (
+            function.configure.format(range=selected),
+            *function.after_configure,
+            integration,
+            commands.count.format(count=count),
+        )
         changes = () if wanted == self._configuration else wanted
         self._configuration = ()
+        if changes and function.confirm:
+            self._confirm(*changes, function.confirm)
+            changes = ()
         # A real instrument integrates for so long; autozero doubles it.
-        answer = self._ask(*changes, "READ?", wait_s=2 * aperture_s * count)
-        self._check_errors()
+        answer = self._session.ask(*changes, commands.read, wait_s=2 * aperture_s * count)
+        self._session.check_errors()
         self._configuration = wanted
-        samples = parse_samples_na(answer, count=count, where=self._where)
+        samples = parse_samples(answer, count=count, unit=function.unit, where=where)
+        samples_na = tuple(sample * NANOAMPS_PER_AMPERE / per_ampere for sample in samples)
         return Reading(
-            mean_na=math.fsum(samples) / count,
-            sd_na=statistics.stdev(samples) if count > 1 else 0.0,
+            mean_na=math.fsum(samples_na) / count,
+            sd_na=statistics.stdev(samples_na) if count > 1 else 0.0,
             count=count,
-            samples_na=samples,
+            samples_na=samples_na,
             range_ua=range_ua,
             aperture_s=aperture_s,
             load_ohm=self._load_ohm,
             at=self._clock(),
         )
 
-    def _check_errors(self, *, after: tuple[str, ...] = ()) -> None:
-        """Read the error queue; `after` goes out in the same write as the first question."""
-        faults: list[str] = []
-        for _ in range(ERROR_QUEUE_MAX):
-            answer = self._ask(*after, "SYST:ERR?")
-            after = ()
-            match = _ERROR.fullmatch(answer)
-            if match is None:
-                self._give_up()
-                raise InstrumentError(
-                    "the instrument's error queue cannot be read",
-                    expected='a code and a text such as 0,"No error"',
-                    got=repr(answer[:80]),
-                    where=self._where,
-                    hint="check that nothing else talks to the instrument",
-                )
-            if int(match[1]) == 0:
-                break
-            faults.append(f"{int(match[1])} {match[2]}")
-        if faults:
+    def _per_ampere(self, load_ohm: int) -> float:
+        """Return what the instrument reads for one ampere: 1, or the volts across what it sees."""
+        input_ohm = self._function.input_resistance_ohm
+        if self._description.quantity is Quantity.CURRENT or input_ohm is None:
+            return 1.0
+        return load_ohm * input_ohm / (load_ohm + input_ohm)
+
+    def _confirm(self, *lines: str) -> None:
+        answer = self._session.ask(*lines)
+        self._session.check_errors()
+        if not answer.strip('" ').upper().startswith(self._function.confirmed.upper()):
             raise InstrumentError(
-                "the instrument reports an error",
-                got="; ".join(faults),
-                where=self._where,
-                hint="look the code up in the instrument's manual",
+                "the instrument measures something else",
+                expected=self._function.confirmed,
+                got=repr(answer[:60]),
+                where=self._session.where,
+                hint="check that nobody works at its front panel",
             )
 
-    def _tell(self, *lines: str) -> None:
-        from pyvisa import Error
-
-        if self._resource is None:
+    def _refuse_other_model(self) -> None:
+        models = self._description.models
+        if models and self._identity.model not in models:
             raise InstrumentError(
-                "the session with the instrument has ended",
-                where=self._where,
-                hint="open the instrument again",
+                "the instrument is another model than its description is for",
+                expected=" | ".join(models),
+                got=str(self._identity),
+                where=self._session.where,
+                hint="name the right description in [station.meter], or write one",
             )
-        try:
-            if self._is_stream:
-                self._resource.write("\n".join(lines))
-            else:
-                for line in lines:
-                    self._resource.write(line)
-        except (Error, OSError) as error:
-            self._give_up()
-            raise self._translate(error) from error
-
-    def _ask(self, *lines: str, wait_s: float = 0.0) -> str:
-        from pyvisa import Error
-
-        self._tell(*lines)
-        resource: Any = self._resource
-        try:
-            resource.timeout = 1_000 * (self._timeout_s + wait_s)
-            answer: bytes = resource.read_bytes(
-                ANSWER_MAX_BYTES,
-                chunk_size=_CHUNK_BYTES,
-                break_on_termchar=True,
-                monitoring_interface=_Deadline(self._timeout_s + wait_s, where=self._where),
-            )
-        except (Error, OSError) as error:
-            self._give_up()
-            raise self._translate(error) from error
-        except InstrumentTimeoutError:
-            self._give_up()
-            raise
-        if not answer.endswith(b"\n") or not answer.isascii():
-            self._give_up()
-            raise InstrumentError(
-                "the instrument's answer is cut off or damaged",
-                expected="one line of ASCII",
-                got=repr(answer[:80]),
-                where=self._where,
-                hint="check the cable and the line settings",
-            )
-        return answer.decode("ascii").strip()
-
-    def _give_up(self) -> None:
-        from pyvisa import Error
-
-        resource: Any = self._resource
-        self._resource = None
-        with suppress(Error, OSError):
-            resource.close()
-
-    def _translate(self, error: Exception) -> InstrumentError:
-        from pyvisa.constants import StatusCode
-        from pyvisa.errors import VisaIOError
-
-        code = error.error_code if isinstance(error, VisaIOError) else None
-        if code == StatusCode.error_timeout:
-            return InstrumentTimeoutError(
-                "the instrument does not answer",
-                expected=f"an answer within {self._timeout_s:g} s",
-                got="none",
-                where=self._where,
-                hint="check power, cable and address, then open it again",
-            )
-        return InstrumentError(
-            "the connection to the instrument failed",
-            got=str(error),
-            where=self._where,
-            hint="check power, cable and address, then open it again",
-        )
 
 
 def open_meter(
     address: str,
-    settings: MetrologySettings,
+    metrology: MetrologySettings,
     *,
     clock: Callable[[], datetime],
+    description: InstrumentDescription | None = None,
+    settings: MeterSettings = _DEFAULTS,
+    switch_address: str | None = None,
     backend: str = "@py",
     timeout_s: float = 5.0,
 ) -> ScpiMeter:
@@ -305,48 +289,43 @@ def open_meter(
 
     Args:
         address: Such as `TCPIP0::127.0.0.1::5025::SOCKET`.
-        settings: Load channels and mains frequency.
+        metrology: Load channels and mains frequency.
         clock: Returns the time now, UTC.
+        description: What it is told; a switching meter's when absent.
+        settings: When a block has settled.
+        switch_address: VISA address of what switches the loads, if it is not the meter.
         backend: PyVISA's backend; `@py` is PyVISA-py.
         timeout_s: Time to connect, and to answer on top of the integration.
 
     Raises:
         InstrumentError: It cannot be opened or does not identify itself.
     """
-    from pyvisa import Error, ResourceManager
+    chosen = description or built_in_description()
+    opened: list[ScpiSession] = []
 
-    try:
-        with _OPEN_LOCK:
-            resource = ResourceManager(backend).open_resource(
-                address, open_timeout=int(timeout_s * 1_000)
+    def open_one(at: str, told: InstrumentDescription) -> ScpiSession:
+        opened.append(
+            open_session(
+                at,
+                backend=backend,
+                timeout_s=timeout_s,
+                error_query=told.commands.error,
+                serial_baud=told.serial_baud,
             )
-    except (Error, OSError, ValueError) as error:
-        raise _cannot_open(address, error) from error
-    except Exception as error:
-        # PyVISA-py raises the bare Exception class, and nothing else does, when it cannot connect.
-        if type(error) is not Exception:
-            raise
-        raise _cannot_open(address, error) from error
+        )
+        return opened[-1]
+
     try:
         return ScpiMeter(
-            resource,
-            where=address,
-            load_channels={entry.load_ohm: entry.channel for entry in settings.load_channels},
-            line_frequency_hz=settings.line_frequency_hz,
+            open_one(address, chosen),
+            load_channels={entry.load_ohm: entry.channel for entry in metrology.load_channels},
+            line_frequency_hz=metrology.line_frequency_hz,
             clock=clock,
-            timeout_s=timeout_s,
+            description=chosen,
+            settings=settings,
+            switch=open_one(switch_address, built_in_description()) if switch_address else None,
         )
     except InstrumentError:
-        with suppress(Error, OSError):
-            resource.close()
+        for session in opened:
+            session.give_up()
         raise
-
-
-def _cannot_open(address: str, error: Exception) -> InstrumentError:
-    return InstrumentError(
-        "the instrument cannot be opened",
-        expected="a VISA address that answers, such as TCPIP0::HOST::5025::SOCKET",
-        got=str(error) or type(error).__name__,
-        where=address,
-        hint="check power, cable and address",
-    )

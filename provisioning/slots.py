@@ -10,7 +10,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from provisioning.check_standard import Moment
 from provisioning.errors import StationError
+from provisioning.station_checking import check_slot
 from provisioning.station_values import SlotResult
 from provisioning.unit_run import UnitRun
 from signing.refusal import Refusal
@@ -60,7 +62,10 @@ def run_slots(
     def work(slot: SlotConfig) -> SlotResult:
         run = UnitRun(station, slot, again=again, on_progress=tell, is_stopping=stopping.is_set)
         try:
-            result = SlotResult(slot=slot, report=run.run(), error=None)
+            check_slot(station, slot, Moment.START)
+            report = run.run()
+            check_slot(station, slot, Moment.CLOSE)
+            result = SlotResult(slot=slot, report=report, error=None)
         except Refusal as error:
             result = SlotResult(slot=slot, report=None, error=error)
         with telling:

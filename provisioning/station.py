@@ -11,16 +11,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
+from firmware_images.key_storage import FACTORY_PARTITION, find_key_storage
 from firmware_images.waiver_judging import refuse_out_of_force
 from provisioning.chain_heads import StationCertificates
-from provisioning.errors import LedgerError, StationError
+from provisioning.errors import InstrumentDescriptionError, LedgerError, StationError
 from provisioning.esptool_flasher import EsptoolFlasher
+from provisioning.instrument_register import (
+    apply_register,
+    current_entries,
+    load_copy,
+    read_register,
+    save_copy,
+)
 from provisioning.ledger_meeting import meet
 from provisioning.ledger_values import Writer
 from provisioning.ledger_witness import save_witness
 from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES
-from provisioning.scpi_meter import open_meter
 from provisioning.serial_port import open_port
+from provisioning.slot_meter import open_slot_meter, refuse_optimistic_accuracy, station_description
 from provisioning.station_files import LEDGER_NAME, load_station_keys
 from provisioning.station_ledger import StationLedger, open_station_ledger
 from provisioning.station_trust import remember_trust_record, verify_successor
@@ -38,12 +46,14 @@ if TYPE_CHECKING:
     from firmware_images.efuse_plan import EfusePlan
     from firmware_images.nvs_plan import NvsPlan
     from provisioning.flasher import Flasher
+    from provisioning.instrument_register import RegisteredInstrument
     from provisioning.instruments import Meter
     from provisioning.ledger import Ledger
     from provisioning.ledger_address import LedgerAddress
     from provisioning.serial_port import BoardPort
     from provisioning.station_files import StationKeys
     from provisioning.station_settings import SerialSettings, StationSettings
+    from provisioning.station_values import SlotConfig
     from signing.trust import TrustRecord
 
 PORT_TIMEOUT_S = 3.0
@@ -85,6 +95,7 @@ class Station:
         bundle: The verified release.
         nvs_plan: What each board's NVS partition holds, or `None` to leave it alone.
         efuse_plan: What each board's eFuses shall be, or `None` to burn nothing.
+        register: Entries of the register of instruments.
         in_work: The chips that the slots work on now.
         opened: How the ledger was opened: with a lease, or offline; keeps a second process away.
     """
@@ -102,6 +113,7 @@ class Station:
     nvs_plan: NvsPlan | None = None
     efuse_plan: EfusePlan | None = None
     gtin: str | None = None
+    register: tuple[RegisteredInstrument, ...] = ()
     in_work: BoardsInWork = field(default_factory=BoardsInWork)
     opened: StationLedger
 
@@ -115,9 +127,28 @@ class Station:
             port, where=url, baud=self.settings.flash_baud, use_stub=self.settings.use_stub
         )
 
-    def open_meter(self, address: str) -> Meter:
-        """Open the meter of one slot."""
-        return open_meter(address, self.settings.metrology, clock=self.outside.now)
+    def open_meter(self, slot: SlotConfig) -> Meter:
+        """Open the meter of one slot.
+
+        Raises:
+            InstrumentDescriptionError: The settings promise more than its entry in the register.
+            InstrumentError: It cannot be opened.
+        """
+        meter = open_slot_meter(slot, self.settings, clock=self.outside.now)
+        entry = current_entries(self.register).get(meter.identity.serial_number)
+        if entry is None or not entry.entry.accuracy:
+            return meter
+        try:
+            refuse_optimistic_accuracy(
+                entry.entry.accuracy,
+                station_description(self.settings),
+                self.settings.metrology,
+                where=f"{meter.identity}, certificate {entry.entry.certificate}",
+            )
+        except InstrumentDescriptionError:
+            meter.close()
+            raise
+        return meter
 
     def close(self) -> None:
         """Sign and remember how far the ledger came, as well as that goes, and close it.
@@ -167,20 +198,29 @@ def open_station(
     Raises:
         LedgerError: There is no ledger, or it cannot be used.
         LeaseError: The ledger is out of reach, and the lease must not be used.
+        InstrumentRegisterError: The register of instruments is damaged, or the configuration has
+            certificates of its own.
         SigningError: Trust record, bundle, key or certificate do not verify.
         FirmwareImageError: The bundle's content is not acceptable, a waiver has expired, or the
-            NVS plan or the eFuse plan does not fit the release.
+            NVS plan or the eFuse plan does not fit the release, or it has no partition for a key.
         StationError: The pieces do not belong together.
         SerialNumberError: The model does not fit in a serial number.
         UdiError: The GTIN is not one.
+        InstrumentDescriptionError: The meters' description is none.
     """
     serial_model = settings.serials.find_model(product_model)
     if gtin is not None:
         require_gtin(gtin)
+    station_description(settings)
     trust = verify_successor(folder, trust_bytes)
     bundle = verify_bundle(bundle_bytes, trust, where=bundle_where)
     with refusing_in(bundle_where):
         refuse_out_of_force(bundle.waivers, now=outside.now())
+    find_key_storage(
+        bundle.partition_table,
+        factory_partition=FACTORY_PARTITION if nvs_plan is None else nvs_plan.partition,
+        where=bundle_where,
+    )
     if nvs_plan is not None:
         nvs_plan.check(bundle.partition_table)
     if efuse_plan is not None:
@@ -206,7 +246,10 @@ def open_station(
         require_ledger_format(settings.serials, ledger)
         _require_sendable_statement(bundle, where=bundle_where)
         remember_trust_record(folder, trust_bytes)
+        register = load_copy(folder) if opened.is_offline else read_register(ledger)
+        settings = apply_register(settings, register)
         if not opened.is_offline:
+            save_copy(folder, register)
             save_witness(folder, ledger, station=settings.name)  # open, before anything is written
             meet_others(ledger, writer, keys, now=outside.now())
     except BaseException:
@@ -221,6 +264,7 @@ def open_station(
         writer=opened.writer,
         opened=opened,
         keys=keys,
+        register=register,
         trust=trust,
         trust_bytes=trust_bytes,
         bundle=bundle,

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioning.errors import LeaseError, LedgerError, LedgerUnreachableError
-from provisioning.lease_folder import find_lease_files, holding_lease, open_outbox_database
+from provisioning.lease_folder import (
+    find_lease_files,
+    holding_lease,
+    open_outbox_database,
+    refusing_damage,
+)
 from provisioning.lease_sync import SyncResult, synchronise, verify_held
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import format_time
@@ -77,9 +82,9 @@ def open_station_ledger(folder: Path, address: LedgerAddress, writer: Writer) ->
         stack.callback(ledger.close)
         stack.callback(StationLock(folder).release)
         require_witnessed(folder, ledger)
-        if find_lease_files(folder) is not None:
-            # Open, before anything is taken over: a kill in between must not look like a stranger.
-            save_witness(folder, ledger, station=writer.station)
+        # Open, before anything is taken over: a kill in between must not look like a stranger.
+        # Also without a lease, which may be taken at this very moment.
+        save_witness(folder, ledger, station=writer.station)
         synced = synchronise(folder, ledger, writer)
         # Held also without a lease: one that is taken meanwhile would not know these boards.
         stack.enter_context(holding_lease(folder, is_alone=False))
@@ -133,6 +138,14 @@ def require_usable(folder: Path, lease: Lease, outbox: OfflineLedger, *, writer:
             hint="what was given since the copy is not known here: bring the ledger back, and "
             "`ampforge station sync`",
         )
+    if outbox.has_forgotten():
+        raise LeaseError(
+            "the lease's outbox has forgotten what was given, so it is an older copy",
+            expected="the outbox as the station left it",
+            got="one without its last numbers",
+            where=files.outbox,
+            hint="put back the newest; else bring the ledger back, and `ampforge station sync`",
+        )
     identity, use = outbox.identity, outbox.use()
     known = (lease.ledger_uuid, lease.epoch, lease.opening)
     if known != (identity.uuid, identity.epoch, identity.opening):
@@ -171,7 +184,8 @@ def _open_offline(folder: Path, writer: Writer, error: LedgerError) -> StationLe
             outbox = open_outbox(folder, writer, stack)
             if outbox is None:
                 raise error
-            outbox.verify_chains()
+            with refusing_damage(Path(str(outbox.database.address))):
+                outbox.verify_chains()
             require_usable(folder, outbox.lease, outbox, writer=writer)
         except LeaseError as refusal:
             raise refusal from error
@@ -203,7 +217,9 @@ def open_outbox(folder: Path, writer: Writer, stack: ExitStack) -> OfflineLedger
         return None
     database = open_outbox_database(files.outbox)
     stack.callback(database.close)
-    if not read_use(Ledger(database)).is_complete:
+    with refusing_damage(files.outbox):
+        is_complete = read_use(Ledger(database)).is_complete
+    if not is_complete:
         return None
     lease = verify_held(files, station=writer.station, now=writer.now())
     return OfflineLedger(database, lease)

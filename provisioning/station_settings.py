@@ -26,8 +26,10 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from provisioning.check_standard_settings import CheckStandardSettings
 from provisioning.errors import SerialNumberError, UdiError
 from provisioning.measurement_settings import MetrologySettings
+from provisioning.meter_settings import MeterSettings
 from provisioning.serial_formats import (
     GS1_SERIAL_MAX_LENGTH,
     STANDARD_PICTURE,
@@ -114,11 +116,13 @@ class SlotSettings(_Section):
         name: What the operator calls it; its number when absent.
         port: Serial port, by device, USB adapter or RFC 2217 URL (`provisioning.serial_port`).
         meter: VISA address.
+        switch: VISA address of what switches the loads; the meter itself when absent.
     """
 
     name: _Text | None = None
     port: _Text
     meter: _Text
+    switch: _Text | None = None
 
 
 class StationSettings(_Section):
@@ -139,6 +143,8 @@ class StationSettings(_Section):
         nvs: File that says what each board's NVS partition holds.
         efuses: File that says what is burned into each board's eFuses.
         slots: The fixture's places.
+        meter: Which kind of instrument there is, and what it must show before a job.
+        check_standard: The known current that is read before and after the units, if any.
         metrology: How units are measured and judged.
     """
 
@@ -155,6 +161,8 @@ class StationSettings(_Section):
     nvs: Annotated[Path, Field(strict=False)] | None = None
     efuses: Annotated[Path, Field(strict=False)] | None = None
     slots: Annotated[tuple[SlotSettings, ...], Field(strict=False, max_length=64)] = ()
+    meter: MeterSettings = MeterSettings()
+    check_standard: CheckStandardSettings | None = None
     metrology: MetrologySettings = MetrologySettings()
 
     @model_validator(mode="after")
@@ -173,6 +181,11 @@ class StationSettings(_Section):
     def slot_configs(self) -> tuple[SlotConfig, ...]:
         """Return the slots as the workflow takes them, each with a name."""
         return tuple(
-            SlotConfig(name=slot.name or str(number), port=slot.port, meter=slot.meter)
+            SlotConfig(
+                name=slot.name or str(number),
+                port=slot.port,
+                meter=slot.meter,
+                switch=slot.switch,
+            )
             for number, slot in enumerate(self.slots, start=1)
         )

@@ -46,11 +46,13 @@ class SlotConfig:
         name: What the operator calls it.
         port: Serial port or RFC 2217 URL of the board.
         meter: VISA address of the meter that measures this place.
+        switch: VISA address of what switches its loads; `None`: the meter does.
     """
 
     name: str
     port: str
     meter: str
+    switch: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

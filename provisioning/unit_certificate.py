@@ -9,17 +9,18 @@ Implements docs/spec/calibration.md §9.2. How it looks is `reports` and its tem
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING
 
 from firmware_images.calibration_record import verify_signed_record
 from firmware_images.waiver_text import format_waiver
+from provisioning.certificate_rows import build_rows
+from provisioning.conformity_statement import state_conformity, state_coverage
 from provisioning.errors import ReportError
+from provisioning.ledger_checks import HOLD_STEP, RELEASE_STEP
 from provisioning.ledger_events import Phase
 from provisioning.ledger_values import UnitState
-from provisioning.measurement_settings import ONE_SIDED_95_SIGMAS, CoverageRule, DecisionRule
-from provisioning.report_figures import RiskFigures, build_risk_figures, point_risk
+from provisioning.report_figures import RiskFigures, build_risk_figures
 from provisioning.station_values import Step
-from provisioning.uncertainty import COVERAGE_FACTOR, Outcome, normal_cdf, worst_outcome
 from provisioning.unit_records import read_result_pair
 from provisioning.unit_replay import replay_events
 from provisioning.unit_udi import LOT_KEY, find_udi
@@ -29,42 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provisioning.calibration_result import CalibrationResult
+    from provisioning.certificate_rows import LevelRow
     from provisioning.ledger_events import Event
-    from provisioning.measurement_settings import MetrologySettings
+    from provisioning.measurement_settings import InstrumentCalibration
     from provisioning.unit_events import UnitEvents
-    from provisioning.verification_result import PointResult, VerificationResult
-
-ROWS_MAX: Final = 14
-"""More levels than these do not fit one page: of each mode the lowest, middle and highest stay."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LevelRow:
-    """One level of one mode, in both polarities, at the reference load and over all loads.
-
-    Attributes:
-        mode: Name of the mode; empty for the idle current.
-        level: Level, from 1; 0 for the idle current.
-        target_na: Size of the current that is asked for, nA.
-        readings: At the reference load, the positive polarity first.
-        limit_na: Deciding limit there, nA.
-        expanded_na: Largest U of these readings, nA.
-        test_uncertainty_ratio: Smallest limit/U of these readings.
-        risk: Largest probability that one of them is outside its limit.
-        claimed: The point of all loads that used most of the claim limit.
-        outcome: Worst outcome of all points of the level.
-    """
-
-    mode: str
-    level: int
-    target_na: int
-    readings: tuple[PointResult, ...]
-    limit_na: float
-    expanded_na: float
-    test_uncertainty_ratio: float
-    risk: float
-    claimed: PointResult
-    outcome: Outcome
+    from provisioning.verification_result import VerificationResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +88,7 @@ class UnitCertificate:
         waivers: A line for each limit that was waived.
         calibration: The calibration.
         verification: The verification.
-        certificate_due: Last day of the instrument's certificate, if the settings name it.
+        instrument_certificate: The one that counted for the instrument; `None`: none on file.
         rows: Levels, at most `ROWS_MAX`, and the idle current.
         omitted_count: Levels that are not shown.
         risk: Probabilities of false accept.
@@ -143,7 +113,7 @@ class UnitCertificate:
     waivers: tuple[str, ...]
     calibration: CalibrationResult
     verification: VerificationResult
-    certificate_due: dt.date | None
+    instrument_certificate: InstrumentCalibration | None
     rows: tuple[LevelRow, ...]
     omitted_count: int
     risk: RiskFigures
@@ -204,7 +174,7 @@ def build_certificate(record: UnitEvents, ca_der: bytes, *, where: str) -> UnitC
         lot=_text(final, LOT_KEY),
         verdict=str(final.data.get("outcome")).upper().replace("-", "_"),
         reasons=_texts(final.data.get("reasons")),
-        statement=_state(final, verification),
+        statement=state_conformity(final, verification),
         decided_at=final.at,
         firmware_version=_text(final, "firmware_version") or "unknown",
         bundle=_text(final, "bundle") or "unknown",
@@ -215,11 +185,11 @@ def build_certificate(record: UnitEvents, ca_der: bytes, *, where: str) -> UnitC
         ),
         calibration=calibration,
         verification=verification,
-        certificate_due=_find_due(verification),
+        instrument_certificate=_find_certificate(verification),
         rows=rows,
         omitted_count=omitted_count,
         risk=build_risk_figures(verification),
-        coverage=_state_coverage(verification),
+        coverage=state_coverage(verification),
         signature=_verify_signature(record.events[places[1]], ca_der, serial=serial, mac=mac),
         ledger_uuid=record.ledger_uuid,
         anchors=tuple(
@@ -255,129 +225,21 @@ def _find_places(record: UnitEvents) -> list[int] | str:
         return "a verdict from before the last measurement"
     if len({record.events[place].job for place in places}) > 1:
         return "a verdict of a later job, which did not measure"
-    if any(event.data.get("sends_back") is True for event in record.events[places[-1] :]):
+    return _tell_what_followed(record.events[places[-1] :]) or places
+
+
+def _tell_what_followed(events: Sequence[Event]) -> str | None:
+    """Return what a verdict, the first of these events, is not certified for."""
+    if any(event.data.get("sends_back") is True for event in events):
         return "a supervisor's order that sent the unit back"
-    return places
-
-
-def build_rows(verification: VerificationResult) -> tuple[tuple[LevelRow, ...], int]:
-    """Return the levels that a certificate shows, idle last, and how many it leaves out."""
-    levels: dict[tuple[str, int], list[PointResult]] = {}
-    for point in verification.points:
-        levels.setdefault((point.mode, point.level_index), []).append(point)
-    order = {mode: index for index, mode in enumerate(w.mode for w in verification.waveforms)}
-    rows = [
-        _build_row(mode, level_index + 1, levels[mode, level_index])
-        for mode, level_index in sorted(
-            levels, key=lambda key: (order.get(key[0], len(order)), key[0], key[1])
-        )
-    ]
-    shown = rows if len(rows) <= ROWS_MAX else _choose_rows(rows)
-    idle = (_build_row("", 0, verification.idle),) if verification.idle else ()
-    return (*shown, *idle), len(rows) - len(shown)
-
-
-def _choose_rows(rows: Sequence[LevelRow]) -> list[LevelRow]:
-    """Return of each mode lowest, middle and highest level; of more modes, each one's worst."""
-    chosen = []
-    for mode in dict.fromkeys(row.mode for row in rows):
-        own = [row for row in rows if row.mode == mode]
-        chosen += [own[place] for place in sorted({0, len(own) // 2, len(own) - 1})]
-    if len(chosen) <= ROWS_MAX:
-        return chosen
-    worst: dict[str, LevelRow] = {}
-    for row in rows:
-        known = worst.setdefault(row.mode, row)
-        if row.risk > known.risk:
-            worst[row.mode] = row
-    return sorted(worst.values(), key=lambda row: -row.risk)[:ROWS_MAX]
-
-
-def _build_row(mode: str, level: int, points: Sequence[PointResult]) -> LevelRow:
-    at_reference = [point for point in points if point.calibration_limit_na is not None]
-    readings = sorted(at_reference or points[:1], key=lambda point: -point.target_na)
-    return LevelRow(
-        mode=mode,
-        level=level,
-        target_na=abs(readings[0].target_na),
-        readings=tuple(readings),
-        limit_na=readings[0].deciding_limit_na,
-        expanded_na=max(point.expanded_uncertainty_na for point in readings),
-        test_uncertainty_ratio=min(point.test_uncertainty_ratio for point in readings),
-        risk=max(point_risk(point) for point in points),
-        claimed=max(points, key=lambda point: abs(point.error_na) / point.claim_limit_na),
-        outcome=worst_outcome(point.outcome for point in points),
-    )
-
-
-def _state(final: Event, verification: VerificationResult) -> str:
-    settings = verification.settings
-    # k is never less than that of infinite degrees of freedom, so that this bounds the risk.
-    risk = normal_cdf(-settings.guard_share(COVERAGE_FACTOR) * COVERAGE_FACTOR)
-    rule = f"{_state_rule(settings)}, U = k·u with {_state_coverage(verification)}. "
-    if final.data.get("outcome") == UnitState.PASS.value:
-        return (
-            f"{rule}PASS: every measured error lies within its acceptance limit. The specific risk "
-            f"of a false accept is at most {100 * risk:.1f} % for any one point."
-        )
-    match verification.outcome:
-        case Outcome.PASS:
-            return (
-                f"{rule}PASS for all that was measured; the unit did not pass for the reasons "
-                "stated, and no conformity of the unit is stated."
-            )
-        case Outcome.CONDITIONAL_PASS:
-            return (
-                f"{rule}CONDITIONAL PASS: every measured error lies within its tolerance limit, "
-                "but not every one within its acceptance limit. The risk of a false accept is at "
-                "most 50 % for any one point. Not released without a signed disposition."
-            )
-        case Outcome.CONDITIONAL_FAIL:
-            return (
-                f"{rule}CONDITIONAL FAIL: a measured error lies beyond its tolerance limit by not "
-                "more than the guard band. The risk of a false reject is at most 50 %."
-            )
-        case Outcome.FAIL:
-            return (
-                f"{rule}FAIL: a measured error lies beyond its tolerance limit by more than the "
-                f"guard band, or a check without one failed. The risk of a false reject is at most "
-                f"{100 * risk:.1f} % where a point decided."
-            )
-
-
-def _state_rule(settings: MetrologySettings) -> str:
-    accepted = "acceptance limit = tolerance limit"
-    match settings.decision_rule:
-        case DecisionRule.SIMPLE:
-            return f"Simple acceptance, ILAC-G8:09/2019: {accepted}, w = 0"
-        case DecisionRule.ILAC_G8:
-            return (
-                f"Non-binary decision rule with guard band, ILAC-G8:09/2019: {accepted} "
-                f"\N{MINUS SIGN} w, w = {settings.guard_factor:g}·U"
-            )
-        case DecisionRule.ONE_SIDED_95:
-            return (
-                f"Non-binary decision rule with guard band, JCGM 106:2012: {accepted} "
-                f"\N{MINUS SIGN} w, w = {ONE_SIDED_95_SIGMAS:g}·u"
-            )
-        case _:
-            assert_never(settings.decision_rule)
-
-
-def _state_coverage(verification: VerificationResult) -> str:
-    """Say which coverage factors the expanded uncertainties of a verification have."""
-    if verification.settings.coverage is CoverageRule.TWO:
-        return f"k = {COVERAGE_FACTOR:g}"
-    factors = [
-        point.budget.coverage_factor
-        for point in (*verification.points, *verification.idle)
-        if point.budget is not None
-    ]
-    span = "k"
-    if factors:
-        least, most = f"{min(factors):.2f}", f"{max(factors):.2f}"
-        span = f"k = {least}" if least == most else f"k = {least} to {most}"
-    return f"{span} for 95.45 %, Student's t"
+    steps_since = {event.step for event in events if event.phase is Phase.CONFIRM}
+    if HOLD_STEP in steps_since:
+        return "a unit on hold: the check standard failed after it was measured"
+    final = events[0].data
+    is_waiting = final.get("awaits_check") is True and RELEASE_STEP not in steps_since
+    if is_waiting and final.get("outcome") == UnitState.PASS.value:
+        return "a PASS that waits for the next good reading of the check standard"
+    return None
 
 
 def _verify_signature(event: Event, ca_der: bytes, *, serial: str, mac: bytes) -> Signature:
@@ -397,10 +259,10 @@ def _verify_signature(event: Event, ca_der: bytes, *, serial: str, mac: bytes) -
     )
 
 
-def _find_due(verification: VerificationResult) -> dt.date | None:
+def _find_certificate(verification: VerificationResult) -> InstrumentCalibration | None:
     for entry in verification.settings.instruments:
         if entry.serial_number == verification.instrument.serial_number:
-            return entry.due
+            return entry
     return None
 
 

@@ -21,6 +21,7 @@ from provisioning.calibration_result import (
     serialize_calibration_result,
 )
 from provisioning.errors import CalibrationError, VerificationError
+from provisioning.fixture_checks import check_fixture
 from provisioning.ledger_events import Phase
 from provisioning.link_output import (
     CalibrationReadRequest,
@@ -99,9 +100,11 @@ class UnitMeasuring:
         settings = self._station.settings.metrology
 
         def act() -> Mapping[str, object]:
+            meter = self._open_meter()
+            check_fixture(self._output, meter, settings, self._station.settings.meter)
             result = calibrate_unit(
                 self._output,
-                self._open_meter(),
+                meter,
                 settings,
                 progress=lambda text, done: self._on_progress(Step.CALIBRATE, done, text),
                 clock=self._station.outside.now,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioning.calibration_result import CalibrationResult, parse_calibration_result
 from provisioning.ledger_events import Phase, format_time
+from provisioning.ledger_modules import list_replaced
 from provisioning.ledger_queries import find_unit, list_jobs
 from provisioning.ledger_supervision import find_quarantine
 from provisioning.recipe import recipe_document
@@ -100,6 +101,9 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
         "waivers": final.get("waivers", []),
         "lot": final.get("lot"),
         "udi": None if udi is None else udi.document(),
+        "replaced_modules": [
+            module.document() for module in list_replaced(ledger.database, serial=serial)
+        ],
         "jobs": [job_document(job) for job in jobs],
         "calibration": calibration_figures(calibration),
         "calibration_record": confirmed.get(Step.RECORD.value, {}).get("stored"),

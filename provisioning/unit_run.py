@@ -297,6 +297,7 @@ class UnitRun:
             self._station.writer,
             reservation=job.reservation,
             unit_state=verdict.state,
+            awaits_check=self._station.settings.check_standard is not None,
             data={
                 "outcome": verdict.state.value,
                 "failed_step": failed_step,
@@ -344,7 +345,7 @@ class UnitRun:
 
     def _open_meter(self) -> Meter:
         if self._meter is None:
-            self._meter = self._station.open_meter(self._slot.meter)
+            self._meter = self._station.open_meter(self._slot)
             self._resources.callback(self._meter.close)
         return self._meter
 

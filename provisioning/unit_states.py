@@ -22,6 +22,7 @@ class Cause(StrEnum):
     CONDITIONAL_FAIL = "verified, outside the limit within U"
     FAIL = "failed at any step"
     ORDER = "ordered by a supervisor"
+    HOLD = "check standard failed after it"
 
 
 VERDICT_CAUSES: Final = {
@@ -43,6 +44,8 @@ TRANSITIONS: Final[dict[tuple[UnitState | None, Cause], UnitState]] = {
     },
     (UnitState.PASS, Cause.AGAIN): UnitState.IN_WORK,
     **{(state, Cause.ORDER): UnitState.REWORK for state in (UnitState.IN_WORK, *_JUDGED)},
+    **{(state, Cause.HOLD): UnitState.HOLD for state in (UnitState.IN_WORK, *_JUDGED)},
+    (UnitState.HOLD, Cause.ORDER): UnitState.REWORK,
     (UnitState.REWORK, Cause.ORDER): UnitState.REWORK,
     (UnitState.REWORK, Cause.RESERVE): UnitState.IN_WORK,
 }

@@ -7,9 +7,12 @@ JSON). `as_tuf_key(key).keyid` translates.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from securesystemslib.exceptions import FormatError
+from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import (  # type: ignore[attr-defined]  # public names, not re-exported in its types
     Key,
     SecretsHandler,
@@ -65,3 +68,23 @@ class _TufSigner(TufSigner):
             # TUF's ECDSA schemes carry the DER form (ECDSA-Sig-Value).
             raw = to_der(raw)
         return Signature(self._key.keyid, raw.hex())
+
+
+def encode_canonical_json(value: object) -> bytes:
+    """Return the canonical JSON of a value without fractions: what TUF signs.
+
+    It escapes nothing but quotes and backslashes. With no other escape than for the line ends of
+    PEM keys, the standard library's encoder writes the same but for those, and in a tenth of the
+    time of securesystemslib's, which is Python.
+
+    Raises:
+        ValueError: The value cannot be said in it.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    escapes = text.count("\\")
+    if "\\\\" not in text and escapes == text.count("\\n"):
+        return text.replace("\\n", "\n").encode("utf-8")
+    try:
+        return str(encode_canonical(value)).encode("utf-8")  # type: ignore[arg-type]  # what it refuses, it says
+    except FormatError as error:
+        raise ValueError(str(error)[:200]) from error

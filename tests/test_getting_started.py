@@ -22,6 +22,8 @@ COMMAND_COUNTS = {
     "key-ceremony": 6,
     "compromise-drill": 4,
     "publish-a-delta": 15,
+    "publish-releases": 13,
+    "rotate-a-lost-key": 14,
     "audit-walk-through": 20,
 }
 EXIT_CODE = "echo $?"

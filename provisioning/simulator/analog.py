@@ -139,6 +139,7 @@ class OutputStage:
         self.temperature_c = REFERENCE_TEMPERATURE_C
         self.time_s = 0.0
         self._faults = faults.analog
+        self.has_open_lead = faults.has_open_lead
         self._noise = random.Random(noise_seed)
         self._source: Callable[[float, float], list[tuple[int, float]]] | None = None
         self._code = MID_CODE
@@ -172,6 +173,13 @@ class OutputStage:
         self._code = MID_CODE
         self._is_enabled = False
 
+    @property
+    def fixture_factor(self) -> float:
+        """What the fixture's shunt makes of any current now; 1 unless it drifts."""
+        if AnalogFault.FIXTURE_DRIFT in self._faults:
+            return 1 + 0.01 * self.time_s / 3600
+        return 1.0
+
     def measure_mean_na(self, load_ohm: float, *, aperture_s: float) -> float:
         """Return the mean current through a load over an aperture, and let that time pass.
 
@@ -180,7 +188,7 @@ class OutputStage:
             aperture_s: Integration time.
         """
         start_s, self.time_s = self.time_s, self.time_s + aperture_s
-        if not self._is_enabled or math.isinf(load_ohm):
+        if not self._is_enabled or math.isinf(load_ohm) or self.has_open_lead:
             return 0.0
         if self._source is None:
             mean_na = self.current_na(self._code, load_ohm)
@@ -191,9 +199,7 @@ class OutputStage:
         noise_na = self.truth.noise_rms_na / math.sqrt(
             max(1.0, 2 * NOISE_BANDWIDTH_HZ * aperture_s)
         )
-        if AnalogFault.FIXTURE_DRIFT in self._faults:
-            mean_na *= 1 + 0.01 * self.time_s / 3600
-        return mean_na + self._noise.gauss(0, noise_na)
+        return mean_na * self.fixture_factor + self._noise.gauss(0, noise_na)
 
     def current_na(self, code: int, load_ohm: float) -> float:
         """Return the noiseless current at a code through a load, now."""

@@ -84,8 +84,12 @@ class Application:
         return self._output.has_session
 
     def lock_output(self) -> None:
-        """Switch the output off, and refuse to switch it on until the next boot."""
+        """Switch the output off, and refuse to switch it on until it is unlocked or rebooted."""
         self._output.lock()
+
+    def unlock_output(self) -> None:
+        """Allow the output to be switched on again."""
+        self._output.unlock()
 
     def self_test(self) -> str | None:
         """Check what a first boot must show; return what failed, or `None`.

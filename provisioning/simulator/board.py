@@ -307,7 +307,17 @@ class SimulatedBoard:
 
     def secure_version(self) -> int:
         """Return the anti-rollback counter: the burned bits of SECURE_VERSION in block 0."""
-        return self._efuses.read_field(word=4, shift=14, bits=16).bit_count()
+        return self._efuses.read_secure_version()
+
+    def raise_secure_version(self) -> None:
+        """Burn the running application's secure version, one bit for each step; never back.
+
+        Raises:
+            SimulatorError: The chip has no bits left for it.
+        """
+        assert self.running is not None
+        if self.running.secure_version > self.secure_version():
+            self._efuses.burn_secure_version(self.running.secure_version)
 
     def drive_code(self, code: int) -> None:
         """Put a static code on the DAC.

@@ -66,6 +66,7 @@ class BootedImage:
         project_name: From the application descriptor.
         version: From the application descriptor.
         elf_sha256: From the application descriptor.
+        secure_version: From the application descriptor.
         image_sha256: SHA-256 of the image file, appended digest and signature sector included.
         size_bytes: Length of the image file.
     """
@@ -77,6 +78,7 @@ class BootedImage:
     project_name: str
     version: str
     elf_sha256: bytes
+    secure_version: int
     image_sha256: bytes
     size_bytes: int
 
@@ -167,7 +169,7 @@ def inspect_slot(
         )
     if has_digest and hashlib.sha256(image[:position]).digest() != image[position:]:
         raise SimulatorError("the image does not match its appended SHA-256")
-    name, version, elf_sha256 = _parse_descriptor(descriptor)
+    name, version, elf_sha256, secure_version = _parse_descriptor(descriptor)
     image = _with_signature(medium, partition, image)
     return BootedImage(
         slot=slot,
@@ -177,6 +179,7 @@ def inspect_slot(
         project_name=name,
         version=version,
         elf_sha256=elf_sha256,
+        secure_version=secure_version,
         image_sha256=hashlib.sha256(image).digest(),
         size_bytes=len(image),
     )
@@ -226,13 +229,13 @@ def _measure(medium: FlashMedium, partition: Partition) -> int:
         raise SimulatorError("there is no image", got=error) from error
 
 
-def _parse_descriptor(descriptor: bytes) -> tuple[str, str, bytes]:
+def _parse_descriptor(descriptor: bytes) -> tuple[str, str, bytes, int]:
     if len(descriptor) < _DESCRIPTOR.size:
-        return "", "", bytes(_SHA256_BYTES)
-    magic, _, version, name, _, _, _, elf_sha256 = _DESCRIPTOR.unpack(descriptor)
+        return "", "", bytes(_SHA256_BYTES), 0
+    magic, secure_version, version, name, _, _, _, elf_sha256 = _DESCRIPTOR.unpack(descriptor)
     if magic != _DESCRIPTOR_MAGIC:
-        return "", "", bytes(_SHA256_BYTES)
-    return _as_text(name), _as_text(version), elf_sha256
+        return "", "", bytes(_SHA256_BYTES), 0
+    return _as_text(name), _as_text(version), elf_sha256, secure_version
 
 
 def _as_text(field: bytes) -> str:

@@ -34,6 +34,8 @@ _BLOCK_BYTES: Final = 32
 _CHECK_BYTES: Final = 12
 _FIRST_DIGEST_PURPOSE: Final = 9
 _DIGEST_SLOTS: Final = 3
+_SECURE_VERSION: Final = (4, 14, 16)
+_LITTLE_WORD: Final = struct.Struct("<I")
 _WAFER_MINOR_VERSION: Final = 4
 _WAFER_MINOR_SHIFT: Final = 18
 
@@ -142,6 +144,28 @@ class EfuseFile:
             word = int.from_bytes(coded[offset : offset + 4], "little")
             self._store_word(EFUSE_BASE + offset, word)
         self.write_word(EFUSE_COMMAND, number << 2 | _EFUSE_PROGRAM_COMMAND)
+
+    def read_secure_version(self) -> int:
+        """Return how many bits of SECURE_VERSION in block 0 are burned."""
+        word, shift, bits = _SECURE_VERSION
+        return self.read_field(word=word, shift=shift, bits=bits).bit_count()
+
+    def burn_secure_version(self, version: int) -> None:
+        """Burn SECURE_VERSION, as ESP-IDF does: one bit for each step, from the lowest.
+
+        Raises:
+            SimulatorError: The field has fewer bits.
+        """
+        word, shift, bits = _SECURE_VERSION
+        if not 0 <= version <= bits:
+            raise SimulatorError(
+                "the chip has no bits left for a secure version",
+                expected=f"at most {bits}",
+                got=version,
+            )
+        block = bytearray(_BLOCK_BYTES)
+        _LITTLE_WORD.pack_into(block, 4 * word, ((1 << version) - 1) << shift)
+        self.program_block(0, bytes(block))
 
     def _store_word(self, address: int, value: int) -> None:
         offset = EFUSE_SIZE_BYTES - ((address - EFUSE_BASE) & ~3) - 4

@@ -89,6 +89,7 @@ class FaultPlan:
         brown_out_above_na: The board resets when a static output above this is switched on.
         failing_self_tests: Versions of the application whose self-test fails.
         link: What is wrong with its cable. `None`: nothing.
+        has_open_lead: A lead between the output and the fixture is broken.
     """
 
     analog: frozenset[AnalogFault] = field(default_factory=frozenset)
@@ -98,6 +99,7 @@ class FaultPlan:
     brown_out_above_na: int | None = None
     failing_self_tests: frozenset[str] = field(default_factory=frozenset)
     link: LinkFaults | None = None
+    has_open_lead: bool = False
 
 
 NO_FAULTS = FaultPlan()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from firmware_images.calibration_record import round_half_away
 from provisioning.errors import BoardRestartError
 from provisioning.scpi_meter import ScpiMeter
+from provisioning.scpi_session import ScpiSession
 from provisioning.simulator.analog import DAC_CODES, LSB_NA, MID_CODE, AnalogTruth, OutputStage
 from provisioning.simulator.faults import NO_FAULTS, FaultPlan
 from provisioning.simulator.meter import SimulatedMeter
@@ -58,10 +59,13 @@ class SimulatedBench:
         self._table = table
         self._brown_out_above_na = faults.brown_out_above_na
         self.meter = ScpiMeter(
-            _DirectResource(
-                SimulatedMeter(self.stage, serial=f"SIM-{seed}", error_share=meter_error_share)
+            ScpiSession(
+                _DirectResource(
+                    SimulatedMeter(self.stage, serial=f"SIM-{seed}", error_share=meter_error_share)
+                ),
+                where="the simulated bench",
+                timeout_s=1.0,
             ),
-            where="the simulated bench",
             load_channels={entry.load_ohm: entry.channel for entry in settings.load_channels},
             line_frequency_hz=settings.line_frequency_hz,
             clock=clock,

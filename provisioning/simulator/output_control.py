@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from firmware_images.calibration_record import code_for_current_na
 from firmware_images.errors import CalibrationRecordError, FirmwareImageError
+from firmware_images.otadata_entries import OtaState
 from provisioning.link_messages import BoardErrorCode
 from provisioning.link_output import (
     OutputWriteRequest,
@@ -51,9 +52,13 @@ class OutputControl:
         return self._engine is not None and self._engine.is_running(self._board.output.time_s)
 
     def lock(self) -> None:
-        """Switch off, and refuse to switch on until the next boot."""
+        """Switch off, and refuse to switch on until unlocked, or the next boot."""
         self._is_locked = True
         self._switch_off()
+
+    def unlock(self) -> None:
+        """Take a lock back."""
+        self._is_locked = False
 
     def serve(self, request: OutputWriteRequest) -> OutputWriteResponse:
         """Switch the static output.
@@ -136,6 +141,11 @@ class OutputControl:
         if self._is_locked:
             raise BoardRefusalError(
                 BoardErrorCode.BAD_STATE, "the output is locked until the next boot"
+            )
+        # NEW, too: a worn flash may not have let the bootloader write PENDING_VERIFY.
+        if self._board.slot_state() in {OtaState.NEW, OtaState.PENDING_VERIFY}:
+            raise BoardRefusalError(
+                BoardErrorCode.BAD_STATE, "the output is off until this release has proved itself"
             )
 
 

@@ -40,6 +40,10 @@ def product(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def release(product, capsys):
+    return sign_release(product, capsys)
+
+
+def sign_release(product, capsys):
     ca = product / "station" / "factory-ca.cert.der"
     for arguments in (
         ["trust", "sign", "--factory-ca", ca],
@@ -159,3 +163,69 @@ def test_a_folder_that_was_restored_takes_a_new_lease_once_the_old_one_is_given_
     document = json.loads(call(capsys, "serials", "status", "--json")[0])
     assert [lease["left"] for lease in document["leases"]] == [2, 2], "the old one expires first"
     call(capsys, "ledger", "verify")
+
+
+def test_checks_say_how_it_stands_with_a_lease_and_what_to_do(release, capsys):
+    call(capsys, "serials", "lease", "--count", 3)
+    number = json.loads(call(capsys, "serials", "status", "--json")[0])["leases"][0]["first"]
+    text, _ = call(capsys, "serials", "check", number)
+    assert "leased, station-1/1 may give it until" in text
+    lines = call(capsys, "station", "check")[0].splitlines()
+    (line,) = [line for line in lines if " lease: " in line]
+    assert line.startswith("ok     lease: station-1/1, 3 of 3 numbers left, running until ")
+    assert "not synchronised" not in line
+    (release / "server").rename(release / "away")
+    call(capsys, "station", "run", "--simulate", 1)
+    text, _ = call(capsys, "station", "check", code=6)
+    assert "2 of 3 numbers left, running until" in text
+    assert "the ledger is out of reach" in text
+    (release / "away").rename(release / "server")
+    text, _ = call(capsys, "station", "check")
+    assert "events not synchronised: `ampforge station sync`" in text
+    call(capsys, "station", "sync")
+    assert "not synchronised" not in call(capsys, "station", "check")[0]
+
+
+def test_a_release_without_a_place_for_keys_is_refused_before_there_is_a_board(product, capsys):
+    """Else each board failed, one by one, at the step that encrypts its key storage."""
+    path = product / "partitions.csv"
+    text = path.read_text()
+    path.write_text("".join(line for line in text.splitlines(True) if "keystore" not in line))
+    sign_release(product, capsys)
+    text, _ = call(capsys, "station", "check", code=5)
+    assert "ERROR  release: the release has no partition in which a board could encrypt" in text
+    assert "keystore, data, nvs" in text
+    before = (product / "server" / "ledger.sqlite3").read_bytes()
+    _, errors = call(capsys, "station", "run", "--simulate", 1, code=5)
+    assert "no partition in which a board could encrypt its key" in errors
+    assert (product / "server" / "ledger.sqlite3").read_bytes() == before
+
+
+def test_an_nvs_plan_that_does_not_fit_the_release_is_found_by_the_check(release, capsys):
+    config = release / "ampforge.toml"
+    named = 'name = "station-1"'
+    config.write_text(config.read_text().replace(named, f'{named}\nnvs = "nvs.toml"'))
+    plan = release / "nvs.toml"
+    assert "NVS plan: 4 entries" in call(capsys, "station", "check")[0]
+    plan.write_text(plan.read_text().replace('partition = "nvs"', 'partition = "devrec"'))
+    text, _ = call(capsys, "station", "check", code=5)
+    assert "ERROR  NVS plan" in text
+
+
+def test_a_damaged_outbox_is_given_up_on_the_command_line(product, capsys):
+    call(capsys, "serials", "lease", "--count", 3)
+    (outbox,) = (product / "station").glob("lease-*.sqlite3")
+    outbox.write_bytes(b"what a failing disk left" * 100)
+    for command in (("station", "sync"), ("serials", "lease", "--give-back")):
+        _, errors = call(capsys, *command, code=6)
+        assert "the lease's outbox cannot be used" in errors
+        assert "--give-up --reason TEXT" in errors
+    text, _ = call(capsys, "station", "check", code=6)
+    assert "ERROR  lease: the lease's outbox cannot be used" in text
+    text, _ = call(capsys, "station", "sync", "--give-up", "--reason", "disk")
+    assert "nobody can say which boards it had" in text
+    text, _ = call(capsys, "station", "check", "--json", code=6)
+    (lease,) = [one for one in json.loads(text)["checks"] if one["name"] == "lease"]
+    assert "the ledger keeps 3 numbers for station-1/1, whose outbox is not here" in lease["found"]
+    call(capsys, "ledger", "verify")
+    assert "station-1/2" in call(capsys, "serials", "lease", "--count", 3)[0]

@@ -293,13 +293,15 @@ def test_a_failed_unit_gives_exit_code_10(product, capsys):
 
 def test_check_looks_at_everything_and_names_what_is_wrong(product, capsys):
     text = call(capsys, "station", "check")
-    assert text.count("ok     ") == 6
+    assert text.count("ok     ") == 7
+    assert "lease: none: without the ledger this station stops" in text
+    assert "keys go into keystore" in text
     (product / "trust.cose").unlink()
     broken = call(
         capsys, "station", "check", "--slots",
         "port=rfc2217://127.0.0.1:1,meter=TCPIP0::127.0.0.1::2::SOCKET", code=3,
     )  # fmt: skip
-    assert broken.count("ok     ") == 4
+    assert broken.count("ok     ") == 5
     assert broken.count("ERROR  ") == 4
 
 
@@ -321,7 +323,7 @@ def test_check_asks_a_real_meter_and_port(product, capsys):
             capsys, "station", "check", "--slots",
             f"port={slot.port_url},meter={slot.meter_address}",
         )  # fmt: skip
-    assert text.count("ok     ") == 8
+    assert text.count("ok     ") == 9
 
 
 def test_encrypted_keys_are_opened_by_the_passphrase_file_or_by_asking(
@@ -335,7 +337,7 @@ def test_encrypted_keys_are_opened_by_the_passphrase_file_or_by_asking(
     call(
         capsys, "trust", "sign", "--factory-ca", product / "station" / "factory-ca.cert.der"
     )  # fmt: skip
-    assert call(capsys, "station", "check", "--passphrase-file", secret).count("ok     ") == 6
+    assert call(capsys, "station", "check", "--passphrase-file", secret).count("ok     ") == 7
     secret.write_text("wrong\n")
     message = call(capsys, "station", "check", "--passphrase-file", secret, code=3)
     assert "passphrase" in message
@@ -756,6 +758,20 @@ def test_rework_takes_the_release_back_until_the_unit_passes_again(product, caps
     call(capsys, "station", "run", "--simulate", "1")
     counts = json.loads(call(capsys, "serials", "status", "--json"))["counts"]
     assert counts["released"] == 2
+
+
+def test_a_replaced_module_leads_to_its_unit_and_the_number_is_explained(product, capsys, serial):
+    old = json.loads(call(capsys, "unit", "show", serial, "--json"))["mac"]
+    new = "7c:df:a1:00:00:ee"
+    call(capsys, "unit", "rebind", serial, new, "--reason", "module replaced")
+    for named in (serial, old, new):
+        text = call(capsys, "unit", "show", named)
+        assert f"{serial}  rework" in text
+        assert f"replaced   module {old} by {new} on " in text
+        assert "the old module is never accepted again" in text
+    (module,) = json.loads(call(capsys, "unit", "show", old, "--json"))["replaced_modules"]
+    assert (module["mac"], module["replaced_by"]) == (old, new)
+    assert f"assigned, {new}" in call(capsys, "serials", "check", serial)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,10 @@ from provisioning.classification import IDENTITY_RECORD_BYTES, parse_board_ident
 from provisioning.fit_data import load_fit_data
 from provisioning.gauge_data import load_gauge_data
 from provisioning.gauge_sheet import parse_sheet
+from provisioning.instrument_description import parse_description, read_built_in
+from provisioning.instrument_register import parse_copy
 from provisioning.instruments import parse_identity as parse_instrument_identity
-from provisioning.instruments import parse_samples_na
+from provisioning.instruments import parse_samples
 from provisioning.lease import parse_lease, verify_lease
 from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_backup_reading import BackupReader
@@ -31,7 +33,8 @@ from provisioning.ledger_witness import WITNESS_NAME, load_witness
 from provisioning.link_frames import LineAssembler, serialize_frame
 from provisioning.link_messages import BOARD_BUFFER_BYTES
 from provisioning.measurement_settings import MetrologySettings
-from provisioning.scpi_meter import ANSWER_MAX_BYTES
+from provisioning.meter_settings import MeterSettings
+from provisioning.scpi_session import ANSWER_MAX_BYTES
 from provisioning.serial_checking import check_serial
 from provisioning.serial_formats import parse_format
 from provisioning.serial_numbers import parse_serial
@@ -104,7 +107,7 @@ def _console_lines() -> bytes:
 def _samples(content: bytes) -> object:
     # The meter's port takes no longer answer.
     text = content[:ANSWER_MAX_BYTES].decode("latin-1")
-    return parse_samples_na(text, count=4, where="meter")
+    return parse_samples(text, count=4, where="meter")
 
 
 def _listen(content: bytes) -> None:
@@ -203,6 +206,7 @@ for _section, _model in (
     ("spec_sheet", SpecSheetSettings),
     ("signing", SigningSettings),
     ("station", StationSettings),
+    ("station.meter", MeterSettings),
     ("station.metrology", MetrologySettings),
     ("repository", RepositorySettings),
     ("serve", ServeSettings),
@@ -227,3 +231,22 @@ add_bytes("lease", "cbor", parse_lease, golden("lease/lease.cbor"))
 add_bytes("signed lease of serial numbers", "cose", _verify_lease, golden("lease/lease.cose"))
 add_bytes("identity on a board", "table", parse_board_identity, _identity_sectors)
 add_bytes("chip revision", "text", argument(parse_revision), lambda: b"v3.1")
+add_bytes(
+    "description of an instrument",
+    "toml",
+    lambda c: parse_description(c, where="file"),
+    lambda: read_built_in("keysight-truevolt").encode(),
+)
+_INSTRUMENT = (
+    b'{"format":1,"serial_number":"MY1","maker":"Keysight","model":"34465A","certificate":"K-1",'
+    b'"calibrated":"2026-01-17","due":"2027-01-17","accuracy":[],"accuracy_source":"",'
+    b'"read_from":"*IDN?","entered_by":"M. Curie"}'
+)
+add_bytes(
+    "copy of the register of instruments",
+    "json",
+    lambda c: parse_copy(c, where="copy"),
+    lambda: (
+        b'[{"station":"a","number":1,"at":"2026-01-18T00:00:00+00:00","entry":%b}]' % _INSTRUMENT
+    ),
+)

@@ -6,6 +6,7 @@ from functools import partial
 
 from manifests.freshness import parse_freshness_request
 from manifests.http_transport import parse_base_url
+from manifests.s3_store import parse_s3_address
 from manifests.served_files import parse_range
 from tests.hostile.entry import add_bytes, argument, golden
 from tests.manifests import rejected_messages
@@ -38,6 +39,9 @@ for _name in ("root", "targets", "snapshot", "timestamp"):
     )
 add_bytes(
     "server's URL", "text", argument(parse_base_url), lambda: b"https://updates.example:8443/flare"
+)
+add_bytes(
+    "bucket's address", "text", argument(parse_s3_address), lambda: b"s3://flare-updates/prod"
 )
 add_bytes(
     "range of a request",

@@ -21,13 +21,16 @@ PACKAGES = ("signing", "firmware_images", "manifests", "provisioning", "cli")
 _RESULT = "a field of a ledger event, after that was read; its own tests change each part of it"
 _METER = "the simulated meter's side, which a station's own program speaks to"
 NOT_FROM_OUTSIDE = {
+    "manifests/client_address.py: parse_node": "text that is no address gives none; its own tests",
+    "manifests/client_address.py: parse_network": "a setting; refused by its own tests",
+    "manifests/server_plan.py: parse_plan": "a pipe from the parent process",
     "cli/unit_names.py: parse_mac": "an argument: six bytes in a pattern, or a usage error",
     "provisioning/calibration_result.py: parse_calibration_result": _RESULT,
+    "provisioning/instrument_register.py: parse_entry": _RESULT,
     "provisioning/verification_result.py: parse_verification_result": _RESULT,
     "provisioning/stored_result.py: parse_stored_result": _RESULT,
     "provisioning/udi.py: parse_udi_document": _RESULT,
     "provisioning/ledger_voids.py: parse_void": _RESULT,
-    "provisioning/ledger_rows.py: parse_state": "a column of the station's own database",
     "provisioning/simulator/scpi.py: parse_channels": _METER,
     "provisioning/simulator/scpi.py: parse_header": _METER,
     "provisioning/simulator/scpi.py: parse_number": _METER,

@@ -317,6 +317,10 @@ def test_the_status_says_what_expires_when(publisher):
     assert later["schema"] == "ampforge.repo-status/1"
     assert "EXPIRED 24 h ago" in format_status(later)
     assert [d["name"] for d in later["documents"] if d["is_expired"]] == ["timestamp"]
+    much_later = describe_repository(publisher.store, trust(), now=NOW + timedelta(days=800))
+    words = {d["name"]: (d["signed_by"], d["expiry"]) for d in much_later["documents"]}
+    assert words["targets"][0] == "release"
+    assert "the root key holders must run `ampforge repo rotate`" in words["root"][1]
     empty = format_status(
         describe_repository(make_publisher(publisher.store.root / "x").store, trust(), now=NOW)
     )

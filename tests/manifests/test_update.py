@@ -13,10 +13,17 @@ from firmware_images.signature_sector import SECTOR_BYTES
 from firmware_images.waveform_slot import pad_waveform_slot, serialize_waveform_slot
 from firmware_images.waveform_slot_signing import attach_slot_signatures, verify_signed_slot
 from manifests.device_report import ReportedResult
+from manifests.errors import TransportError, UpdateRefusedError
 from manifests.fleet import FleetStore
+from manifests.publishing import AssignmentPlan
 from manifests.server_app import RepositoryApp
 from manifests.transfer import run_session
-from manifests.update_outcome import UpdateResult, UpdateRules
+from manifests.update_outcome import (
+    FIRST_BOOTS_MAX,
+    UpdateResult,
+    UpdateRules,
+    unconfirmed_boots,
+)
 from manifests.updater import update_device
 from signing.keys import Algorithm
 from signing.signers import SoftwareSigner
@@ -151,16 +158,122 @@ def test_a_failed_self_test_goes_back_and_is_reported(publisher, transport, flee
     assert again.result is UpdateResult.REBOOT_NEEDED
 
 
-def test_a_release_that_never_confirms_is_reverted_by_the_bootloader(publisher, transport, fleet):
+def test_a_release_that_never_confirms_is_tried_three_times_and_given_up(
+    publisher, transport, fleet
+):
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    device = make_device()
+    for first_boots in range(FIRST_BOOTS_MAX):
+        assert run(device, transport).result is UpdateResult.REBOOT_NEEDED
+        state = device.record.load_update_state()
+        assert unconfirmed_boots(state, state.last_manifest_digest) == first_boots
+        device.board.boot()
+        assert device.board.running_slot == 1
+        device.board.boot()
+        assert device.board.running_slot == 0
+    reverted = run(device, transport)
+    assert reverted.result is UpdateResult.REVERTED
+    assert "did not confirm 3 first boots" in fleet.list_reports()[0].report.reason
+    with pytest.raises(UpdateRefusedError, match="tried this release before"):
+        run(device, transport)
+    assert device.board.running_app_sha256 == SHA_1_4_0
+
+
+def test_another_release_begins_with_all_its_first_boots(publisher, transport):
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    device = make_device()
+    for _ in range(FIRST_BOOTS_MAX - 1):
+        run(device, transport)
+        device.board.boot()
+        device.board.boot()
+    publisher.publish_bundle(bundle(release_counter=3, is_newer_app=True), None, now=NOW)
+    for _ in range(FIRST_BOOTS_MAX - 1):
+        assert run(device, transport).result is UpdateResult.REBOOT_NEEDED
+        device.board.boot()
+        device.board.boot()
+    assert run(device, transport).result is UpdateResult.REBOOT_NEEDED
+    device.board.boot()
+    assert run(device, transport).release_counter == 3
+
+
+def test_the_electrodes_stay_off_from_the_switch_until_the_self_test_has_passed(
+    publisher, transport
+):
     publisher.publish_bundle(new_bundle(), None, now=NOW)
     device = make_device()
     run(device, transport)
+    assert not device.board.is_output_on
     device.board.boot()
+    seen = []
+    device.board.is_output_on = True
+    device.board.self_test = lambda: seen.append(device.board.is_output_on)
+    assert run(device, transport).result is UpdateResult.INSTALLED
+    assert seen == [False]
+    assert device.board.is_output_on
+
+
+def test_a_switch_that_waits_does_not_reboot_a_device_in_use(publisher, transport):
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    device = make_device()
+    run(device, transport)
+    before = bytes(device.medium.content)
+    device.board.session = True
+    with pytest.raises(UpdateRefusedError, match="in a session"):
+        run(device, transport)
+    device.board.session, device.board.battery = False, 29
+    with pytest.raises(UpdateRefusedError, match="battery"):
+        run(device, transport)
+    assert bytes(device.medium.content) == before
+
+
+def test_the_secure_version_rises_when_the_release_is_confirmed_and_not_before(
+    publisher, transport
+):
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    device = make_device()
+    raised = []
+    device.board.raise_secure_version = lambda: raised.append(
+        (device.boots_next(), device.record.load_update_state().release_counter)
+    )
+    run(device, transport)
     device.board.boot()
-    assert device.board.running_slot == 0
-    reverted = run(device, transport)
-    assert reverted.result is UpdateResult.REVERTED
-    assert "did not confirm" in fleet.list_reports()[0].report.reason
+    device.board.failure = "the DAC does not answer"
+    run(device, transport)
+    assert raised == []
+    device.board.boot()
+    device.board.failure = None
+    run(device, transport, replace(RULES, allows_reinstall=True))
+    device.board.boot()
+    run(device, transport)
+    # otadata says VALID by then, and the counters follow.
+    assert raised == [(1, 0)]
+    assert device.record.load_update_state().release_counter == 2
+
+
+def test_a_poll_with_nothing_new_is_one_request(publisher, transport):
+    publisher.publish_bundle(old_bundle(), None, now=NOW)
+    device = make_device()
+    first = run(device, transport)
+    assert len(transport.paths) == 3
+    transport.paths.clear()
+    assert run(device, transport) == first
+    assert transport.paths == ["device/flare-c3/assignment.cose"]
+    publisher.publish_plan("1.4.0", AssignmentPlan(campaign="again"), now=NOW)
+    transport.paths.clear()
+    run(device, transport)
+    assert len(transport.paths) == 3
+
+
+def test_a_poll_of_a_device_that_is_not_selected_is_one_request_until_it_is(publisher, transport):
+    plan = AssignmentPlan(campaign="pilot", drawn_ppm=0)
+    publisher.publish_bundle(new_bundle(), plan, now=NOW)
+    device = make_device()
+    for _ in range(2):
+        transport.paths.clear()
+        assert run(device, transport).result is UpdateResult.NOT_SELECTED
+    assert len(transport.paths) == 1
+    publisher.publish_plan("1.5.0", AssignmentPlan(campaign="pilot"), now=NOW)
+    assert run(device, transport).result is UpdateResult.REBOOT_NEEDED
 
 
 def test_only_the_waveforms_change_and_the_application_is_not_fetched(publisher, transport):
@@ -197,7 +310,10 @@ def test_a_cut_download_goes_on_where_it_was(publisher, transport):
     session = update_device(device, RULES)
     fetch = next(session)
     while fetch.offset_bytes < 3 * 4096 or SHA_1_5_0.hex() not in fetch.path:
-        fetch = session.send(transport.fetch(fetch))
+        try:
+            fetch = session.send(transport.fetch(fetch))
+        except TransportError as error:
+            fetch = session.throw(error)
     session.close()
     transport.paths.clear()
     offsets = []

@@ -191,6 +191,12 @@ class Board:
 
         return hashlib.sha256(content[: image.data_length + 32]).digest()
 
+    def raise_secure_version(self) -> None:
+        # The descriptor follows the headers of image and first segment: magic, secure version.
+        offset = PARTITIONS.find(f"ota_{self.running_slot}").offset_bytes + 24 + 8 + 4
+        version = int.from_bytes(self.flash.read(offset, 4), "little")
+        self.secure_version = max(self.secure_version, version)
+
     def in_session(self) -> bool:
         return self.session
 
@@ -199,6 +205,9 @@ class Board:
 
     def electrodes_off(self) -> None:
         self.is_output_on = False
+
+    def electrodes_allowed(self) -> None:
+        self.is_output_on = True
 
     def self_test(self) -> str | None:
         return self.failure
@@ -294,6 +303,7 @@ class Request:
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
     ) -> None:
         self.proto = "http"
+        self.client = "192.0.2.7"
         self.method = method
         self.path = path
         self.headers = Headers(

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import provisioning.lease_folder
 import provisioning.lease_sync
+import provisioning.outbox_memory
 from provisioning.errors import LeaseError
 from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_database import LedgerDatabase
@@ -102,6 +103,7 @@ def main() -> None:
             boundaries = Boundaries(last)
             boundaries.wrap_commits()
             boundaries.wrap(provisioning.lease_folder, "save_durably")
+            boundaries.wrap(provisioning.outbox_memory, "save_durably")
             boundaries.wrap(provisioning.lease_folder.Path, "rename")
             provisioning.lease_sync.EVENTS_PER_PART = EVENTS_PER_PART
             act(*arguments)

@@ -20,7 +20,7 @@ from provisioning.errors import (
     MetrologySettingsError,
 )
 from provisioning.instrument_certificates import refuse_uncertified
-from provisioning.instruments import InstrumentIdentity, parse_identity, parse_samples_na
+from provisioning.instruments import InstrumentIdentity, parse_identity, parse_samples
 from provisioning.measurement_settings import InstrumentCalibration, MetrologySettings
 from provisioning.scpi_meter import open_meter
 from tests.provisioning.metrology_bench import NOON, PYVISA_SIM, SETTINGS, MetrologyBench
@@ -149,8 +149,8 @@ def test_a_load_that_the_fixture_lacks_is_refused():
     [
         (b"9.9E37\n", InstrumentOverloadError, "overloaded"),
         (b"-9.90000000E+37\n", InstrumentOverloadError, "overloaded"),
-        (b"9.91E37\n", InstrumentError, "not a current"),
-        (b"nan\n", InstrumentError, "not a current"),
+        (b"9.91E37\n", InstrumentError, "not a current or voltage"),
+        (b"nan\n", InstrumentError, "not a current or voltage"),
         (b"+1.0E-04,+1.1E-04\n", InstrumentError, "another number of samples"),
         (b"+1.0E-0", InstrumentTimeoutError, "does not answer"),
         (b"\xff\xfe\n", InstrumentError, "cut off or damaged"),
@@ -224,7 +224,7 @@ def test_an_instrument_that_cannot_be_opened_is_our_error(address):
 @given(st.text(max_size=60), st.integers(1, 3))
 def test_arbitrary_answers_raise_only_our_errors(text, count):
     for parse in (
-        lambda: parse_samples_na(text, count=count, where="meter"),
+        lambda: parse_samples(text, count=count, where="meter"),
         lambda: parse_identity(text, where="meter"),
     ):
         with suppress(InstrumentError):
@@ -232,10 +232,10 @@ def test_arbitrary_answers_raise_only_our_errors(text, count):
 
 
 @given(st.lists(st.floats(-1e-2, 1e-2), min_size=1, max_size=5))
-def test_samples_are_amperes_and_become_nanoamps(values):
+def test_samples_are_read_as_they_are_written(values):
     text = ",".join(f"{value:+.8E}" for value in values)
-    samples = parse_samples_na(text, count=len(values), where="meter")
-    assert samples == pytest.approx([value * 1e9 for value in values], rel=1e-7, abs=1e-9)
+    samples = parse_samples(text, count=len(values), where="meter")
+    assert samples == pytest.approx(values, rel=1e-7, abs=1e-18)
 
 
 def test_an_instrument_needs_a_certificate_that_is_not_overdue_where_certificates_are_kept():

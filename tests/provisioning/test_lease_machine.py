@@ -36,6 +36,7 @@ from provisioning.ledger_supervision import (
     view_board,
 )
 from provisioning.ledger_values import UnitState
+from provisioning.ledger_witness import writing_as_station
 from provisioning.serial_numbers import parse_serial
 from provisioning.station_ledger import open_station_ledger
 from provisioning.supervision import Act, sign_act
@@ -110,6 +111,12 @@ class LeaseMachine(RuleBasedStateMachine):
         is_cut = self.is_cut and name == "station-1"
         address = self.factory.root / NOWHERE if is_cut else self.factory.address
         return open_station_ledger(self.factory.folder(name), address, self.factory.writer(name))
+
+    @contextmanager
+    def as_second_station(self, ledger):
+        """Write a word as `station-2`, as each command does that."""
+        with writing_as_station(self.factory.folder("station-2"), ledger, station="station-2"):
+            yield self.factory.writer("station-2")
 
     @rule(number=BOARDS, name=STATIONS, verdict=VERDICTS, has_identity=st.booleans())
     def put_on_a_fixture(self, number, name, verdict, has_identity):
@@ -206,8 +213,9 @@ class LeaseMachine(RuleBasedStateMachine):
         try:
             with ledger.database.reading() as connection:
                 names = [one.name for one in list_lease_records(connection) if not one.closed_at]
-            for name in names:
-                declare_lost(ledger, self.factory.writer("station-2"), name, reason="fire")
+            with self.as_second_station(ledger) as writer:
+                for name in names:
+                    declare_lost(ledger, writer, name, reason="fire")
         except LeaseError as error:
             if "still in force" not in error.what:
                 raise
@@ -216,10 +224,11 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @rule()
     def release_from_quarantine(self):
-        ledger, writer = self.factory.open(), self.factory.writer("station-2")
-        for one in list_quarantines(ledger)[:1]:
-            order = prepare_order(ledger, writer, act=Act.RELEASE, mac=one.mac, reason="seen")
-            carry_out(ledger, writer, order, sign_act(order, [signer("supervisor-1")]))
+        ledger = self.factory.open()
+        with self.as_second_station(ledger) as writer:
+            for one in list_quarantines(ledger)[:1]:
+                order = prepare_order(ledger, writer, act=Act.RELEASE, mac=one.mac, reason="seen")
+                carry_out(ledger, writer, order, sign_act(order, [signer("supervisor-1")]))
         ledger.close()
 
     @invariant()

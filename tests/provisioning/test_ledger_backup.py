@@ -285,7 +285,7 @@ def test_the_golden_backup_is_read_and_written_as_it_is(tmp_path):
 
 @pytest.mark.parametrize("place", range(0, 4000, 397))
 def test_any_changed_byte_of_a_backup_is_refused(tmp_path, place):
-    content = bytearray((GOLDEN / "backup-0005.jsonl").read_bytes())
+    content = bytearray((GOLDEN / "backup-0006.jsonl").read_bytes())
     content[place % len(content)] ^= 1
     (tmp_path / "backup").write_bytes(content)
     with pytest.raises(ProvisioningError):

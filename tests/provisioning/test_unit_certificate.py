@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import json
 import re
 import shutil
@@ -11,7 +12,9 @@ from dataclasses import replace
 
 import pytest
 
+from provisioning.certificate_rows import ROWS_MAX, build_rows
 from provisioning.errors import ReportError
+from provisioning.instrument_register import add_instrument, build_entry
 from provisioning.ledger_queries import list_units
 from provisioning.reports import render_certificate
 from provisioning.simulator.line import SimulatedLine
@@ -19,7 +22,7 @@ from provisioning.slots import run_slots
 from provisioning.station_report import render_report, write_certificates
 from provisioning.station_settings import StationSettings
 from provisioning.uncertainty import Outcome
-from provisioning.unit_certificate import ROWS_MAX, build_certificate, build_rows
+from provisioning.unit_certificate import build_certificate
 from provisioning.unit_events import read_unit_events
 from provisioning.unit_exports import export_unit, verify_export_links
 from signing.errors import SigningError
@@ -105,6 +108,32 @@ def test_ledger_and_export_give_the_same_bytes(station, made, record):
     assert proved == record
     again = build_certificate(proved, station.keys.ca_der, where="x")
     assert render_certificate(again) == render_certificate(made)
+
+
+def test_the_register_s_entry_of_the_instrument_is_stated(tmp_path):
+    make_bench(tmp_path)
+    with SimulatedLine(tmp_path / "line", board_count=1, seed=SEED) as line:
+        opened = open_bench(tmp_path, StationSettings())
+        serial_number = opened.open_meter(slot_configs(line)[0]).identity.serial_number
+        add_instrument(
+            opened.ledger,
+            opened.writer,
+            build_entry(
+                serial_number=serial_number, maker="ampforge", model="DMM", certificate="K-118",
+                calibrated=dt.date(2026, 1, 15), due=dt.date(2026, 12, 31), read_from="hand",
+                entered_by="metrology",
+            ),
+        )  # fmt: skip
+        opened.close()
+        opened = open_bench(tmp_path, StationSettings())
+        (result,) = run_slots(opened, slot_configs(line))
+    assert result.report.is_passed
+    record = read_unit_events(opened.ledger, list_units(opened.ledger.database)[0].serial)
+    made = build_certificate(record, opened.keys.ca_der, where="unit")
+    opened.close()
+    age_days = (made.verification.started_at.date() - dt.date(2026, 1, 15)).days
+    assert made.verification.certificate_age_days == age_days
+    assert "K-118, calibrated 2026-01-15, due 2026-12-31" in text_of(render_certificate(made))
 
 
 def test_each_level_says_its_worst(made):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from firmware_images.otadata import OtaState, mark_state
 from provisioning.errors import SimulatorError
 from provisioning.link_messages import BoardErrorCode
 from provisioning.link_output import (
@@ -14,6 +16,7 @@ from provisioning.link_output import (
 from provisioning.link_release import UpdateWriteRequest, UpdateWriteResponse
 from provisioning.simulator.faults import FaultPlan
 from tests.provisioning.simulator.parts import (
+    TABLE,
     BoardLink,
     calibration_record,
     finish_identity,
@@ -111,6 +114,37 @@ def test_electrodes_stay_off_until_the_next_boot(unit):
     unit.board.power_cycle()
     assert unit.send(request.BYTES) is not None
     assert unit.board.output.is_enabled
+
+
+@pytest.mark.parametrize("state", [OtaState.NEW, OtaState.PENDING_VERIFY])
+def test_electrodes_stay_off_while_a_release_has_not_proved_itself(unit, state):
+    """Before the updater runs, too: the rule is what otadata says."""
+    mark_state(unit.board.flash, TABLE.find("otadata"), state)
+    request = OutputWriteRequest(en=True, code=2100)
+    assert unit.refusal(request) == BoardErrorCode.BAD_STATE
+    assert not unit.board.output.is_enabled
+    mark_state(unit.board.flash, TABLE.find("otadata"), OtaState.VALID)
+    assert unit.send(request.BYTES) is not None
+    assert unit.board.output.is_enabled
+
+
+def test_an_unlocked_output_may_be_switched_on_again(unit):
+    running(unit).lock_output()
+    running(unit).unlock_output()
+    assert unit.send(OutputWriteRequest(en=True, code=2100).BYTES) is not None
+    assert unit.board.output.is_enabled
+
+
+def test_the_secure_version_of_what_runs_is_burned_once_and_never_falls(unit):
+    board = unit.board
+    for version, burned in ((0, 0), (2, 2), (1, 2), (2, 2)):
+        board.running = replace(board.running, secure_version=version)
+        board.raise_secure_version()
+        assert board.secure_version() == burned
+    board.running = replace(board.running, secure_version=17)
+    with pytest.raises(SimulatorError, match="no bits left"):
+        board.raise_secure_version()
+    assert board.secure_version() == 2
 
 
 def test_the_self_test_needs_an_approved_table_that_the_calibration_covers(unit):

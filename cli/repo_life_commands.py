@@ -1,0 +1,152 @@
+"""`ampforge repo promote | withdraw | refresh`: what becomes of what was published."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.configuration import load_configuration
+from cli.output import print_result
+from cli.params import (
+    config_option,
+    hardware_class_option,
+    json_option,
+    passphrase_file_option,
+    passphrase_source,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("promote", epilog="Example: ampforge repo promote 1.5.0 --percent 25")
+@click.argument("version")
+@click.option(
+    "--percent",
+    type=click.FloatRange(0, 100),
+    default=100.0,
+    show_default=True,
+    help="Share of the devices from now on; above what it is.",
+)
+@hardware_class_option
+@config_option
+@passphrase_file_option
+@json_option
+def promote(
+    *,
+    version: str,
+    percent: float,
+    hardware_class: str | None,
+    config_path: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Give the release that a campaign runs with to more devices.
+
+    The campaign keeps its name, its pinned devices and those drawn before. Needs the campaign,
+    snapshot and timestamp keys only. A release is for one hardware class: another class gets a
+    release of its own.
+    """
+    from cli.publication_output import describe_publication, format_publication
+    from cli.repository_files import open_publisher
+    from manifests.release_life import promote_release
+    from signing.roles import Role
+
+    configuration = load_configuration(config_path)
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the online keys")
+    roles = (Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
+    publisher = open_publisher(configuration, roles, passphrase=passphrase)
+    drawn_ppm = round(percent * 10_000)
+    publication = promote_release(
+        publisher, version, drawn_ppm=drawn_ppm, hardware_class=hardware_class, now=_now()
+    )
+    print_result(
+        describe_publication(publication), format_publication(publication), as_json=as_json
+    )
+
+
+@click.command(
+    "withdraw", epilog='Example: ampforge repo withdraw 1.5.0 --reason "TIGHTEN stops early"'
+)
+@click.argument("version")
+@click.option("--reason", required=True, help="What is wrong with it, for people; it is published.")
+@hardware_class_option
+@config_option
+@passphrase_file_option
+@json_option
+def withdraw(
+    *,
+    version: str,
+    reason: str,
+    hardware_class: str | None,
+    config_path: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Take a release back, for ever: nobody is given it from now on.
+
+    The release keys sign that it is withdrawn, and why; a campaign that assigns it is halted. What
+    runs on devices stays: they get back on track by a new release with a higher counter.
+    """
+    from cli.repository_files import open_publisher
+    from manifests.release_life import withdraw_release
+    from signing.roles import Role
+
+    configuration = load_configuration(config_path)
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the signing keys")
+    roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
+    publisher = open_publisher(configuration, roles, passphrase=passphrase)
+    withdrawal, is_halted = withdraw_release(
+        publisher, version, reason=reason, hardware_class=hardware_class, now=_now()
+    )
+    document = {
+        "schema": "ampforge.withdrawal/1",
+        "version": withdrawal.version,
+        "release_counter": withdrawal.release_counter,
+        "hardware_class": withdrawal.hardware_class,
+        "manifest_sha256": withdrawal.manifest_sha256.hex(),
+        "reason": withdrawal.reason,
+        "withdrawn_at": withdrawal.withdrawn_at.isoformat(),
+        "is_campaign_halted": is_halted,
+    }
+    halted = "its campaign is HALTED" if is_halted else "no campaign ran with it"
+    human = (
+        f"release {withdrawal.version} (counter {withdrawal.release_counter}) is withdrawn: "
+        f"{withdrawal.reason}\n"
+        f"  {halted}; devices that run it need a new release with a higher release_counter"
+    )
+    print_result(document, human, as_json=as_json)
+
+
+@click.command("refresh", epilog="Example: ampforge repo refresh")
+@config_option
+@passphrase_file_option
+@json_option
+def refresh(*, config_path: Path | None, passphrase_file: Path | None, as_json: bool) -> None:
+    """Sign snapshot and timestamp again, before they expire; for a daily job.
+
+    `ampforge serve` does it by itself where it has both keys.
+    """
+    from cli.repository_files import open_publisher
+    from signing.roles import Role
+
+    configuration = load_configuration(config_path)
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the online keys")
+    roles = (Role.SNAPSHOT, Role.TIMESTAMP)
+    publisher = open_publisher(configuration, roles, passphrase=passphrase)
+    metadata = publisher.renew(now=_now())
+    timestamp = metadata.timestamp.signed
+    document = {
+        "schema": "ampforge.repo-refresh/1",
+        "timestamp_version": timestamp.version,
+        "timestamp_expires_at": timestamp.expires.isoformat(),
+        "snapshot_expires_at": metadata.snapshot.signed.expires.isoformat(),
+    }
+    human = f"refreshed: the timestamp holds until {timestamp.expires:%Y-%m-%d %H:%M} UTC"
+    print_result(document, human, as_json=as_json)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

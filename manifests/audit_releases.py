@@ -1,0 +1,211 @@
+"""The audit of one release and of one assignment: what devices read is what TUF lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firmware_images.bundle import verify_bundle
+from firmware_images.errors import FirmwareImageError
+from manifests.assignment import verify_assignment
+from manifests.errors import DeviceMessageError
+from manifests.manifest import verify_manifest
+from manifests.published_releases import assignment_target_path, list_releases
+from manifests.release_files import derive_manifest
+from manifests.repository_reading import TARGET_MAX_BYTES
+from manifests.withdrawal import list_withdrawals
+from signing.errors import SigningError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from manifests.manifest import Manifest
+    from manifests.published_releases import PublishedRelease
+    from manifests.repository_audit import Audit
+    from manifests.store import Store
+    from manifests.tuf_metadata import RepositoryMetadata
+    from signing.trust_record import TrustRecord
+
+
+def audit_release(
+    audit: Audit,
+    store: Store,
+    metadata: RepositoryMetadata,
+    release: PublishedRelease,
+    *,
+    trust: TrustRecord,
+    contents: Mapping[str, bytes],
+    now: datetime,
+) -> None:
+    """Add what is wrong with a release: manifest, artifacts, bundle, and the devices' copies."""
+    audit.counts["releases"] = audit.counts.get("releases", 0) + 1
+    where = release.target_path
+    message = contents.get(where)
+    if message is None:
+        return  # told already: the target itself is missing or damaged
+    try:
+        manifest = verify_manifest(message, trust)
+    except (DeviceMessageError, SigningError) as error:
+        audit.error(
+            f"devices refuse the manifest of release {release.version}: {error}", where=where
+        )
+        return
+    audit.require(
+        f"the list of releases says something else than the manifest of {release.version}",
+        is_met=(release.version, release.release_counter, release.hardware_class)
+        == (manifest.version, manifest.release_counter, manifest.hardware_class)
+        and release.bundle_sha256 == manifest.bundle_sha256,
+        where=where,
+    )
+    if manifest.expires_at <= now:
+        audit.notice(
+            f"the manifest of release {release.version} has expired: no device installs it",
+            where=where,
+        )
+    if manifest.waveform.policy_version < trust.minimum_policy_version:
+        audit.notice(
+            f"release {release.version} rests on limits policy {manifest.waveform.policy_version}, "
+            f"below the least that counts ({trust.minimum_policy_version}): devices refuse it",
+            where=where,
+            hint="withdraw it with `ampforge repo withdraw`",
+        )
+    _audit_copy(audit, store, f"device/{where}", message)
+    _audit_artifacts(audit, store, metadata, manifest, where)
+    _audit_bundle(audit, metadata, manifest, trust=trust, contents=contents, where=where)
+
+
+def audit_assignment(
+    audit: Audit,
+    store: Store,
+    metadata: RepositoryMetadata,
+    path: str,
+    *,
+    trust: TrustRecord,
+    contents: Mapping[str, bytes],
+    now: datetime,
+) -> None:
+    """Add what is wrong with an assignment: its place, its release, and the devices' copy."""
+    audit.counts["assignments"] = audit.counts.get("assignments", 0) + 1
+    message = contents.get(path)
+    if message is None:
+        if not path.startswith("campaigns/"):
+            audit.error("the campaign role lists something else than an assignment", where=path)
+        return
+    try:
+        assignment = verify_assignment(message, trust)
+    except (DeviceMessageError, SigningError) as error:
+        audit.error(
+            f"devices refuse the assignment: {error}",
+            where=path,
+            hint="sign it again with `ampforge campaign create`",
+        )
+        return
+    audit.require(
+        "the assignment of one hardware class lies in the place of another",
+        is_met=path == assignment_target_path(assignment.hardware_class),
+        where=path,
+    )
+    fitting = {
+        release.manifest_sha256
+        for release in list_releases(metadata)
+        if release.hardware_class == assignment.hardware_class
+    }
+    withdrawn = {one.manifest_sha256 for one in list_withdrawals(metadata)}
+    audit.require(
+        "the assignment names a manifest that the release role does not list for this hardware",
+        is_met=assignment.manifest_sha256 in fitting
+        or (assignment.is_halted and assignment.manifest_sha256 in withdrawn),
+        where=path,
+        hint="assign a published release with `ampforge campaign create`",
+    )
+    if assignment.expires_at <= now:
+        audit.notice(
+            "the assignment has expired: no device installs from it",
+            where=path,
+            hint="sign it again with `ampforge campaign create`",
+        )
+    _audit_copy(audit, store, f"device/{assignment.hardware_class}/assignment.cose", message)
+
+
+def _audit_copy(audit: Audit, store: Store, path: str, expected: bytes) -> None:
+    audit.named.add(path)
+    audit.require(
+        "devices are shown something else than TUF lists",
+        is_met=store.read(path, max_bytes=TARGET_MAX_BYTES) == expected,
+        where=path,
+        hint="publish again: it writes the devices' copies anew",
+    )
+
+
+def _audit_artifacts(
+    audit: Audit, store: Store, metadata: RepositoryMetadata, manifest: Manifest, where: str
+) -> None:
+    targets = metadata.targets.signed.targets
+    facts = [
+        (manifest.app.sha256, manifest.app.size_bytes),
+        (manifest.waveform.sha256, manifest.waveform.size_bytes),
+        *((delta.patch_sha256, delta.patch_size_bytes) for delta in manifest.deltas),
+    ]
+    for digest, size_bytes in facts:
+        entry = targets.get(f"artifacts/{digest.hex()}")
+        is_listed = (
+            entry is not None
+            and entry.hashes["sha256"] == digest.hex()
+            and entry.length == size_bytes
+        )
+        audit.require(
+            f"the manifest names artifact {digest.hex()[:16]}… and targets does not",
+            is_met=is_listed,
+            where=where,
+        )
+        path = f"device/artifacts/{digest.hex()}"
+        if path in audit.named or entry is None:
+            continue
+        audit.named.add(path)
+        listed = store.read(f"targets/{entry.get_prefixed_paths()[0]}", max_bytes=TARGET_MAX_BYTES)
+        if listed is not None:
+            _audit_copy(audit, store, path, listed)
+
+
+def _audit_bundle(
+    audit: Audit,
+    metadata: RepositoryMetadata,
+    manifest: Manifest,
+    *,
+    trust: TrustRecord,
+    contents: Mapping[str, bytes],
+    where: str,
+) -> None:
+    for path, entry in metadata.targets.signed.targets.items():
+        if not path.startswith("bundles/") or path not in contents:
+            continue
+        custom = entry.custom or {}
+        if custom.get("release_counter") != manifest.release_counter:
+            continue
+        try:
+            bundle = verify_bundle(contents[path], trust, where=path)
+        except (SigningError, FirmwareImageError) as error:
+            audit.error(f"the bundle does not verify: {error}", where=path)
+            return
+        derived = derive_manifest(
+            bundle, issued_at=manifest.issued_at, expires_at=manifest.expires_at
+        )
+        fields = (
+            "product",
+            "release_counter",
+            "version",
+            "hardware_class",
+            "hardware_revision_min",
+            "hardware_revision_max",
+            "app",
+            "waveform",
+            "bundle_sha256",
+        )
+        differing = [name for name in fields if getattr(derived, name) != getattr(manifest, name)]
+        audit.require(
+            f"the manifest says something else than its bundle: {', '.join(differing)}",
+            is_met=not differing,
+            where=where,
+        )
+        return
+    audit.error("the bundle of a release is not listed", where=where)

@@ -1,0 +1,136 @@
+"""What becomes of a release after it was published: promoted to more devices, or withdrawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from manifests.assignment import ALL_DEVICES_PPM
+from manifests.errors import RepositoryError
+from manifests.published_releases import find_release, read_listed_assignment
+from manifests.publishing import AssignmentPlan
+from manifests.repository import NewFile, publish_files
+from manifests.repository_reading import load_repository
+from manifests.withdrawal import (
+    build_withdrawal_file,
+    list_withdrawals,
+    refuse_withdrawn_version,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from manifests.publishing import Publication, Publisher
+    from manifests.withdrawal import Withdrawal
+
+
+def promote_release(
+    publisher: Publisher,
+    version: str,
+    *,
+    now: datetime,
+    drawn_ppm: int = ALL_DEVICES_PPM,
+    hardware_class: str | None = None,
+) -> Publication:
+    """Give a release that some devices have been assigned to more of them.
+
+    The campaign goes on: the devices that were drawn, and those that are pinned, stay.
+
+    Args:
+        publisher: The repository and its keys.
+        version: The release's version.
+        drawn_ppm: Share of the devices from now on, parts per million; above what it is.
+        now: The present, UTC.
+        hardware_class: Which boards; needed where the version is published for several.
+
+    Raises:
+        RepositoryError: The release is not the one that is assigned now, it is halted, or the
+            share would not grow.
+    """
+    current = load_repository(publisher.store)
+    refuse_withdrawn_version(current, version, hardware_class)
+    published = find_release(current, version, hardware_class)
+    running = read_listed_assignment(publisher.store, current, published.hardware_class)
+    if running is None or running.manifest_sha256 != published.manifest_sha256:
+        raise RepositoryError(
+            f"release {version} is assigned to nobody now, so it cannot be promoted",
+            expected=f"a running campaign of {version} for {published.hardware_class}",
+            got="no campaign" if running is None else f"{running.campaign!r} of another one",
+            hint=f"start one: `ampforge campaign create --release {version} --name NAME`",
+        )
+    if running.is_halted or drawn_ppm <= running.drawn_ppm:
+        raise RepositoryError(
+            f"campaign {running.campaign!r} cannot be promoted so",
+            expected="a campaign that runs, and a larger share than it has",
+            got="it is halted"
+            if running.is_halted
+            else f"{drawn_ppm / 10_000:g} % after {running.drawn_ppm / 10_000:g} %",
+            hint="`ampforge campaign create` halts, narrows and resumes under the same name",
+        )
+    plan = AssignmentPlan(
+        campaign=running.campaign,
+        drawn_ppm=drawn_ppm,
+        pinned_serial_numbers=running.pinned_serial_numbers,
+    )
+    return publisher.publish_plan(
+        version,
+        plan,
+        now=now,
+        hardware_class=published.hardware_class,
+        expected_sequence=running.sequence,
+    )
+
+
+def withdraw_release(
+    publisher: Publisher,
+    version: str,
+    *,
+    reason: str,
+    now: datetime,
+    hardware_class: str | None = None,
+) -> tuple[Withdrawal, bool]:
+    """Take a release back: it is listed as withdrawn, and a campaign of it is halted.
+
+    Args:
+        publisher: The repository and its keys.
+        version: The release's version.
+        reason: Why, for people.
+        now: The present, UTC.
+        hardware_class: Which boards; needed where the version is published for several.
+
+    Returns:
+        What is listed, and whether a campaign was halted.
+
+    Raises:
+        RepositoryError: No such release is published, it was withdrawn, or keys are missing.
+    """
+    with publisher.store.exclusively():
+        current = load_repository(publisher.store)
+        refuse_withdrawn_version(current, version, hardware_class)
+        published = find_release(current, version, hardware_class)
+        running = read_listed_assignment(publisher.store, current, published.hardware_class)
+        halted: tuple[NewFile, ...] = ()
+        if running is not None and running.manifest_sha256 == published.manifest_sha256:
+            expires_at = now + publisher.settings.lifetime("campaign")
+            halt = replace(
+                running,
+                sequence=running.sequence + 1,
+                is_halted=True,
+                issued_at_s=int(now.timestamp()),
+                expires_at_s=int(expires_at.timestamp()),
+            )
+            halted = (publisher.assignment_file(halt),)
+        after = publish_files(
+            publisher.store,
+            publisher.signers,
+            publisher.settings,
+            before=current,
+            releases=(build_withdrawal_file(published, reason=reason, now=now),),
+            withdrawn_paths=(published.target_path,),
+            assignments=halted,
+            now=now,
+        )
+    (withdrawal,) = (
+        one for one in list_withdrawals(after) if one.manifest_sha256 == published.manifest_sha256
+    )
+    return withdrawal, bool(halted)

@@ -1,0 +1,295 @@
+"""One running server: its parts, its sockets and its signals, from start to end.
+
+uvloop where it is installed, asyncio's own event loop elsewhere; one thread, and one for commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import resource
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from manifests.access_log import AccessLog
+from manifests.client_address import ClientAddresses
+from manifests.errors import ServerError
+from manifests.fleet import FleetStore
+from manifests.http_host import BACKLOG, CONNECTIONS_MAX, HttpHost
+from manifests.rate_limit import RateLimit
+from manifests.server_app import RepositoryApp
+from manifests.server_control import ControlSocket, Predecessor
+from manifests.server_metrics import MetricsApp, ServerCounts
+from manifests.server_tls import TlsFiles
+from signing.signers import SoftwareSigner
+from signing.trust import verify_trust_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from manifests.server_plan import ServerPlan
+
+DESCRIPTORS_SPARE = 64
+"""File descriptors kept for files and the database."""
+KERNEL_UNSENT_MAX_BYTES = 256 << 10
+METRICS_CONNECTIONS_MAX = 16
+
+
+def build_app(
+    plan: ServerPlan,
+    *,
+    fleet: FleetStore | None = None,
+    addresses: ClientAddresses | None = None,
+    counts: ServerCounts | None = None,
+) -> RepositoryApp:
+    """Return the application.
+
+    Args:
+        plan: What is served.
+        fleet: Where reports go; its owner closes it.
+        addresses: Says who the client is.
+        counts: Takes note.
+
+    Raises:
+        SigningError: Trust record or key cannot be used.
+    """
+    trust = verify_trust_record(plan.trust_record, current=None) if plan.trust_record else None
+    signer = None
+    if plan.freshness_key_der:
+        signer = SoftwareSigner.from_pkcs8_der(
+            plan.freshness_key_der, where="the key of the role freshness"
+        )
+    per_minute = plan.api_requests_per_minute
+    return RepositoryApp(
+        plan.folder,
+        trust=trust,
+        freshness_signer=signer,
+        fleet=fleet,
+        limit=None if per_minute is None else RateLimit(per_minute),
+        addresses=addresses,
+        counts=counts,
+    )
+
+
+class RunningServer:
+    """A server by its plan.
+
+    Args:
+        plan: What is served, where, and within which limits.
+
+    Raises:
+        ServerError: A file or a network in the plan cannot be used.
+        SigningError, FleetStoreError: The plan cannot be carried out.
+    """
+
+    def __init__(self, plan: ServerPlan) -> None:
+        self._plan = plan
+        self._parts = ExitStack()
+        self._counts = ServerCounts()
+        self._tls: TlsFiles | None = None
+        self._log: AccessLog | None = None
+        self._predecessor: Predecessor | None = None
+        self._stop: asyncio.Event | None = None
+        self._at_once: asyncio.Event | None = None
+        self._is_replaced = False
+        try:
+            self._host = self._build()
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self) -> HttpHost:
+        plan = self._plan
+        if plan.tls_certificate is not None and plan.tls_key is not None:
+            self._tls = TlsFiles(plan.tls_certificate, plan.tls_key)
+        if plan.access_log is not None:
+            self._log = AccessLog(plan.access_log)
+            self._parts.callback(self._log.close)
+            log = self._log
+            self._counts.lost_log_lines = lambda: log.lost_lines
+        fleet = None
+        if plan.reports_path is not None:
+            fleet = FleetStore(plan.reports_path)
+            self._parts.callback(fleet.close)
+        addresses = ClientAddresses(plan.trusted_proxies, header=plan.forwarded_header)
+        app = build_app(plan, fleet=fleet, addresses=addresses, counts=self._counts)
+        self._parts.callback(app.close)
+        return HttpHost(
+            app,
+            connections_max=min(CONNECTIONS_MAX, _raise_descriptor_limit()),
+            connections_per_address_max=plan.connections_per_address_max,
+            addresses=addresses,
+            counts=self._counts,
+            access_log=self._log,
+        )
+
+    def listen(self) -> None:
+        """Listen, on a socket of its own or on that of the server whose place is taken.
+
+        Raises:
+            ServerError: The address cannot be listened on, or there is no such server.
+        """
+        plan = self._plan
+        if not plan.is_successor:
+            self._listening = bind_listening(plan.host, plan.port)
+        else:
+            assert plan.control is not None, "checked by whoever made the plan"
+            self._predecessor = Predecessor(plan.control)
+            self._listening = self._predecessor.listening
+            _check_same_address(self._listening, plan)
+        self._parts.callback(self._listening.close)
+
+    def run(self, on_ready: Callable[[str], None]) -> None:
+        """Serve until a signal or a successor ends it; see `server.run_server`."""
+        _runner()(self._serve(on_ready))
+
+    def close(self) -> None:
+        """Close what is open, whatever happened."""
+        self._parts.close()
+
+    async def _serve(self, on_ready: Callable[[str], None]) -> None:
+        self._stop, self._at_once = asyncio.Event(), asyncio.Event()
+        self._take_signals()
+        port = self._listening.getsockname()[1]
+        # A copy: the one that is served from is closed first.
+        handed_over = self._listening.dup()
+        serving = asyncio.ensure_future(
+            self._host.serve(
+                self._listening, self._stop, tls=None if self._tls is None else self._tls.context
+            )
+        )
+        others: list[asyncio.Future[None]] = []
+        try:
+            # One turn of the loop: from here on connections are taken.
+            await asyncio.sleep(0)
+            if self._predecessor is not None:
+                await asyncio.to_thread(self._predecessor.replace)
+            others = self._serve_beside(handed_over)
+            on_ready(self._url(port))
+            await serving
+        finally:
+            handed_over.close()
+            self._stop.set()
+            await asyncio.gather(serving, return_exceptions=True)
+            for other in others:
+                other.cancel()
+            await self._host.end_connections(
+                self._plan.drain_s, at_once=self._at_once, is_replaced=self._is_replaced
+            )
+
+    def _serve_beside(self, listening: socket.socket) -> list[asyncio.Future[None]]:
+        plan = self._plan
+        others: list[asyncio.Future[None]] = []
+        assert self._stop is not None
+        if plan.control is not None:
+            control = ControlSocket(plan.control, listening, on_replaced=self._be_replaced)
+            others.append(asyncio.ensure_future(control.serve()))
+        if plan.metrics is not None:
+            metrics = HttpHost(MetricsApp(self._counts), connections_max=METRICS_CONNECTIONS_MAX)
+            socket_ = bind_listening(*plan.metrics)
+            others.append(asyncio.ensure_future(metrics.serve(socket_, self._stop)))
+        return others
+
+    def _url(self, port: int) -> str:
+        host = f"[{self._plan.host}]" if ":" in self._plan.host else self._plan.host
+        return f"{'http' if self._tls is None else 'https'}://{host}:{port}"
+
+    def _be_replaced(self) -> None:
+        assert self._stop is not None
+        self._is_replaced = True
+        self._stop.set()
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._end)
+        if self._tls is not None or self._log is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _end(self) -> None:
+        assert self._stop is not None
+        assert self._at_once is not None
+        if self._stop.is_set():
+            self._at_once.set()
+        self._stop.set()
+
+    def _reload(self) -> None:
+        if self._tls is not None:
+            self._again(self._tls.reload)
+        if self._log is not None:
+            self._again(self._log.reopen)
+
+    def _again(self, read: Callable[[], None]) -> None:
+        try:
+            read()
+        except ServerError as error:
+            self._counts.failed_reloads += 1
+            print(f"ampforge serve: not read again: {error}", file=sys.stderr, flush=True)  # noqa: T201 - there is no caller to tell
+
+
+def bind_listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at an address.
+
+    Raises:
+        ServerError: It cannot.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Not SO_REUSEPORT: two servers would silently share the port.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            # Inherited by every connection: what a peer that does not read makes the kernel hold.
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_UNSENT_MAX_BYTES)
+        # Before it is said that the server is ready: who reads that may connect at once.
+        bound.listen(BACKLOG)
+        # At once: a copy of a blocking socket would make this one blocking again.
+        bound.setblocking(False)
+    except (OSError, OverflowError, TypeError, ValueError) as error:
+        bound.close()
+        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        raise ServerError(
+            "the address cannot be listened on",
+            expected=f"a free port at {host}",
+            got=getattr(error, "strerror", None) or error,
+            where=f"{host}:{port}",
+            hint="another server uses the port: stop it, or choose one with --port"
+            if is_taken
+            else "choose an address of this machine with --host",
+        ) from error
+    return bound
+
+
+def _check_same_address(listening: socket.socket, plan: ServerPlan) -> None:
+    address, port, *_ = listening.getsockname()
+    if plan.port not in {0, port}:
+        raise ServerError(
+            "the running server listens at another port",
+            expected=plan.port,
+            got=port,
+            where=f"{address}:{port}",
+            hint="a port is changed by stopping that server and starting this one",
+        )
+
+
+def _raise_descriptor_limit() -> int:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A connection that downloads a large file holds two: its socket and the file.
+    wished = 2 * CONNECTIONS_MAX + DESCRIPTORS_SPARE
+    if soft != resource.RLIM_INFINITY and soft < wished:
+        soft = wished if hard == resource.RLIM_INFINITY else min(wished, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    usable = wished if soft == resource.RLIM_INFINITY else soft
+    return max(1, (usable - DESCRIPTORS_SPARE) // 2)
+
+
+def _runner() -> Callable[..., object]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run

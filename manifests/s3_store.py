@@ -1,0 +1,376 @@
+"""A store in a bucket that speaks S3: AWS, MinIO, R2, Ceph and others, over `obstore`.
+
+A `PUT` is atomic, so a file is whole or absent. What keeps two publishers apart, without any
+service but the bucket (docs/spec/repository-layout.md §8):
+
+- *Leases.* `publishing/lease-N.json` is created with `If-None-Match: *`; the highest number holds
+  the bucket until the time in it, which its holder extends. A publisher that was killed leaves one
+  that ends by itself.
+- *Conditions.* A file that was read under the lease is replaced with `If-Match` of what was read,
+  and one that was absent is created with `If-None-Match: *`. So whoever outlived its lease cannot
+  put an older timestamp over a newer one. A store that does not know `If-Match` has the lease only.
+
+Credentials come from the environment (`AWS_ACCESS_KEY_ID` …) or the machine's role, never from a
+file of ours. `obstore` is the extra `ampforge[s3]`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from manifests.errors import RepositoryError
+from manifests.served_files import IMMUTABLE, content_type_of, is_immutable_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import obstore
+
+LEASE_FOLDER = "publishing"
+LEASE_LIFETIME = timedelta(minutes=10)
+LEASE_MAX_BYTES = 1024
+SHORT_LIVED = "public, max-age=60, must-revalidate"
+_PRIVATE = "no-store"
+_ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9._+/-]{0,200}))?")
+_LEASE = re.compile(rf"{LEASE_FOLDER}/lease-([0-9]{{12}})\.json")
+_SERVED_FOLDERS = ("metadata/", "targets/", "device/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Address:
+    """Where a repository lies in a bucket.
+
+    Attributes:
+        bucket: Its name.
+        prefix: Folder in it; empty for the bucket itself.
+        endpoint: Base URL of the server; empty for AWS, or what `AWS_ENDPOINT_URL` says.
+    """
+
+    bucket: str
+    prefix: str
+    endpoint: str = ""
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+def parse_s3_address(text: str, *, endpoint: str = "") -> S3Address:
+    """Return the address in `s3://BUCKET/PREFIX`.
+
+    Raises:
+        RepositoryError: It is none, or the endpoint is no `http` or `https` URL.
+    """
+    match = _ADDRESS.fullmatch(text)
+    parts = (match[2] or "").strip("/").split("/") if match else []
+    if match is None or any(part in {".", ".."} for part in parts) or "" in parts[1:]:
+        raise RepositoryError(
+            "the address of a bucket cannot be read",
+            expected="s3://BUCKET or s3://BUCKET/FOLDER",
+            got=text[:200],
+            hint="correct [repository] bucket",
+        )
+    if endpoint and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]_/-]{1,255}", endpoint):
+        raise RepositoryError(
+            "the endpoint of a bucket is not a URL",
+            expected="https://HOST or http://HOST:PORT",
+            got=endpoint[:200],
+            hint="correct [repository] endpoint, or leave it out for AWS",
+        )
+    return S3Address(bucket=match[1], prefix="/".join(parts), endpoint=endpoint)
+
+
+def cache_control_of(path: str) -> str:
+    """Return for how long a CDN may keep a file (docs/spec/repository-layout.md §8)."""
+    if not path.startswith(_SERVED_FOLDERS):
+        return _PRIVATE
+    return IMMUTABLE if is_immutable_name(path.rpartition("/")[2]) else SHORT_LIVED
+
+
+@dataclass(slots=True, kw_only=True)
+class _Held:
+    """The lease of this publisher, and what it read under it: ETag, or `None` if absent."""
+
+    number: int
+    holder: str
+    until: datetime
+    etags: dict[str, str | None]
+
+
+class S3Store:
+    """A `store.Store` in a bucket.
+
+    Args:
+        address: Where.
+        clock: The present, UTC; those of all publishers are expected to agree within a minute.
+    """
+
+    def __init__(
+        self, address: S3Address, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.address = address
+        self._clock = clock
+        self._bucket = _open_bucket(address)
+        self._held: _Held | None = None
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    def read(self, path: str, *, max_bytes: int) -> bytes | None:
+        """Return a file's content, or `None` if there is no such file.
+
+        Raises:
+            RepositoryError: It cannot be read, or is larger than any that we write.
+        """
+        api = _import_obstore()
+        try:
+            result = api.get(self._bucket, path)
+            if result.meta["size"] > max_bytes:
+                raise RepositoryError(
+                    "a file of the repository is too large",
+                    expected=f"at most {max_bytes} bytes",
+                    got=f"{result.meta['size']} bytes",
+                    where=self._where(path),
+                )
+            content = bytes(result.bytes())
+            etag = result.meta["e_tag"]
+        except FileNotFoundError as error:
+            self._refuse_missing_bucket(error)
+            content, etag = None, None
+        except (OSError, api.exceptions.BaseError) as error:
+            self._refuse(error, "read", path)
+        if self._held is not None:
+            self._held.etags[path] = etag
+        return content
+
+    def write(self, path: str, content: bytes) -> None:
+        """Create or replace a file in one step.
+
+        Raises:
+            RepositoryError: It cannot be written, or somebody else replaced it since it was read.
+        """
+        held = self._keep_lease()
+        mode: Any = "overwrite"
+        if held is not None and path in held.etags:
+            etag = held.etags[path]
+            mode = "create" if etag is None else {"e_tag": etag}
+        result = self._put(path, content, mode)
+        if held is not None and path in held.etags:
+            held.etags[path] = result["e_tag"]
+
+    def copy(self, source: str, destination: str) -> None:
+        """Give a file that never changes a second path, in one step, within the bucket.
+
+        Raises:
+            RepositoryError: It cannot be copied.
+        """
+        self._keep_lease()
+        api = _import_obstore()
+        try:
+            api.copy(self._bucket, source, destination, overwrite=True)
+        except (OSError, api.exceptions.BaseError) as error:
+            self._refuse(error, "written", destination)
+
+    def list_paths(self) -> Iterator[str]:
+        """Yield the path of every file.
+
+        Raises:
+            RepositoryError: The bucket cannot be listed.
+        """
+        yield from self._list("")
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Hold the bucket for one publisher.
+
+        Raises:
+            RepositoryError: Somebody else publishes right now, or the bucket is not writable.
+        """
+        self._held = held = self._take_lease()
+        try:
+            yield
+        finally:
+            self._held = None
+            # What failed before is what is to be told; a lease that stays ends by itself.
+            with suppress(RepositoryError):
+                self._end_lease(held)
+
+    def _take_lease(self) -> _Held:
+        now = self._clock()
+        latest = self._latest_lease()
+        if latest and (until := self._lease_end(latest)) > now:
+            raise self._refuse_held(f"a publisher whose lease ends {until:%H:%M:%S} UTC")
+        held = _Held(
+            number=latest + 1, holder=secrets.token_hex(8), until=now + LEASE_LIFETIME, etags={}
+        )
+        api = _import_obstore()
+        try:
+            self._put(_lease_path(held.number), _lease(held), "create")
+        except RepositoryError as error:
+            if isinstance(error.__cause__, api.exceptions.AlreadyExistsError):
+                raise self._refuse_held("a publisher that was a moment earlier") from error
+            raise
+        # A number that was cleared away can be created again: only the highest one holds.
+        if self._latest_lease() != held.number:
+            self._end_lease(held)
+            raise self._refuse_held("a publisher that was a moment earlier")
+        for number in range(max(1, held.number - 2), held.number):
+            self._remove(_lease_path(number))
+        return held
+
+    def _keep_lease(self) -> _Held | None:
+        held, now = self._held, self._clock()
+        if held is None or held.until - now > LEASE_LIFETIME / 2:
+            return held
+        if now >= held.until or self._latest_lease() != held.number:
+            raise self._refuse_held("a lease that ended before this publication did")
+        held.until = now + LEASE_LIFETIME
+        self._put(_lease_path(held.number), _lease(held), "overwrite")
+        return held
+
+    def _end_lease(self, held: _Held) -> None:
+        held.until = datetime.fromtimestamp(0, UTC)
+        self._put(_lease_path(held.number), _lease(held), "overwrite")
+
+    def _latest_lease(self) -> int:
+        matches = map(_LEASE.fullmatch, self._list(f"{LEASE_FOLDER}/"))
+        return max((int(match[1]) for match in matches if match), default=0)
+
+    def _lease_end(self, number: int) -> datetime:
+        content = self.read(_lease_path(number), max_bytes=LEASE_MAX_BYTES)
+        try:
+            return datetime.fromtimestamp(int(json.loads(content or b"")["until_s"]), UTC)
+        except (ValueError, TypeError, KeyError, OverflowError, OSError) as error:
+            raise RepositoryError(
+                "the bucket's publishing lease cannot be read",
+                where=self._where(_lease_path(number)),
+                hint="see that nobody publishes, and remove that file",
+            ) from error
+
+    def _put(self, path: str, content: bytes, mode: Any) -> Any:
+        api = _import_obstore()
+        attributes = {
+            "Cache-Control": cache_control_of(path),
+            "Content-Type": content_type_of(path),
+        }
+        try:
+            return api.put(
+                self._bucket, path, content, mode=mode, attributes=attributes, use_multipart=False
+            )
+        except (api.exceptions.PreconditionError, api.exceptions.AlreadyExistsError) as error:
+            self._refuse_missing_bucket(error)
+            raise RepositoryError(
+                "somebody else changed the repository while this publication was made",
+                expected="the file as it was read",
+                got="another one",
+                where=self._where(path),
+                hint="run the command again: it starts from what is published now",
+            ) from error
+        except (OSError, api.exceptions.BaseError) as error:
+            self._refuse(error, "written", path)
+
+    def _list(self, folder: str) -> Iterator[str]:
+        api = _import_obstore()
+        try:
+            for page in api.list(self._bucket, folder or None):
+                yield from (str(entry["path"]) for entry in page)
+        except (OSError, api.exceptions.BaseError) as error:
+            self._refuse(error, "listed", folder)
+
+    def _remove(self, path: str) -> None:
+        api = _import_obstore()
+        try:
+            api.delete(self._bucket, path)
+        except FileNotFoundError:
+            return
+        except (OSError, api.exceptions.BaseError) as error:
+            self._refuse(error, "removed", path)
+
+    def _where(self, path: str) -> str:
+        return f"{self.address}/{path}"
+
+    def _refuse_held(self, by: str) -> RepositoryError:
+        return RepositoryError(
+            "somebody else publishes to this repository right now",
+            expected="a bucket that nobody holds",
+            got=by,
+            where=self,
+            hint="wait until that is done, then run the command again; a lease that a killed "
+            f"publisher left ends after {LEASE_LIFETIME.seconds // 60} minutes",
+        )
+
+    def _refuse_missing_bucket(self, error: Exception) -> None:
+        if "NoSuchBucket" in str(error):
+            raise RepositoryError(
+                "there is no such bucket",
+                expected="a bucket that exists",
+                got=self.address.bucket,
+                where=self.address.endpoint or "AWS",
+                hint="create it with your provider's tools, or correct [repository] bucket",
+            ) from error
+
+    def _refuse(self, error: Exception, act: str, path: str) -> NoReturn:
+        self._refuse_missing_bucket(error)
+        is_denied = any(word in str(error) for word in ("AccessDenied", "403", "401", "Invalid"))
+        raise RepositoryError(
+            f"a file of the repository cannot be {act}",
+            got=" ".join(str(error).partition("Debug source")[0].split())[:300],
+            where=self._where(path),
+            hint="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, and that the key "
+            "may get, put, delete and list there"
+            if is_denied
+            else "check [repository] endpoint, or AWS_ENDPOINT_URL, and the connection",
+        ) from error
+
+
+def _open_bucket(address: S3Address) -> obstore.store.S3Store:
+    api = _import_obstore()
+    environment = os.environ
+    endpoint = address.endpoint or environment.get("AWS_ENDPOINT_URL_S3", "")
+    endpoint = endpoint or environment.get("AWS_ENDPOINT_URL", "")
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1"
+    # Under this name, because the environment's would come before `endpoint`.
+    options: dict[str, Any] = {"aws_endpoint_url_s3": endpoint} if endpoint else {}
+    bucket: obstore.store.S3Store = api.store.S3Store(
+        address.bucket,
+        prefix=address.prefix or None,
+        region=region,
+        client_options={
+            "allow_http": endpoint.startswith("http://"),
+            "timeout": "120s",
+            "connect_timeout": "10s",
+        },
+        retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=30)},
+        disable_bulk_delete=True,
+        **options,
+    )
+    return bucket
+
+
+def _import_obstore() -> Any:
+    try:
+        import obstore
+        import obstore.exceptions
+        import obstore.store
+    except ImportError as error:
+        raise RepositoryError(
+            "publishing to a bucket needs the package obstore",
+            expected="the extra ampforge[s3]",
+            hint="install it: pip install 'ampforge[s3]'",
+        ) from error
+    return obstore
+
+
+def _lease_path(number: int) -> str:
+    return f"{LEASE_FOLDER}/lease-{number:012d}.json"
+
+
+def _lease(held: _Held) -> bytes:
+    document = {"holder": held.holder, "until_s": int(held.until.timestamp())}
+    return json.dumps(document).encode()

@@ -1,0 +1,13 @@
+"""Where the services are that are no files, and the file that shows a repository is there."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FRESHNESS_PATH: Final = "/api/freshness"
+REPORTS_PATH: Final = "/api/reports"
+HEALTH_PATH: Final = "/api/health"
+OPENAPI_PATH: Final = "/api/openapi.json"
+TIMESTAMP_PATH: Final = "/metadata/timestamp.json"
+METRICS_PATH: Final = "/metrics"
+SERVICE_PATHS: Final = frozenset({FRESHNESS_PATH, REPORTS_PATH, HEALTH_PATH, OPENAPI_PATH})

@@ -1,0 +1,234 @@
+"""The services beside the files: nonces, reports, health, and the description of all three.
+
+Nothing a client sends is trusted: bodies are bounded, a report is verified before it is stored, and
+what costs a signature is limited for each client. No network here; `openapi` describes it.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from manifests.assignment import verify_assignment
+from manifests.client_address import ClientAddresses, limit_key
+from manifests.device_report import REPORT_MAX_BYTES, verify_device_report
+from manifests.errors import FleetStoreError
+from manifests.fleet import ReceivedReport
+from manifests.freshness import Freshness, parse_freshness_request, sign_freshness
+from manifests.message_fields import MESSAGE_MAX_BYTES
+from manifests.openapi import openapi_document
+from manifests.report_batches import ReportBatches
+from manifests.rsgi import (
+    BAD_REQUEST,
+    CREATED,
+    LENGTH_REQUIRED,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    OK,
+    TOO_LARGE,
+    TOO_MANY_REQUESTS,
+    UNAVAILABLE,
+    answer_text,
+)
+from manifests.server_metrics import ServerCounts, Stopwatch
+from manifests.server_paths import (
+    FRESHNESS_PATH,
+    HEALTH_PATH,
+    OPENAPI_PATH,
+    REPORTS_PATH,
+    TIMESTAMP_PATH,
+)
+from signing.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from manifests.fleet import FleetStore
+    from manifests.rate_limit import RateLimit
+    from manifests.rsgi import Exchange, Scope
+    from manifests.served_files import ServedFiles
+    from signing.signers import Signer
+    from signing.trust_record import TrustRecord
+
+BODY_MAX_BYTES = {FRESHNESS_PATH: MESSAGE_MAX_BYTES, REPORTS_PATH: REPORT_MAX_BYTES}
+NO_STORE = ("cache-control", "no-store")
+RETRY_AFTER_S = 5
+_COSE = "application/cose"
+
+
+class ServerServices:
+    """Answers what is below `/api/`.
+
+    Args:
+        files: The repository's files: assignments in force are read from there.
+        trust: The product's trust record: devices' factory CA, and who signs assignments.
+        freshness_signer: Signs answers to nonces; `None` leaves them out.
+        fleet: Where reports go; `None` leaves them out.
+        limit: For each client; `None` sets none.
+        addresses: Says who the client is.
+        counts: Takes note.
+        clock: The present, UTC.
+    """
+
+    def __init__(
+        self,
+        files: ServedFiles,
+        *,
+        trust: TrustRecord | None = None,
+        freshness_signer: Signer | None = None,
+        fleet: FleetStore | None = None,
+        limit: RateLimit | None = None,
+        addresses: ClientAddresses | None = None,
+        counts: ServerCounts | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._files = files
+        self._trust = trust
+        self._freshness_signer = freshness_signer
+        self._reports = None if fleet is None else ReportBatches(fleet)
+        self._limit = limit
+        self._addresses = addresses or ClientAddresses()
+        self._counts = counts or ServerCounts()
+        self._clock = clock
+        self._last_sequence = 0
+        self._openapi = json.dumps(openapi_document()).encode()
+        self._documents: dict[str, Callable[[], tuple[int, bytes]]] = {
+            HEALTH_PATH: self._health,
+            OPENAPI_PATH: lambda: (OK, self._openapi),
+        }
+        reports = self._reports
+        if reports is not None:
+            self._counts.batches = lambda: reports.commits
+
+    def close(self) -> None:
+        """Store the reports that wait."""
+        if self._reports is not None:
+            self._reports.close()
+
+    async def answer(self, scope: Scope, exchange: Exchange) -> None:
+        """Answer one request."""
+        path = scope.path
+        if path in self._documents:
+            self._answer_document(scope, exchange)
+            return
+        is_offered = {
+            FRESHNESS_PATH: self._freshness_signer is not None and self._trust is not None,
+            REPORTS_PATH: self._reports is not None and self._trust is not None,
+        }.get(path, False)
+        if not is_offered:
+            answer_text(exchange, NOT_FOUND, "this server offers no such service")
+        elif scope.method != "POST":
+            answer_text(exchange, METHOD_NOT_ALLOWED, "use POST", [("allow", "POST")])
+        elif self._is_allowed(scope, exchange):
+            with Stopwatch(self._counts, path):
+                await self._answer_body(scope, exchange)
+
+    async def _answer_body(self, scope: Scope, exchange: Exchange) -> None:
+        body = await _read_body(scope, exchange)
+        if body is None:
+            return
+        try:
+            if scope.path == FRESHNESS_PATH:
+                self._answer_freshness(exchange, body)
+            else:
+                await self._take_report(exchange, body)
+        except FleetStoreError as error:
+            self._counts.reports["failed"] += 1
+            retry = ("retry-after", str(RETRY_AFTER_S))
+            answer_text(exchange, UNAVAILABLE, _without_place(error), [NO_STORE, retry])
+        except Refusal as error:
+            if scope.path == REPORTS_PATH:
+                self._counts.reports["refused"] += 1
+            answer_text(exchange, BAD_REQUEST, str(error), [NO_STORE])
+
+    def _is_allowed(self, scope: Scope, exchange: Exchange) -> bool:
+        if self._limit is None:
+            return True
+        client = limit_key(self._addresses.find(scope.client, scope.headers))
+        wait_s = self._limit.take(client)
+        if wait_s:
+            self._counts.limited += 1
+            retry = ("retry-after", str(wait_s))
+            text = f"too many requests, try again in {wait_s} s"
+            answer_text(exchange, TOO_MANY_REQUESTS, text, [NO_STORE, retry])
+        return not wait_s
+
+    def _answer_document(self, scope: Scope, exchange: Exchange) -> None:
+        if scope.method not in {"GET", "HEAD"}:
+            answer_text(exchange, METHOD_NOT_ALLOWED, "use GET or HEAD", [("allow", "GET, HEAD")])
+            return
+        status, body = self._documents[scope.path]()
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            NO_STORE,
+        ]
+        exchange.response_bytes(status, headers, body)
+
+    def _health(self) -> tuple[int, bytes]:
+        is_ready = self._files.find(TIMESTAMP_PATH) is not None
+        document = {"status": "ok" if is_ready else "no repository to serve"}
+        return OK if is_ready else UNAVAILABLE, json.dumps(document).encode()
+
+    def _answer_freshness(self, exchange: Exchange, body: bytes) -> None:
+        assert self._freshness_signer is not None
+        assert self._trust is not None
+        request = parse_freshness_request(body)
+        now_s = int(self._clock().timestamp())
+        # Never falls while this server runs, even when the clock is set back.
+        self._last_sequence = max(self._last_sequence, now_s)
+        served = self._files.find(f"/device/{request.hardware_class}/assignment.cose")
+        sequence = 0
+        if served is not None and served.content is not None:
+            sequence = verify_assignment(served.content, self._trust).sequence
+        message = sign_freshness(
+            Freshness(
+                nonce=request.nonce,
+                sequence=self._last_sequence,
+                time_s=now_s,
+                hardware_class=request.hardware_class,
+                assignment_sequence=sequence,
+            ),
+            self._freshness_signer,
+        )
+        headers = [
+            ("content-type", _COSE),
+            ("content-length", str(len(message))),
+            NO_STORE,
+        ]
+        exchange.response_bytes(OK, headers, message)
+
+    async def _take_report(self, exchange: Exchange, body: bytes) -> None:
+        assert self._reports is not None
+        assert self._trust is not None
+        now = self._clock()
+        report = verify_device_report(body, self._trust, now=now)
+        received = ReceivedReport(report=report, message=body, received_at=now)
+        is_new = await self._reports.add(received)
+        word = "stored" if is_new else "known"
+        self._counts.reports[word] += 1
+        answer_text(exchange, CREATED if is_new else OK, word, [NO_STORE])
+
+
+def _without_place(error: Refusal) -> str:
+    # Where the database lies is not the client's business.
+    return f"{error.what}: {error.hint}" if error.hint else error.what
+
+
+async def _read_body(scope: Scope, exchange: Exchange) -> bytes | None:
+    limit_bytes = BODY_MAX_BYTES[scope.path]
+    length = scope.headers.get("content-length", "")
+    if not length.isascii() or not length.isdigit():
+        answer_text(exchange, LENGTH_REQUIRED, "a Content-Length is needed")
+        return None
+    received = bytearray()
+    if int(length[:18]) <= limit_bytes:
+        async for piece in exchange:
+            received += piece
+            if len(received) > limit_bytes or not piece:
+                break
+    if int(length[:18]) > limit_bytes or len(received) > limit_bytes:
+        answer_text(exchange, TOO_LARGE, f"at most {limit_bytes} bytes")
+        return None
+    return bytes(received)

@@ -1,0 +1,94 @@
+"""Takes TLS connections: a handshake is bounded in time, and counts as a connection from its start.
+
+The event loop's own server would count a connection when its handshake is over, and any number of
+peers could hold sockets that never begin one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from manifests.http_connection import HttpConnection, peer_address
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+    from manifests.http_host import HttpHost
+
+HANDSHAKE_TIMEOUT_S = 10.0
+SHUTDOWN_TIMEOUT_S = 5.0
+HANDSHAKES_PER_ADDRESS_MAX = 64
+"""Of these a peer that is no proxy has far fewer at once, unless it wants to hold sockets."""
+NO_DESCRIPTOR_WAIT_S = 0.5
+ACCEPTED_AT_ONCE = 64
+
+
+class TlsAcceptor:
+    """Takes connections from a listening socket until it is closed.
+
+    Args:
+        host: Whose connections they become.
+        listening: A listening socket; closed by `close`.
+        tls: What they are encrypted with.
+    """
+
+    def __init__(self, host: HttpHost, listening: socket.socket, tls: ssl.SSLContext) -> None:
+        self._host = host
+        self._listening = listening
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._handshakes: dict[asyncio.Task[None], str] = {}
+        listening.setblocking(False)
+        self._resume()
+
+    async def close(self) -> None:
+        """Take no more; returns when the handshakes that had begun are over."""
+        descriptor = self._listening.fileno()
+        self._listening.close()
+        self._loop.remove_reader(descriptor)
+        if self._handshakes:
+            await asyncio.wait(list(self._handshakes))
+
+    def _resume(self) -> None:
+        if self._listening.fileno() >= 0:
+            self._loop.add_reader(self._listening.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                accepted, name = self._listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:
+                # No descriptor is left: those who wait in the queue are taken later.
+                self._loop.remove_reader(self._listening.fileno())
+                self._loop.call_later(NO_DESCRIPTOR_WAIT_S, self._resume)
+                return
+            self._begin(accepted, peer_address(name))
+
+    def _begin(self, accepted: socket.socket, peer: str) -> None:
+        begun = sum(1 for other in self._handshakes.values() if other == peer)
+        is_flooding = begun >= HANDSHAKES_PER_ADDRESS_MAX and not self._host.addresses.is_proxy(
+            peer
+        )
+        if is_flooding or not self._host.is_admitted(peer, pending=len(self._handshakes)):
+            accepted.close()
+            return
+        task = self._loop.create_task(self._shake_hands(accepted))
+        self._handshakes[task] = peer
+        task.add_done_callback(self._handshakes.pop)
+
+    async def _shake_hands(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        # OSError: TLS errors, timeouts, and a peer that goes away.
+        with contextlib.suppress(OSError):
+            await self._loop.connect_accepted_socket(
+                lambda: HttpConnection(self._host),
+                accepted,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+            )

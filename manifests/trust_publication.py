@@ -1,0 +1,178 @@
+"""Publishes the trust record in force, so that boards in the field follow it by themselves.
+
+The signed record lies at `device/trust/after-N.cose` for every version N that it follows in this
+repository: from the record that was published before, or from the first one. The assignments are
+signed again with it, with their next sequence: a board sees that something is new, and asks for the
+record before it looks at anything else (docs/spec/repository-layout.md §11).
+
+Not here: TUF's own root, which is `root_rotation`; making and signing the record (`signing`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from manifests.errors import RepositoryError
+from manifests.manifest import verify_manifest
+from manifests.published_releases import list_releases, read_listed_assignment
+from manifests.repository import NewFile, publish_files
+from manifests.repository_reading import load_repository, read_target
+from manifests.trust_renewal import trust_path
+from signing.errors import SigningError
+from signing.trust import verify_trust_record
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from manifests.publishing import Publisher
+    from manifests.tuf_metadata import RepositoryMetadata
+    from signing.trust_record import TrustRecord
+
+TRUST_KIND: Final = "trust record"
+SKIPPED_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustPublication:
+    """What a publication of a trust record put in force.
+
+    Attributes:
+        version: The record's version.
+        follows: The versions that boards follow it from; empty if nothing was to be done.
+        hardware_classes: Whose assignments were signed again.
+        refused_versions: Releases whose manifests do not verify under this record: boards that
+            have it refuse them until they are published anew, signed by keys in force.
+    """
+
+    version: int
+    follows: tuple[int, ...]
+    hardware_classes: tuple[str, ...]
+    refused_versions: tuple[str, ...]
+
+
+def publish_trust(
+    publisher: Publisher, untrusted_record: bytes, *, now: datetime
+) -> TrustPublication:
+    """Publish a trust record to boards, and sign the assignments again.
+
+    Publishing the record that is published already changes nothing.
+
+    Args:
+        publisher: The repository, and the keys of release, campaign, snapshot and timestamp.
+        untrusted_record: The signed record, which is the publisher's.
+        now: The present, UTC.
+
+    Raises:
+        SigningError: It does not follow the record that was published before.
+        RepositoryError: Another record of its version is published, it is not the publisher's, or
+            keys are missing.
+    """
+    record = verify_trust_record(untrusted_record, current=None)
+    _refuse_other_record(publisher.trust, record)
+    with publisher.store.exclusively():
+        current = load_repository(publisher.store)
+        refused = _refused_releases(publisher, current)
+        first = 1
+        before = _read_published(publisher, current)
+        if before == untrusted_record:
+            return TrustPublication(
+                version=record.version, follows=(), hardware_classes=(), refused_versions=refused
+            )
+        if before is not None:
+            last = verify_trust_record(before, current=None)
+            _refuse_same_version(last, record)
+            verify_trust_record(untrusted_record, current=last)
+            first = last.version
+        _refuse_gap(first, record.version)
+        follows = tuple(range(first, record.version))
+        assignments = tuple(
+            replace(
+                assignment,
+                sequence=assignment.sequence + 1,
+                issued_at_s=int(now.timestamp()),
+            )
+            for hardware_class in sorted({r.hardware_class for r in list_releases(current)})
+            if (assignment := read_listed_assignment(publisher.store, current, hardware_class))
+        )
+        if follows:
+            publish_files(
+                publisher.store,
+                publisher.signers,
+                publisher.settings,
+                before=current,
+                releases=tuple(_record_file(untrusted_record, record, n) for n in follows),
+                assignments=tuple(map(publisher.assignment_file, assignments)),
+                now=now,
+            )
+    return TrustPublication(
+        version=record.version,
+        follows=follows,
+        hardware_classes=tuple(a.hardware_class for a in assignments) if follows else (),
+        refused_versions=refused,
+    )
+
+
+def _record_file(content: bytes, record: TrustRecord, version: int) -> NewFile:
+    device_path = trust_path(version)
+    return NewFile(
+        path=device_path.removeprefix("device/"),
+        content=content,
+        custom={"kind": TRUST_KIND, "version": record.version, "follows": version},
+        device_path=device_path,
+    )
+
+
+def _read_published(publisher: Publisher, current: RepositoryMetadata) -> bytes | None:
+    entries = [
+        entry
+        for entry in current.targets.signed.targets.values()
+        if entry.custom and entry.custom.get("kind") == TRUST_KIND
+    ]
+    if not entries:
+        return None
+    return read_target(publisher.store, max(entries, key=lambda entry: entry.custom["version"]))
+
+
+def _refused_releases(publisher: Publisher, current: RepositoryMetadata) -> tuple[str, ...]:
+    refused = []
+    for release in list_releases(current):
+        entry = current.targets.signed.targets[release.target_path]
+        try:
+            verify_manifest(read_target(publisher.store, entry), publisher.trust)
+        except SigningError:
+            refused.append(release.version)
+    return tuple(refused)
+
+
+def _refuse_other_record(trust: TrustRecord, record: TrustRecord) -> None:
+    if record != trust:
+        raise RepositoryError(
+            "the trust record is not the one in force",
+            expected=f"version {trust.version} of {trust.product}",
+            got=f"version {record.version} of {record.product}",
+            where="trust record",
+            hint="publish the record that [signing] trust_record names",
+        )
+
+
+def _refuse_same_version(last: TrustRecord, record: TrustRecord) -> None:
+    if last.version == record.version:
+        raise RepositoryError(
+            "another trust record of this version is published",
+            expected=f"a version above {last.version}",
+            got=record.version,
+            where="trust record",
+            hint="boards may hold the one that is published: sign the next version instead",
+        )
+
+
+def _refuse_gap(first: int, version: int) -> None:
+    if version - first > SKIPPED_MAX:
+        raise RepositoryError(
+            "the trust record follows too many versions at once",
+            expected=f"at most {SKIPPED_MAX}",
+            got=f"{version - first}, from version {first} to {version}",
+            where="trust record",
+            hint="publish the records in between first",
+        )

@@ -1,0 +1,161 @@
+"""The check standard of a fixture: a known current, read before and after the units.
+
+Calibration and verification share the meter, so that its error cancels in them; a source that is
+not the unit does not. Implements docs/spec/calibration.md §3.8. What a reading means for units is
+decided in `ledger_checks`, in the transaction that writes it down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from provisioning.control_charts import chart_ewma
+from provisioning.instrument_certificates import refuse_uncertified
+from provisioning.measurement_settings import LoadChannel
+from provisioning.slot_meter import open_slot_meter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from provisioning.check_standard_settings import CheckStandardSettings
+    from provisioning.instruments import InstrumentIdentity, Reading
+    from provisioning.station_settings import StationSettings
+    from provisioning.station_values import SlotConfig
+
+BASELINE_COUNT: Final = 3
+"""So many good readings make the center of the chart; they are judged by the limit alone."""
+
+
+class Moment(StrEnum):
+    """When the standard is read."""
+
+    START = "start"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReading:
+    """One reading of the standard.
+
+    Attributes:
+        moment: When in the run.
+        slot: Where.
+        instrument: By which instrument.
+        certificate: Its certificate on file.
+        reading: The samples.
+    """
+
+    moment: Moment
+    slot: str
+    instrument: InstrumentIdentity
+    certificate: str | None
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckJudgement:
+    """What a reading says about the instrument and its fixture.
+
+    Attributes:
+        reasons: Why it is not good; empty when it is.
+        center_na: Center of the chart, nA.
+        ewma_na: The moving average after this reading, nA.
+        lower_na: Its lower limit, nA.
+        upper_na: Its upper limit, nA.
+    """
+
+    reasons: tuple[str, ...]
+    center_na: float
+    ewma_na: float
+    lower_na: float
+    upper_na: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether units may be measured, and those measured before it released."""
+        return not self.reasons
+
+
+def read_check_standard(
+    slot: SlotConfig,
+    settings: StationSettings,
+    standard: CheckStandardSettings,
+    *,
+    moment: Moment,
+    clock: Callable[[], datetime],
+) -> CheckReading:
+    """Connect the standard in place of a load and read it.
+
+    Raises:
+        InstrumentError: The instrument is not certified, or the measurement failed.
+    """
+    metrology = settings.metrology
+    relay = LoadChannel(load_ohm=standard.resistance_ohm, channel=standard.channel)
+    only_it = settings.model_copy(
+        update={"metrology": metrology.model_copy(update={"load_channels": (relay,)})}
+    )
+    meter = open_slot_meter(slot, only_it, clock=clock)
+    try:
+        certificate = refuse_uncertified(meter.identity, metrology, today=clock().date())
+        meter.select_load(standard.resistance_ohm)
+        largest_na = abs(standard.reference_na) + standard.limit_na
+        reading = meter.read_current(
+            range_ua=metrology.accuracy_for(largest_na).range_ua,
+            nplc=metrology.nplc,
+            count=metrology.sample_count,
+        )
+        return CheckReading(
+            moment=moment,
+            slot=slot.name,
+            instrument=meter.identity,
+            certificate=certificate,
+            reading=reading,
+        )
+    finally:
+        meter.close()
+
+
+def judge_check(
+    mean_na: float,
+    good_before_na: Sequence[float],
+    standard: CheckStandardSettings,
+    *,
+    center_na: float | None = None,
+) -> CheckJudgement:
+    """Judge a reading by its distance from the reference, and by the chart of those before.
+
+    Args:
+        mean_na: The reading, nA.
+        good_before_na: Good readings of the same standard, slot, instrument and certificate, in
+            order, nA.
+        standard: The section.
+        center_na: Center of the chart, once it is known, nA; the mean of the first values if not.
+    """
+    values = (*good_before_na, mean_na)
+    if center_na is None:
+        baseline = values[:BASELINE_COUNT]
+        center_na = sum(baseline) / len(baseline)
+    chart = chart_ewma(values, center=center_na, sd=standard.sd_na)
+    ewma_na, lower_na, upper_na = chart.points[-1], chart.lower[-1], chart.upper[-1]
+    reasons = []
+    deviation_na = mean_na - standard.reference_na
+    if abs(deviation_na) > standard.limit_na:
+        reasons.append(
+            f"{deviation_na:+.1f} nA from the reference of {standard.reference_na:g} nA, at most "
+            f"{standard.limit_na:g} nA"
+        )
+    if len(values) > BASELINE_COUNT and not lower_na <= ewma_na <= upper_na:
+        reasons.append(
+            f"EWMA {ewma_na:.1f} nA is outside {lower_na:.1f} to {upper_na:.1f} nA after "
+            f"{len(values)} readings"
+        )
+    return CheckJudgement(
+        reasons=tuple(reasons),
+        center_na=center_na,
+        ewma_na=ewma_na,
+        lower_na=lower_na,
+        upper_na=upper_na,
+    )

@@ -1,0 +1,164 @@
+"""Which units an instrument touched: what has to be looked at again when it was found wrong.
+
+Reads every confirmed calibration and verification once, one at a time. Implements
+docs/spec/calibration.md §3.6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import select
+
+from provisioning.ledger_events import Phase, format_time, parse_event
+from provisioning.ledger_rows import check_row
+from provisioning.ledger_schema import events, units
+from provisioning.station_values import Step
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection
+
+    from provisioning.ledger import Ledger
+    from provisioning.ledger_events import Event
+
+_CALIBRATION: Final = (Step.CALIBRATE.value, "readings")
+_VERIFICATION: Final = (Step.VERIFY.value, "points")
+_ROWS_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TouchedUnit:
+    """One unit and one instrument that measured it.
+
+    Attributes:
+        serial: The unit.
+        state: Where it stands now.
+        instrument: Serial number of the instrument.
+        certificates: What its results name, in order; `None` where none was on file.
+        first_at: When it measured the unit first.
+        last_at: When last.
+        calibration_readings: Readings in calibrations.
+        verification_readings: Points in verifications.
+        jobs: Jobs that these were in.
+    """
+
+    serial: str
+    state: str
+    instrument: str
+    certificates: tuple[str | None, ...]
+    first_at: dt.datetime
+    last_at: dt.datetime
+    calibration_readings: int
+    verification_readings: int
+    jobs: tuple[str, ...]
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON values."""
+        return {
+            "serial": self.serial,
+            "state": self.state,
+            "instrument": self.instrument,
+            "certificates": list(self.certificates),
+            "first_at": format_time(self.first_at),
+            "last_at": format_time(self.last_at),
+            "calibration_readings": self.calibration_readings,
+            "verification_readings": self.verification_readings,
+            "jobs": list(self.jobs),
+        }
+
+
+@dataclass(slots=True)
+class _Touch:
+    # What was found so far of one unit and one instrument.
+    events: list[Event]
+    readings: dict[str, int]
+    certificates: list[str | None]
+
+
+def find_touched_units(
+    ledger: Ledger,
+    *,
+    instrument: str | None = None,
+    since: dt.datetime | None = None,
+    on_progress: Callable[[int], None] = lambda _count: None,
+) -> tuple[TouchedUnit, ...]:
+    """Return the units that were measured, one entry for each unit and instrument.
+
+    Args:
+        ledger: The open ledger.
+        instrument: Serial number as `*IDN?` told it; `None`: any.
+        since: Only measurements from then on, aware; `None`: all.
+        on_progress: Told how many results were looked at.
+
+    Returns:
+        By instrument, then by unit.
+
+    Raises:
+        LedgerError: An event is damaged.
+    """
+    touches: dict[tuple[str, str], _Touch] = {}
+    with ledger.database.reading() as connection:
+        for count, event in enumerate(_results(connection, since), start=1):
+            _take(touches, event, instrument)
+            if count % _ROWS_AT_ONCE == 0:
+                on_progress(count)
+        states = {
+            serial: connection.execute(
+                select(units.c.state).where(units.c.serial == serial)
+            ).scalar_one_or_none()
+            for _, serial in touches
+        }
+    return tuple(
+        TouchedUnit(
+            serial=serial,
+            state=str(states[serial]),
+            instrument=found,
+            certificates=tuple(touch.certificates),
+            first_at=min(event.at for event in touch.events),
+            last_at=max(event.at for event in touch.events),
+            calibration_readings=touch.readings[_CALIBRATION[0]],
+            verification_readings=touch.readings[_VERIFICATION[0]],
+            jobs=tuple(dict.fromkeys(str(event.job) for event in touch.events)),
+        )
+        for (found, serial), touch in sorted(touches.items())
+    )
+
+
+def _results(connection: Connection, since: dt.datetime | None) -> Iterator[Event]:
+    statement = (
+        select(events)
+        .where(
+            events.c.step.in_((_CALIBRATION[0], _VERIFICATION[0])),
+            events.c.phase == Phase.CONFIRM.value,
+        )
+        .order_by(events.c.station, events.c.number)
+        .execution_options(yield_per=_ROWS_AT_ONCE)
+    )
+    if since is not None:
+        statement = statement.where(events.c.at >= format_time(since))
+    for row in connection.execute(statement):
+        where = f"station {row.station}, event {row.number}"
+        yield parse_event(check_row(row, events, where=where).content, where=where)
+
+
+def _take(touches: dict[tuple[str, str], _Touch], event: Event, instrument: str | None) -> None:
+    result = event.data.get("result")
+    if not isinstance(result, dict) or not isinstance(result.get("instrument"), dict):
+        return
+    found = str(result["instrument"].get("serial_number"))
+    if event.serial is None or (instrument is not None and found != instrument):
+        return
+    touch = touches.setdefault(
+        (found, event.serial), _Touch([], {_CALIBRATION[0]: 0, _VERIFICATION[0]: 0}, [])
+    )
+    touch.events.append(event)
+    names: dict[str, str] = dict((_CALIBRATION, _VERIFICATION))
+    name = names[event.step]
+    touch.readings[event.step] += len(result.get(name) or ())
+    certificate = result.get("certificate")
+    if certificate not in touch.certificates:
+        touch.certificates.append(certificate)

@@ -1,0 +1,184 @@
+"""A release after its publication: promoted to more devices, or withdrawn for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from manifests.assignment import verify_assignment
+from manifests.errors import RepositoryError, TransportError
+from manifests.gateway import Gateway
+from manifests.publishing import AssignmentPlan
+from manifests.release_life import promote_release, withdraw_release
+from manifests.repository_audit import audit_repository
+from manifests.repository_reading import load_repository
+from manifests.repository_status import describe_repository, format_status
+from manifests.server import ServerPlan, serve_in_background
+from manifests.transfer import Fetch
+from signing.roles import Role
+from tests.manifests.test_update_attacks import (
+    RULES,
+    UpdateResult,
+    make_device,
+    run_session,
+    serve,
+    update_device,
+)
+from tests.manifests.world import (
+    HARDWARE_CLASS,
+    NOW,
+    bundle,
+    make_publisher,
+    new_bundle,
+    old_bundle,
+    signers,
+    trust,
+)
+
+PILOT = AssignmentPlan(campaign="pilot", drawn_ppm=50_000, pinned_serial_numbers=("A", "B"))
+
+
+@pytest.fixture
+def publisher(tmp_path):
+    publisher = make_publisher(tmp_path / "repository")
+    publisher.publish_bundle(old_bundle(), None, now=NOW)
+    publisher.publish_bundle(new_bundle(), PILOT, now=NOW)
+    return publisher
+
+
+def files(publisher):
+    return {p: p.read_bytes() for p in publisher.store.root.rglob("*") if p.is_file()}
+
+
+def shown(publisher):
+    path = publisher.store.root / "device" / HARDWARE_CLASS / "assignment.cose"
+    return verify_assignment(path.read_bytes(), trust())
+
+
+def test_promoting_keeps_the_campaign_and_the_devices_drawn_before(publisher):
+    before = shown(publisher)
+    promote_release(publisher, "1.5.0", drawn_ppm=250_000, now=NOW)
+    after = shown(publisher)
+    assert (after.campaign, after.salt) == (before.campaign, before.salt)
+    assert after.pinned_serial_numbers == ("A", "B")
+    assert (after.drawn_ppm, after.sequence) == (250_000, before.sequence + 1)
+    assert promote_release(publisher, "1.5.0", now=NOW).assignment.drawn_ppm == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("version", "drawn_ppm", "telling"),
+    [
+        ("1.5.0", 50_000, "a larger share"),
+        ("1.5.0", 10_000, "cannot be promoted so"),
+        ("1.4.0", 100_000, "assigned to nobody now"),
+        ("9.9.9", 100_000, "not published"),
+    ],
+)
+def test_a_promotion_that_is_none_is_refused(publisher, version, drawn_ppm, telling):
+    before = files(publisher)
+    with pytest.raises(RepositoryError, match=telling):
+        promote_release(publisher, version, drawn_ppm=drawn_ppm, now=NOW)
+    assert files(publisher) == before
+
+
+def test_a_halted_campaign_is_not_promoted(publisher):
+    halt = AssignmentPlan(campaign="pilot", drawn_ppm=50_000, is_halted=True)
+    publisher.publish_plan("1.5.0", halt, now=NOW)
+    with pytest.raises(RepositoryError, match="it is halted"):
+        promote_release(publisher, "1.5.0", now=NOW)
+
+
+def test_a_withdrawn_release_is_halted_listed_and_never_given_again(publisher):
+    withdrawal, is_halted = withdraw_release(
+        publisher, "1.5.0", reason="TIGHTEN stops\nearly", now=NOW
+    )
+    assert is_halted
+    assert withdrawal.reason == "TIGHTEN stops early"
+    assert shown(publisher).is_halted
+    assert not shown(publisher).selects("A")
+    for act in (
+        lambda: publisher.publish_bundle(new_bundle(), None, now=NOW),
+        lambda: publisher.publish_plan("1.5.0", PILOT, now=NOW),
+        lambda: promote_release(publisher, "1.5.0", now=NOW),
+        lambda: withdraw_release(publisher, "1.5.0", reason="again", now=NOW),
+    ):
+        before = files(publisher)
+        with pytest.raises(RepositoryError, match="was withdrawn") as refused:
+            act()
+        assert "TIGHTEN stops early" in refused.value.got
+        assert files(publisher) == before
+    status = describe_repository(publisher.store, trust(), now=NOW)
+    assert [one["version"] for one in status["withdrawn"]] == ["1.5.0"]
+    text = format_status(status)
+    assert "WITHDRAWN" in text
+    assert "HALTED (1.5.0, which was withdrawn," in text
+    assert audit_repository(publisher.store, trust(), now=NOW).findings == []
+
+
+def test_the_counter_of_a_withdrawn_release_is_not_given_again(publisher):
+    withdraw_release(publisher, "1.5.0", reason="x", now=NOW)
+    with pytest.raises(RepositoryError, match="counter"):
+        publisher.publish_bundle(bundle(release_counter=2, peak_na=200_000), None, now=NOW)
+
+
+def test_a_gateway_gives_out_no_withdrawn_manifest(publisher, tmp_path):
+    digest = shown(publisher).manifest_sha256.hex()
+    root = (publisher.store.root / "metadata/1.root.json").read_bytes()
+    withdraw_release(publisher, "1.5.0", reason="x", now=NOW)
+    with serve_in_background(ServerPlan(folder=publisher.store.root)) as url:
+        gateway = Gateway(url, trusted_root=root, cache=tmp_path / "cache")
+        with pytest.raises(TransportError, match="lists no such target") as refused:
+            gateway.fetch(Fetch(path=f"device/manifests/{digest}.cose", max_bytes=1024))
+        assert "withdrawn" in refused.value.hint
+        gateway.close()
+
+
+def test_a_device_is_not_given_a_withdrawn_release(publisher):
+    device = make_device()
+    before = bytes(device.medium.content)
+    withdraw_release(publisher, "1.5.0", reason="x", now=NOW)
+    outcome = run_session(update_device(device, RULES), serve(publisher))
+    assert outcome.result is UpdateResult.HALTED
+    assert bytes(device.medium.content) == before
+
+
+def test_another_release_is_withdrawn_beside_a_running_campaign(publisher):
+    before = shown(publisher)
+    _, is_halted = withdraw_release(publisher, "1.4.0", reason="old", now=NOW)
+    assert not is_halted
+    assert shown(publisher) == before
+
+
+def test_a_release_that_devices_with_the_last_one_would_refuse_is_not_published(publisher):
+    publisher.publish_bundle(bundle(release_counter=3, policy_version=2), None, now=NOW)
+    before = files(publisher)
+    with pytest.raises(RepositoryError, match="limits policy version of release") as refused:
+        publisher.publish_bundle(bundle(release_counter=4, policy_version=1), None, now=NOW)
+    assert "would refuse this one" in refused.value.hint
+    assert files(publisher) == before
+    other = bundle(release_counter=5, policy_version=1, hardware_class="flare-s3")
+    assert publisher.publish_bundle(other, None, now=NOW).is_new_release
+    with pytest.raises(RepositoryError, match="several hardware classes") as refused:
+        publisher.publish_plan("1.4.0", PILOT, now=NOW)
+    assert "--hardware-class" in refused.value.hint
+    withdraw_release(publisher, "1.4.0", reason="x", hardware_class="flare-s3", now=NOW)
+    with pytest.raises(RepositoryError, match="was withdrawn"):
+        promote_release(publisher, "1.4.0", hardware_class="flare-s3", now=NOW)
+    assert audit_repository(publisher.store, trust(), now=NOW).is_sound
+
+
+@pytest.mark.parametrize("reason", ["", "  \n", "x" * 401, "bell\x07"])
+def test_a_withdrawal_without_a_readable_reason_is_refused(publisher, reason):
+    before = files(publisher)
+    with pytest.raises(RepositoryError, match="needs a reason"):
+        withdraw_release(publisher, "1.5.0", reason=reason, now=NOW)
+    assert files(publisher) == before
+
+
+def test_online_keys_alone_withdraw_nothing(publisher):
+    online = {role: keys for role, keys in signers().items() if role is not Role.RELEASE}
+    object.__setattr__(publisher, "signers", online)
+    before = files(publisher)
+    with pytest.raises(RepositoryError, match="too few keys of the role release"):
+        withdraw_release(publisher, "1.5.0", reason="x", now=NOW)
+    assert files(publisher) == before
+    assert load_repository(publisher.store).targets.signed.version == 3

@@ -1,0 +1,114 @@
+"""What the operator sees: metrics and an access log, and no device in either."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+from contextlib import closing
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from manifests.access_log import AccessLog
+from manifests.freshness import serialize_freshness_request
+from manifests.server import ServerPlan
+from tests.firmware_images.release_parts import signer
+from tests.manifests.server_process import running
+from tests.manifests.test_device_messages import REQUEST, signed_report
+from tests.manifests.world import (
+    HARDWARE_CLASS,
+    NOW,
+    SERIAL,
+    make_publisher,
+    new_bundle,
+    trust_bytes,
+)
+
+
+def free_port():
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        return free.getsockname()[1]
+
+
+def ask(port, method, path, body=None, **headers):
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as opened:
+        opened.request(method, path, body, headers)
+        answer = opened.getresponse()
+        return answer.status, answer.read()
+
+
+def test_metrics_and_log_tell_of_requests_and_never_of_devices(tmp_path):
+    publisher = make_publisher(tmp_path / "repository")
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    log, metrics_port = tmp_path / "access.jsonl", free_port()
+    plan = ServerPlan(
+        folder=publisher.store.root,
+        trust_record=trust_bytes(),
+        freshness_key_der=signer("freshness-1").to_pkcs8_der(),
+        reports_path=tmp_path / "reports.sqlite",
+        metrics=("127.0.0.1", metrics_port),
+        access_log=log,
+        trusted_proxies=("127.0.0.1",),
+    )
+    with running(plan) as server:
+        port = server.port
+        assignment = f"/device/{HARDWARE_CLASS}/assignment.cose"
+        forwarded = {"X-Forwarded-For": "203.0.113.77"}
+        assert ask(port, "GET", f"{assignment}?token=secret", **forwarded)[0] == 200
+        assert ask(port, "GET", assignment, **{"If-None-Match": "*"})[0] == 304
+        assert ask(port, "GET", f"/device/{SERIAL}", Authorization="secret")[0] == 404
+        nonce = serialize_freshness_request(REQUEST)
+        assert ask(port, "POST", "/api/freshness", nonce)[0] == 200
+        assert [ask(port, "POST", "/api/reports", signed_report())[0] for _ in "ab"] == [201, 200]
+        assert ask(port, "POST", "/api/reports", b"x")[0] == 400
+        assert ask(port, "GET", "/metrics")[0] == 404
+        status, text = ask(metrics_port, "GET", "/metrics")
+        assert status == 200
+        assert ask(metrics_port, "GET", "/other")[0] == 404
+        rotated = tmp_path / "access.1.jsonl"
+        log.rename(rotated)
+        server.process.send_signal(signal.SIGHUP)
+        while not log.exists():
+            assert server.process.poll() is None
+        assert ask(port, "GET", "/api/health")[0] == 200
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+    assert samples["ampforge_http_answers_total", "200"] == 3
+    assert samples["ampforge_http_answers_total", "304"] == 1
+    assert samples["ampforge_device_reports_total", "stored"] == 1
+    assert samples["ampforge_device_reports_total", "known"] == 1
+    assert samples["ampforge_device_reports_total", "refused"] == 1
+    assert samples["ampforge_device_report_commits_total",] == 2
+    assert samples["ampforge_service_duration_seconds_count", "/api/reports"] == 3
+    assert samples["process_resident_memory_bytes",] > 1 << 20
+    lines = [json.loads(line) for line in rotated.read_text().splitlines()]
+    assert [(line["method"], line["path"], line["status"]) for line in lines] == [
+        ("GET", assignment, 200),
+        ("GET", assignment, 304),
+        ("GET", None, 404),
+        ("POST", "/api/freshness", 200),
+        ("POST", "/api/reports", 201),
+        ("POST", "/api/reports", 200),
+        ("POST", "/api/reports", 400),
+        ("GET", None, 404),
+    ]
+    assert lines[0]["client_network"] == "203.0.113.0/24"
+    assert [json.loads(line)["path"] for line in log.read_text().splitlines()] == ["/api/health"]
+    logged = rotated.read_text() + text.decode()
+    for secret in (SERIAL, "secret", REQUEST.nonce.hex(), "203.0.113.77"):
+        assert secret not in logged
+    assert rotated.stat().st_mode & 0o007 == 0
+
+
+def test_a_log_that_cannot_be_written_costs_lines_and_nothing_else(tmp_path):
+    log = AccessLog(tmp_path / "log")
+    import os
+
+    os.close(log._descriptor)
+    log.add(client="192.0.2.1", method="GET", path="/metadata/x", status=200, body_bytes=1)
+    log.flush()
+    assert log.lost_lines == 1

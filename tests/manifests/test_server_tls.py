@@ -1,0 +1,160 @@
+"""TLS by files: what is shown, what is refused, and what a reload changes."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+from contextlib import closing
+
+import pytest
+
+from manifests import tls_acceptor
+from manifests.errors import ServerError
+from manifests.http_host import HttpHost
+from manifests.http_transport import HttpTransport
+from manifests.server import ServerPlan
+from manifests.server_app import RepositoryApp
+from manifests.server_tls import TlsFiles
+from tests.manifests.server_process import running, write_certificate
+from tests.manifests.test_http_connection import LAST, TIMESTAMP, statuses
+
+LARGE_BYTES = (5 << 20) + 3
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "metadata").mkdir()
+    (tmp_path / "metadata" / "timestamp.json").write_bytes(b"{}")
+    (tmp_path / "targets").mkdir()
+    (tmp_path / "targets" / "large.bin").write_bytes(bytes(range(251)) * (LARGE_BYTES // 251 + 1))
+    return tmp_path
+
+
+def trusting(certificate):
+    return ssl.create_default_context(cafile=str(certificate))
+
+
+def shown_name(port):
+    """Return the subject of the certificate that a new connection is shown."""
+    from cryptography import x509
+
+    pem = ssl.get_server_certificate(("127.0.0.1", port), timeout=10)
+    return x509.load_pem_x509_certificate(pem.encode()).subject.rfc4514_string()
+
+
+def test_everything_is_served_encrypted_and_sighup_shows_the_new_certificate(folder, tmp_path):
+    certificate, key = write_certificate(tmp_path, "first")
+    plan = ServerPlan(folder=folder, tls_certificate=certificate, tls_key=key)
+    with running(plan) as server:
+        assert server.url.startswith("https://")
+        old = trusting(certificate)
+        with closing(
+            http.client.HTTPSConnection("127.0.0.1", server.port, timeout=10, context=old)
+        ) as connection:
+            connection.request("GET", "/targets/large.bin")
+            content = (folder / "targets" / "large.bin").read_bytes()
+            assert connection.getresponse().read() == content
+            assert shown_name(server.port) == "CN=first"
+            write_certificate(tmp_path, "second")
+            server.process.send_signal(signal.SIGHUP)
+            while shown_name(server.port) != "CN=second":
+                assert server.process.poll() is None
+            # A running connection keeps what it began with.
+            connection.request("GET", "/metadata/timestamp.json")
+            assert connection.getresponse().read() == b"{}"
+        key.write_text("no key")
+        server.process.send_signal(signal.SIGHUP)
+        assert "cannot be used" in server.process.stderr.readline()
+        assert shown_name(server.port) == "CN=second"
+    assert (
+        TlsFiles(*write_certificate(tmp_path, "x")).context.minimum_version
+        >= ssl.TLSVersion.TLSv1_2
+    )
+
+
+CURL = shutil.which("curl")
+
+
+@pytest.mark.skipif(CURL is None, reason="curl is not installed")
+def test_curl_and_our_client_get_files_and_only_with_the_right_certificate(folder, tmp_path):
+    certificate, key = write_certificate(tmp_path, "first")
+    plan = ServerPlan(folder=folder, tls_certificate=certificate, tls_key=key)
+    with running(plan) as server:
+        url = f"{server.url}/metadata/timestamp.json"
+        trusted = subprocess.run(
+            [CURL, "-sf", "--cacert", certificate, url],
+            check=False,
+            capture_output=True,
+            timeout=20,
+        )
+        assert (trusted.returncode, trusted.stdout) == (0, b"{}")
+        untrusted = subprocess.run([CURL, "-sf", url], check=False, capture_output=True, timeout=20)
+        assert (untrusted.returncode, untrusted.stdout) == (60, b"")
+        from manifests.errors import TransportError
+        from manifests.transfer import Fetch
+
+        with (
+            closing(HttpTransport(server.url)) as transport,
+            pytest.raises(TransportError, match=r"broke off|cannot connect"),
+        ):
+            transport.fetch(Fetch(path="metadata/timestamp.json", max_bytes=10))
+
+
+@pytest.mark.parametrize("wrong", ["missing", "nonsense", "other key", "encrypted"])
+def test_files_that_cannot_be_used_start_no_server(folder, tmp_path, wrong):
+    certificate, key = write_certificate(tmp_path, "first")
+    if wrong == "missing":
+        key.unlink()
+    elif wrong == "nonsense":
+        certificate.write_text("no certificate")
+    elif wrong == "other key":
+        kept = certificate.read_bytes()
+        write_certificate(tmp_path, "second")
+        certificate.write_bytes(kept)
+    else:
+        from cryptography.hazmat.primitives import serialization
+
+        loaded = serialization.load_pem_private_key(key.read_bytes(), None)
+        key.write_bytes(
+            loaded.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.BestAvailableEncryption(b"secret"),
+            )
+        )
+    with pytest.raises(ServerError, match="TLS certificate or key cannot be used"):
+        TlsFiles(certificate, key)
+
+
+def test_peers_that_never_finish_a_handshake_hold_no_place_for_long(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tls_acceptor, "HANDSHAKE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(tls_acceptor, "HANDSHAKES_PER_ADDRESS_MAX", 3)
+    certificate, key = write_certificate(tmp_path, "first")
+    files = TlsFiles(certificate, key)
+    client = trusting(certificate)
+
+    async def scenario():
+        host, stop = HttpHost(RepositoryApp(folder)), asyncio.Event()
+        listening = socket.create_server(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        serving = asyncio.create_task(host.serve(listening, stop, tls=files.context))
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        # Two are turned away at once, three when their time is over.
+        for reader, writer in silent:
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await asyncio.wait_for(reader.readexactly(1), 5)
+            writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
+        writer.write(TIMESTAMP + LAST)
+        received = await reader.read()
+        writer.close()
+        stop.set()
+        await serving
+        return statuses(received)
+
+    assert asyncio.run(scenario()) == [200, 200]
