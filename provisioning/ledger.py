@@ -34,7 +34,7 @@ from provisioning.ledger_journal import (
     append_event,
     read_events,
 )
-from provisioning.ledger_rows import check_row, parse_state
+from provisioning.ledger_rows import check_row, check_state
 from provisioning.ledger_schema import jobs, ledger_identity, serial_numbers, units
 from provisioning.ledger_values import (
     JobState,
@@ -288,7 +288,7 @@ class Ledger:
                     now=now,
                 )  # fmt: skip
             else:
-                serial, state = unit.serial, parse_state(UnitState, unit.state, where=unit.serial)
+                serial, state = unit.serial, check_state(UnitState, unit.state, where=unit.serial)
                 if state is UnitState.PASS and not again:
                     return Reservation(
                         serial=serial, mac=mac, job=None, job_number=None,

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_events import parse_time
-from provisioning.ledger_rows import check_row, parse_state
+from provisioning.ledger_rows import check_row, check_state
 from provisioning.ledger_schema import jobs, serial_numbers, units, voided_ranges
 from provisioning.ledger_values import (
     JobRecord,
@@ -80,9 +80,9 @@ def list_jobs(database: LedgerDatabase, serial: str) -> tuple[JobRecord, ...]:
             number=row.number,
             station=row.station,
             bundle_digest=row.bundle_digest,
-            state=parse_state(JobState, row.state, where=row.job),
+            state=check_state(JobState, row.state, where=row.job),
             outcome=(
-                None if row.outcome is None else parse_state(UnitState, row.outcome, where=row.job)
+                None if row.outcome is None else check_state(UnitState, row.outcome, where=row.job)
             ),
             opened_at=parse_time(row.opened_at),
             closed_at=None if row.closed_at is None else parse_time(row.closed_at),
@@ -134,7 +134,7 @@ def count_serials(database: LedgerDatabase) -> dict[SerialState, int]:
 def _serial(row: Row[Any], where: str) -> SerialRecord:
     return SerialRecord(
         serial=check_row(row, serial_numbers, where=where).serial,
-        state=parse_state(SerialState, row.state, where=row.serial),
+        state=check_state(SerialState, row.state, where=row.serial),
         mac=row.mac,
         reserved_at=parse_time(row.reserved_at),
     )
@@ -145,7 +145,7 @@ def _unit(row: Row[Any]) -> UnitRecord:
     return UnitRecord(
         serial=row.serial,
         mac=row.mac,
-        state=parse_state(UnitState, row.state, where=row.serial),
+        state=check_state(UnitState, row.state, where=row.serial),
         bundle_digest=row.bundle_digest,
         last_job=row.last_job,
         first_seen_at=parse_time(row.first_seen_at),

@@ -41,7 +41,7 @@ def check_row(row: Any, table: Table, *, where: str) -> Row[Any]:
     return checked
 
 
-def parse_state(states: type[State], text: str, *, where: str) -> State:
+def check_state(states: type[State], text: str, *, where: str) -> State:
     """Return the state that a column names.
 
     Raises:

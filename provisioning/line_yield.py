@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from provisioning.ledger_events import Phase, parse_event
-from provisioning.ledger_rows import check_row, parse_state
+from provisioning.ledger_rows import check_row, check_state
 from provisioning.ledger_schema import events, jobs
 from provisioning.ledger_values import JobState, UnitState
 from provisioning.station_values import Step
@@ -143,11 +143,11 @@ def _read_verdicts(
     open_serials = set()
     for row in connection.execute(statement):
         check_row(row, jobs, where="table jobs")
-        state = parse_state(JobState, row.state, where=row.job)
+        state = check_state(JobState, row.state, where=row.job)
         if state is JobState.OPEN:
             open_serials.add(row.serial)
         elif state is JobState.CLOSED:
-            outcome = parse_state(UnitState, row.outcome, where=row.job)
+            outcome = check_state(UnitState, row.outcome, where=row.job)
             verdicts.setdefault(row.serial, []).append(outcome)
     return verdicts, open_serials
 
