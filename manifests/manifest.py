@@ -5,7 +5,7 @@ Implements docs/spec/manifest.md.
 
 | key | type | meaning |
 |---|---|---|
-| 1 | uint | format version, 1 |
+| 1 | uint | format version, 1 or 2 |
 | 2 | text 1-64 | product |
 | 3 | uint32 from 1 | release counter, strictly rising over releases |
 | 4 | text 1-64 | version, for people |
@@ -19,6 +19,11 @@ Implements docs/spec/manifest.md.
 | 11, 12 | uint | issued and expires, seconds since 1970-01-01T00:00:00Z |
 | 13 | list | at most three deltas: maps of 1 size in bytes and 2 SHA-256 of the base, 3 size in \
 bytes and 4 SHA-256 of the patch, 5 compression, 6 window bits, 7 lookahead bits |
+| 14 | uint | format 2: lowest release counter that a device must have; 0 for any |
+| 15 | uint | format 2: first second without support, like 11; 0 if none is stated |
+
+A manifest that asks nothing with 14 and 15 has format 1, and neither of them, so that devices that
+know format 1 alone read it.
 
 The result of each delta is the application of key 8, so its size and digest stand there, once.
 
@@ -34,6 +39,7 @@ from typing import TYPE_CHECKING
 
 from firmware_images.delta_format import PatchEncoding, encoding_from_numbers
 from firmware_images.errors import DeltaError
+from firmware_images.release_constraints import NO_CONSTRAINTS, ReleaseConstraints
 from manifests.errors import DeviceMessageError
 from manifests.message_fields import (
     MESSAGE_FORMAT_VERSION,
@@ -41,7 +47,7 @@ from manifests.message_fields import (
     TIME_MAX_S,
     FieldReader,
     check_received_length,
-    parse_message,
+    parse_versioned_message,
 )
 from signing.canonical_cbor import serialize_cbor
 from signing.roles import Role
@@ -49,6 +55,7 @@ from signing.roles import Role
 if TYPE_CHECKING:
     from signing.trust_record import TrustRecord
 
+CONSTRAINED_FORMAT_VERSION = 2
 MANIFEST_CONTENT_TYPE = "application/vnd.ampforge.manifest+cbor"
 PRODUCT_MAX_LENGTH = 64
 VERSION_MAX_LENGTH = 64
@@ -133,6 +140,7 @@ class Manifest:
     issued_at_s: int
     expires_at_s: int
     deltas: tuple[DeltaFacts, ...] = ()
+    constraints: ReleaseConstraints = NO_CONSTRAINTS
 
     def accepts_revision(self, hardware_revision: int) -> bool:
         """Whether a board of this hardware revision may run the release."""
@@ -151,9 +159,15 @@ class Manifest:
 
 def serialize_manifest(manifest: Manifest) -> bytes:
     """Return the payload that the release role signs."""
+    constraints = manifest.constraints
+    added: dict[int, object] = (
+        {}
+        if constraints.is_empty
+        else {14: constraints.minimum_current_counter, 15: constraints.support_ends_at_s}
+    )
     return serialize_cbor(
         {
-            1: MESSAGE_FORMAT_VERSION,
+            1: CONSTRAINED_FORMAT_VERSION if added else MESSAGE_FORMAT_VERSION,
             2: manifest.product,
             3: manifest.release_counter,
             4: manifest.version,
@@ -188,6 +202,7 @@ def serialize_manifest(manifest: Manifest) -> bytes:
                 }
                 for delta in manifest.deltas
             ],
+            **added,
         }
     )
 
@@ -198,7 +213,9 @@ def parse_manifest(verified_bytes: bytes) -> Manifest:
     Raises:
         DeviceMessageError: A field is missing, unknown, of another type or out of its bounds.
     """
-    fields = parse_message(verified_bytes, where="manifest")
+    version, fields = parse_versioned_message(
+        verified_bytes, where="manifest", latest=CONSTRAINED_FORMAT_VERSION
+    )
     app = fields.read_map(8, "app")
     waveform = fields.read_map(9, "waveform")
     manifest = Manifest(
@@ -227,6 +244,12 @@ def parse_manifest(verified_bytes: bytes) -> Manifest:
         deltas=tuple(
             _parse_delta(delta) for delta in fields.read_map_list(13, "deltas", maximum=DELTAS_MAX)
         ),
+        constraints=NO_CONSTRAINTS
+        if version == MESSAGE_FORMAT_VERSION
+        else ReleaseConstraints(
+            minimum_current_counter=fields.read_int(14, "lowest current release counter"),
+            support_ends_at_s=fields.read_int(15, "end of support", maximum=TIME_MAX_S),
+        ),
     )
     for reader in (app, waveform, fields):
         reader.finish()
@@ -238,6 +261,8 @@ def parse_manifest(verified_bytes: bytes) -> Manifest:
             where="manifest, fields 6 and 7",
         )
     _refuse_useless_deltas(manifest)
+    if version != MESSAGE_FORMAT_VERSION:
+        _refuse_odd_constraints(manifest)
     return manifest
 
 
@@ -283,6 +308,40 @@ def _refuse_useless_deltas(manifest: Manifest) -> None:
                 f"the deltas of a manifest {what}",
                 expected=expected,
                 where="manifest, field 13 (deltas)",
+            )
+
+
+def _refuse_odd_constraints(manifest: Manifest) -> None:
+    constraints = manifest.constraints
+    for what, expected, got, key, is_refused in (
+        (
+            "asks nothing and should have format 1",
+            "a lowest current release counter, or an end of support",
+            "neither",
+            "14 and 15",
+            constraints.is_empty,
+        ),
+        (
+            "asks for a step that does not come before it",
+            f"a lowest current release counter below {manifest.release_counter}",
+            constraints.minimum_current_counter,
+            "14",
+            constraints.minimum_current_counter >= manifest.release_counter,
+        ),
+        (
+            "outlives the support of its release",
+            f"an end of support at or after the expiry, {manifest.expires_at_s}",
+            constraints.support_ends_at_s,
+            "15",
+            0 < constraints.support_ends_at_s < manifest.expires_at_s,
+        ),
+    ):
+        if is_refused:
+            raise DeviceMessageError(
+                f"the manifest {what}",
+                expected=expected,
+                got=got,
+                where=f"manifest, field {key}",
             )
 
 

@@ -38,6 +38,14 @@ from manifests.published_releases import (
     read_listed_assignment,
     refuse_step_back,
 )
+from manifests.release_admission import (
+    SecureVersionCost,
+    expires_at,
+    find_step,
+    judge_secure_version,
+    refuse_missing_step,
+    refuse_unsupported,
+)
 from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
 from manifests.release_files import build_release_files, derive_manifest
 from manifests.repository import NewFile, publish_files
@@ -88,6 +96,10 @@ class Publication:
         manifest_sha256: Names its signed message.
         assignment: Who installs it.
         is_new_release: Whether the release was not published before.
+        cost: What a release that was not published before does to the boards' eFuses.
+        step: The release that devices below its lowest current counter take first, if there are
+            such devices.
+        waivers: What of the limits was waived for it, as `LimitWaiver.to_json` says it.
         deltas: Those that were asked for and made; the manifest names the worthwhile ones.
     """
 
@@ -95,6 +107,8 @@ class Publication:
     manifest_sha256: bytes
     assignment: Assignment
     is_new_release: bool
+    cost: SecureVersionCost | None = None
+    step: PublishedRelease | None = None
     waivers: tuple[Mapping[str, Any], ...] = ()
     deltas: tuple[ReleaseDelta, ...] = ()
 
@@ -109,6 +123,8 @@ class Publisher:
         signers: Private keys by role.
         settings: For how long what is signed holds.
         draw_bytes: Source of unpredictable bytes, for salts.
+        secure_version_bits: What the product uses of its chip's anti-rollback field; `None` for
+            all of it.
     """
 
     store: Store
@@ -116,6 +132,7 @@ class Publisher:
     signers: Mapping[Role, Sequence[Signer]]
     settings: RepositorySettings
     draw_bytes: Callable[[int], bytes]
+    secure_version_bits: int | None = None
 
     def publish_bundle(
         self,
@@ -135,16 +152,23 @@ class Publisher:
 
         Raises:
             SigningError, FirmwareImageError: The bundle, or a delta's base, is refused.
-            RepositoryError: Another release has its counter, or a later one is published.
+            RepositoryError: Another release has its counter, a later one is published, its support
+                has ended, or nothing published leads to it.
+            SecureVersionError: Its secure version is beyond the product's budget.
             WaiverError: What of the limits was waived no longer is.
         """
         bundle = verify_bundle(untrusted_bytes, self.trust)
         refuse_out_of_force(bundle.waivers, now=now)
+        statement = bundle.statement
+        refuse_unsupported(statement.version, statement.constraints, now=now)
         deltas = make_release_deltas(bundle, delta_plan, self.trust) if delta_plan else ()
-        plan = plan or AssignmentPlan(campaign=f"release {bundle.statement.version}"[:48])
+        plan = plan or AssignmentPlan(campaign=f"release {statement.version}"[:48])
         with self.store.exclusively():
             current = load_repository(self.store)
             refuse_withdrawn(current, bundle_sha256=bundle.digest)
+            cost = judge_secure_version(
+                self.store, current, statement, bits=self.secure_version_bits
+            )
             published = _find_same(current, bundle)
             if published is not None:
                 message = read_target(
@@ -158,6 +182,7 @@ class Publisher:
             refuse_missing_deltas(deltas, manifest)
             if releases:
                 refuse_step_back(self.store, current, manifest)
+                refuse_missing_step(list_releases(current), manifest)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
             publish_files(
                 self.store,
@@ -173,6 +198,8 @@ class Publisher:
             manifest_sha256=assignment.manifest_sha256,
             assignment=assignment,
             is_new_release=bool(releases),
+            cost=cost if releases else None,
+            step=find_step(list_releases(current), manifest),
             waivers=tuple(waiver.to_json() for waiver in bundle.waivers),
             deltas=deltas,
         )
@@ -197,7 +224,8 @@ class Publisher:
 
         Raises:
             RepositoryError: Another assignment came in between, no such release is published,
-                or a waiver of it has expired; that does not keep a plan from halting.
+                its support has ended or a waiver of it has expired; those two do not keep a plan
+                from halting.
         """
         with self.store.exclusively():
             current = load_repository(self.store)
@@ -207,6 +235,8 @@ class Publisher:
                 _refuse_expired(published, now)
             message = read_target(self.store, current.targets.signed.targets[published.target_path])
             manifest = verify_manifest(message, self.trust)
+            if not plan.is_halted:
+                refuse_unsupported(version, manifest.constraints, now=now)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
             if expected_sequence not in {None, assignment.sequence - 1}:
                 raise RepositoryError(
@@ -228,6 +258,7 @@ class Publisher:
             manifest_sha256=assignment.manifest_sha256,
             assignment=assignment,
             is_new_release=False,
+            step=find_step(list_releases(current), manifest),
             waivers=published.waivers,
         )
 
@@ -242,7 +273,9 @@ class Publisher:
         manifest = derive_manifest(
             bundle,
             issued_at=now,
-            expires_at=now + self.settings.lifetime("manifest"),
+            expires_at=expires_at(
+                now, self.settings.lifetime("manifest"), bundle.statement.constraints
+            ),
             deltas=deltas,
         )
         return sign_many(
@@ -262,7 +295,10 @@ class Publisher:
         # By the key of its day: after that was revoked, sequence and draw must still go on.
         previous = read_listed_assignment(self.store, current, manifest.hardware_class)
         keeps_draw = previous is not None and previous.campaign == plan.campaign
-        expires_at = now + self.settings.lifetime("campaign")
+        lifetime = self.settings.lifetime("campaign")
+        ends_at = (
+            now + lifetime if plan.is_halted else expires_at(now, lifetime, manifest.constraints)
+        )
         return Assignment(
             product=self.trust.product,
             hardware_class=manifest.hardware_class,
@@ -274,7 +310,7 @@ class Publisher:
             pinned_serial_numbers=tuple(sorted(set(plan.pinned_serial_numbers))),
             is_halted=plan.is_halted,
             issued_at_s=int(now.timestamp()),
-            expires_at_s=int(expires_at.timestamp()),
+            expires_at_s=int(ends_at.timestamp()),
         )
 
     def assignment_file(self, assignment: Assignment) -> NewFile:
