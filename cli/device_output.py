@@ -14,7 +14,6 @@ from firmware_images.release_constraints import last_day_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from firmware_images.waiver_text import ApprovedWaivers
     from manifests.update_device import UpdateDevice

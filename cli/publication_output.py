@@ -73,7 +73,7 @@ def format_publication(publication: Publication) -> str:
     return (
         f"{what} release {manifest.version} (counter {manifest.release_counter}), {state}\n"
         f"  campaign {assignment.campaign!r}, assignment {assignment.sequence}, "
-        f"until {assignment.expires_at:%Y-%m-%d}{waived}{asked}{spent}{patched}"
+        f"until {assignment.expires_at:%Y-%m-%d}{waived}{asked}{patched}{spent}"
     )
 
 

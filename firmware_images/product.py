@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import field
 from pathlib import PurePosixPath
 
+from firmware_images.errors import BundleError
 from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.release_constraints import DATE_PATTERN, ReleaseConstraints, support_end_of
 from signing.value_class import dataclass
@@ -112,13 +113,20 @@ class ReleaseSettings:
     sbom: str | None = field(default=None, metadata=_PATH)
     output: str = field(default="build", metadata=_PATH)
 
-    def __post_init__(self) -> None:
-        """Refuse a step that does not come before the release."""
-        if self.minimum_current_counter >= self.release_counter:
-            raise ValueError("minimum_current_counter is not below release_counter")
-
     def constraints(self, product: ProductSettings) -> ReleaseConstraints:
-        """Return what the next release asks of boards."""
+        """Return what the next release asks of boards.
+
+        Raises:
+            BundleError: The step does not come before the release.
+        """
+        if self.minimum_current_counter >= self.release_counter:
+            raise BundleError(
+                "the step that boards take first does not come before the release",
+                expected=f"minimum_current_counter below release_counter {self.release_counter}",
+                got=self.minimum_current_counter,
+                where="[release]",
+                hint="name the counter of an earlier release, or leave it out",
+            )
         last_day = product.supported_until
         return ReleaseConstraints(
             minimum_current_counter=self.minimum_current_counter,

@@ -96,7 +96,7 @@ def describe_constraints(constraints: ReleaseConstraints) -> dict[str, int | str
     }
 
 
-def parse_constraints(document: Mapping[str, Any], *, where: str) -> ReleaseConstraints:
+def constraints_from_document(document: Mapping[str, Any], *, where: str) -> ReleaseConstraints:
     """Return what `describe_constraints` said, from a document that says more, too.
 
     Raises:

@@ -14,8 +14,8 @@ from firmware_images.errors import BundleError
 from firmware_images.release_constraints import (
     NO_CONSTRAINTS,
     ReleaseConstraints,
+    constraints_from_document,
     last_day_of,
-    parse_constraints,
 )
 from manifests.connection_failures import describe_cause, refuse_unreachable
 from manifests.errors import TransportError
@@ -162,7 +162,7 @@ class Gateway:
 
     def _supported(self, custom: Mapping[str, Any], path: str) -> ReleaseConstraints:
         try:
-            constraints = parse_constraints(custom, where=path)
+            constraints = constraints_from_document(custom, where=path)
         except BundleError as error:
             raise TransportError(
                 error.what, expected=error.expected, got=error.got, where=path, hint=error.hint

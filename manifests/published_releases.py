@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from firmware_images.release_constraints import (
     NO_CONSTRAINTS,
     ReleaseConstraints,
-    parse_constraints,
+    constraints_from_document,
 )
 from manifests.assignment import Assignment, parse_assignment, verify_assignment
 from manifests.errors import RepositoryError
@@ -66,7 +66,7 @@ def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
             manifest_sha256=bytes.fromhex(entry.hashes["sha256"]),
             target_path=path,
             waivers=tuple(entry.custom.get("waivers", ())),
-            constraints=parse_constraints(entry.custom, where=path),
+            constraints=constraints_from_document(entry.custom, where=path),
         )
         for path, entry in metadata.targets.signed.targets.items()
         if entry.custom and entry.custom.get("kind") == MANIFEST_KIND

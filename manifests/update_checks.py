@@ -109,7 +109,8 @@ def refuse_skipped_step(manifest: Manifest, state: UpdateState) -> None:
             if state.release_counter
             else "a device that knows of no release counter",
             where=f"manifest of release {manifest.version}, field 14",
-            hint=f"install the release with counter {lowest} first: assign it to this device with "
+            hint=f"install a release with counter {lowest} to {manifest.release_counter - 1} "
+            "first: assign it to this device with "
             "`ampforge campaign create --release VERSION --pin SERIAL`",
         )
 
