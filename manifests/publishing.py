@@ -8,12 +8,10 @@ release again changes nothing but the assignment.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
-from firmware_images.waiver_text import format_waiver
 from manifests.assignment import (
     ALL_DEVICES_PPM,
     ASSIGNMENT_CONTENT_TYPE,
@@ -43,6 +41,7 @@ from manifests.release_admission import (
     expires_at,
     find_step,
     judge_secure_version,
+    refuse_expired_waivers,
     refuse_missing_step,
     refuse_unsupported,
 )
@@ -60,6 +59,7 @@ from signing.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from firmware_images.bundle import Bundle
     from manifests.manifests_settings import RepositorySettings
@@ -232,7 +232,7 @@ class Publisher:
             refuse_withdrawn_version(current, version, hardware_class)
             published = find_release(current, version, hardware_class)
             if not plan.is_halted:
-                _refuse_expired(published, now)
+                refuse_expired_waivers(published, now=now)
             message = read_target(self.store, current.targets.signed.targets[published.target_path])
             manifest = verify_manifest(message, self.trust)
             if not plan.is_halted:
@@ -342,17 +342,6 @@ class Publisher:
                 hint=f"name them as signer in [signing.roles.{role}]",
             )
         return signers
-
-
-def _refuse_expired(release: PublishedRelease, now: datetime) -> None:
-    for waiver in release.waivers:
-        if now >= datetime.fromisoformat(str(waiver["expires_at"])):
-            raise RepositoryError(
-                f"release {release.version} may be given to nobody else: its waiver has expired",
-                expected=f"a release whose waivers hold at {now:%Y-%m-%d %H:%M} UTC",
-                got=format_waiver(waiver, now=now),
-                hint="halt the campaign, and publish a release that keeps to the limit",
-            )
 
 
 def _find_same(metadata: RepositoryMetadata, bundle: Bundle) -> PublishedRelease | None:

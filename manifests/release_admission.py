@@ -6,17 +6,20 @@ Judges values only; `publishing` asks before it signs (docs/spec/repository-layo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from firmware_images.release_constraints import last_day_of
 from firmware_images.secure_version import SecureVersionBudget, find_budget
+from firmware_images.waiver_text import format_waiver
 from manifests.errors import RepositoryError
-from manifests.published_releases import list_releases, read_listed_manifest
+from manifests.manifest import verify_manifest
+from manifests.published_releases import find_release, list_releases, read_listed_manifest
+from manifests.repository_reading import load_repository, read_target
+from manifests.withdrawal import refuse_withdrawn_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from firmware_images.release_constraints import ReleaseConstraints
     from firmware_images.release_statement import ReleaseStatement
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from manifests.published_releases import PublishedRelease
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
+    from signing.trust_record import TrustRecord
 
 SUPPORT_ENDS_SOON = timedelta(days=90)
 """How long before the end of support `repo status` and `repo verify` speak of it."""
@@ -57,6 +61,22 @@ def refuse_unsupported(version: str, constraints: ReleaseConstraints, *, now: da
             hint="set a later supported_until in [product], and build, sign and publish a release "
             "with a higher release_counter",
         )
+
+
+def refuse_expired_waivers(release: PublishedRelease, *, now: datetime) -> None:
+    """Refuse to give a release to anybody after one of its waivers has expired.
+
+    Raises:
+        RepositoryError: One has.
+    """
+    for waiver in release.waivers:
+        if now >= datetime.fromisoformat(str(waiver["expires_at"])):
+            raise RepositoryError(
+                f"release {release.version} may be given to nobody else: its waiver has expired",
+                expected=f"a release whose waivers hold at {now:%Y-%m-%d %H:%M} UTC",
+                got=format_waiver(waiver, now=now),
+                hint="halt the campaign, and publish a release that keeps to the limit",
+            )
 
 
 def expires_at(now: datetime, lifetime: timedelta, constraints: ReleaseConstraints) -> datetime:
@@ -164,3 +184,42 @@ def judge_secure_version(
     ]
     burned = read_listed_manifest(store, metadata, before[-1]).app.secure_version if before else 0
     return SecureVersionCost(budget=budget, bits=max(secure_version - burned, 0))
+
+
+def load_current_manifest(
+    store: Store,
+    trust: TrustRecord,
+    version: str,
+    *,
+    now: datetime,
+    hardware_class: str | None = None,
+) -> Manifest:
+    """Return the verified manifest of a published release that may be given to somebody now.
+
+    Args:
+        store: The repository.
+        trust: The product's trust record.
+        version: The release's version.
+        now: The present, UTC.
+        hardware_class: Which boards; needed where the version is published for several.
+
+    Raises:
+        RepositoryError: It is not published, was withdrawn, or it or its support, or a waiver of
+            it, has expired.
+        DeviceMessageError, SigningError: Devices refuse its manifest.
+    """
+    metadata = load_repository(store)
+    refuse_withdrawn_version(metadata, version, hardware_class)
+    release = find_release(metadata, version, hardware_class)
+    entry = metadata.targets.signed.targets[release.target_path]
+    manifest = verify_manifest(read_target(store, entry), trust)
+    refuse_unsupported(version, manifest.constraints, now=now)
+    refuse_expired_waivers(release, now=now)
+    if manifest.expires_at <= now:
+        raise RepositoryError(
+            f"the manifest of release {version} has expired: no device installs it",
+            expected=f"a manifest valid at {now:%Y-%m-%d %H:%M} UTC",
+            got=f"one that expired {manifest.expires_at:%Y-%m-%d %H:%M} UTC",
+            hint="publish a release with a higher release_counter",
+        )
+    return manifest
