@@ -128,12 +128,14 @@ def export_suit(
     help="Public key, PEM, of another maker; all of them must have signed "
     "(default: the release role of the trust record).",
 )
+@click.option("--unverified", is_flag=True, help="Show it whoever signed it; never act on it.")
 @config_option
 @json_option
 def verify_suit(
     *,
     envelope_path: Path,
     key_paths: tuple[Path, ...],
+    unverified: bool,
     config_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -143,7 +145,7 @@ def verify_suit(
     """
     from cli.repository_files import load_trust
     from cli.station_access import read_file
-    from manifests.suit_envelope import verify_suit_envelope
+    from manifests.suit_envelope import parse_suit_envelope, verify_suit_envelope
     from manifests.suit_export import verify_release_envelope
     from manifests.suit_manifest import ENVELOPE_MAX_BYTES
     from manifests.suit_words import describe_envelope, format_envelope
@@ -151,7 +153,16 @@ def verify_suit(
 
     # One byte more than there may be, so that the reader is the one that says so.
     content = read_file(envelope_path, max_bytes=ENVELOPE_MAX_BYTES + 1)
-    if key_paths:
+    signed_by: frozenset[bytes] | None = None
+    if unverified:
+        if key_paths:
+            raise UsageRefusal(
+                "keys are for verifying, and nothing is to be verified",
+                expected="--key or --unverified",
+                got="both",
+            )
+        envelope = parse_suit_envelope(content)
+    elif key_paths:
         parsed = {
             key.key_id: key
             for path in key_paths

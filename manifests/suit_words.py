@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 SUIT_SCHEMA = "ampforge.suit-envelope/1"
 
 
-def describe_envelope(envelope: SuitEnvelope, signed_by: frozenset[bytes]) -> dict[str, Any]:
-    """Return a verified envelope as a document; bytes are hexadecimal."""
+def describe_envelope(envelope: SuitEnvelope, signed_by: frozenset[bytes] | None) -> dict[str, Any]:
+    """Return an envelope as a document; bytes are hexadecimal.
+
+    Args:
+        envelope: The envelope.
+        signed_by: The keys that it was verified with; `None` if it was not.
+    """
     manifest = envelope.manifest
     return {
         "schema": SUIT_SCHEMA,
+        "verified": signed_by is not None,
         "manifest_digest": envelope.digest.value.hex(),
-        "signed_by": sorted(key_id.hex() for key_id in signed_by),
+        "signed_by": sorted(key_id.hex() for key_id in signed_by or ()),
         "signatures": len(envelope.signatures),
         "sequence_number": manifest.sequence_number,
         "components": [[part.hex() for part in component] for component in manifest.components],
@@ -47,8 +53,11 @@ def describe_envelope(envelope: SuitEnvelope, signed_by: frozenset[bytes]) -> di
 def format_envelope(document: Mapping[str, Any]) -> str:
     """Return such a document as a person reads it."""
     signers = ", ".join(key[:16] for key in document["signed_by"])
+    number = f"sequence number {document['sequence_number']}"
     lines = [
-        f"verified: sequence number {document['sequence_number']}, signed by {signers}",
+        f"verified: {number}, signed by {signers}"
+        if document["verified"]
+        else f"NOT VERIFIED: {number}, signed by whomever",
         f"  manifest {document['manifest_digest']}",
         *(
             f"  component {index}: {'/'.join(parts)}"
