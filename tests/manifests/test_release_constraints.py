@@ -32,6 +32,7 @@ from manifests.transfer import Fetch, run_session
 from manifests.update_outcome import UpdateResult, UpdateRules
 from manifests.updater import update_device
 from tests.c_verifier.witness import Recording, Witness
+from tests.conftest import IS_SOAK
 from tests.manifests.test_repository import client, root_bytes
 from tests.manifests.test_update_attacks import assert_refused, serve
 from tests.manifests.world import (
@@ -106,11 +107,8 @@ def test_a_device_takes_the_step_first_and_then_the_release(publisher, c_verifie
     if witness:
         assert witness.compare(recording, refusal) == "step-first"
     assert "freshness" not in recording.came
-    stepping = AssignmentPlan(campaign="step")
-    version = list_releases(load_repository(publisher.store))[0].version
-    publisher.publish_plan(version, stepping, now=NOW)
-    for plan_version in (version, manifest_in_force(publisher)[0].version):
-        publisher.publish_plan(plan_version, stepping, now=NOW)
+    for release in list_releases(load_repository(publisher.store)):
+        publisher.publish_plan(release.version, AssignmentPlan(campaign="step"), now=NOW)
         outcome = run_session(update_device(device, RULES), serve(publisher))
         assert outcome.result is UpdateResult.REBOOT_NEEDED
         device.board.boot()
@@ -271,9 +269,7 @@ def test_a_release_beyond_the_products_efuse_budget_is_not_published(publisher):
 
 
 @settings(
-    max_examples=4,
-    deadline=None,
-    derandomize=True,
+    max_examples=40 if IS_SOAK else 4,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -40,6 +40,7 @@ from signing.errors import CoseError, SignatureError, SigningError, ThresholdErr
 from signing.keys import parse_public_key
 from signing.refusal import Refusal
 from signing.roles import Role, RoleKeys
+from tests.conftest import IS_SOAK
 from tests.manifests.golden_messages import CAMPAIGN, RELEASE, golden_trust
 from tests.manifests.golden_suit import FOLDER, IDENTITY, build
 from tests.manifests.test_device_messages import CONSTRAINED, MANIFEST, MANIFESTS
@@ -101,14 +102,15 @@ def test_an_unsigned_example_counts_for_nothing_and_a_severed_member_is_named(pa
             verify_suit_envelope(path.read_bytes(), [KEY])
 
 
-@pytest.mark.parametrize("path", [SIGNED[2], SIGNED[4]], ids=name)
+@pytest.mark.parametrize("path", SIGNED if IS_SOAK else [SIGNED[2], SIGNED[4]], ids=name)
 def test_any_flipped_bit_of_an_example_is_refused(path):
     content = path.read_bytes()
     for index in range(len(content)):
-        flipped = bytearray(content)
-        flipped[index] ^= 1 << index % 8
-        with pytest.raises(Refusal):
-            verify_suit_envelope(bytes(flipped), [KEY])
+        for bit in range(8) if IS_SOAK else (index % 8,):
+            flipped = bytearray(content)
+            flipped[index] ^= 1 << bit
+            with pytest.raises(Refusal):
+                verify_suit_envelope(bytes(flipped), [KEY])
 
 
 @settings(max_examples=200)
