@@ -73,6 +73,11 @@ def group() -> None:
 )
 @click.option("--sbom", type=EXISTING_FILE, help="Software bill of materials to carry.")
 @click.option("--release-counter", type=click.IntRange(min=1), help="Rises with every release.")
+@click.option(
+    "--minimum-current-counter",
+    type=click.IntRange(min=0),
+    help="Boards with a lower release counter take that release first.",
+)
 @click.option("--version", help="Only for an app whose image does not state a version.")
 @click.option("--output", type=FILE, help="Bundle to write (default: [release] output folder).")
 @click.option("--sign", "is_signing", is_flag=True, help="Sign it, too, as `bundle sign` does.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from firmware_images.release_constraints import last_day_of
 from firmware_images.waiver_text import format_waiver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from firmware_images.bundle import Bundle
 
@@ -89,6 +90,10 @@ def format_inspection(document: Mapping[str, Any], *, now: datetime) -> str:
         ("app", f"{app['project_name'] or 'no descriptor'} {app['version'] or ''}".rstrip()),
         ("policy", f"version {policy['version']}, {policy['digest']}"),
     ]
+    if minimum := document["minimum_current_counter"]:
+        rows.append(("step", f"only for boards with release counter {minimum} or later"))
+    if ends_at := document["support_ends_at"]:
+        rows.append(("supported until", last_day_of(datetime.fromisoformat(ends_at))))
     rows += [
         (mode["name"], f"{', '.join(f'{peak_na / 1000:g}' for peak_na in mode['peaks_na'])} µA")
         for mode in (document["waveform"] or {"modes": ()})["modes"]

@@ -223,12 +223,17 @@ def update_through_gateway(
         ProvisioningError: The link died.
     """
     from cli.gateway_relay import relay_update
+    from firmware_images.release_constraints import describe_constraints
     from manifests.gateway import Gateway
 
     with closing(Gateway(url, trusted_root=root, cache=cache)) as gateway:
         gateway.refresh()
         document = _with_link(port, lambda link: relay_update(link, gateway, on_fetch=on_fetch))
-        return document | {"waivers": list(gateway.waivers)}
+        return (
+            document
+            | {"waivers": list(gateway.waivers)}
+            | describe_constraints(gateway.constraints)
+        )
 
 
 def _with_link(port: str, act: Callable[[DeviceLink], dict[str, object]]) -> dict[str, object]:

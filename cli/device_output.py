@@ -6,13 +6,14 @@ stay with the release (docs/spec/policy-and-approval.md §8.3).
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cli.station_access import utc_now
+from firmware_images.release_constraints import last_day_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from firmware_images.waiver_text import ApprovedWaivers
     from manifests.update_device import UpdateDevice
@@ -74,6 +75,9 @@ def format_update(document: Mapping[str, object]) -> str:
     if document.get("is_report_due"):
         lines.append("  the report still waits for a server that takes it")
     lines += [f"  {line}" for line in format_device_waivers(document, now=utc_now())]
+    ends_at = document.get("support_ends_at")
+    if isinstance(ends_at, str):
+        lines.append(f"  supported until {last_day_of(datetime.fromisoformat(ends_at))}")
     return "\n".join(lines)
 
 

@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cli.delta_output import describe_delta, format_worth
+from firmware_images.release_constraints import describe_constraints
 from firmware_images.waiver_text import format_waiver
+from manifests.release_admission import describe_asked
 
 if TYPE_CHECKING:
     from manifests.publishing import Publication
+    from manifests.release_admission import SecureVersionCost
 
 
 def describe_publication(publication: Publication) -> dict[str, object]:
@@ -34,6 +37,15 @@ def describe_publication(publication: Publication) -> dict[str, object]:
         "is_halted": assignment.is_halted,
         "assignment_expires_at": assignment.expires_at.isoformat(),
         "waivers": list(publication.waivers),
+        **describe_constraints(manifest.constraints),
+        "step": None
+        if publication.step is None
+        else {
+            "version": publication.step.version,
+            "release_counter": publication.step.release_counter,
+        },
+        "secure_version": manifest.app.secure_version,
+        "secure_version_budget": _describe_cost(publication.cost),
     }
 
 
@@ -52,8 +64,26 @@ def format_publication(publication: Publication) -> str:
     patched = "".join(
         f"\n  from {one.base_version}: {format_worth(one.delta)}" for one in publication.deltas
     )
+    known = () if publication.step is None else (publication.step,)
+    asked = "".join(f"\n  {words}" for words in describe_asked(known, manifest, now=issued_at))
+    cost = publication.cost
+    spent = "" if cost is None else f"\n  {cost.budget}"
+    if cost is not None and cost.bits:
+        spent += f"; each board that takes it burns {cost.bits} more, for good"
     return (
         f"{what} release {manifest.version} (counter {manifest.release_counter}), {state}\n"
         f"  campaign {assignment.campaign!r}, assignment {assignment.sequence}, "
-        f"until {assignment.expires_at:%Y-%m-%d}{waived}{patched}"
+        f"until {assignment.expires_at:%Y-%m-%d}{waived}{asked}{patched}{spent}"
     )
+
+
+def _describe_cost(cost: SecureVersionCost | None) -> dict[str, int] | None:
+    if cost is None:
+        return None
+    budget = cost.budget
+    return {
+        "highest": budget.highest,
+        "bits": budget.bits,
+        "left": budget.left,
+        "costs": cost.bits,
+    }

@@ -19,6 +19,7 @@ from cli.params import (
 )
 from cli.repo_life_commands import promote, refresh, withdraw
 from cli.repo_rotate_command import rotate
+from cli.repo_suit_commands import export_suit, verify_suit
 from cli.repo_trust_command import publish_trust
 from cli.repo_verify_command import verify
 
@@ -148,7 +149,16 @@ def publish(
     )
 
 
-for command in (promote, withdraw, rotate, publish_trust, refresh, verify):
+for command in (
+    promote,
+    withdraw,
+    rotate,
+    publish_trust,
+    refresh,
+    verify,
+    export_suit,
+    verify_suit,
+):
     group.add_command(command)
 # What `refresh` was called first; daily jobs may still say so.
 renew = copy.copy(refresh)

@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from cli.failures import UsageRefusal
+from cli.secure_version_ledgers import product_bits
 from cli.signing_keys import open_signers
 from manifests.manifests_settings import RepositorySettings, ServeSettings
 
@@ -97,4 +98,5 @@ def open_publisher(
         },
         settings=settings,
         draw_bytes=secrets.token_bytes,
+        secure_version_bits=product_bits(configuration),
     )

@@ -58,7 +58,18 @@ def open_ledger(
         who=describe_account(),
         tool=describe_tool(),
         clock=read_clock,
+        bits=product_bits(configuration),
     )
+
+
+def product_bits(configuration: Configuration | None) -> int | None:
+    """Return what the product uses of its chip's field; `None` for all of it."""
+    from firmware_images.product import ProductSettings
+
+    if configuration is None or not configuration.has_section("product"):
+        return None
+    product: ProductSettings = configuration.section("product", ProductSettings)
+    return product.secure_version_bits
 
 
 def describe_budget(history: SecureVersionHistory, path: Path) -> dict[str, object]:

@@ -32,6 +32,7 @@ from firmware_images.errors import BundleError
 from firmware_images.esp_image import inspect_image
 from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.partitions import serialize_partition_table
+from firmware_images.release_constraints import NO_CONSTRAINTS, ReleaseConstraints
 from firmware_images.release_statement import (
     RELEASE_CONTENT_TYPE,
     ReleaseStatement,
@@ -82,6 +83,7 @@ class BundleInputs:
         provenance: Tools and digests of what the parts were made from, or `None`.
         sources: Source texts by file name.
         waivers: Signed waivers; the approval must name exactly these.
+        constraints: Which boards may take it directly, and until when it is supported.
     """
 
     product: str
@@ -103,6 +105,7 @@ class BundleInputs:
     provenance: bytes | None = None
     sources: Mapping[str, bytes] = field(default_factory=dict)
     waivers: tuple[bytes, ...] = ()
+    constraints: ReleaseConstraints = NO_CONSTRAINTS
 
 
 def build_bundle(inputs: BundleInputs) -> bytes:
@@ -141,6 +144,7 @@ def build_bundle(inputs: BundleInputs) -> bytes:
         app=describe_app(image),
         policy_digest=policy.digest,
         policy_version=policy.version,
+        constraints=inputs.constraints,
     )
     judge_contents(statement, members, trust=None)
     return serialize_archive(members | {UNSIGNED_STATEMENT: serialize_statement(statement)})

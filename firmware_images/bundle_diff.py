@@ -15,6 +15,7 @@ from firmware_images.bundle_diff_components import state_components
 from firmware_images.bundle_diff_remarks import find_remarks
 from firmware_images.limits_policy import format_value
 from firmware_images.provenance import read_tool_versions
+from firmware_images.release_constraints import describe_constraints
 from firmware_images.waveform_diff import Change, diff_waveforms
 from firmware_images.waveform_sides import state_table
 from signing.value_class import dataclass
@@ -199,6 +200,7 @@ def _state_release(statement: ReleaseStatement) -> dict[str, Facts]:
             "hardware_revision_max": statement.hardware_revision_max,
             "chip": statement.chip,
             "flash_size_bytes": statement.flash_size_bytes,
+            **describe_constraints(statement.constraints),
         }
     }
 

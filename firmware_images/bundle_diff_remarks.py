@@ -45,6 +45,12 @@ def _remark_installing(before: ReleaseView, after: ReleaseView) -> Iterator[str]
             f"the release counter does not rise ({one.release_counter} to "
             f"{other.release_counter}): a board that has the first release refuses the second"
         )
+    step = other.constraints.minimum_current_counter
+    if one.release_counter < step:
+        yield (
+            f"a board that has the first release must take the one with release counter {step} "
+            "before the second"
+        )
     dropped = [
         str(revision)
         for revision in (one.hardware_revision_min, one.hardware_revision_max)

@@ -13,6 +13,7 @@ from firmware_images.bundle_archive import parse_archive
 from firmware_images.bundle_contents import SIGNED_STATEMENT, TABLE, judge_contents
 from firmware_images.bundle_statement import find_statement, read_signed_statement
 from firmware_images.errors import FirmwareImageError
+from firmware_images.release_constraints import describe_constraints
 from firmware_images.release_statement import parse_statement
 from firmware_images.release_waivers import describe_waivers
 from firmware_images.waveform_table import parse_waveform_table
@@ -92,6 +93,7 @@ def _describe_statement(statement: ReleaseStatement) -> dict[str, object]:
         "hardware_revision_max": statement.hardware_revision_max,
         "chip": statement.chip,
         "flash_size_bytes": statement.flash_size_bytes,
+        **describe_constraints(statement.constraints),
         "app": {
             "project_name": app.project_name,
             "version": app.version,

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import field
 from pathlib import PurePosixPath
 
+from firmware_images.errors import BundleError
 from firmware_images.flash_medium import SECTOR_BYTES
+from firmware_images.release_constraints import DATE_PATTERN, ReleaseConstraints, support_end_of
 from signing.value_class import dataclass
 from signing.written_table import several, text, whole, written
 
@@ -36,6 +38,10 @@ class ProductSettings:
         claim_load_min_ohm: Lowest load that the labelling claims.
         claim_load_max_ohm: Highest load that the labelling claims.
         gtin: GTIN-14 for labels, with its check digit.
+        supported_until: Last day on which releases are supported, `YYYY-MM-DD`, UTC; every release
+            states it.
+        secure_version_bits: How many steps of the anti-rollback counter the bootloader was built
+            to use, where that is fewer than the chip has.
     """
 
     name: str = field(metadata=_NAME)
@@ -52,6 +58,8 @@ class ProductSettings:
         default=10_000, metadata=written(whole(least=1, most=1_000_000))
     )
     gtin: str | None = field(default=None, metadata=written(text(r"^[0-9]{14}$")))
+    supported_until: str | None = field(default=None, metadata=written(text(DATE_PATTERN)))
+    secure_version_bits: int | None = field(default=None, metadata=written(whole(least=0, most=32)))
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -59,6 +67,8 @@ class ProductSettings:
             raise ValueError("hardware_revision_min is above hardware_revision_max")
         if self.claim_load_min_ohm > self.claim_load_max_ohm:
             raise ValueError("claim_load_min_ohm is above claim_load_max_ohm")
+        if self.supported_until is not None:
+            support_end_of(self.supported_until)
         if self.gtin is not None and gtin_check_digit(self.gtin[:-1]) != int(self.gtin[-1]):
             raise ValueError(
                 f"the check digit of gtin should be {gtin_check_digit(self.gtin[:-1])}"
@@ -72,6 +82,8 @@ class ReleaseSettings:
     Attributes:
         release_counter: Rises with every release; a device never goes back.
         version: Only for an app whose image states none.
+        minimum_current_counter: Lowest release counter of a board that may take the release
+            directly; boards below it take that release first.
         app: The application image: a .bin, an .elf, or an ESP-IDF build folder.
         waveforms: The waveform source.
         limits: The limits policy.
@@ -87,6 +99,9 @@ class ReleaseSettings:
 
     release_counter: int = field(metadata=written(whole(least=1, most=0xFFFFFFFF)))
     version: str | None = field(default=None, metadata=_NAME)
+    minimum_current_counter: int = field(
+        default=0, metadata=written(whole(least=0, most=0xFFFFFFFF))
+    )
     app: str = field(metadata=_PATH)
     waveforms: str = field(metadata=_PATH)
     limits: str = field(metadata=_PATH)
@@ -97,6 +112,26 @@ class ReleaseSettings:
     waveform_slot: str | None = field(default=None, metadata=_PATH)
     sbom: str | None = field(default=None, metadata=_PATH)
     output: str = field(default="build", metadata=_PATH)
+
+    def constraints(self, product: ProductSettings) -> ReleaseConstraints:
+        """Return what the next release asks of boards.
+
+        Raises:
+            BundleError: The step does not come before the release.
+        """
+        if self.minimum_current_counter >= self.release_counter:
+            raise BundleError(
+                "the step that boards take first does not come before the release",
+                expected=f"minimum_current_counter below release_counter {self.release_counter}",
+                got=self.minimum_current_counter,
+                where="[release]",
+                hint="name the counter of an earlier release, or leave it out",
+            )
+        last_day = product.supported_until
+        return ReleaseConstraints(
+            minimum_current_counter=self.minimum_current_counter,
+            support_ends_at_s=0 if last_day is None else support_end_of(last_day),
+        )
 
     def bundle_name(self, product: ProductSettings, version: str) -> str:
         """Return the file name of a bundle, relative to the configuration."""

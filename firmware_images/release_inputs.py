@@ -119,6 +119,7 @@ def load_release_inputs(
         waveform_signature=None if slot is None else slot.sector,
         sources=sources,
         waivers=tuple(entry.signed for entry in signed_waivers),
+        constraints=release.constraints(product),
     )
     bill = _load_sbom(root, release.sbom)
     materials = {

@@ -103,6 +103,9 @@ def add_provenance(
         "chip": inputs.chip,
         "flash_size_bytes": inputs.flash_size_bytes,
     }
+    if not inputs.constraints.is_empty:
+        parameters["minimum_current_counter"] = inputs.constraints.minimum_current_counter
+        parameters["support_ends_at_s"] = inputs.constraints.support_ends_at_s
     if inputs.version is not None:
         parameters["version"] = inputs.version
     content = build_provenance(

@@ -4,7 +4,7 @@ Deterministic CBOR, a map:
 
 | key | value |
 |---|---|
-| 1 | format, 1 |
+| 1 | format, 1 or 2 |
 | 2 | product, text |
 | 3 | version, text |
 | 4 | release counter, 1 to 2^32-1; a device never goes back to a lower one |
@@ -15,6 +15,10 @@ Deterministic CBOR, a map:
 | 9 | parts: name to array of size in bytes and SHA-256 |
 | 10 | app: array of project name, version, secure version, ELF SHA-256, each null if not stated |
 | 11 | limits policy: array of SHA-256 and version |
+| 12 | format 2: lowest release counter of a board that may take the release directly, 0 for any |
+| 13 | format 2: first second without support, since 1970-01-01T00:00:00Z; 0 if none is stated |
+
+A statement that asks nothing with 12 and 13 has format 1, and neither of them.
 
 The release role signs it as COSE_Sign with content type `RELEASE_CONTENT_TYPE`. Normative text:
 docs/spec/release-statement-and-bundle.md §2. This module does not open parts: `bundle` does.
@@ -28,6 +32,7 @@ from typing import TYPE_CHECKING
 
 from firmware_images.bundle_archive import ARCHIVE_MAX_BYTES, NAME_PATTERN
 from firmware_images.errors import BundleError
+from firmware_images.release_constraints import NO_CONSTRAINTS, ReleaseConstraints
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.errors import CborError
 from signing.value_class import dataclass
@@ -41,7 +46,8 @@ RELEASE_CONTENT_TYPE = "application/vnd.ampforge.release+cbor"
 STATEMENT_MAX_BYTES = 8192
 RELEASE_COUNTER_MAX = 0xFFFFFFFF
 _FORMAT = 1
-_KEYS = frozenset(range(1, 12))
+_CONSTRAINED_FORMAT = 2
+_KEYS = {_FORMAT: frozenset(range(1, 12)), _CONSTRAINED_FORMAT: frozenset(range(1, 14))}
 _DIGEST_BYTES = 32
 _REVISION_MAX = 0xFFFF
 _TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
@@ -84,6 +90,7 @@ class ReleaseStatement:
         app: What the app's descriptor says.
         policy_digest: SHA-256 of the limits policy that the table was judged by.
         policy_version: Its version.
+        constraints: Which boards may take it directly, and until when it is supported.
     """
 
     product: str
@@ -98,6 +105,7 @@ class ReleaseStatement:
     app: AppFacts
     policy_digest: bytes
     policy_version: int
+    constraints: ReleaseConstraints = NO_CONSTRAINTS
 
 
 def describe_part(content: bytes) -> Part:
@@ -122,10 +130,15 @@ def serialize_statement(statement: ReleaseStatement) -> bytes:
         BundleError: A value is not one that a statement can hold.
     """
     _judge(statement)
-    app = statement.app
+    app, constraints = statement.app, statement.constraints
+    added: dict[int, object] = (
+        {}
+        if constraints.is_empty
+        else {12: constraints.minimum_current_counter, 13: constraints.support_ends_at_s}
+    )
     return serialize_cbor(
         {
-            1: _FORMAT,
+            1: _CONSTRAINED_FORMAT if added else _FORMAT,
             2: statement.product,
             3: statement.version,
             4: statement.release_counter,
@@ -136,6 +149,7 @@ def serialize_statement(statement: ReleaseStatement) -> bytes:
             9: {name: [part.size_bytes, part.sha256] for name, part in statement.parts.items()},
             10: [app.project_name, app.version, app.secure_version, app.elf_sha256],
             11: [statement.policy_digest, statement.policy_version],
+            **added,
         }
     )
 
@@ -146,7 +160,7 @@ def parse_statement(
     """Parse a statement whose signatures were verified, or that is only being looked at.
 
     Raises:
-        BundleError: It is not a statement of format 1.
+        BundleError: It is not a statement of format 1 or 2.
     """
     try:
         value = parse_cbor(untrusted_bytes, max_bytes=STATEMENT_MAX_BYTES)
@@ -157,7 +171,7 @@ def parse_statement(
     fields = value if isinstance(value, dict) else {}
     match fields:
         case {
-            1: 1,
+            1: int(format_version),
             2: str(product),
             3: str(version),
             4: int(release_counter),
@@ -173,7 +187,7 @@ def parse_statement(
                 (bytes() | None) as elf_sha256,
             ],
             11: [bytes(policy_digest), int(policy_version)],
-        } if fields.keys() == _KEYS:
+        } if fields.keys() == _KEYS.get(format_version):
             statement = ReleaseStatement(
                 product=product,
                 version=version,
@@ -192,17 +206,28 @@ def parse_statement(
                 ),
                 policy_digest=policy_digest,
                 policy_version=int(policy_version),
+                constraints=_parse_constraints(fields),
             )
             # A CBOR boolean is an int to Python; as a number it gives other bytes.
             if serialize_statement(statement) == untrusted_bytes:
                 return statement
     raise BundleError(
         "the release statement does not have its fields",
-        expected="format 1 of docs/spec/release-statement-and-bundle.md",
+        expected="format 1 or 2 of docs/spec/release-statement-and-bundle.md",
         got=f"format {fields.get(1)!r}"[:60],
         where=where,
         hint=_HINT,
     )
+
+
+def _parse_constraints(fields: Mapping[object, object]) -> ReleaseConstraints:
+    match (fields.get(12, 0), fields.get(13, 0)):
+        case (int(minimum_current_counter), int(support_ends_at_s)):
+            return ReleaseConstraints(
+                minimum_current_counter=int(minimum_current_counter),
+                support_ends_at_s=int(support_ends_at_s),
+            )
+    return NO_CONSTRAINTS  # serialized again, it is not what was read
 
 
 def _parse_part(value: object, where: str) -> Part:
@@ -241,6 +266,11 @@ def _judge(statement: ReleaseStatement) -> None:
             "policy version",
             statement.policy_version,
             1 <= statement.policy_version <= RELEASE_COUNTER_MAX,
+        ),
+        (
+            "step or support",
+            statement.constraints,
+            statement.constraints.is_possible(statement.release_counter),
         ),
         (
             "app description",

@@ -41,7 +41,8 @@ class SecureVersionBudget:
 
     Attributes:
         chip: esptool's name of the chip.
-        bits: Width of the chip's eFuse field: the highest secure version that there can be.
+        bits: The highest secure version that there can be: the width of the chip's eFuse field, or
+            what the product uses of it.
         highest: The highest secure version so far, 0 if none was ever raised.
     """
 
@@ -52,7 +53,7 @@ class SecureVersionBudget:
     @property
     def left(self) -> int:
         """How many times it can still rise."""
-        return self.bits - self.highest
+        return max(self.bits - self.highest, 0)
 
     def __str__(self) -> str:
         return f"secure_version {self.highest} of {self.bits}; {self.left} left"
@@ -135,11 +136,20 @@ class SecureVersionBudget:
         return cost
 
 
-def find_budget(chip: str, *, highest: int = 0, where: object = None) -> SecureVersionBudget:
+def find_budget(
+    chip: str, *, highest: int = 0, bits: int | None = None, where: object = None
+) -> SecureVersionBudget:
     """Return a chip's budget.
 
+    Args:
+        chip: esptool's name of the chip.
+        highest: The highest secure version so far.
+        bits: What the product uses of the chip's field; `None` for all of it.
+        where: Of what, for messages.
+
     Raises:
-        SecureVersionError: The chip's field is not known.
+        SecureVersionError: The chip's field is not known, or is narrower than what the product
+            means to use.
     """
     if chip not in FIELD_BITS:
         raise SecureVersionError(
@@ -148,4 +158,14 @@ def find_budget(chip: str, *, highest: int = 0, where: object = None) -> SecureV
             got=chip,
             where=where,
         )
-    return SecureVersionBudget(chip=chip, bits=FIELD_BITS[chip], highest=highest)
+    width = FIELD_BITS[chip]
+    if bits is not None and bits > width:
+        raise SecureVersionError(
+            f"the product counts on more eFuse bits than the {chip} has",
+            expected=f"at most {width}",
+            got=bits,
+            where="[product] secure_version_bits" if where is None else where,
+            hint="set secure_version_bits in [product] to what the bootloader uses "
+            "(CONFIG_BOOTLOADER_APP_SEC_VER_SIZE_EFUSE_FIELD), or leave it out",
+        )
+    return SecureVersionBudget(chip=chip, bits=width if bits is None else bits, highest=highest)

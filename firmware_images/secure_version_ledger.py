@@ -14,9 +14,11 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from firmware_images.errors import SecureVersionError
+from firmware_images.secure_version import find_budget
 from firmware_images.secure_version_entry import (
     HINT,
     Act,
@@ -71,6 +73,7 @@ class SecureVersionLedger:
         who: Account and machine.
         tool: Name and version of the program.
         clock: Gives the time, aware.
+        bits: What the product uses of the chip's field; `None` for all of it.
     """
 
     path: Path
@@ -79,6 +82,7 @@ class SecureVersionLedger:
     who: str
     tool: str
     clock: Callable[[], datetime]
+    bits: int | None = None
 
     def load(self, *, heads: tuple[Head, ...] = ()) -> SecureVersionHistory:
         """Load and verify the ledger; where there is none, nothing was recorded yet.
@@ -104,7 +108,7 @@ class SecureVersionLedger:
                     where=self.path,
                     hint=f"lines were removed, or it was written anew; {HINT}",
                 )
-        return history
+        return self._with_todays_budget(history)
 
     def admit(self, signing: Signing, *, reason: str | None) -> SecureVersionHistory:
         """Judge what is about to be signed, and record it; on the disk when this returns.
@@ -206,7 +210,12 @@ class SecureVersionLedger:
             content, hardware_class=self.hardware_class, chip=self.chip, where=str(self.path)
         )
         save_durably(self.path, content)
-        return checked
+        return self._with_todays_budget(checked)
+
+    def _with_todays_budget(self, history: SecureVersionHistory) -> SecureVersionHistory:
+        # The lines were admitted by the budget of their day; what comes next, by today's.
+        highest = history.budget.highest
+        return replace(history, budget=find_budget(self.chip, highest=highest, bits=self.bits))
 
     def _read(self) -> bytes:
         try:

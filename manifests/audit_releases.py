@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.errors import FirmwareImageError
+from firmware_images.release_constraints import last_day_of
 from manifests.assignment import verify_assignment
 from manifests.errors import DeviceMessageError
 from manifests.manifest import verify_manifest
 from manifests.published_releases import assignment_target_path, list_releases
+from manifests.release_admission import SUPPORT_ENDS_SOON, find_step
 from manifests.release_files import derive_manifest
 from manifests.repository_reading import TARGET_MAX_BYTES
 from manifests.withdrawal import list_withdrawals
@@ -54,9 +56,11 @@ def audit_release(
         f"the list of releases says something else than the manifest of {release.version}",
         is_met=(release.version, release.release_counter, release.hardware_class)
         == (manifest.version, manifest.release_counter, manifest.hardware_class)
-        and release.bundle_sha256 == manifest.bundle_sha256,
+        and (release.bundle_sha256, release.constraints)
+        == (manifest.bundle_sha256, manifest.constraints),
         where=where,
     )
+    _audit_constraints(audit, metadata, release, now=now)
     if manifest.expires_at <= now:
         audit.notice(
             f"the manifest of release {release.version} has expired: no device installs it",
@@ -72,6 +76,29 @@ def audit_release(
     _audit_copy(audit, store, f"device/{where}", message)
     _audit_artifacts(audit, store, metadata, manifest, where)
     _audit_bundle(audit, metadata, manifest, trust=trust, contents=contents, where=where)
+
+
+def _audit_constraints(
+    audit: Audit, metadata: RepositoryMetadata, release: PublishedRelease, *, now: datetime
+) -> None:
+    constraints, where = release.constraints, release.target_path
+    ends_at = constraints.support_ends_at
+    if ends_at is not None and ends_at - now <= SUPPORT_ENDS_SOON:
+        words = "has ended" if ends_at <= now else "ends soon"
+        audit.notice(
+            f"the support of release {release.version} {words}: {last_day_of(ends_at)} is its "
+            "last day, and no device installs it afterwards",
+            where=where,
+            hint="publish a release with a later supported_until",
+        )
+    releases = list_releases(metadata)
+    if constraints.minimum_current_counter and find_step(releases, release) is None:
+        audit.notice(
+            f"no published release leads to release {release.version}: devices with a release "
+            f"counter below {constraints.minimum_current_counter} cannot take it",
+            where=where,
+            hint="publish a step with a higher counter, and the release again after it",
+        )
 
 
 def audit_assignment(
@@ -200,6 +227,7 @@ def _audit_bundle(
             "app",
             "waveform",
             "bundle_sha256",
+            "constraints",
         )
         differing = [name for name in fields if getattr(derived, name) != getattr(manifest, name)]
         audit.require(

@@ -17,6 +17,10 @@ class RepositoryError(ManifestError):
     """Raised when a repository folder cannot be made, read or published to."""
 
 
+class SuitError(ManifestError):
+    """Raised when a SUIT envelope is refused, or a release cannot be written as one."""
+
+
 class UpdateRefusedError(ManifestError):
     """Raised when a device declines an update; nothing was switched."""
 

@@ -7,8 +7,16 @@ wears a board out with bytes that cannot be right. python-tuf's `ngclient` does 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from firmware_images.errors import BundleError
+from firmware_images.release_constraints import (
+    NO_CONSTRAINTS,
+    ReleaseConstraints,
+    constraints_from_document,
+    last_day_of,
+)
 from manifests.connection_failures import describe_cause, refuse_unreachable
 from manifests.errors import TransportError
 from manifests.http_transport import HttpTransport, parse_base_url
@@ -36,9 +44,17 @@ class Gateway:
         base_url: The server's root.
         trusted_root: The first root metadata, from a trusted place and never from the server.
         cache: Folder for metadata and targets; kept, it protects against going back in time.
+        read_clock: Gives the time, aware.
     """
 
-    def __init__(self, base_url: str, *, trusted_root: bytes, cache: Path) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        trusted_root: bytes,
+        cache: Path,
+        read_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._base_url = parse_base_url(base_url)
         self._trusted_root = trusted_root
         self._cache = cache
@@ -46,6 +62,8 @@ class Gateway:
         self._updater: Updater | None = None
         self._targets: dict[str, bytes] = {}
         self._waivers: tuple[Mapping[str, Any], ...] = ()
+        self._constraints = NO_CONSTRAINTS
+        self._read_clock = read_clock
 
     @property
     def waivers(self) -> tuple[Mapping[str, Any], ...]:
@@ -54,6 +72,11 @@ class Gateway:
         As `LimitWaiver.to_json` says it; the targets metadata lists them beside the manifest.
         """
         return self._waivers
+
+    @property
+    def constraints(self) -> ReleaseConstraints:
+        """Step and support of the release whose manifest was given out last."""
+        return self._constraints
 
     def refresh(self) -> None:
         """Bring the metadata up to date, from root to targets.
@@ -133,8 +156,27 @@ class Gateway:
             )
         if entry.custom and entry.custom.get("kind") == MANIFEST_KIND:
             self._waivers = tuple(entry.custom.get("waivers", ()))
+            self._constraints = self._supported(entry.custom, path)
         file_path = self._updater.find_cached_target(entry) or self._updater.download_target(entry)
         return Path(file_path).read_bytes()
+
+    def _supported(self, custom: Mapping[str, Any], path: str) -> ReleaseConstraints:
+        try:
+            constraints = constraints_from_document(custom, where=path)
+        except BundleError as error:
+            raise TransportError(
+                error.what, expected=error.expected, got=error.got, where=path, hint=error.hint
+            ) from error
+        ends_at = constraints.support_ends_at
+        if ends_at is not None and not constraints.is_supported(self._read_clock()):
+            raise TransportError(
+                "the support of the release that is assigned has ended: it is relayed to nobody",
+                expected="a release that is supported today",
+                got=f"support until {last_day_of(ends_at)}",
+                where=path,
+                hint="its maker has to publish a release with a later end of support",
+            )
+        return constraints
 
     def _translated(self, act: Callable[[], Result], what: str) -> Result:
         import urllib3

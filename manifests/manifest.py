@@ -5,7 +5,7 @@ Implements docs/spec/manifest.md.
 
 | key | type | meaning |
 |---|---|---|
-| 1 | uint | format version, 1 |
+| 1 | uint | format version, 1 or 2 |
 | 2 | text 1-64 | product |
 | 3 | uint32 from 1 | release counter, strictly rising over releases |
 | 4 | text 1-64 | version, for people |
@@ -19,6 +19,11 @@ Implements docs/spec/manifest.md.
 | 11, 12 | uint | issued and expires, seconds since 1970-01-01T00:00:00Z |
 | 13 | list | at most three deltas: maps of 1 size in bytes and 2 SHA-256 of the base, 3 size in \
 bytes and 4 SHA-256 of the patch, 5 compression, 6 window bits, 7 lookahead bits |
+| 14 | uint | format 2: lowest release counter that a device must have; 0 for any |
+| 15 | uint | format 2: first second without support, like 11; 0 if none is stated |
+
+A manifest that asks nothing with 14 and 15 has format 1, and neither of them, so that devices that
+know format 1 alone read it.
 
 The result of each delta is the application of key 8, so its size and digest stand there, once.
 
@@ -34,14 +39,16 @@ from typing import TYPE_CHECKING
 
 from firmware_images.delta_format import PatchEncoding, encoding_from_numbers
 from firmware_images.errors import DeltaError
+from firmware_images.release_constraints import NO_CONSTRAINTS, ReleaseConstraints
 from manifests.errors import DeviceMessageError
+from manifests.manifest_rules import refuse_contradictions
 from manifests.message_fields import (
     MESSAGE_FORMAT_VERSION,
     MESSAGE_MAX_BYTES,
     TIME_MAX_S,
     FieldReader,
     check_received_length,
-    parse_message,
+    parse_versioned_message,
 )
 from signing.canonical_cbor import serialize_cbor
 from signing.roles import Role
@@ -49,6 +56,7 @@ from signing.roles import Role
 if TYPE_CHECKING:
     from signing.trust_record import TrustRecord
 
+CONSTRAINED_FORMAT_VERSION = 2
 MANIFEST_CONTENT_TYPE = "application/vnd.ampforge.manifest+cbor"
 PRODUCT_MAX_LENGTH = 64
 VERSION_MAX_LENGTH = 64
@@ -133,6 +141,7 @@ class Manifest:
     issued_at_s: int
     expires_at_s: int
     deltas: tuple[DeltaFacts, ...] = ()
+    constraints: ReleaseConstraints = NO_CONSTRAINTS
 
     def accepts_revision(self, hardware_revision: int) -> bool:
         """Whether a board of this hardware revision may run the release."""
@@ -151,9 +160,15 @@ class Manifest:
 
 def serialize_manifest(manifest: Manifest) -> bytes:
     """Return the payload that the release role signs."""
+    constraints = manifest.constraints
+    added: dict[int, object] = (
+        {}
+        if constraints.is_empty
+        else {14: constraints.minimum_current_counter, 15: constraints.support_ends_at_s}
+    )
     return serialize_cbor(
         {
-            1: MESSAGE_FORMAT_VERSION,
+            1: CONSTRAINED_FORMAT_VERSION if added else MESSAGE_FORMAT_VERSION,
             2: manifest.product,
             3: manifest.release_counter,
             4: manifest.version,
@@ -188,6 +203,7 @@ def serialize_manifest(manifest: Manifest) -> bytes:
                 }
                 for delta in manifest.deltas
             ],
+            **added,
         }
     )
 
@@ -198,7 +214,9 @@ def parse_manifest(verified_bytes: bytes) -> Manifest:
     Raises:
         DeviceMessageError: A field is missing, unknown, of another type or out of its bounds.
     """
-    fields = parse_message(verified_bytes, where="manifest")
+    version, fields = parse_versioned_message(
+        verified_bytes, where="manifest", latest=CONSTRAINED_FORMAT_VERSION
+    )
     app = fields.read_map(8, "app")
     waveform = fields.read_map(9, "waveform")
     manifest = Manifest(
@@ -227,17 +245,16 @@ def parse_manifest(verified_bytes: bytes) -> Manifest:
         deltas=tuple(
             _parse_delta(delta) for delta in fields.read_map_list(13, "deltas", maximum=DELTAS_MAX)
         ),
+        constraints=NO_CONSTRAINTS
+        if version == MESSAGE_FORMAT_VERSION
+        else ReleaseConstraints(
+            minimum_current_counter=fields.read_int(14, "lowest current release counter"),
+            support_ends_at_s=fields.read_int(15, "end of support", maximum=TIME_MAX_S),
+        ),
     )
     for reader in (app, waveform, fields):
         reader.finish()
-    if manifest.hardware_revision_min > manifest.hardware_revision_max:
-        raise DeviceMessageError(
-            "no hardware revision fits the manifest",
-            expected="lowest <= highest",
-            got=f"{manifest.hardware_revision_min} to {manifest.hardware_revision_max}",
-            where="manifest, fields 6 and 7",
-        )
-    _refuse_useless_deltas(manifest)
+    refuse_contradictions(manifest, is_constrained=version != MESSAGE_FORMAT_VERSION)
     return manifest
 
 
@@ -265,25 +282,6 @@ def _parse_delta(fields: FieldReader) -> DeltaFacts:
     )
     fields.finish()
     return delta
-
-
-def _refuse_useless_deltas(manifest: Manifest) -> None:
-    bases = [delta.base_sha256 for delta in manifest.deltas]
-    for what, expected, is_refused in (
-        ("are not sorted, or name a base twice", "ascending bases", bases != sorted(set(bases))),
-        ("start from their own result", "earlier applications", manifest.app.sha256 in bases),
-        (
-            "are not smaller than their result",
-            f"patches below {manifest.app.size_bytes} bytes",
-            any(d.patch_size_bytes >= manifest.app.size_bytes for d in manifest.deltas),
-        ),
-    ):
-        if is_refused:
-            raise DeviceMessageError(
-                f"the deltas of a manifest {what}",
-                expected=expected,
-                where="manifest, field 13 (deltas)",
-            )
 
 
 def verify_manifest(untrusted_bytes: bytes, trust: TrustRecord) -> Manifest:

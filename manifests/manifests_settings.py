@@ -1,4 +1,4 @@
-"""The sections of `ampforge.toml` that this package owns: `[repository]`, `[serve]`, `[update]`.
+"""The sections that this package owns: `[repository]`, `[serve]`, `[update]`, `[suit]`.
 
 ```toml
 [repository]
@@ -13,9 +13,13 @@ metrics_port = 9470
 
 [update]
 minimum_battery_percent = 30
+
+[suit]
+vendor_domain = "flare.example"
+base_url = "https://updates.flare.example"
 ```
 
-Every value has a default; the sections may be left out. Nothing is opened here.
+Every value but `vendor_domain` has a default; the sections may be left out. Nothing is opened here.
 """
 
 from __future__ import annotations
@@ -115,3 +119,18 @@ class UpdateSettings(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     minimum_battery_percent: Annotated[int, Field(ge=0, le=100)] = DEFAULT_MINIMUM_BATTERY_PERCENT
+
+
+class SuitSettings(BaseModel):
+    """Section `[suit]`: what an exported SUIT envelope says beside the release.
+
+    Attributes:
+        vendor_domain: The maker's domain; vendor and class identifiers are derived from it, so it
+            stays the same for ever.
+        base_url: Where the repository is served; left out, artifacts are named by relative paths.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    vendor_domain: Annotated[str, Field(max_length=253)]
+    base_url: Annotated[str, Field(max_length=1000)] = ""

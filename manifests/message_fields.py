@@ -179,12 +179,27 @@ class FieldReader:
 
 
 def parse_message(verified_bytes: bytes, *, where: str) -> FieldReader:
-    """Return the fields of a message payload whose signature was verified.
+    """Return the fields of a message payload whose signature was verified, all but the first.
+
+    As `parse_versioned_message`, of the one format that most messages have.
+    """
+    return parse_versioned_message(verified_bytes, where=where, latest=MESSAGE_FORMAT_VERSION)[1]
+
+
+def parse_versioned_message(
+    verified_bytes: bytes, *, where: str, latest: int
+) -> tuple[int, FieldReader]:
+    """Return format version and further fields of a payload whose signature was verified.
 
     Field 1 of each message is its format version and is read here (docs/spec/manifest.md §2).
 
+    Args:
+        verified_bytes: The payload.
+        where: Which message, for errors.
+        latest: The latest format that is known here; from 1 on, all are.
+
     Raises:
-        DeviceMessageError: The bytes are not one deterministic CBOR map of the known format.
+        DeviceMessageError: The bytes are not one deterministic CBOR map of a known format.
     """
     try:
         fields = parse_cbor(
@@ -196,15 +211,17 @@ def parse_message(verified_bytes: bytes, *, where: str) -> FieldReader:
         ) from error
     reader = FieldReader(fields, where=where)
     version = reader.read_int(1, "format version")
-    if version != MESSAGE_FORMAT_VERSION:
+    if not MESSAGE_FORMAT_VERSION <= version <= latest:
         raise DeviceMessageError(
             "a device message has a format that is not known here",
-            expected=MESSAGE_FORMAT_VERSION,
+            expected=f"{MESSAGE_FORMAT_VERSION} to {latest}"
+            if latest > MESSAGE_FORMAT_VERSION
+            else MESSAGE_FORMAT_VERSION,
             got=version,
             where=where,
             hint="update this software, or publish for the format that the fleet knows",
         )
-    return reader
+    return version, reader
 
 
 def check_received_length(untrusted_bytes: bytes, *, where: str) -> None:

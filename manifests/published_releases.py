@@ -8,6 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from firmware_images.release_constraints import (
+    NO_CONSTRAINTS,
+    ReleaseConstraints,
+    constraints_from_document,
+)
 from manifests.assignment import Assignment, parse_assignment, verify_assignment
 from manifests.errors import RepositoryError
 from manifests.manifest import Manifest, parse_manifest
@@ -37,6 +42,7 @@ class PublishedRelease:
         manifest_sha256: Names its signed manifest.
         target_path: TUF path of that manifest.
         waivers: What of the limits was waived for it, as `LimitWaiver.to_json` says it.
+        constraints: Which devices may take it directly, and until when it is supported.
     """
 
     version: str
@@ -46,6 +52,7 @@ class PublishedRelease:
     manifest_sha256: bytes
     target_path: str
     waivers: tuple[Mapping[str, Any], ...] = ()
+    constraints: ReleaseConstraints = NO_CONSTRAINTS
 
 
 def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
@@ -59,6 +66,7 @@ def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
             manifest_sha256=bytes.fromhex(entry.hashes["sha256"]),
             target_path=path,
             waivers=tuple(entry.custom.get("waivers", ())),
+            constraints=constraints_from_document(entry.custom, where=path),
         )
         for path, entry in metadata.targets.signed.targets.items()
         if entry.custom and entry.custom.get("kind") == MANIFEST_KIND
@@ -115,10 +123,7 @@ def refuse_step_back(store: Store, metadata: RepositoryMetadata, manifest: Manif
     ]
     if not before:
         return
-    entry = metadata.targets.signed.targets[before[-1].target_path]
-    # The metadata that names its digest is verified; whose key signed it itself does not matter.
-    message = parse_message(read_target(store, entry), max_bytes=MESSAGE_MAX_BYTES)
-    last = parse_manifest(message.payload)
+    last = read_listed_manifest(store, metadata, before[-1])
     for what, floor, got in (
         ("secure version", last.app.secure_version, manifest.app.secure_version),
         ("limits policy version", last.waveform.policy_version, manifest.waveform.policy_version),
@@ -130,6 +135,18 @@ def refuse_step_back(store: Store, metadata: RepositoryMetadata, manifest: Manif
                 got=got,
                 hint="devices that run the last release would refuse this one: build it again",
             )
+
+
+def read_listed_manifest(
+    store: Store, metadata: RepositoryMetadata, release: PublishedRelease
+) -> Manifest:
+    """Return the manifest that the targets metadata lists for a release.
+
+    The metadata that names its digest is verified; whose key signed it itself does not matter.
+    """
+    entry = metadata.targets.signed.targets[release.target_path]
+    message = parse_message(read_target(store, entry), max_bytes=MESSAGE_MAX_BYTES)
+    return parse_manifest(message.payload)
 
 
 def read_assignment(

@@ -8,12 +8,10 @@ release again changes nothing but the assignment.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
-from firmware_images.waiver_text import format_waiver
 from manifests.assignment import (
     ALL_DEVICES_PPM,
     ASSIGNMENT_CONTENT_TYPE,
@@ -38,6 +36,15 @@ from manifests.published_releases import (
     read_listed_assignment,
     refuse_step_back,
 )
+from manifests.release_admission import (
+    SecureVersionCost,
+    expires_at,
+    find_step,
+    judge_secure_version,
+    refuse_expired_waivers,
+    refuse_missing_step,
+    refuse_unsupported,
+)
 from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
 from manifests.release_files import build_release_files, derive_manifest
 from manifests.repository import NewFile, publish_files
@@ -52,6 +59,7 @@ from signing.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from firmware_images.bundle import Bundle
     from manifests.manifests_settings import RepositorySettings
@@ -88,6 +96,10 @@ class Publication:
         manifest_sha256: Names its signed message.
         assignment: Who installs it.
         is_new_release: Whether the release was not published before.
+        cost: What a release that was not published before does to the boards' eFuses.
+        step: The release that devices below its lowest current counter take first, if there are
+            such devices.
+        waivers: What of the limits was waived for it, as `LimitWaiver.to_json` says it.
         deltas: Those that were asked for and made; the manifest names the worthwhile ones.
     """
 
@@ -95,6 +107,8 @@ class Publication:
     manifest_sha256: bytes
     assignment: Assignment
     is_new_release: bool
+    cost: SecureVersionCost | None = None
+    step: PublishedRelease | None = None
     waivers: tuple[Mapping[str, Any], ...] = ()
     deltas: tuple[ReleaseDelta, ...] = ()
 
@@ -109,6 +123,8 @@ class Publisher:
         signers: Private keys by role.
         settings: For how long what is signed holds.
         draw_bytes: Source of unpredictable bytes, for salts.
+        secure_version_bits: What the product uses of its chip's anti-rollback field; `None` for
+            all of it.
     """
 
     store: Store
@@ -116,6 +132,7 @@ class Publisher:
     signers: Mapping[Role, Sequence[Signer]]
     settings: RepositorySettings
     draw_bytes: Callable[[int], bytes]
+    secure_version_bits: int | None = None
 
     def publish_bundle(
         self,
@@ -135,16 +152,23 @@ class Publisher:
 
         Raises:
             SigningError, FirmwareImageError: The bundle, or a delta's base, is refused.
-            RepositoryError: Another release has its counter, or a later one is published.
+            RepositoryError: Another release has its counter, a later one is published, its support
+                has ended, or nothing published leads to it.
+            SecureVersionError: Its secure version is beyond the product's budget.
             WaiverError: What of the limits was waived no longer is.
         """
         bundle = verify_bundle(untrusted_bytes, self.trust)
         refuse_out_of_force(bundle.waivers, now=now)
+        statement = bundle.statement
+        refuse_unsupported(statement.version, statement.constraints, now=now)
         deltas = make_release_deltas(bundle, delta_plan, self.trust) if delta_plan else ()
-        plan = plan or AssignmentPlan(campaign=f"release {bundle.statement.version}"[:48])
+        plan = plan or AssignmentPlan(campaign=f"release {statement.version}"[:48])
         with self.store.exclusively():
             current = load_repository(self.store)
             refuse_withdrawn(current, bundle_sha256=bundle.digest)
+            cost = judge_secure_version(
+                self.store, current, statement, bits=self.secure_version_bits
+            )
             published = _find_same(current, bundle)
             if published is not None:
                 message = read_target(
@@ -158,6 +182,7 @@ class Publisher:
             refuse_missing_deltas(deltas, manifest)
             if releases:
                 refuse_step_back(self.store, current, manifest)
+                refuse_missing_step(list_releases(current), manifest)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
             publish_files(
                 self.store,
@@ -173,6 +198,8 @@ class Publisher:
             manifest_sha256=assignment.manifest_sha256,
             assignment=assignment,
             is_new_release=bool(releases),
+            cost=cost if releases else None,
+            step=find_step(list_releases(current), manifest),
             waivers=tuple(waiver.to_json() for waiver in bundle.waivers),
             deltas=deltas,
         )
@@ -197,16 +224,19 @@ class Publisher:
 
         Raises:
             RepositoryError: Another assignment came in between, no such release is published,
-                or a waiver of it has expired; that does not keep a plan from halting.
+                its support has ended or a waiver of it has expired; those two do not keep a plan
+                from halting.
         """
         with self.store.exclusively():
             current = load_repository(self.store)
             refuse_withdrawn_version(current, version, hardware_class)
             published = find_release(current, version, hardware_class)
             if not plan.is_halted:
-                _refuse_expired(published, now)
+                refuse_expired_waivers(published, now=now)
             message = read_target(self.store, current.targets.signed.targets[published.target_path])
             manifest = verify_manifest(message, self.trust)
+            if not plan.is_halted:
+                refuse_unsupported(version, manifest.constraints, now=now)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
             if expected_sequence not in {None, assignment.sequence - 1}:
                 raise RepositoryError(
@@ -228,6 +258,7 @@ class Publisher:
             manifest_sha256=assignment.manifest_sha256,
             assignment=assignment,
             is_new_release=False,
+            step=find_step(list_releases(current), manifest),
             waivers=published.waivers,
         )
 
@@ -242,7 +273,9 @@ class Publisher:
         manifest = derive_manifest(
             bundle,
             issued_at=now,
-            expires_at=now + self.settings.lifetime("manifest"),
+            expires_at=expires_at(
+                now, self.settings.lifetime("manifest"), bundle.statement.constraints
+            ),
             deltas=deltas,
         )
         return sign_many(
@@ -262,7 +295,10 @@ class Publisher:
         # By the key of its day: after that was revoked, sequence and draw must still go on.
         previous = read_listed_assignment(self.store, current, manifest.hardware_class)
         keeps_draw = previous is not None and previous.campaign == plan.campaign
-        expires_at = now + self.settings.lifetime("campaign")
+        lifetime = self.settings.lifetime("campaign")
+        ends_at = (
+            now + lifetime if plan.is_halted else expires_at(now, lifetime, manifest.constraints)
+        )
         return Assignment(
             product=self.trust.product,
             hardware_class=manifest.hardware_class,
@@ -274,7 +310,7 @@ class Publisher:
             pinned_serial_numbers=tuple(sorted(set(plan.pinned_serial_numbers))),
             is_halted=plan.is_halted,
             issued_at_s=int(now.timestamp()),
-            expires_at_s=int(expires_at.timestamp()),
+            expires_at_s=int(ends_at.timestamp()),
         )
 
     def assignment_file(self, assignment: Assignment) -> NewFile:
@@ -306,17 +342,6 @@ class Publisher:
                 hint=f"name them as signer in [signing.roles.{role}]",
             )
         return signers
-
-
-def _refuse_expired(release: PublishedRelease, now: datetime) -> None:
-    for waiver in release.waivers:
-        if now >= datetime.fromisoformat(str(waiver["expires_at"])):
-            raise RepositoryError(
-                f"release {release.version} may be given to nobody else: its waiver has expired",
-                expected=f"a release whose waivers hold at {now:%Y-%m-%d %H:%M} UTC",
-                got=format_waiver(waiver, now=now),
-                hint="halt the campaign, and publish a release that keeps to the limit",
-            )
 
 
 def _find_same(metadata: RepositoryMetadata, bundle: Bundle) -> PublishedRelease | None:

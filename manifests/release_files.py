@@ -6,6 +6,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
+from firmware_images.release_constraints import describe_constraints
 from manifests.manifest import AppFacts, Manifest, WaveformFacts, message_digest
 from manifests.published_releases import MANIFEST_KIND
 from manifests.release_deltas import build_delta_files, describe_deltas
@@ -58,6 +59,7 @@ def derive_manifest(
         issued_at_s=int(issued_at.timestamp()),
         expires_at_s=int(expires_at.timestamp()),
         deltas=describe_deltas(deltas),
+        constraints=statement.constraints,
     )
 
 
@@ -79,7 +81,12 @@ def build_release_files(
         "hardware_class": statement.hardware_class,
     }
     waivers = [waiver.to_json() for waiver in bundle.waivers]
-    waived = {"waivers": waivers} if waivers else {}
+    told = {
+        "bundle_sha256": bundle.digest.hex(),
+        "secure_version": statement.app.secure_version or 0,
+        **({} if statement.constraints.is_empty else describe_constraints(statement.constraints)),
+        **({"waivers": waivers} if waivers else {}),
+    }
     artifacts = tuple(
         NewFile(
             path=f"artifacts/{digest}",
@@ -102,7 +109,7 @@ def build_release_files(
         NewFile(
             path=f"manifests/{manifest_digest}.cose",
             content=manifest,
-            custom={"kind": MANIFEST_KIND, "bundle_sha256": bundle.digest.hex()} | facts | waived,
+            custom={"kind": MANIFEST_KIND} | facts | told,
             device_path=f"device/manifests/{manifest_digest}.cose",
         ),
         NewFile(

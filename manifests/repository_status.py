@@ -8,8 +8,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from firmware_images.release_constraints import describe_constraints
 from firmware_images.waiver_text import format_waiver
 from manifests.published_releases import list_releases, read_assignment
+from manifests.release_admission import describe_asked
 from manifests.repository_reading import load_description, load_repository
 from manifests.tuf_metadata import SIGNING_ROLES
 from manifests.withdrawal import list_withdrawals
@@ -70,6 +72,8 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
                 "manifest_sha256": release.manifest_sha256.hex(),
                 "waivers": list(release.waivers),
                 "waived": [format_waiver(waiver, now=now) for waiver in release.waivers],
+                **describe_constraints(release.constraints),
+                "constraints": describe_asked(releases, release, now=now),
             }
             for release in releases
         ],
@@ -107,7 +111,7 @@ def format_status(status: dict[str, object]) -> str:
     for entry in releases:
         facts = f"counter {entry['release_counter']}, {entry['hardware_class']}"
         lines.append(f"  {entry['version']}  ({facts})")
-        lines += [f"    {waived}" for waived in entry["waived"]]
+        lines += [f"    {words}" for words in (*entry["waived"], *entry["constraints"])]
     if not releases and not withdrawn:
         lines.append("  none yet: publish one with `ampforge repo publish BUNDLE`")
     for entry in withdrawn:

@@ -94,6 +94,27 @@ def judge_manifest(manifest: Manifest, board: BoardControl, state: UpdateState) 
             )
 
 
+def refuse_skipped_step(manifest: Manifest, state: UpdateState) -> None:
+    """Refuse a release that the device's own one does not lead to directly.
+
+    Raises:
+        UpdateRefusedError: The device's release counter is below the lowest that the manifest asks.
+    """
+    lowest = manifest.constraints.minimum_current_counter
+    if state.release_counter < lowest:
+        raise UpdateRefusedError(
+            "the device must take a step before this release",
+            expected=f"a device with release counter {lowest} or later",
+            got=f"release counter {state.release_counter}"
+            if state.release_counter
+            else "a device that knows of no release counter",
+            where=f"manifest of release {manifest.version}, field 14",
+            hint=f"install a release with counter {lowest} to {manifest.release_counter - 1} "
+            "first: assign it to this device with "
+            "`ampforge campaign create --release VERSION --pin SERIAL`",
+        )
+
+
 def judge_sizes(
     manifest: Manifest, app_partition: Partition, waveform_partition: Partition
 ) -> None:

@@ -33,7 +33,7 @@ from manifests.delta_writer import find_delta, write_by_delta
 from manifests.errors import UpdateRefusedError
 from manifests.slot_writer import copy_slot, holds, stream_into_slot, write_whole
 from manifests.trust_renewal import renew_trust
-from manifests.update_checks import refuse_busy_board
+from manifests.update_checks import refuse_busy_board, refuse_skipped_step
 from manifests.update_device import REJECTED_STATES, UNCONFIRMED_STATES
 from manifests.update_outcome import (
     Remembered,
@@ -115,6 +115,8 @@ def _install(
     device: UpdateDevice, rules: UpdateRules, trust: TrustRecord, release: Release
 ) -> Generator[Fetch, bytes, UpdateOutcome]:
     _refuse_same_release(device, release, rules)
+    # Nobody overrides this one: what the step converts, the release relies on.
+    refuse_skipped_step(release.manifest, device.record.load_update_state())
     freshness, now = yield from fetch_freshness(device, trust, release)
     waveform_image = yield from fetch_waveform(device, trust, release, now)
     yield from _write_slots(device, rules, release, waveform_image)

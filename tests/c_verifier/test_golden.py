@@ -18,7 +18,13 @@ from tests.gallery import committed_files
 from tests.manifests.golden_messages import golden_trust
 from tests.manifests.rejected_messages import GALLERY as MESSAGES
 from tests.manifests.rejected_messages import read as read_message
-from tests.manifests.test_device_messages import ASSIGNMENT, FRESHNESS, MANIFEST, REQUEST
+from tests.manifests.test_device_messages import (
+    ASSIGNMENT,
+    CONSTRAINED,
+    FRESHNESS,
+    MANIFEST,
+    REQUEST,
+)
 from tests.signing.golden_vectors import CONTENT_TYPE, ED25519, P256, P384, PAYLOAD, POLICY, RSA
 from tests.signing.rejected_vectors import GALLERY as SIGNING
 
@@ -43,6 +49,15 @@ def test_the_golden_manifest_says_the_same_in_c(c_verifier):
     assert told["highest_current_na"] == MANIFEST.waveform.peak_na
     assert told["expires_s"] == MANIFEST.expires_at_s
     assert told["deltas"] == len(MANIFEST.deltas)
+    assert (told["lowest_counter"], told["support_ends_s"]) == (0, 0)
+
+
+def test_the_golden_manifest_of_the_second_format_says_the_same_in_c(c_verifier):
+    told = c_verifier.ask("manifest", {"trust": TRUST, "message": message("manifest-2")})
+    assert told["code"] == "ok"
+    assert verify_manifest(message("manifest-2"), golden_trust()) == CONSTRAINED
+    assert told["lowest_counter"] == CONSTRAINED.constraints.minimum_current_counter
+    assert told["support_ends_s"] == CONSTRAINED.constraints.support_ends_at_s
 
 
 def test_the_golden_assignment_says_the_same_in_c(c_verifier):

@@ -76,6 +76,7 @@ _TABLE: tuple[tuple[type[Refusal], str, frozenset[str]], ...] = (
     (UpdateRefusedError, "waveform image does not fit", frozenset({"slot-too-large"})),
     (UpdateRefusedError, "another content has the release", frozenset({"same-counter"})),
     (UpdateRefusedError, "tried this release before", frozenset({"given-up"})),
+    (UpdateRefusedError, "must take a step before", frozenset({"step-first"})),
     (UpdateRefusedError, "freshness answer is older", frozenset({"freshness-sequence"})),
     (UpdateRefusedError, "another assignment is in force", frozenset({"not-in-force"})),
     (UpdateRefusedError, "assignment has expired", frozenset({"assignment-expired"})),

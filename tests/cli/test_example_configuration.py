@@ -14,7 +14,13 @@ from firmware_images.nvs_plan import load_nvs_plan
 from firmware_images.partitions import load_partition_table
 from firmware_images.product import ProductSettings, ReleaseSettings
 from firmware_images.spec_sheet_settings import SpecSheetSettings
-from manifests.manifests_settings import RepositorySettings, ServeSettings, UpdateSettings
+from manifests.manifests_settings import (
+    RepositorySettings,
+    ServeSettings,
+    SuitSettings,
+    UpdateSettings,
+)
+from manifests.suit_export import SuitIdentity
 from provisioning.measurement_settings import MetrologySettings
 from provisioning.meter_settings import MeterSettings
 from provisioning.station_settings import SerialSettings, StationSettings
@@ -38,6 +44,7 @@ CHOSEN = {
     "release": ReleaseSettings,
     "signing": SigningSettings,
     "spec_sheet": SpecSheetSettings,
+    "suit": SuitSettings,
 }
 EXAMPLE_LINE = re.compile(r"^# (\[\[.*\]\]|[a-z_]+ = .*)$", re.MULTILINE)
 
@@ -73,8 +80,14 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     path = tmp_path / "ampforge.toml"
     text, count = EXAMPLE_LINE.subn(r"\1", EXAMPLE.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    assert count == 11
-    settings = load_configuration(path).section("station", StationSettings)
+    assert count == 15
+    configuration = load_configuration(path)
+    product = configuration.section("product", ProductSettings)
+    assert (product.supported_until, product.secure_version_bits) == ("2031-12-31", 16)
+    assert configuration.section("release", ReleaseSettings).minimum_current_counter == 0
+    suit = configuration.section("suit", SuitSettings)
+    assert SuitIdentity(vendor_domain=suit.vendor_domain, base_url=suit.base_url)
+    settings = configuration.section("station", StationSettings)
     assert settings.slot_configs() == (
         SlotConfig(name="left", port="usb:A50285BI", meter="TCPIP0::192.168.1.20::5025::SOCKET"),
     )

@@ -71,6 +71,10 @@ def test_a_release_is_signed_and_published_without_a_private_key_on_the_disk(pro
         ("repo", "init"),
         ("repo", "publish", bundle),
         ("repo", "status"),
+        *(
+            ("repo", "export-suit", "1.4.0", "--output", "flare.suit", "--vendor-domain", "a.bc"),
+            ("repo", "verify-suit", "flare.suit"),
+        ),
         ("key", "log", "verify"),
     ):
         _run(*arguments)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import struct
 from pathlib import Path
 
 import pytest
@@ -17,24 +15,13 @@ from cli.main import ampforge
 from signing.key_files import generate_key
 from signing.keys import Algorithm
 from signing.logged_signer import SIGN_LOG_NAME
-from tests.firmware_images.release_parts import APP_1_5_0
+from tests.firmware_images.release_parts import APP_1_5_0, with_secure_version
 from tests.firmware_images.test_esp_image import CODE, build_image
 
 LEDGER = "secure-version-flare-c3.jsonl"
 BUNDLE = "build/flare-1.5.0.bundle.zip"
 SPEND = "--spend-secure-version"
 REJECTED = Path(__file__).parents[1] / "rejected" / "secure-version"
-
-
-def with_secure_version(image: bytes, secure_version: int) -> bytes:
-    """The image as it would be built with another secure version; checksum and digest follow."""
-    at = image.index(struct.pack("<I", 0xABCD5432)) + 4
-    changed = image[:at] + struct.pack("<I", secure_version) + image[at + 4 : -33]
-    checksum = image[-33]
-    for before, after in zip(image[at : at + 4], changed[at : at + 4], strict=True):
-        checksum ^= before ^ after
-    changed += bytes([checksum])
-    return changed + hashlib.sha256(changed).digest()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -232,6 +234,17 @@ def build_claim_waiver(
             expires_at=issued_at + timedelta(days=200),
         ),
     )
+
+
+def with_secure_version(image: bytes, secure_version: int) -> bytes:
+    """The image as it would be built with another secure version; checksum and digest follow."""
+    at = image.index(struct.pack("<I", 0xABCD5432)) + 4
+    changed = image[:at] + struct.pack("<I", secure_version) + image[at + 4 : -33]
+    checksum = image[-33]
+    for before, after in zip(image[at : at + 4], changed[at : at + 4], strict=True):
+        checksum ^= before ^ after
+    changed += bytes([checksum])
+    return changed + hashlib.sha256(changed).digest()
 
 
 def build_waived_inputs(

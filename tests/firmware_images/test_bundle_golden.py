@@ -33,7 +33,8 @@ def test_the_documents_keys_are_the_ones_of_schema_1():
     assert list(document) == [
         *("schema", "verified", "signed", "digest", "bundle_sha256", "size_bytes", "product"),
         *("version", "release_counter", "hardware_class", "hardware_revision_min"),
-        *("hardware_revision_max", "chip", "flash_size_bytes", "app", "policy", "waivers"),
+        *("hardware_revision_max", "chip", "flash_size_bytes", "minimum_current_counter"),
+        *("support_ends_at", "app", "policy", "waivers"),
         *("parts", "waveform", "signatures", "problems"),
     ]
     assert document["digest"] == DIGEST

@@ -4,6 +4,7 @@ import tomllib
 
 import pytest
 
+from firmware_images.errors import BundleError
 from firmware_images.product import ProductSettings, ReleaseSettings, gtin_check_digit
 from signing.written_table import UnfitTableError, read_table
 from tests.firmware_images.release_parts import FLARE
@@ -46,11 +47,26 @@ def test_the_gtin_check_digit_is_the_one_of_gs1(digits, check):
         ({"model": "fl-1"}, "of the form"),
         ({"colour": "white"}, "colour is not a key"),
         ({"hardware_revision_min": "1"}, "must be a whole number"),
+        ({"supported_until": "2030-02-30"}, "which is no day"),
+        ({"supported_until": "31.12.2030"}, "of the form"),
+        ({"secure_version_bits": 33}, "secure_version_bits"),
     ],
 )
 def test_a_wrong_product_is_refused(changes, message):
     with pytest.raises(UnfitTableError, match=message):
         parse_product(**changes)
+
+
+def test_a_release_states_the_products_support_and_its_own_step():
+    product = parse_product(supported_until="2030-12-31")
+    stated = parse_release(release_counter=3, minimum_current_counter=2).constraints(product)
+    assert (stated.minimum_current_counter, stated.support_ends_at_s) == (2, 1_924_992_000)
+    assert parse_release().constraints(parse_product()).is_empty
+
+
+def test_a_step_that_does_not_come_before_the_release_is_refused():
+    with pytest.raises(BundleError, match="below release_counter 3, got 3"):
+        parse_release(release_counter=3, minimum_current_counter=3).constraints(parse_product())
 
 
 @pytest.mark.parametrize(

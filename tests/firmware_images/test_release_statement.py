@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_images.errors import BundleError
+from firmware_images.release_constraints import ReleaseConstraints
 from firmware_images.release_statement import (
     AppFacts,
     Part,
@@ -36,12 +37,23 @@ STATEMENT = ReleaseStatement(
     policy_digest=bytes(range(32, 64)),
     policy_version=1,
 )
+CONSTRAINED = replace(
+    STATEMENT,
+    release_counter=4,
+    constraints=ReleaseConstraints(minimum_current_counter=2, support_ends_at_s=1_924_992_000),
+)
 
 
 def test_the_statement_is_the_golden_bytes():
     golden = (GOLDEN / "statement.cbor").read_bytes()
     assert serialize_statement(STATEMENT) == golden
     assert parse_statement(golden) == STATEMENT
+
+
+def test_the_statement_with_step_and_support_is_the_golden_bytes():
+    golden = (GOLDEN / "statement-2.cbor").read_bytes()
+    assert serialize_statement(CONSTRAINED) == golden
+    assert parse_statement(golden) == CONSTRAINED
 
 
 def test_an_app_without_a_descriptor_is_stated_with_nulls():
@@ -69,6 +81,10 @@ def test_an_app_without_a_descriptor_is_stated_with_nulls():
         ("parts", {"../app.bin": describe_part(b"")}),
         ("parts", {"app.bin": Part(size_bytes=1 << 40, sha256=bytes(32))}),
         ("parts", {"app.bin": Part(size_bytes=1, sha256=b"short")}),
+        ("constraints", ReleaseConstraints(minimum_current_counter=1)),
+        ("constraints", ReleaseConstraints(minimum_current_counter=-1)),
+        ("constraints", ReleaseConstraints(support_ends_at_s=-1)),
+        ("constraints", ReleaseConstraints(support_ends_at_s=253_402_300_800)),
         ("app", replace(STATEMENT.app, version="v" * 33)),
         ("app", replace(STATEMENT.app, secure_version=-1)),
         ("app", replace(STATEMENT.app, elf_sha256=b"short")),
@@ -93,6 +109,13 @@ def test_a_value_that_a_statement_cannot_hold_is_refused(name, value):
         {10: [None, None, True, None]},
         {11: [bytes(32), True]},
         {12: 0},
+        {1: 2, 12: 0, 13: 0},
+        {1: 2, 12: False, 13: 1},
+        {1: 2, 12: 0, 13: True},
+        {1: 2, 12: 0, 13: "2030"},
+        {1: 2, 13: 1},
+        {1: 3, 12: 0, 13: 1},
+        {12: 0, 13: 1},
     ],
 )
 def test_a_statement_with_wrong_fields_is_refused(change):
@@ -146,6 +169,11 @@ short_texts = st.text(max_size=32).filter(str.isprintable)
         ),
         policy_digest=digests,
         policy_version=st.integers(1, 0xFFFFFFFF),
+        constraints=st.builds(
+            ReleaseConstraints,
+            minimum_current_counter=st.just(0),
+            support_ends_at_s=st.integers(0, 253_402_300_799),
+        ),
     )
 )
 def test_a_statement_survives_its_bytes(statement):

@@ -8,8 +8,10 @@ from manifests.freshness import parse_freshness_request
 from manifests.http_transport import parse_base_url
 from manifests.s3_store import parse_s3_address
 from manifests.served_files import parse_range
+from manifests.suit_envelope import parse_suit_envelope
+from manifests.suit_export import verify_release_envelope
 from tests.hostile.entry import add_bytes, argument, golden
-from tests.manifests import rejected_messages
+from tests.manifests import golden_messages, rejected_messages
 
 for _name in ("manifest", "assignment", "freshness"):
     add_bytes(
@@ -23,6 +25,15 @@ add_bytes(
     "cbor",
     parse_freshness_request,
     golden("manifests/freshness-request.cbor"),
+)
+add_bytes(
+    "SUIT envelope",
+    "cbor cose",
+    lambda content: verify_release_envelope(content, golden_messages.golden_trust()),
+    golden("suit/flare-1.7.0.suit"),
+)
+add_bytes(
+    "SUIT envelope, unverified", "cbor cose", parse_suit_envelope, golden("suit/flare-1.5.0.suit")
 )
 add_bytes(
     "device report",

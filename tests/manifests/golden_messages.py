@@ -18,7 +18,14 @@ from signing.keys import Algorithm
 from signing.roles import Role, RoleKeys
 from signing.trust import sign_trust_record
 from signing.trust_record import TrustRecord
-from tests.manifests.test_device_messages import ASSIGNMENT, FRESHNESS, MANIFEST, REPORT, REQUEST
+from tests.manifests.test_device_messages import (
+    ASSIGNMENT,
+    CONSTRAINED,
+    FRESHNESS,
+    MANIFEST,
+    REPORT,
+    REQUEST,
+)
 from tests.signing.fixed_keys import fixed_signer
 
 FOLDER = Path(__file__).parents[1] / "golden" / "manifests"
@@ -51,10 +58,13 @@ def golden_trust() -> TrustRecord:
 def build() -> dict[str, bytes]:
     """Return each golden file's name and bytes."""
     manifest, assignment = serialize_manifest(MANIFEST), serialize_assignment(ASSIGNMENT)
+    constrained = serialize_manifest(CONSTRAINED)
     return {
         "trust-record.cose": sign_trust_record(golden_trust(), [fixed_signer("root-1")]),
         "manifest.cbor": manifest,
         "manifest.cose": sign_many(manifest, RELEASE, content_type=MANIFEST_CONTENT_TYPE),
+        "manifest-2.cbor": constrained,
+        "manifest-2.cose": sign_many(constrained, RELEASE, content_type=MANIFEST_CONTENT_TYPE),
         "assignment.cbor": assignment,
         "assignment.cose": sign_one(assignment, CAMPAIGN, content_type=ASSIGNMENT_CONTENT_TYPE),
         "freshness-request.cbor": serialize_freshness_request(REQUEST),

@@ -105,9 +105,12 @@ def _payload(name: str) -> dict:
 
 def _manifests() -> dict[str, bytes]:
     golden, fields = build()["manifest.cose"], _payload("manifest.cbor")
+    constrained = _payload("manifest-2.cbor")
 
-    def signed(changes: dict, *signers, content_type: str = MANIFEST_CONTENT_TYPE) -> bytes:
-        payload = serialize_cbor({**fields, **changes})
+    def signed(
+        changes: dict, *signers, content_type: str = MANIFEST_CONTENT_TYPE, of: dict = fields
+    ) -> bytes:
+        payload = serialize_cbor({**of, **changes})
         return sign_many(payload, signers or RELEASE, content_type=content_type)
 
     without = {key: value for key, value in fields.items() if key != 3}
@@ -123,7 +126,13 @@ def _manifests() -> dict[str, bytes]:
         "manifest-signed-as-assignment.cose": signed({}, content_type=ASSIGNMENT_CONTENT_TYPE),
         "manifest-counter-zero.cose": signed({3: 0}),
         "manifest-counter-as-text.cose": signed({3: "2"}),
-        "manifest-format-2.cose": signed({1: 2}),
+        "manifest-format-2-of-1.cose": signed({1: 2}),
+        "manifest-format-3.cose": signed({1: 3}),
+        "manifest-step-after-itself.cose": signed({14: constrained[3]}, of=constrained),
+        "manifest-outlives-support.cose": signed({15: constrained[12] - 1}, of=constrained),
+        "manifest-support-for-ever.cose": signed({15: 2**63}, of=constrained),
+        "manifest-asks-nothing.cose": signed({14: 0, 15: 0}, of=constrained),
+        "manifest-support-in-format-1.cose": signed({1: 1}, of=constrained),
         "manifest-unknown-field.cose": signed({14: 0}),
         "manifest-of-another-product.cose": signed({2: "glow"}),
         "manifest-without-counter.cose": sign_many(

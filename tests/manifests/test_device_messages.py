@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_images.delta_format import PatchCompression, PatchEncoding
+from firmware_images.release_constraints import NO_CONSTRAINTS, ReleaseConstraints
 from manifests.assignment import (
     ALL_DEVICES_PPM,
     ASSIGNMENT_CONTENT_TYPE,
@@ -61,10 +62,18 @@ TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, m
 REVISIONS = st.tuples(UINT32, UINT32).map(sorted)
 
 MANIFESTS = st.builds(
-    lambda revisions, **fields: Manifest(
-        hardware_revision_min=revisions[0], hardware_revision_max=revisions[1], **fields
+    lambda revisions, steps, supports, **fields: Manifest(
+        hardware_revision_min=revisions[0],
+        hardware_revision_max=revisions[1],
+        constraints=ReleaseConstraints(
+            minimum_current_counter=steps % fields["release_counter"],
+            support_ends_at_s=supports and max(supports, fields["expires_at_s"]),
+        ),
+        **fields,
     ),
     REVISIONS,
+    st.just(0) | UINT32,
+    st.just(0) | TIME,
     product=TEXT,
     release_counter=st.integers(1, 2**32 - 1),
     version=TEXT,
@@ -139,6 +148,15 @@ MANIFEST = Manifest(
             patch_sha256=b"P" * 32,
             encoding=HEATSHRINK,
         ),
+    ),
+)
+CONSTRAINED = replace(
+    MANIFEST,
+    release_counter=4,
+    version="1.7.0",
+    constraints=ReleaseConstraints(
+        minimum_current_counter=2,
+        support_ends_at_s=1_924_992_000,  # until the end of 2030
     ),
 )
 ASSIGNMENT = Assignment(
@@ -320,6 +338,9 @@ def test_a_message_at_every_bound_still_fits_a_kibibyte():
         release_counter=2**32 - 1,
         issued_at_s=TIME_MAX_S,
         expires_at_s=TIME_MAX_S,
+        constraints=ReleaseConstraints(
+            minimum_current_counter=2**32 - 2, support_ends_at_s=TIME_MAX_S
+        ),
         deltas=tuple(
             DeltaFacts(
                 base_size_bytes=16 << 20,
@@ -357,7 +378,10 @@ DELTA = {1: 65_936, 2: b"B" * 32, 3: 1125, 4: b"P" * 32, 5: 4, 6: 8, 7: 7}
         (10, "text", "wrong type"),
         (4, 1, "wrong type"),
         (6, 9, "no hardware revision fits"),
-        (1, 2, "not known here"),
+        (1, 0, "not known here"),
+        (1, 2, "lowest current release counter is missing"),
+        (1, 3, "not known here"),
+        (14, 1, "does not know"),
         (99, 1, "does not know"),
         (13, {}, "wrong type"),
         (13, [1], "not a map"),
@@ -377,6 +401,33 @@ def test_a_field_out_of_its_bounds_is_named(key, value, telling):
     fields[key] = value
     with pytest.raises(DeviceMessageError, match=telling):
         parse_manifest(serialize_cbor(fields))
+
+
+@pytest.mark.parametrize(
+    ("changes", "telling"),
+    [
+        ({14: 4}, "a step that does not come before it"),
+        ({14: -1}, "out of range"),
+        ({14: True}, "wrong type"),
+        ({15: TIME_MAX_S + 1}, "out of range"),
+        ({15: 1_830_297_599}, "outlives the support of its release"),
+        ({14: 0, 15: 0}, "asks nothing and should have format 1"),
+        ({1: 1}, "does not know"),
+        ({16: 0}, "does not know"),
+    ],
+)
+def test_step_and_support_are_stated_by_the_second_format_alone_and_make_sense(changes, telling):
+    fields = parse_cbor(serialize_manifest(CONSTRAINED), max_bytes=1024) | changes
+    with pytest.raises(DeviceMessageError, match=telling):
+        parse_manifest(serialize_cbor(fields))
+
+
+def test_a_manifest_that_asks_nothing_keeps_the_format_that_older_devices_read():
+    plain = parse_cbor(serialize_manifest(MANIFEST), max_bytes=1024)
+    assert (plain[1], list(plain)) == (1, list(range(1, 14)))
+    stated = parse_cbor(serialize_manifest(CONSTRAINED), max_bytes=1024)
+    assert (stated[1], list(stated)) == (2, list(range(1, 16)))
+    assert parse_manifest(serialize_cbor(plain)).constraints == NO_CONSTRAINTS
 
 
 @pytest.mark.parametrize(

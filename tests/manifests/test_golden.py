@@ -9,7 +9,13 @@ from manifests.assignment import verify_assignment
 from manifests.freshness import parse_freshness_request, verify_freshness
 from manifests.manifest import verify_manifest
 from tests.manifests.golden_messages import FOLDER, build, golden_trust
-from tests.manifests.test_device_messages import ASSIGNMENT, FRESHNESS, MANIFEST, REQUEST
+from tests.manifests.test_device_messages import (
+    ASSIGNMENT,
+    CONSTRAINED,
+    FRESHNESS,
+    MANIFEST,
+    REQUEST,
+)
 
 FILES = build()
 
@@ -25,6 +31,7 @@ def test_the_golden_messages_read_as_what_they_are():
 
     trust = golden_trust()
     assert verify_manifest(read("manifest.cose"), trust) == MANIFEST
+    assert verify_manifest(read("manifest-2.cose"), trust) == CONSTRAINED
     assert verify_assignment(read("assignment.cose"), trust) == ASSIGNMENT
     assert parse_freshness_request(read("freshness-request.cbor")) == REQUEST
     assert verify_freshness(read("freshness.cose"), trust, request=REQUEST) == FRESHNESS
@@ -34,6 +41,9 @@ def test_an_independent_cbor_reader_sees_the_keys_of_the_specification():
     manifest = cbor2.loads((FOLDER / "manifest.cbor").read_bytes())
     assert list(manifest) == list(range(1, 14))
     assert (manifest[2], manifest[3], manifest[4]) == ("flare", 2, "1.5.0")
+    stated = cbor2.loads((FOLDER / "manifest-2.cbor").read_bytes())
+    assert (list(stated), stated[1]) == (list(range(1, 16)), 2)
+    assert (stated[14], stated[15]) == (2, 1_924_992_000)
     assignment = cbor2.loads((FOLDER / "assignment.cbor").read_bytes())
     assert list(assignment) == list(range(1, 13))
     report = cbor2.loads((FOLDER / "report.cbor").read_bytes())

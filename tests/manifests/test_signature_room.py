@@ -32,7 +32,7 @@ from tests.signing.fixed_keys import fixed_signer
 DIGEST = bytes(32)
 LONGEST_MANIFEST = serialize_cbor(
     {
-        1: 1,
+        1: 2,
         2: "p" * PRODUCT_MAX_LENGTH,
         3: UINT32_MAX,
         4: "v" * VERSION_MAX_LENGTH,
@@ -46,6 +46,8 @@ LONGEST_MANIFEST = serialize_cbor(
         12: TIME_MAX_S,
         # Deltas take room that signatures may need: publishing says so when both do not fit.
         13: [],
+        14: UINT32_MAX - 1,
+        15: TIME_MAX_S,
     }
 )
 LONGEST_ASSIGNMENT = serialize_cbor(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from firmware_images.device_record import DeviceRecord, IdentityRecord
 from firmware_images.flash_medium import MemoryFlash
 from firmware_images.otadata import write_boot
 from firmware_images.partitions import load_partition_table
+from firmware_images.release_constraints import NO_CONSTRAINTS, ReleaseConstraints
 from manifests.errors import TransportError
 from manifests.manifests_settings import RepositorySettings
 from manifests.publishing import Publisher
@@ -37,6 +39,7 @@ from tests.firmware_images.release_parts import (
     build_inputs,
     build_parts,
     signer,
+    with_secure_version,
 )
 
 if TYPE_CHECKING:
@@ -123,6 +126,8 @@ def bundle(
     hardware_revision_max: int = 2,
     hardware_class: str = HARDWARE_CLASS,
     is_newer_app: bool = False,
+    secure_version: int = 0,
+    constraints: ReleaseConstraints = NO_CONSTRAINTS,
 ) -> bytes:
     parts = build_parts(
         app=APP_1_5_0 if is_newer_app else APP_1_4_0,
@@ -130,11 +135,14 @@ def bundle(
         peak_na=peak_na,
         hardware_class=hardware_class,
     )
+    if secure_version:
+        parts = replace(parts, app=with_secure_version(parts.app, secure_version))
     inputs = build_inputs(
         parts,
         release_counter=release_counter,
         hardware_class=hardware_class,
         hardware_revision_max=hardware_revision_max,
+        constraints=constraints,
     )
     return sign_bundle(build_bundle(inputs), [signer("release-1"), signer("release-2-ed")])
 

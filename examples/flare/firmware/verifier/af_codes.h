@@ -47,6 +47,7 @@
     X(AF_SLOT_TOO_LARGE, "slot-too-large") \
     X(AF_SAME_COUNTER, "same-counter") \
     X(AF_GIVEN_UP, "given-up") \
+    X(AF_STEP_FIRST, "step-first") \
     X(AF_NONCE, "nonce") \
     X(AF_FRESHNESS_SEQUENCE, "freshness-sequence") \
     X(AF_NOT_IN_FORCE, "not-in-force") \

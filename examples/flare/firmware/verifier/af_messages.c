@@ -5,11 +5,12 @@
 static const af_bytes nothing = {NULL, 0};
 static const uint64_t last_time_s = 253402300799;
 
-enum { IMAGE_MAX = 16777216, SLOT_MAX = 65536, CURRENT_MAX_NA = 100000000 };
+enum { IMAGE_MAX = 16777216, SLOT_MAX = 65536, CURRENT_MAX_NA = 100000000, SECOND_FORMAT_ADDS = 2 };
 
-/* Verifies, then opens the payload behind its format version. */
+/* Verifies, then opens the payload behind its format version. `fields` is how many format 1 has; where
+ * `format` is given, 2 is known, too, and the caller looks at the count of fields that it has. */
 static af_code open_payload(af_reader *reader, const af_trust *trust, af_role role, af_bytes message,
-                            const char *content_type, size_t fields)
+                            const char *content_type, size_t fields, uint64_t *format)
 {
     af_bytes payload;
     af_code code = af_trust_verify(&payload, trust, role, message, AF_MESSAGE_MAX, content_type, nothing);
@@ -19,11 +20,15 @@ static af_code open_payload(af_reader *reader, const af_trust *trust, af_role ro
     af_open(reader, payload);
     size_t count = af_map(reader, 1, SIZE_MAX);
     af_key(reader, 1);
-    uint64_t format = af_unsigned(reader, 0, UINT32_MAX);
-    if (!reader->failed && format != 1) {
+    uint64_t version = af_unsigned(reader, 0, UINT32_MAX);
+    bool is_second = format != NULL && version == 2;
+    if (!reader->failed && version != 1 && !is_second) {
         return AF_FORMAT_VERSION;
     }
-    return reader->failed || count != fields ? AF_FIELDS : AF_OK;
+    if (format != NULL) {
+        *format = version;
+    }
+    return reader->failed || count != fields + (is_second ? SECOND_FORMAT_ADDS : 0) ? AF_FIELDS : AF_OK;
 }
 
 static uint32_t read_u32(af_reader *reader, uint8_t key, uint32_t least, uint32_t most)
@@ -94,12 +99,25 @@ static void read_delta(af_delta *delta, const af_manifest *manifest, af_reader *
     }
 }
 
+/* What only format 2 has: it asks something, the step comes before it, and support outlives it. */
+static void read_constraints(af_manifest *manifest, af_reader *reader)
+{
+    manifest->lowest_counter = read_u32(reader, 14, 0, manifest->release_counter - 1);
+    manifest->support_ends_s = read_time(reader, 15);
+    bool is_empty = manifest->lowest_counter == 0 && manifest->support_ends_s == 0;
+    bool is_outlived = manifest->support_ends_s != 0 && manifest->support_ends_s < manifest->expires_s;
+    if (is_empty || is_outlived) {
+        af_fail(reader);
+    }
+}
+
 af_code af_manifest_read(af_manifest *manifest, const af_trust *trust, af_bytes message)
 {
     af_reader reader;
+    uint64_t format = 1;
     memset(manifest, 0, sizeof *manifest);
     af_code code =
-        open_payload(&reader, trust, AF_RELEASE, message, "application/vnd.ampforge.manifest+cbor", 13);
+        open_payload(&reader, trust, AF_RELEASE, message, "application/vnd.ampforge.manifest+cbor", 13, &format);
     if (code != AF_OK) {
         return code;
     }
@@ -124,6 +142,9 @@ af_code af_manifest_read(af_manifest *manifest, const af_trust *trust, af_bytes 
             af_fail(&reader);
         }
     }
+    if (format == 2) {
+        read_constraints(manifest, &reader);
+    }
     if (!af_closed(&reader)) {
         return AF_FIELDS;
     }
@@ -146,7 +167,7 @@ af_code af_assignment_read(af_assignment *assignment, const af_trust *trust, af_
     af_reader reader;
     memset(assignment, 0, sizeof *assignment);
     af_code code =
-        open_payload(&reader, trust, AF_CAMPAIGN, message, "application/vnd.ampforge.assignment+cbor", 12);
+        open_payload(&reader, trust, AF_CAMPAIGN, message, "application/vnd.ampforge.assignment+cbor", 12, NULL);
     if (code != AF_OK) {
         return code;
     }
@@ -180,7 +201,7 @@ af_code af_freshness_read(af_freshness *freshness, const af_trust *trust, af_byt
     af_reader reader;
     memset(freshness, 0, sizeof *freshness);
     af_code code =
-        open_payload(&reader, trust, AF_FRESHNESS, message, "application/vnd.ampforge.freshness+cbor", 6);
+        open_payload(&reader, trust, AF_FRESHNESS, message, "application/vnd.ampforge.freshness+cbor", 6, NULL);
     if (code != AF_OK) {
         return code;
     }

@@ -40,6 +40,8 @@ typedef struct {
     uint32_t highest_current_na;
     uint64_t issued_s;
     uint64_t expires_s;
+    uint32_t lowest_counter; /* that a device must have; 0 for any */
+    uint64_t support_ends_s; /* 0 if the release states no end */
     size_t delta_count;
     af_delta deltas[AF_DELTAS_MAX];
     uint8_t digest[AF_DIGEST_BYTES]; /* of the signed message: its name */

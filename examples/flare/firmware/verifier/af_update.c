@@ -71,7 +71,10 @@ af_code af_judge_content(const af_manifest *manifest, const af_device *device)
     if (manifest->release_counter == device->release_counter) {
         return AF_SAME_COUNTER;
     }
-    return device->has_given_up && is_digest(manifest->digest, device->given_up) ? AF_GIVEN_UP : AF_OK;
+    if (device->has_given_up && is_digest(manifest->digest, device->given_up)) {
+        return AF_GIVEN_UP;
+    }
+    return device->release_counter < manifest->lowest_counter ? AF_STEP_FIRST : AF_OK;
 }
 
 af_code af_judge_freshness(af_freshness *freshness, const af_trust *trust, const af_device *device,

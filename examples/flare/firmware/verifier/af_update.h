@@ -32,7 +32,8 @@ af_code af_judge_manifest(af_manifest *manifest, const af_trust *trust, const af
                           const af_assignment *assignment, af_bytes message);
 
 /* Step 5. After AF_UP_TO_DATE the device raises its counters where the manifest's are higher. A
- * service station may override AF_SAME_COUNTER and AF_GIVEN_UP. */
+ * service station may override AF_SAME_COUNTER and AF_GIVEN_UP, then it asks for AF_STEP_FIRST itself:
+ * nobody overrides that one. */
 af_code af_judge_content(const af_manifest *manifest, const af_device *device);
 
 /* Step 6, first half: `nonce` is what this device sent. */

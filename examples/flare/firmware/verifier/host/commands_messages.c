@@ -118,6 +118,8 @@ int run_manifest(fields *words, FILE *out)
         print_hexadecimal(out, "table_digest", manifest.table_digest, AF_DIGEST_BYTES);
         print_number(out, "highest_current_na", manifest.highest_current_na);
         print_number(out, "expires_s", (long long)manifest.expires_s);
+        print_number(out, "lowest_counter", manifest.lowest_counter);
+        print_number(out, "support_ends_s", (long long)manifest.support_ends_s);
         print_number(out, "deltas", (long long)manifest.delta_count);
         print_hexadecimal(out, "digest", manifest.digest, AF_DIGEST_BYTES);
     }

@@ -1,0 +1,225 @@
+"""May this release be published or assigned: its support, its step, and what it costs the boards.
+
+Judges values only; `publishing` asks before it signs (docs/spec/repository-layout.md §4.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from firmware_images.release_constraints import last_day_of
+from firmware_images.secure_version import SecureVersionBudget, find_budget
+from firmware_images.waiver_text import format_waiver
+from manifests.errors import RepositoryError
+from manifests.manifest import verify_manifest
+from manifests.published_releases import find_release, list_releases, read_listed_manifest
+from manifests.repository_reading import load_repository, read_target
+from manifests.withdrawal import refuse_withdrawn_version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firmware_images.release_constraints import ReleaseConstraints
+    from firmware_images.release_statement import ReleaseStatement
+    from manifests.manifest import Manifest
+    from manifests.published_releases import PublishedRelease
+    from manifests.store import Store
+    from manifests.tuf_metadata import RepositoryMetadata
+    from signing.trust_record import TrustRecord
+
+SUPPORT_ENDS_SOON = timedelta(days=90)
+"""How long before the end of support `repo status` and `repo verify` speak of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecureVersionCost:
+    """What a release does to the anti-rollback counter of each board that takes it.
+
+    Attributes:
+        budget: What is left after it.
+        bits: eFuse bits that a board with the release before it burns.
+    """
+
+    budget: SecureVersionBudget
+    bits: int
+
+
+def refuse_unsupported(version: str, constraints: ReleaseConstraints, *, now: datetime) -> None:
+    """Refuse to give a release to anybody after its support has ended.
+
+    Raises:
+        RepositoryError: It has.
+    """
+    ends_at = constraints.support_ends_at
+    if ends_at is not None and not constraints.is_supported(now):
+        raise RepositoryError(
+            f"the support of release {version} has ended: it is given to nobody else",
+            expected=f"a release that is supported at {now:%Y-%m-%d %H:%M} UTC",
+            got=f"support until {last_day_of(ends_at)}",
+            hint="set a later supported_until in [product], and build, sign and publish a release "
+            "with a higher release_counter",
+        )
+
+
+def refuse_expired_waivers(release: PublishedRelease, *, now: datetime) -> None:
+    """Refuse to give a release to anybody after one of its waivers has expired.
+
+    Raises:
+        RepositoryError: One has.
+    """
+    for waiver in release.waivers:
+        if now >= datetime.fromisoformat(str(waiver["expires_at"])):
+            raise RepositoryError(
+                f"release {release.version} may be given to nobody else: its waiver has expired",
+                expected=f"a release whose waivers hold at {now:%Y-%m-%d %H:%M} UTC",
+                got=format_waiver(waiver, now=now),
+                hint="halt the campaign, and publish a release that keeps to the limit",
+            )
+
+
+def expires_at(now: datetime, lifetime: timedelta, constraints: ReleaseConstraints) -> datetime:
+    """Return until when a message about a release holds: never beyond its support.
+
+    That is how a device without a clock learns of the end: freshness tells it the time, and
+    manifest and assignment have expired (docs/spec/manifest.md §3.1).
+    """
+    ends_at = constraints.support_ends_at
+    usual = now + lifetime
+    return usual if ends_at is None else min(usual, ends_at)
+
+
+def describe_asked(
+    releases: Sequence[PublishedRelease], release: Manifest | PublishedRelease, *, now: datetime
+) -> tuple[str, ...]:
+    """Return in words what a release asks of devices, and whether that can still be had."""
+    lines = []
+    if minimum := release.constraints.minimum_current_counter:
+        step = find_step(releases, release)
+        lines.append(
+            f"only for devices with release counter {minimum} or later; others take "
+            f"{step.version} (counter {step.release_counter}) first"
+            if step
+            else f"only for devices with release counter {minimum} or later; NOTHING PUBLISHED "
+            "LEADS TO IT: publish a step"
+        )
+    if ends_at := release.constraints.support_ends_at:
+        day = last_day_of(ends_at)
+        remedy = "publish a release with a later supported_until"
+        if now >= ends_at:
+            lines.append(f"SUPPORT ENDED on {day}: no device installs it; {remedy}")
+        elif ends_at - now <= SUPPORT_ENDS_SOON:
+            lines.append(f"supported until {day}, which is soon: {remedy}")
+        else:
+            lines.append(f"supported until {day}")
+    return tuple(lines)
+
+
+def find_step(
+    releases: Sequence[PublishedRelease], release: Manifest | PublishedRelease
+) -> PublishedRelease | None:
+    """Return the published release that devices take before one; `None` if none leads to it.
+
+    Args:
+        releases: The published ones, ascending by counter.
+        release: The one that is led to.
+    """
+    minimum = release.constraints.minimum_current_counter
+    for step in releases if minimum else ():
+        if (
+            step.hardware_class == release.hardware_class
+            and minimum <= step.release_counter < release.release_counter
+        ):
+            return step
+    return None
+
+
+def refuse_missing_step(releases: Sequence[PublishedRelease], manifest: Manifest) -> None:
+    """Refuse a release with a step that nobody can take, because it is not published.
+
+    Raises:
+        RepositoryError: No published release leads to it.
+    """
+    minimum = manifest.constraints.minimum_current_counter
+    if not minimum or find_step(releases, manifest) is not None:
+        return
+    published = [
+        str(release.release_counter)
+        for release in releases
+        if release.hardware_class == manifest.hardware_class
+    ]
+    raise RepositoryError(
+        f"no published release leads to release {manifest.version}: devices below its step "
+        "could never take it",
+        expected=f"a published release for {manifest.hardware_class} with counter {minimum} "
+        f"to {manifest.release_counter - 1}",
+        got=f"counters {', '.join(published)}" if published else "none",
+        hint="publish the step first, or correct minimum_current_counter in [release]",
+    )
+
+
+def judge_secure_version(
+    store: Store, metadata: RepositoryMetadata, statement: ReleaseStatement, *, bits: int | None
+) -> SecureVersionCost:
+    """Return what a release costs the boards that run the one before, within the budget.
+
+    Args:
+        store: The repository.
+        metadata: The repository's.
+        statement: Of the release.
+        bits: What the product uses of the chip's field; `None` for all of it.
+
+    Raises:
+        SecureVersionError: The release is beyond the budget.
+    """
+    secure_version = statement.app.secure_version or 0
+    budget = find_budget(statement.chip, bits=bits, highest=secure_version)
+    budget.refuse_beyond(secure_version, where=f"release {statement.version}")
+    before = [
+        release
+        for release in list_releases(metadata)
+        if release.hardware_class == statement.hardware_class
+        and release.release_counter < statement.release_counter
+    ]
+    burned = read_listed_manifest(store, metadata, before[-1]).app.secure_version if before else 0
+    return SecureVersionCost(budget=budget, bits=max(secure_version - burned, 0))
+
+
+def load_current_manifest(
+    store: Store,
+    trust: TrustRecord,
+    version: str,
+    *,
+    now: datetime,
+    hardware_class: str | None = None,
+) -> Manifest:
+    """Return the verified manifest of a published release that may be given to somebody now.
+
+    Args:
+        store: The repository.
+        trust: The product's trust record.
+        version: The release's version.
+        now: The present, UTC.
+        hardware_class: Which boards; needed where the version is published for several.
+
+    Raises:
+        RepositoryError: It is not published, was withdrawn, or it or its support, or a waiver of
+            it, has expired.
+        DeviceMessageError, SigningError: Devices refuse its manifest.
+    """
+    metadata = load_repository(store)
+    refuse_withdrawn_version(metadata, version, hardware_class)
+    release = find_release(metadata, version, hardware_class)
+    entry = metadata.targets.signed.targets[release.target_path]
+    manifest = verify_manifest(read_target(store, entry), trust)
+    refuse_unsupported(version, manifest.constraints, now=now)
+    refuse_expired_waivers(release, now=now)
+    if manifest.expires_at <= now:
+        raise RepositoryError(
+            f"the manifest of release {version} has expired: no device installs it",
+            expected=f"a manifest valid at {now:%Y-%m-%d %H:%M} UTC",
+            got=f"one that expired {manifest.expires_at:%Y-%m-%d %H:%M} UTC",
+            hint="publish a release with a higher release_counter",
+        )
+    return manifest

@@ -1,0 +1,345 @@
+"""Step, support and eFuse budget: the publisher keeps to them, and devices and gateways, too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from firmware_images.device_record import UpdateState
+from firmware_images.errors import BundleError, SecureVersionError
+from firmware_images.release_constraints import (
+    NO_CONSTRAINTS,
+    ReleaseConstraints,
+    constraints_from_document,
+    describe_constraints,
+    support_end_of,
+)
+from manifests.errors import RepositoryError, TransportError
+from manifests.gateway import Gateway
+from manifests.manifest import verify_manifest
+from manifests.published_releases import list_releases
+from manifests.publishing import AssignmentPlan
+from manifests.release_life import promote_release, withdraw_release
+from manifests.repository_audit import audit_repository
+from manifests.repository_reading import load_repository, read_target
+from manifests.repository_status import describe_repository, format_status
+from manifests.server import ServerPlan, serve_in_background
+from manifests.transfer import Fetch, run_session
+from manifests.update_outcome import UpdateResult, UpdateRules
+from manifests.updater import update_device
+from tests.c_verifier.witness import Recording, Witness
+from tests.conftest import IS_SOAK
+from tests.manifests.test_repository import client, root_bytes
+from tests.manifests.test_update_attacks import assert_refused, serve
+from tests.manifests.world import (
+    HARDWARE_CLASS,
+    NOW,
+    RULES,
+    bundle,
+    make_device,
+    make_publisher,
+    old_bundle,
+    trust,
+)
+
+DAY = timedelta(days=1)
+
+
+def asks(*, step=0, support=None):
+    return ReleaseConstraints(
+        minimum_current_counter=step,
+        support_ends_at_s=0 if support is None else int((NOW + support).timestamp()),
+    )
+
+
+def last_release(*, step=0, support=None, counter=3, secure_version=0):
+    return bundle(
+        release_counter=counter,
+        is_newer_app=True,
+        secure_version=secure_version,
+        constraints=asks(step=step, support=support),
+    )
+
+
+def step_release():
+    return bundle(release_counter=2, peak_na=90_000)
+
+
+@pytest.fixture
+def publisher(tmp_path):
+    return make_publisher(tmp_path / "repository")
+
+
+def snapshot(publisher):
+    root = publisher.store.root
+    return {p: p.read_bytes() for p in root.rglob("*") if p.is_file() and "lock" not in p.name}
+
+
+def refused(publisher, act, match, error=RepositoryError):
+    before = snapshot(publisher)
+    with pytest.raises(error, match=match) as told:
+        act()
+    assert snapshot(publisher) == before
+    return told.value
+
+
+def manifest_in_force(publisher):
+    metadata = load_repository(publisher.store)
+    release = list_releases(metadata)[-1]
+    entry = metadata.targets.signed.targets[release.target_path]
+    return release, verify_manifest(read_target(publisher.store, entry), trust())
+
+
+def test_a_device_takes_the_step_first_and_then_the_release(publisher, c_verifier_if_any):
+    publisher.publish_bundle(step_release(), None, now=NOW)
+    publisher.publish_bundle(last_release(step=2), None, now=NOW)
+    device = make_device()
+    device.record.save_update_state(UpdateState(release_counter=1))
+    recording = Recording(serve(publisher))
+    witness = c_verifier_if_any and Witness(c_verifier_if_any, device)
+    refusal = assert_refused(device, recording, "must take a step before this release")
+    assert "release counter 2 or later, got release counter 1" in str(refusal)
+    assert "install a release with counter 2 to 2 first" in str(refusal.hint)
+    if witness:
+        assert witness.compare(recording, refusal) == "step-first"
+    assert "freshness" not in recording.came
+    for release in list_releases(load_repository(publisher.store)):
+        publisher.publish_plan(release.version, AssignmentPlan(campaign="step"), now=NOW)
+        outcome = run_session(update_device(device, RULES), serve(publisher))
+        assert outcome.result is UpdateResult.REBOOT_NEEDED
+        device.board.boot()
+        run_session(update_device(device, RULES), serve(publisher))
+    assert device.record.load_update_state().release_counter == 3
+
+
+@pytest.mark.parametrize("allows_reinstall", [False, True])
+def test_a_device_that_knows_no_counter_is_not_led_past_a_step(publisher, allows_reinstall):
+    """Not even at a service station, which may install again what a device has or gave up."""
+    publisher.publish_bundle(step_release(), None, now=NOW)
+    publisher.publish_bundle(last_release(step=1), None, now=NOW)
+    rules = UpdateRules(chunk_bytes=4096, allows_reinstall=allows_reinstall)
+    refusal = assert_refused(make_device(), serve(publisher), "take a step", rules)
+    assert "knows of no release counter" in str(refusal)
+
+
+def test_a_device_that_runs_the_content_already_needs_no_step(publisher, c_verifier_if_any):
+    release = last_release(step=2)
+    publisher.publish_bundle(step_release(), None, now=NOW)
+    publisher.publish_bundle(release, None, now=NOW)
+    device = make_device(release=release)
+    recording = Recording(serve(publisher))
+    witness = c_verifier_if_any and Witness(c_verifier_if_any, device)
+    outcome = run_session(update_device(device, RULES), recording)
+    assert outcome.result is UpdateResult.UP_TO_DATE
+    assert device.record.load_update_state().release_counter == 3
+    if witness:
+        assert witness.compare(recording, outcome) == "up-to-date"
+
+
+def test_a_release_that_nothing_published_leads_to_is_refused(publisher):
+    publisher.publish_bundle(old_bundle(), None, now=NOW)
+
+    def publish():
+        return publisher.publish_bundle(last_release(step=2), None, now=NOW)
+
+    refusal = refused(publisher, publish, "no published release leads to release 1.5.0")
+    assert "counter 2 to 2, got counters 1" in str(refusal)
+    publisher.publish_bundle(step_release(), None, now=NOW)
+    assert publish().step.release_counter == 2
+
+
+def test_a_withdrawn_step_is_named_by_status_and_audit(publisher):
+    publisher.publish_bundle(step_release(), None, now=NOW)
+    publisher.publish_bundle(last_release(step=2), None, now=NOW)
+    text = format_status(describe_repository(publisher.store, trust(), now=NOW))
+    assert "only for devices with release counter 2 or later; others take 1.4.0 (counter 2)" in text
+    assert audit_repository(publisher.store, trust(), now=NOW).findings == []
+    withdraw_release(publisher, "1.4.0", reason="draws too much", now=NOW)
+    text = format_status(describe_repository(publisher.store, trust(), now=NOW))
+    assert "NOTHING PUBLISHED LEADS TO IT" in text
+    (finding,) = audit_repository(publisher.store, trust(), now=NOW).findings
+    assert "no published release leads to release 1.5.0" in finding.what
+
+
+def test_support_that_has_ended_is_neither_published_nor_assigned_only_halted(publisher):
+    publisher.publish_bundle(last_release(support=20 * DAY), None, now=NOW)
+    later = NOW + 20 * DAY
+    refused(
+        publisher,
+        lambda: publisher.publish_bundle(
+            last_release(counter=4, support=-timedelta(seconds=1)), None, now=NOW
+        ),
+        "support of release 1.5.0 has ended",
+    )
+    pilot = AssignmentPlan(campaign="pilot", drawn_ppm=10_000)
+    publisher.publish_plan("1.5.0", pilot, now=later - DAY)
+    for act in (
+        lambda: publisher.publish_plan("1.5.0", pilot, now=later),
+        lambda: promote_release(publisher, "1.5.0", now=later),
+    ):
+        refused(publisher, act, "support of release 1.5.0 has ended")
+    halt = AssignmentPlan(campaign="pilot", is_halted=True)
+    assert publisher.publish_plan("1.5.0", halt, now=later).assignment.is_halted
+
+
+def test_no_message_outlives_the_support_so_a_clockless_device_stops_there(
+    publisher, c_verifier_if_any
+):
+    publication = publisher.publish_bundle(last_release(support=20 * DAY), None, now=NOW)
+    ends_at_s = int((NOW + 20 * DAY).timestamp())
+    assert publication.manifest.expires_at_s == publication.assignment.expires_at_s == ends_at_s
+    device = make_device()
+    late = Recording(serve(publisher, now=NOW + 20 * DAY))
+    witness = c_verifier_if_any and Witness(c_verifier_if_any, device)
+    refusal = assert_refused(device, late, "has expired")
+    if witness:
+        assert witness.compare(late, refusal) == "assignment-expired"
+    early = serve(publisher, now=NOW + 20 * DAY - timedelta(seconds=1))
+    outcome = run_session(update_device(device, RULES), early)
+    assert outcome.result is UpdateResult.REBOOT_NEEDED
+
+
+def test_a_gateway_relays_nothing_after_the_end_of_support(publisher, tmp_path):
+    publisher.publish_bundle(last_release(support=5 * DAY), None, now=NOW)
+    _, manifest = manifest_in_force(publisher)
+    digest = list_releases(load_repository(publisher.store))[-1].manifest_sha256.hex()
+    wish = Fetch(path=f"device/manifests/{digest}.cose", max_bytes=1024)
+    with serve_in_background(ServerPlan(folder=publisher.store.root)) as url:
+        for name, now in (("early", NOW + 4 * DAY), ("late", NOW + 5 * DAY)):
+            gateway = Gateway(
+                url,
+                trusted_root=root_bytes(publisher),
+                cache=tmp_path / name,
+                read_clock=lambda now=now: now,
+            )
+            if name == "early":
+                assert verify_manifest(gateway.fetch(wish), trust()) == manifest
+                assert gateway.constraints == manifest.constraints
+            else:
+                with pytest.raises(TransportError, match="support of the release"):
+                    gateway.fetch(wish)
+            gateway.close()
+
+
+def test_status_and_audit_speak_of_the_end_before_it_comes(publisher):
+    publisher.publish_bundle(last_release(support=100 * DAY), None, now=NOW)
+
+    def told(now):
+        document = describe_repository(publisher.store, trust(), now=now)
+        found = audit_repository(publisher.store, trust(), now=now).findings
+        return format_status(document), [one.what for one in found if "support" in one.what]
+
+    day = f"{NOW + 100 * DAY - timedelta(seconds=1):%Y-%m-%d}"
+    text, findings = told(NOW)
+    assert f"supported until {day}\n" in text
+    assert findings == []
+    publisher.renew(now=NOW + 20 * DAY)
+    text, (finding,) = told(NOW + 20 * DAY)
+    assert f"supported until {day}, which is soon" in text
+    assert "ends soon" in finding
+    text, _ = told(NOW + 101 * DAY)
+    assert f"SUPPORT ENDED on {day}" in text
+
+
+def test_a_release_beyond_the_products_efuse_budget_is_not_published(publisher):
+    narrow = replace(publisher, secure_version_bits=2)
+    first = narrow.publish_bundle(last_release(secure_version=1), None, now=NOW)
+    assert (str(first.cost.budget), first.cost.bits) == ("secure_version 1 of 2; 1 left", 1)
+    again = narrow.publish_bundle(last_release(counter=4, secure_version=1), None, now=NOW)
+    assert again.cost.bits == 0
+    beyond = last_release(counter=5, secure_version=3)
+    refused(
+        publisher,
+        lambda: narrow.publish_bundle(beyond, None, now=NOW),
+        "cannot count up to",
+        SecureVersionError,
+    )
+    assert publisher.publish_bundle(beyond, None, now=NOW).cost.bits == 2
+    impossible = replace(publisher, secure_version_bits=17)
+    refused(
+        publisher,
+        lambda: impossible.publish_bundle(last_release(counter=6), None, now=NOW),
+        "more eFuse bits than the esp32c3 has",
+        SecureVersionError,
+    )
+
+
+@settings(
+    max_examples=40 if IS_SOAK else 4,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.none() | st.integers(1, 4000), st.integers(0, 3)),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_the_tuf_view_and_the_device_view_of_every_release_agree(tmp_path_factory, drawn):
+    """What python-tuf's client is told of a release is what its manifest tells a device."""
+    folder = tmp_path_factory.mktemp("views")
+    publisher = make_publisher(folder / "repository")
+    secure_version = 0
+    for counter, (has_step, support_days, raised) in enumerate(drawn, 1):
+        secure_version = max(secure_version, raised)
+        constraints = asks(
+            step=counter - 1 if has_step else 0,
+            support=None if support_days is None else support_days * DAY,
+        )
+        content = bundle(
+            release_counter=counter, secure_version=secure_version, constraints=constraints
+        )
+        publisher.publish_bundle(content, None, now=NOW)
+    with serve_in_background(ServerPlan(folder=publisher.store.root)) as url:
+        updater = client(url, folder / "client", root_bytes(publisher))
+        updater.refresh()
+        for release in list_releases(load_repository(publisher.store)):
+            entry = updater.get_targetinfo(release.target_path)
+            shown = (publisher.store.root / f"device/{release.target_path}").read_bytes()
+            manifest = verify_manifest(shown, trust())
+            custom = entry.custom
+            assert entry.hashes["sha256"] == release.manifest_sha256.hex()
+            assert constraints_from_document(custom, where="custom") == manifest.constraints
+            assert release.constraints == manifest.constraints
+            assert custom["secure_version"] == manifest.app.secure_version
+            assert custom["release_counter"] == manifest.release_counter
+            assert custom["hardware_class"] == manifest.hardware_class == HARDWARE_CLASS
+            assert custom["bundle_sha256"] == manifest.bundle_sha256.hex()
+            ends_at_s = manifest.constraints.support_ends_at_s
+            assert not ends_at_s or manifest.expires_at_s <= ends_at_s
+    assert audit_repository(publisher.store, trust(), now=NOW).is_sound
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"minimum_current_counter": -1},
+        {"minimum_current_counter": True},
+        {"minimum_current_counter": "2"},
+        {"support_ends_at": "2031-01-01"},
+        {"support_ends_at": 7},
+        {"support_ends_at": "soon"},
+    ],
+)
+def test_what_is_said_of_constraints_is_read_strictly(document):
+    with pytest.raises(BundleError, match="step or support"):
+        constraints_from_document(document, where="custom")
+
+
+def test_what_is_said_of_constraints_reads_back():
+    for constraints in (NO_CONSTRAINTS, asks(step=2), asks(step=2, support=DAY)):
+        assert (
+            constraints_from_document(describe_constraints(constraints), where="x") == constraints
+        )
+
+
+def test_support_lasts_to_the_end_of_its_last_day():
+    ends_at = datetime.fromtimestamp(support_end_of("2030-12-31"), UTC)
+    assert ends_at == datetime(2031, 1, 1, tzinfo=UTC)
+    for wrong in ("2030-02-30", "9999-12-31", "1969-12-30", "tomorrow"):
+        with pytest.raises(ValueError, match="supported_until"):
+            support_end_of(wrong)
