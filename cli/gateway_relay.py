@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from manifests.errors import TransportError, UpdateRefusedError
-from manifests.relay import REFUSED_PREFIX
+from manifests.relay import COULD_NOT_GET, REFUSED_PREFIX
 from manifests.transfer import Fetch
 from manifests.update_outcome import UpdateResult
 from provisioning.errors import LinkAnswerError
@@ -87,9 +87,12 @@ def _relay_session(link: DeviceLink, source: Transport, on_fetch: Callable[[Fetc
             # report for later, and does not install without a nonce.
             failure, data = error, b""
         answer = _ask(link, data=data, off=fetch.offset_bytes)
-    if failure is not None and (answer.result or "").startswith(REFUSED_PREFIX):
+    result = (answer.result or "")[:RESULT_MAX_LENGTH]
+    # What the board refused may be another thing than what was missing last: most boards are asked
+    # for no trust record that follows, and then judge the assignment.
+    if failure is not None and result.startswith(f"{REFUSED_PREFIX}{COULD_NOT_GET}"):
         raise failure
-    return (answer.result or "")[:RESULT_MAX_LENGTH]
+    return result
 
 
 def _ask(link: DeviceLink, **fields: object) -> UpdateWriteResponse:

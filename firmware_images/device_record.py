@@ -16,6 +16,7 @@ product flash encryption is on before that key is made. The records that another
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from firmware_images.device_record_values import (
@@ -122,3 +123,25 @@ class DeviceRecord:
                     got=getattr(state, name),
                 )
         self.update_state.save(serialize_update_state(state))
+
+    def forget_sequences(self, *, of_assignments: bool, of_freshness: bool) -> None:
+        """Begin to count anew what keys said that nobody is to believe any more.
+
+        The one way in which a number of the update state goes down: a thief of an online key can
+        drive its sequence to the end, and the key that follows would never be heard.
+
+        Args:
+            of_assignments: Whether a key of the campaign role lost the role.
+            of_freshness: Whether a key of the freshness role lost the role.
+
+        Raises:
+            RecordError: The flash did not keep it.
+        """
+        old = self.load_update_state()
+        new = replace(
+            old,
+            assignment_sequence=0 if of_assignments else old.assignment_sequence,
+            freshness_sequence=0 if of_freshness else old.freshness_sequence,
+        )
+        if new != old:
+            self.update_state.save(serialize_update_state(new))

@@ -32,6 +32,7 @@ from manifests.message_fields import (
     MESSAGE_FORMAT_VERSION,
     MESSAGE_MAX_BYTES,
     TIME_MAX_S,
+    UINT32_MAX,
     check_received_length,
     parse_message,
 )
@@ -87,6 +88,16 @@ def draw_ppm(salt: bytes, serial_number: str) -> int:
     """
     digest = hashlib.sha256(salt + serial_number.encode("ascii")).digest()
     return (int.from_bytes(digest[:8], "big") * ALL_DEVICES_PPM) >> 64
+
+
+def following_sequence(sequence: int) -> int:
+    """Return the sequence of the assignment that follows; after the last one, the first.
+
+    Nobody comes to the last one by publishing: a thief of the campaign key did. Boards begin to
+    count anew with the key that replaces it (docs/spec/trust.md §4.1), and refuse everything until
+    then, so nothing is lost by beginning anew here.
+    """
+    return sequence + 1 if sequence < UINT32_MAX else 1
 
 
 def serialize_assignment(assignment: Assignment) -> bytes:

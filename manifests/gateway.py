@@ -18,8 +18,9 @@ from firmware_images.release_constraints import (
     last_day_of,
 )
 from manifests.connection_failures import describe_cause, refuse_unreachable
+from manifests.download_pace import MINIMUM_BYTES_PER_S
 from manifests.errors import TransportError
-from manifests.http_transport import HttpTransport, parse_base_url
+from manifests.http_transport import DEFAULT_TIMEOUT_S, HttpTransport, parse_base_url
 from manifests.published_releases import MANIFEST_KIND, assignment_target_path
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Gateway:
         trusted_root: The first root metadata, from a trusted place and never from the server.
         cache: Folder for metadata and targets; kept, it protects against going back in time.
         read_clock: Gives the time, aware.
+        timeout_s: Longest wait for a connection, and for each read.
+        minimum_bytes_per_s: The average of each answer, after a grace of one timeout.
     """
 
     def __init__(
@@ -54,11 +57,17 @@ class Gateway:
         trusted_root: bytes,
         cache: Path,
         read_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        minimum_bytes_per_s: float = MINIMUM_BYTES_PER_S,
     ) -> None:
         self._base_url = parse_base_url(base_url)
         self._trusted_root = trusted_root
         self._cache = cache
-        self._http = HttpTransport(base_url)
+        self._timeout_s = timeout_s
+        self._minimum_bytes_per_s = minimum_bytes_per_s
+        self._http = HttpTransport(
+            base_url, timeout_s=timeout_s, minimum_bytes_per_s=minimum_bytes_per_s
+        )
         self._updater: Updater | None = None
         self._targets: dict[str, bytes] = {}
         self._waivers: tuple[Mapping[str, Any], ...] = ()
@@ -115,6 +124,8 @@ class Gateway:
     def _open_updater(self) -> Updater:
         from tuf.ngclient.updater import Updater
 
+        from manifests.gateway_fetcher import GatewayFetcher
+
         metadata, targets = self._cache / "metadata", self._cache / "targets"
         try:
             metadata.mkdir(parents=True, exist_ok=True)
@@ -129,6 +140,9 @@ class Gateway:
                 metadata_base_url=f"{self._base_url}/metadata/",
                 target_dir=str(targets),
                 target_base_url=f"{self._base_url}/targets/",
+                fetcher=GatewayFetcher(
+                    timeout_s=self._timeout_s, minimum_bytes_per_s=self._minimum_bytes_per_s
+                ),
                 bootstrap=self._trusted_root,
             ),
             "the trusted root metadata",

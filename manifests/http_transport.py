@@ -2,8 +2,8 @@
 
 A message is one GET, an artifact's chunk one GET with a single `Range`. A connection that breaks
 is taken up at the byte where it broke, a bounded number of times. The body is read through a
-bound, so a server that never stops costs one byte more than was asked for. Redirects are not
-followed: the server that was named is the one that is asked.
+bound, so a server that never stops costs one byte more than was asked for; and at a pace, so one
+that drips is left. Redirects are not followed: the server that was named is the one that is asked.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from manifests.connection_failures import describe_cause, refuse_unreachable
+from manifests.download_pace import MINIMUM_BYTES_PER_S, DownloadPace
 from manifests.errors import TransportError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class HttpTransport:
         base_url: The server's root, `http://` or `https://`.
         timeout_s: Longest wait for a connection, and for each read.
         attempts: How often a broken connection is taken up again, the first try included.
+        minimum_bytes_per_s: The average of each answer, after a grace of one timeout.
     """
 
     def __init__(
@@ -42,11 +44,14 @@ class HttpTransport:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         attempts: int = DEFAULT_ATTEMPTS,
+        minimum_bytes_per_s: float = MINIMUM_BYTES_PER_S,
     ) -> None:
         import urllib3
 
         self._base_url = parse_base_url(base_url)
         self._attempts = attempts
+        self._timeout_s = timeout_s
+        self._minimum_bytes_per_s = minimum_bytes_per_s
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=timeout_s, read=timeout_s), retries=False
         )
@@ -113,11 +118,21 @@ class HttpTransport:
     def _read_body(
         self, fetch: Fetch, response: urllib3.BaseHTTPResponse, received: bytearray
     ) -> None:
+        pace = DownloadPace(grace_s=self._timeout_s, minimum_bytes_per_s=self._minimum_bytes_per_s)
+        before_bytes = len(received)
         while len(received) <= fetch.max_bytes:
-            piece = response.read(fetch.max_bytes + 1 - len(received))
+            piece = response.read1(fetch.max_bytes + 1 - len(received))
             if not piece:
                 return
             received += piece
+            if pace.is_too_slow(len(received) - before_bytes):
+                raise TransportError(
+                    "the server sends too slowly to go on with",
+                    expected=f"{self._minimum_bytes_per_s:g} bytes a second",
+                    got=f"{len(received) - before_bytes} bytes in more time than that",
+                    where=self._url(fetch),
+                    hint="try again over another network or server",
+                )
         raise TransportError(
             "the server sends more than was asked for",
             expected=f"at most {fetch.max_bytes} bytes",

@@ -17,6 +17,7 @@ from manifests.assignment import (
     ASSIGNMENT_CONTENT_TYPE,
     SALT_BYTES,
     Assignment,
+    following_sequence,
     serialize_assignment,
     verify_assignment,
 )
@@ -302,7 +303,7 @@ class Publisher:
         return Assignment(
             product=self.trust.product,
             hardware_class=manifest.hardware_class,
-            sequence=1 if previous is None else previous.sequence + 1,
+            sequence=1 if previous is None else following_sequence(previous.sequence),
             manifest_sha256=manifest_sha256,
             campaign=plan.campaign,
             salt=previous.salt if previous and keeps_draw else self.draw_bytes(SALT_BYTES),

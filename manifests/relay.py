@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RESULT_MAX_LENGTH = 256
 REFUSED_PREFIX = "refused: "
+COULD_NOT_GET = "the gateway could not get what was asked for"
 
 
 class RelayedUpdate:
@@ -58,7 +59,7 @@ class RelayedUpdate:
             if self._session is None:
                 return _ended(f"{REFUSED_PREFIX}no update session was started")
             if not data:
-                failure = TransportError("the gateway could not get what was asked for")
+                failure = TransportError(COULD_NOT_GET)
                 return _question(self._session.throw(failure))
             return _question(self._session.send(data))
         except StopIteration as stop:

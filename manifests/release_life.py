@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from manifests.assignment import ALL_DEVICES_PPM
+from manifests.assignment import ALL_DEVICES_PPM, following_sequence
 from manifests.errors import RepositoryError
 from manifests.published_releases import find_release, read_listed_assignment
 from manifests.publishing import AssignmentPlan
@@ -114,7 +114,7 @@ def withdraw_release(
             expires_at = now + publisher.settings.lifetime("campaign")
             halt = replace(
                 running,
-                sequence=running.sequence + 1,
+                sequence=following_sequence(running.sequence),
                 is_halted=True,
                 issued_at_s=int(now.timestamp()),
                 expires_at_s=int(expires_at.timestamp()),

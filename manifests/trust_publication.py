@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from manifests.assignment import following_sequence
 from manifests.errors import RepositoryError
 from manifests.manifest import verify_manifest
 from manifests.published_releases import list_releases, read_listed_assignment
@@ -89,7 +90,7 @@ def publish_trust(
         assignments = tuple(
             replace(
                 assignment,
-                sequence=assignment.sequence + 1,
+                sequence=following_sequence(assignment.sequence),
                 issued_at_s=int(now.timestamp()),
             )
             for hardware_class in sorted({r.hardware_class for r in list_releases(current)})

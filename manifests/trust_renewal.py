@@ -5,6 +5,10 @@ thresholds of both records signed it, and nothing goes back (docs/spec/trust.md 
 the sector that does not hold the one in force, and asks again: so a board that was away for years
 follows record by record. Who carries the bytes can hold a record back, and nothing more.
 
+With a key that no longer signs assignments or freshness answers goes what it counted: whoever stole
+it may have driven the sequence to its end. The counting begins anew before the record is in force,
+so that a cut between the two costs nothing.
+
 Not here: how the files come there, which is `trust_publication`.
 """
 
@@ -14,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from manifests.errors import TransportError
 from manifests.transfer import Fetch
+from signing.roles import Role
 from signing.trust import MAX_TRUST_RECORD_BYTES, verify_trust_record
 
 if TYPE_CHECKING:
@@ -49,7 +54,20 @@ def renew_trust(device: UpdateDevice) -> Generator[Fetch, bytes, TrustRecord]:
         except TransportError:
             # None follows, or it is held back: what is signed by the keys in force still counts.
             break
-        verify_trust_record(untrusted_bytes, current=trust)
+        following = verify_trust_record(untrusted_bytes, current=trust)
+        device.record.forget_sequences(
+            of_assignments=_has_lost_a_key(Role.CAMPAIGN, trust, following),
+            of_freshness=_has_lost_a_key(Role.FRESHNESS, trust, following),
+        )
         device.record.trust.save(untrusted_bytes)
         trust = device.load_trust()
     return trust
+
+
+def _has_lost_a_key(role: Role, before: TrustRecord, after: TrustRecord) -> bool:
+    return bool(_key_ids(role, before) - (_key_ids(role, after) - after.revoked_key_ids))
+
+
+def _key_ids(role: Role, record: TrustRecord) -> frozenset[bytes]:
+    held = record.roles.get(role)
+    return frozenset() if held is None else frozenset(key.key_id for key in held.keys)

@@ -103,6 +103,23 @@ def test_no_counter_of_the_update_state_ever_goes_down(name):
     assert flash.content == before
 
 
+@pytest.mark.parametrize("of_assignments", [False, True])
+@pytest.mark.parametrize("of_freshness", [False, True])
+def test_sequences_begin_anew_with_the_keys_that_count_them_and_nothing_else_does(
+    of_assignments, of_freshness
+):
+    flash, record = new_record()
+    record.save_update_state(STATE)
+    before = bytes(flash.content)
+    record.forget_sequences(of_assignments=of_assignments, of_freshness=of_freshness)
+    assert record.load_update_state() == replace(
+        STATE,
+        assignment_sequence=0 if of_assignments else STATE.assignment_sequence,
+        freshness_sequence=0 if of_freshness else STATE.freshness_sequence,
+    )
+    assert (flash.content == before) is not (of_assignments or of_freshness)
+
+
 def test_the_private_key_is_not_printed():
     assert "the private key" not in repr(IDENTITY)
 

@@ -16,6 +16,7 @@ from manifests.assignment import (
     ASSIGNMENT_CONTENT_TYPE,
     Assignment,
     draw_ppm,
+    following_sequence,
     parse_assignment,
     serialize_assignment,
     verify_assignment,
@@ -192,6 +193,10 @@ REPORT = DeviceReport(
     freshness_sequence=1_767_225_600,
     reason="",
 )
+
+
+def test_after_the_last_sequence_comes_the_first():
+    assert [following_sequence(n) for n in (1, 2**32 - 2, 2**32 - 1)] == [2, 2**32 - 1, 1]
 
 
 def signed_manifest(manifest=MANIFEST, names=("release-1", "release-2-ed")):

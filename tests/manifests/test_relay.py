@@ -116,6 +116,19 @@ def test_a_gateway_says_why_it_could_not_get_something():
         relay_update(Link(RelayedUpdate(needs_an_answer).answer), Source(failing="api/x"))
 
 
+def test_what_the_board_refuses_is_told_and_not_what_was_missing_before():
+    """Most boards ask for a trust record that is not there, and then judge the assignment."""
+
+    def refuses():
+        try:
+            yield Fetch(path="device/a", max_bytes=4)
+        except TransportError:
+            raise Refusal("older than what the device has") from None
+
+    with pytest.raises(UpdateRefusedError, match="older than"):
+        relay_update(Link(RelayedUpdate(refuses).answer), Source(failing="device/a"))
+
+
 def test_a_gateway_passes_a_boards_refusal_on():
     def refuses():
         yield Fetch(path="device/a", max_bytes=4)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import itertools
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import pytest
 
 from cli.gateway_relay import relay_update
 from firmware_images.bundle_building import build_bundle, sign_bundle
+from firmware_images.device_record import UpdateState
 from firmware_images.errors import ApprovalError, RecordError
 from firmware_images.flash_medium import SECTOR_BYTES
-from manifests.errors import RepositoryError, TransportError
+from manifests.errors import RepositoryError, TransportError, UpdateRefusedError
 from manifests.fleet import FleetStore
 from manifests.folder_client import FolderClient
 from manifests.gateway import Gateway
+from manifests.poll_memory import PollMemory
 from manifests.published_releases import read_listed_assignment
 from manifests.relay import RelayedUpdate
 from manifests.repository_reading import load_repository
@@ -28,7 +31,13 @@ from manifests.update_outcome import UpdateResult
 from manifests.updater import update_device
 from signing.cose import sign_many
 from signing.cose_message import parse_message
-from signing.errors import RevokedKeyError, RollbackError, SigningError, TrustError
+from signing.errors import (
+    RevokedKeyError,
+    RollbackError,
+    SigningError,
+    TrustError,
+    UnknownKeyError,
+)
 from signing.roles import Role
 from signing.trust import (
     MAX_TRUST_RECORD_BYTES,
@@ -36,15 +45,24 @@ from signing.trust import (
     serialize_trust_record,
     sign_trust_record,
 )
-from tests.firmware_images.release_parts import APP_1_5_0, build_inputs, build_parts, signer
+from tests.firmware_images.power_cut import PowerCutError, Tear, TornFlash
+from tests.firmware_images.release_parts import (
+    APP_1_5_0,
+    build_inputs,
+    build_parts,
+    role_keys,
+    signer,
+)
 from tests.manifests.test_relay import Link
 from tests.manifests.trust_steps import first_step, next_step
 from tests.manifests.world import (
+    FLASH_BYTES,
     HARDWARE_CLASS,
     NOW,
     PARTITIONS,
     RULES,
     AppTransport,
+    Board,
     bundle,
     make_device,
     make_publisher,
@@ -121,6 +139,86 @@ def test_after_that_a_board_refuses_what_the_revoked_key_signs(folder):
     with pytest.raises(RevokedKeyError, match="role campaign"):
         run(device, Showing(serve(folder, step.record), {ASSIGNMENT_PATH: stolen}))
     assert bytes(device.medium.content) == before
+
+
+FRESHNESS_2 = (Role.FRESHNESS, "freshness-1", "freshness-2")
+DRIVEN = UpdateState(release_counter=1, assignment_sequence=2**32 - 1, freshness_sequence=2**32 - 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "assignment_sequence", "freshness_sequence"),
+    [
+        (CAMPAIGN_2, 0, DRIVEN.freshness_sequence),
+        (FRESHNESS_2, DRIVEN.assignment_sequence, 0),
+        (ROOT_3, DRIVEN.assignment_sequence, DRIVEN.freshness_sequence),
+    ],
+    ids=["campaign", "freshness", "root"],
+)
+def test_a_sequence_begins_anew_with_the_key_that_counts_it(
+    folder, change, assignment_sequence, freshness_sequence
+):
+    """A thief had driven it to its end: no later assignment, or answer, would ever be heard."""
+    step = next_step(first_step(), *change)
+    step.publish(folder, old_root=(signer("root-2"),))
+    device = make_device()
+    device.record.save_update_state(DRIVEN)
+    with suppress(UpdateRefusedError):  # the other sequence is still at its end
+        run(device, serve(folder, step.record))
+    state = device.record.load_update_state()
+    assert device.load_trust() == step.record
+    assert (state.assignment_sequence, state.freshness_sequence) == (
+        assignment_sequence,
+        freshness_sequence,
+    )
+
+
+def test_a_sequence_goes_on_with_a_key_that_joins_and_ends_with_one_that_goes(folder):
+    both = replace(
+        trust(),
+        version=2,
+        roles=dict(trust().roles) | {Role.CAMPAIGN: role_keys(1, "campaign-1", "campaign-2")},
+    )
+    second = sign_trust_record(both, [signer("root-1")])
+    alone = replace(
+        both, version=3, roles=dict(both.roles) | {Role.CAMPAIGN: role_keys(1, "campaign-2")}
+    )
+    third = sign_trust_record(alone, [signer("root-1")])
+    device = make_device()
+    device.record.save_update_state(DRIVEN)
+    shown = {trust_path(1): second}
+    with pytest.raises(UpdateRefusedError, match="older than one"):
+        run(device, Showing(serve(folder), shown))
+    assert device.record.load_update_state() == DRIVEN
+    with pytest.raises(UnknownKeyError, match="role campaign"):
+        run(device, Showing(serve(folder), {**shown, trust_path(2): third}))
+    assert device.record.load_update_state() == replace(DRIVEN, assignment_sequence=0)
+
+
+def test_a_cut_anywhere_in_the_change_of_keys_leaves_a_board_that_hears_the_new_ones(folder):
+    step = next_step(first_step(), *CAMPAIGN_2)
+    step.publish(folder)
+    driven = make_device()
+    driven.record.save_update_state(DRIVEN)
+    content = bytes(driven.medium.content)
+    for cut_at in itertools.count():
+        flash = TornFlash(FLASH_BYTES)
+        flash.content[:] = content
+        device = replace(driven, medium=flash, board=Board(flash), memory=PollMemory())
+        flash.cut_after(cut_at, Tear.PREFIX, seed=cut_at)
+        try:
+            run(device, serve(folder, step.record))
+        except PowerCutError:
+            is_cut = True
+        else:
+            is_cut = False
+        flash.power_on()
+        device = replace(device, memory=PollMemory())
+        assert run(device, serve(folder, step.record)).result is UpdateResult.UP_TO_DATE
+        assert device.load_trust() == step.record
+        assert device.record.load_update_state() == replace(DRIVEN, assignment_sequence=0)
+        if not is_cut:
+            break
+    assert cut_at == 6  # two records, each an erase and two writes
 
 
 def test_a_board_that_was_away_follows_record_by_record(folder):

@@ -1,0 +1,1 @@
+"""Every attack that is known to matter, against every reader, in one table."""
