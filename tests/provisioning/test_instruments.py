@@ -164,6 +164,13 @@ def test_a_bad_answer_is_our_error_and_never_a_value(answer, error, telling):
         read_once(meter)
 
 
+@pytest.mark.parametrize("answer", [b"+1.0E-01\n", b"-1.0E+30\n"])
+def test_a_number_that_no_range_can_show_is_refused_as_of_another_unit(answer):
+    told = pytest.raises(InstrumentError, match="more than its range can show")
+    with scripted_meter({b"READ?": answer}) as meter, told:
+        read_once(meter)
+
+
 def test_an_answer_that_trickles_in_without_an_end_has_a_deadline():
     stop = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -275,6 +282,14 @@ def test_an_instrument_needs_a_certificate_that_is_not_overdue_where_certificate
             "ascending",
         ),
         ({"guard_band": 1}, "not permitted"),
+        ({"leakage_na": 1e300}, "less than or equal"),
+        ({"temperature_span_c": 1e160}, "less than or equal"),
+        ({"nplc": 1e12}, "less than or equal"),
+        ({"repeatability_share_max": 1e-300}, "greater than or equal"),
+        ({"inl_allowance_lsb": 1e12}, "less than or equal"),
+        ({"calibration_limit_percent": 1e9}, "less than or equal"),
+        ({"working_span_na": 1}, "below 6 steps"),
+        ({"idle_limit_na": 10**9}, "above full_scale_na"),
     ],
 )
 def test_settings_that_cannot_be_measured_are_refused(change, telling):
