@@ -211,9 +211,7 @@ def test_a_unit_without_results_is_refused(events):
     [
         (("settings", "leakage_na"), 1e300),
         (("settings", "temperature_span_c"), 1e160),
-        (("settings", "repeatability_share_max"), 5e-324),
         (("settings", "output_impedance_min_ohm"), 10**400),
-        (("settings", "working_span_na"), 1),
         (("schema",), []),
     ],
 )
@@ -225,6 +223,17 @@ def test_absurd_numbers_in_a_stored_result_are_our_error(events, step, path, val
 
     with pytest.raises(ProvisioningError, match=r"damaged|another schema"):
         replay_events(changed(events, step, change), where="unit")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("repeatability_share_max", 5e-324), ("working_span_na", 1)]
+)
+def test_settings_that_lead_to_no_number_are_our_error(events, name, value):
+    def change(result):
+        result["settings"][name] = value
+
+    with pytest.raises(ExportError, match="nothing can be computed"):
+        replay_events(changed(events, "calibrate", change), where="unit")
 
 
 @pytest.mark.parametrize(
