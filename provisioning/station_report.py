@@ -203,8 +203,9 @@ def load_reported_unit(ledger: Ledger, serial: str) -> ReportedUnit:
     udi = find_udi(events)
     last = final[-1] if final else {}
     holds = [event.data for event in events if event.step == HOLD_STEP]
-    why = holds[-1] if unit.state is UnitState.HOLD and holds else last
-    reasons = why.get("reasons", [])
+    is_held = unit.state is UnitState.HOLD and bool(holds)
+    why = "on hold, because the check standard failed: " if is_held else ""
+    reasons = (holds[-1] if is_held else last).get("reasons", [])
     version = last.get("firmware_version")
     return ReportedUnit(
         serial=serial,
@@ -212,7 +213,7 @@ def load_reported_unit(ledger: Ledger, serial: str) -> ReportedUnit:
         lot=find_lot(events),
         udi=None if udi is None else udi.human_readable,
         verdict=verdict,
-        reasons=tuple(map(str, reasons)) if isinstance(reasons, list) else (),
+        reasons=tuple(f"{why}{reason}" for reason in reasons) if isinstance(reasons, list) else (),
         firmware_before=None if version is None else str(version),
         calibration=calibration,
         verification=verification,

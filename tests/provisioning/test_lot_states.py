@@ -58,7 +58,8 @@ def test_a_pass_is_not_called_released_and_a_held_unit_is_no_yield(tmp_path):
     (unit,) = list_units(station.ledger.database)
     assert "1 \N{MULTIPLICATION SIGN} HOLD" in text
     assert f"{unit.serial} " in text
-    assert "nA from the reference" in text, "why it is on hold"
+    assert "on hold, because the check standard failed: " in text
+    assert "nA from the reference" in text
     assert (line_yield.judged, line_yield.passed, line_yield.first_pass) == (1, 0, 0)
     assert report_line(station.ledger).yields.final.count == 0
     certificates = tmp_path / "certificates"
