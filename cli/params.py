@@ -44,6 +44,10 @@ passphrase_file_option = click.option(
 class FiniteFloat(click.FloatRange):
     """A decimal number in a range; Click's own takes nan, which is in every range."""
 
+    def _describe_range(self) -> str:
+        # Click says "x<=None" where there is no range.
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:

@@ -125,6 +125,7 @@ def check_station(
         _check("serial numbers", partial(_measure_serials, ledger_address, settings, product, now)),
         _check("lease", check_lease),
         _check("UDI", partial(_describe_identification, settings, product)),
+        _check("loads", partial(_describe_loads, settings, product)),
     ]
     if nvs_path is not None:
         checks.append(_check("NVS plan", release.check_nvs_plan))
@@ -170,6 +171,20 @@ def _measure_serials(
             hint="set another model code under [station.serials]: its numbers begin anew",
         )
     return capacity.describe()
+
+
+def _describe_loads(settings: StationSettings, product: ProductSettings) -> str:
+    from provisioning.verification_plan import refuse_unverified_claim
+
+    low_ohm, high_ohm = refuse_unverified_claim(
+        settings.metrology,
+        load_min_ohm=product.claim_load_min_ohm,
+        load_max_ohm=product.claim_load_max_ohm,
+    )
+    return (
+        f"{product.claim_load_min_ohm} to {product.claim_load_max_ohm} Ω are claimed, "
+        f"{low_ohm} to {high_ohm} Ω verified"
+    )
 
 
 def _describe_identification(settings: StationSettings, product: ProductSettings) -> str:

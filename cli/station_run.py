@@ -147,11 +147,17 @@ def _open_station(
     from provisioning.station import open_station
     from provisioning.station_files import find_ledger
     from provisioning.udi import require_lot
+    from provisioning.verification_plan import refuse_unverified_claim
 
     settings = load_station_settings(configuration)
     if lot is not None:
         settings = settings.model_copy(update={"lot": require_lot(lot)})
     product = configuration.section("product", ProductSettings)
+    refuse_unverified_claim(
+        settings.metrology,
+        load_min_ohm=product.claim_load_min_ohm,
+        load_max_ohm=product.claim_load_max_ohm,
+    )
     nvs_plan = None if settings.nvs is None else load_nvs_plan(configuration.resolve(settings.nvs))
     efuses = settings.efuses
     folder = station_folder or configuration.resolve(settings.folder)

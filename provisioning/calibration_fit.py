@@ -135,7 +135,16 @@ def fit_two_loads(
         ]
         for i, reading in enumerate(readings)
     ]
-    whiten = invert_root(variance)
+    try:
+        whiten = invert_root(variance)
+    except ValueError as error:
+        raise CalibrationError(
+            "the allowance for nonlinearity is too far from the scatter of the readings",
+            expected="weights that can be told apart",
+            got=f"{allowance:g} nA beside {repeatability:g} nA",
+            where="[station.metrology] inl_allowance_lsb",
+            hint="set it to what the converter may be bent by, in LSB",
+        ) from error
 
     theta = _start(d, load, current)
     for _ in range(_ITERATIONS):

@@ -19,9 +19,13 @@ from provisioning.recipe import canonical_digest
 from provisioning.stored_result import (
     FIRST_FORMAT,
     SECOND_FORMAT,
+    Count,
     MaybeCelsius,
     MaybeRecipe,
     MaybeTime,
+    PositiveCount,
+    ReadCurrent,
+    ReadScatter,
     first_format_document,
     parse_stored_result,
 )
@@ -99,12 +103,12 @@ class CodeReading(_Document):
     """
 
     step: ReadingStep
-    code: Annotated[int, Field(ge=0)]
-    load_ohm: Annotated[int, Field(gt=0)]
-    range_ua: Annotated[int, Field(gt=0)]
-    mean_na: Finite
-    sd_na: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    count: Annotated[int, Field(gt=0)]
+    code: Count
+    load_ohm: PositiveCount
+    range_ua: PositiveCount
+    mean_na: ReadCurrent
+    sd_na: ReadScatter
+    count: PositiveCount
     is_overload: bool = False
     is_restart: bool = False
     at: MaybeTime = None
@@ -256,7 +260,7 @@ class CalibrationResult(_Document):
     findings: tuple[Finding, ...]
     sampling: SamplingPlan | None = None
     way_back: WayBack | None = None
-    certificate_age_days: Annotated[int, Field(ge=0)] | None = None
+    certificate_age_days: Count | None = None
     format: Annotated[int, Field(exclude=True)] = SECOND_FORMAT
     temperature_centi_c: MaybeCelsius = None
     recipe: MaybeRecipe = None

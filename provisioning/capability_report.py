@@ -6,7 +6,7 @@ fits would make any process capable. Implements docs/spec/capability.md §5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from provisioning.control_charts import BASELINE_MIN
@@ -107,7 +107,7 @@ def report_line(
         if not finished or not finished[0].bundle_digest.hex().startswith(prefix):
             continue
         events = ledger.events(serial=unit.serial)
-        histories.append(_attempts(jobs, events))
+        histories.append(_attempts(jobs, events, is_held=unit.state is UnitState.HOLD))
         first = _first_verification(events, finished[0].job)
         if first is not None:
             first_results.append(first)
@@ -126,7 +126,9 @@ def report_line(
     )
 
 
-def _attempts(jobs: Sequence[JobRecord], events: Sequence[ChainedEvent]) -> tuple[Attempt, ...]:
+def _attempts(
+    jobs: Sequence[JobRecord], events: Sequence[ChainedEvent], *, is_held: bool
+) -> tuple[Attempt, ...]:
     # An order is written into the job that it sends back; clocks of two stations need not agree.
     ordered = {
         chained.event.job
@@ -141,6 +143,9 @@ def _attempts(jobs: Sequence[JobRecord], events: Sequence[ChainedEvent]) -> tupl
             attempts.append(Attempt(is_passed=is_passed, was_sent_back=was_sent_back))
             was_sent_back = False
         was_sent_back |= job.job in ordered
+    if is_held and attempts:
+        # What it was measured with was found wrong since: nobody knows whether it passed.
+        attempts[-1] = replace(attempts[-1], is_passed=False)
     return tuple(attempts)
 
 

@@ -56,7 +56,10 @@ def state_conformity(final: Event, verification: VerificationResult) -> str:
 
 def _state_rule(settings: MetrologySettings) -> str:
     accepted = "acceptance limit = tolerance limit"
-    match settings.decision_rule:
+    # A guard band of nothing is none, whatever the rule is called.
+    is_guarded = settings.guard_share(COVERAGE_FACTOR) > 0
+    rule = settings.decision_rule if is_guarded else DecisionRule.SIMPLE
+    match rule:
         case DecisionRule.SIMPLE:
             return f"Simple acceptance, ILAC-G8:09/2019: {accepted}, w = 0"
         case DecisionRule.ILAC_G8:
@@ -70,7 +73,7 @@ def _state_rule(settings: MetrologySettings) -> str:
                 f"\N{MINUS SIGN} w, w = {ONE_SIDED_95_SIGMAS:g}·u"
             )
         case _:
-            assert_never(settings.decision_rule)
+            assert_never(rule)
 
 
 def state_coverage(verification: VerificationResult) -> str:

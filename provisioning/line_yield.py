@@ -9,7 +9,8 @@
 | reasons | verdicts other than PASS, by step and reason, numbers left out |
 | stops | how often a step was stopped by an error, by step and error: the station's fault |
 
-Counted from closed jobs of one release. Units that are still in work have no verdict and count for
+Counted from closed jobs of one release. The last verdict of a unit on hold is that it is: the check
+standard failed after it was measured. Units that are still in work have no verdict and count for
 nothing but `in_work`. A station that measures until it likes the result shows as first-pass yield
 below yield.
 """
@@ -25,7 +26,7 @@ from sqlalchemy import select
 
 from provisioning.ledger_events import Phase, parse_event
 from provisioning.ledger_rows import check_row, check_state
-from provisioning.ledger_schema import events, jobs
+from provisioning.ledger_schema import events, jobs, units
 from provisioning.ledger_values import JobState, UnitState
 from provisioning.station_values import Step
 
@@ -112,11 +113,14 @@ def count_yield(
         verdicts, open_serials = _read_verdicts(connection, bundle_digest)
         finals = _read_events(connection, bundle_digest, step=Step.FINAL.value, phase=Phase.CONFIRM)
         notes = _read_events(connection, bundle_digest, step=None, phase=Phase.NOTE)
+        held = _read_held(connection)
     if serials is not None:
         verdicts = {serial: states for serial, states in verdicts.items() if serial in serials}
         open_serials = {serial for serial in open_serials if serial in serials}
         finals = [event for event in finals if (event.serial or "") in serials]
         notes = [event for event in notes if (event.serial or "") in serials]
+    for serial in held & set(verdicts):
+        verdicts[serial][-1] = UnitState.HOLD
     counts = [len(states) for states in verdicts.values()]
     return LineYield(
         judged=len(verdicts),
@@ -128,6 +132,12 @@ def count_yield(
         reasons=_rank(_reasons(finals)),
         stops=_rank(_stops(notes)),
     )
+
+
+def _read_held(connection: Connection) -> set[str]:
+    """Return the units whose check standard failed after they were measured."""
+    statement = select(units.c.serial).where(units.c.state == UnitState.HOLD.value)
+    return set(connection.execute(statement).scalars())
 
 
 def _read_verdicts(

@@ -90,6 +90,6 @@ class RunWriteResponse(message.WriteResponse):
     _GROUP_ID = BOARD_GROUP_ID
     _COMMAND_ID = BoardCommand.RUN
 
-    period_us: Annotated[int, Field(ge=1)]
+    period_us: Annotated[int, Field(ge=1, le=2**53)]
     start_us: int | None = None
     """The requested start again; a board that does not know starts leaves it out."""

@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from provisioning.errors import MetrologySettingsError
 
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+FIGURE_MAX: Final = 10**12
+"""No figure of a line that measures microamps is larger, in any of its units: 1 kA, 1 TΩ."""
+PositiveInt = Annotated[int, Field(gt=0, le=FIGURE_MAX)]
+PositiveFloat = Annotated[float, Field(gt=0, le=FIGURE_MAX, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=FIGURE_MAX, allow_inf_nan=False)]
 
 
 @unique

@@ -7,13 +7,15 @@ docs/spec/calibration.md §9. This module measures and judges nothing.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioning.capability_plot import plot_charts
-from provisioning.control_charts import chart_individuals, find_baseline
+from provisioning.control_charts import chart_ewma, chart_individuals, find_baseline
 from provisioning.errors import ReportError
 from provisioning.inline_svg import inline_svg
+from provisioning.measurement_settings import DecisionRule
 from provisioning.report_error_plot import (
     plot_certificate_errors,
     plot_line_errors,
@@ -47,6 +49,12 @@ _SMALL_PROBABILITY: Final = 1e-9
 _PERCENT_FROM: Final = 1e-4
 _SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _INFINITE_OHM: Final = 100_000_000
+_RULE_SETTINGS: Final = (
+    "decision_rule", "guard_factor", "coverage", "reference_load_ohm", "claim_loads_ohm",
+    "claim_end_load_ohm", "calibration_limit_percent", "calibration_limit_na",
+    "claim_limit_percent", "claim_limit_na", "idle_limit_na",
+)  # fmt: skip
+"""What a report says about how results were decided."""
 _SOURCE_NAMES: Final = {
     Source.INSTRUMENT: "instrument specification",
     Source.LOAD: "load tolerance",
@@ -157,7 +165,8 @@ def render_unit_report(
         row=_build_row(unit),
         calibration=calibration,
         verification=verification,
-        settings=_settings_of(unit),
+        settings=(settings := _settings_of(unit)),
+        is_guarded_by_u=settings is not None and _is_guarded_by_u(settings),
         points=_sort_points(verification) if verification else [],
         worst=worst_point(verification.points) if verification else None,
         budget=_build_budget_rows(verification) if verification else [],
@@ -234,8 +243,9 @@ def render_line_report(
         charts=() if capability is None else _draw_charts(page, capability),
         lot=lot,
         links=links or {},
-        settings=next((found for unit in units if (found := _settings_of(unit))), None),
-        instruments=sorted({str(result.instrument) for _, result in measured}),
+        rules=(rules := _rules_of(units)),
+        is_guarded_by_u=all(_is_guarded_by_u(settings) for settings in rules),
+        instruments=sorted({_name_instrument(result) for _, result in measured}),
         pictured=RANKED_MAX,
         is_crowded=len(measured) > RANKED_MAX,
         risk_worst=max((risk.worst_point for risk in risks), default=None),
@@ -254,9 +264,13 @@ def _draw_charts(page: _Page, capability: LineReport) -> list[str]:
         key = current.key
         name = f"{key.mode} {key.target_na / _NA_PER_UA:+g} µA into {_format_kohm(key.load_ohm)}"
         errors_ua = [error / _NA_PER_UA for error in current.errors_na]
+        baseline = find_baseline(errors_ua)
         charts = tuple(
             replace(chart, name=f"{name}: {chart.name}, µA")
-            for chart in chart_individuals(errors_ua, find_baseline(errors_ua))
+            for chart in (
+                *chart_individuals(errors_ua, baseline),
+                chart_ewma(errors_ua, center=baseline.mean, sd=baseline.sd),
+            )
         )
         svg = plot_charts(charts, picture_format="svg", panel_inches=2.1).decode()
         pictures.append(page.add(svg, f"Control chart of {name}"))
@@ -277,6 +291,27 @@ def _settings_of(unit: ReportedUnit) -> MetrologySettings | None:
         if result is not None:
             return result.settings
     return None
+
+
+def _rules_of(units: Sequence[ReportedUnit]) -> list[MetrologySettings]:
+    """Return settings with each decision rule and set of limits that units were judged by."""
+    rules: dict[tuple[object, ...], MetrologySettings] = {}
+    for unit in units:
+        if settings := _settings_of(unit):
+            key = tuple(getattr(settings, name) for name in _RULE_SETTINGS)
+            rules.setdefault(key, settings)
+    return list(rules.values())
+
+
+def _is_guarded_by_u(settings: MetrologySettings) -> bool:
+    """Whether an accepted error has the whole of its U inside the limit."""
+    return settings.decision_rule is DecisionRule.ILAC_G8 and settings.guard_factor == 1
+
+
+def _name_instrument(result: VerificationResult) -> str:
+    if result.certificate is None:
+        return f"{result.instrument}, no certificate on file"
+    return f"{result.instrument}, certificate {result.certificate}"
 
 
 def _sort_points(result: VerificationResult) -> list[PointResult]:
@@ -364,10 +399,18 @@ def _format_probability(value: float) -> str:
     if value < _SMALL_PROBABILITY:
         return "below one in 10⁹"
     if value >= _PERCENT_FROM:
-        percent = 100 * value
-        return f"at most {percent:.0f} %" if percent >= 1 else f"at most {percent:.1g} %"
-    mantissa, exponent = f"{value:.1e}".split("e")
+        percent = _round_up(100 * value)
+        return f"at most {min(percent, 100):g} %"
+    mantissa, exponent = f"{_round_up(value):.1e}".split("e")
     return f"at most {mantissa} · 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+def _round_up(value: float) -> float:
+    """Round to two digits, never down: a bound stays one."""
+    rounded = float(f"{value:.1e}")
+    if rounded >= value:
+        return rounded
+    return float(f"{rounded + 10.0 ** (math.floor(math.log10(value)) - 1):.1e}")
 
 
 def _format_short_probability(value: float) -> str:

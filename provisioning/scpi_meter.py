@@ -26,7 +26,7 @@ from provisioning.meter_settings import MeterSettings
 from provisioning.scpi_session import ScpiSession, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from provisioning.instrument_description import InstrumentDescription
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _AMPERE_PER_MICROAMP: Final = 1e-6
 _DEFAULTS: Final = MeterSettings()
 _SCATTER_SIGMAS: Final = 5.0
+_REACH_IN_RANGES: Final = 20
+"""More than any overrange, and than the next range that an instrument may choose by itself."""
 
 
 class ScpiMeter:
@@ -231,6 +233,7 @@ class ScpiMeter:
         self._session.check_errors()
         self._configuration = wanted
         samples = parse_samples(answer, count=count, unit=function.unit, where=where)
+        self._refuse_impossible(samples, selected)
         samples_na = tuple(sample * NANOAMPS_PER_AMPERE / per_ampere for sample in samples)
         return Reading(
             mean_na=math.fsum(samples_na) / count,
@@ -242,6 +245,19 @@ class ScpiMeter:
             load_ohm=self._load_ohm,
             at=self._clock(),
         )
+
+    def _refuse_impossible(self, samples: Sequence[float], selected: float) -> None:
+        # A number without its unit looks like any other, but no range shows so much: mA for A.
+        largest = max(map(abs, samples))
+        if largest > _REACH_IN_RANGES * selected:
+            raise InstrumentError(
+                "the instrument answered with more than its range can show",
+                expected=f"at most {_REACH_IN_RANGES} times the range of {selected:g}",
+                got=f"{largest:g}",
+                where=self._session.where,
+                hint="check that it answers in A or V, not in mA or mV, and on the range it is "
+                "told",
+            )
 
     def _per_ampere(self, load_ohm: int) -> float:
         """Return what the instrument reads for one ampere: 1, or the volts across what it sees."""

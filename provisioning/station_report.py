@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from firmware_images.waiver_text import format_waiver
 from firmware_images.waveform_plot import plot_mode
 from provisioning.capability_report import report_line
 from provisioning.errors import CapabilityDataError, ReportError
+from provisioning.ledger_checks import HOLD_STEP
 from provisioning.ledger_queries import find_unit, list_units
 from provisioning.ledger_values import UnitState
 from provisioning.line_yield import LineYield, count_yield
@@ -25,7 +26,7 @@ from provisioning.reports import (
     render_unit_report,
 )
 from provisioning.station_values import Step
-from provisioning.unit_certificate import build_certificate, is_certifiable
+from provisioning.unit_certificate import build_certificate, is_certifiable, is_waiting
 from provisioning.unit_events import read_unit_events
 from provisioning.unit_records import read_results
 from provisioning.unit_udi import find_lot, find_udi
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
     from firmware_images.bundle import Bundle
     from provisioning.ledger import Ledger
+
+AWAITS_CHECK: Final = "PASS_AWAITS_CHECK"
+"""A PASS that releases nothing until the check standard was read and is good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,17 +197,23 @@ def load_reported_unit(ledger: Ledger, serial: str) -> ReportedUnit:
     calibration, verification = read_results(chained_events)
     events = [chained.event for chained in chained_events]
     final = [event.data for event in events if event.step == Step.FINAL.value]
+    verdict = unit.state.value.upper().replace("-", "_")
+    if unit.state is UnitState.PASS and is_waiting(events):
+        verdict = AWAITS_CHECK
     udi = find_udi(events)
     last = final[-1] if final else {}
-    reasons = last.get("reasons", [])
+    holds = [event.data for event in events if event.step == HOLD_STEP]
+    is_held = unit.state is UnitState.HOLD and bool(holds)
+    why = "on hold, because the check standard failed: " if is_held else ""
+    reasons = (holds[-1] if is_held else last).get("reasons", [])
     version = last.get("firmware_version")
     return ReportedUnit(
         serial=serial,
         mac=unit.mac.hex(":"),
         lot=find_lot(events),
         udi=None if udi is None else udi.human_readable,
-        verdict=unit.state.value.upper().replace("-", "_"),
-        reasons=tuple(map(str, reasons)) if isinstance(reasons, list) else (),
+        verdict=verdict,
+        reasons=tuple(f"{why}{reason}" for reason in reasons) if isinstance(reasons, list) else (),
         firmware_before=None if version is None else str(version),
         calibration=calibration,
         verification=verification,

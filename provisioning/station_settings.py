@@ -30,6 +30,7 @@ from provisioning.check_standard_settings import CheckStandardSettings
 from provisioning.errors import SerialNumberError, UdiError
 from provisioning.measurement_settings import MetrologySettings
 from provisioning.meter_settings import MeterSettings
+from provisioning.plausible_settings import refuse_implausible
 from provisioning.serial_formats import (
     GS1_SERIAL_MAX_LENGTH,
     STANDARD_PICTURE,
@@ -164,6 +165,11 @@ class StationSettings(_Section):
     meter: MeterSettings = MeterSettings()
     check_standard: CheckStandardSettings | None = None
     metrology: MetrologySettings = MetrologySettings()
+
+    @model_validator(mode="after")
+    def _check_metrology(self) -> Self:
+        refuse_implausible(self.metrology)
+        return self
 
     @model_validator(mode="after")
     def _check_temperature(self) -> Self:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from firmware_images.calibration_values import CalibrationRecord
 from provisioning.calibration_result import calibration_digest
+from provisioning.verification_plan import verified_loads
 
 if TYPE_CHECKING:
     from provisioning.calibration_result import CalibrationResult
@@ -36,7 +37,7 @@ def build_calibration_record(
     """
     assert calibration.fit is not None, "only an accepted calibration is written to a board"
     settings = calibration.settings
-    loads_ohm = (*settings.claim_loads_ohm, settings.claim_end_load_ohm)
+    load_min_ohm, load_max_ohm = verified_loads(settings)
     return CalibrationRecord(
         serial=serial,
         mac=mac,
@@ -50,8 +51,8 @@ def build_calibration_record(
         output_impedance_ohm=calibration.output_impedance_ohm,
         verified_min_na=calibration.fit.span_min_na,
         verified_max_na=calibration.fit.span_max_na,
-        verified_load_min_ohm=min(loads_ohm),
-        verified_load_max_ohm=max(loads_ohm),
+        verified_load_min_ohm=load_min_ohm,
+        verified_load_max_ohm=load_max_ohm,
         temperature_centi_c=temperature_centi_c,
         instrument=str(calibration.instrument),
         fit_digest=calibration_digest(calibration),

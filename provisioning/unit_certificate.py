@@ -235,11 +235,25 @@ def _tell_what_followed(events: Sequence[Event]) -> str | None:
     steps_since = {event.step for event in events if event.phase is Phase.CONFIRM}
     if HOLD_STEP in steps_since:
         return "a unit on hold: the check standard failed after it was measured"
-    final = events[0].data
-    is_waiting = final.get("awaits_check") is True and RELEASE_STEP not in steps_since
-    if is_waiting and final.get("outcome") == UnitState.PASS.value:
+    if is_waiting(events):
         return "a PASS that waits for the next good reading of the check standard"
     return None
+
+
+def is_waiting(events: Sequence[Event]) -> bool:
+    """Whether the last verdict is a PASS that the check standard has not released yet.
+
+    Args:
+        events: Events of one unit, in order.
+    """
+    waits = False
+    for event in events:
+        if event.phase is Phase.CONFIRM and event.step == Step.FINAL.value:
+            is_passed = event.data.get("outcome") == UnitState.PASS.value
+            waits = is_passed and event.data.get("awaits_check") is True
+        elif event.phase is Phase.CONFIRM and event.step == RELEASE_STEP:
+            waits = False
+    return waits
 
 
 def _verify_signature(event: Event, ca_der: bytes, *, serial: str, mac: bytes) -> Signature:

@@ -6,6 +6,7 @@ reading back writes the same bytes again instead of a second record.
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, TypeVar
 
 from firmware_images.calibration_record import (
@@ -22,6 +23,7 @@ from provisioning.calibration_result import (
 )
 from provisioning.errors import CalibrationError, VerificationError
 from provisioning.fixture_checks import check_fixture
+from provisioning.instrument_certificates import age_of_certificate
 from provisioning.ledger_events import Phase
 from provisioning.link_output import (
     CalibrationReadRequest,
@@ -33,7 +35,7 @@ from provisioning.recipe import RECIPE_KEY, build_recipe
 from provisioning.station_values import Step, UnitRejection
 from provisioning.unit_admission import require_same_board
 from provisioning.unit_calibration_record import build_calibration_record
-from provisioning.verification import measure_one_current, verify_unit
+from provisioning.verification import measure_one_current, refuse_unmeasurable, verify_unit
 from provisioning.verification_result import (
     VerificationResult,
     parse_verification_result,
@@ -101,6 +103,12 @@ class UnitMeasuring:
 
         def act() -> Mapping[str, object]:
             meter = self._open_meter()
+            today = self._station.outside.now().astimezone(UTC).date()
+            refuse_unmeasurable(
+                self._station.bundle.waveform_table,
+                settings,
+                age_of_certificate(meter.identity, settings, today=today),
+            )
             check_fixture(self._output, meter, settings, self._station.settings.meter)
             result = calibrate_unit(
                 self._output,

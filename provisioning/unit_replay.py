@@ -9,15 +9,17 @@ instrument nor today's settings take part. Normative text: docs/spec/calibration
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from firmware_images.calibration_record import parse_signed_record
 from provisioning.calibration import recompute_calibration
 from provisioning.calibration_result import parse_calibration_result, serialize_calibration_result
-from provisioning.errors import ExportError
+from provisioning.errors import ExportError, InstrumentError
+from provisioning.instrument_certificates import age_of_certificate, refuse_uncertified
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_values import UnitState
 from provisioning.recipe import RECIPE_KEY, canonical_digest, recipe_document, recompute_recipe
@@ -32,7 +34,7 @@ from provisioning.verification_result import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from firmware_images.calibration_record import CalibrationRecord
     from provisioning.calibration_result import CalibrationResult
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 REPLAY_SCHEMA: Final = "ampforge.unit-replay/1"
 _RESULT_KEY: Final = "result"
 _STORED_KEY: Final = "stored"
+_Result = TypeVar("_Result", "CalibrationResult", "VerificationResult")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,15 +98,8 @@ def replay_events(events: Iterable[Event], *, where: str) -> tuple[ReplayedResul
     replayed: list[ReplayedResult] = []
     for event in events:
         if event.phase is Phase.CONFIRM:
-            match event.step:
-                case Step.CALIBRATE.value:
-                    replayed.append(_replay_calibration(event, known))
-                case Step.RECORD.value:
-                    replayed += _replay_record(event, known, where)
-                case Step.VERIFY.value:
-                    replayed.append(_replay_verification(event, known))
-                case Step.FINAL.value:
-                    replayed += _replay_verdict(event, known)
+            with _refusing_uncountable(event, where):
+                replayed += _replay_event(event, known, where)
     if known.is_empty:
         raise ExportError(
             "the unit was never measured",
@@ -113,6 +109,33 @@ def replay_events(events: Iterable[Event], *, where: str) -> tuple[ReplayedResul
             hint="see `ampforge unit history` for what was done to it",
         )
     return tuple(replayed)
+
+
+def _replay_event(event: Event, known: _Known, where: str) -> Iterator[ReplayedResult]:
+    match event.step:
+        case Step.CALIBRATE.value:
+            yield _replay_calibration(event, known)
+        case Step.RECORD.value:
+            yield from _replay_record(event, known, where)
+        case Step.VERIFY.value:
+            yield _replay_verification(event, known)
+        case Step.FINAL.value:
+            yield from _replay_verdict(event, known)
+
+
+@contextmanager
+def _refusing_uncountable(event: Event, where: str) -> Iterator[None]:
+    """Refuse a result whose numbers are numbers, but lead to none."""
+    try:
+        yield
+    except (ArithmeticError, ValueError) as error:
+        raise ExportError(
+            "nothing can be computed from the stored result",
+            expected="settings and readings of a measurement",
+            got=str(error).splitlines()[0],
+            where=f"{where}, event {event.number} of {event.station}",
+            hint="restore the ledger from its backup",
+        ) from error
 
 
 def replay_document(serial: str, replayed: tuple[ReplayedResult, ...]) -> dict[str, object]:
@@ -158,7 +181,7 @@ class _Known:
 
 def _replay_calibration(event: Event, known: _Known) -> ReplayedResult:
     read = parse_calibration_result(event.data.get(_RESULT_KEY))
-    result = recompute_calibration(read)
+    result = recompute_calibration(_look_certificate_up(read))
     known.calibration, known.verification = result, None
     stored = _stored_result(event)
     known.calibration_sha256 = canonical_digest(stored)
@@ -172,7 +195,8 @@ def _replay_calibration(event: Event, known: _Known) -> ReplayedResult:
 
 
 def _replay_verification(event: Event, known: _Known) -> ReplayedResult:
-    read = result = parse_verification_result(event.data.get(_RESULT_KEY))
+    read = parse_verification_result(event.data.get(_RESULT_KEY))
+    result = _look_certificate_up(read)
     if result.record is not None and known.calibration is not None and known.calibration.fit:
         # What the board should be using is what it was calibrated to.
         record = ExpectedRecord(
@@ -187,6 +211,16 @@ def _replay_verification(event: Event, known: _Known) -> ReplayedResult:
         given=serialize_verification_result(result),
         reading_count=sum(len(part) for part in (result.points, result.idle, result.waveforms)),
     )
+
+
+def _look_certificate_up(result: _Result) -> _Result:
+    """Return a result with the certificate and age that its settings give for its instrument."""
+    today = result.started_at.date()
+    certificate, age_days = None, None
+    with suppress(InstrumentError):  # then there was none to measure with
+        certificate = refuse_uncertified(result.instrument, result.settings, today=today)
+        age_days = age_of_certificate(result.instrument, result.settings, today=today)
+    return result.model_copy(update={"certificate": certificate, "certificate_age_days": age_days})
 
 
 def _compare_results(

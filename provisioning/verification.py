@@ -65,7 +65,7 @@ def verify_unit(
     started_at = clock()
     certificate = refuse_uncertified(meter.identity, settings, today=started_at.date())
     age_days = age_of_certificate(meter.identity, settings, today=started_at.date())
-    _refuse_unmeasurable(table, settings, age_days)
+    refuse_unmeasurable(table, settings, age_days)
     scatter_na = calibration.fit.repeatability_na if calibration and calibration.fit else None
     plan = plan_points(table, settings, sample_sd_na=scatter_na, age_days=age_days)
     total = len(plan) + len(table.modes)
@@ -156,9 +156,19 @@ def recompute_verification(result: VerificationResult) -> VerificationResult:
     )
 
 
-def _refuse_unmeasurable(
+def refuse_unmeasurable(
     table: WaveformTable, settings: MetrologySettings, age_days: int | None
 ) -> None:
+    """Refuse a table that the instrument cannot decide about: the station's fault, not a unit's.
+
+    Args:
+        table: The released waveform table.
+        settings: Loads, instrument specification, limits and rule.
+        age_days: Days since the instrument's calibration; `None` is the longest time.
+
+    Raises:
+        VerificationError: A mode regulates voltage, or a limit is too near to its uncertainty.
+    """
     for mode in table.modes:
         if mode.regulation is not Regulation.CURRENT:
             raise VerificationError(
@@ -184,7 +194,6 @@ def _refuse_poor_ratio(
     settings: MetrologySettings,
     age_days: int | None,
 ) -> None:
-    # The station's fault, not the unit's, so it is found before anything is measured.
     range_ua = settings.accuracy_for(target_na + settings.claim_limit_at(target_na)).range_ua
     budget = build_budget(
         target_na,

@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from provisioning.errors import MetrologySettingsError
 from provisioning.measurement_settings import LevelChoice
 from provisioning.uncertainty import build_budget
 from provisioning.verification_readings import RawPoint
@@ -20,6 +21,40 @@ if TYPE_CHECKING:
 IDLE_LEVEL: Final = -1
 SAMPLES_MIN: Final = 2
 """One sample says nothing about its scatter."""
+
+
+def refuse_unverified_claim(
+    settings: MetrologySettings, *, load_min_ohm: int, load_max_ohm: int
+) -> tuple[int, int]:
+    """Return the span of loads that a verification covers; the product's claim is inside it.
+
+    Implements docs/spec/calibration-record.md §4.
+
+    Args:
+        settings: The loads of the fixture.
+        load_min_ohm: Lowest load that the product claims.
+        load_max_ohm: Highest load that it claims.
+
+    Raises:
+        MetrologySettingsError: The product claims a load at which nobody would measure it.
+    """
+    low_ohm, high_ohm = verified_loads(settings)
+    if load_min_ohm < low_ohm or load_max_ohm > high_ohm:
+        raise MetrologySettingsError(
+            "the product claims loads that this station does not verify",
+            expected=f"a claim inside {low_ohm} to {high_ohm} ohm",
+            got=f"{load_min_ohm} to {load_max_ohm} ohm",
+            where="[product] claim_load_min_ohm and claim_load_max_ohm",
+            hint="add the loads to the fixture, and to claim_loads_ohm, claim_end_load_ohm and "
+            "load_channels of [station.metrology]",
+        )
+    return low_ohm, high_ohm
+
+
+def verified_loads(settings: MetrologySettings) -> tuple[int, int]:
+    """Return the lowest and the highest load at which the claim is verified, Ω."""
+    loads_ohm = (*settings.claim_loads_ohm, settings.claim_end_load_ohm)
+    return min(loads_ohm), max(loads_ohm)
 
 
 def plan_points(

@@ -18,9 +18,15 @@ from provisioning.measurement_settings import MetrologySettings
 from provisioning.stored_result import (
     FIRST_FORMAT,
     SECOND_FORMAT,
+    AskedCurrent,
+    Count,
     MaybeCelsius,
     MaybeRecipe,
     MaybeTime,
+    PositiveCount,
+    ReadCurrent,
+    ReadScatter,
+    Whole,
     first_format_document,
     parse_stored_result,
 )
@@ -112,15 +118,15 @@ class PointResult(_Document):
     """
 
     mode: str
-    level_index: int
-    target_na: int
-    load_ohm: Annotated[int, Field(gt=0)]
-    code: int
-    range_ua: Annotated[int, Field(gt=0)]
-    count: Annotated[int, Field(gt=0)]
-    sd_na: NotNegative
+    level_index: Whole
+    target_na: AskedCurrent
+    load_ohm: PositiveCount
+    code: Whole
+    range_ua: PositiveCount
+    count: PositiveCount
+    sd_na: ReadScatter
     is_overload: bool
-    measured_na: Finite
+    measured_na: ReadCurrent
     error_na: Finite
     expanded_uncertainty_na: NotNegative
     calibration_limit_na: NotNegative | None
@@ -173,7 +179,7 @@ class StretchResult(_Document):
         outcome: The decision.
     """
 
-    burst: Annotated[int, Field(ge=0)]
+    burst: Count
     is_rest: bool
     aperture_s: NotNegative
     expected_mean_na: Finite
@@ -203,7 +209,7 @@ class WindowResult(_Document):
     """
 
     name: WindowName
-    event_us: Annotated[int, Field(ge=0)]
+    event_us: Annotated[int, Field(ge=0, le=2**53)]
     start_us: Annotated[int, Field(ge=0, le=2**53)]
     samples_na: Annotated[tuple[Sample, ...], Field(max_length=WINDOW_SAMPLES_MAX)]
     is_overload: bool
@@ -248,21 +254,21 @@ class WaveformResult(_Document):
     """
 
     mode: str
-    level_index: int
-    peak_na: Annotated[int, Field(gt=0)]
-    load_ohm: Annotated[int, Field(gt=0)]
-    range_ua: Annotated[int, Field(gt=0)]
-    period_us: int
-    expected_period_us: Annotated[int, Field(gt=0)]
+    level_index: Whole
+    peak_na: Annotated[int, Field(gt=0, le=SAMPLE_NA_MAX)]
+    load_ohm: PositiveCount
+    range_ua: PositiveCount
+    period_us: Annotated[int, Field(ge=0, le=2**53)]
+    expected_period_us: Annotated[int, Field(gt=0, le=2**53)]
     aperture_s: NotNegative
-    expected_mean_na: Finite
-    mean_na: Finite
+    expected_mean_na: ReadCurrent
+    mean_na: ReadCurrent
     expanded_uncertainty_na: NotNegative
     limit_na: NotNegative
     sample_aperture_s: NotNegative
-    samples_na: tuple[int, ...]
+    samples_na: tuple[Sample, ...]
     delay_s: NotNegative
-    shape_rms_na: NotNegative
+    shape_rms_na: ReadScatter
     shape_limit_na: NotNegative
     is_inverted: bool
     is_overload: bool
@@ -301,8 +307,8 @@ class ExpectedRecord(_Document):
         offset_na: Offset, nA.
     """
 
-    gain_ppm: Annotated[int, Field(gt=0)]
-    offset_na: int
+    gain_ppm: PositiveCount
+    offset_na: Whole
 
 
 class VerificationResult(_Document):
@@ -339,7 +345,7 @@ class VerificationResult(_Document):
     waveforms: tuple[WaveformResult, ...]
     outcome: Outcome
     reasons: tuple[str, ...]
-    certificate_age_days: Annotated[int, Field(ge=0)] | None = None
+    certificate_age_days: Count | None = None
     format: Annotated[int, Field(exclude=True)] = SECOND_FORMAT
     temperature_centi_c: MaybeCelsius = None
     recipe: MaybeRecipe = None

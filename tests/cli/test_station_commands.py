@@ -293,7 +293,7 @@ def test_a_failed_unit_gives_exit_code_10(product, capsys):
 
 def test_check_looks_at_everything_and_names_what_is_wrong(product, capsys):
     text = call(capsys, "station", "check")
-    assert text.count("ok     ") == 7
+    assert text.count("ok     ") == 8
     assert "lease: none: without the ledger this station stops" in text
     assert "keys go into keystore" in text
     (product / "trust.cose").unlink()
@@ -301,8 +301,20 @@ def test_check_looks_at_everything_and_names_what_is_wrong(product, capsys):
         capsys, "station", "check", "--slots",
         "port=rfc2217://127.0.0.1:1,meter=TCPIP0::127.0.0.1::2::SOCKET", code=3,
     )  # fmt: skip
-    assert broken.count("ok     ") == 5
+    assert broken.count("ok     ") == 6
     assert broken.count("ERROR  ") == 4
+
+
+def test_a_claim_over_loads_that_nobody_verifies_is_refused_before_a_board_is_touched(
+    product, capsys
+):
+    serials = json.loads(call(capsys, "serials", "status", "--json"))["serials"]
+    edit_configuration(product, {"claim_load_max_ohm = 10000": "claim_load_max_ohm = 20000"})
+    for arguments in (["check"], ["run", "--simulate", "1"]):
+        text = call(capsys, "station", *arguments, code=6)
+        assert "claims loads that this station does not verify" in text
+        assert "500 to 20000 ohm" in text
+    assert json.loads(call(capsys, "serials", "status", "--json"))["serials"] == serials
 
 
 def test_check_finds_a_trust_record_without_the_factory(product, capsys):
@@ -323,7 +335,7 @@ def test_check_asks_a_real_meter_and_port(product, capsys):
             capsys, "station", "check", "--slots",
             f"port={slot.port_url},meter={slot.meter_address}",
         )  # fmt: skip
-    assert text.count("ok     ") == 9
+    assert text.count("ok     ") == 10
 
 
 def test_encrypted_keys_are_opened_by_the_passphrase_file_or_by_asking(

@@ -23,6 +23,7 @@ from provisioning.instrument_certificates import refuse_uncertified
 from provisioning.instruments import InstrumentIdentity, parse_identity, parse_samples
 from provisioning.measurement_settings import InstrumentCalibration, MetrologySettings
 from provisioning.scpi_meter import open_meter
+from provisioning.station_settings import StationSettings
 from tests.provisioning.metrology_bench import NOON, PYVISA_SIM, SETTINGS, MetrologyBench
 
 if TYPE_CHECKING:
@@ -164,6 +165,13 @@ def test_a_bad_answer_is_our_error_and_never_a_value(answer, error, telling):
         read_once(meter)
 
 
+@pytest.mark.parametrize("answer", [b"+1.0E-01\n", b"-1.0E+30\n"])
+def test_a_number_that_no_range_can_show_is_refused_as_of_another_unit(answer):
+    told = pytest.raises(InstrumentError, match="more than its range can show")
+    with scripted_meter({b"READ?": answer}) as meter, told:
+        read_once(meter)
+
+
 def test_an_answer_that_trickles_in_without_an_end_has_a_deadline():
     stop = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -275,11 +283,34 @@ def test_an_instrument_needs_a_certificate_that_is_not_overdue_where_certificate
             "ascending",
         ),
         ({"guard_band": 1}, "not permitted"),
+        ({"leakage_na": 1e300}, "less than or equal"),
+        ({"temperature_span_c": 1e160}, "less than or equal"),
+        ({"full_scale_na": 10**40}, "less than or equal"),
     ],
 )
 def test_settings_that_cannot_be_measured_are_refused(change, telling):
     with pytest.raises(ValueError, match=telling):
         MetrologySettings.model_validate_json(json.dumps(change))
+
+
+@pytest.mark.parametrize(
+    ("change", "telling"),
+    [
+        ({"nplc": 1e12}, "from 0.0001 to 1000"),
+        ({"aperture_max_s": 1e-9}, "aperture_max_s"),
+        ({"repeatability_share_max": 1e-300}, "from 0.01 to 1"),
+        ({"inl_allowance_lsb": 1e11}, "from 0.001 to 16"),
+        ({"calibration_limit_percent": 1e9}, "from 0.001 to 100"),
+        ({"working_span_na": 1}, "below 6 steps"),
+        ({"idle_limit_na": 10**9}, "above full_scale_na"),
+    ],
+)
+def test_settings_that_no_line_has_are_refused_where_they_are_written_but_stay_readable(
+    change, telling
+):
+    settings = MetrologySettings.model_validate_json(json.dumps(change))
+    with pytest.raises(ValueError, match=telling):
+        StationSettings(metrology=settings)
 
 
 def test_a_current_beyond_every_range_is_refused():

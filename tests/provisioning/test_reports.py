@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from provisioning import reports
 from provisioning.calibration import calibrate_unit
 from provisioning.errors import ReportError
 from provisioning.inline_svg import SVG_MAX_CHARACTERS, inline_svg
+from provisioning.measurement_settings import DecisionRule
 from provisioning.report_figures import build_mode_figures, build_risk_figures, rebuild_budget
 from provisioning.reports import (
     ReportedUnit,
@@ -20,7 +23,7 @@ from provisioning.reports import (
 from provisioning.simulator.analog import AnalogTruth
 from provisioning.simulator.faults import AnalogFault
 from provisioning.uncertainty import Outcome
-from provisioning.verification import verify_unit
+from provisioning.verification import recompute_verification, verify_unit
 from tests.provisioning.metrology_bench import (
     NOON,
     SETTINGS,
@@ -179,6 +182,44 @@ def test_a_line_report_has_one_row_for_each_unit(good, refused, failed):
     for unit in (good, refused, failed):
         assert unit.serial in text
     assert "Probability of false accept" in text
+
+
+def by_rule(unit, **changes):
+    settings = unit.verification.settings.model_copy(update=changes)
+    judged = unit.verification.model_copy(update={"settings": settings})
+    return replace(unit, verification=recompute_verification(judged))
+
+
+def test_a_line_report_promises_only_what_its_rule_does(good):
+    promise = "below 2.5 % whatever the process does"
+    assert promise in text_of(render_line_report([good], HEADER, {}))
+    other = by_rule(good, decision_rule=DecisionRule.ONE_SIDED_95)
+    for render in (lambda: render_line_report([other], HEADER, {}),
+                   lambda: render_unit_report(other, HEADER, {})):  # fmt: skip
+        text = text_of(render())
+        assert "2.5 %" not in text
+        assert "2.3 %" not in text
+        assert "its bar stays inside the limit" not in text
+
+
+def test_a_line_report_states_every_rule_that_its_units_were_judged_by(good):
+    other = by_rule(good, decision_rule=DecisionRule.SIMPLE)
+    text = text_of(render_line_report([good, other], HEADER, {}))
+    assert "judged in 2 ways" in text
+    assert "= 0 (simple acceptance)" in text
+    assert "= r·U, with r = 1 (ILAC-G8)" in text
+    assert "no certificate on file" in text
+    assert "judged in" not in text_of(render_line_report([good, good], HEADER, {}))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(0.0241, "at most 2.5 %"), (0.02, "at most 2 %"), (0.999, "at most 100 %"),
+     (1.01e-4, "at most 0.011 %"), (1.23e-6, "at most 1.3 · 10⁻⁶"), (9.99e-6, "at most 1.0 · 10⁻⁵"),
+     (1.0, "at most 100 %"), (1e-10, "below one in 10⁹")],
+)  # fmt: skip
+def test_a_bound_is_never_rounded_down(value, told):
+    assert reports._format_probability(value) == told
 
 
 def test_the_same_results_give_the_same_bytes(good):

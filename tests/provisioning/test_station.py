@@ -19,8 +19,10 @@ from provisioning.errors import (
     PortError,
     QuarantineError,
     StationError,
+    VerificationError,
 )
 from provisioning.esptool_flasher import EsptoolFlasher
+from provisioning.ledger_events import Phase
 from provisioning.ledger_queries import list_jobs, list_serials, list_units
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.measurement_settings import MetrologySettings
@@ -279,6 +281,25 @@ def test_a_chip_of_another_kind_gets_no_serial_number(folder):
         (result,) = run_slots(replace(station, bundle=other), slot_configs(line))
     assert "not the product's chip" in result.error.what
     assert list_serials(station.ledger.database) == ()
+    station.close()
+
+
+def test_limits_that_the_station_cannot_decide_about_are_its_own_error_before_calibration(folder):
+    settings = StationSettings(metrology=MetrologySettings(leakage_na=10_000.0))
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        (result,) = run(folder, line, settings=settings)
+        board = line.slots[0].board
+        assert board.application._unit.load_calibration() is None
+    assert isinstance(result.error, VerificationError)
+    assert "not good enough for the limit" in result.error.what
+    station = open_bench(folder)
+    (unit,) = list_units(station.ledger.database)
+    assert unit.state is UnitState.IN_WORK, "no verdict about the unit"
+    assert not [
+        chained
+        for chained in station.ledger.events(serial=unit.serial)
+        if (chained.event.step, chained.event.phase) == ("calibrate", Phase.CONFIRM)
+    ]
     station.close()
 
 

@@ -13,9 +13,11 @@ from dataclasses import replace
 import pytest
 
 from provisioning.certificate_rows import ROWS_MAX, build_rows
+from provisioning.conformity_statement import state_conformity
 from provisioning.errors import ReportError
 from provisioning.instrument_register import add_instrument, build_entry
 from provisioning.ledger_queries import list_units
+from provisioning.measurement_settings import CoverageRule, DecisionRule
 from provisioning.reports import render_certificate
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
@@ -25,6 +27,7 @@ from provisioning.uncertainty import Outcome
 from provisioning.unit_certificate import build_certificate
 from provisioning.unit_events import read_unit_events
 from provisioning.unit_exports import export_unit, verify_export_links
+from provisioning.verification import recompute_verification
 from signing.errors import SigningError
 from tests.provisioning.station_bench import SEED, make_bench, open_bench, outside, slot_configs
 from tests.provisioning.test_reports import Outline, text_of
@@ -134,6 +137,38 @@ def test_the_register_s_entry_of_the_instrument_is_stated(tmp_path):
     age_days = (made.verification.started_at.date() - dt.date(2026, 1, 15)).days
     assert made.verification.certificate_age_days == age_days
     assert "K-118, calibrated 2026-01-15, due 2026-12-31" in text_of(render_certificate(made))
+
+
+def test_a_meter_that_was_exchanged_between_calibration_and_verification_is_stated(made):
+    assert "with Other" not in text_of(render_certificate(made))
+    other = replace(made.calibration.instrument, manufacturer="Other", serial_number="OTHER7")
+    calibration = made.calibration.model_copy(update={"instrument": other, "certificate": "K-9"})
+    text = text_of(render_certificate(replace(made, calibration=calibration)))
+    assert f"with {other}, certificate K-9: gain" in text
+    assert str(made.verification.instrument) in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule", "risk"),
+    [
+        ({}, "w = 1·U", "2.3 %"),
+        ({"guard_factor": 0.5}, "w = 0.5·U", "15.9 %"),
+        ({"guard_factor": 0.0}, "Simple acceptance, ILAC-G8:09/2019", "50.0 %"),
+        ({"decision_rule": DecisionRule.SIMPLE}, "Simple acceptance, ILAC-G8:09/2019", "50.0 %"),
+        ({"decision_rule": DecisionRule.ONE_SIDED_95}, "w = 1.645·u", "5.0 %"),
+    ],
+)
+@pytest.mark.parametrize("coverage", list(CoverageRule))
+def test_each_rule_and_coverage_is_stated_with_its_own_risk(
+    record, made, changes, rule, risk, *, coverage
+):
+    settings = made.verification.settings.model_copy(update=changes | {"coverage": coverage})
+    judged = recompute_verification(made.verification.model_copy(update={"settings": settings}))
+    final = next(event for event in record.events if event.step == "final")
+    statement = state_conformity(final, judged)
+    assert rule in statement
+    assert f"at most {risk} for any one point" in statement
+    assert ("Student" in statement) is (coverage is CoverageRule.STUDENT)
 
 
 def test_each_level_says_its_worst(made):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from firmware_images.calibration_record import parse_signed_record, serialize_calibration_record
-from provisioning.errors import CalibrationError, ExportError
+from provisioning.errors import CalibrationError, ExportError, ProvisioningError
 from provisioning.ledger_queries import list_units
 from provisioning.recipe import RECIPE_KEY
 from provisioning.simulator.line import SimulatedLine
@@ -203,6 +203,60 @@ def test_a_result_of_an_earlier_version_agrees_with_its_readings_too(events, ste
 def test_a_unit_without_results_is_refused(events):
     with pytest.raises(ExportError, match="never measured"):
         replay_events(events[:1], where="unit")
+
+
+@pytest.mark.parametrize("step", ["calibrate", "verify"])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("settings", "leakage_na"), 1e300),
+        (("settings", "temperature_span_c"), 1e160),
+        (("settings", "output_impedance_min_ohm"), 10**400),
+        (("schema",), []),
+    ],
+)
+def test_absurd_numbers_in_a_stored_result_are_our_error(events, step, path, value):
+    def change(result):
+        for key in path[:-1]:
+            result = result[key]
+        result[path[-1]] = value
+
+    with pytest.raises(ProvisioningError, match=r"damaged|another schema"):
+        replay_events(changed(events, step, change), where="unit")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("repeatability_share_max", 5e-324), ("working_span_na", 1)]
+)
+def test_settings_that_lead_to_no_number_are_our_error(events, name, value):
+    def change(result):
+        result["settings"][name] = value
+
+    with pytest.raises(ExportError, match="nothing can be computed"):
+        replay_events(changed(events, "calibrate", change), where="unit")
+
+
+@pytest.mark.parametrize(
+    ("step", "readings"), [("calibrate", "readings"), ("verify", "points"), ("verify", "idle")]
+)
+@pytest.mark.parametrize(
+    ("key", "value"), [("sd_na", 1e300), ("load_ohm", 10**400), ("count", 10**30)]
+)
+def test_absurd_readings_in_a_stored_result_are_our_error(events, step, readings, key, value):
+    def change(result):
+        result[readings][0][key] = value
+
+    with pytest.raises(ProvisioningError, match="damaged"):
+        replay_events(changed(events, step, change), where="unit")
+
+
+@pytest.mark.parametrize("step", ["calibrate", "verify"])
+def test_the_age_of_the_instrument_follows_from_its_certificate(events, step):
+    def change(result):
+        result["certificate_age_days"] = 3
+
+    found, *_ = differences(changed(events, step, change))
+    assert (found.path, found.stored, found.recomputed) == ("certificate_age_days", 3, None)
 
 
 def test_a_damaged_result_is_refused(events):
