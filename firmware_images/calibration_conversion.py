@@ -66,6 +66,11 @@ def round_half_away(numerator: int, denominator: int) -> int:
     return magnitude if numerator >= 0 else -magnitude
 
 
+def reach_of_table_na(table: WaveformTable) -> int:
+    """Return the largest current of a table, which its highest levels are verified at, nA."""
+    return max(level.peak_na for mode in table.modes for level in mode.levels)
+
+
 def refuse_uncovered_table(
     record: CalibrationRecord,
     table: WaveformTable,
@@ -89,13 +94,11 @@ def refuse_uncovered_table(
     reach_na = min(-record.verified_min_na, record.verified_max_na)
     for mode in table.modes:
         for index, level in enumerate(mode.levels):
-            ends_na = (abs(end) for s in level.segments for end in (s.start_na, s.end_na))
-            peak_na = max(abs(level.peak_na), *ends_na)
-            if peak_na > reach_na:
+            if level.peak_na > reach_na:
                 raise CalibrationRecordError(
                     "the waveform table asks for more current than was verified on this board",
                     expected=f"at most {reach_na} nA in both polarities",
-                    got=f"{peak_na} nA",
+                    got=f"{level.peak_na} nA",
                     where=f"unit {record.serial}, mode {mode.name}, level {index + 1}",
                     hint="verify the unit over a wider span, or use the release it was made with",
                 )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from firmware_images.calibration_conversion import (
     code_for_current_na,
     current_for_code_na,
+    reach_of_table_na,
     refuse_uncovered_table,
     round_half_away,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "current_for_code_na",
     "parse_calibration_record",
     "parse_signed_record",
+    "reach_of_table_na",
     "refuse_uncovered_table",
     "round_half_away",
     "serialize_calibration_record",

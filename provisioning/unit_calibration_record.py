@@ -6,7 +6,7 @@ signs and reads nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from firmware_images.calibration_values import CalibrationRecord
 from provisioning.calibration_result import calibration_digest
@@ -14,6 +14,9 @@ from provisioning.verification_plan import verified_loads
 
 if TYPE_CHECKING:
     from provisioning.calibration_result import CalibrationResult
+
+REACH_KEY: Final = "reach_na"
+"""In the CONFIRM of a record: what the unit is verified up to."""
 
 
 def build_calibration_record(
@@ -24,6 +27,7 @@ def build_calibration_record(
     job_id: str,
     generation: int,
     temperature_centi_c: int,
+    reach_na: int | None,
 ) -> CalibrationRecord:
     """Return the record for a board.
 
@@ -34,8 +38,12 @@ def build_calibration_record(
         job_id: The job.
         generation: How many records the unit has had, with this one.
         temperature_centi_c: Ambient temperature in hundredths of a degree Celsius.
+        reach_na: What the unit is verified up to, in both polarities, nA; `None`: the span of the
+            fit, which records had before the two were told apart.
     """
-    assert calibration.fit is not None, "only an accepted calibration is written to a board"
+    fit = calibration.fit
+    assert fit is not None, "only an accepted calibration is written to a board"
+    span_na = (fit.span_min_na, fit.span_max_na) if reach_na is None else (-reach_na, reach_na)
     settings = calibration.settings
     load_min_ohm, load_max_ohm = verified_loads(settings)
     return CalibrationRecord(
@@ -49,8 +57,8 @@ def build_calibration_record(
         offset_na=calibration.offset_na,
         reference_load_ohm=settings.reference_load_ohm,
         output_impedance_ohm=calibration.output_impedance_ohm,
-        verified_min_na=calibration.fit.span_min_na,
-        verified_max_na=calibration.fit.span_max_na,
+        verified_min_na=span_na[0],
+        verified_max_na=span_na[1],
         verified_load_min_ohm=load_min_ohm,
         verified_load_max_ohm=load_max_ohm,
         temperature_centi_c=temperature_centi_c,

@@ -10,6 +10,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, TypeVar
 
 from firmware_images.calibration_record import (
+    reach_of_table_na,
     refuse_uncovered_table,
     sign_calibration_record,
 )
@@ -34,7 +35,7 @@ from provisioning.link_output import (
 from provisioning.recipe import RECIPE_KEY, build_recipe
 from provisioning.station_values import Step, UnitRejection
 from provisioning.unit_admission import require_same_board
-from provisioning.unit_calibration_record import build_calibration_record
+from provisioning.unit_calibration_record import REACH_KEY, build_calibration_record
 from provisioning.verification import measure_one_current, refuse_unmeasurable, verify_unit
 from provisioning.verification_result import (
     VerificationResult,
@@ -139,17 +140,22 @@ class UnitMeasuring:
 
     def write_record(self, calibration: CalibrationResult) -> bytes:
         """Sign the calibration record, write it, read it back, and return it."""
-        record, record_bytes = self._choose_record(calibration)
+        table = self._station.bundle.waveform_table
         try:
-            refuse_uncovered_table(record, self._station.bundle.waveform_table)
+            refuse_uncovered_table(self._build_record(calibration, reach_na=None), table)
         except CalibrationRecordError as error:
             raise UnitRejection(Step.RECORD, (str(error),)) from error
+        record, record_bytes = self._choose_record(calibration)
 
         def act() -> Mapping[str, object]:
             answer = self._link.request(
                 CalibrationWriteRequest, CalibrationWriteResponse, rec=record_bytes
             )
-            return {"slot_generation": answer.gen, "stored": self.read_record().hex()}
+            return {
+                "slot_generation": answer.gen,
+                "stored": self.read_record().hex(),
+                REACH_KEY: reach_of_table_na(table),
+            }
 
         self._job.perform(
             Step.RECORD,
@@ -241,22 +247,29 @@ class UnitMeasuring:
 
     def _choose_record(self, calibration: CalibrationResult) -> tuple[CalibrationRecord, bytes]:
         """Return the record that this job intended for this very fit, or a new one."""
-        reservation = self._job.reservation
         fit_digest = calibration_digest(calibration)
         intent = self._job.last_intent(Step.RECORD)
-        assert reservation.job is not None
-        record = build_calibration_record(
-            calibration,
-            serial=reservation.serial,
-            mac=reservation.mac,
-            job_id=reservation.job,
-            generation=self._next_generation(reservation, fit_digest),
-            temperature_centi_c=self._station.settings.temperature_centi_c,
-        )
+        reach_na = reach_of_table_na(self._station.bundle.waveform_table)
+        record = self._build_record(calibration, reach_na=reach_na)
         if intent is not None and intent.get("fit_digest") == fit_digest.hex():
             return record, bytes.fromhex(str(intent[_RECORD]))
         keys = self._station.keys
         return record, sign_calibration_record(record, keys.station_signer, keys.station_der)
+
+    def _build_record(
+        self, calibration: CalibrationResult, *, reach_na: int | None
+    ) -> CalibrationRecord:
+        reservation = self._job.reservation
+        assert reservation.job is not None
+        return build_calibration_record(
+            calibration,
+            serial=reservation.serial,
+            mac=reservation.mac,
+            job_id=reservation.job,
+            generation=self._next_generation(reservation, calibration_digest(calibration)),
+            temperature_centi_c=self._station.settings.temperature_centi_c,
+            reach_na=reach_na,
+        )
 
     def _next_generation(self, reservation: Reservation, fit_digest: bytes) -> int:
         """Count the unit's records: the one for this fit keeps its number, a new one is next."""

@@ -24,7 +24,7 @@ from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_values import UnitState
 from provisioning.recipe import RECIPE_KEY, canonical_digest, recipe_document, recompute_recipe
 from provisioning.station_values import Step
-from provisioning.unit_calibration_record import build_calibration_record
+from provisioning.unit_calibration_record import REACH_KEY, build_calibration_record
 from provisioning.unit_judgement import judge_calibration, judge_verification
 from provisioning.verification import recompute_verification
 from provisioning.verification_result import (
@@ -173,6 +173,7 @@ class _Known:
     calibration: CalibrationResult | None = None
     calibration_sha256: bytes = b""
     verification: VerificationResult | None = None
+    reach_na: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -182,7 +183,7 @@ class _Known:
 def _replay_calibration(event: Event, known: _Known) -> ReplayedResult:
     read = parse_calibration_result(event.data.get(_RESULT_KEY))
     result = recompute_calibration(_look_certificate_up(read))
-    known.calibration, known.verification = result, None
+    known.calibration, known.verification, known.reach_na = result, None, None
     stored = _stored_result(event)
     known.calibration_sha256 = canonical_digest(stored)
     return _compare_results(
@@ -277,6 +278,8 @@ def _replay_record(event: Event, known: _Known, where: str) -> Iterator[Replayed
             got=str(event.data.get(_STORED_KEY))[:40],
             where=f"{where}, event {event.number} of {event.station}",
         ) from error
+    told_reach = event.data.get(REACH_KEY)
+    known.reach_na = told_reach if isinstance(told_reach, int) else None
     temperature_centi_c = calibration.temperature_centi_c
     record = build_calibration_record(
         calibration,
@@ -287,6 +290,7 @@ def _replay_record(event: Event, known: _Known, where: str) -> Iterator[Replayed
         temperature_centi_c=(
             stored.temperature_centi_c if temperature_centi_c is None else temperature_centi_c
         ),
+        reach_na=known.reach_na,
     )
     # The digest is of the result as it was stored: read by a later version it may have more.
     record = replace(record, fit_digest=known.calibration_sha256)
@@ -312,7 +316,12 @@ def _replay_verdict(event: Event, known: _Known) -> Iterator[ReplayedResult]:
     else:
         return
     told = {name: event.data.get(name) for name in ("outcome", "reasons")}
-    yield _compare(event, told, {"outcome": state.value, "reasons": list(reasons)}, reading_count=0)
+    given: dict[str, object] = {"outcome": state.value, "reasons": list(reasons)}
+    if known.reach_na is not None and known.verification is not None:
+        # What the board's record says was verified is what was measured in the end.
+        told[REACH_KEY] = known.reach_na
+        given[REACH_KEY] = max(abs(point.target_na) for point in known.verification.points)
+    yield _compare(event, told, given, reading_count=0)
 
 
 def _compare(

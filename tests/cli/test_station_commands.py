@@ -349,7 +349,7 @@ def test_encrypted_keys_are_opened_by_the_passphrase_file_or_by_asking(
     call(
         capsys, "trust", "sign", "--factory-ca", product / "station" / "factory-ca.cert.der"
     )  # fmt: skip
-    assert call(capsys, "station", "check", "--passphrase-file", secret).count("ok     ") == 7
+    assert call(capsys, "station", "check", "--passphrase-file", secret).count("ok     ") == 8
     secret.write_text("wrong\n")
     message = call(capsys, "station", "check", "--passphrase-file", secret, code=3)
     assert "passphrase" in message
