@@ -93,7 +93,7 @@ def test_a_waived_release_says_so_from_the_approval_to_the_repository(run, produ
         assert (code, err) == (0, ""), command
         assert LINE in out, command
         is_spending = command[:2] in {("bundle", "sign"), ("repo", "publish")}
-            assert (BUDGET in out) == is_spending, command
+        assert (BUDGET in out) == is_spending, command
     code, out, err = run("bundle", "verify", bundle, "--at", AFTER)
     assert (code, out) == (5, "")
     assert "a waiver of JDC INFUSE level 4 has expired" in err
