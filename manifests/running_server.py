@@ -20,6 +20,7 @@ from manifests.errors import ServerError
 from manifests.fleet import FleetStore
 from manifests.http_host import BACKLOG, CONNECTIONS_MAX, HttpHost
 from manifests.rate_limit import RateLimit
+from manifests.report_verifiers import ReportVerifiers, usual_processes
 from manifests.server_app import RepositoryApp
 from manifests.server_control import ControlSocket, Predecessor
 from manifests.server_metrics import MetricsApp, ServerCounts
@@ -62,12 +63,16 @@ def build_app(
         signer = SoftwareSigner.from_pkcs8_der(
             plan.freshness_key_der, where="the key of the role freshness"
         )
+    verifiers = None
+    if fleet is not None and plan.trust_record:
+        verifiers = ReportVerifiers(plan.trust_record, processes=usual_processes())
     per_minute = plan.api_requests_per_minute
     return RepositoryApp(
         plan.folder,
         trust=trust,
         freshness_signer=signer,
         fleet=fleet,
+        verifiers=verifiers,
         limit=None if per_minute is None else RateLimit(per_minute),
         addresses=addresses,
         counts=counts,

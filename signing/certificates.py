@@ -19,6 +19,7 @@ record's list of key ids.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from signing.algorithms import CERTIFICATE_ALGORITHMS
@@ -126,6 +127,7 @@ def ca_public_key(ca_der: bytes) -> PublicKey:
     return public_key_of(parse_ca_certificate(ca_der).public_key(), where="factory CA")
 
 
+@lru_cache(maxsize=8)  # a server reads the same one for each report
 def parse_ca_certificate(ca_der: bytes) -> x509.Certificate:
     """Read a CA's certificate, and refuse one that could issue none of ours.
 
@@ -185,6 +187,21 @@ def _refuse_foreign(certificate: x509.Certificate, ca: x509.Certificate) -> None
             got="another key's signature under the same name" if has_its_name else issuer,
             hint="check that the trust record names the factory that made this unit",
         ) from error
+
+
+def refuse_time(verified_der: bytes, now: datetime) -> None:
+    """Refuse a certificate that was verified before and is not valid now.
+
+    Args:
+        verified_der: The certificate.
+        now: The present, aware.
+
+    Raises:
+        CertificateError: It is not valid yet, or no more.
+    """
+    from cryptography import x509
+
+    _refuse_time(x509.load_der_x509_certificate(verified_der), now)
 
 
 def _refuse_time(certificate: x509.Certificate, now: datetime) -> None:
