@@ -259,6 +259,8 @@ def _describe(path: str, file_path: str, version: tuple[int, int, int]) -> Serve
                 ("content-length", str(size_bytes)),
                 etag,
                 cache_control,
+                # Without it a cache in front sends the whole file for the first range of it.
+                *([("accept-ranges", "bytes")] if is_immutable else []),
             ]
         ),
         not_modified_headers=FixedHeaders([etag, cache_control]),

@@ -155,7 +155,7 @@ def _answer_file(exchange: Exchange, served: ServedFile, headers: Any, *, is_hea
 
 def _answer_part(exchange: Exchange, served: ServedFile, part: ByteRange) -> None:
     start, end = part.start_bytes, part.end_bytes
-    content_type, _, etag, cache_control = served.headers
+    content_type, _, etag, cache_control, *_ = served.headers
     headers = [
         content_type,
         ("content-length", str(end - start)),
