@@ -7,6 +7,9 @@ in transactions of as many rows as the server put into one, with nothing verifie
 The rate in transactions of as many rows as there are connections is shown as well: no server that
 answers after the commit can gather more.
 
+The last columns are the processor time for one report, of all of the server's processes, and for
+one bare row: they say the same on a machine that does other work as well.
+
 Each round is a new server with a new database, and a new bare database beside it. *New devices*
 are ones whose certificate this server has not seen: two signatures are verified for each report.
 *Known devices* report again: one signature.
@@ -178,6 +181,9 @@ async def post_all(url: str, bodies: Sequence[bytes], *, connections: int) -> fl
     """Post bodies over so many connections; return how long it took until all were stored."""
     loop = asyncio.get_running_loop()
     parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    address = (parts.hostname, parts.port)
     shared = iter(bodies)
     ended = [loop.create_future() for _ in range(connections)]
 
@@ -187,7 +193,7 @@ async def post_all(url: str, bodies: Sequence[bytes], *, connections: int) -> fl
     start_s = time.perf_counter()
     opened = [
         await loop.create_connection(
-            lambda number=number: _Poster(shared, end(number)), parts.hostname, parts.port
+            lambda number=number: _Poster(shared, end(number)), *address
         )
         for number in range(connections)
     ]
@@ -209,12 +215,16 @@ class Measured:
         served: Reports that the server stored.
         bare: The bare database with the same batch.
         bare_full: The bare database with a batch as large as there are connections.
+        served_us: Processor time of the server's processes for one report, microseconds.
+        bare_us: Processor time for one bare row.
     """
 
     batch: float
     served: float
     bare: float
     bare_full: float
+    served_us: float
+    bare_us: float
 
 
 def measure_round(fleet: Fleet, folder: Path, *, connections: int) -> tuple[Measured, Measured]:
@@ -228,25 +238,29 @@ def measure_round(fleet: Fleet, folder: Path, *, connections: int) -> tuple[Meas
         metrics=("127.0.0.1", metrics_port),
     )
     kinds = (fleet.first, fleet.again)
-    served_s, batches = [], []
+    served_s, batches, used_s = [], [], []
     with serve_in_background(plan) as url:
         # What is started by the first report is there before anything is measured.
         uvloop.run(post_all(url, fleet.warm_up, connections=1))
         commits_before = _read_commits(metrics_port)
         for bodies in kinds:
+            used_before_s = _processor_s(os.getpid(), with_itself=False)
             served_s.append(uvloop.run(post_all(url, bodies, connections=connections)))
+            used_s.append(_processor_s(os.getpid(), with_itself=False) - used_before_s)
             commits = _read_commits(metrics_port)
             batches.append(len(bodies) / (commits - commits_before))
             commits_before = commits
     rows = read_rows(folder / "served.sqlite", fleet)
-    bare_s = insert_bare(folder / "bare.sqlite", rows, [max(1, round(batch)) for batch in batches])
-    full_s = insert_bare(folder / "full.sqlite", rows, [connections] * len(kinds))
+    bare = insert_bare(folder / "bare.sqlite", rows, [max(1, round(batch)) for batch in batches])
+    full = insert_bare(folder / "full.sqlite", rows, [connections] * len(kinds))
     new, known = (
         Measured(
             batch=batches[kind],
             served=len(bodies) / served_s[kind],
-            bare=len(bodies) / bare_s[kind],
-            bare_full=len(bodies) / full_s[kind],
+            bare=len(bodies) / bare[kind].wall_s,
+            bare_full=len(bodies) / full[kind].wall_s,
+            served_us=used_s[kind] * 1e6 / len(bodies),
+            bare_us=bare[kind].processor_s * 1e6 / len(bodies),
         )
         for kind, bodies in enumerate(kinds)
     )
@@ -266,24 +280,37 @@ def read_rows(path: Path, fleet: Fleet) -> tuple[list[tuple[object, ...]], ...]:
     return tuple([by_message[body] for body in bodies] for bodies in (fleet.first, fleet.again))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durations:
+    """How long something took, in seconds."""
+
+    wall_s: float
+    processor_s: float
+
+
 def insert_bare(
     path: Path, kinds: tuple[list[tuple[object, ...]], ...], batches: Sequence[int]
-) -> list[float]:
+) -> list[Durations]:
     """Insert rows in transactions of so many, by the driver alone; return the durations."""
     FleetStore(path).close()  # the tables
-    durations_s = []
+    durations = []
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=FULL")
         for rows, batch in zip(kinds, batches, strict=True):
             statement = f"INSERT INTO report VALUES ({', '.join('?' * len(rows[0]))})"  # noqa: S608 - marks only
-            start_s = time.perf_counter()
+            start_s, used_s = time.perf_counter(), time.process_time()
             for begin in range(0, len(rows), batch):
                 database.execute("BEGIN IMMEDIATE")
                 database.executemany(statement, rows[begin : begin + batch])
                 database.execute("COMMIT")
-            durations_s.append(time.perf_counter() - start_s)
-    return durations_s
+            durations.append(
+                Durations(
+                    wall_s=time.perf_counter() - start_s,
+                    processor_s=time.process_time() - used_s,
+                )
+            )
+    return durations
 
 
 def _free_port() -> int:
@@ -292,6 +319,15 @@ def _free_port() -> int:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port: int = free.getsockname()[1]
     return port
+
+
+def _processor_s(pid: int, *, with_itself: bool = True) -> float:
+    """Return the processor time of a process and of those below it."""
+    text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    user, system = text.rpartition(")")[2].split()[11:13]
+    own_s = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return own_s * with_itself + sum(_processor_s(int(child)) for child in children)
 
 
 def _read_commits(port: int) -> int:
@@ -366,14 +402,15 @@ def format_row(name: str, rounds: Sequence[Measured]) -> str:
     ratio = statistics.median(ratios)
     lower, _, upper = statistics.quantiles(ratios, n=4, method="inclusive")
     full = statistics.median(one.served / one.bare_full for one in rounds)
-    batch, served, bare = (
+    batch, served, bare, served_us, bare_us = (
         statistics.median(getattr(one, field) for one in rounds)
-        for field in ("batch", "served", "bare")
+        for field in ("batch", "served", "bare", "served_us", "bare_us")
     )
     return (
         f"| {name} | {served:,.0f}/s | {bare:,.0f}/s in commits of {batch:.0f} "
         f"| **{ratio:.2f}** ({lower:.2f}-{upper:.2f}, {len(rounds)} rounds) | ≥ {TARGET_RATIO} "
-        f"| {'kept' if ratio >= TARGET_RATIO else 'MISSED'} | {full:.2f} |"
+        f"| {'kept' if ratio >= TARGET_RATIO else 'MISSED'} | {full:.2f} "
+        f"| {served_us:.0f} µs | {bare_us:.0f} µs |"
     )
 
 
@@ -400,9 +437,9 @@ def main() -> int:
     )
     print(
         "| reports of | stored by the server | bare database | ratio (middle half) | target | "
-        f"| against commits of {arguments.connections} |"
+        f"| against commits of {arguments.connections} | processor, report | row |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     print(f"{new}\n{known}")
     print(f"\n{arguments.connections} connections; load {os.getloadavg()[0]:.1f} at the end.")
     return int(any("MISSED" in row for row in (new, known)))

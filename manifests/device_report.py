@@ -112,6 +112,23 @@ def verify_device_report(
         now: The present, aware.
 
     Raises:
+        DeviceMessageError, SigningError: As `verify_report_payload`.
+    """
+    report, _ = verify_report_payload(untrusted_bytes, trust, now=now)
+    return report
+
+
+def verify_report_payload(
+    untrusted_bytes: bytes, trust: TrustRecord | CertificateMemory, *, now: datetime
+) -> tuple[DeviceReport, bytes]:
+    """Return a device's report, and the payload that it signed: `serialize_device_report` of it.
+
+    Args:
+        untrusted_bytes: The body that was posted.
+        trust: Verifies the device's certificate, or remembers that it did.
+        now: The present, aware.
+
+    Raises:
         DeviceMessageError: Length, shape or a field is refused, or the serial number is not the
             certificate's.
         SigningError: The certificate does not chain to the factory CA or its key is revoked, or
@@ -155,7 +172,7 @@ def verify_device_report(
             got=report.serial_number,
             where="device report, field 2",
         )
-    return report
+    return report, verified.payload
 
 
 def _parse_report(verified_bytes: bytes) -> DeviceReport:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 WAITING_MAX = 4096
 """Reports that wait for the disk; more are refused, and their devices come again."""
-GATHERED_MAX = 64
+GATHERED_MAX = 32
 """Reports that are not held back for more to join them."""
+HELD_BACK_MAX_S = 0.02
+"""How long a report is held back, whatever becomes of those that are being verified."""
 
 _Waiting: TypeAlias = "tuple[ReceivedReport, asyncio.Future[bool]]"
 
@@ -50,6 +52,7 @@ class ReportBatches:
         self._is_committing = False
         self._is_closed = False
         self._gathering_loop: asyncio.AbstractEventLoop | None = None
+        self._held_back: asyncio.TimerHandle | None = None
         self.commits = 0
 
     @contextmanager
@@ -105,8 +108,18 @@ class ReportBatches:
         self._gathering_loop = None
         if is_enough or not self._coming:
             self._hand_over()
+        elif self._held_back is None:
+            self._held_back = loop.call_later(HELD_BACK_MAX_S, self._end_waiting)
+
+    def _end_waiting(self) -> None:
+        self._held_back = None
+        if self._waiting and not self._is_committing:
+            self._hand_over()
 
     def _hand_over(self) -> None:
+        if self._held_back is not None:
+            self._held_back.cancel()
+            self._held_back = None
         batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
         self._is_committing = True
         if self._thread is None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -28,9 +29,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from manifests.device_report import DeviceReport, ReportedResult, verify_device_report
+from manifests.device_report import DeviceReport, ReportedResult, verify_report_payload
 from manifests.errors import DeviceMessageError, FleetStoreError
-from manifests.fleet import ReceivedReport, digest_of
+from manifests.fleet import ReceivedReport
 from signing.certificate_memory import CertificateMemory
 from signing.refusal import Refusal
 from signing.trust import verify_trust_record
@@ -47,6 +48,8 @@ AHEAD_MAX: Final = 2
 """Messages to one process that are not answered: the next lies there when it is ready."""
 PROCESSES_MAX: Final = 4
 DEATHS_MAX: Final = 2
+ANSWER_TIMEOUT_S: Final = 10.0
+"""A process that does not answer for so long counts as dead."""
 _LENGTH: Final = struct.Struct("!I")
 _PRESENT: Final = struct.Struct("!q")
 _REPORT_LENGTH: Final = struct.Struct("!H")
@@ -91,7 +94,7 @@ class ReportVerifiers:
             now: The present, UTC.
 
         Raises:
-            DeviceMessageError: What `verify_device_report` refuses, in its words.
+            DeviceMessageError: What `verify_report_payload` refuses, in its words.
             FleetStoreError: It could not be verified now: too many wait, or two processes died.
         """
         if len(self._waiting) >= WAITING_MAX:
@@ -141,7 +144,9 @@ class ReportVerifiers:
                 if not owed:
                     await self._wait()
                     continue
-                for asked, answer in zip(owed[0], await _receive(reader), strict=True):
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    answers = await _receive(reader)
+                for asked, answer in zip(owed[0], answers, strict=True):
                     _resolve(asked, answer)
                 owed.popleft()
         finally:
@@ -233,7 +238,7 @@ def _resolve(asked: _Asked, answer: list[Any]) -> None:
 def _judge(body: bytes, certificates: CertificateMemory, *, now: datetime) -> list[Any]:
     """Return a report's values, or the parts of its refusal."""
     try:
-        report = verify_device_report(body, certificates, now=now)
+        report, payload = verify_report_payload(body, certificates, now=now)
     except Refusal as error:
         parts = [getattr(error, name) for name in _REFUSAL_PARTS]
         return [None if part is None else str(part) for part in parts]
@@ -248,7 +253,7 @@ def _judge(body: bytes, certificates: CertificateMemory, *, now: datetime) -> li
         report.assignment_sequence,
         report.freshness_sequence,
         report.reason,
-        digest_of(report).hex(),
+        hashlib.sha256(payload).hexdigest(),
     ]
 
 

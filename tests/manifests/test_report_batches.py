@@ -146,7 +146,21 @@ def test_a_report_that_was_acknowledged_survives_a_kill(tmp_path):
     assert count_rows(path) == 100
 
 
-def test_reports_wait_for_those_that_are_being_verified_and_not_for_refused_ones(store, tmp_path):
+def test_a_report_waits_for_one_that_is_being_verified_only_so_long(store):
+    batches = ReportBatches(store)
+
+    async def scenario():
+        with batches.expecting():
+            return await asyncio.wait_for(batches.add(received(1)), 10)
+
+    assert asyncio.run(scenario())
+    batches.close()
+
+
+def test_reports_wait_for_those_that_are_being_verified_and_not_for_refused_ones(
+    store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(report_batches, "HELD_BACK_MAX_S", 3600)
     batches = ReportBatches(store)
     path = tmp_path / "reports.sqlite"
 

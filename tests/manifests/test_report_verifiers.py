@@ -115,6 +115,17 @@ def test_a_process_that_dies_with_reports_in_hand_leaves_none_unanswered():
     check(GOOD[1:], outcomes)
 
 
+def test_a_process_that_does_not_answer_is_replaced(monkeypatch):
+    monkeypatch.setattr(report_verifiers, "ANSWER_TIMEOUT_S", 0.5)
+
+    def stop(pids):
+        (pid,) = pids
+        os.kill(pid, signal.SIGSTOP)
+
+    check(GOOD, run(GOOD, disturb=stop))
+    assert not children()
+
+
 def test_reports_that_two_processes_died_with_are_to_be_sent_again_and_the_others_are_not():
     verifiers = ReportVerifiers(trust_bytes(), processes=1)
     outcomes = asyncio.run(kill_with_reports_in_hand(verifiers, times=2))
