@@ -192,9 +192,7 @@ async def post_all(url: str, bodies: Sequence[bytes], *, connections: int) -> fl
 
     start_s = time.perf_counter()
     opened = [
-        await loop.create_connection(
-            lambda number=number: _Poster(shared, end(number)), *address
-        )
+        await loop.create_connection(lambda number=number: _Poster(shared, end(number)), *address)
         for number in range(connections)
     ]
     failures = [text for text in await asyncio.gather(*ended) if text]
