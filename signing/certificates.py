@@ -77,7 +77,7 @@ def verify_certificate(
     from cryptography import x509
 
     refuse_length(untrusted_der, "a certificate")
-    ca = parse_ca_certificate(ca_der)
+    ca = _known_ca(ca_der)
     try:
         certificate = x509.load_der_x509_certificate(untrusted_der)
         _refuse_foreign(certificate, ca)
@@ -127,7 +127,6 @@ def ca_public_key(ca_der: bytes) -> PublicKey:
     return public_key_of(parse_ca_certificate(ca_der).public_key(), where="factory CA")
 
 
-@lru_cache(maxsize=8)  # a server reads the same one for each report
 def parse_ca_certificate(ca_der: bytes) -> x509.Certificate:
     """Read a CA's certificate, and refuse one that could issue none of ours.
 
@@ -151,6 +150,12 @@ def parse_ca_certificate(ca_der: bytes) -> x509.Certificate:
     if not constraints.ca:
         raise _not_a_ca()
     return ca
+
+
+@lru_cache(maxsize=8)
+def _known_ca(ca_der: bytes) -> x509.Certificate:
+    # Whoever verifies a fleet's certificates would read the same one for each of them.
+    return parse_ca_certificate(ca_der)
 
 
 def _not_a_ca() -> CertificateError:
