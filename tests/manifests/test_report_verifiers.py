@@ -116,13 +116,20 @@ def test_a_process_that_dies_with_reports_in_hand_leaves_none_unanswered():
 
 
 def test_a_process_that_does_not_answer_is_replaced(monkeypatch):
-    monkeypatch.setattr(report_verifiers, "ANSWER_TIMEOUT_S", 0.5)
-
-    def stop(pids):
-        (pid,) = pids
+    async def scenario():
+        verifiers = ReportVerifiers(trust_bytes(), processes=1)
+        await verify_all(verifiers, GOOD[:1])
+        (pid,) = children()
         os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr(report_verifiers, "ANSWER_TIMEOUT_S", 0.1)
+        asking = asyncio.ensure_future(verify_all(verifiers, GOOD[1:]))
+        while pid in children():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        # The next one has to start first.
+        monkeypatch.setattr(report_verifiers, "ANSWER_TIMEOUT_S", 60)
+        return await asking
 
-    check(GOOD, run(GOOD, disturb=stop))
+    check(GOOD[1:], asyncio.run(scenario()))
     assert not children()
 
 
