@@ -49,6 +49,7 @@ benchmarks: $(SYNCED)
 	$(BIN)/python benchmarks/release.py
 	$(BIN)/python benchmarks/ledger.py
 	$(BIN)/python benchmarks/server.py
+	$(BIN)/python benchmarks/reports.py
 	$(BIN)/python benchmarks/delta.py
 	$(BIN)/python benchmarks/publishing.py
 	$(BIN)/python benchmarks/waveform.py

@@ -42,6 +42,7 @@ from signing.errors import CborError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from signing.certificate_memory import CertificateMemory
     from signing.signers import Signer
     from signing.trust_record import TrustRecord
 
@@ -101,9 +102,31 @@ def sign_device_report(report: DeviceReport, signer: Signer, certificate_der: by
 
 
 def verify_device_report(
-    untrusted_bytes: bytes, trust: TrustRecord, *, now: datetime
+    untrusted_bytes: bytes, trust: TrustRecord | CertificateMemory, *, now: datetime
 ) -> DeviceReport:
     """Return the report of a device whose certificate the factory CA issued.
+
+    Args:
+        untrusted_bytes: The body that was posted.
+        trust: Verifies the device's certificate, or remembers that it did.
+        now: The present, aware.
+
+    Raises:
+        DeviceMessageError, SigningError: As `verify_report_payload`.
+    """
+    report, _ = verify_report_payload(untrusted_bytes, trust, now=now)
+    return report
+
+
+def verify_report_payload(
+    untrusted_bytes: bytes, trust: TrustRecord | CertificateMemory, *, now: datetime
+) -> tuple[DeviceReport, bytes]:
+    """Return a device's report, and the payload that it signed: `serialize_device_report` of it.
+
+    Args:
+        untrusted_bytes: The body that was posted.
+        trust: Verifies the device's certificate, or remembers that it did.
+        now: The present, aware.
 
     Raises:
         DeviceMessageError: Length, shape or a field is refused, or the serial number is not the
@@ -149,7 +172,7 @@ def verify_device_report(
             got=report.serial_number,
             where="device report, field 2",
         )
-    return report
+    return report, verified.payload
 
 
 def _parse_report(verified_bytes: bytes) -> DeviceReport:

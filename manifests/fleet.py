@@ -68,11 +68,19 @@ class StoredReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedReport:
-    """A verified report, the bytes it came in (certificate and signature included), and when."""
+    """A verified report, the bytes it came in (certificate and signature included), and when.
+
+    Attributes:
+        report: What the device said.
+        message: The bytes it came in.
+        received_at: When, UTC.
+        digest: `digest_of(report)`, where it was computed already.
+    """
 
     report: DeviceReport
     message: bytes
     received_at: datetime
+    digest: bytes | None = None
 
 
 class FleetStore:
@@ -124,7 +132,7 @@ class FleetStore:
             FleetStoreError: They could not be stored; none of them was.
         """
         assert len(received) <= BATCH_MAX
-        digests = [_digest(one.report) for one in received]
+        digests = [one.digest or digest_of(one.report) for one in received]
         rows = {digest: _row(digest, one) for digest, one in zip(digests, received, strict=True)}
         with self._lock:
             try:
@@ -204,7 +212,8 @@ class FleetStore:
         )
 
 
-def _digest(report: DeviceReport) -> bytes:
+def digest_of(report: DeviceReport) -> bytes:
+    """Return a report's key: SHA-256 of what the device signed (docs/decisions/0075)."""
     return hashlib.sha256(serialize_device_report(report)).digest()
 
 

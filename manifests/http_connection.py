@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -222,7 +222,7 @@ class HttpConnection(asyncio.Protocol):
     def _answer(self, request: Request) -> None:
         if request.method == "POST":
             # A copy: the request may be one that other connections sent as well.
-            request = replace(request, client=self.peer)
+            request = request.by(self.peer)
             answering = self._host.app.__rsgi__(request, Exchange(self, request))
             self._waiting = asyncio.get_running_loop().create_task(answering)
             self._waiting.add_done_callback(self._go_on)

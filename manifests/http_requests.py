@@ -49,6 +49,18 @@ class Request:
     client: str = ""
     proto: str = "http"
 
+    def by(self, client: str) -> Request:
+        """Return the same request, with the client that sent it."""
+        return Request(
+            self.method,
+            self.path,
+            self.headers,
+            self.body,
+            self.is_last,
+            self.is_body_unread,
+            client,
+        )
+
 
 @dataclass(slots=True)
 class RequestRefusal:

@@ -18,10 +18,11 @@ from manifests.errors import RepositoryError
 from manifests.manifest import Manifest, parse_manifest
 from manifests.message_fields import MESSAGE_MAX_BYTES
 from manifests.repository_reading import read_target
+from manifests.tuf_metadata import entries_of_kind
 from signing.cose_message import parse_message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
@@ -59,17 +60,16 @@ def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
     """Return the releases in the targets metadata, the latest last."""
     releases = [
         PublishedRelease(
-            version=str(entry.custom["version"]),
-            release_counter=int(entry.custom["release_counter"]),
-            hardware_class=str(entry.custom["hardware_class"]),
-            bundle_sha256=bytes.fromhex(entry.custom["bundle_sha256"]),
+            version=str(custom["version"]),
+            release_counter=int(custom["release_counter"]),
+            hardware_class=str(custom["hardware_class"]),
+            bundle_sha256=bytes.fromhex(custom["bundle_sha256"]),
             manifest_sha256=bytes.fromhex(entry.hashes["sha256"]),
             target_path=path,
-            waivers=tuple(entry.custom.get("waivers", ())),
-            constraints=constraints_from_document(entry.custom, where=path),
+            waivers=tuple(custom.get("waivers", ())),
+            constraints=constraints_from_document(custom, where=path),
         )
-        for path, entry in metadata.targets.signed.targets.items()
-        if entry.custom and entry.custom.get("kind") == MANIFEST_KIND
+        for path, entry, custom in entries_of_kind(metadata.targets, MANIFEST_KIND)
     ]
     return tuple(sorted(releases, key=lambda release: release.release_counter))
 
@@ -111,16 +111,25 @@ def find_release(
     return found[-1]
 
 
-def refuse_step_back(store: Store, metadata: RepositoryMetadata, manifest: Manifest) -> None:
+def refuse_step_back(
+    store: Store,
+    metadata: RepositoryMetadata,
+    releases: Sequence[PublishedRelease],
+    manifest: Manifest,
+) -> None:
     """Refuse a release that devices with the last one would refuse (docs/spec/manifest.md §5.4).
+
+    Args:
+        store: The repository.
+        metadata: Its verified state.
+        releases: What `list_releases` says of that.
+        manifest: The new release's.
 
     Raises:
         RepositoryError: Its secure version or policy version is below that of the last release for
             the hardware class.
     """
-    before = [
-        one for one in list_releases(metadata) if one.hardware_class == manifest.hardware_class
-    ]
+    before = [one for one in releases if one.hardware_class == manifest.hardware_class]
     if not before:
         return
     last = read_listed_manifest(store, metadata, before[-1])

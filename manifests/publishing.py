@@ -167,10 +167,11 @@ class Publisher:
         with self.store.exclusively():
             current = load_repository(self.store)
             refuse_withdrawn(current, bundle_sha256=bundle.digest)
+            known = list_releases(current)
             cost = judge_secure_version(
-                self.store, current, statement, bits=self.secure_version_bits
+                self.store, current, known, statement, bits=self.secure_version_bits
             )
-            published = _find_same(current, bundle)
+            published = _find_same(current, known, bundle)
             if published is not None:
                 message = read_target(
                     self.store, current.targets.signed.targets[published.target_path]
@@ -182,8 +183,8 @@ class Publisher:
             manifest = verify_manifest(message, self.trust)
             refuse_missing_deltas(deltas, manifest)
             if releases:
-                refuse_step_back(self.store, current, manifest)
-                refuse_missing_step(list_releases(current), manifest)
+                refuse_step_back(self.store, current, known, manifest)
+                refuse_missing_step(known, manifest)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
             publish_files(
                 self.store,
@@ -200,7 +201,7 @@ class Publisher:
             assignment=assignment,
             is_new_release=bool(releases),
             cost=cost if releases else None,
-            step=find_step(list_releases(current), manifest),
+            step=find_step(known, manifest),
             waivers=tuple(waiver.to_json() for waiver in bundle.waivers),
             deltas=deltas,
         )
@@ -345,9 +346,10 @@ class Publisher:
         return signers
 
 
-def _find_same(metadata: RepositoryMetadata, bundle: Bundle) -> PublishedRelease | None:
+def _find_same(
+    metadata: RepositoryMetadata, releases: Sequence[PublishedRelease], bundle: Bundle
+) -> PublishedRelease | None:
     statement = bundle.statement
-    releases = list_releases(metadata)
     for release in releases:
         if release.bundle_sha256 == bundle.digest:
             return release

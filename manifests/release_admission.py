@@ -14,7 +14,7 @@ from firmware_images.secure_version import SecureVersionBudget, find_budget
 from firmware_images.waiver_text import format_waiver
 from manifests.errors import RepositoryError
 from manifests.manifest import verify_manifest
-from manifests.published_releases import find_release, list_releases, read_listed_manifest
+from manifests.published_releases import find_release, read_listed_manifest
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import refuse_withdrawn_version
 
@@ -160,13 +160,19 @@ def refuse_missing_step(releases: Sequence[PublishedRelease], manifest: Manifest
 
 
 def judge_secure_version(
-    store: Store, metadata: RepositoryMetadata, statement: ReleaseStatement, *, bits: int | None
+    store: Store,
+    metadata: RepositoryMetadata,
+    releases: Sequence[PublishedRelease],
+    statement: ReleaseStatement,
+    *,
+    bits: int | None,
 ) -> SecureVersionCost:
     """Return what a release costs the boards that run the one before, within the budget.
 
     Args:
         store: The repository.
         metadata: The repository's.
+        releases: What `list_releases` says of that.
         statement: Of the release.
         bits: What the product uses of the chip's field; `None` for all of it.
 
@@ -178,7 +184,7 @@ def judge_secure_version(
     budget.refuse_beyond(secure_version, where=f"release {statement.version}")
     before = [
         release
-        for release in list_releases(metadata)
+        for release in releases
         if release.hardware_class == statement.hardware_class
         and release.release_counter < statement.release_counter
     ]

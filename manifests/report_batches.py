@@ -1,26 +1,36 @@
-"""Stores reports for many connections at once: one commit for all that came during the last one.
+"""Stores reports for many connections at once: one commit for all that are here or about to be.
 
-A commit waits for the disk, and costs the same for one report as for a hundred. So a thread commits
-what has gathered, and each request is answered when its own report is on the disk; nobody waits for
-a batch to fill. The server's event loop goes on meanwhile, even while the database is locked.
+A commit waits for the disk, and costs nearly the same for one report as for a hundred. So reports
+are gathered while a commit is under way, and after it while others are being verified, which takes
+milliseconds; a report that comes alone is committed at once. A thread commits, and each request is
+answered when its own report is on the disk. The event loop goes on meanwhile, even while the
+database is locked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeAlias
 
 from manifests.errors import FleetStoreError
 from manifests.fleet import BATCH_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from manifests.fleet import FleetStore, ReceivedReport
 
 WAITING_MAX = 4096
 """Reports that wait for the disk; more are refused, and their devices come again."""
+GATHERED_MAX = 32
+"""Reports that are not held back for more to join them."""
+HELD_BACK_MAX_S = 0.02
+"""How long a report is held back, whatever becomes of those that are being verified."""
+
+_Waiting: TypeAlias = "tuple[ReceivedReport, asyncio.Future[bool]]"
 
 
 class ReportBatches:
@@ -35,11 +45,26 @@ class ReportBatches:
 
     def __init__(self, store: FleetStore) -> None:
         self._store = store
-        self._waiting: deque[tuple[ReceivedReport, asyncio.Future[bool]]] = deque()
-        self._changed = threading.Condition()
+        self._waiting: list[_Waiting] = []
+        self._handed_over: SimpleQueue[list[_Waiting]] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._coming = 0
+        self._is_committing = False
         self._is_closed = False
+        self._gathering_loop: asyncio.AbstractEventLoop | None = None
+        self._held_back: asyncio.TimerHandle | None = None
         self.commits = 0
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Have those that wait for a commit wait for what the block verifies, to share it."""
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
+            # It may have been refused: then it is no more what the others wait for.
+            self._gather(asyncio.get_running_loop())
 
     async def add(self, received: ReceivedReport) -> bool:
         """Store a verified report; returns when it is on the disk, whether it is new.
@@ -47,39 +72,70 @@ class ReportBatches:
         Raises:
             FleetStoreError: It could not be stored, or too many wait.
         """
-        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        with self._changed:
-            if len(self._waiting) >= WAITING_MAX or self._is_closed:
-                raise FleetStoreError(
-                    "too many device reports wait for the database",
-                    expected=f"at most {WAITING_MAX}",
-                    hint="send it again later",
-                )
-            self._waiting.append((received, stored))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+        if len(self._waiting) >= WAITING_MAX or self._is_closed:
+            raise FleetStoreError(
+                "too many device reports wait for the database",
+                expected=f"at most {WAITING_MAX}",
+                hint="send it again later",
+            )
+        loop = asyncio.get_running_loop()
+        stored: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append((received, stored))
+        self._gather(loop)
         return await stored
 
     def close(self) -> None:
-        """Store what waits, and end."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify()
+        """Store what waits, and end; the loops whose reports wait have ended."""
+        self._is_closed = True
+        while self._waiting:
+            self._hand_over()
         if self._thread is not None:
+            self._handed_over.put([])
             self._thread.join()
+
+    def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waiting and not self._is_committing and self._gathering_loop is not loop:
+            self._gathering_loop = loop
+            loop.call_soon(self._look, loop, 0)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, seen: int) -> None:
+        # What one turn of the loop receives is verified in the next, so this looks twice at least.
+        count = len(self._waiting)
+        is_enough = count >= GATHERED_MAX
+        if seen < count and not is_enough:
+            loop.call_soon(self._look, loop, count)
+            return
+        self._gathering_loop = None
+        if is_enough or not self._coming:
+            self._hand_over()
+        elif self._held_back is None:
+            self._held_back = loop.call_later(HELD_BACK_MAX_S, self._end_waiting)
+
+    def _end_waiting(self) -> None:
+        self._held_back = None
+        if self._waiting and not self._is_committing:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._held_back is not None:
+            self._held_back.cancel()
+            self._held_back = None
+        batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+        self._is_committing = True
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
+            self._thread.start()
+        self._handed_over.put(batch)
 
     def _run(self) -> None:
         try:
-            while batch := self._next_batch():
+            while batch := self._handed_over.get():
                 self._store_batch(batch)
         finally:
-            with self._changed:
-                # Also after a bug: better a refusal at once than a promise that nobody keeps.
-                self._is_closed = True
+            # Also after a bug: better a refusal at once than a promise that nobody keeps.
+            self._is_closed = True
 
-    def _store_batch(self, batch: list[tuple[ReceivedReport, asyncio.Future[bool]]]) -> None:
+    def _store_batch(self, batch: list[_Waiting]) -> None:
         outcome: list[bool] | FleetStoreError = FleetStoreError("device reports were not stored")
         try:
             outcome = self._store.add_reports([received for received, _ in batch])
@@ -87,17 +143,21 @@ class ReportBatches:
             outcome = error
         finally:
             self.commits += 1
+            self._is_committing = False
             futures = [stored for _, stored in batch]
+            loop = futures[0].get_loop()
             # A loop that has ended waits for no answer; what is stored is stored.
             with suppress(RuntimeError):
-                futures[0].get_loop().call_soon_threadsafe(_resolve, futures, outcome)
+                loop.call_soon_threadsafe(self._go_on, loop, futures, outcome)
 
-    def _next_batch(self) -> list[tuple[ReceivedReport, asyncio.Future[bool]]]:
-        with self._changed:
-            while not self._waiting and not self._is_closed:
-                self._changed.wait()
-            count = min(BATCH_MAX, len(self._waiting))
-            return [self._waiting.popleft() for _ in range(count)]
+    def _go_on(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        futures: list[asyncio.Future[bool]],
+        outcome: list[bool] | FleetStoreError,
+    ) -> None:
+        _resolve(futures, outcome)
+        self._gather(loop)
 
 
 def _resolve(futures: list[asyncio.Future[bool]], outcome: list[bool] | FleetStoreError) -> None:

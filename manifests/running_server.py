@@ -20,6 +20,7 @@ from manifests.errors import ServerError
 from manifests.fleet import FleetStore
 from manifests.http_host import BACKLOG, CONNECTIONS_MAX, HttpHost
 from manifests.rate_limit import RateLimit
+from manifests.report_verifiers import ReportVerifiers, usual_processes
 from manifests.server_app import RepositoryApp
 from manifests.server_control import ControlSocket, Predecessor
 from manifests.server_metrics import MetricsApp, ServerCounts
@@ -36,6 +37,8 @@ DESCRIPTORS_SPARE = 64
 """File descriptors kept for files and the database."""
 KERNEL_UNSENT_MAX_BYTES = 256 << 10
 METRICS_CONNECTIONS_MAX = 16
+METRICS_WAIT_S = 10.0
+METRICS_RETRY_S = 0.02
 
 
 def build_app(
@@ -62,12 +65,16 @@ def build_app(
         signer = SoftwareSigner.from_pkcs8_der(
             plan.freshness_key_der, where="the key of the role freshness"
         )
+    verifiers = None
+    if fleet is not None and plan.trust_record:
+        verifiers = ReportVerifiers(plan.trust_record, processes=usual_processes())
     per_minute = plan.api_requests_per_minute
     return RepositoryApp(
         plan.folder,
         trust=trust,
         freshness_signer=signer,
         fleet=fleet,
+        verifiers=verifiers,
         limit=None if per_minute is None else RateLimit(per_minute),
         addresses=addresses,
         counts=counts,
@@ -110,11 +117,11 @@ class RunningServer:
             self._parts.callback(self._log.close)
             log = self._log
             self._counts.lost_log_lines = lambda: log.lost_lines
+        addresses = ClientAddresses(plan.trusted_proxies, header=plan.forwarded_header)
         fleet = None
         if plan.reports_path is not None:
             fleet = FleetStore(plan.reports_path)
             self._parts.callback(fleet.close)
-        addresses = ClientAddresses(plan.trusted_proxies, header=plan.forwarded_header)
         app = build_app(plan, fleet=fleet, addresses=addresses, counts=self._counts)
         self._parts.callback(app.close)
         return HttpHost(
@@ -167,7 +174,7 @@ class RunningServer:
             await asyncio.sleep(0)
             if self._predecessor is not None:
                 await asyncio.to_thread(self._predecessor.replace)
-            others = self._serve_beside(handed_over)
+            others = await self._serve_beside(handed_over)
             on_ready(self._url(port))
             await serving
         finally:
@@ -180,18 +187,33 @@ class RunningServer:
                 self._plan.drain_s, at_once=self._at_once, is_replaced=self._is_replaced
             )
 
-    def _serve_beside(self, listening: socket.socket) -> list[asyncio.Future[None]]:
+    async def _serve_beside(self, listening: socket.socket) -> list[asyncio.Future[None]]:
         plan = self._plan
         others: list[asyncio.Future[None]] = []
         assert self._stop is not None
         if plan.control is not None:
             control = ControlSocket(plan.control, listening, on_replaced=self._be_replaced)
             others.append(asyncio.ensure_future(control.serve()))
-        if plan.metrics is not None:
+        if plan.metrics is not None and (socket_ := await self._bind_metrics(*plan.metrics)):
             metrics = HttpHost(MetricsApp(self._counts), connections_max=METRICS_CONNECTIONS_MAX)
-            socket_ = bind_listening(*plan.metrics)
             others.append(asyncio.ensure_future(metrics.serve(socket_, self._stop)))
         return others
+
+    async def _bind_metrics(self, host: str, port: int) -> socket.socket | None:
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + METRICS_WAIT_S
+        while True:
+            try:
+                return bind_listening(host, port, option="--metrics-port")
+            except ServerError as error:
+                if not self._plan.is_successor:
+                    raise
+                # The server whose place this one took is about to give the port back. If it is
+                # another's, ending now would leave nobody to serve.
+                if loop.time() > deadline_s:
+                    _say(f"no metrics are offered: {error}")
+                    return None
+                await asyncio.sleep(METRICS_RETRY_S)
 
     def _url(self, port: int) -> str:
         host = f"[{self._plan.host}]" if ":" in self._plan.host else self._plan.host
@@ -227,11 +249,20 @@ class RunningServer:
             read()
         except ServerError as error:
             self._counts.failed_reloads += 1
-            print(f"ampforge serve: not read again: {error}", file=sys.stderr, flush=True)  # noqa: T201 - there is no caller to tell
+            _say(f"not read again: {error}")
 
 
-def bind_listening(host: str, port: int) -> socket.socket:
+def _say(text: str) -> None:
+    print(f"ampforge serve: {text}", file=sys.stderr, flush=True)  # noqa: T201 - there is no caller to tell
+
+
+def bind_listening(host: str, port: int, *, option: str = "--port") -> socket.socket:
     """Return a socket that listens at an address.
+
+    Args:
+        host: Its address.
+        port: TCP port; 0 takes a free one.
+        option: What chooses another port, for the hint.
 
     Raises:
         ServerError: It cannot.
@@ -257,7 +288,7 @@ def bind_listening(host: str, port: int) -> socket.socket:
             expected=f"a free port at {host}",
             got=getattr(error, "strerror", None) or error,
             where=f"{host}:{port}",
-            hint="another server uses the port: stop it, or choose one with --port"
+            hint=f"another server uses the port: stop it, or choose one with {option}"
             if is_taken
             else "choose an address of this machine with --host",
         ) from error

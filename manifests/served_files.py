@@ -3,13 +3,15 @@
 Only `metadata/`, `targets/` and `device/` are served, and only names made of letters, digits,
 `.`, `_`, `+` and `-`: a path with anything else names nothing, so there is nothing to normalise
 and nothing to escape from. Files are kept in memory, the least recently asked for making room.
-What a publication replaces is looked at on disk for each request, so that it is seen at once; what
-never changes, once a second. An ETag is the digest in a file's name, or that of its content; of a
-large file without one, that of its inode, length and time of change. No network here.
+What a publication replaces is looked at on disk in each turn of the event loop that asks for it, so
+that it is seen at once; what never changes, once a second. An ETag is the digest in a file's name,
+or that of its content; of a large file without one, that of its inode, length and time of change.
+No network here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -85,6 +87,7 @@ class _Kept:
     served: ServedFile
     version: tuple[int, int, int]
     recheck_at_s: float
+    is_of_this_turn: bool = False
 
 
 class ServedFiles:
@@ -100,6 +103,7 @@ class ServedFiles:
         self._clock_s = clock_s
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._kept_bytes = 0
+        self._of_this_turn: list[_Kept] = []
 
     def find(self, path: str) -> ServedFile | None:
         """Return the file that a request path names, or `None`.
@@ -108,8 +112,11 @@ class ServedFiles:
             UnreadableFileError: It is there, and cannot be read now.
         """
         kept = self._kept.get(path)
-        if kept is not None and kept.served.is_immutable and self._clock_s() < kept.recheck_at_s:
-            return kept.served
+        if kept is not None:
+            if kept.is_of_this_turn:
+                return kept.served
+            if kept.served.is_immutable and self._clock_s() < kept.recheck_at_s:
+                return kept.served
         return self._look(path, kept)
 
     def _look(self, path: str, kept: _Kept | None) -> ServedFile | None:
@@ -122,6 +129,7 @@ class ServedFiles:
             if kept is not None and kept.version == version:
                 kept.recheck_at_s = self._clock_s() + RECHECK_IMMUTABLE_S
                 self._kept.move_to_end(path)
+                self._trust_for_this_turn(kept)
                 return kept.served
             self._drop(path)
             if not stat.S_ISREG(status.st_mode):
@@ -137,6 +145,23 @@ class ServedFiles:
             raise UnreadableFileError(error.strerror) from error
         self._keep(path, served, version)
         return served
+
+    def _trust_for_this_turn(self, kept: _Kept) -> None:
+        # Whoever is answered in this turn of the loop had asked when it began. Looking again for
+        # each of them would cost as much as all the rest of a 304.
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if not self._of_this_turn:
+            loop.call_soon(self._end_turn)
+        kept.is_of_this_turn = True
+        self._of_this_turn.append(kept)
+
+    def _end_turn(self) -> None:
+        for kept in self._of_this_turn:
+            kept.is_of_this_turn = False
+        self._of_this_turn.clear()
 
     def _keep(self, path: str, served: ServedFile, version: tuple[int, int, int]) -> None:
         self._kept[path] = _Kept(
@@ -234,6 +259,8 @@ def _describe(path: str, file_path: str, version: tuple[int, int, int]) -> Serve
                 ("content-length", str(size_bytes)),
                 etag,
                 cache_control,
+                # Without it a cache in front sends the whole file for the first range of it.
+                *([("accept-ranges", "bytes")] if is_immutable else []),
             ]
         ),
         not_modified_headers=FixedHeaders([etag, cache_control]),

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from manifests.client_address import ClientAddresses
     from manifests.fleet import FleetStore
     from manifests.rate_limit import RateLimit
+    from manifests.report_verifiers import ReportVerifiers
     from manifests.rsgi import Exchange, Scope
     from manifests.server_metrics import ServerCounts
     from signing.signers import Signer
@@ -64,6 +65,7 @@ class RepositoryApp:
         trust: The product's trust record: devices' factory CA, and who signs assignments.
         freshness_signer: Signs answers to nonces; `None` leaves `/api/freshness` out.
         fleet: Where reports go; `None` leaves `/api/reports` out.
+        verifiers: Verify reports in other processes; `None` has it done in this one.
         limit: How many requests to services that sign or store a client may make.
         addresses: Says who the client is.
         counts: Takes note of what the services do.
@@ -77,6 +79,7 @@ class RepositoryApp:
         trust: TrustRecord | None = None,
         freshness_signer: Signer | None = None,
         fleet: FleetStore | None = None,
+        verifiers: ReportVerifiers | None = None,
         limit: RateLimit | None = None,
         addresses: ClientAddresses | None = None,
         counts: ServerCounts | None = None,
@@ -88,6 +91,7 @@ class RepositoryApp:
             trust=trust,
             freshness_signer=freshness_signer,
             fleet=fleet,
+            verifiers=verifiers,
             limit=limit,
             addresses=addresses,
             counts=counts,
@@ -151,7 +155,7 @@ def _answer_file(exchange: Exchange, served: ServedFile, headers: Any, *, is_hea
 
 def _answer_part(exchange: Exchange, served: ServedFile, part: ByteRange) -> None:
     start, end = part.start_bytes, part.end_bytes
-    content_type, _, etag, cache_control = served.headers
+    content_type, _, etag, cache_control, *_ = served.headers
     headers = [
         content_type,
         ("content-length", str(end - start)),

@@ -39,6 +39,7 @@ from manifests.server_paths import (
     REPORTS_PATH,
     TIMESTAMP_PATH,
 )
+from signing.certificate_memory import CertificateMemory
 from signing.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from manifests.fleet import FleetStore
     from manifests.rate_limit import RateLimit
+    from manifests.report_verifiers import ReportVerifiers
     from manifests.rsgi import Exchange, Scope
     from manifests.served_files import ServedFiles
     from signing.signers import Signer
@@ -65,6 +67,7 @@ class ServerServices:
         trust: The product's trust record: devices' factory CA, and who signs assignments.
         freshness_signer: Signs answers to nonces; `None` leaves them out.
         fleet: Where reports go; `None` leaves them out.
+        verifiers: Verify reports in other processes; `None` has it done in this one.
         limit: For each client; `None` sets none.
         addresses: Says who the client is.
         counts: Takes note.
@@ -78,6 +81,7 @@ class ServerServices:
         trust: TrustRecord | None = None,
         freshness_signer: Signer | None = None,
         fleet: FleetStore | None = None,
+        verifiers: ReportVerifiers | None = None,
         limit: RateLimit | None = None,
         addresses: ClientAddresses | None = None,
         counts: ServerCounts | None = None,
@@ -86,7 +90,9 @@ class ServerServices:
         self._files = files
         self._trust = trust
         self._freshness_signer = freshness_signer
+        self._certificates = None if trust is None else CertificateMemory(trust)
         self._reports = None if fleet is None else ReportBatches(fleet)
+        self._verifiers = verifiers
         self._limit = limit
         self._addresses = addresses or ClientAddresses()
         self._counts = counts or ServerCounts()
@@ -201,10 +207,14 @@ class ServerServices:
 
     async def _take_report(self, exchange: Exchange, body: bytes) -> None:
         assert self._reports is not None
-        assert self._trust is not None
+        assert self._certificates is not None
         now = self._clock()
-        report = verify_device_report(body, self._trust, now=now)
-        received = ReceivedReport(report=report, message=body, received_at=now)
+        if self._verifiers is not None:
+            with self._reports.expecting():
+                received = await self._verifiers.verify(body, now=now)
+        else:
+            report = verify_device_report(body, self._certificates, now=now)
+            received = ReceivedReport(report=report, message=body, received_at=now)
         is_new = await self._reports.add(received)
         word = "stored" if is_new else "known"
         self._counts.reports[word] += 1

@@ -30,7 +30,7 @@ from signing.roles import Role
 from signing.tuf_signers import as_tuf_key, as_tuf_signer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from tuf.api.metadata import Metadata
@@ -228,6 +228,16 @@ def describe_target(path: str, content: bytes, custom: Mapping[str, object]) -> 
     entry = TargetFile.from_data(path, content, ["sha256"])
     entry.unrecognized_fields["custom"] = dict(custom)
     return entry
+
+
+def entries_of_kind(
+    targets: Metadata[Targets], kind: str
+) -> Iterator[tuple[str, TargetFile, dict[str, Any]]]:
+    """Yield path, entry and words of each target whose words say that it is of a kind."""
+    for path, entry in targets.signed.targets.items():
+        custom = entry.unrecognized_fields.get("custom")
+        if custom and custom.get("kind") == kind:
+            yield path, entry, custom
 
 
 def _describe(document: Metadata[Any]) -> MetaFile:

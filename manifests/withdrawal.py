@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from manifests.errors import RepositoryError
 from manifests.published_releases import list_releases
 from manifests.repository import NewFile
+from manifests.tuf_metadata import entries_of_kind
 
 if TYPE_CHECKING:
     from manifests.published_releases import PublishedRelease
@@ -53,16 +54,15 @@ def list_withdrawals(metadata: RepositoryMetadata) -> tuple[Withdrawal, ...]:
     """Return the withdrawn releases in the targets metadata, the latest release last."""
     withdrawals = [
         Withdrawal(
-            version=str(entry.custom["version"]),
-            release_counter=int(entry.custom["release_counter"]),
-            hardware_class=str(entry.custom["hardware_class"]),
-            bundle_sha256=bytes.fromhex(entry.custom["bundle_sha256"]),
-            manifest_sha256=bytes.fromhex(entry.custom["manifest_sha256"]),
-            reason=str(entry.custom["reason"]),
-            withdrawn_at=datetime.fromisoformat(entry.custom["withdrawn_at"]),
+            version=str(custom["version"]),
+            release_counter=int(custom["release_counter"]),
+            hardware_class=str(custom["hardware_class"]),
+            bundle_sha256=bytes.fromhex(custom["bundle_sha256"]),
+            manifest_sha256=bytes.fromhex(custom["manifest_sha256"]),
+            reason=str(custom["reason"]),
+            withdrawn_at=datetime.fromisoformat(custom["withdrawn_at"]),
         )
-        for entry in metadata.targets.signed.targets.values()
-        if entry.custom and entry.custom.get("kind") == WITHDRAWAL_KIND
+        for _, _, custom in entries_of_kind(metadata.targets, WITHDRAWAL_KIND)
     ]
     return tuple(sorted(withdrawals, key=lambda withdrawal: withdrawal.release_counter))
 

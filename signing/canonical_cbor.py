@@ -171,8 +171,16 @@ class _Reader:
         self.offset_bytes = 0
 
     def read_item(self, *, depth: int) -> object:
-        start_bytes = self.offset_bytes
-        major, argument = self._read_head()
+        # Read for every message of every device: the usual item costs no call beyond this one.
+        content, start_bytes = self._content, self.offset_bytes
+        if start_bytes >= len(content):
+            self._take(1)
+        first = content[start_bytes]
+        major, argument = first >> 5, first & 0x1F
+        if argument < 24:  # noqa: PLR2004 - RFC 8949 §3: smaller arguments lie in the first byte
+            self.offset_bytes = start_bytes + 1
+        else:
+            argument = self._read_long_argument(major, argument, start_bytes)
         value: object
         match major:
             case 0:
@@ -192,25 +200,24 @@ class _Reader:
             case 6:
                 raise self._error("a CBOR tag where none belongs", f"tag {argument}", start_bytes)
             case _:
-                if argument not in _SIMPLE_VALUES:
-                    raise self._error(
-                        "a CBOR simple or floating point value where none belongs",
-                        f"simple value {argument}",
-                        start_bytes,
-                    )
-                value = _SIMPLE_VALUES[argument]
+                value = self._simple_value(argument, start_bytes)
         return value
 
-    def _read_head(self) -> tuple[int, int]:
-        start_bytes = self.offset_bytes
-        first = self._take(1)[0]
-        major, short = first >> 5, first & 0x1F
-        if short < 24:  # noqa: PLR2004 - RFC 8949 §3: smaller arguments lie in the first byte
-            return major, short
+    def _simple_value(self, argument: int, start_bytes: int) -> object:
+        if argument not in _SIMPLE_VALUES:
+            raise self._error(
+                "a CBOR simple or floating point value where none belongs",
+                f"simple value {argument}",
+                start_bytes,
+            )
+        return _SIMPLE_VALUES[argument]
+
+    def _read_long_argument(self, major: int, short: int, start_bytes: int) -> int:
+        self.offset_bytes = start_bytes + 1
         if major == _SIMPLE or short not in _SMALLEST_IN_FOLLOWING_BYTES:
             raise self._error(
                 "CBOR of a kind that is not deterministic or not ours",
-                f"initial byte 0x{first:02x}",
+                f"initial byte 0x{self._content[start_bytes]:02x}",
                 start_bytes,
             )
         argument = int.from_bytes(self._take(1 << (short - 24)), "big")
@@ -220,7 +227,7 @@ class _Reader:
                 f"{argument} in {1 << (short - 24)} bytes",
                 start_bytes,
             )
-        return major, argument
+        return argument
 
     def _read_text(self, size_bytes: int, start_bytes: int) -> str:
         try:
@@ -251,7 +258,8 @@ class _Reader:
         return result
 
     def _refuse_count(self, count: int, items_each: int, depth: int, start_bytes: int) -> None:
-        _refuse_depth(depth, self._max_depth, where=f"offset {start_bytes}")
+        if depth >= self._max_depth:
+            _refuse_depth(depth, self._max_depth, where=f"offset {start_bytes}")
         # Each item takes a byte at least: a huge count is refused before anything is allocated.
         if count * items_each > len(self._content) - self.offset_bytes:
             raise self._error("CBOR ends inside an item", f"a count of {count}", start_bytes)

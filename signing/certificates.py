@@ -19,6 +19,7 @@ record's list of key ids.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from signing.algorithms import CERTIFICATE_ALGORITHMS
@@ -76,7 +77,7 @@ def verify_certificate(
     from cryptography import x509
 
     refuse_length(untrusted_der, "a certificate")
-    ca = parse_ca_certificate(ca_der)
+    ca = _known_ca(ca_der)
     try:
         certificate = x509.load_der_x509_certificate(untrusted_der)
         _refuse_foreign(certificate, ca)
@@ -151,6 +152,12 @@ def parse_ca_certificate(ca_der: bytes) -> x509.Certificate:
     return ca
 
 
+@lru_cache(maxsize=8)
+def _known_ca(ca_der: bytes) -> x509.Certificate:
+    # Whoever verifies a fleet's certificates would read the same one for each of them.
+    return parse_ca_certificate(ca_der)
+
+
 def _not_a_ca() -> CertificateError:
     return CertificateError(
         "the factory CA's certificate is not a CA's",
@@ -185,6 +192,21 @@ def _refuse_foreign(certificate: x509.Certificate, ca: x509.Certificate) -> None
             got="another key's signature under the same name" if has_its_name else issuer,
             hint="check that the trust record names the factory that made this unit",
         ) from error
+
+
+def refuse_time(verified_der: bytes, now: datetime) -> None:
+    """Refuse a certificate that was verified before and is not valid now.
+
+    Args:
+        verified_der: The certificate.
+        now: The present, aware.
+
+    Raises:
+        CertificateError: It is not valid yet, or no more.
+    """
+    from cryptography import x509
+
+    _refuse_time(x509.load_der_x509_certificate(verified_der), now)
 
 
 def _refuse_time(certificate: x509.Certificate, now: datetime) -> None:

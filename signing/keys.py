@@ -254,7 +254,9 @@ def public_key_of(
     refuse_kind(algorithm, allowed, where=where)
     public: Any = loaded
     spki_der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return PublicKey(algorithm=algorithm, spki_der=spki_der)
+    key = PublicKey(algorithm=algorithm, spki_der=spki_der)
+    vars(key)["_loaded"] = loaded  # reading the encoding again costs half of a verification
+    return key
 
 
 def refuse_kind(algorithm: Algorithm, allowed: frozenset[Algorithm], *, where: str) -> None:

@@ -144,3 +144,61 @@ def test_a_report_that_was_acknowledged_survives_a_kill(tmp_path):
     )
     assert ended.stdout == "acknowledged\n", ended.stderr
     assert count_rows(path) == 100
+
+
+def test_a_report_waits_for_one_that_is_being_verified_only_so_long(store):
+    batches = ReportBatches(store)
+
+    async def scenario():
+        with batches.expecting():
+            return await asyncio.wait_for(batches.add(received(1)), 10)
+
+    assert asyncio.run(scenario())
+    batches.close()
+
+
+def test_reports_wait_for_those_that_are_being_verified_and_not_for_refused_ones(
+    store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(report_batches, "HELD_BACK_MAX_S", 3600)
+    batches = ReportBatches(store)
+    path = tmp_path / "reports.sqlite"
+
+    async def verify_and_add(number, verified):
+        with batches.expecting():
+            await verified
+        return await batches.add(received(number))
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        verified = [loop.create_future() for _ in range(4)]
+        tasks = [asyncio.create_task(verify_and_add(n, one)) for n, one in enumerate(verified)]
+        await asyncio.sleep(0)
+        for one in verified[:3]:
+            one.set_result(None)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        # Three are here, and the fourth is expected.
+        assert batches.commits == 0
+        verified[3].set_exception(ValueError("refused"))
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    outcomes = asyncio.run(scenario())
+    batches.close()
+    assert outcomes[:3] == [True, True, True]
+    assert isinstance(outcomes[3], ValueError)
+    assert batches.commits == 1
+    assert count_rows(path) == 3
+
+
+def test_enough_reports_wait_for_no_other(store, monkeypatch):
+    monkeypatch.setattr(report_batches, "GATHERED_MAX", 3)
+    batches = ReportBatches(store)
+
+    async def scenario():
+        with batches.expecting():
+            return await asyncio.gather(*(batches.add(received(number)) for number in range(3)))
+
+    assert asyncio.run(scenario()) == [True] * 3
+    batches.close()
+    assert batches.commits == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import http.client
 import os
@@ -126,6 +127,8 @@ def test_ranges_are_exact(connection):
         assert status == 206, asked
         assert body == APP[first : last + 1], asked
         assert fields["content-range"] == f"bytes {first}-{last}/{size}"
+    # Without it a cache in front asks for all of it, and sends all of it.
+    assert get(connection, APP_PATH)[1]["accept-ranges"] == "bytes"
     small = get(connection, ASSIGNMENT_PATH)[2]
     assert get(connection, ASSIGNMENT_PATH, Range="bytes=3-8")[2] == small[3:9]
 
@@ -278,6 +281,10 @@ def test_a_server_ends_with_its_parent(tmp_path):
     raise AssertionError("the server outlived its parent")
 
 
+async def ask_in_a_loop(files, path):
+    assert files.find(path) is files.find(path)
+
+
 class TestApplication:
     """The same application without a socket, for what is awkward to provoke from outside."""
 
@@ -392,6 +399,39 @@ class TestApplication:
         assert files.find("/metadata/1.root.json") is None
         assert not files._kept
         assert files._kept_bytes == 0
+
+    def test_a_file_that_is_replaced_is_looked_at_once_in_a_turn_of_the_loop(
+        self, tmp_path, monkeypatch
+    ):
+        from manifests import served_files
+
+        path, looks, stat = "/metadata/timestamp.json", [], os.stat
+        (tmp_path / "metadata").mkdir()
+        (tmp_path / path[1:]).write_bytes(b"1")
+        files = served_files.ServedFiles(tmp_path)
+        files.find(path)
+
+        def look(*arguments, **options):
+            looks.append(arguments)
+            return stat(*arguments, **options)
+
+        monkeypatch.setattr(served_files.os, "stat", look)
+
+        async def ask_twice_in_each_of_two_turns():
+            for content in (b"1", b"22"):
+                (tmp_path / path[1:]).write_bytes(content)
+                looks.clear()
+                assert files.find(path).content == content
+                assert files.find(path).content == content
+                await asyncio.sleep(0)
+            return len(looks)
+
+        # The second time it was replaced: then the new one is what was looked at.
+        assert asyncio.run(ask_twice_in_each_of_two_turns()) == 2
+        looks.clear()
+        for _ in range(2):
+            asyncio.run(ask_in_a_loop(files, path))
+        assert len(looks) == 2
 
     def test_no_more_is_kept_in_memory_than_the_bounds(self, tmp_path, monkeypatch):
         from manifests import served_files
