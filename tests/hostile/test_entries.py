@@ -26,6 +26,7 @@ NOT_FROM_OUTSIDE = {
     "manifests/server_plan.py: parse_plan": "a pipe from the parent process",
     "cli/unit_names.py: parse_mac": "an argument: six bytes in a pattern, or a usage error",
     "provisioning/calibration_result.py: parse_calibration_result": _RESULT,
+    "provisioning/check_entry.py: parse_check": _RESULT,
     "provisioning/instrument_register.py: parse_entry": _RESULT,
     "provisioning/verification_result.py: parse_verification_result": _RESULT,
     "provisioning/stored_result.py: parse_stored_result": _RESULT,
