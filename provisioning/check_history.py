@@ -22,9 +22,12 @@ from provisioning.outbox_events import SYNC_STEP
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from provisioning.ledger_events import Event
+
 CHECKS_MAX: Final = 2000
 """Readings that are looked back at: what is older weighs nothing in the moving average."""
 MEASURING_STEPS: Final = ("calibrate", "verify")
+FINAL_STEP: Final = "final"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,47 +96,115 @@ def measured_since(
     Raises:
         LedgerError: An event is damaged.
     """
-    begin = -1 if last_good is None else last_good.number
-    ends: dict[str, int] = {}
-    for event_data in _synchronised(connection, station, after=begin):
-        chain, count = event_data
-        ends[chain] = max(count, ends.get(chain, 0))
-    if under_way is not None:
-        ends[under_way.chain] = under_way.end
     serials: dict[str, None] = {}
-    for chain, end in ends.items():
-        first = _taken_over_before(connection, station, chain, begin)
-        under = None if last_good is None else last_good.entry.taken_under
-        if under is not None and under.chain == chain:
-            first = max(first, under.number + 1)
-        serials |= _measured(connection, chain, instrument, first=first, end=end)
-    serials |= _measured(connection, station, instrument, first=begin + 1, end=None)
+    for chain, first, end in _stretches(connection, station, last_good, under_way):
+        for event in _confirmed(connection, chain, MEASURING_STEPS, first=first, end=end):
+            if _instrument_of(event) == instrument:
+                serials[str(event.serial)] = None
     return tuple(serials)
 
 
-def _measured(
-    connection: Connection, chain: str, instrument: str, *, first: int, end: int | None
-) -> dict[str, None]:
+def finished_since(
+    connection: Connection,
+    station: str,
+    instrument: str,
+    last_good: ToldCheck | None,
+    *,
+    under_way: Stretch | None = None,
+) -> tuple[str, ...]:
+    """Return the units whose job ended after a reading, and was measured before it.
+
+    A job that was stopped after its last measurement goes on with its verdict: measured between two
+    good readings, and finished behind both.
+
+    Args:
+        connection: Inside a transaction.
+        station: The station; its leases' chains are looked at, too.
+        instrument: Serial number of the instrument that measured.
+        last_good: The reading; `None`: since ever.
+        under_way: What is being taken over now.
+
+    Returns:
+        Serial numbers, in the order in which they were finished.
+
+    Raises:
+        LedgerError: An event is damaged.
+    """
+    serials: dict[str, None] = {}
+    for chain, first, end in _stretches(connection, station, last_good, under_way):
+        for event in _confirmed(connection, chain, (FINAL_STEP,), first=first, end=end):
+            if verified_by(connection, event.job) == instrument:
+                serials[str(event.serial)] = None
+    return tuple(serials)
+
+
+def verified_by(connection: Connection, job: str | None) -> str | None:
+    """Return the serial number of the instrument on whose readings the verdict of a job stands.
+
+    Raises:
+        LedgerError: An event is damaged.
+    """
+    content = connection.execute(
+        select(events.c.content)
+        .where(
+            events.c.job == job,
+            events.c.step == MEASURING_STEPS[-1],
+            events.c.phase == Phase.CONFIRM.value,
+        )
+        .order_by(events.c.at.desc(), events.c.number.desc())
+        .limit(1)
+    ).scalar()
+    return None if content is None else _instrument_of(parse_event(content, where=f"job {job}"))
+
+
+def _stretches(
+    connection: Connection,
+    station: str,
+    last_good: ToldCheck | None,
+    under_way: Stretch | None,
+) -> list[tuple[str, int, int | None]]:
+    """Return what of which chain lies behind a reading: from a number, to before another."""
+    begin = -1 if last_good is None else last_good.number
+    ends: dict[str, int] = {}
+    for chain, count in _synchronised(connection, station, after=begin):
+        ends[chain] = max(count, ends.get(chain, 0))
+    if under_way is not None:
+        ends[under_way.chain] = under_way.end
+    found: list[tuple[str, int, int | None]] = []
+    under = None if last_good is None else last_good.entry.taken_under
+    for chain, end in ends.items():
+        first = _taken_over_before(connection, station, chain, begin)
+        if under is not None and under.chain == chain:
+            first = max(first, under.number + 1)
+        found.append((chain, first, end))
+    return [*found, (station, begin + 1, None)]
+
+
+def _confirmed(
+    connection: Connection, chain: str, steps: tuple[str, ...], *, first: int, end: int | None
+) -> list[Event]:
     statement = (
-        select(events.c.serial, events.c.number, events.c.content)
+        select(events.c.number, events.c.content)
         .where(
             events.c.station == chain,
             events.c.number >= first,
-            events.c.step.in_(MEASURING_STEPS),
+            events.c.step.in_(steps),
             events.c.phase == Phase.CONFIRM.value,
         )
         .order_by(events.c.number)
     )
     if end is not None:
         statement = statement.where(events.c.number < end)
-    serials: dict[str, None] = {}
-    for row in connection.execute(statement):
-        event = parse_event(row.content, where=f"station {chain}, event {row.number}")
-        result = event.data.get("result")
-        measured_by = result.get("instrument") if isinstance(result, dict) else None
-        if isinstance(measured_by, dict) and measured_by.get("serial_number") == instrument:
-            serials[str(event.serial)] = None
-    return serials
+    return [
+        parse_event(row.content, where=f"station {chain}, event {row.number}")
+        for row in connection.execute(statement)
+    ]
+
+
+def _instrument_of(event: Event) -> str | None:
+    result = event.data.get("result")
+    measured_by = result.get("instrument") if isinstance(result, dict) else None
+    return str(measured_by.get("serial_number")) if isinstance(measured_by, dict) else None
 
 
 def _synchronised(connection: Connection, station: str, *, after: int) -> list[tuple[str, int]]:

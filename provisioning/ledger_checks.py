@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, update
 
 from provisioning.check_entry import CheckEntry, CheckFacts, TakenUnder, ToldCheck
-from provisioning.check_history import Stretch, measured_since, read_checks
+from provisioning.check_history import (
+    Stretch,
+    finished_since,
+    measured_since,
+    read_checks,
+    verified_by,
+)
 from provisioning.check_standard import BASELINE_COUNT, CheckJudgement, judge_check
 from provisioning.ledger_allocation import withdraw_release
 from provisioning.ledger_events import Phase, format_time
@@ -150,28 +156,36 @@ def settle_check(
         data=entry.model_dump(mode="json", exclude=set() if taken_under else {"taken_under"}),
         mac=None, reservation=None, at=writer.now(),
     )  # fmt: skip
-    since = measured_since(
-        connection,
-        writer.station,
-        facts.instrument,
-        good[-1] if good else None,
-        under_way=None
-        if taken_under is None
-        else Stretch(chain=taken_under.chain, end=taken_under.number),
-    )
+    last_good = good[-1] if good else None
+    under_way = None
+    if taken_under is not None:
+        under_way = Stretch(chain=taken_under.chain, end=taken_under.number)
+    at = (connection, writer.station, facts.instrument, last_good)
+    since = measured_since(*at, under_way=under_way)
     released: list[str] = []
     held: list[str] = []
-    for serial in since:
-        unit = find_by(connection, units.c.serial == serial)
-        if unit is None or unit.state in {UnitState.HOLD, UnitState.REWORK}:
-            continue
-        if not judgement.is_good:
+    if not judgement.is_good:
+        for unit in _find_movable(connection, since):
             _hold(connection, ledger, writer, unit, reasons=reasons)
-            held.append(serial)
-        elif may_release and is_waiting(connection, unit):
-            _release(connection, ledger, writer, unit)
-            released.append(serial)
+            held.append(unit.serial)
+    elif may_release:
+        finished = finished_since(*at, under_way=under_way)
+        for unit in _find_movable(connection, tuple(dict.fromkeys((*since, *finished)))):
+            is_its_own = verified_by(connection, unit.last_job) == facts.instrument
+            if is_its_own and is_waiting(connection, unit):
+                _release(connection, ledger, writer, unit)
+                released.append(unit.serial)
     return CheckResult(judgement=judgement, released=tuple(released), held=tuple(held))
+
+
+def _find_movable(connection: Connection, serials: tuple[str, ...]) -> list[UnitRecord]:
+    """Return those units that nobody has stopped yet."""
+    found = [find_by(connection, units.c.serial == serial) for serial in serials]
+    return [
+        unit
+        for unit in found
+        if unit is not None and unit.state not in {UnitState.HOLD, UnitState.REWORK}
+    ]
 
 
 def is_waiting(connection: Connection, unit: UnitRecord) -> bool:

@@ -27,12 +27,13 @@ def ledger_and_writer(opened):
     return (opened.ledger, opened.writer) if hasattr(opened, "ledger") else opened
 
 
-def measure(opened, number, *, meter=METER, verdict=UnitState.PASS, again=False):
+def measure(opened, number, *, meter=METER, verified_by=None, verdict=UnitState.PASS, again=False):
     """Do with one board what a station with a check standard writes down of it."""
     ledger, writer = ledger_and_writer(opened)
     reservation = reserve(opened, number, again=again)
-    result = {"instrument": {"serial_number": meter}}
+    meters = {"calibrate": meter, "verify": verified_by or meter}
     for step in ("identity", "calibrate", "verify"):
+        result = {"instrument": {"serial_number": meters.get(step)}}
         for phase in (Phase.INTENT, Phase.CONFIRM):
             is_proof = (step, phase) == ("identity", Phase.CONFIRM)
             ledger.append(

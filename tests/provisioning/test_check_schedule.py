@@ -116,6 +116,16 @@ def test_after_a_bad_reading_one_is_due_until_it_is_good(at):
     assert stand(at).due is None
 
 
+def test_a_unit_waits_for_the_instrument_that_verified_it(at):
+    measure(at, 1, meter="MY1", verified_by="MY2")
+    assert check(at, instrument="MY1").released == ()
+    assert len(check(at, instrument="MY2", slot="right").released) == 1
+    # It is held, released or not, when the one that calibrated it is found wrong.
+    measure(at, 2, meter="MY1", verified_by="MY2")
+    check(at, instrument="MY2", slot="right")
+    assert len(check(at, BAD_NA, instrument="MY1").held) == 1
+
+
 def test_the_standing_tells_the_last_reading_and_its_limits(at):
     check(at, 500_123.0)
     measure(at, 1)
