@@ -16,8 +16,8 @@ from firmware_images.waiver_text import format_waiver
 from provisioning.certificate_rows import build_rows
 from provisioning.conformity_statement import state_conformity, state_coverage
 from provisioning.errors import ReportError
-from provisioning.ledger_checks import HOLD_STEP, RELEASE_STEP
 from provisioning.ledger_events import Phase
+from provisioning.ledger_retelling import HOLD_STEP, RELEASE_STEP
 from provisioning.ledger_values import UnitState
 from provisioning.report_figures import RiskFigures, build_risk_figures
 from provisioning.station_values import Step
