@@ -43,11 +43,13 @@ class CheckResult:
     """What came of a reading.
 
     Attributes:
+        facts: What was read.
         judgement: What it says.
         released: Serial numbers of the units that it released.
         held: Serial numbers of the units that it put on hold.
     """
 
+    facts: CheckFacts
     judgement: CheckJudgement
     released: tuple[str, ...]
     held: tuple[str, ...]
@@ -175,7 +177,7 @@ def settle_check(
             if is_its_own and is_waiting(connection, unit):
                 _release(connection, ledger, writer, unit)
                 released.append(unit.serial)
-    return CheckResult(judgement=judgement, released=tuple(released), held=tuple(held))
+    return CheckResult(facts=facts, judgement=judgement, released=tuple(released), held=tuple(held))
 
 
 def _find_movable(connection: Connection, serials: tuple[str, ...]) -> list[UnitRecord]:

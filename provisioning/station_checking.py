@@ -1,24 +1,98 @@
-"""Reads a slot's check standard for a station, and stops the slot when it is not what it was."""
+"""Reads the check standards of a station's slots; a bad reading stops a slot, and holds units.
+
+Within the work of a slot (`provisioning.slots`), or by itself, at the end of the work.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provisioning.check_entry import Moment
 from provisioning.check_schedule import find_standing
 from provisioning.check_standard import read_check_standard
 from provisioning.errors import CheckStandardError
+from provisioning.instrument_register import apply_register, load_copy, read_register, save_copy
 from provisioning.ledger_checks import record_check
+from provisioning.ledger_witness import save_witness
+from provisioning.station_ledger import open_station_ledger
+from signing.refusal import Refusal
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from provisioning.check_entry import Moment
     from provisioning.instruments import InstrumentIdentity
+    from provisioning.ledger_address import LedgerAddress
     from provisioning.ledger_checks import CheckResult
+    from provisioning.ledger_values import Writer
     from provisioning.station_ledger import StationLedger
     from provisioning.station_settings import StationSettings
     from provisioning.station_values import SlotConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotCheck:
+    """What came of reading the standard of one slot.
+
+    Attributes:
+        slot: The slot.
+        result: What came of the reading, if it was good.
+        error: What stopped it: a bad reading, or none at all.
+    """
+
+    slot: SlotConfig
+    result: CheckResult | None
+    error: Refusal | None
+
+
+def check_slots(
+    folder: Path,
+    address: LedgerAddress,
+    settings: StationSettings,
+    writer: Writer,
+    slots: Sequence[SlotConfig],
+) -> tuple[bool, tuple[SlotCheck, ...]]:
+    """Read the standard of every slot now, at the close of the work.
+
+    Args:
+        folder: The station's folder.
+        address: The factory's ledger.
+        settings: Section `[station]`, with a check standard.
+        writer: The station.
+        slots: Where.
+
+    Returns:
+        Whether it was done without the ledger, and what came of each slot, one after the other.
+
+    Raises:
+        LedgerError: The ledger, or the outbox, cannot be used.
+        LeaseError: The ledger is out of reach, and the lease must not be used.
+        StationError: Another process works as this station.
+    """
+    opened = open_station_ledger(folder, address, writer)
+    try:
+        if opened.is_offline:
+            register = load_copy(folder)
+        else:
+            register = read_register(opened.ledger)
+            save_copy(folder, register)
+        certified = apply_register(settings, register)
+        found = []
+        for slot in slots:
+            try:
+                result = check_slot(
+                    opened, certified, slot, Moment.CLOSE, now=writer.now, is_asked_for=True
+                )
+                found.append(SlotCheck(slot=slot, result=result, error=None))
+            except Refusal as error:
+                found.append(SlotCheck(slot=slot, result=None, error=error))
+        if not opened.is_offline:
+            save_witness(folder, opened.ledger, station=writer.station, is_closed=True)
+    finally:
+        opened.close()
+    return opened.is_offline, tuple(found)
 
 
 def check_slot(
