@@ -16,7 +16,8 @@ from sqlalchemy import select
 from provisioning.check_entry import ToldCheck, parse_check
 from provisioning.ledger_events import Phase, parse_event
 from provisioning.ledger_rows import check_row
-from provisioning.ledger_schema import CHECK_STANDARD_STEP, IS_METROLOGY, events
+from provisioning.ledger_schema import CHECK_STANDARD_STEP, IS_METROLOGY, events, jobs
+from provisioning.ledger_values import JobState
 from provisioning.outbox_events import SYNC_STEP
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def measured_since(
         connection: Inside a transaction.
         station: The station; its leases' chains are looked at, too.
         instrument: Serial number of the instrument.
-        last_good: The reading; `None`: since ever.
+        last_good: The reading; `None`: since there is a check standard. Units from before were
+            never meant to wait for one, and the first reading says nothing about them.
         under_way: What is being taken over now.
 
     Returns:
@@ -96,8 +98,11 @@ def measured_since(
     Raises:
         LedgerError: An event is damaged.
     """
+    stretches = _stretches(connection, station, last_good, under_way)
+    if last_good is None:
+        return _measured_under_standard(connection, instrument, stretches)
     serials: dict[str, None] = {}
-    for chain, first, end in _stretches(connection, station, last_good, under_way):
+    for chain, first, end in stretches:
         for event in _confirmed(connection, chain, MEASURING_STEPS, first=first, end=end):
             if _instrument_of(event) == instrument:
                 serials[str(event.serial)] = None
@@ -136,6 +141,39 @@ def finished_since(
             if verified_by(connection, event.job) == instrument:
                 serials[str(event.serial)] = None
     return tuple(serials)
+
+
+def _measured_under_standard(
+    connection: Connection, instrument: str, stretches: list[tuple[str, int, int | None]]
+) -> tuple[str, ...]:
+    """Return the units of jobs that had a check standard to wait for, and of those still open."""
+    serials: dict[str, None] = {}
+    for chain, first, end in stretches:
+        for event in _confirmed(connection, chain, (FINAL_STEP,), first=first, end=end):
+            has_standard = event.data.get("awaits_check") is True
+            if has_standard and instrument in _instruments_of_job(connection, event.job):
+                serials[str(event.serial)] = None
+    open_jobs = connection.execute(
+        select(jobs.c.job, jobs.c.serial).where(
+            jobs.c.state == JobState.OPEN.value,
+            jobs.c.station.in_([chain for chain, _, _ in stretches]),
+        )
+    )
+    for job, serial in open_jobs.all():
+        if instrument in _instruments_of_job(connection, job):
+            serials[serial] = None
+    return tuple(serials)
+
+
+def _instruments_of_job(connection: Connection, job: str | None) -> set[str | None]:
+    contents = connection.execute(
+        select(events.c.content).where(
+            events.c.job == job,
+            events.c.step.in_(MEASURING_STEPS),
+            events.c.phase == Phase.CONFIRM.value,
+        )
+    ).scalars()
+    return {_instrument_of(parse_event(content, where=f"job {job}")) for content in contents}
 
 
 def verified_by(connection: Connection, job: str | None) -> str | None:

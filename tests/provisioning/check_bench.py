@@ -27,7 +27,10 @@ def ledger_and_writer(opened):
     return (opened.ledger, opened.writer) if hasattr(opened, "ledger") else opened
 
 
-def measure(opened, number, *, meter=METER, verified_by=None, verdict=UnitState.PASS, again=False):
+def measure(
+    opened, number, *, meter=METER, verified_by=None, verdict=UnitState.PASS, again=False,
+    awaits_check=True,
+):  # fmt: skip
     """Do with one board what a station with a check standard writes down of it."""
     ledger, writer = ledger_and_writer(opened)
     reservation = reserve(opened, number, again=again)
@@ -43,7 +46,7 @@ def measure(opened, number, *, meter=METER, verified_by=None, verdict=UnitState.
     if verdict is not None:
         ledger.finish(
             writer, reservation=reservation, unit_state=verdict, data={"reasons": []},
-            awaits_check=True,
+            awaits_check=awaits_check,
         )  # fmt: skip
     return reservation.serial
 

@@ -18,6 +18,7 @@ from provisioning.ledger_values import Writer
 from tests.provisioning import check_bench
 from tests.provisioning.check_bench import BAD_NA, check, measure, standing
 from tests.provisioning.lease_bench import START, Factory, mac_of
+from tests.provisioning.ledger_sites import empty_site
 
 WAITS = ("pass", "assigned")
 RELEASED = ("pass", "released")
@@ -229,6 +230,17 @@ def test_an_outbox_that_says_more_than_it_may_changes_nothing(factory, step, dat
     assert standing(ledger) == before
     ledger.verify_chains()
     ledger.close()
+
+
+def test_the_factorys_ledger_on_a_server_takes_readings_over_too(tmp_path, request):
+    site = empty_site("postgres", tmp_path, request)
+    factory = Factory(tmp_path / "stations", site.address).begin()
+    factory.take()
+    online(factory, lambda at: (check(at), measure(at, 1)))
+    offline(factory, lambda opened: (measure(opened, 2), check(opened), measure(opened, 3)))
+    assert synchronised(factory)[1] == {1: RELEASED, 2: RELEASED, 3: WAITS}
+    offline(factory, lambda opened: check(opened, BAD_NA))
+    assert synchronised(factory)[1] == {1: RELEASED, 2: RELEASED, 3: HELD}
 
 
 def test_another_station_is_not_touched(factory):

@@ -15,10 +15,11 @@ from provisioning.errors import CheckEntryError
 from provisioning.lease_taking import take_lease
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import Phase
+from provisioning.ledger_values import UnitState, Writer
 from provisioning.ledger_witness import writing_as_station
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
-from provisioning.station_checking import check_slot
+from provisioning.station_checking import check_slot, check_slots
 from provisioning.station_settings import StationSettings
 from tests.provisioning import check_bench
 from tests.provisioning.check_bench import BAD_NA, check, measure
@@ -126,6 +127,26 @@ def test_a_unit_waits_for_the_instrument_that_verified_it(at):
     assert len(check(at, BAD_NA, instrument="MY1").held) == 1
 
 
+def test_a_first_bad_reading_leaves_alone_what_was_made_before_there_was_a_standard(at):
+    """A wrong figure in the section must not put the whole history on hold."""
+    old, failed = (
+        measure(at, 1, awaits_check=False),
+        measure(at, 2, awaits_check=False, verdict=UnitState.FAIL),
+    )
+    assert stand(at).units_since == 0
+    under_it = [
+        measure(at, 3),
+        measure(at, 4, verdict=UnitState.FAIL),
+        measure(at, 5, verdict=None),
+    ]
+    assert stand(at).units_since == 3
+    assert list(check(at, BAD_NA).held) == under_it
+    ledger, _ = at
+    ledger.verify_chains()
+    assert check_bench.standing(ledger)[1] == ("pass", "released")
+    assert {old, failed}.isdisjoint(check(at, BAD_NA).held)
+
+
 def test_the_standing_tells_the_last_reading_and_its_limits(at):
     check(at, 500_123.0)
     measure(at, 1)
@@ -211,13 +232,22 @@ def test_a_station_without_its_ledger_reads_the_standard_and_releases_later(tmp_
         (made,) = run_slots(station, slot_configs(line))
         assert made.report.is_passed
         assert made.awaits_check
+        writer = Writer(
+            station="station-1", now=station.outside.now, new_job=station.outside.new_job
+        )
         station.close()
+        # At the end of the work, by itself: nothing is released without the ledger, either.
+        is_offline, (closing,) = check_slots(
+            tmp_path / STATION, address, settings, writer, slot_configs(line)
+        )
+        assert is_offline
+        assert (closing.error, closing.result.released) == (None, ())
     (tmp_path / "away").rename(server)
     station = open_bench(tmp_path, settings, ledger_address=address)
     assert check_bench.standing(station.ledger)[int.from_bytes(made.report.mac[3:], "big")] == (
         "pass",
         "released",
     )
-    assert len(read(station)) == 2
+    assert len(read(station)) == 3
     station.ledger.verify_chains()
     station.close()
