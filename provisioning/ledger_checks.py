@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from provisioning.check_entry import CheckEntry, CheckFacts, TakenUnder, ToldCheck
 from provisioning.check_history import (
@@ -24,7 +24,7 @@ from provisioning.check_standard import BASELINE_COUNT, CheckJudgement, judge_ch
 from provisioning.ledger_allocation import withdraw_release
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event
-from provisioning.ledger_queries import find_by
+from provisioning.ledger_queries import find_by, is_waiting
 from provisioning.ledger_retelling import HOLD_STEP, RELEASE_STEP
 from provisioning.ledger_schema import CHECK_STANDARD_STEP, jobs, serial_numbers, units
 from provisioning.ledger_supervision import last_job
@@ -188,25 +188,6 @@ def _find_movable(connection: Connection, serials: tuple[str, ...]) -> list[Unit
         for unit in found
         if unit is not None and unit.state not in {UnitState.HOLD, UnitState.REWORK}
     ]
-
-
-def is_waiting(connection: Connection, unit: UnitRecord) -> bool:
-    """Whether a unit passed and waits for a good reading before it is released."""
-    state = connection.execute(
-        select(serial_numbers.c.state).where(serial_numbers.c.serial == unit.serial)
-    ).scalar_one()
-    return unit.state is UnitState.PASS and bool(state == SerialState.ASSIGNED.value)
-
-
-def awaits_check(ledger: Ledger, serial: str) -> bool:
-    """Whether a unit passed and waits for a good reading before it is released.
-
-    Raises:
-        LedgerError: The database cannot be read.
-    """
-    with ledger.database.reading() as connection:
-        unit = find_by(connection, units.c.serial == serial)
-        return unit is not None and is_waiting(connection, unit)
 
 
 def _hold(

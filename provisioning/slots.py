@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from provisioning.check_entry import Moment
 from provisioning.errors import StationError
-from provisioning.ledger_checks import awaits_check
+from provisioning.ledger_queries import awaits_check
 from provisioning.station_checking import check_slot
 from provisioning.station_values import SlotResult
 from provisioning.unit_run import UnitRun
@@ -74,7 +74,7 @@ def run_slots(
                 report=report,
                 error=None,
                 awaits_check=station.settings.check_standard is not None
-                and awaits_check(station.ledger, report.serial),
+                and awaits_check(station.ledger.database, report.serial),
             )
         except Refusal as error:
             result = SlotResult(slot=slot, report=None, error=error)

@@ -11,6 +11,8 @@ from cli.failures import run_and_exit
 from cli.init_command import copy_example, sign_first_trust_record
 from cli.main import ampforge
 from provisioning.ledger import Ledger
+from provisioning.ledger_queries import awaits_check, list_serials
+from provisioning.ledger_values import SerialState
 from tests.provisioning.check_bench import BAD_NA, check, measure
 from tests.provisioning.ledger_sites import a_writer
 from tests.provisioning.metrology_bench import MetrologyBench
@@ -83,6 +85,15 @@ def in_ledger(folder, work):
         ledger.close()
 
 
+def number_of(folder, serial):
+    ledger = Ledger.open(folder / "station" / "ledger.sqlite3")
+    states = {one.serial: one.state for one in list_serials(ledger.database)}
+    is_waiting = awaits_check(ledger.database, serial)
+    ledger.close()
+    assert is_waiting == (states[serial] is SerialState.ASSIGNED)
+    return states[serial]
+
+
 def test_without_a_check_standard_or_a_slot_it_says_what_is_missing(call, station):
     assert "[station.check_standard]" in call("instrument", "check", code=2)[1]
     watch(station)
@@ -92,8 +103,10 @@ def test_without_a_check_standard_or_a_slot_it_says_what_is_missing(call, statio
 def test_a_good_reading_releases_what_waits(call, station, meter):
     watch(station)
     serial = in_ledger(station, lambda at: measure(at, 1, meter=METER))
+    assert number_of(station, serial) == SerialState.ASSIGNED
     out, _ = call("instrument", "check", *slot(meter))
     assert "slot left: good" in out
+    assert number_of(station, serial) == SerialState.RELEASED
     assert f"released: {serial}" in out
     (found,) = json.loads(call("instrument", "check", *slot(meter), "--json")[0])["slots"]
     assert (found["instrument"], found["released"], found["error"]) == (METER, [], None)

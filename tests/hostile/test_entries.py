@@ -121,10 +121,12 @@ def test_no_parser_is_missing(folder):
         if event == "call":
             called.add((frame.f_code.co_filename, frame.f_code.co_name))
 
+    # Made before, whichever test asked first: what makes an input is no way in.
+    inputs = [(entry, entry.valid()) for entry in ENTRIES]
     sys.setprofile(note)
     try:
-        for entry in ENTRIES:
-            read(entry, folder, entry.valid())
+        for entry, valid in inputs:
+            read(entry, folder, valid)
     finally:
         sys.setprofile(None)
     missing = {

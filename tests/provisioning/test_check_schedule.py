@@ -21,6 +21,7 @@ from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
 from provisioning.station_checking import check_slot, check_slots
 from provisioning.station_settings import StationSettings
+from provisioning.unit_records import describe_unit
 from tests.provisioning import check_bench
 from tests.provisioning.check_bench import BAD_NA, check, measure
 from tests.provisioning.ledger_sites import a_writer, create
@@ -193,12 +194,14 @@ def test_a_unit_waits_for_the_reading_that_is_due_or_asked_for(tmp_path):
         assert result.report.is_passed
         assert result.awaits_check
         assert len(read(station)) == 1  # at the start, and none at the close
+        assert describe_unit(station.ledger, result.report.serial)["awaits_check"] is True
         (slot,) = slot_configs(line)
         closing = check_slot(
             station.opened, station.settings, slot, Moment.CLOSE, now=station.outside.now,
             is_asked_for=True,
         )  # fmt: skip
         assert closing.released == (result.report.serial,)
+        assert describe_unit(station.ledger, result.report.serial)["awaits_check"] is False
         station.ledger.verify_chains()
         station.close()
 
