@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from provisioning.ledger_events import Event
 
 CHECKS_MAX: Final = 2000
-"""Readings that are looked back at: what is older weighs nothing in the moving average."""
+"""Events that are looked through, back from the last."""
+CHART_LENGTH: Final = 200
+"""Readings that a judgement looks back at: what is older weighs 0.8^200 in the moving average."""
 MEASURING_STEPS: Final = ("calibrate", "verify")
 FINAL_STEP: Final = "final"
+_ROWS_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +48,11 @@ class Stretch:
 
 
 def read_checks(
-    connection: Connection, station: str, *, instrument: str | None = None
+    connection: Connection,
+    station: str,
+    *,
+    instrument: str | None = None,
+    most: int = CHART_LENGTH,
 ) -> list[ToldCheck]:
     """Return the readings that a station tells, in order; of very many the last.
 
@@ -53,6 +60,7 @@ def read_checks(
         connection: Inside a transaction.
         station: Whose own chain is looked at.
         instrument: Only those by this serial number.
+        most: No more than so many.
 
     Raises:
         LedgerError: An event is damaged, or no reading.
@@ -62,15 +70,20 @@ def read_checks(
         .where(IS_METROLOGY, events.c.station == station)
         .order_by(events.c.number.desc())
         .limit(CHECKS_MAX)
+        .execution_options(yield_per=_ROWS_AT_ONCE)
     )
-    found = []
-    for row in connection.execute(statement):
+    found: list[ToldCheck] = []
+    rows = connection.execute(statement)
+    for row in rows:
+        if len(found) == most:
+            break
         where = f"station {row.station}, event {row.number}"
         event = parse_event(check_row(row, events, where=where).content, where=where)
         if event.step == CHECK_STANDARD_STEP and event.phase is Phase.CONFIRM:
             told = parse_check(event)
             if instrument is None or told.entry.instrument == instrument:
                 found.append(told)
+    rows.close()
     return found[::-1]
 
 

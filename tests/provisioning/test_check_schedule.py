@@ -148,6 +148,21 @@ def test_a_first_bad_reading_leaves_alone_what_was_made_before_there_was_a_stand
     assert {old, failed}.isdisjoint(check(at, BAD_NA).held)
 
 
+def test_a_judgement_looks_back_as_far_as_it_matters_and_no_further(at):
+    for number in range(8):
+        check(at, 500_000.0 + number)
+    assert [told.entry.mean_na for told in looked_back_at(at, most=3)] == [
+        500_005.0, 500_006.0, 500_007.0
+    ]  # fmt: skip
+    assert len(looked_back_at(at)) == 8
+    assert looked_back_at(at, instrument="another") == []
+
+
+def looked_back_at(at, **options):
+    with at[0].database.reading() as connection:
+        return read_checks(connection, "station-1", **options)
+
+
 def test_the_standing_tells_the_last_reading_and_its_limits(at):
     check(at, 500_123.0)
     measure(at, 1)
