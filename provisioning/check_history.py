@@ -151,7 +151,7 @@ def finished_since(
     serials: dict[str, None] = {}
     for chain, first, end in _stretches(connection, station, last_good, under_way):
         for event in _confirmed(connection, chain, (FINAL_STEP,), first=first, end=end):
-            if verified_by(connection, event.job) == instrument:
+            if _has_standard(event) and verified_by(connection, event.job) == instrument:
                 serials[str(event.serial)] = None
     return tuple(serials)
 
@@ -163,8 +163,7 @@ def _measured_under_standard(
     serials: dict[str, None] = {}
     for chain, first, end in stretches:
         for event in _confirmed(connection, chain, (FINAL_STEP,), first=first, end=end):
-            has_standard = event.data.get("awaits_check") is True
-            if has_standard and instrument in _instruments_of_job(connection, event.job):
+            if _has_standard(event) and instrument in _instruments_of_job(connection, event.job):
                 serials[str(event.serial)] = None
     open_jobs = connection.execute(
         select(jobs.c.job, jobs.c.serial).where(
@@ -176,6 +175,11 @@ def _measured_under_standard(
         if instrument in _instruments_of_job(connection, job):
             serials[serial] = None
     return tuple(serials)
+
+
+def _has_standard(final: Event) -> bool:
+    """Whether a verdict was given where there is a check standard to wait for."""
+    return final.data.get("awaits_check") is True
 
 
 def _instruments_of_job(connection: Connection, job: str | None) -> set[str | None]:
