@@ -108,13 +108,13 @@ def plot_check_charts(charts: Sequence[CheckChart], *, picture_format: PictureFo
     panels: list[ControlChart] = []
     for one in charts:
         entries = [told.entry for told in one.readings]
-        reference_na = [entry.reference_na for entry in entries]
-
+        own_na = [entry.reference_na for entry in entries]
+        last_na = own_na[-1:] * len(entries)  # one zero for the moving average, which has a memory
         name = f"{one.standard}, slot {one.slot}: "
         panels.append(
             ControlChart(
-                name=f"{name}reading - reference, nA",
-                points=_off((entry.mean_na for entry in entries), reference_na),
+                name=f"{name}reading - its reference, nA",
+                points=_off((entry.mean_na for entry in entries), own_na),
                 center=0.0,
                 lower=tuple(-entry.limit_na for entry in entries),
                 upper=tuple(entry.limit_na for entry in entries),
@@ -122,11 +122,11 @@ def plot_check_charts(charts: Sequence[CheckChart], *, picture_format: PictureFo
         )
         panels.append(
             ControlChart(
-                name=f"{name}EWMA - reference, nA",
-                points=_off((entry.ewma_na for entry in entries), reference_na),
-                center=entries[-1].center_na - reference_na[-1],
-                lower=_off((entry.lower_na for entry in entries), reference_na),
-                upper=_off((entry.upper_na for entry in entries), reference_na),
+                name=f"{name}EWMA - last reference, nA",
+                points=_off((entry.ewma_na for entry in entries), last_na),
+                center=entries[-1].center_na - last_na[-1],
+                lower=_off((entry.lower_na for entry in entries), last_na),
+                upper=_off((entry.upper_na for entry in entries), last_na),
             )
         )
     return plot_charts(panels, picture_format=picture_format)
