@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.configuration import load_configuration
+from cli.instrument_check_commands import chart, check
 from cli.output import print_result
 from cli.params import config_option, json_option
 from cli.station_access import (
@@ -30,7 +31,11 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 @click.group()
 def group() -> None:
-    """Keep the register of instruments; say which units one of them touched."""
+    """Keep the register of instruments, watch them, and say which units one of them touched."""
+
+
+group.add_command(check)
+group.add_command(chart)
 
 
 @group.command(
@@ -152,6 +157,11 @@ def list_command(
 )
 @click.argument("serial_number", required=False, metavar="SERIAL")
 @click.option("--since", type=_DAY, help="Only measurements from this day on, UTC.")
+@click.option(
+    "--since-check",
+    is_flag=True,
+    help="Only units that it measured since its last good check standard.",
+)
 @station_option
 @config_option
 @json_option
@@ -159,11 +169,12 @@ def impact(
     *,
     serial_number: str | None,
     since: dt.datetime | None,
+    since_check: bool,
     station_folder: Path | None,
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """List every unit that an instrument calibrated or verified.
+    """List every unit that an instrument calibrated or verified, and where it stands.
 
     SERIAL is the instrument's serial number; without it, --since names the units of all.
     """
@@ -171,8 +182,15 @@ def impact(
 
     from cli.failures import UsageRefusal
     from cli.instrument_output import format_touched
-    from provisioning.instrument_impact import find_touched_units
+    from provisioning.instrument_impact import find_touched_units, measured_since_check
 
+    if since_check and (serial_number is None or since is not None):
+        raise UsageRefusal(
+            "--since-check is about one instrument, and says itself since when",
+            expected="SERIAL --since-check",
+            got="no SERIAL" if serial_number is None else "--since, too",
+            hint="`ampforge instrument list` shows the serial numbers",
+        )
     if serial_number is None and since is None:
         raise UsageRefusal(
             "nothing says which measurements are meant",
@@ -186,12 +204,16 @@ def impact(
             ledger,
             instrument=serial_number,
             since=start,
+            units_of_interest=measured_since_check(ledger, serial_number)
+            if since_check and serial_number is not None
+            else None,
             on_progress=_tell_progress,
         )
     document = {
         "schema": "ampforge.instrument-impact/1",
         "instrument": serial_number,
         "since": None if since is None else since.date().isoformat(),
+        "since_check": since_check,
         "units": [one.document() for one in touched],
     }
     print_result(document, "\n".join(format_touched(touched)), as_json=as_json)

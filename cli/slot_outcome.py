@@ -39,6 +39,11 @@ def next_action(result: SlotResult) -> str:
     if result.error is not None:
         return printable(result.error.hint or "start the slot again: it goes on where it stopped")
     assert result.report is not None, "a slot ends with a report or an error"
+    if result.awaits_check:
+        return (
+            "take it out and keep it: the next good reading of the check standard releases it "
+            "(`ampforge instrument check` at the end of the work)"
+        )
     return _ACTIONS[_key(result.report)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_images.product import ProductSettings
+    from provisioning.check_standard_settings import CheckStandardSettings
     from provisioning.ledger_address import LedgerAddress
     from provisioning.station_settings import StationSettings
     from provisioning.station_values import SlotConfig
@@ -31,16 +32,18 @@ class Check:
         name: What it is.
         found: What was found, when it is good.
         error: What is wrong with it, or `None`.
+        details: The same for a program, where there is more to say.
     """
 
     name: str
     found: str
     error: Refusal | None
+    details: dict[str, object] = field(default_factory=dict)
 
     def document(self) -> dict[str, object]:
         """Return the check as JSON values."""
         error = None if self.error is None else describe_error(self.error)
-        return {"name": self.name, "found": self.found, "error": error}
+        return {"name": self.name, "found": self.found, "error": error, **self.details}
 
     def line(self) -> str:
         """Return the check as a person reads it."""
@@ -133,10 +136,24 @@ def check_station(
         look = partial(release.check_efuse_plan, efuses_path, product.chip)
         checks.append(_check("eFuse plan", look))
     for slot in slots:
-        look = partial(_ask_meter, slot, settings, ledger_address, now)
-        checks.append(_check(f"slot {slot.name} port", partial(_open_port, slot)))
-        checks.append(_check(f"slot {slot.name} meter", look))
+        checks += _check_slot(slot, settings, ledger_address, now)
     return tuple(checks)
+
+
+def _check_slot(
+    slot: SlotConfig,
+    settings: StationSettings,
+    ledger_address: LedgerAddress,
+    now: Callable[[], dt.datetime],
+) -> list[Check]:
+    look = partial(_ask_meter, slot, settings, ledger_address, now)
+    checks = [
+        _check(f"slot {slot.name} port", partial(_open_port, slot)),
+        _check(f"slot {slot.name} meter", look),
+    ]
+    if (standard := settings.check_standard) is not None:
+        checks.append(_look_at_check_standard(slot, settings, standard, ledger_address, now))
+    return checks
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:
@@ -200,6 +217,57 @@ def _open_port(slot: SlotConfig) -> str:
     port = open_port(slot.port, timeout_s=_PORT_TIMEOUT_S)
     port.close()
     return slot.port if port.port == slot.port else f"{slot.port}, now {port.port}"
+
+
+def _look_at_check_standard(
+    slot: SlotConfig,
+    settings: StationSettings,
+    standard: CheckStandardSettings,
+    ledger_address: LedgerAddress,
+    now: Callable[[], dt.datetime],
+) -> Check:
+    """Say how a slot stands with its check standard; nothing is read, only the meter is asked."""
+    from provisioning.check_schedule import find_standing
+    from provisioning.errors import CheckStandardError
+    from provisioning.instrument_certificates import refuse_uncertified
+    from provisioning.instrument_register import apply_register, read_register
+    from provisioning.ledger import Ledger
+    from provisioning.slot_meter import open_slot_meter
+
+    name = f"slot {slot.name} check standard"
+    details: dict[str, object] = {}
+    try:
+        ledger = Ledger.open(ledger_address)
+        try:
+            settings = apply_register(settings, read_register(ledger))
+            meter = open_slot_meter(slot, settings, clock=now)
+            meter.close()
+            standing = find_standing(
+                ledger,
+                standard,
+                station=settings.name,
+                slot=slot.name,
+                instrument=meter.identity.serial_number,
+                certificate=refuse_uncertified(
+                    meter.identity, settings.metrology, today=now().date()
+                ),
+                now=now(),
+            )
+        finally:
+            ledger.close()
+        details = {"check_standard": standing.document()}
+        if standing.last is not None and not standing.last.entry.is_good:
+            raise CheckStandardError(
+                "the last reading of the check standard was not good",
+                expected=f"{standard.name} as it was",
+                got="; ".join(standing.last.entry.reasons),
+                where=f"slot {slot.name}, instrument {standing.instrument}",
+                hint="find the cause, then read it again: `ampforge instrument check`; units on "
+                f"hold: `ampforge instrument impact {standing.instrument} --since-check`",
+            )
+    except Refusal as error:
+        return Check(name=name, found="", error=error, details=details)
+    return Check(name=name, found=str(standing), error=None, details=details)
 
 
 def _ask_meter(

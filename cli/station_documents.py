@@ -124,6 +124,7 @@ def slot_document(result: SlotResult) -> dict[str, object]:
         "mac": report.mac.hex(":"),
         "job": report.job,
         "state": report.state.value,
+        "awaits_check": result.awaits_check,
         "failed_step": None if report.failed_step is None else report.failed_step.value,
         "reasons": list(report.reasons),
         "notes": list(report.notes),

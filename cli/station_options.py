@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioning.simulator.line import SimulatedLine
+    from provisioning.station_values import SlotConfig
 
 BUNDLE_MAX_BYTES = 64 << 20
 TRUST_MAX_BYTES = 1 << 20
@@ -65,4 +66,14 @@ def simulated_line(
         pace=pace,
         has_pty=has_pty,
         now=utc_now,
+    )
+
+
+def simulated_slots(line: SimulatedLine) -> tuple[SlotConfig, ...]:
+    """Return the slots of a simulated line, numbered."""
+    from provisioning.station_values import SlotConfig
+
+    return tuple(
+        SlotConfig(name=str(number), port=slot.port_url, meter=slot.meter_address)
+        for number, slot in enumerate(line.slots, start=1)
     )

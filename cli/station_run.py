@@ -31,6 +31,7 @@ from cli.station_options import (
     TRUST_MAX_BYTES,
     seed_option,
     simulated_line,
+    simulated_slots,
     trust_option,
 )
 from cli.waiver_options import format_waivers
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from cli.configuration import Configuration
     from cli.station_display import Display
     from cli.station_events import EventStream
-    from provisioning.simulator.line import SimulatedLine
     from provisioning.station import Station
     from provisioning.station_values import SlotConfig, SlotResult
 
@@ -121,7 +121,7 @@ def run(
             if simulate is not None:
                 folder = find_station_folder(config_path, station_folder) / SIMULATED_FOLDER
                 line = stack.enter_context(simulated_line(folder, board_count=simulate, seed=seed))
-                chosen = _simulated_slots(line)
+                chosen = simulated_slots(line)
             else:
                 chosen = slot_configs(slots) or station.settings.slot_configs()
             display = _choose_display(station, chosen, events=events, as_json=as_json)
@@ -278,12 +278,3 @@ def _print_end(
     waived = format_waivers(station.bundle.waivers, now=utc_now())
     human = "\n".join([*waived, format_run(results)])
     print_result(describe_run(station, results), human, as_json=as_json)
-
-
-def _simulated_slots(line: SimulatedLine) -> tuple[SlotConfig, ...]:
-    from provisioning.station_values import SlotConfig
-
-    return tuple(
-        SlotConfig(name=str(number), port=slot.port_url, meter=slot.meter_address)
-        for number, slot in enumerate(line.slots, start=1)
-    )

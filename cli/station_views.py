@@ -56,7 +56,8 @@ def check(
 ) -> None:
     """Check what a station needs, without touching a board: each thing by itself.
 
-    Ledger, lease, keys, trust record, release, serial numbers, UDI, plans, ports and meters.
+    Ledger, lease, keys, trust record, release, serial numbers, UDI, plans, ports, meters and their
+    check standards.
     """
     from cli.station_checks import check_station
     from firmware_images.product import ProductSettings

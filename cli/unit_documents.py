@@ -29,6 +29,8 @@ def format_unit(document: dict[str, Any]) -> str:
     elif document["lot"] is not None:
         lines.append(f"  lot        {document['lot']}")
     lines += [f"  reason     {reason}" for reason in document["reasons"]]
+    if document["awaits_check"]:
+        lines.append("  WAITS      for the next good reading of the check standard")
     if document["quarantine"] is not None:
         lines.append(f"  QUARANTINE {document['quarantine']}")
     # As of when the unit was made: its record says what was waived for it, now and for good.

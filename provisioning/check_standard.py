@@ -8,9 +8,9 @@ decided in `ledger_checks`, in the transaction that writes it down.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
+from provisioning.check_entry import CheckFacts
 from provisioning.control_charts import chart_ewma
 from provisioning.instrument_certificates import refuse_uncertified
 from provisioning.measurement_settings import LoadChannel
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from provisioning.check_entry import Moment
     from provisioning.check_standard_settings import CheckStandardSettings
-    from provisioning.instruments import InstrumentIdentity, Reading
+    from provisioning.instruments import InstrumentIdentity
     from provisioning.station_settings import StationSettings
     from provisioning.station_values import SlotConfig
 
@@ -29,30 +30,23 @@ BASELINE_COUNT: Final = 3
 """So many good readings make the center of the chart; they are judged by the limit alone."""
 
 
-class Moment(StrEnum):
-    """When the standard is read."""
+class KnownCurrent(Protocol):
+    """What a reading is judged by: a section, or an event that carries its figures along."""
 
-    START = "start"
-    CLOSE = "close"
+    @property
+    def reference_na(self) -> float:
+        """Its current as calibrated, nA."""
+        ...
 
+    @property
+    def limit_na(self) -> float:
+        """How far one reading may be from it, nA."""
+        ...
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckReading:
-    """One reading of the standard.
-
-    Attributes:
-        moment: When in the run.
-        slot: Where.
-        instrument: By which instrument.
-        certificate: Its certificate on file.
-        reading: The samples.
-    """
-
-    moment: Moment
-    slot: str
-    instrument: InstrumentIdentity
-    certificate: str | None
-    reading: Reading
+    @property
+    def sd_na(self) -> float:
+        """Standard deviation of one reading from check to check, nA."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +80,20 @@ def read_check_standard(
     *,
     moment: Moment,
     clock: Callable[[], datetime],
-) -> CheckReading:
+    is_due: Callable[[InstrumentIdentity, str | None], bool] = lambda _identity, _certificate: True,
+) -> CheckFacts | None:
     """Connect the standard in place of a load and read it.
+
+    Args:
+        slot: Where.
+        settings: Section `[station]`, with the certificates of the register.
+        standard: The section.
+        moment: When in the work.
+        clock: Returns the time now, UTC.
+        is_due: Asked with the instrument and its certificate whether it is read at all.
+
+    Returns:
+        The reading; `None` when none is due.
 
     Raises:
         InstrumentError: The instrument is not certified, or the measurement failed.
@@ -100,6 +106,8 @@ def read_check_standard(
     meter = open_slot_meter(slot, only_it, clock=clock)
     try:
         certificate = refuse_uncertified(meter.identity, metrology, today=clock().date())
+        if not is_due(meter.identity, certificate):
+            return None
         meter.select_load(standard.resistance_ohm)
         largest_na = abs(standard.reference_na) + standard.limit_na
         reading = meter.read_current(
@@ -107,21 +115,28 @@ def read_check_standard(
             nplc=metrology.nplc,
             count=metrology.sample_count,
         )
-        return CheckReading(
-            moment=moment,
-            slot=slot.name,
-            instrument=meter.identity,
-            certificate=certificate,
-            reading=reading,
-        )
     finally:
         meter.close()
+    return CheckFacts(
+        standard=standard.name,
+        slot=slot.name,
+        instrument=meter.identity.serial_number,
+        certificate=certificate,
+        moment=moment,
+        mean_na=reading.mean_na,
+        samples_na=reading.samples_na,
+        range_ua=reading.range_ua,
+        reference_na=standard.reference_na,
+        expanded_uncertainty_na=standard.expanded_uncertainty_na,
+        limit_na=standard.limit_na,
+        sd_na=standard.sd_na,
+    )
 
 
 def judge_check(
     mean_na: float,
     good_before_na: Sequence[float],
-    standard: CheckStandardSettings,
+    standard: KnownCurrent,
     *,
     center_na: float | None = None,
 ) -> CheckJudgement:
@@ -131,7 +146,7 @@ def judge_check(
         mean_na: The reading, nA.
         good_before_na: Good readings of the same standard, slot, instrument and certificate, in
             order, nA.
-        standard: The section.
+        standard: What it is judged by.
         center_na: Center of the chart, once it is known, nA; the mean of the first values if not.
     """
     values = (*good_before_na, mean_na)

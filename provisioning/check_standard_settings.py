@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -21,6 +21,9 @@ class CheckStandardSettings(BaseModel):
         limit_na: How far one reading may be from the reference, nA; U and the specification of the
             instrument are inside.
         sd_na: Standard deviation of one reading from check to check, nA.
+        every_units: 1: before and after each run of a slot. More: only when that many units were
+            measured since the last good reading, or for `every_s`.
+        every_s: With more than one unit between readings: when the last good one is so old, s.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -32,3 +35,19 @@ class CheckStandardSettings(BaseModel):
     expanded_uncertainty_na: _Positive
     limit_na: _Positive
     sd_na: _Positive
+    every_units: Annotated[int, Field(ge=1, le=1_000)] = 1
+    every_s: Annotated[float, Field(ge=60, le=604_800, allow_inf_nan=False)] = 28_800.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.expanded_uncertainty_na >= self.limit_na:
+            raise ValueError(
+                f"limit_na {self.limit_na:g} is not above expanded_uncertainty_na "
+                f"{self.expanded_uncertainty_na:g}, which is inside it"
+            )
+        return self
+
+    @property
+    def is_read_each_run(self) -> bool:
+        """Whether it is read before and after each run of a slot."""
+        return self.every_units == 1

@@ -167,6 +167,14 @@ class InstrumentLeadError(InstrumentError):
     """Raised when leads are open, or current flows with the output off."""
 
 
+class HeldUnitError(ProvisioningError):
+    """Raised when a board is put on a fixture whose unit a failed check standard holds."""
+
+
+class CheckEntryError(LedgerError):
+    """Raised when an event is not the reading of a check standard that it says it is."""
+
+
 class CheckStandardError(InstrumentError):
     """Raised when a check standard reads other than it must: nothing measured by it can count."""
 

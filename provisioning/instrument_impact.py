@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
+from provisioning.check_history import measured_since, read_checks
 from provisioning.ledger_events import Phase, format_time, parse_event
+from provisioning.ledger_journal import list_stations
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import events, units
 from provisioning.station_values import Step
@@ -84,6 +86,7 @@ def find_touched_units(
     *,
     instrument: str | None = None,
     since: dt.datetime | None = None,
+    units_of_interest: frozenset[str] | None = None,
     on_progress: Callable[[int], None] = lambda _count: None,
 ) -> tuple[TouchedUnit, ...]:
     """Return the units that were measured, one entry for each unit and instrument.
@@ -92,6 +95,7 @@ def find_touched_units(
         ledger: The open ledger.
         instrument: Serial number as `*IDN?` told it; `None`: any.
         since: Only measurements from then on, aware; `None`: all.
+        units_of_interest: Only these units; `None`: all.
         on_progress: Told how many results were looked at.
 
     Returns:
@@ -103,7 +107,8 @@ def find_touched_units(
     touches: dict[tuple[str, str], _Touch] = {}
     with ledger.database.reading() as connection:
         for count, event in enumerate(_results(connection, since), start=1):
-            _take(touches, event, instrument)
+            if units_of_interest is None or event.serial in units_of_interest:
+                _take(touches, event, instrument)
             if count % _ROWS_AT_ONCE == 0:
                 on_progress(count)
         states = {
@@ -126,6 +131,32 @@ def find_touched_units(
         )
         for (found, serial), touch in sorted(touches.items())
     )
+
+
+def measured_since_check(ledger: Ledger, instrument: str) -> frozenset[str]:
+    """Return the units that an instrument measured since its last good check standard.
+
+    By the order of the chains, so that a clock that was set changes nothing. Of a station where it
+    never read one good: all that it measured there.
+
+    Args:
+        ledger: The open ledger.
+        instrument: Serial number as `*IDN?` told it.
+
+    Raises:
+        LedgerError: An event is damaged.
+    """
+    found: set[str] = set()
+    with ledger.database.reading() as connection:
+        for station in list_stations(connection):
+            if "/" in station:  # a lease: its station's chain says how far it was taken over
+                continue
+            checks = read_checks(connection, station, instrument=instrument)
+            good = [told for told in checks if told.entry.is_good]
+            found |= set(
+                measured_since(connection, station, instrument, good[-1] if good else None)
+            )
+    return frozenset(found)
 
 
 def _results(connection: Connection, since: dt.datetime | None) -> Iterator[Event]:

@@ -20,6 +20,7 @@ from sqlalchemy import select
 from provisioning.errors import InstrumentRegisterError
 from provisioning.instrument_description import Accuracy
 from provisioning.ledger_events import Phase, parse_event
+from provisioning.ledger_journal import append_event
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import INSTRUMENT_STEP, IS_METROLOGY, events
 from provisioning.measurement_settings import InstrumentCalibration
@@ -29,6 +30,8 @@ from signing.input_file import is_present, read_input
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
     from provisioning.ledger import Ledger
     from provisioning.ledger_events import ChainedEvent, Event
@@ -144,23 +147,25 @@ def add_instrument(ledger: Ledger, writer: Writer, entry: InstrumentEntry) -> Ch
             where=f"{entry.serial_number}, certificate {entry.certificate}",
             hint="--calibrated is the day on the certificate; check this machine's clock, too",
         )
-    for known in read_register(ledger):
-        same = (known.entry.serial_number, known.entry.certificate)
-        if same == (entry.serial_number, entry.certificate):
-            raise InstrumentRegisterError(
-                "this certificate is in the register already",
-                expected="a certificate that is entered once",
-                got=f"due {known.entry.due}, entered by {known.entry.entered_by} at "
-                f"{known.at:%Y-%m-%d}",
-                where=f"{entry.serial_number}, certificate {entry.certificate}",
-                hint="an entry is never changed; enter the next certificate with its own number",
-            )
-    return ledger.append(
-        writer,
-        step=INSTRUMENT_STEP,
-        phase=Phase.CONFIRM,
-        data=entry.model_dump(mode="json"),
-    )
+    with ledger.database.writing() as connection:
+        # Asked under the write lock: whoever enters the same certificate at this moment is refused.
+        for known in _read_entries(connection):
+            same = (known.entry.serial_number, known.entry.certificate)
+            if same == (entry.serial_number, entry.certificate):
+                raise InstrumentRegisterError(
+                    "this certificate is in the register already",
+                    expected="a certificate that is entered once",
+                    got=f"due {known.entry.due}, entered by {known.entry.entered_by} at "
+                    f"{known.at:%Y-%m-%d}",
+                    where=f"{entry.serial_number}, certificate {entry.certificate}",
+                    hint="an entry is never changed; enter the next certificate with its own "
+                    "number",
+                )
+        return append_event(
+            connection, writer, epoch=ledger.identity.epoch, step=INSTRUMENT_STEP,
+            phase=Phase.CONFIRM, data=entry.model_dump(mode="json"), mac=None, reservation=None,
+            at=writer.now(),
+        )  # fmt: skip
 
 
 def read_register(ledger: Ledger) -> tuple[RegisteredInstrument, ...]:
@@ -170,21 +175,25 @@ def read_register(ledger: Ledger) -> tuple[RegisteredInstrument, ...]:
         InstrumentRegisterError: An entry is damaged.
         LedgerError: The ledger cannot be read.
     """
+    with ledger.database.reading() as connection:
+        return _read_entries(connection)
+
+
+def _read_entries(connection: Connection) -> tuple[RegisteredInstrument, ...]:
     statement = select(events).where(IS_METROLOGY).order_by(events.c.station, events.c.number)
     found = []
-    with ledger.database.reading() as connection:
-        for row in connection.execute(statement):
-            where = f"station {row.station}, event {row.number}"
-            event = parse_event(check_row(row, events, where=where).content, where=where)
-            if event.step == INSTRUMENT_STEP and event.phase is Phase.CONFIRM:
-                found.append(
-                    RegisteredInstrument(
-                        entry=parse_entry(event),
-                        station=event.station,
-                        number=event.number,
-                        at=event.at,
-                    )
+    for row in connection.execute(statement):
+        where = f"station {row.station}, event {row.number}"
+        event = parse_event(check_row(row, events, where=where).content, where=where)
+        if event.step == INSTRUMENT_STEP and event.phase is Phase.CONFIRM:
+            found.append(
+                RegisteredInstrument(
+                    entry=parse_entry(event),
+                    station=event.station,
+                    number=event.number,
+                    at=event.at,
                 )
+            )
     return tuple(found)
 
 

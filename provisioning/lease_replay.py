@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import insert, select, update
 
+from provisioning.check_entry import parse_check
 from provisioning.classification import BoardClass
 from provisioning.errors import LeaseError, SerialNumberError
 from provisioning.lease_acts import end_lease
 from provisioning.ledger_allocation import withdraw_release
+from provisioning.ledger_checks import take_over_check
 from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_journal import append_event
 from provisioning.ledger_leases import LEASE_END_STEP, is_void
-from provisioning.ledger_retelling import hex_field
+from provisioning.ledger_retelling import HOLD_STEP, hex_field
 from provisioning.ledger_schema import (
+    CHECK_STANDARD_STEP,
     events,
     jobs,
     quarantines,
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 _RUN_MAX_CHARACTERS: Final = 36
 _RESERVE, _IDENTITY, _FINAL = "reserve", "identity", "final"
 _UNIT_STEPS: Final = (_RESERVE, _IDENTITY, _FINAL)
+_STEPS_OF_UNITS: Final = (*_UNIT_STEPS, HOLD_STEP)
 
 
 class Replay:
@@ -94,6 +98,10 @@ class Replay:
             self._follow_quarantine(event)
         elif event.step == LEASE_END_STEP:
             self._follow_end(event)
+        elif event.step == CHECK_STANDARD_STEP:
+            self._follow_check(event)
+        elif event.step == HOLD_STEP and not self._is_refused(event):
+            self._follow_hold(event)
         elif event.step in _UNIT_STEPS and not self._is_refused(event):
             if event.step == _RESERVE and event.data.get("new"):
                 self._follow_new(event)
@@ -198,9 +206,17 @@ class Replay:
         opens_job = event.step == _RESERVE and not event.data.get("resumed")
         if not opens_job and (last.job, last.state) != (event.job, JobState.OPEN.value):
             return f"the job on {event.serial} was ended meanwhile"
+        if self._state_of(event) is UnitState.HOLD:
+            return "the unit was put on hold meanwhile"
         if (reason := self._quarantine_of(event.mac)) is not None:
             return f"the chip is in quarantine: {reason}"
         return None
+
+    def _state_of(self, event: Event) -> UnitState | None:
+        state = self._connection.execute(
+            select(units.c.state).where(units.c.serial == event.serial)
+        ).scalar()
+        return None if state is None else UnitState(state)
 
     def _go_on(self, event: Event) -> None:
         connection, at = self._connection, format_time(event.at)
@@ -245,7 +261,7 @@ class Replay:
         connection.execute(
             update(units).where(units.c.serial == event.serial).values(state=outcome, changed_at=at)
         )
-        if outcome == UnitState.PASS.value:
+        if outcome == UnitState.PASS.value and event.data.get("awaits_check") is not True:
             self._move_serial(event, SerialState.RELEASED)
 
     def _move_serial(self, event: Event, state: SerialState) -> None:
@@ -269,6 +285,16 @@ class Replay:
             )
         )  # fmt: skip
 
+    def _follow_check(self, event: Event) -> None:
+        """Let the ledger judge a reading, with all that it knows of units and of the chart."""
+        told = parse_check(event)  # the audit of the outbox did so before
+        take_over_check(self._connection, self._ledger, self._writer, told)
+
+    def _follow_hold(self, event: Event) -> None:
+        """Say when a unit went on that was put on hold: the ledger did so with the reading."""
+        if self._state_of(event) not in {UnitState.HOLD, UnitState.REWORK}:
+            self._refuse(event, "it was put on hold without the ledger, and went on meanwhile")
+
     def _follow_end(self, event: Event) -> None:
         if self._record.closed_at is None:
             end_lease(
@@ -287,7 +313,7 @@ class Replay:
             REFUSE_STEP,
             {"chain": event.station, "number": event.number, "reason": problem},
             event,
-            has_serial=event.step in _UNIT_STEPS,
+            has_serial=event.step in _STEPS_OF_UNITS,
         )
 
     def _is_refused(self, event: Event) -> bool:

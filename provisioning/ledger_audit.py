@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select
 
 from provisioning.chain_heads import StationCertificates
+from provisioning.check_entry import parse_check
 from provisioning.instrument_register import parse_entry
 from provisioning.lease_audit import LeaseFacts, count_leased, leased_ranges, read_refusals
 from provisioning.ledger_epochs import sequences_of_epoch
@@ -33,6 +34,7 @@ from provisioning.ledger_retelling import (
 )
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import (
+    CHECK_STANDARD_STEP,
     INSTRUMENT_STEP,
     events,
     jobs,
@@ -193,6 +195,8 @@ def _gather(facts: _LedgerFacts, event: Event, identity: LedgerIdentity) -> None
         refuse_late_format(event)
     elif event.step == INSTRUMENT_STEP:
         parse_entry(event)
+    elif event.step == CHECK_STANDARD_STEP:
+        parse_check(event)
     elif event.step == VOID_STEP:
         void = parse_void(event)
         facts.voids[void.key()] = void.row()

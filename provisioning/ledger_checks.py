@@ -8,24 +8,25 @@ docs/spec/calibration.md §3.8 and docs/spec/provisioning.md §2.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
+from provisioning.check_entry import CheckEntry, CheckFacts, TakenUnder, ToldCheck
+from provisioning.check_history import (
+    Stretch,
+    finished_since,
+    measured_since,
+    read_checks,
+    verified_by,
+)
 from provisioning.check_standard import BASELINE_COUNT, CheckJudgement, judge_check
 from provisioning.ledger_allocation import withdraw_release
-from provisioning.ledger_events import Phase, format_time, parse_event
+from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event
-from provisioning.ledger_queries import find_by
-from provisioning.ledger_rows import check_row
-from provisioning.ledger_schema import (
-    CHECK_STANDARD_STEP,
-    IS_METROLOGY,
-    events,
-    jobs,
-    serial_numbers,
-    units,
-)
+from provisioning.ledger_queries import find_by, is_waiting
+from provisioning.ledger_retelling import HOLD_STEP, RELEASE_STEP
+from provisioning.ledger_schema import CHECK_STANDARD_STEP, jobs, serial_numbers, units
 from provisioning.ledger_supervision import last_job
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.unit_states import Cause, next_state
@@ -33,17 +34,8 @@ from provisioning.unit_states import Cause, next_state
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from provisioning.check_standard import CheckReading
-    from provisioning.check_standard_settings import CheckStandardSettings
     from provisioning.ledger import Ledger
-    from provisioning.ledger_events import Event
     from provisioning.ledger_values import UnitRecord, Writer
-
-HOLD_STEP: Final = "hold"
-RELEASE_STEP: Final = "release"
-_CHECKS_MAX: Final = 2000
-"""Readings that are looked back at: what is older weighs nothing in the moving average."""
-_MEASURING: Final = ("calibrate", "verify")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,135 +43,151 @@ class CheckResult:
     """What came of a reading.
 
     Attributes:
+        facts: What was read.
         judgement: What it says.
         released: Serial numbers of the units that it released.
         held: Serial numbers of the units that it put on hold.
     """
 
+    facts: CheckFacts
     judgement: CheckJudgement
     released: tuple[str, ...]
     held: tuple[str, ...]
 
 
 def record_check(
-    ledger: Ledger, writer: Writer, check: CheckReading, standard: CheckStandardSettings
+    ledger: Ledger, writer: Writer, facts: CheckFacts, *, may_release: bool = True
 ) -> CheckResult:
     """Judge a reading, write it down, and release or hold the units since the last good one.
 
     Args:
-        ledger: The factory's ledger.
-        writer: The station; units of other stations are not touched.
-        check: The reading.
-        standard: The section.
+        ledger: The factory's ledger, or the outbox of a lease.
+        writer: The station, or its lease; units of others are not touched.
+        facts: What was read.
+        may_release: Whether a good reading releases. Not in an outbox: the ledger may know of a
+            bad one.
 
     Raises:
         LedgerError: The database cannot be written, or an event is damaged.
     """
-    key = {
-        "standard": standard.name,
-        "slot": check.slot,
-        "instrument": check.instrument.serial_number,
-        "certificate": check.certificate,
-    }
+    with ledger.database.writing() as connection:
+        return settle_check(connection, ledger, writer, facts, may_release=may_release)
+
+
+def take_over_check(
+    connection: Connection, ledger: Ledger, writer: Writer, told: ToldCheck
+) -> CheckResult:
+    """Let the ledger judge a reading that was taken under a lease, and follow it.
+
+    With all that the ledger knows: the whole chart, and units from before the lease. What was not
+    good without the ledger is not good with it.
+
+    Args:
+        connection: Inside the transaction that takes over the lease's events up to the reading.
+        ledger: The factory's ledger.
+        writer: The station.
+        told: The reading as the lease's chain tells it.
+
+    Raises:
+        LedgerError: An event is damaged.
+    """
+    return settle_check(
+        connection,
+        ledger,
+        writer,
+        told.entry.facts(),
+        taken_under=TakenUnder(chain=told.station, number=told.number, at=told.at),
+        reasons_before=told.entry.reasons,
+    )
+
+
+def settle_check(
+    connection: Connection,
+    ledger: Ledger,
+    writer: Writer,
+    facts: CheckFacts,
+    *,
+    may_release: bool = True,
+    taken_under: TakenUnder | None = None,
+    reasons_before: tuple[str, ...] = (),
+) -> CheckResult:
+    """Judge a reading and write down all that follows, inside the caller's transaction.
+
+    Args:
+        connection: Inside a writing transaction.
+        ledger: The open ledger.
+        writer: Who writes.
+        facts: What was read.
+        may_release: Whether a good reading releases.
+        taken_under: Where it was told first, if under a lease.
+        reasons_before: Why it was not good there.
+
+    Raises:
+        LedgerError: An event is damaged.
+    """
+    before = read_checks(connection, writer.station, instrument=facts.instrument)
+    good = [told for told in before if told.entry.is_good]
+    charted = [told.entry for told in good if told.entry.is_of_chart(facts)]
+    judged = judge_check(
+        facts.mean_na,
+        [entry.mean_na for entry in charted],
+        facts,
+        center_na=charted[-1].center_na if len(charted) >= BASELINE_COUNT else None,
+    )
+    reasons = tuple(dict.fromkeys((*reasons_before, *judged.reasons)))
+    judgement = CheckJudgement(
+        reasons=reasons,
+        center_na=judged.center_na,
+        ewma_na=judged.ewma_na,
+        lower_na=judged.lower_na,
+        upper_na=judged.upper_na,
+    )
+    entry = CheckEntry(
+        **{name: getattr(facts, name) for name in CheckFacts.model_fields},
+        center_na=judgement.center_na,
+        ewma_na=judgement.ewma_na,
+        lower_na=judgement.lower_na,
+        upper_na=judgement.upper_na,
+        is_good=judgement.is_good,
+        reasons=reasons,
+        taken_under=taken_under,
+    )
+    append_event(
+        connection, writer, epoch=ledger.identity.epoch, step=CHECK_STANDARD_STEP,
+        phase=Phase.CONFIRM,
+        data=entry.model_dump(mode="json", exclude=set() if taken_under else {"taken_under"}),
+        mac=None, reservation=None, at=writer.now(),
+    )  # fmt: skip
+    last_good = good[-1] if good else None
+    under_way = None
+    if taken_under is not None:
+        under_way = Stretch(chain=taken_under.chain, end=taken_under.number)
+    at = (connection, writer.station, facts.instrument, last_good)
+    since = measured_since(*at, under_way=under_way)
     released: list[str] = []
     held: list[str] = []
-    with ledger.database.writing() as connection:
-        before = _good_checks(connection, writer.station, check.instrument.serial_number)
-        charted = [
-            event.data for event in before if {name: event.data.get(name) for name in key} == key
-        ]
-        is_settled = len(charted) >= BASELINE_COUNT
-        judgement = judge_check(
-            check.reading.mean_na,
-            [float(str(data["mean_na"])) for data in charted],
-            standard,
-            center_na=float(str(charted[-1]["center_na"])) if is_settled else None,
-        )
-        now = writer.now()
-        append_event(
-            connection, writer, epoch=ledger.identity.epoch, step=CHECK_STANDARD_STEP,
-            phase=Phase.CONFIRM,
-            data={
-                **key,
-                "moment": check.moment.value,
-                "mean_na": check.reading.mean_na,
-                "samples_na": list(check.reading.samples_na),
-                "range_ua": check.reading.range_ua,
-                "reference_na": standard.reference_na,
-                "expanded_uncertainty_na": standard.expanded_uncertainty_na,
-                "limit_na": standard.limit_na,
-                "sd_na": standard.sd_na,
-                "center_na": judgement.center_na,
-                "ewma_na": judgement.ewma_na,
-                "lower_na": judgement.lower_na,
-                "upper_na": judgement.upper_na,
-                "is_good": judgement.is_good,
-                "reasons": list(judgement.reasons),
-            },
-            mac=None, reservation=None, at=now,
-        )  # fmt: skip
-        last_good = before[-1].number if before else -1
-        for unit in _measured_since(connection, writer.station, key["instrument"], last_good):
-            if not judgement.is_good:
-                _hold(connection, ledger, writer, unit, reasons=judgement.reasons)
-                held.append(unit.serial)
-            elif unit.state is UnitState.PASS and _awaits_check(connection, unit):
+    if not judgement.is_good:
+        for unit in _find_movable(connection, since):
+            _hold(connection, ledger, writer, unit, reasons=reasons)
+            held.append(unit.serial)
+    elif may_release:
+        finished = finished_since(*at, under_way=under_way)
+        for unit in _find_movable(connection, tuple(dict.fromkeys((*since, *finished)))):
+            is_its_own = verified_by(connection, unit.last_job) == facts.instrument
+            if is_its_own and is_waiting(connection, unit):
                 _release(connection, ledger, writer, unit)
                 released.append(unit.serial)
-    return CheckResult(judgement=judgement, released=tuple(released), held=tuple(held))
+    return CheckResult(facts=facts, judgement=judgement, released=tuple(released), held=tuple(held))
 
 
-def _good_checks(connection: Connection, station: str, instrument: str) -> list[Event]:
-    statement = (
-        select(events)
-        .where(IS_METROLOGY, events.c.station == station)
-        .order_by(events.c.number.desc())
-        .limit(_CHECKS_MAX)
-    )
-    found = []
-    for row in connection.execute(statement):
-        where = f"station {row.station}, event {row.number}"
-        event = parse_event(check_row(row, events, where=where).content, where=where)
-        is_check = event.step == CHECK_STANDARD_STEP and event.data.get("is_good") is True
-        if is_check and event.data.get("instrument") == instrument:
-            found.append(event)
-    return found[::-1]
-
-
-def _measured_since(
-    connection: Connection, station: str, instrument: object, number: int
-) -> list[UnitRecord]:
-    """Return the units that the instrument measured in this chain after an event."""
-    statement = (
-        select(events.c.serial, events.c.number, events.c.content)
-        .where(
-            events.c.station == station,
-            events.c.number > number,
-            events.c.step.in_(_MEASURING),
-            events.c.phase == Phase.CONFIRM.value,
-        )
-        .order_by(events.c.number)
-    )
-    serials: dict[str, None] = {}
-    for row in connection.execute(statement):
-        event = parse_event(row.content, where=f"station {station}, event {row.number}")
-        result = event.data.get("result")
-        measured_by = result.get("instrument") if isinstance(result, dict) else None
-        if isinstance(measured_by, dict) and measured_by.get("serial_number") == instrument:
-            serials[str(event.serial)] = None
+def _find_movable(connection: Connection, serials: tuple[str, ...]) -> list[UnitRecord]:
+    """Return those units that nobody has stopped yet."""
     found = [find_by(connection, units.c.serial == serial) for serial in serials]
     return [
         unit
         for unit in found
         if unit is not None and unit.state not in {UnitState.HOLD, UnitState.REWORK}
     ]
-
-
-def _awaits_check(connection: Connection, unit: UnitRecord) -> bool:
-    row = connection.execute(
-        select(serial_numbers.c.state).where(serial_numbers.c.serial == unit.serial)
-    ).scalar_one()
-    return bool(row == SerialState.ASSIGNED.value)
 
 
 def _hold(

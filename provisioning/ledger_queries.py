@@ -151,3 +151,22 @@ def _unit(row: Row[Any]) -> UnitRecord:
         first_seen_at=parse_time(row.first_seen_at),
         changed_at=parse_time(row.changed_at),
     )
+
+
+def is_waiting(connection: Connection, unit: UnitRecord) -> bool:
+    """Whether a unit passed and waits for a good reading before it is released."""
+    state = connection.execute(
+        select(serial_numbers.c.state).where(serial_numbers.c.serial == unit.serial)
+    ).scalar_one()
+    return unit.state is UnitState.PASS and bool(state == SerialState.ASSIGNED.value)
+
+
+def awaits_check(database: LedgerDatabase, serial: str) -> bool:
+    """Whether a unit passed and waits for a good reading before it is released.
+
+    Raises:
+        LedgerError: The database cannot be read.
+    """
+    with database.reading() as connection:
+        unit = find_by(connection, units.c.serial == serial)
+        return unit is not None and is_waiting(connection, unit)

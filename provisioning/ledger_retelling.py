@@ -6,7 +6,7 @@ Implements docs/spec/ledger-and-record-export.md §2.1; `provisioning.ledger_aud
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioning.errors import LedgerError, SerialNumberError
 from provisioning.ledger_epochs import epoch_of_sequence
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 Fields = dict[str, object]
 _RESERVE, _IDENTITY, _FINAL = "reserve", "identity", "final"
-_HOLD, _RELEASE = "hold", "release"
-TELLING_STEPS = (_RESERVE, _IDENTITY, _FINAL, _HOLD, _RELEASE, SUPERVISE_STEP)
+HOLD_STEP: Final = "hold"
+"""Step of the events in which a bad reading of a check standard stops a unit."""
+RELEASE_STEP: Final = "release"
+"""Step of the events in which a good one releases it."""
+TELLING_STEPS = (_RESERVE, _IDENTITY, _FINAL, HOLD_STEP, RELEASE_STEP, SUPERVISE_STEP)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,7 +54,7 @@ class _Job:
         """In which state the unit waits after the orders."""
         if self.in_order is None:
             return frozenset({UnitState.HOLD.value, UnitState.REWORK.value})
-        is_held = self.in_order[-1].step == _HOLD
+        is_held = self.in_order[-1].step == HOLD_STEP
         return (UnitState.HOLD if is_held else UnitState.REWORK).value
 
     @property
@@ -150,9 +153,9 @@ def _collect(events: Iterable[Event]) -> dict[str, _Job]:
             told.has_identity = True
         elif event.step == _FINAL:
             told.final = event
-        elif event.step == _HOLD:
+        elif event.step == HOLD_STEP:
             told.orders.append(event)
-        elif event.step == _RELEASE:
+        elif event.step == RELEASE_STEP:
             told.is_released = True
         elif event.step == SUPERVISE_STEP and event.data.get("sends_back"):
             told.orders.append(event)

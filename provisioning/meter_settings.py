@@ -19,6 +19,7 @@ class MeterSettings(BaseModel):
 
     Attributes:
         description: Name of a description that comes with Ampforge, or a file.
+        timeout_s: How long it may take to connect, and to answer on top of its integration, s.
         settling_limit_na: How far the first sample of a block may be from the mean of the others,
             nA; for one mains period or longer, shorter ones are noisier by one over the root.
         settling_attempts: How often a block is taken until it has settled.
@@ -30,6 +31,7 @@ class MeterSettings(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     description: Annotated[str, Field(min_length=1, max_length=1000)] = DEFAULT_DESCRIPTION
+    timeout_s: Annotated[float, Field(ge=0.1, le=60, allow_inf_nan=False)] = 5.0
     settling_limit_na: _Limit = 1_000.0
     settling_attempts: Annotated[int, Field(ge=1, le=20)] = 3
     zero_limit_na: _Limit = 200.0

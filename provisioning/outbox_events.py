@@ -12,7 +12,8 @@ from provisioning.errors import LeaseError
 from provisioning.ledger_events import Phase
 from provisioning.ledger_formats import FORMAT_STEP
 from provisioning.ledger_leases import LEASE_END_STEP, LEASE_STEP
-from provisioning.ledger_schema import HEADS_STEP
+from provisioning.ledger_retelling import RELEASE_STEP
+from provisioning.ledger_schema import HEADS_STEP, INSTRUMENT_STEP
 from provisioning.ledger_supervision import SUPERVISE_STEP
 from provisioning.ledger_voids import REASON_MAX_LENGTH, RESTORE_STEP, VOID_STEP
 
@@ -28,8 +29,8 @@ CHANGED_HINT: Final = (
 )
 _LEDGER_STEPS: Final = frozenset(
     {
-        FORMAT_STEP, GIVE_UP_STEP, HEADS_STEP, REFUSE_STEP, RESTORE_STEP, SUPERVISE_STEP, SYNC_STEP,
-        VOID_STEP,
+        FORMAT_STEP, GIVE_UP_STEP, HEADS_STEP, INSTRUMENT_STEP, REFUSE_STEP, RELEASE_STEP,
+        RESTORE_STEP, SUPERVISE_STEP, SYNC_STEP, VOID_STEP,
     }
 )  # fmt: skip
 """About all numbers, about other chains, or by a supervisor: written with the ledger alone."""

@@ -248,10 +248,30 @@ def _is_serial(address: str) -> bool:
 
 
 def _cannot_open(address: str, error: Exception) -> InstrumentError:
+    said = str(error) or type(error).__name__
     return InstrumentError(
         "the instrument cannot be opened",
         expected="a VISA address that answers, such as TCPIP0::HOST::5025::SOCKET",
-        got=str(error) or type(error).__name__,
+        got=" ".join(said.split()),
         where=address,
-        hint="check power, cable and address",
+        hint=_what_to_do(address.upper(), said),
     )
+
+
+def _what_to_do(address: str, said: str) -> str:
+    if "VI_ERROR_INV_RSRC_NAME" in said:
+        return (
+            "write it as TCPIP0::HOST::5025::SOCKET, USB0::VENDOR::MODEL::SERIAL::INSTR or "
+            "ASRL/dev/ttyUSB0::INSTR"
+        )
+    is_missing_library = said.startswith("Please install")
+    if address.startswith("USB"):
+        if is_missing_library:
+            return "USB needs one package more: `pip install 'ampforge[usbtmc]'`"
+        return (
+            "check power, cable and the three numbers in the address; let this user write to USB "
+            "devices (on Linux a udev rule)"
+        )
+    if is_missing_library:
+        return "that bus needs software of its own: use the instrument's LAN, USB or serial port"
+    return "check power, cable and address"

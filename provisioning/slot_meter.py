@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _AMPERE_PER_MICROAMP = 1e-6
 _TOLERATED = 1 + 1e-9
-_IDENTIFY_TIMEOUT_S = 5.0
 
 
 def open_slot_meter(
@@ -42,6 +41,7 @@ def open_slot_meter(
         description=station_description(settings),
         settings=settings.meter,
         switch_address=slot.switch,
+        timeout_s=settings.meter.timeout_s,
     )
 
 
@@ -54,7 +54,7 @@ def identify_instrument(address: str, settings: StationSettings) -> InstrumentId
     session = open_session(
         address,
         backend="@py",
-        timeout_s=_IDENTIFY_TIMEOUT_S,
+        timeout_s=settings.meter.timeout_s,
         serial_baud=station_description(settings).serial_baud,
     )
     try:

@@ -10,8 +10,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from provisioning.check_standard import Moment
+from provisioning.check_entry import Moment
 from provisioning.errors import StationError
+from provisioning.ledger_queries import awaits_check
 from provisioning.station_checking import check_slot
 from provisioning.station_values import SlotResult
 from provisioning.unit_run import UnitRun
@@ -59,13 +60,22 @@ def run_slots(
         with telling:
             on_progress(progress)
 
+    def check(slot: SlotConfig, moment: Moment) -> None:
+        check_slot(station.opened, station.settings, slot, moment, now=station.outside.now)
+
     def work(slot: SlotConfig) -> SlotResult:
         run = UnitRun(station, slot, again=again, on_progress=tell, is_stopping=stopping.is_set)
         try:
-            check_slot(station, slot, Moment.START)
+            check(slot, Moment.START)
             report = run.run()
-            check_slot(station, slot, Moment.CLOSE)
-            result = SlotResult(slot=slot, report=report, error=None)
+            check(slot, Moment.CLOSE)
+            result = SlotResult(
+                slot=slot,
+                report=report,
+                error=None,
+                awaits_check=station.settings.check_standard is not None
+                and awaits_check(station.ledger.database, report.serial),
+            )
         except Refusal as error:
             result = SlotResult(slot=slot, report=None, error=error)
         with telling:

@@ -14,8 +14,8 @@ from firmware_images.waiver_text import format_waiver
 from firmware_images.waveform_plot import plot_mode
 from provisioning.capability_report import report_line
 from provisioning.errors import CapabilityDataError, ReportError
-from provisioning.ledger_checks import HOLD_STEP
 from provisioning.ledger_queries import find_unit, list_units
+from provisioning.ledger_retelling import HOLD_STEP
 from provisioning.ledger_values import UnitState
 from provisioning.line_yield import LineYield, count_yield
 from provisioning.reports import (

@@ -143,8 +143,10 @@ class SlotResult:
         slot: The slot.
         report: The unit's report, if there is one.
         error: What stopped the slot, if something did.
+        awaits_check: The unit passed, and waits for a good reading of the check standard.
     """
 
     slot: SlotConfig
     report: UnitReport | None
     error: Refusal | None
+    awaits_check: bool = False

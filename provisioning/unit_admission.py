@@ -22,9 +22,10 @@ from provisioning.classification import (
     classify_board,
     parse_board_identity,
 )
-from provisioning.errors import FlashError, QuarantineError, StationError
-from provisioning.ledger_events import Phase
+from provisioning.errors import FlashError, HeldUnitError, QuarantineError, StationError
+from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_supervision import find_quarantine, open_quarantine, view_board
+from provisioning.ledger_values import UnitState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from firmware_images.partitions import Partition
     from provisioning.device_link import DeviceLink
     from provisioning.flasher import Flasher
-    from provisioning.ledger_values import Quarantine
+    from provisioning.ledger_values import Quarantine, UnitRecord
     from provisioning.station import Station
 
 ERASE_STEP: Final = "erase-record"
@@ -82,6 +83,7 @@ def admit_board(
     Raises:
         QuarantineError: The board is in quarantine, from now on or from before; or it must wait
             for the ledger, which is out of reach.
+        HeldUnitError: The unit is on hold.
         FlashError: Its flash cannot be read, or a record cannot be erased.
     """
     refuse_quarantined(station, mac)
@@ -92,6 +94,7 @@ def admit_board(
     identity = _read_identity(station, flasher) if proved is None else proved
     if opened.outbox is not None and opened.is_offline:
         opened.outbox.require_own(mac, identity)
+    view = None
     if other_slot is not None:
         classification = Classification(
             board_class=BoardClass.CLONE,
@@ -99,7 +102,8 @@ def admit_board(
             is_quarantined=True,
         )
     else:
-        classification = classify_board(mac, identity, view_board(station.ledger, mac, identity))
+        view = view_board(station.ledger, mac, identity)
+        classification = classify_board(mac, identity, view)
     if classification.is_quarantined:
         quarantine = open_quarantine(
             station.ledger,
@@ -109,6 +113,8 @@ def admit_board(
             identity=identity,
         )
         raise _quarantined(quarantine)
+    if view is not None and view.unit is not None and view.unit.state is UnitState.HOLD:
+        raise _held(view.unit)
     if classification.must_erase_record:
         _erase_record(station, flasher, mac, identity)
     return classification
@@ -189,4 +195,15 @@ def _quarantined(quarantine: Quarantine) -> QuarantineError:
         where=quarantine.mac.hex(":"),
         hint="put it aside; a supervisor decides: `ampforge unit release "
         f"{quarantine.mac.hex(':')} --reason TEXT`",
+    )
+
+
+def _held(unit: UnitRecord) -> HeldUnitError:
+    return HeldUnitError(
+        "this unit is on hold: a check standard failed after it was measured",
+        expected="a unit that may be worked on",
+        got=f"{UnitState.HOLD.value} since {format_time(unit.changed_at)}",
+        where=f"{unit.serial}, {unit.mac.hex(':')}",
+        hint="put it aside, and find out what the check standard found; then a supervisor sends it "
+        f"to rework: `ampforge unit rework {unit.serial} --reason TEXT`",
     )

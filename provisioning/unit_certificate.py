@@ -16,8 +16,8 @@ from firmware_images.waiver_text import format_waiver
 from provisioning.certificate_rows import build_rows
 from provisioning.conformity_statement import state_conformity, state_coverage
 from provisioning.errors import ReportError
-from provisioning.ledger_checks import HOLD_STEP, RELEASE_STEP
 from provisioning.ledger_events import Phase
+from provisioning.ledger_retelling import HOLD_STEP, RELEASE_STEP
 from provisioning.ledger_values import UnitState
 from provisioning.report_figures import RiskFigures, build_risk_figures
 from provisioning.station_values import Step
@@ -225,15 +225,23 @@ def _find_places(record: UnitEvents) -> list[int] | str:
         return "a verdict from before the last measurement"
     if len({record.events[place].job for place in places}) > 1:
         return "a verdict of a later job, which did not measure"
-    return _tell_what_followed(record.events[places[-1] :]) or places
+    final = record.events[places[-1]]
+    # Of its job, wherever they stand: two chains are put in order by their clocks.
+    beside = [event for event in record.events if event.job == final.job]
+    return _tell_what_followed(record.events[places[-1] :], beside) or places
 
 
-def _tell_what_followed(events: Sequence[Event]) -> str | None:
-    """Return what a verdict, the first of these events, is not certified for."""
+def _tell_what_followed(events: Sequence[Event], of_job: Sequence[Event]) -> str | None:
+    """Return what a verdict, the first of these events, is not certified for.
+
+    Args:
+        events: The verdict, and all after it.
+        of_job: All events of its job. A hold ends a job, and is never before its verdict.
+    """
     if any(event.data.get("sends_back") is True for event in events):
         return "a supervisor's order that sent the unit back"
-    steps_since = {event.step for event in events if event.phase is Phase.CONFIRM}
-    if HOLD_STEP in steps_since:
+    steps = {event.step for event in of_job if event.phase is Phase.CONFIRM}
+    if HOLD_STEP in steps:
         return "a unit on hold: the check standard failed after it was measured"
     if is_waiting(events):
         return "a PASS that waits for the next good reading of the check standard"

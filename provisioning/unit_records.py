@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from provisioning.calibration_result import CalibrationResult, parse_calibration_result
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_modules import list_replaced
-from provisioning.ledger_queries import find_unit, list_jobs
+from provisioning.ledger_queries import awaits_check, find_unit, list_jobs
 from provisioning.ledger_supervision import find_quarantine
 from provisioning.recipe import recipe_document
 from provisioning.station_values import Step
@@ -96,6 +96,7 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
         **unit_document(unit),
         "ledger": {"uuid": ledger.identity.uuid, "epoch": ledger.identity.epoch},
         "quarantine": None if quarantine is None else quarantine.reason,
+        "awaits_check": awaits_check(ledger.database, serial),
         "firmware_version": final.get("firmware_version"),
         "reasons": final.get("reasons", []),
         "waivers": final.get("waivers", []),

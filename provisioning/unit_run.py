@@ -17,6 +17,7 @@ from provisioning.device_link import DeviceLink
 from provisioning.errors import (
     BoardRefusalError,
     FlashError,
+    HeldUnitError,
     IdentityError,
     LedgerError,
     LinkAnswerError,
@@ -118,7 +119,7 @@ class UnitRun:
                 classification = admit_board(
                     self._station, flasher, chip.mac, other_slot=other_slot, proved=chip.identity
                 )
-            except QuarantineError:
+            except (QuarantineError, HeldUnitError):
                 with suppress(ProvisioningError):  # it leaves as it came: not in its loader
                     link.reset_board()
                 raise

@@ -46,7 +46,7 @@ CHOSEN = {
     "spec_sheet": SpecSheetSettings,
     "suit": SuitSettings,
 }
-EXAMPLE_LINE = re.compile(r"^# (\[\[.*\]\]|[a-z_]+ = .*)$", re.MULTILINE)
+EXAMPLE_LINE = re.compile(r"^# (\[.*\]|[a-z_]+ = .*)$", re.MULTILINE)
 
 
 @pytest.mark.parametrize("section", DEFAULTS)
@@ -80,7 +80,7 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     path = tmp_path / "ampforge.toml"
     text, count = EXAMPLE_LINE.subn(r"\1", EXAMPLE.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    assert count == 15
+    assert count == 25
     configuration = load_configuration(path)
     product = configuration.section("product", ProductSettings)
     assert (product.supported_until, product.secure_version_bits) == ("2031-12-31", 16)
@@ -91,6 +91,9 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     assert settings.slot_configs() == (
         SlotConfig(name="left", port="usb:A50285BI", meter="TCPIP0::192.168.1.20::5025::SOCKET"),
     )
+    standard = settings.check_standard
+    assert standard is not None
+    assert (standard.name, standard.every_units, standard.every_s) == ("source 7", 20, 28_800.0)
     assert settings.nvs is not None
     plan = load_nvs_plan(EXAMPLE.parent / settings.nvs)
     plan.check(load_partition_table(EXAMPLE.parent / "partitions.csv"))

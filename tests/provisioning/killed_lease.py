@@ -23,9 +23,12 @@ import provisioning.outbox_memory
 from provisioning.errors import LeaseError
 from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_database import LedgerDatabase
-from tests.provisioning.lease_bench import START, Factory, reserve, work
+from provisioning.ledger_queries import list_units
+from tests.provisioning.check_bench import BAD_NA, check, measure
+from tests.provisioning.lease_bench import START, Factory, mac_of
 
-BOARDS = (1, 2, 3)
+BOARDS = {1: "MY1", 2: "MY1", 3: "MY2"}
+"""Each with the meter that measures it."""
 EVENTS_PER_PART = 7
 
 
@@ -81,10 +84,13 @@ def act(root: str, address: str, what: str, hours: int) -> None:
             assert error.what == "the station holds a lease already"  # noqa: PT017 - no test
     elif what == "work":
         opened = factory.offline()
-        for number in BOARDS:
-            reservation = reserve(opened, number)
-            if reservation.job is not None:
-                work(opened, reservation, "identity")
+        held = {one.mac for one in list_units(opened.ledger.database) if one.state == "hold"}
+        for number, meter in BOARDS.items():
+            if mac_of(number) not in held:
+                measure(opened, number, meter=meter)
+        # One meter is as it was, the other is not.
+        check(opened, instrument="MY1")
+        check(opened, BAD_NA, instrument="MY2", slot="right")
         opened.close()
     else:
         factory.sync()

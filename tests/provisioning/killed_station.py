@@ -1,8 +1,9 @@
 """A process whose children run a station and kill themselves at a stated moment.
 
-`python -m tests.provisioning.killed_station` reads one JSON line for each child: folder, slots and
-the moment; it answers with the signal or exit code that ended the child. Children are forked, so
-that everything is imported once; the parent has no threads.
+`python -m tests.provisioning.killed_station` reads one JSON line for each child: folder, slots, the
+moment, and the section `[station]` if it is not that of the defaults; it answers with the signal or
+exit code that ended the child. Children are forked, so that everything is imported once; the parent
+has no threads.
 
 A moment is `["before", n]` or `["after", n]` the n-th durable commit, `["during", step, fraction]`
 as the progress tells it, or `["exchange", n]`: after the n-th answer of the flash loader or the
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from provisioning.device_link import DeviceLink
 from provisioning.slots import run_slots
+from provisioning.station_settings import StationSettings
 from provisioning.station_values import SlotConfig
 from tests.provisioning.station_bench import open_bench
 
@@ -77,13 +79,18 @@ class ExchangeCounter:
         setattr(owner, name, exchange)
 
 
-def run_and_die(folder: str, slots: list[list[str]], moment: list[object]) -> None:
+def run_and_die(
+    folder: str,
+    slots: list[list[str]],
+    moment: list[object],
+    section: dict[str, object] | None = None,
+) -> None:
     from esptool.loader import ESPLoader
 
     counter = ExchangeCounter(moment[1] if moment[0] == "exchange" else None)
     counter.wrap(DeviceLink, "request")
     counter.wrap(ESPLoader, "command")
-    station = open_bench(Path(folder))
+    station = open_bench(Path(folder), StationSettings.model_validate(section or {}))
     station.ledger.database = DyingDatabase(station.ledger.database, moment)
 
     def on_progress(progress):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from provisioning.check_standard import Moment, judge_check, read_check_standard
+from provisioning.check_entry import Moment
+from provisioning.check_standard import judge_check, read_check_standard
 from provisioning.check_standard_settings import CheckStandardSettings
-from provisioning.errors import CheckStandardError, LedgerError, ReportError
+from provisioning.errors import CheckStandardError, HeldUnitError, LedgerError, ReportError
+from provisioning.ledger_events import Phase
+from provisioning.ledger_journal import read_end, read_part
 from provisioning.ledger_queries import list_serials, list_units
 from provisioning.ledger_supervision import carry_out, prepare_order
 from provisioning.ledger_values import SerialState, UnitState
@@ -80,8 +83,8 @@ def test_the_standard_on_the_simulated_fixture_reads_what_it_is():
         check = read_check_standard(
             slot, SETTINGS, STANDARD, moment=Moment.START, clock=lambda: NOON
         )
-    assert check.reading.mean_na == pytest.approx(500_000, abs=STANDARD.limit_na)
-    assert check.reading.load_ohm == 10_000
+    assert check.mean_na == pytest.approx(500_000, abs=STANDARD.limit_na)
+    assert (check.instrument, check.certificate, check.range_ua) == ("SM0000", None, 1_000)
 
 
 def test_a_unit_is_released_only_by_the_reading_after_it(folder, tmp_path):
@@ -130,6 +133,9 @@ def test_a_fixture_that_drifts_puts_every_unit_since_the_last_good_reading_on_ho
         )
         with pytest.raises(ReportError, match="a unit on hold"):
             certify(station, held.serial)
+        station.close()
+        assert_is_refused_first(tmp_path, line, held)
+        station = open_bench(tmp_path, SETTINGS)
         with pytest.raises(LedgerError, match="cannot go there"):
             station.ledger.reserve(
                 station.writer, mac=held.mac, prefix="AMP", model="FL1",
@@ -142,6 +148,28 @@ def test_a_fixture_that_drifts_puts_every_unit_since_the_last_good_reading_on_ho
         assert (UnitState.REWORK, SerialState.ASSIGNED) in states(station)
         station.ledger.verify_chains()
         station.close()
+
+
+def assert_is_refused_first(folder, line, held):
+    """A held board on a fixture is named, with the way out, before anything is intended."""
+    station = open_bench(folder)  # without a check standard: the slot itself is not stopped
+    (flash,) = (folder / "line").glob("**/*1/flash.bin")
+    content = flash.read_bytes()
+    events = station.ledger.events(serial=held.serial)
+    (result,) = run_slots(station, slot_configs(line)[:1])
+    assert isinstance(result.error, HeldUnitError)
+    assert f"`ampforge unit rework {held.serial} --reason TEXT`" in result.error.hint
+    assert flash.read_bytes() == content
+    assert station.ledger.events(serial=held.serial) == events
+    with station.ledger.database.reading() as connection:
+        (last,) = read_part(
+            connection,
+            "station-1",
+            first_number=read_end(connection, "station-1").count - 1,
+            count=1,
+        )
+    assert (last.event.step, last.event.phase) == (Step.DETECT, Phase.CONFIRM)
+    station.close()
 
 
 def test_a_bad_reading_at_the_start_stops_the_slot_before_its_board_is_touched(tmp_path):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +32,7 @@ from tests.provisioning.metrology_bench import NOON, PYVISA_SIM, SETTINGS, Metro
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ROOT = Path(__file__).parents[2]
 IDENTITY = InstrumentIdentity(
     manufacturer="EXAMPLE", model="DMM 6", serial_number="SIM0042", firmware="1.07"
 )
@@ -320,3 +324,30 @@ def test_a_current_beyond_every_range_is_refused():
         SETTINGS.accuracy_of_range(42)
     assert SETTINGS.accuracy_for(-100_000).range_ua == 100
     assert SETTINGS.accuracy_for(100_001).range_ua == 1_000
+
+
+def test_an_address_that_cannot_be_opened_says_what_to_do():
+    """In a process without PyUSB: PyVISA-py asks for it when it is imported."""
+    hints = {
+        "USB0::0x2A8D::0x0101::MY12345678::INSTR": "`pip install 'ampforge[usbtmc]'`",
+        "USB0::0x2A8D::0x0101::MY12345678::0::INSTR": "`pip install 'ampforge[usbtmc]'`",
+        "USB0::0x2A8D::NOPE": "write it as TCPIP0::HOST::5025::SOCKET",
+        "nonsense": "write it as TCPIP0::HOST::5025::SOCKET",
+        "ASRL/dev/none-such::INSTR": "check power, cable and address",
+    }
+    program = (
+        "import sys; sys.modules['usb'] = None\n"
+        "from provisioning.errors import InstrumentError\n"
+        "from provisioning.scpi_session import open_session\n"
+        "for address in sys.argv[1:]:\n"
+        "    try:\n"
+        "        open_session(address, backend='@py', timeout_s=0.2)\n"
+        "    except InstrumentError as error:\n"
+        "        print(error.hint)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *hints], capture_output=True, text=True, check=True,
+        cwd=ROOT,
+    )  # fmt: skip
+    for hint, line in zip(hints.values(), ended.stdout.splitlines(), strict=True):
+        assert hint in line

@@ -110,6 +110,8 @@ def test_a_kill_at_any_durable_boundary_leads_to_the_same_end(
     expected = end_of(undisturbed)
     assert [len(part) for part in expected] == [3, 3, 1, 2, 3]
     assert expected[2] == [("station-1/1", 5, 3, 2, 0)]
+    assert [state for _, _, state in expected[0]] == ["pass", "pass", "hold"]
+    assert [state for _, _, state in expected[1]] == ["released", "released", "assigned"]
     assert len(counts) == len(STAGES)
     assert min(counts) >= 4
     for stage, boundary in points(counts):

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from provisioning.errors import LedgerError
+from provisioning.instrument_register import read_register
 from provisioning.ledger import Ledger
 from provisioning.ledger_queries import list_serials
 from provisioning.serial_numbers import parse_serial
 from tests.conftest import IS_SOAK
+from tests.provisioning.entering_stations import REFUSED
 from tests.provisioning.ledger_sites import BACK_ENDS, a_writer, made_site, reserve
 
 ROOT = Path(__file__).parents[2]
@@ -82,10 +84,26 @@ def test_stations_that_are_killed_leave_no_gap_and_hold_up_nobody(back_end, tmp_
     ledger.close()
 
 
+@pytest.mark.parametrize("back_end", BACK_ENDS)
+def test_of_stations_that_enter_one_certificate_at_once_one_wins(back_end, tmp_path, request):
+    site = made_site(back_end, tmp_path, request)
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.provisioning.entering_stations", str(site.address), "6"],
+        stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert json.loads(ended.stdout) == [0, *[REFUSED] * 5]
+    ledger = Ledger.open(site.address)
+    ledger.verify_chains()
+    (entered,) = read_register(ledger)
+    assert entered.entry.certificate == "K-1"
+    ledger.close()
+
+
 FILLER = """
 import datetime as dt, resource, signal, sys, uuid
 from pathlib import Path
 from provisioning.errors import LedgerError
+from provisioning.instrument_register import read_register
 from provisioning.ledger import Ledger
 from provisioning.ledger_values import Writer
 path = Path(sys.argv[1])

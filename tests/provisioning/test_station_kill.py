@@ -42,9 +42,9 @@ class Killer:
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def run(self, folder, line, moment):
+    def run(self, folder, line, moment, section=None):
         slots = [[slot.name, slot.port, slot.meter] for slot in slot_configs(line)]
-        self.process.stdin.write(json.dumps([str(folder), slots, moment]) + "\n")
+        self.process.stdin.write(json.dumps([str(folder), slots, moment, section]) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 

@@ -229,6 +229,20 @@ def test_a_unit_that_was_sent_back_gets_no_certificate(station, record):
         build_certificate(sent_back, station.keys.ca_der, where="unit")
 
 
+@pytest.mark.parametrize("place", [0, 3, None], ids=["before", "between", "after"])
+def test_a_unit_on_hold_gets_no_certificate_wherever_its_hold_is_sorted(station, record, place):
+    """Its station told the hold by another clock than the lease the measurement."""
+    place = len(record.events) if place is None else place
+    hold = replace(record.events[-1], station="station-1/1", step="hold", data={"reasons": []})
+    held = replace(
+        record,
+        events=(*record.events[:place], hold, *record.events[place:]),
+        hashes=(*record.hashes, record.hashes[-1]),
+    )
+    with pytest.raises(ReportError, match="a unit on hold"):
+        build_certificate(held, station.keys.ca_der, where="unit")
+
+
 def test_a_record_of_another_factory_gets_no_certificate(record, tmp_path):
     make_bench(tmp_path)
     ca_der = (tmp_path / "station" / "factory-ca.cert.der").read_bytes()
