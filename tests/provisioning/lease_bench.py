@@ -15,6 +15,7 @@ from provisioning.ledger import Ledger
 from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_events import Phase
 from provisioning.ledger_values import SerialState, UnitState, Writer
+from provisioning.ledger_witness import save_witness
 from provisioning.serial_formats import STANDARD_PICTURE, parse_format
 from provisioning.station_files import create_station
 from provisioning.station_joining import join_station
@@ -88,6 +89,9 @@ class Factory:
             now=START - dt.timedelta(days=1), passphrase=None, is_test_key=True,
             ledger=self.address, serial_format=parse_format(picture),
         )  # fmt: skip
+        ledger = self.open()
+        save_witness(self.folder(), ledger, station="station-1")  # as whoever writes first does
+        ledger.close()
         return self
 
     def join(self, station: str) -> None:
