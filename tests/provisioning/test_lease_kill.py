@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import random
 import signal
@@ -146,8 +147,12 @@ RESTORED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("back_end", BACK_ENDS)
-@pytest.mark.parametrize("scenario", RESTORED)
+@pytest.mark.parametrize(
+    ("scenario", "back_end"),
+    [*itertools.product(RESTORED, BACK_ENDS)]
+    if IS_SOAK
+    else [("recalled", "postgres"), ("given-up", "sqlite")],
+)
 def test_a_kill_after_a_restore_leads_to_the_same_end(scenario, back_end, children, copy):
     """The last stage is killed at each of its boundaries; the default tries the last but one."""
     stages = RESTORED[scenario]
