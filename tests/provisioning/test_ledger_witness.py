@@ -7,11 +7,17 @@ import shutil
 
 import pytest
 
+import provisioning.station_joining
 from provisioning.errors import LedgerError, StationError
 from provisioning.ledger import Ledger
 from provisioning.ledger_backup import write_backup
 from provisioning.ledger_restore import restore_for_station
-from provisioning.ledger_witness import WITNESS_NAME, require_witnessed, save_witness
+from provisioning.ledger_witness import (
+    WITNESS_NAME,
+    load_witness,
+    require_witnessed,
+    save_witness,
+)
 from provisioning.serial_formats import parse_format
 from provisioning.station_files import create_station, find_ledger, load_station_keys
 from provisioning.station_joining import join_station
@@ -209,6 +215,29 @@ def test_a_station_that_never_wrote_needs_no_memory(path, folder):
     with pytest.raises(StationError, match="is gone"):
         require_witnessed(other, ledger, station="station-1")
     ledger.close()
+
+
+def test_a_station_that_is_killed_while_it_joins_has_its_memory_before_its_first_event(
+    tmp_path, monkeypatch
+):
+    create_station(
+        tmp_path / "station-1", product="flare", station_name="station-1", ledger_uuid="uuid-1",
+        now=START, passphrase=None, is_test_key=True,
+    )  # fmt: skip
+    folder, seen = tmp_path / "station-2", []
+    meet = provisioning.station_joining.meet
+
+    def look_and_meet(*arguments, **options):
+        seen.append(load_witness(folder))
+        return meet(*arguments, **options)
+
+    monkeypatch.setattr(provisioning.station_joining, "meet", look_and_meet)
+    join_station(
+        folder, tmp_path / "station-1", tmp_path / "station-1" / "ledger.sqlite3",
+        product="flare", station_name="station-2", now=START, passphrase=None,
+    )  # fmt: skip
+    assert [(one.count, one.is_closed) for one in seen] == [(0, False)]
+    assert load_witness(folder).count == 1
 
 
 def test_the_format_that_station_init_wrote_is_no_word_of_the_station(tmp_path):
