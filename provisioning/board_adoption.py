@@ -41,7 +41,7 @@ from provisioning.link_key_storage import (
     StoredKey,
 )
 from provisioning.link_output import CalibrationReadRequest, CalibrationReadResponse
-from provisioning.supervision import verify_act
+from provisioning.supervision import require_reason, verify_act
 from provisioning.unit_admission import read_identity
 from provisioning.unit_key_storage import FIRST_FREE_BLOCK
 
@@ -78,6 +78,7 @@ def adopt_board(
         ProvisioningError: Port, board or ledger stopped the work.
         SigningError: Certificate, proof, record or order do not verify.
     """
+    require_reason(reason)
     if station.opened.is_offline:
         raise SupervisionError(
             "a board is adopted into the ledger, and the ledger is out of reach",

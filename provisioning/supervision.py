@@ -87,19 +87,28 @@ class SupervisedAct:
     evidence: bytes = b""
 
 
+def require_reason(reason: str) -> None:
+    """Refuse an order without a reason that can be written down.
+
+    Raises:
+        SupervisionError: It is missing, too long, or not printable.
+    """
+    if not (0 < len(reason) <= REASON_CHARACTERS_MAX and reason.isprintable()):
+        raise SupervisionError(
+            "an order needs a reason",
+            expected=f"1 to {REASON_CHARACTERS_MAX} printable characters",
+            got=f"{len(reason)} characters",
+            hint="say with --reason why this unit is an exception",
+        )
+
+
 def serialize_act(act: SupervisedAct) -> bytes:
     """Return the payload.
 
     Raises:
         SupervisionError: The reason is missing, too long, or not printable.
     """
-    if not (0 < len(act.reason) <= REASON_CHARACTERS_MAX and act.reason.isprintable()):
-        raise SupervisionError(
-            "an order needs a reason",
-            expected=f"1 to {REASON_CHARACTERS_MAX} printable characters",
-            got=f"{len(act.reason)} characters",
-            hint="say with --reason why this unit is an exception",
-        )
+    require_reason(act.reason)
     fields: dict[int, object] = {
         1: FORMAT,
         2: act.ledger_uuid,
