@@ -23,6 +23,7 @@ from cli.station_access import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from cli.configuration import Configuration
@@ -45,6 +46,11 @@ _DAYS_DEFAULT = 7
 @click.option("--close", "closed", metavar="LEASE", help="End an expired lease, with --lost.")
 @click.option("--lost", is_flag=True, help="Its station will never report what it gave.")
 @click.option("--reason", help="What happened to that station; goes on record.")
+@click.option(
+    "--today",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="With --lost: the day by a calendar, where no other clock says that the lease expired.",
+)
 @station_option
 @config_option
 @passphrase_file_option
@@ -57,6 +63,7 @@ def lease(
     closed: str | None,
     lost: bool,
     reason: str | None,
+    today: datetime | None,
     station_folder: Path | None,
     config_path: Path | None,
     passphrase_file: Path | None,
@@ -77,10 +84,10 @@ def lease(
             expected="--count and --days, or --give-back, or --close LEASE --lost",
             hint="leave the others out",
         )
-    if (closed is not None) != lost or lost != (reason is not None):
+    if (closed is not None) != lost or lost != (reason is not None) or (today and not lost):
         raise UsageRefusal(
             "a lost lease is ended with three options",
-            expected="--close LEASE --lost --reason TEXT",
+            expected="--close LEASE --lost --reason TEXT, and perhaps --today DAY",
             hint="this station's own lease is ended with --give-back",
         )
     configuration = load_configuration(config_path)
@@ -93,7 +100,8 @@ def lease(
         if closed is not None:
             from provisioning.lease_acts import declare_lost
 
-            record = declare_lost(ledger, writer, closed, reason=reason or "")
+            day = None if today is None else today.date()
+            record = declare_lost(ledger, writer, closed, reason=reason or "", today=day)
             _print_lost(record, as_json=as_json)
         elif give_back:
             _give_back(folder, ledger, writer, as_json=as_json)

@@ -76,7 +76,8 @@ def format_quarantines(quarantines: Sequence[Quarantine]) -> list[str]:
     """Return the boards in quarantine, as lines for a person."""
     if not quarantines:
         return ["no board is in quarantine"]
-    lines = [f"in quarantine: {len(quarantines)}; a supervisor decides (`ampforge unit release`)"]
+    decides = "a supervisor decides (`ampforge unit release`, `unit adopt`)"
+    lines = [f"in quarantine: {len(quarantines)}; {decides}"]
     for one in quarantines:
         lines.append(
             f"  {one.mac.hex(':')}  {one.board_class:<8}  {one.serial or 'no number'}, "

@@ -12,23 +12,12 @@ from cli.configuration import load_configuration
 from cli.failures import EXIT_UNIT_FAILED, UsageRefusal, exit_code
 from cli.lease_output import format_offline, format_sync, offline_document, synced_document
 from cli.output import print_result
-from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
+from cli.params import config_option, json_option, passphrase_file_option
 from cli.slot_option import slot_configs, slots_option
-from cli.station_access import (
-    PASSPHRASE_PROMPT,
-    find_ca,
-    find_station_folder,
-    load_station_settings,
-    read_file,
-    real_outside,
-    station_option,
-    trust_path,
-    utc_now,
-)
+from cli.station_access import find_station_folder, station_option, utc_now
+from cli.station_opening import open_configured_station
 from cli.station_options import (
-    BUNDLE_MAX_BYTES,
     SIMULATED_FOLDER,
-    TRUST_MAX_BYTES,
     seed_option,
     simulated_line,
     simulated_slots,
@@ -40,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cli.configuration import Configuration
     from cli.station_display import Display
     from cli.station_events import EventStream
     from provisioning.station import Station
@@ -109,7 +97,7 @@ def run(
     with nullcontext() if events is None else events.ending():
         configuration = load_configuration(config_path)
         with ExitStack() as stack:
-            station = _open_station(
+            station = open_configured_station(
                 configuration,
                 bundle_path=bundle_path or find_bundle(configuration),
                 station_folder=station_folder,
@@ -130,54 +118,6 @@ def run(
             _print_end(station, results, events=events, as_json=as_json, code=code)
     if code:
         ctx.exit(code)
-
-
-def _open_station(
-    configuration: Configuration,
-    *,
-    bundle_path: Path,
-    station_folder: Path | None,
-    trust_file: Path | None,
-    passphrase_file: Path | None,
-    lot: str | None,
-) -> Station:
-    from firmware_images.efuse_plan import load_efuse_plan
-    from firmware_images.nvs_plan import load_nvs_plan
-    from firmware_images.product import ProductSettings
-    from provisioning.station import open_station
-    from provisioning.station_files import find_ledger
-    from provisioning.udi import require_lot
-    from provisioning.verification_plan import refuse_unverified_claim
-
-    settings = load_station_settings(configuration)
-    if lot is not None:
-        settings = settings.model_copy(update={"lot": require_lot(lot)})
-    product = configuration.section("product", ProductSettings)
-    refuse_unverified_claim(
-        settings.metrology,
-        load_min_ohm=product.claim_load_min_ohm,
-        load_max_ohm=product.claim_load_max_ohm,
-    )
-    nvs_plan = None if settings.nvs is None else load_nvs_plan(configuration.resolve(settings.nvs))
-    efuses = settings.efuses
-    folder = station_folder or configuration.resolve(settings.folder)
-    return open_station(
-        folder,
-        settings,
-        product_model=product.model,
-        gtin=product.gtin,
-        bundle_bytes=read_file(bundle_path, max_bytes=BUNDLE_MAX_BYTES),
-        trust_bytes=read_file(trust_path(configuration, trust_file), max_bytes=TRUST_MAX_BYTES),
-        outside=real_outside(),
-        passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
-        bundle_where=str(bundle_path),
-        ca_uri=find_ca(configuration),
-        nvs_plan=nvs_plan,
-        efuse_plan=None
-        if efuses is None
-        else load_efuse_plan(configuration.resolve(efuses), chip=product.chip),
-        ledger_address=find_ledger(folder, settings.ledger, root=configuration.root),
-    )
 
 
 def _open_events() -> EventStream:

@@ -26,6 +26,7 @@ from cli.station_access import (
     station_option,
     utc_now,
 )
+from cli.unit_adopt_command import adopt
 from cli.unit_budget_command import budget
 from cli.unit_certificate_command import certificate
 from cli.unit_label_command import label
@@ -48,7 +49,7 @@ def group() -> None:
     """Show, tell and export the record of one unit; order what a supervisor may."""
 
 
-for _command in (budget, certificate, label, quarantine, release, replay, rework, rebind):
+for _command in (adopt, budget, certificate, label, quarantine, release, replay, rework, rebind):
     group.add_command(_command)
 
 

@@ -24,6 +24,8 @@ def format_unit(document: dict[str, Any]) -> str:
         "accepted again"
         for module in document["replaced_modules"]
     ]
+    if (adopted := document["adopted"]) is not None:
+        lines.append(f"  adopted    {adopted['at'][:10]}, its number was lost: {adopted['reason']}")
     if document["udi"] is not None:
         lines.append(f"  UDI        {document['udi']['human_readable']}")
     elif document["lot"] is not None:

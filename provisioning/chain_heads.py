@@ -137,17 +137,20 @@ class StationCertificates:
         ca_der: Certificate of the factory CA, trusted; `None` to read heads unverified, where
             nothing says which CA is the factory's.
         now: The present, aware.
+
+    Attributes:
+        ca_der: As given.
     """
 
     def __init__(self, ca_der: bytes | None, *, now: dt.datetime | None) -> None:
-        self._ca_der = ca_der
+        self.ca_der = ca_der
         self._now = now
         self._known: dict[bytes, Certificate] = {}
 
     @property
     def is_verifying(self) -> bool:
         """Whether signatures are verified at all."""
-        return self._ca_der is not None
+        return self.ca_der is not None
 
     def verify(self, untrusted_bytes: bytes, untrusted_der: bytes) -> ChainHead:
         """Return a head that was signed by the station it names.
@@ -160,11 +163,11 @@ class StationCertificates:
             SigningError: Certificate or signature do not verify.
             LedgerError: It is no head, or one of another station than the certificate's.
         """
-        if self._ca_der is None:
+        if self.ca_der is None:
             return parse_head(
                 parse_message(untrusted_bytes, max_bytes=SIGNED_HEAD_MAX_BYTES).payload
             )
-        certificate = self._certificate(untrusted_der, self._ca_der)
+        certificate = self._certificate(untrusted_der, self.ca_der)
         verified = verify_one(
             untrusted_bytes,
             [certificate.public_key],
@@ -187,8 +190,8 @@ class StationCertificates:
         Raises:
             CertificateError: The factory CA did not issue it.
         """
-        assert self._ca_der is not None, "an unverified certificate is nobody's"
-        return self._certificate(untrusted_der, self._ca_der).public_key.key_id
+        assert self.ca_der is not None, "an unverified certificate is nobody's"
+        return self._certificate(untrusted_der, self.ca_der).public_key.key_id
 
     def _certificate(self, untrusted_der: bytes, ca_der: bytes) -> Certificate:
         known = self._known.get(untrusted_der)

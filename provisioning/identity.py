@@ -118,6 +118,19 @@ def install_identity(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityProof:
+    """What a board showed when it proved who it is.
+
+    Attributes:
+        certificate: Its certificate, verified.
+        signed: The nonce with serial number, MAC and application, as the board signed it.
+    """
+
+    certificate: Certificate
+    signed: bytes
+
+
 def verify_identity(link: DeviceLink, *, expected: ExpectedIdentity, nonce: bytes) -> Certificate:
     """Read the certificate back and have the board sign a nonce with its key.
 
@@ -134,6 +147,17 @@ def verify_identity(link: DeviceLink, *, expected: ExpectedIdentity, nonce: byte
             something else.
         SigningError: Certificate or signature do not verify.
     """
+    return ask_for_proof(link, expected=expected, nonce=nonce).certificate
+
+
+def ask_for_proof(link: DeviceLink, *, expected: ExpectedIdentity, nonce: bytes) -> IdentityProof:
+    """Do as `verify_identity`, and return what was shown, for whoever must see it later.
+
+    Raises:
+        IdentityError: The certificate is missing or names another unit, or the proof is of
+            something else.
+        SigningError: Certificate or signature do not verify.
+    """
     stored = link.request(CertificateReadRequest, CertificateReadResponse).cert
     if not stored:
         raise IdentityError(
@@ -142,29 +166,82 @@ def verify_identity(link: DeviceLink, *, expected: ExpectedIdentity, nonce: byte
     certificate = expected.trust.verify_certificate(
         stored, now=expected.now, kind=CertificateKind.DEVICE
     )
+    refuse_other_unit(certificate, serial=expected.serial, mac=expected.mac, where=link.where)
+    signed = link.request(ChallengeWriteRequest, ChallengeWriteResponse, nonce=nonce).sig
+    verify_challenge(
+        signed, certificate, nonce=nonce, app_sha256=expected.app_sha256, where=link.where
+    )
+    return IdentityProof(certificate=certificate, signed=signed)
+
+
+def refuse_other_unit(certificate: Certificate, *, serial: str, mac: bytes, where: str) -> None:
+    """Refuse a certificate that names another unit.
+
+    Raises:
+        IdentityError: It does.
+    """
     named = (certificate.serial_number, certificate.common_name)
-    if named != (expected.serial, expected.mac.hex(":")):
+    if named != (serial, mac.hex(":")):
         raise IdentityError(
             "the board's certificate is for another unit",
-            expected=f"{expected.serial}, {expected.mac.hex(':')}",
+            expected=f"{serial}, {mac.hex(':')}",
             got=f"{named[0]}, {named[1]}",
-            where=link.where,
+            where=where,
             hint="its flash was copied from another board: erase it and start again",
         )
-    signed = link.request(ChallengeWriteRequest, ChallengeWriteResponse, nonce=nonce).sig
+
+
+def verify_challenge(
+    untrusted_bytes: bytes,
+    certificate: Certificate,
+    *,
+    nonce: bytes,
+    app_sha256: bytes,
+    where: str,
+) -> None:
+    """Verify what a board signed, as the unit that its certificate names.
+
+    Args:
+        untrusted_bytes: The signed answer.
+        certificate: The board's certificate, verified.
+        nonce: What was asked.
+        app_sha256: SHA-256 of the application image that must be running, 32 bytes.
+        where: What to name in an error.
+
+    Raises:
+        IdentityError: It is another answer.
+        SigningError: It is not signed by the board's key.
+    """
     verified = verify_one(
-        signed,
+        untrusted_bytes,
         [certificate.public_key],
         content_type=CHALLENGE_CONTENT_TYPE,
         max_bytes=_CHALLENGE_MAX_BYTES,
     )
-    proof = serialize_cbor({1: nonce, 2: expected.serial, 3: expected.mac, 4: expected.app_sha256})
+    mac = read_certified_mac(certificate, where=where)
+    proof = serialize_cbor({1: nonce, 2: certificate.serial_number, 3: mac, 4: app_sha256})
     if verified.payload != proof:
         raise IdentityError(
             "the board signed something else than it was asked",
             expected="our nonce, its serial number, its MAC and its application",
             got=verified.payload.hex()[:64],
-            where=link.where,
+            where=where,
             hint="the answer may be a replay; do not release this unit",
         )
-    return certificate
+
+
+def read_certified_mac(certificate: Certificate, *, where: str) -> bytes:
+    """Return the MAC that a device's certificate names.
+
+    Raises:
+        IdentityError: It names none.
+    """
+    try:
+        mac = bytes.fromhex(certificate.common_name.replace(":", ""))
+    except ValueError:
+        mac = b""
+    if mac.hex(":") != certificate.common_name or len(mac) != 6:  # noqa: PLR2004 - bytes of a MAC
+        raise IdentityError(
+            "the board's certificate names no MAC", got=certificate.common_name, where=where
+        )
+    return mac

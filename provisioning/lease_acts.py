@@ -9,13 +9,13 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from provisioning.errors import LeaseError, SerialNumberError
 from provisioning.lease import COUNT_MAX, DAYS_MAX, NUMBER_MAX, STATION_MAX_LENGTH
 from provisioning.ledger_allocation import ask_about_board, numbers_of_period, read_answer
-from provisioning.ledger_events import Phase, format_time
-from provisioning.ledger_journal import append_event, read_end
+from provisioning.ledger_events import Phase, format_time, parse_time
+from provisioning.ledger_journal import CLOCK_SUSPECT, append_event, list_stations, read_end
 from provisioning.ledger_leases import (
     LEASE_END_STEP,
     LEASE_STEP,
@@ -153,17 +153,24 @@ def confirm_lease(
     return known
 
 
-def declare_lost(ledger: Ledger, writer: Writer, name: str, *, reason: str) -> LeaseRecord:
+def declare_lost(
+    ledger: Ledger, writer: Writer, name: str, *, reason: str, today: dt.date | None = None
+) -> LeaseRecord:
     """End an expired lease whose station will never report; what was not reported becomes void.
+
+    One clock alone does not say that it has expired: a second must, and that is another station's
+    last event, the database server's clock, or the day that a person says it is.
 
     Args:
         ledger: The open ledger.
         writer: Who says so.
         name: The lease, STATION/n.
         reason: What happened to the station, for the record.
+        today: The day by somebody's calendar, UTC; needed where no second clock says enough.
 
     Raises:
-        LeaseError: There is no such lease, it has ended, it is still in force, or no reason.
+        LeaseError: There is no such lease, it has ended, it is still in force or may be, no
+            reason, or the clock is not to be trusted.
         LedgerError: The database cannot be written.
     """
     told = f"lease {name} lost: {reason}"
@@ -193,15 +200,60 @@ def declare_lost(ledger: Ledger, writer: Writer, name: str, *, reason: str) -> L
                 where=name,
                 hint="wait until then; its numbers cost nothing meanwhile",
             )
+        _require_second_clock(connection, ledger, writer, known, now=now, today=today)
         append_event(
             connection, writer, epoch=ledger.identity.epoch, step=LEASE_END_STEP,
-            phase=Phase.CONFIRM, data={"lease": name, "reason": told, "lost": True},
+            phase=Phase.CONFIRM, data={
+                "lease": name,
+                "reason": told,
+                "lost": True,
+                "today": None if today is None else today.isoformat(),
+            },
             mac=None, reservation=None, at=now,
         )  # fmt: skip
         end_lease(connection, writer, known, ledger=ledger, reason=told, ended_at=now, now=now)
         ended = find_named(connection, name)
     assert ended is not None, "it was ended just now"
     return ended
+
+
+def _require_second_clock(
+    connection: Connection,
+    ledger: Ledger,
+    writer: Writer,
+    record: LeaseRecord,
+    *,
+    now: dt.datetime,
+    today: dt.date | None,
+) -> None:
+    """Refuse to end a lease by a clock that may be far ahead (CLOCK_SUSPECT)."""
+    if today is not None and abs(today - now.date()) > dt.timedelta(days=1):
+        raise LeaseError(
+            f"this station's clock says another day ({CLOCK_SUSPECT})",
+            expected=f"{today}",
+            got=format_time(now),
+            where=record.name,
+            hint="set this machine's clock; nothing was changed",
+        )
+    if today is not None:
+        return
+    ends = [
+        read_end(connection, chain).at
+        for chain in list_stations(connection)
+        if chain != record.name and chain.partition("/")[0] != writer.station
+    ]
+    told = [parse_time(at) for at in ends if at is not None]
+    if ledger.database.has_server:
+        told.append(connection.execute(select(func.now())).scalar_one())
+    if max(told, default=None) is None or max(told) < record.expires_at:
+        raise LeaseError(
+            "this station's clock alone says that the lease has expired",
+            expected=f"a second clock after {format_time(record.expires_at)}",
+            got=f"this one {format_time(now)}, the others "
+            + (format_time(max(told)) if told else "none"),
+            where=record.name,
+            hint="look at a calendar, and say which day it is: --today YYYY-MM-DD",
+        )
 
 
 def end_lease(

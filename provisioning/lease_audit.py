@@ -26,7 +26,7 @@ from provisioning.ledger_schema import events, serial_numbers
 from provisioning.outbox_events import REFUSE_STEP, SYNC_STEP
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -159,8 +159,14 @@ def read_refusals(connection: Connection, serials: Sequence[str]) -> Refusals:
     return Refusals(first)
 
 
-def leased_ranges(connection: Connection) -> list[tuple[LeaseRecord, list[range]]]:
+def leased_ranges(
+    connection: Connection, adopted: Collection[str] = ()
+) -> list[tuple[LeaseRecord, list[range]]]:
     """Return each lease with the numbers of it that are leased now, after all were looked at.
+
+    Args:
+        connection: Inside a transaction that sees one state.
+        adopted: Numbers that boards got back on a supervisor's order.
 
     Raises:
         LedgerError: A number of an ended lease is unexplained, or another gave one of its numbers.
@@ -174,7 +180,7 @@ def leased_ranges(connection: Connection) -> list[tuple[LeaseRecord, list[range]
                 "every number given or voided, because it has ended",
                 f"{sum(map(len, unused))} unexplained",
             )
-        _require_own(connection, record)
+        _require_own(connection, record, adopted)
         found.append((record, unused))
     return found
 
@@ -197,7 +203,7 @@ def count_leased(
     )
 
 
-def _require_own(connection: Connection, record: LeaseRecord) -> None:
+def _require_own(connection: Connection, record: LeaseRecord, adopted: Collection[str]) -> None:
     """Refuse a number of a lease that was not given under it."""
     given = (
         select(events.c.serial)
@@ -209,7 +215,7 @@ def _require_own(connection: Connection, record: LeaseRecord) -> None:
         )
         .exists()
     )
-    stranger = connection.execute(
+    strangers = connection.execute(
         select(serial_numbers.c.serial).where(
             serial_numbers.c.prefix == record.prefix,
             serial_numbers.c.model == record.model,
@@ -218,8 +224,8 @@ def _require_own(connection: Connection, record: LeaseRecord) -> None:
             serial_numbers.c.sequence.between(record.first_sequence, record.last_sequence),
             ~given,
         )
-    ).scalar()
-    if stranger is not None:
+    ).scalars()
+    for stranger in set(strangers) - set(adopted):
         raise contradiction(
             f"serial_numbers {stranger}", f"given under lease {record.name}", "given otherwise"
         )

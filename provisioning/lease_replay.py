@@ -134,10 +134,16 @@ class Replay:
         if problem is None:
             self._begin_unit(event, number)
             return
-        void = is_void(self._connection, number)
-        if void is None:
+        if not self._is_explained(event, number):
             self._void(number, f"lease {record.name}: {problem}")
         self._refuse(event, problem)
+
+    def _is_explained(self, event: Event, number: SerialNumber) -> bool:
+        """Whether the ledger knows the number: void, or given back to its board (`adopt`)."""
+        given = self._connection.execute(
+            select(serial_numbers.c.serial).where(serial_numbers.c.serial == event.serial)
+        ).scalar()
+        return given is not None or is_void(self._connection, number) is not None
 
     def _find_problem(self, event: Event, number: SerialNumber) -> str | None:
         """Return why the ledger cannot give a number that the outbox gave, or `None`."""

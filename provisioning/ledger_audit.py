@@ -48,12 +48,14 @@ from provisioning.ledger_schema import (
 from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
 from provisioning.ledger_told_orders import require_told_order
 from provisioning.ledger_values import SerialState
-from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, parse_void
+from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, VoidedRange, parse_void
 from provisioning.outbox_events import REFUSE_STEP
+from provisioning.serial_numbers import SerialNumber, parse_serial
+from provisioning.supervision import Act
 from signing.hash_chain import GENESIS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from sqlalchemy import Connection, Table
 
@@ -73,7 +75,14 @@ class _LedgerFacts:
 
     epoch: int = 1
     opening: str | None = None
-    voids: dict[tuple[object, ...], Fields] = field(default_factory=dict)
+    voids: list[VoidedRange] = field(default_factory=list)
+
+    def told_voids(self, adopted: Iterable[SerialNumber]) -> dict[tuple[object, ...], Fields]:
+        """Return what the rows of the voided ranges must be."""
+        left = self.voids
+        for number in adopted:
+            left = [part for void in left for part in void.without(number)]
+        return {void.key(): void.row() for void in left}
 
 
 @dataclass(slots=True)
@@ -126,6 +135,7 @@ def audit_ledger(
     on_progress: Progress = lambda _done, _total: None,
     on_chains: Callable[[Connection], object] | None = None,
     block: range | None = None,
+    ca_der: bytes | None = None,
 ) -> dict[str, tuple[int, bytes]]:
     """Verify every chain, what stations signed of them, and every row against the events.
 
@@ -137,6 +147,7 @@ def audit_ledger(
             the chains with what is known of them from elsewhere; by default with what stations
             signed and saw, whose signatures nobody here can verify.
         block: The only sequences that may be given; `None` for those of each epoch.
+        ca_der: Certificate of the factory CA, if that is known: boards that were adopted are its.
 
     Returns:
         Count and head of each station's chain.
@@ -167,7 +178,10 @@ def audit_ledger(
     counts = {station: count for station, (count, _) in heads.items()}
     lease_facts.require_synced(connection, counts, is_outbox=block is not None)
     for event in beside.orders:
-        require_told_order(event, identity)
+        require_told_order(event, identity, ca_der=ca_der)
+    adopted = frozenset(
+        str(event.serial) for event in beside.orders if event.data.get("act") == Act.ADOPT.value
+    )
     for serials in _serials_in_events(connection):
         _audit_units(connection, serials, identity.serial_format)
         done += len(serials)
@@ -176,9 +190,11 @@ def audit_ledger(
     _audit_few(connection, quarantines, beside.told_quarantines(lease_facts.refused))
     _audit_few(connection, replaced_modules, beside.replaced)
     _audit_identity(facts, identity)
-    _audit_few(connection, voided_ranges, facts.voids)
+    # What is no number was refused with its unit.
+    given_back = [parse_serial(serial, identity.serial_format) for serial in sorted(adopted)]
+    _audit_few(connection, voided_ranges, facts.told_voids(given_back))
     _audit_few(connection, leases, lease_facts.told_leases())
-    _audit_gaps(connection, identity.serial_format, block)
+    _audit_gaps(connection, identity.serial_format, block, adopted)
     on_progress(total, total)
     return heads
 
@@ -198,8 +214,7 @@ def _gather(facts: _LedgerFacts, event: Event, identity: LedgerIdentity) -> None
     elif event.step == CHECK_STANDARD_STEP:
         parse_check(event)
     elif event.step == VOID_STEP:
-        void = parse_void(event)
-        facts.voids[void.key()] = void.row()
+        facts.voids.append(parse_void(event))
 
 
 def _serials_in_events(connection: Connection) -> Iterator[list[str]]:
@@ -341,7 +356,12 @@ def _audit_few(connection: Connection, table: Table, told: Mapping[Any, Fields])
         raise contradiction(f"{table.name} {_shown(missing)}", "a row", "none")
 
 
-def _audit_gaps(connection: Connection, serial_format: SerialFormat, block: range | None) -> None:
+def _audit_gaps(
+    connection: Connection,
+    serial_format: SerialFormat,
+    block: range | None,
+    adopted: frozenset[str],
+) -> None:
     """Refuse a series in which a number is neither given nor leased nor voided."""
     series = [serial_numbers.c[name] for name in ("prefix", "model", "year", "week")]
     statement = select(
@@ -351,7 +371,7 @@ def _audit_gaps(connection: Connection, serial_format: SerialFormat, block: rang
         func.min(serial_numbers.c.sequence).label("low"),
         func.max(serial_numbers.c.sequence).label("high"),
     ).group_by(*series, serial_numbers.c.epoch)
-    leased = leased_ranges(connection)
+    leased = leased_ranges(connection, adopted)
     ranges = [row._mapping for row in connection.execute(select(voided_ranges))]  # noqa: SLF001 - public
     for row in connection.execute(statement):
         first = (block or sequences_of_epoch(row.epoch, serial_format))[0]

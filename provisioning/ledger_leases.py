@@ -16,6 +16,7 @@ from provisioning.ledger_events import parse_time
 from provisioning.ledger_formats import read_format
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import leases, serial_numbers, voided_ranges
+from provisioning.ledger_voids import find_range
 from provisioning.serial_numbers import SerialNumber
 
 if TYPE_CHECKING:
@@ -165,17 +166,8 @@ def unused_ranges(connection: Connection, record: LeaseRecord) -> list[range]:
 
 def is_void(connection: Connection, number: SerialNumber) -> str | None:
     """Return why a number is void, or `None` when it is not."""
-    reason: str | None = connection.execute(
-        select(voided_ranges.c.reason).where(
-            voided_ranges.c.prefix == number.prefix,
-            voided_ranges.c.model == number.model,
-            voided_ranges.c.year == number.year,
-            voided_ranges.c.week == number.week,
-            voided_ranges.c.first_sequence <= number.sequence,
-            voided_ranges.c.last_sequence >= number.sequence,
-        )
-    ).scalar()
-    return reason
+    void = find_range(connection, number)
+    return None if void is None else void.reason
 
 
 def _given_of(connection: Connection, record: LeaseRecord) -> Iterable[int]:

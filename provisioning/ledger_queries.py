@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from provisioning.errors import LedgerError
 from provisioning.ledger_events import parse_time
 from provisioning.ledger_rows import check_row, check_state
-from provisioning.ledger_schema import jobs, serial_numbers, units, voided_ranges
+from provisioning.ledger_schema import jobs, serial_numbers, units
 from provisioning.ledger_values import (
     JobRecord,
     JobState,
@@ -18,7 +18,7 @@ from provisioning.ledger_values import (
     UnitRecord,
     UnitState,
 )
-from provisioning.ledger_voids import VoidedRange
+from provisioning.ledger_voids import VoidedRange, find_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,17 +110,8 @@ def find_given(database: LedgerDatabase, serials: Iterable[str]) -> dict[str, Se
 
 def find_void(database: LedgerDatabase, number: SerialNumber) -> VoidedRange | None:
     """Return the range in which a number was voided without ever having been given."""
-    columns = voided_ranges.c
-    chosen = select(voided_ranges).where(
-        columns.prefix == number.prefix, columns.model == number.model,
-        columns.year == number.year, columns.week == number.week,
-        columns.first_sequence <= number.sequence, columns.last_sequence >= number.sequence,
-    ).limit(1)  # fmt: skip
     with database.reading() as connection:
-        row = connection.execute(chosen).one_or_none()
-    if row is None:
-        return None
-    return VoidedRange(**check_row(row, voided_ranges, where=str(database.address))._asdict())
+        return find_range(connection, number)
 
 
 def count_serials(database: LedgerDatabase) -> dict[SerialState, int]:

@@ -141,6 +141,7 @@ def restore_ledger(
                         identity,
                         on_progress=on_progress,
                         on_chains=lambda within: audit_heads(within, identity, certificates),
+                        ca_der=ca_der,
                     ),
                 )
             )

@@ -270,16 +270,31 @@ def _replace_module(
     )
 
 
+def require_quarantined(connection: Connection, mac: bytes) -> Quarantine:
+    """Return the open quarantine of a board.
+
+    Raises:
+        SupervisionError: It is in none.
+    """
+    quarantine = _open_quarantine(connection, mac)
+    if quarantine is None:
+        raise SupervisionError(
+            "the board is not in quarantine",
+            got=mac.hex(":"),
+            hint="`ampforge unit quarantine` lists those that are",
+        )
+    return quarantine
+
+
 def _answered_hash(connection: Connection, act: Act, mac: bytes) -> bytes:
     if act is Act.RELEASE:
-        quarantine = _open_quarantine(connection, mac)
-        if quarantine is None:
-            raise SupervisionError(
-                "the board is not in quarantine",
-                got=mac.hex(":"),
-                hint="`ampforge unit quarantine` lists those that are",
-            )
-        return quarantine.event_hash
+        return require_quarantined(connection, mac).event_hash
+    if act is Act.ADOPT:
+        raise SupervisionError(
+            "a board is adopted by what it proves itself",
+            got=mac.hex(":"),
+            hint="put it into a slot: `ampforge unit adopt`",
+        )
     unit = find_by(connection, units.c.mac == mac)
     if unit is None:
         raise SupervisionError(

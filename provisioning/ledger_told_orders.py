@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from provisioning.board_evidence import evidence_digest, find_fault, parse_evidence
 from provisioning.ledger_retelling import contradiction, hex_field
-from provisioning.supervision import parse_act
+from provisioning.supervision import Act, parse_act
 from signing.cose_message import parse_message
 from signing.refusal import Refusal
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from provisioning.ledger_values import LedgerIdentity
 
 
-def require_told_order(event: Event, identity: LedgerIdentity) -> None:
+def require_told_order(
+    event: Event, identity: LedgerIdentity, *, ca_der: bytes | None = None
+) -> None:
     """Refuse an event that tells a supervisor's order otherwise than the supervisor signed it.
 
     The signature was verified when the order was carried out: the keys that were a supervisor's
@@ -23,9 +26,11 @@ def require_told_order(event: Event, identity: LedgerIdentity) -> None:
     Args:
         event: A CONFIRM of step `supervise`, verified as part of its chain.
         identity: What the ledger says it is.
+        ca_der: Certificate of the factory CA, if that is known: who was adopted is of its factory.
 
     Raises:
-        LedgerError: The order is none, or says something else.
+        LedgerError: The order is none, says something else, or a board that was adopted did not
+            prove who it is.
     """
     where = f"station {event.station}, event {event.number}"
     try:
@@ -39,6 +44,8 @@ def require_told_order(event: Event, identity: LedgerIdentity) -> None:
         "new_mac": hex_field(event, "new_mac"),
         "answers": hex_field(event, "answers"),
         "reason": event.data.get("reason"),
+        "serial": event.serial if order.serial else "",
+        "evidence": _told_evidence(event),
     }
     signed = {
         "ledger": order.ledger_uuid,
@@ -47,10 +54,31 @@ def require_told_order(event: Event, identity: LedgerIdentity) -> None:
         "new_mac": order.new_mac,
         "answers": order.answers,
         "reason": order.reason,
+        "serial": order.serial,
+        "evidence": order.evidence,
     }
     for name, value in signed.items():
         if told[name] != value:
             raise contradiction(f"{where}, {name} of the order", _shown(value), _shown(told[name]))
+    if order.act is Act.ADOPT:
+        _require_proved(event, ca_der=ca_der, where=where)
+
+
+def _told_evidence(event: Event) -> bytes:
+    evidence_bytes = hex_field(event, "evidence")
+    return evidence_digest(evidence_bytes) if evidence_bytes else b""
+
+
+def _require_proved(event: Event, *, ca_der: bytes | None, where: str) -> None:
+    """Refuse an adoption that does not follow from what the board proved."""
+    evidence_bytes = hex_field(event, "evidence")
+    fault = find_fault(
+        evidence_bytes, serial=event.serial or "", mac=event.mac, now=event.at, where=where
+    )
+    if fault is None and ca_der is not None and parse_evidence(evidence_bytes).ca_der != ca_der:
+        fault = "it is of another factory"
+    if fault is not None:
+        raise contradiction(f"{where}, evidence of the board", "a proof of this very unit", fault)
 
 
 def _shown(value: object) -> object:

@@ -179,5 +179,11 @@ def verify_state(
         if witness is not None:
             compare_witness(connection, identity, witness, where=where)
 
-    chains = audit_ledger(connection, identity, on_progress=on_progress, on_chains=on_chains)
+    chains = audit_ledger(
+        connection,
+        identity,
+        on_progress=on_progress,
+        on_chains=on_chains,
+        ca_der=certificates.ca_der,
+    )
     return chains, covered

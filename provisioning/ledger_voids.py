@@ -6,14 +6,15 @@ the chain tells it and allocation sees it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event
+from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import voided_ranges
 from provisioning.serial_numbers import SerialNumber
 
@@ -67,6 +68,16 @@ class VoidedRange:
         )  # fmt: skip
         return str(number)
 
+    def without(self, number: SerialNumber) -> tuple[VoidedRange, ...]:
+        """Return what is left of the range when a board got a number back."""
+        series = (number.prefix, number.model, number.year, number.week)
+        is_inside = self.first_sequence <= number.sequence <= self.last_sequence
+        if not is_inside or series != (self.prefix, self.model, self.year, self.week):
+            return (self,)
+        before = replace(self, last_sequence=number.sequence - 1)
+        behind = replace(self, first_sequence=number.sequence + 1)
+        return tuple(part for part in (before, behind) if part.first_sequence <= part.last_sequence)
+
     def key(self) -> tuple[object, ...]:
         """Return what tells this range from every other."""
         return (self.prefix, self.model, self.year, self.week, self.first_sequence)
@@ -99,6 +110,20 @@ def void_range(
         mac=None, reservation=None, at=at,
     )  # fmt: skip
     connection.execute(insert(voided_ranges).values(**void.row()))
+
+
+def find_range(connection: Connection, number: SerialNumber) -> VoidedRange | None:
+    """Return the range in which a number is void, or `None`."""
+    columns = voided_ranges.c
+    chosen = select(voided_ranges).where(
+        columns.prefix == number.prefix, columns.model == number.model,
+        columns.year == number.year, columns.week == number.week,
+        columns.first_sequence <= number.sequence, columns.last_sequence >= number.sequence,
+    ).limit(1)  # fmt: skip
+    row = connection.execute(chosen).one_or_none()
+    if row is None:
+        return None
+    return VoidedRange(**check_row(row, voided_ranges, where="table voided_ranges")._asdict())
 
 
 def parse_void(event: Event) -> VoidedRange:

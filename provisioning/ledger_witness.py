@@ -3,7 +3,8 @@
 A database that is copied back from yesterday looks whole: its chains end earlier, and the numbers
 of today would be given again. The station's folder therefore keeps the epoch, its opening, and the
 head of the station's own chain. A ledger that has forgotten one of these is refused;
-`ampforge ledger restore` opens a later epoch, and that one is accepted.
+`ampforge ledger restore` opens a later epoch, and that one is accepted. So is a ledger into which
+the station never wrote; one into which it did, without a memory of it, is refused.
 
 The memory may be older than the ledger (after a kill), never younger. A station that ended in good
 order leaves it closed: from then on its chain must not grow but by its own hand, and whoever writes
@@ -17,10 +18,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import select
 
 from provisioning.errors import Damage, LedgerDamageError, LedgerError, StationError
+from provisioning.ledger_events import parse_event
+from provisioning.ledger_formats import FORMAT_STEP
 from provisioning.ledger_heads import require_chain
 from provisioning.ledger_journal import read_end, read_head
+from provisioning.ledger_schema import events
 from provisioning.station_lock import StationLock
 from signing.durable_file import save_durably
 from signing.errors import DurableFileError
@@ -82,8 +87,8 @@ def load_witness(folder: Path) -> Witness | None:
             "what the station remembers of its ledger cannot be read",
             got=error.strerror if isinstance(error, OSError) else "another content",
             where=path,
-            hint="run `ampforge ledger verify`, compare its chains with the newest export or "
-            "backup, and only then move this file away",
+            hint="put the right one back; without it: `ampforge ledger backup`, move this file and "
+            "the ledger away, `ampforge ledger restore`, which opens a new epoch",
         ) from error
 
 
@@ -121,14 +126,21 @@ def save_witness(folder: Path, ledger: Ledger, *, station: str, is_closed: bool 
     return witness
 
 
-def require_witnessed(folder: Path, ledger: Ledger) -> None:
+def require_witnessed(folder: Path, ledger: Ledger, *, station: str) -> None:
     """Refuse a ledger that has forgotten what this station saw of it.
+
+    Args:
+        folder: The station's folder.
+        ledger: The open ledger.
+        station: Whose chain is the station's.
 
     Raises:
         LedgerError: It is another ledger, of an earlier epoch, or lacks events of this station.
-        StationError: The memory cannot be read.
+        StationError: The memory cannot be read, or is gone.
     """
     witness = load_witness(folder)
+    if witness is None:
+        _require_newcomer(folder, ledger, station=station)
     while witness is not None:
         try:
             with ledger.database.reading() as connection:
@@ -143,6 +155,40 @@ def require_witnessed(folder: Path, ledger: Ledger) -> None:
             return
 
 
+def _require_newcomer(folder: Path, ledger: Ledger, *, station: str) -> None:
+    """Refuse a station without a memory that wrote into the ledger: its ledger may be older.
+
+    Raises:
+        StationError: It did.
+    """
+    wrote = (
+        select(events.c.number, events.c.content)
+        .where(events.c.station == station, events.c.step != FORMAT_STEP)
+        .order_by(events.c.number.desc())
+        .limit(1)
+    )
+    with ledger.database.reading() as connection:
+        last = connection.execute(wrote).one_or_none()
+    if last is None:
+        return
+    where = f"station {station}, event {last.number}"
+    if parse_event(last.content, where=where).epoch < ledger.identity.epoch:
+        return  # what it gave was of an earlier epoch, and cannot be given again
+    if load_witness(folder) is not None:
+        return  # another command of the station was faster
+    # `writing_as_station` and `open_station_ledger` save it before the first event.
+    raise StationError(
+        "what the station remembers of its ledger is gone",
+        expected=f"{WITNESS_NAME}, which it has since its first event",
+        got=f"no such file, and {last.number + 1} events of {station} in the ledger",
+        where=folder,
+        hint="put it back if it is anywhere. If not, nobody can tell whether this ledger is an "
+        "older copy: `ampforge ledger backup`, move the ledger away, and `ampforge ledger restore "
+        "--first-epoch N` with N above every epoch that anybody remembers: no number is given "
+        "twice",
+    )
+
+
 @contextmanager
 def writing_as_station(folder: Path, ledger: Ledger, *, station: str) -> Iterator[None]:
     """Compare the ledger with the station's memory, and bring that up to date behind a change.
@@ -155,7 +201,7 @@ def writing_as_station(folder: Path, ledger: Ledger, *, station: str) -> Iterato
         StationError: The memory cannot be read.
         DurableFileError: The folder cannot be written.
     """
-    require_witnessed(folder, ledger)
+    require_witnessed(folder, ledger, station=station)
     save_witness(folder, ledger, station=station)
     try:
         yield
@@ -242,7 +288,8 @@ def _require_event(connection: Connection, witness: Witness) -> None:
             expected=f"{witness.count} events, as this station left them",
             got=f"{end.count} events",
             hint="find out who wrote them (`ampforge unit history`), and whether another copy of "
-            f"this station's folder is at work; only then move {WITNESS_NAME} away",
+            "this station's folder is at work; then `ampforge ledger backup` and `ampforge ledger "
+            "restore`, which opens a new epoch",
         )
 
 

@@ -94,6 +94,7 @@ def join_station(
             ca_uri=ca_uri,
         )
         try:
+            save_witness(folder, ledger, station=station_name)  # before its first event
             meet(
                 ledger,
                 Writer(station=station_name, now=lambda: now, new_job=lambda: ""),

@@ -81,7 +81,7 @@ def open_station_ledger(folder: Path, address: LedgerAddress, writer: Writer) ->
     with ExitStack() as stack:
         stack.callback(ledger.close)
         stack.callback(StationLock(folder).release)
-        require_witnessed(folder, ledger)
+        require_witnessed(folder, ledger, station=writer.station)
         # Open, before anything is taken over: a kill in between must not look like a stranger.
         # Also without a lease, which may be taken at this very moment.
         save_witness(folder, ledger, station=writer.station)

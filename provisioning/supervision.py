@@ -1,16 +1,18 @@
-"""What a supervisor signs: a way out of quarantine, rework, and a replaced module.
+"""What a supervisor signs: a way out of quarantine, rework, a replaced module, a lost number.
 
 The payload is deterministic CBOR, a map of integer keys (docs/spec/provisioning.md §5):
 
     key  type   meaning
      1   int    format, 1
      2   text   UUID of the ledger
-     3   text   act: `release`, `rework` or `rebind`
+     3   text   act: `release`, `rework`, `rebind` or `adopt`
      4   bytes  MAC of the board, 6
      5   bytes  MAC of the board that takes its place, 6; empty but for `rebind`
      6   bytes  hash of the event that the act answers, 32
      7   text   reason, 1 to 400 characters
      8   text   time, UTC
+     9   text   `adopt` alone: serial number that the board proved
+    10   bytes  `adopt` alone: SHA-256 of what it proved it by (`board_evidence`), 32
 
 The hash in key 6 names one state of one unit: what was signed for it counts once, and never for
 what happens later. Signed as COSE_Sign by the role `supervisor` of the trust record.
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioning.errors import SupervisionError
 from provisioning.ledger_events import format_time, parse_time
+from provisioning.serial_formats import GS1_SERIAL_MAX_LENGTH
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.cose import sign_many
 from signing.errors import CborError
@@ -53,6 +56,8 @@ class Act(StrEnum):
     """To be worked on again, whatever it was judged."""
     REBIND = "rebind"
     """The unit goes on with another module, and the old one never comes back."""
+    ADOPT = "adopt"
+    """The board has a number of this factory that the ledger lost, and gets it back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,8 @@ class SupervisedAct:
         answers: Hash of the event as it stood when this was signed, 32 bytes.
         reason: Why, for whoever reads the record.
         at: When, aware.
+        serial: For an adoption the serial number that the board proved; else empty.
+        evidence: For an adoption the SHA-256 of what it proved it by, 32 bytes; else empty.
     """
 
     ledger_uuid: str
@@ -76,6 +83,23 @@ class SupervisedAct:
     answers: bytes
     reason: str
     at: dt.datetime
+    serial: str = ""
+    evidence: bytes = b""
+
+
+def require_reason(reason: str) -> None:
+    """Refuse an order without a reason that can be written down.
+
+    Raises:
+        SupervisionError: It is missing, too long, or not printable.
+    """
+    if not (0 < len(reason) <= REASON_CHARACTERS_MAX and reason.isprintable()):
+        raise SupervisionError(
+            "an order needs a reason",
+            expected=f"1 to {REASON_CHARACTERS_MAX} printable characters",
+            got=f"{len(reason)} characters",
+            hint="say with --reason why this unit is an exception",
+        )
 
 
 def serialize_act(act: SupervisedAct) -> bytes:
@@ -84,25 +108,20 @@ def serialize_act(act: SupervisedAct) -> bytes:
     Raises:
         SupervisionError: The reason is missing, too long, or not printable.
     """
-    if not (0 < len(act.reason) <= REASON_CHARACTERS_MAX and act.reason.isprintable()):
-        raise SupervisionError(
-            "an order needs a reason",
-            expected=f"1 to {REASON_CHARACTERS_MAX} printable characters",
-            got=f"{len(act.reason)} characters",
-            hint="say with --reason why this unit is an exception",
-        )
-    return serialize_cbor(
-        {
-            1: FORMAT,
-            2: act.ledger_uuid,
-            3: act.act.value,
-            4: act.mac,
-            5: act.new_mac,
-            6: act.answers,
-            7: act.reason,
-            8: format_time(act.at),
-        }
-    )
+    require_reason(act.reason)
+    fields: dict[int, object] = {
+        1: FORMAT,
+        2: act.ledger_uuid,
+        3: act.act.value,
+        4: act.mac,
+        5: act.new_mac,
+        6: act.answers,
+        7: act.reason,
+        8: format_time(act.at),
+    }
+    if act.act is Act.ADOPT:
+        fields |= {9: act.serial, 10: act.evidence}
+    return serialize_cbor(fields)
 
 
 def parse_act(untrusted_bytes: bytes) -> SupervisedAct:
@@ -119,7 +138,7 @@ def parse_act(untrusted_bytes: bytes) -> SupervisedAct:
         case {
             1: 1,
             2: str(ledger_uuid),
-            3: ("release" | "rework" | "rebind") as act,
+            3: ("release" | "rework" | "rebind" | "adopt") as act,
             4: bytes(mac),
             5: bytes(new_mac),
             6: bytes(answers),
@@ -127,7 +146,7 @@ def parse_act(untrusted_bytes: bytes) -> SupervisedAct:
             8: str(at),
             **rest,
         } if (
-            not rest
+            (adopted := _parse_adopted(rest, is_adoption=act == Act.ADOPT.value)) is not None
             and len(mac) == _MAC_BYTES
             and len(new_mac) == (_MAC_BYTES if act == Act.REBIND.value else 0)
             and len(answers) == _HASH_BYTES
@@ -140,10 +159,22 @@ def parse_act(untrusted_bytes: bytes) -> SupervisedAct:
                 answers=answers,
                 reason=reason,
                 at=parse_time(at),
+                serial=adopted[0],
+                evidence=adopted[1],
             )
             if serialize_act(parsed) == untrusted_bytes:
                 return parsed
     raise _damaged("another shape")
+
+
+def _parse_adopted(rest: dict[object, object], *, is_adoption: bool) -> tuple[str, bytes] | None:
+    """Return what an adoption says beyond other orders; `None` when it is not as it must be."""
+    match rest:
+        case {9: str(serial), 10: bytes(evidence), **more} if is_adoption and not more:
+            is_whole = 0 < len(serial) <= GS1_SERIAL_MAX_LENGTH and len(evidence) == _HASH_BYTES
+            return (serial, evidence) if is_whole else None
+        case _:
+            return None if is_adoption or rest else ("", b"")
 
 
 def sign_act(act: SupervisedAct, signers: Sequence[Signer]) -> bytes:
@@ -174,4 +205,4 @@ def verify_act(untrusted_bytes: bytes, trust: TrustRecord, *, ledger_uuid: str) 
 
 
 def _damaged(got: object) -> SupervisionError:
-    return SupervisionError("this is not a supervisor's order", expected="keys 1 to 8", got=got)
+    return SupervisionError("this is not a supervisor's order", expected="its keys", got=got)

@@ -91,7 +91,7 @@ def admit_board(
     if opened.outbox is not None and not opened.is_offline:
         # Before the ledger knows more of it: should it vanish now, the outbox must not guess.
         opened.outbox.remember(mac)
-    identity = _read_identity(station, flasher) if proved is None else proved
+    identity = read_identity(station, flasher) if proved is None else proved
     if opened.outbox is not None and opened.is_offline:
         opened.outbox.require_own(mac, identity)
     view = None
@@ -157,7 +157,12 @@ def _partition(station: Station) -> Partition:
     return station.bundle.partition_table.find(_PARTITION)
 
 
-def _read_identity(station: Station, flasher: Flasher) -> BoardIdentity:
+def read_identity(station: Station, flasher: Flasher) -> BoardIdentity:
+    """Return what an open board's flash says of it.
+
+    Raises:
+        FlashError: It cannot be read.
+    """
     offset_bytes = _partition(station).offset_bytes + IDENTITY_SECTORS[0] * SECTOR_BYTES
     content = flasher.read(offset_bytes, IDENTITY_RECORD_BYTES)
     if content is None:
@@ -188,13 +193,16 @@ def _erase_record(station: Station, flasher: Flasher, mac: bytes, identity: Boar
 
 
 def _quarantined(quarantine: Quarantine) -> QuarantineError:
+    mac = quarantine.mac.hex(":")
+    hint = f"put it aside; a supervisor decides: `ampforge unit release {mac} --reason TEXT`"
+    if quarantine.board_class == BoardClass.FOREIGN.value:
+        hint += ", or `ampforge unit adopt` for a board that a restored ledger lost"
     return QuarantineError(
         f"this board is in quarantine: {quarantine.reason}",
         expected="a new board, or one of this ledger with its own identity",
         got=quarantine.board_class,
-        where=quarantine.mac.hex(":"),
-        hint="put it aside; a supervisor decides: `ampforge unit release "
-        f"{quarantine.mac.hex(':')} --reason TEXT`",
+        where=mac,
+        hint=hint,
     )
 
 

@@ -35,7 +35,7 @@ SCHEME: Final = "nvs-hmac"
 HMAC_UP: Final = 8
 """Key purpose, the same in every family that has the peripheral."""
 
-_FIRST_FREE_BLOCK: Final = 3  # Secure Boot's digests are in 0 to 2
+FIRST_FREE_BLOCK: Final = 3  # Secure Boot's digests are in 0 to 2
 
 
 class UnitKeyStorage:
@@ -94,7 +94,7 @@ class UnitKeyStorage:
         told = self._link.request(KeyStorageWriteRequest, KeyStorageWriteResponse)
         if not told.enc or told.block is None:
             raise self._rejected("it was told to encrypt its key storage, and says that it is not")
-        if told.block < _FIRST_FREE_BLOCK:
+        if told.block < FIRST_FREE_BLOCK:
             raise self._rejected(
                 f"its key storage uses BLOCK_KEY{told.block}, which is for Secure Boot"
             )

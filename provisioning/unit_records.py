@@ -11,9 +11,10 @@ from provisioning.calibration_result import CalibrationResult, parse_calibration
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_modules import list_replaced
 from provisioning.ledger_queries import awaits_check, find_unit, list_jobs
-from provisioning.ledger_supervision import find_quarantine
+from provisioning.ledger_supervision import SUPERVISE_STEP, find_quarantine
 from provisioning.recipe import recipe_document
 from provisioning.station_values import Step
+from provisioning.supervision import Act
 from provisioning.unit_udi import find_udi
 from provisioning.verification_result import (
     PointResult,
@@ -102,6 +103,7 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
         "waivers": final.get("waivers", []),
         "lot": final.get("lot"),
         "udi": None if udi is None else udi.document(),
+        "adopted": _find_adoption(events),
         "replaced_modules": [
             module.document() for module in list_replaced(ledger.database, serial=serial)
         ],
@@ -112,6 +114,15 @@ def describe_unit(ledger: Ledger, serial: str) -> dict[str, object]:
         "recipe": recipe_figures(calibration, verification),
         "event_count": len(events),
     }
+
+
+def _find_adoption(events: Iterable[ChainedEvent]) -> dict[str, object] | None:
+    """Return when and why the unit got its lost number back; `None` when it never lost it."""
+    for chained in events:
+        event = chained.event
+        if event.step == SUPERVISE_STEP and event.data.get("act") == Act.ADOPT.value:
+            return {"at": format_time(event.at), "reason": event.data.get("reason")}
+    return None
 
 
 def describe_history(ledger: Ledger, serial: str) -> dict[str, object]:

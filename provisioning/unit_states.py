@@ -23,6 +23,7 @@ class Cause(StrEnum):
     FAIL = "failed at any step"
     ORDER = "ordered by a supervisor"
     HOLD = "check standard failed after it"
+    ADOPT = "adopted by order (§5.1)"
 
 
 VERDICT_CAUSES: Final = {
@@ -35,6 +36,7 @@ _JUDGED: Final = tuple(VERDICT_CAUSES)
 
 TRANSITIONS: Final[dict[tuple[UnitState | None, Cause], UnitState]] = {
     (None, Cause.RESERVE): UnitState.IN_WORK,
+    (None, Cause.ADOPT): UnitState.REWORK,
     (UnitState.IN_WORK, Cause.RESERVE): UnitState.IN_WORK,
     **{(UnitState.IN_WORK, cause): state for state, cause in VERDICT_CAUSES.items()},
     **{

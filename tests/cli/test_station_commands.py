@@ -758,6 +758,40 @@ def test_a_copied_board_is_put_aside_and_let_back_in_by_a_supervisor(product, ca
     call(capsys, "station", "check")
 
 
+def test_a_board_that_a_restored_ledger_lost_gets_its_number_back(product, capsys):
+    call(capsys, "ledger", "backup", "--output", "before.jsonl")
+    with SimulatedLine(product / "another-line", board_count=1, seed=99) as simulated:
+        (slot,) = simulated.slots
+        chosen = f"port={slot.port_url},meter={slot.meter_address}"
+        document = json.loads(call(capsys, "station", "run", "--slots", chosen, "--json"))
+        serial = document["slots"][0]["serial"]
+        for path in (product / "station").glob("ledger.sqlite3*"):
+            path.unlink()
+        call(capsys, "ledger", "restore", "before.jsonl", "--reason", "the disk died")
+        refused = call(capsys, "unit", "adopt", "--reason", "lost", code=2)
+        assert "--slot NAME or --port URL" in refused
+        refused = call(capsys, "unit", "adopt", "--slot", "9", "--reason", "lost", code=2)
+        assert "there is no such slot" in refused
+        wrong = ("--port", slot.port_url, "--reason", "lost", "--key", "keys/release-1.pem")
+        assert "no key of the role" in call(capsys, "unit", "adopt", *wrong, code=3)
+        adopt = ("unit", "adopt", "--port", slot.port_url, "--reason", "lost with the disk")
+        document = json.loads(call(capsys, *adopt, "--json"))
+        assert (document["schema"], document["act"]) == ("ampforge.supervised-act/1", "adopt")
+        assert (document["serial"], document["loader"]) == (serial, "open")
+        assert document["mac"] == slot.board.mac.hex(":")
+        assert "there is nothing to adopt" in call(capsys, *adopt, code=6)
+        shown = call(capsys, "unit", "show", serial)
+        assert f"{serial}  rework" in shown
+        assert "its number was lost: lost with the disk" in shown
+        text = call(capsys, "serials", "check", serial)
+        assert f"assigned, {document['mac']}" in text
+    assert "station-7" in call(capsys, "station", "report", "--verify")
+    call(capsys, "ledger", "verify")
+    call(capsys, "unit", "export", serial, "--output", "unit.json")
+    ca = product / "station" / "factory-ca.cert.der"
+    assert "is unchanged" in call(capsys, "unit", "verify", "unit.json", "--factory-ca", ca)
+
+
 def test_rework_takes_the_release_back_until_the_unit_passes_again(product, capsys, serial):
     document = json.loads(
         call(capsys, "unit", "rework", serial, "--reason", "new housing", "--json")

@@ -16,6 +16,7 @@ from firmware_images.product import ProductSettings, ReleaseSettings
 from firmware_images.record_slots import RecordSlots
 from firmware_images.spec_sheet_settings import SpecSheetSettings
 from manifests.manifests_settings import RepositorySettings, ServeSettings, UpdateSettings
+from provisioning.board_evidence import parse_evidence, serialize_evidence, verify_evidence
 from provisioning.capability_data import load_process_data
 from provisioning.classification import IDENTITY_RECORD_BYTES, parse_board_identity
 from provisioning.fit_data import load_fit_data
@@ -53,6 +54,7 @@ from signing.roles_settings import SigningSettings
 from tests.firmware_images.release_parts import FLARE, build_trust, role_keys, signer
 from tests.hostile.entry import GOLDEN, NOW, argument, text
 from tests.provisioning import rejected_heads, rejected_station
+from tests.provisioning.made_evidence import make_evidence
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -102,6 +104,10 @@ def _load_section(section: str, model: type[BaseModel], path: Path) -> object:
 
 def _console_lines() -> bytes:
     return serialize_frame(rejected_station.request(0, {}, op=0)) + b"I (12) boot: ready\n"
+
+
+def _evidence() -> bytes:
+    return serialize_evidence(make_evidence("AMPFLR2607000021", bytes(6)))
 
 
 def _samples(content: bytes) -> object:
@@ -221,6 +227,21 @@ for _section, _model in (
         ".toml",
     )
 add_bytes("supervisor's order", "cbor", parse_act, lambda: serialize_act(_ORDER))
+add_bytes(
+    "supervisor's adoption",
+    "cbor",
+    parse_act,
+    lambda: serialize_act(
+        replace(_ORDER, act=Act.ADOPT, serial="AMPFLR2607000021", evidence=bytes(32))
+    ),
+)
+add_bytes("proof of a board", "cbor", parse_evidence, _evidence)
+add_bytes(
+    "proof of a board, verified",
+    "cbor",
+    lambda c: verify_evidence(c, now=NOW, where="slot 1"),
+    _evidence,
+)
 add_bytes(
     "signed order of a supervisor",
     "cose",

@@ -19,11 +19,14 @@ from pathlib import Path
 
 import provisioning.lease_folder
 import provisioning.lease_sync
+import provisioning.ledger_witness
 import provisioning.outbox_memory
 from provisioning.errors import LeaseError
+from provisioning.lease_giving_up import give_up
 from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_database import LedgerDatabase
 from provisioning.ledger_queries import list_units
+from provisioning.ledger_witness import writing_as_station
 from tests.provisioning.check_bench import BAD_NA, check, measure
 from tests.provisioning.lease_bench import START, Factory, mac_of
 
@@ -92,8 +95,21 @@ def act(root: str, address: str, what: str, hours: int) -> None:
         check(opened, instrument="MY1")
         check(opened, BAD_NA, instrument="MY2", slot="right")
         opened.close()
+    elif what == "give-up":
+        put_away(factory)
     else:
         factory.sync()
+
+
+def put_away(factory: Factory) -> None:
+    """Give an outbox up that the ledger refuses, as `station sync --give-up` does it."""
+    try:
+        factory.sync()
+    except LeaseError:
+        ledger, writer = factory.open(), factory.writer()
+        with writing_as_station(factory.folder(), ledger, station=writer.station):
+            give_up(factory.folder(), ledger, writer, reason="the ledger was restored")
+        ledger.close()
 
 
 def main() -> None:
@@ -110,6 +126,7 @@ def main() -> None:
             boundaries.wrap_commits()
             boundaries.wrap(provisioning.lease_folder, "save_durably")
             boundaries.wrap(provisioning.outbox_memory, "save_durably")
+            boundaries.wrap(provisioning.ledger_witness, "save_durably")
             boundaries.wrap(provisioning.lease_folder.Path, "rename")
             provisioning.lease_sync.EVENTS_PER_PART = EVENTS_PER_PART
             act(*arguments)

@@ -1,9 +1,9 @@
 """A process whose children run a station and kill themselves at a stated moment.
 
 `python -m tests.provisioning.killed_station` reads one JSON line for each child: folder, slots, the
-moment, and the section `[station]` if it is not that of the defaults; it answers with the signal or
-exit code that ended the child. Children are forked, so that everything is imported once; the parent
-has no threads.
+moment, the section `[station]` if it is not that of the defaults, and `adopt` where it is not a
+run: then the board in the first slot is adopted. It answers with the signal or exit code that ended
+the child. Children are forked, so that everything is imported once; the parent has no threads.
 
 A moment is `["before", n]` or `["after", n]` the n-th durable commit, `["during", step, fraction]`
 as the progress tells it, or `["exchange", n]`: after the n-th answer of the flash loader or the
@@ -19,11 +19,14 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+from provisioning.board_adoption import adopt_board
 from provisioning.device_link import DeviceLink
 from provisioning.slots import run_slots
 from provisioning.station_settings import StationSettings
 from provisioning.station_values import SlotConfig
+from provisioning.supervision import sign_act
 from tests.provisioning.station_bench import open_bench
+from tests.signing.fixed_keys import fixed_signer
 
 EXCHANGES_NAME = "exchanges.txt"
 
@@ -84,6 +87,7 @@ def run_and_die(
     slots: list[list[str]],
     moment: list[object],
     section: dict[str, object] | None = None,
+    what: str = "run",
 ) -> None:
     from esptool.loader import ESPLoader
 
@@ -97,6 +101,13 @@ def run_and_die(
         if moment[:2] == ["during", progress.step.value] and progress.fraction >= moment[2]:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    if what == "adopt":
+        adopt_board(
+            station, slots[0][1], reason="lost with the ledger",
+            sign=lambda order: sign_act(order, [fixed_signer("supervisor")]),
+        )  # fmt: skip
+        station.close()
+        return
     configs = [SlotConfig(name=name, port=port, meter=meter) for name, port, meter in slots]
     run_slots(station, configs, on_progress=on_progress)
     (Path(folder) / EXCHANGES_NAME).write_text(str(counter.count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,18 +12,22 @@ from provisioning.lease_folder import find_lease_files
 from provisioning.lease_sync import synchronise
 from provisioning.lease_taking import take_lease
 from provisioning.ledger import Ledger
+from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_events import Phase
 from provisioning.ledger_values import SerialState, UnitState, Writer
+from provisioning.ledger_witness import save_witness
 from provisioning.serial_formats import STANDARD_PICTURE, parse_format
 from provisioning.station_files import create_station
 from provisioning.station_joining import join_station
 from provisioning.station_ledger import open_station_ledger
 from signing.key_uris import load_signer
+from tests.provisioning.ledger_sites import Site, empty_site, site_from_template
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioning.ledger_address import LedgerAddress
+    from tests.postgres_server import PostgresServer
 
 START = dt.datetime(2026, 2, 10, 12, tzinfo=dt.UTC)
 UUID = "6f0c3a52-7f5e-4f0e-9c1b-5b1f6d3a9e11"
@@ -43,9 +48,22 @@ class Factory:
     clock: dt.datetime = START
     jobs_from: int = 1
     requests: itertools.count = field(default_factory=lambda: itertools.count(1))
+    server: PostgresServer | None = None
 
     def __post_init__(self) -> None:
         self.names = itertools.count(self.jobs_from)
+
+    def dump(self) -> object:
+        """Return everything that is in the ledger."""
+        return Site(self.address, self.server).dump()
+
+    def lose_ledger(self) -> None:
+        """Take the ledger away; from now on its address is an empty place."""
+        if self.server is None:
+            shutil.move(self.address.parent, self.root.parent / "lost")
+        else:
+            url = self.server.url(self.server.create_database())
+            self.address = parse_ledger_address(url, root=self.root)
 
     def now(self) -> dt.datetime:
         self.clock += dt.timedelta(milliseconds=1)
@@ -71,6 +89,9 @@ class Factory:
             now=START - dt.timedelta(days=1), passphrase=None, is_test_key=True,
             ledger=self.address, serial_format=parse_format(picture),
         )  # fmt: skip
+        ledger = self.open()
+        save_witness(self.folder(), ledger, station="station-1")  # as whoever writes first does
+        ledger.close()
         return self
 
     def join(self, station: str) -> None:
@@ -107,6 +128,43 @@ class Factory:
         files = find_lease_files(self.folder(station))
         assert files is not None
         return files.outbox
+
+
+class FactoryTemplate:
+    """A factory that was just set up, to be copied: its folders, and its ledger on either side.
+
+    Args:
+        root: An empty folder.
+        stations: Those that join `station-1`.
+    """
+
+    def __init__(self, root: Path, *, stations: tuple[str, ...] = ()) -> None:
+        self._root = root
+        self._stations = stations
+        self._databases: dict[str, str] = {}
+
+    def copy(self, back_end: str, folder: Path, request) -> Factory:
+        """Return a factory of its own for one test."""
+        made = self._root / back_end
+        if back_end == "sqlite":
+            if not made.exists():
+                self._make(made, made / "server" / "ledger.sqlite3")
+            shutil.copytree(made, folder)
+            return Factory(folder / "stations", folder / "server" / "ledger.sqlite3")
+        server = request.getfixturevalue("postgres")
+        if back_end not in self._databases:
+            site = empty_site(back_end, made, request)
+            self._make(made, site.address)
+            self._databases[back_end] = site.address.database
+        shutil.copytree(made, folder)
+        site = site_from_template(server, self._databases[back_end], folder)
+        return Factory(folder / "stations", site.address, server=server)
+
+    def _make(self, folder: Path, address: LedgerAddress) -> None:
+        factory = Factory(folder / "stations", address)
+        factory.begin()
+        for station in self._stations:
+            factory.join(station)
 
 
 def reserve(opened, number: int, **changes):

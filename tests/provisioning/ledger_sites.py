@@ -79,7 +79,12 @@ def made_site(back_end: str, folder: Path, request) -> Site:
     if (_TEMPLATE,) not in server.execute("SELECT datname FROM pg_database"):
         server.execute(f"CREATE DATABASE {_TEMPLATE}")
         create(parse_ledger_address(server.url(_TEMPLATE), root=folder))
-    url = server.url(server.create_database(options=f"TEMPLATE {_TEMPLATE}"))
+    return site_from_template(server, _TEMPLATE, folder)
+
+
+def site_from_template(server: PostgresServer, database: str, folder: Path) -> Site:
+    """Return a place with a copy of a database that nobody is connected to."""
+    url = server.url(server.create_database(options=f"TEMPLATE {database}"))
     return Site(parse_ledger_address(url, root=folder), server)
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from provisioning.simulator.line import SimulatedLine
     from provisioning.station_values import Progress
+    from signing.roles import RoleKeys
 
 BUNDLE = "release.bundle"
 TRUST = "trust.cose"
@@ -51,7 +52,13 @@ def outside() -> Outside:
     )
 
 
-def make_bench(folder: Path, *, app: Path = APP_1_4_0, ca_uri: str | None = None) -> None:
+def make_bench(
+    folder: Path,
+    *,
+    app: Path = APP_1_4_0,
+    ca_uri: str | None = None,
+    supervisor: RoleKeys | None = None,
+) -> None:
     """Write station folder, trust record and signed bundle."""
     create_station(
         folder / STATION,
@@ -65,7 +72,7 @@ def make_bench(folder: Path, *, app: Path = APP_1_4_0, ca_uri: str | None = None
     )
     ca_der = (folder / STATION / "factory-ca.cert.der").read_bytes()
     trust = build_trust()
-    roles = {**trust.roles, Role.SUPERVISOR: role_keys(1, "supervisor-1")}
+    roles = {**trust.roles, Role.SUPERVISOR: supervisor or role_keys(1, "supervisor-1")}
     trust = replace(trust, factory_ca_der=ca_der, roles=roles)
     (folder / TRUST).write_bytes(sign_trust_record(trust, [signer("root-1")]))
     write_bundle(folder, app=app)

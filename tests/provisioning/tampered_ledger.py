@@ -81,12 +81,18 @@ def writer_of(name: str) -> Writer:
 
 
 @contextmanager
-def at_work(address: Any, folder: Path, name: str) -> Iterator[tuple[Ledger, Writer]]:
-    """A station that opens the ledger, works, and leaves it in good order."""
+def at_work(
+    address: Any, folder: Path, name: str, *, is_remembering: bool = True
+) -> Iterator[tuple[Ledger, Writer]]:
+    """A station that opens the ledger, works, and leaves it in good order.
+
+    Without its memory it has only what stations signed to go by.
+    """
     (folder / name).mkdir(parents=True, exist_ok=True)
     ledger, writer, keys = Ledger.open(address), writer_of(name), keys_of(name)
     try:
-        require_witnessed(folder / name, ledger)
+        if is_remembering:
+            require_witnessed(folder / name, ledger, station=name)
         save_witness(folder / name, ledger, station=name)
         meet_others(ledger, writer, keys, now=NOW)
         yield ledger, writer

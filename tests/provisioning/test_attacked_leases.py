@@ -29,8 +29,9 @@ from provisioning.ledger_values import UnitState, Writer
 from provisioning.ledger_witness import load_witness
 from provisioning.outbox_memory import memory_path
 from provisioning.station_ledger import open_station_ledger
-from tests.provisioning.lease_bench import Factory, mac_of, make_offline, reserve, work
-from tests.provisioning.ledger_sites import Site
+from tests.conftest import IS_SOAK
+from tests.provisioning.lease_bench import FactoryTemplate, mac_of, make_offline, reserve, work
+from tests.provisioning.ledger_sites import BACK_ENDS
 from tests.provisioning.tampered_ledger import tampering
 
 TRIES = 20
@@ -38,20 +39,20 @@ BLANK = BoardIdentity(condition=RecordCondition.BLANK)
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory):
-    root = tmp_path_factory.mktemp("begun")
-    Factory(root / "stations", root / "server" / "ledger.sqlite3").begin()
-    return root
+def template(tmp_path_factory):
+    return FactoryTemplate(tmp_path_factory.mktemp("template"))
 
 
-@pytest.fixture
-def small(begun, tmp_path):
-    shutil.copytree(begun, tmp_path / "factory")
-    return Factory(tmp_path / "factory" / "stations", tmp_path / "factory/server/ledger.sqlite3")
+@pytest.fixture(params=BACK_ENDS if IS_SOAK else BACK_ENDS[:1])
+def small(template, tmp_path, request):
+    """A factory whose outbox is attacked; the ledger's back end hardly matters."""
+    return template.copy(request.param, tmp_path / "factory", request)
 
 
-def dump(factory):
-    return Site(factory.address).dump()
+@pytest.fixture(params=BACK_ENDS)
+def shared(template, tmp_path, request):
+    """A factory whose ledger is attacked, on both back ends."""
+    return template.copy(request.param, tmp_path / "factory", request)
 
 
 def put_back(path, kept):
@@ -117,10 +118,10 @@ def test_a_damaged_memory_of_the_outbox_gives_nothing(small, content):
     memory_path(small.outbox()).write_bytes(content)
     with pytest.raises(LeaseError, match="what the station remembers of its lease's outbox"):
         small.offline()
-    before = dump(small)
+    before = small.dump()
     with pytest.raises(LeaseError, match="what the station remembers of its lease's outbox"):
         small.sync()
-    assert dump(small) == before
+    assert small.dump() == before
 
 
 def test_a_station_that_dies_right_behind_a_number_goes_on(small):
@@ -194,13 +195,13 @@ def test_a_damaged_outbox_can_be_given_up_and_nobody_is_told_to_restore_it(small
     make_offline(small, 1)
     outbox = small.outbox()
     outbox.write_bytes(DAMAGES[damage](outbox.read_bytes()))
-    before = dump(small)
+    before = small.dump()
     for act in (small.sync, small.offline):
         with pytest.raises(LeaseError, match="outbox cannot be used") as caught:
             act()
         assert "--give-up" in caught.value.hint
         assert "restore a backup" not in str(caught.value.hint)
-    assert dump(small) == before
+    assert small.dump() == before
     ledger = small.open()
     given_up = give_up(small.folder(), ledger, small.writer(), reason="the disk is failing")
     assert (given_up.boards, given_up.damage is None) == ((), False)
@@ -235,11 +236,11 @@ def test_a_rewritten_outbox_cannot_make_the_ledger_contradict_itself(small, name
     writer = Writer(station="station-1/1", now=small.now, new_job=lambda: "job", run="run")
     outbox.append(writer, step=step, phase=phase, data=data)
     outbox.close()
-    before = dump(small)
+    before = small.dump()
     with pytest.raises(LeaseError) as caught:
         small.sync()
     assert "--give-up" in caught.value.hint
-    assert dump(small) == before
+    assert small.dump() == before
     ledger = small.open()
     ledger.verify_chains()
     assert give_up(small.folder(), ledger, small.writer(), reason="rewritten").boards == ()
@@ -267,12 +268,12 @@ FORGERIES = ("edited", "cut", "reordered", "continued", "gone")
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_the_chain_of_a_lease_is_vouched_for_by_who_took_it_over(small, forgery):
+def test_the_chain_of_a_lease_is_vouched_for_by_who_took_it_over(shared, forgery):
     """Nobody signs it; before the next meeting the `sync` of its station alone tells of it."""
-    ledger = taken_over(small)
+    ledger = taken_over(shared)
     ledger.verify_chains()
     chain = "station-1/1"
-    with tampering(ledger, small.root) as tampered:
+    with tampering(ledger, shared.root) as tampered:
         contents = tampered.contents(chain)
         match forgery:
             case "edited":  # a failed unit becomes one that passed, with all that follows
@@ -311,27 +312,27 @@ def restore_older(small, tmp_path, meanwhile):
     write_backup(small.address, tmp_path / "backup", now=small.now())
     ledger.close()
     meanwhile()
-    shutil.move(small.address.parent, tmp_path / "lost")
+    small.lose_ledger()
     restore_for_station(
         tmp_path / "backup", small.address, small.writer(), folder=small.folder(),
         opening="opening-2", reason="the server died",
     )  # fmt: skip
 
 
-def test_a_lease_that_a_restored_ledger_has_open_is_taken_over_again(small, tmp_path):
+def test_a_lease_that_a_restored_ledger_has_open_is_taken_over_again(shared, tmp_path):
     """Its outbox was put away when it ended; else its boards, long sold, would be unknown."""
-    small.take()
+    shared.take()
 
     def work_and_end():
-        make_offline(small, 1, 2)
-        assert small.sync(is_given_back=True).archive is not None
-        small.take()  # unknown to the backup
-        small.sync(is_given_back=True)
+        make_offline(shared, 1, 2)
+        assert shared.sync(is_given_back=True).archive is not None
+        shared.take()  # unknown to the backup
+        shared.sync(is_given_back=True)
 
-    restore_older(small, tmp_path, work_and_end)
-    ledger = small.open()
+    restore_older(shared, tmp_path, work_and_end)
+    ledger = shared.open()
     assert list_units(ledger.database) == ()
-    opened = open_station_ledger(small.folder(), small.address, small.writer())
+    opened = open_station_ledger(shared.folder(), shared.address, shared.writer())
     assert opened.synced.archive is not None
     opened.close()
     assert len(list_units(ledger.database)) == 2
@@ -339,18 +340,18 @@ def test_a_lease_that_a_restored_ledger_has_open_is_taken_over_again(small, tmp_
     assert (lease.given, lease.voided, lease.left) == (2, 3, 0)
     ledger.verify_chains()
     ledger.close()
-    assert find_lease_files(small.folder()) is None
-    assert small.sync() is None
+    assert find_lease_files(shared.folder()) is None
+    assert shared.sync() is None
 
 
-def test_a_lease_that_was_given_up_is_not_taken_over_again(small):
-    small.take()
-    make_offline(small, 1)
-    outbox = small.outbox()
-    ledger = small.open()
-    give_up(small.folder(), ledger, small.writer(), reason="rewritten")
-    before = dump(small)
-    assert small.sync() is None
-    assert dump(small) == before
-    assert (small.folder() / CLOSED_FOLDER / outbox.name).exists()
+def test_a_lease_that_was_given_up_is_not_taken_over_again(shared):
+    shared.take()
+    make_offline(shared, 1)
+    outbox = shared.outbox()
+    ledger = shared.open()
+    give_up(shared.folder(), ledger, shared.writer(), reason="rewritten")
+    before = shared.dump()
+    assert shared.sync() is None
+    assert shared.dump() == before
+    assert (shared.folder() / CLOSED_FOLDER / outbox.name).exists()
     ledger.close()

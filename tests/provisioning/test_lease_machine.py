@@ -12,7 +12,9 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -42,7 +44,12 @@ from provisioning.station_ledger import open_station_ledger
 from provisioning.supervision import Act, sign_act
 from tests.conftest import IS_SOAK
 from tests.firmware_images.release_parts import signer
-from tests.provisioning.lease_bench import NOWHERE, Factory, mac_of, reserve, work
+from tests.provisioning.lease_bench import NOWHERE, FactoryTemplate, mac_of, reserve, work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.provisioning.lease_bench import Factory
 
 BOARDS = st.integers(1, 4)
 STATIONS = st.sampled_from(["station-1", "station-2"])
@@ -77,19 +84,23 @@ class FragileDatabase:
             raise KilledError
 
 
+@pytest.fixture(scope="module", autouse=True)
+def copies(request, tmp_path_factory):
+    """What the machines begin with; hypothesis makes them itself, and gives them no fixtures."""
+    template = FactoryTemplate(tmp_path_factory.mktemp("template"), stations=("station-2",))
+    LeaseMachine.copy = staticmethod(
+        lambda back_end, folder: template.copy(back_end, folder, request)
+    )
+
+
 class LeaseMachine(RuleBasedStateMachine):
-    template: Path | None = None
+    back_end = "sqlite"
+    copy: Callable[[str, Path], Factory]
 
     def __init__(self):
         super().__init__()
-        if LeaseMachine.template is None:
-            LeaseMachine.template = Path(tempfile.mkdtemp(prefix="ampforge-leases-"))
-            made = Factory(self.template / "stations", self.template / "server/ledger.sqlite3")
-            made.begin()
-            made.join("station-2")
         self.root = Path(tempfile.mkdtemp(prefix="ampforge-leases-"))
-        shutil.copytree(self.template, self.root, dirs_exist_ok=True)
-        self.factory = Factory(self.root / "stations", self.root / "server/ledger.sqlite3")
+        self.factory = self.copy(self.back_end, self.root / "factory")
         self.is_cut = False
         self.told: dict[str, bytes] = {}
         self.records: dict[bytes, BoardIdentity] = {}
@@ -215,7 +226,9 @@ class LeaseMachine(RuleBasedStateMachine):
                 names = [one.name for one in list_lease_records(connection) if not one.closed_at]
             with self.as_second_station(ledger) as writer:
                 for name in names:
-                    declare_lost(ledger, writer, name, reason="fire")
+                    declare_lost(
+                        ledger, writer, name, reason="fire", today=self.factory.clock.date()
+                    )
         except LeaseError as error:
             if "still in force" not in error.what:
                 raise
@@ -282,3 +295,14 @@ LeaseMachine.TestCase.settings = settings(
     max_examples=150 if IS_SOAK else 3, stateful_step_count=25 if IS_SOAK else 12, deadline=None
 )
 TestLeaseMachine = LeaseMachine.TestCase
+
+
+class LeaseMachineOnPostgres(LeaseMachine):
+    back_end = "postgres"
+
+
+LeaseMachineOnPostgres.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=25, deadline=None
+)
+if IS_SOAK:
+    TestLeaseMachineOnPostgres = LeaseMachineOnPostgres.TestCase

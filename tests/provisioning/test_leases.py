@@ -31,6 +31,7 @@ from provisioning.ledger_queries import list_jobs, list_serials, list_units
 from provisioning.ledger_restore import restore_for_station
 from provisioning.ledger_supervision import find_quarantine, list_quarantines, open_quarantine
 from provisioning.ledger_values import JobState, SerialState, UnitState
+from provisioning.ledger_witness import save_witness
 from provisioning.outbox_memory import memory_path
 from provisioning.serial_formats import parse_format
 from provisioning.serial_numbers import parse_serial
@@ -183,6 +184,7 @@ def test_without_a_lease_a_ledger_out_of_reach_stops_the_station(small):
 
 def test_a_board_that_the_ledger_may_know_waits_for_it(small):
     ledger = small.open()
+    save_witness(small.folder(), ledger, station="station-1")
     reserve((ledger, small.writer()), 1)
     ledger.close()
     small.take()
@@ -357,6 +359,37 @@ def test_an_older_copy_in_the_place_of_the_outbox_is_found_by_its_chain(small):
     ledger.close()
 
 
+def test_a_clock_that_is_far_ahead_ends_nobodys_lease(small):
+    """It says that every lease has expired; then a second clock must say so, or a person."""
+    for name in ("station-2", "station-3"):
+        small.join(name)
+    small.take(count=4, days=1)
+    ledger, start = small.open(), small.clock
+    small.clock += dt.timedelta(days=4000)
+    chains = ledger.verify_chains()
+    with pytest.raises(LeaseError, match="this station's clock alone") as caught:
+        declare_lost(ledger, small.writer("station-2"), "station-1/1", reason="fire")
+    assert "--today" in caught.value.hint
+    with pytest.raises(LeaseError, match="CLOCK_SUSPECT"):
+        declare_lost(
+            ledger, small.writer("station-2"), "station-1/1", reason="fire", today=start.date()
+        )
+    assert ledger.verify_chains() == chains
+    # Its own events, under whatever lease, are told by the same clock.
+    reserve((ledger, small.writer("station-2")), 8)
+    with pytest.raises(LeaseError, match="this station's clock alone"):
+        declare_lost(ledger, small.writer("station-2"), "station-1/1", reason="fire")
+    # Set right, it agrees with the third station's, once that has come so far.
+    small.clock = start + dt.timedelta(days=1, hours=1)
+    reserve((ledger, small.writer("station-3")), 9)
+    record = declare_lost(ledger, small.writer("station-2"), "station-1/1", reason="fire")
+    assert record.voided == 4
+    steps = [(c.event.step, c.event.data.get("finding")) for c in ledger.events()]
+    assert ("clock", "CLOCK_SUSPECT") in steps, "its chain tells of both clocks"
+    ledger.verify_chains()
+    ledger.close()
+
+
 def test_a_lost_lease_is_ended_by_a_person_only_when_nobody_can_use_it_any_more(factory):
     factory.join("station-2")
     factory.take(count=4, days=1)
@@ -370,7 +403,13 @@ def test_a_lost_lease_is_ended_by_a_person_only_when_nobody_can_use_it_any_more(
             declare_lost(ledger, other, name, reason="fire")
     with pytest.raises(LeaseError, match="needs a reason"):
         declare_lost(ledger, other, "station-1/1", reason="")
-    record = declare_lost(ledger, other, "station-1/1", reason="fire")
+    chains = ledger.verify_chains()
+    for day in (factory.clock - dt.timedelta(days=400), factory.clock + dt.timedelta(days=2)):
+        with pytest.raises(LeaseError, match="CLOCK_SUSPECT"):
+            declare_lost(ledger, other, "station-1/1", reason="fire", today=day.date())
+    assert ledger.verify_chains() == chains
+    today = factory.clock.date()
+    record = declare_lost(ledger, other, "station-1/1", reason="fire", today=today)
     assert (record.given, record.voided, record.left) == (0, 4, 0)
     ledger.verify_chains()
     # The folder turns up after all: its numbers stay void, its boards are for a person.

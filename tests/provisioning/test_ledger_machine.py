@@ -3,6 +3,8 @@
 The promises (docs/spec/provisioning.md §2): a MAC has one live serial number and a number one MAC;
 each number is in exactly one state; none is RELEASED without a PASS after the last calibration was
 written; what was refused changed nothing; and the tables always follow from the chained events.
+The ledger may be lost and restored from an older backup in between: boards that prove a number of
+the lost time get exactly that one back, and it is nobody else's.
 """
 
 from __future__ import annotations
@@ -15,13 +17,23 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from provisioning.classification import BoardClass, BoardIdentity, Classification, RecordCondition
 from provisioning.errors import LedgerError, QuarantineError, SupervisionError
 from provisioning.ledger import Ledger, create_ledger
+from provisioning.ledger_backup import write_backup
 from provisioning.ledger_events import Phase
 from provisioning.ledger_queries import list_jobs, list_serials, list_units
+from provisioning.ledger_restore import restore_ledger
 from provisioning.ledger_supervision import (
     carry_out,
     find_quarantine,
@@ -30,9 +42,12 @@ from provisioning.ledger_supervision import (
     view_board,
 )
 from provisioning.ledger_values import JobState, SerialState, UnitState, Writer
+from provisioning.ledger_voids import find_range
+from provisioning.serial_numbers import parse_serial
 from provisioning.supervision import Act, sign_act
 from tests.conftest import IS_SOAK
 from tests.firmware_images.release_parts import signer
+from tests.provisioning.made_evidence import adopt_in, make_evidence
 
 START = dt.datetime(2026, 2, 10, 12, tzinfo=dt.UTC)
 MACS = [bytes([2, 0, 0, 0, 0, number]) for number in range(4)]
@@ -44,6 +59,8 @@ VERDICTS = [
     UnitState.CONDITIONAL_FAIL,
     UnitState.FAIL,
 ]
+ORDERS = [act for act in Act if act is not Act.ADOPT]
+LOSSES_MAX = 2
 macs, stations = st.sampled_from(MACS), st.sampled_from(STATIONS)
 
 
@@ -59,6 +76,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.clock = itertools.count()
         self.names = itertools.count(1)
         self.given: dict[str, bytes] = {}
+        self.proved: dict[bytes, str] = {}
+        self.backup: Path | None = None
+        self.losses = 0
 
     def teardown(self):
         self.ledger.close()
@@ -114,13 +134,15 @@ class LedgerMachine(RuleBasedStateMachine):
         if reservation.job is None:
             return
         state = SerialState.ASSIGNED if step == "identity" else None
-        self.refused(
+        done = self.refused(
             (LedgerError, QuarantineError),
             lambda: self.ledger.append(
                 self.writer(station), step=step, phase=Phase.CONFIRM, data={},
                 reservation=reservation, serial_state=state,
             ),
         )  # fmt: skip
+        if done is not None and state is not None:
+            self.proved[reservation.mac] = reservation.serial
 
     @rule(held=consumes(jobs), verdict=st.sampled_from(VERDICTS))
     def finish(self, held, verdict):
@@ -145,7 +167,7 @@ class LedgerMachine(RuleBasedStateMachine):
         )  # fmt: skip
         assert find_quarantine(self.ledger, mac) is not None
 
-    @rule(mac=macs, new_mac=macs, station=stations, act=st.sampled_from(list(Act)))
+    @rule(mac=macs, new_mac=macs, station=stations, act=st.sampled_from(ORDERS))
     def order(self, mac, new_mac, station, act):
         writer, new = self.writer(station), new_mac if act is Act.REBIND else b""
 
@@ -163,6 +185,63 @@ class LedgerMachine(RuleBasedStateMachine):
             assert again is None, "an order counted twice"
 
     @rule()
+    def back_up(self):
+        self.backup = self.folder / f"backup-{next(self.names)}.jsonl"
+        write_backup(self.path, self.backup, now=self.writer("station-1").now())
+
+    @precondition(lambda self: self.backup is not None and self.losses < LOSSES_MAX)
+    @rule(station=stations)
+    def lose_the_ledger(self, station):
+        epoch = self.ledger.identity.epoch
+        self.ledger.close()
+        self.losses += 1
+        self.path = self.folder / f"ledger-{self.losses}.sqlite3"
+        restore_ledger(
+            self.backup, self.path, self.writer(station), opening=f"opening-{self.losses}",
+            reason="the disk died", first_free_epoch=epoch + 1,
+        )  # fmt: skip
+        self.ledger = Ledger.open(self.path)
+        self.given = {one.serial: self.given[one.serial] for one in self.rows()[2]}
+
+    @precondition(lambda self: self.losses < LOSSES_MAX)
+    @rule(mac=macs, station=stations)
+    def lose_a_board_with_the_ledger(self, mac, station):
+        """The backup is from before the board got its number."""
+        self.back_up()
+        held = self.reserve(mac, station, BUNDLES[0], again=True)
+        if not isinstance(held, tuple):
+            return
+        self.confirm(held, "identity")
+        self.lose_the_ledger(station)
+
+    @precondition(lambda self: self.losses > 0)
+    @rule(choice=st.integers(0, len(MACS) - 1), station=stations)
+    def adopt(self, choice, station):
+        """Have a board that proves a number get it back, if nobody has it."""
+        units, _, serials = self.rows()
+        known = {unit.mac for unit in units}
+        lost = [mac for mac in self.proved if mac not in known] or list(self.proved)
+        if not lost:
+            return
+        mac = lost[choice % len(lost)]
+        serial = self.proved[mac]
+        view = view_board(self.ledger, mac, BoardIdentity(condition=RecordCondition.BLANK))
+        is_lost = (
+            mac not in known
+            and serial not in {one.serial for one in serials}
+            and view.replaced_in is None
+        )
+        self.quarantine(mac, station)
+        evidence = make_evidence(serial, mac)
+        done = self.refused(
+            SupervisionError, lambda: adopt_in(self.ledger, self.writer(station), evidence)
+        )
+        assert (done is not None) == is_lost, "a number that nobody has comes back, no other"
+        if done is not None:
+            assert find_quarantine(self.ledger, mac) is None
+            self.given[serial] = mac
+
+    @rule()
     def restart(self):
         self.ledger.close()
         self.ledger = Ledger.open(self.path)
@@ -178,6 +257,12 @@ class LedgerMachine(RuleBasedStateMachine):
             # A number that was given once is never given again, nor forgotten.
             self.given.setdefault(serial.serial, serial.mac)
         assert self.given.keys() == {serial.serial for serial in serials}
+
+    @invariant()
+    def a_number_that_a_board_has_is_not_void(self):
+        with self.ledger.database.reading() as connection:
+            for serial in self.rows()[2]:
+                assert find_range(connection, parse_serial(serial.serial)) is None
 
     @invariant()
     def a_unit_has_at_most_one_open_job(self):

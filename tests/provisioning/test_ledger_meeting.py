@@ -21,6 +21,7 @@ from provisioning.ledger_witness import (
     WITNESS_NAME,
     load_witness,
     require_witnessed,
+    save_witness,
     writing_as_station,
 )
 from provisioning.station import meet_others
@@ -101,6 +102,8 @@ def test_stations_write_down_how_far_the_others_have_come_with_what_they_signed(
 
 def test_a_crash_before_the_end_is_signed_at_the_next_start(site, ledger, tmp_path):
     writer = writer_of(NAMES[0])
+    (tmp_path / NAMES[0]).mkdir()
+    save_witness(tmp_path / NAMES[0], ledger, station=NAMES[0])
     work(ledger, writer, mac=b"1" * 6, state=None)  # and nobody signed it
     with at_work(site.address, tmp_path, NAMES[0]):
         pass
@@ -128,7 +131,7 @@ def test_a_station_that_opens_a_damaged_ledger_stops_and_writes_nothing(
         return
     with (
         pytest.raises(LedgerDamageError) as refusal,
-        at_work(site.address, tmp_path / "another", NAMES[0]),
+        at_work(site.address, tmp_path / "another", NAMES[0], is_remembering=False),
     ):
         pytest.fail("it began to work")
     assert refusal.value.damage is damage
@@ -237,11 +240,11 @@ def test_an_order_beside_a_station_at_work_leaves_its_memory_open(site, ledger, 
     assert load_witness(folder).is_closed is True
     with writing_as_station(folder, ledger, station=NAMES[0]):
         ledger.append(writer, step="x", phase=Phase.NOTE, data={})
-    require_witnessed(folder, ledger)
+    require_witnessed(folder, ledger, station="station-1")
     assert load_witness(folder).is_closed is True
     ledger.append(writer, step="x", phase=Phase.NOTE, data={})
     with pytest.raises(LedgerDamageError, match="that the station did not write"):
-        require_witnessed(folder, ledger)
+        require_witnessed(folder, ledger, station="station-1")
 
 
 def test_a_memory_of_an_earlier_version_is_read_as_open(site, ledger, tmp_path):
@@ -252,7 +255,7 @@ def test_a_memory_of_an_earlier_version_is_read_as_open(site, ledger, tmp_path):
     assert old != path.read_text()
     path.write_text(old)
     ledger.append(writer, step="x", phase=Phase.NOTE, data={})
-    require_witnessed(path.parent, ledger)
+    require_witnessed(path.parent, ledger, station="station-1")
 
 
 def test_an_order_that_was_told_otherwise_than_it_was_signed_is_found(site, ledger, tmp_path):

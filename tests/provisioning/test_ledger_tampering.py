@@ -21,7 +21,7 @@ from provisioning.ledger_heads import newest_heads, read_heads
 from provisioning.ledger_restore import restore_ledger
 from provisioning.ledger_schema import events, metadata
 from provisioning.ledger_verification import verify_ledger
-from provisioning.ledger_witness import load_witness
+from provisioning.ledger_witness import load_witness, save_witness
 from tests.conftest import IS_SOAK
 from tests.provisioning.ledger_sites import BACK_ENDS, made_site, reserve
 from tests.provisioning.tampered_ledger import (
@@ -409,10 +409,12 @@ def test_a_restored_ledger_keeps_every_signature_and_goes_on(worked, tmp_path):
     write_backup(ledger.database.address, backup, now=NOW)
     restore_ledger(backup, path, replace(writer_of(NAMES[0]), now=lambda: NOW), opening="opening-2",
                    reason="test")  # fmt: skip
+    restored = Ledger.open(path)
+    (tmp_path / "folders" / NAMES[0]).mkdir(parents=True)
+    save_witness(tmp_path / "folders" / NAMES[0], restored, station=NAMES[0])
     for name in NAMES:
         with at_work(path, tmp_path / "folders", name):
             pass
-    restored = Ledger.open(path)
     with tampering(restored, tmp_path / "folders") as tampered:
         assert tampered.found_by() == {}
         heads = newest_heads(tampered.connection, NAMES[0])

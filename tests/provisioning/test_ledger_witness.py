@@ -7,11 +7,18 @@ import shutil
 
 import pytest
 
+import provisioning.station_joining
 from provisioning.errors import LedgerError, StationError
 from provisioning.ledger import Ledger
 from provisioning.ledger_backup import write_backup
 from provisioning.ledger_restore import restore_for_station
-from provisioning.ledger_witness import WITNESS_NAME, require_witnessed, save_witness
+from provisioning.ledger_witness import (
+    WITNESS_NAME,
+    load_witness,
+    require_witnessed,
+    save_witness,
+)
+from provisioning.serial_formats import parse_format
 from provisioning.station_files import create_station, find_ledger, load_station_keys
 from provisioning.station_joining import join_station
 from signing.errors import SigningError
@@ -37,7 +44,7 @@ def work(path, folder, *, mac, start=START):
     """Give one number, as a station does that opens and closes its ledger."""
     ledger = Ledger.open(path)
     try:
-        require_witnessed(folder, ledger)
+        require_witnessed(folder, ledger, station="station-1")
         serial = reserve(ledger, a_writer(start=start), mac=mac).serial
         save_witness(folder, ledger, station="station-1")
     finally:
@@ -172,3 +179,72 @@ def test_a_station_whose_ledger_cannot_be_made_leaves_no_folder(path, tmp_path):
     with pytest.raises(LedgerError, match="there is a ledger already"):
         make_first(tmp_path / "one", path)
     assert not (tmp_path / "one").exists()
+
+
+def test_a_lone_station_without_its_memory_is_refused_whatever_its_ledger_says(path, folder):
+    """A ledger that was copied back looks whole; only the memory would have known."""
+    given = [work(path, folder, mac=bytes([number]) * 6) for number in range(2)]
+    shutil.copy(path, path.with_name("yesterday"))
+    lost = work(path, folder, mac=b"lost!!")
+    (folder / WITNESS_NAME).unlink()
+    for kept in (None, "yesterday"):
+        if kept is not None:
+            shutil.copy(path.with_name(kept), path)
+        before = path.read_bytes()
+        with pytest.raises(StationError, match="remembers of its ledger is gone") as caught:
+            work(path, folder, mac=b"next!!")
+        assert "ampforge ledger restore" in caught.value.hint
+        assert path.read_bytes() == before
+    # The way out needs no memory: a new epoch gives no number of the old one.
+    write_backup(path, path.with_name("backup"), now=START)
+    path.unlink()
+    restore_for_station(
+        path.with_name("backup"), path, a_writer(start=LATER), folder=folder,
+        opening="opening-2", reason="the memory was lost",
+    )  # fmt: skip
+    found = work(path, folder, mac=b"next!!", start=LATER)
+    assert found not in {lost, *given}
+
+
+def test_a_station_that_never_wrote_needs_no_memory(path, folder):
+    work(path, folder, mac=bytes(6))
+    other = folder.with_name("station-2")
+    other.mkdir()
+    ledger = Ledger.open(path)
+    require_witnessed(other, ledger, station="station-2")
+    with pytest.raises(StationError, match="is gone"):
+        require_witnessed(other, ledger, station="station-1")
+    ledger.close()
+
+
+def test_a_station_that_is_killed_while_it_joins_has_its_memory_before_its_first_event(
+    tmp_path, monkeypatch
+):
+    create_station(
+        tmp_path / "station-1", product="flare", station_name="station-1", ledger_uuid="uuid-1",
+        now=START, passphrase=None, is_test_key=True,
+    )  # fmt: skip
+    folder, seen = tmp_path / "station-2", []
+    meet = provisioning.station_joining.meet
+
+    def look_and_meet(*arguments, **options):
+        seen.append(load_witness(folder))
+        return meet(*arguments, **options)
+
+    monkeypatch.setattr(provisioning.station_joining, "meet", look_and_meet)
+    join_station(
+        folder, tmp_path / "station-1", tmp_path / "station-1" / "ledger.sqlite3",
+        product="flare", station_name="station-2", now=START, passphrase=None,
+    )  # fmt: skip
+    assert [(one.count, one.is_closed) for one in seen] == [(0, False)]
+    assert load_witness(folder).count == 1
+
+
+def test_the_format_that_station_init_wrote_is_no_word_of_the_station(tmp_path):
+    create_station(
+        tmp_path / "station", product="flare", station_name="station-1", ledger_uuid="uuid-1",
+        now=START, passphrase=None, is_test_key=True, serial_format=parse_format("PPPMMMYYWWSSSSC"),
+    )  # fmt: skip
+    ledger = Ledger.open(tmp_path / "station" / "ledger.sqlite3")
+    require_witnessed(tmp_path / "station", ledger, station="station-1")
+    ledger.close()

@@ -42,9 +42,10 @@ class Killer:
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def run(self, folder, line, moment, section=None):
+    def run(self, folder, line, moment, section=None, what="run"):
         slots = [[slot.name, slot.port, slot.meter] for slot in slot_configs(line)]
-        self.process.stdin.write(json.dumps([str(folder), slots, moment, section]) + "\n")
+        line = [str(folder), slots, moment, section, what]
+        self.process.stdin.write(json.dumps(line) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
