@@ -30,13 +30,16 @@ def group() -> None:
     "create", epilog="Example: ampforge campaign create --release 1.5.0 --name pilot --percent 5"
 )
 @click.option("--release", "version", required=True, help="Version of a published release.")
+@click.option(
+    "--release-counter",
+    type=click.IntRange(min=1),
+    help="Which of several releases with that version (default: the latest).",
+)
 @click.option("--name", required=True, help="Name; the same name keeps the devices drawn before.")
 @click.option(
     "--percent",
     type=click.FloatRange(0, 100),
-    default=100.0,
-    show_default=True,
-    help="Share of the devices.",
+    help="Share of the devices (default: 100, or 0 beside --pin).",
 )
 @click.option("--pin", "pins", multiple=True, help="Serial number that installs it; repeatable.")
 @click.option("--halt", is_flag=True, help="Nobody installs anything until the next campaign.")
@@ -47,8 +50,9 @@ def group() -> None:
 def create(
     *,
     version: str,
+    release_counter: int | None,
     name: str,
-    percent: float,
+    percent: float | None,
     pins: tuple[str, ...],
     halt: bool,
     hardware_class: str | None,
@@ -70,6 +74,8 @@ def create(
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the online keys")
     roles = (Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
+    if percent is None:
+        percent = 0.0 if pins else 100.0
     plan = AssignmentPlan(
         campaign=name,
         drawn_ppm=round(percent * 10_000),
@@ -77,7 +83,9 @@ def create(
         is_halted=halt,
     )
     now = datetime.now(UTC).replace(microsecond=0)
-    publication = publisher.publish_plan(version, plan, now=now, hardware_class=hardware_class)
+    publication = publisher.publish_plan(
+        version, plan, now=now, hardware_class=hardware_class, release_counter=release_counter
+    )
     print_result(
         describe_publication(publication), format_publication(publication), as_json=as_json
     )

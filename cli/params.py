@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,8 +17,43 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 PASSPHRASE_FILE_MAX_BYTES = 4096
+_KEY_HEAD_BYTES = 4096
+"""How far a private key is looked for: OpenSSL writes parameters or attributes before it."""
 
-FILE = click.Path(path_type=Path, dir_okay=False)
+
+class _File(click.Path):
+    """A file, perhaps to be written; what `--output` names is no private key."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, unless somebody's key would be lost by writing there.
+
+        Raises:
+            UsageRefusal: `--output` names a private key.
+        """
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if param is not None and "--output" in param.opts and _is_private_key(path):
+            raise UsageRefusal(
+                "the output would take the place of a private key",
+                expected="a new file, or one that may be lost",
+                got="a private key",
+                where=path,
+                hint="give another --output",
+            )
+        return path
+
+
+def _is_private_key(path: Path) -> bool:
+    try:
+        # A pipe or a device is not opened: that would wait, or take something from it.
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return b"PRIVATE KEY-----" in file.read(_KEY_HEAD_BYTES)
+    except OSError:
+        return False  # who writes the file says what is wrong
+
+
+FILE = _File(path_type=Path, dir_okay=False)
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 EXISTING_PATH = click.Path(path_type=Path, exists=True)
 FOLDER = click.Path(path_type=Path, file_okay=False)

@@ -44,6 +44,7 @@ def describe_publication(publication: Publication) -> dict[str, object]:
             "version": publication.step.version,
             "release_counter": publication.step.release_counter,
         },
+        "is_first_constrained": publication.is_first_constrained,
         "secure_version": manifest.app.secure_version,
         "secure_version_budget": _describe_cost(publication.cost),
     }
@@ -64,8 +65,14 @@ def format_publication(publication: Publication) -> str:
     patched = "".join(
         f"\n  from {one.base_version}: {format_worth(one.delta)}" for one in publication.deltas
     )
-    known = () if publication.step is None else (publication.step,)
-    asked = "".join(f"\n  {words}" for words in describe_asked(known, manifest, now=issued_at))
+    words = describe_asked(publication.step, manifest, now=issued_at)
+    asked = "".join(f"\n  {line}" for line in words)
+    if publication.is_first_constrained:
+        asked += (
+            f"\n  the first for {manifest.hardware_class} in manifest format 2: boards whose "
+            "firmware reads format 1 alone refuse it,\n    and need a release without step or "
+            "support first"
+        )
     cost = publication.cost
     spent = "" if cost is None else f"\n  {cost.budget}"
     if cost is not None and cost.bits:

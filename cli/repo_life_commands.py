@@ -91,16 +91,21 @@ def withdraw(
     runs on devices stays: they get back on track by a new release with a higher counter.
     """
     from cli.repository_files import open_publisher
+    from manifests.release_admission import list_unled
     from manifests.release_life import withdraw_release
+    from manifests.repository_reading import load_repository
     from signing.roles import Role
 
     configuration = load_configuration(config_path)
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the signing keys")
     roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
+    now = _now()
     withdrawal, is_halted = withdraw_release(
-        publisher, version, reason=reason, hardware_class=hardware_class, now=_now()
+        publisher, version, reason=reason, hardware_class=hardware_class, now=now
     )
+    store, trust = publisher.store, publisher.trust
+    unled = list_unled(store, load_repository(store), trust, now=now)
     document = {
         "schema": "ampforge.withdrawal/1",
         "version": withdrawal.version,
@@ -110,12 +115,19 @@ def withdraw(
         "reason": withdrawal.reason,
         "withdrawn_at": withdrawal.withdrawn_at.isoformat(),
         "is_campaign_halted": is_halted,
+        "unled_releases": [release.version for release in unled],
     }
     halted = "its campaign is HALTED" if is_halted else "no campaign ran with it"
     human = (
         f"release {withdrawal.version} (counter {withdrawal.release_counter}) is withdrawn: "
         f"{withdrawal.reason}\n"
         f"  {halted}; devices that run it need a new release with a higher release_counter"
+    )
+    human += "".join(
+        f"\n  NOTHING LEADS TO release {release.version} any more: devices with a release counter "
+        f"below {release.constraints.minimum_current_counter} cannot take it\n"
+        "    publish a step with a higher counter, and the release again after it"
+        for release in unled
     )
     print_result(document, human, as_json=as_json)
 

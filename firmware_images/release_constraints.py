@@ -87,6 +87,11 @@ def last_day_of(ends_at: datetime) -> str:
     return f"{ends_at - timedelta(seconds=1):%Y-%m-%d}"
 
 
+def describe_span(lowest: int, highest: int) -> str:
+    """Return a range of release counters as people write it."""
+    return f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
+
+
 def describe_constraints(constraints: ReleaseConstraints) -> dict[str, int | str | bool | None]:
     """Return what is asked, for scripts: `minimum_current_counter` and `support_ends_at`."""
     ends_at = constraints.support_ends_at

@@ -60,7 +60,7 @@ def audit_release(
         == (manifest.bundle_sha256, manifest.constraints),
         where=where,
     )
-    _audit_constraints(audit, metadata, release, now=now)
+    _audit_constraints(audit, store, metadata, release, trust=trust, now=now)
     if manifest.expires_at <= now:
         audit.notice(
             f"the manifest of release {release.version} has expired: no device installs it",
@@ -79,7 +79,13 @@ def audit_release(
 
 
 def _audit_constraints(
-    audit: Audit, metadata: RepositoryMetadata, release: PublishedRelease, *, now: datetime
+    audit: Audit,
+    store: Store,
+    metadata: RepositoryMetadata,
+    release: PublishedRelease,
+    *,
+    trust: TrustRecord,
+    now: datetime,
 ) -> None:
     constraints, where = release.constraints, release.target_path
     ends_at = constraints.support_ends_at
@@ -91,11 +97,12 @@ def _audit_constraints(
             where=where,
             hint="publish a release with a later supported_until",
         )
-    releases = list_releases(metadata)
-    if constraints.minimum_current_counter and find_step(releases, release) is None:
+    releases = list_releases(metadata) if constraints.minimum_current_counter else ()
+    step = find_step(store, metadata, trust, releases, release, now=now)
+    if constraints.minimum_current_counter and step is None:
         audit.notice(
-            f"no published release leads to release {release.version}: devices with a release "
-            f"counter below {constraints.minimum_current_counter} cannot take it",
+            f"no release that devices still take leads to release {release.version}: those with a "
+            f"release counter below {constraints.minimum_current_counter} cannot take it",
             where=where,
             hint="publish a step with a higher counter, and the release again after it",
         )

@@ -75,7 +75,11 @@ def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
 
 
 def find_release(
-    metadata: RepositoryMetadata, version: str, hardware_class: str | None = None
+    metadata: RepositoryMetadata,
+    version: str,
+    hardware_class: str | None = None,
+    *,
+    release_counter: int | None = None,
 ) -> PublishedRelease:
     """Return the published release of a version; of several for one hardware class, the latest.
 
@@ -83,6 +87,7 @@ def find_release(
         metadata: The repository's.
         version: The version.
         hardware_class: Which boards; needed where the version is published for several.
+        release_counter: Which of several for one hardware class, if not the latest.
 
     Raises:
         RepositoryError: There is none, or it is not clear which.
@@ -91,13 +96,23 @@ def find_release(
     found = [
         release
         for release in releases
-        if release.version == version and hardware_class in {None, release.hardware_class}
+        if release.version == version
+        and hardware_class in {None, release.hardware_class}
+        and release_counter in {None, release.release_counter}
     ]
     if not found:
+        listed = [
+            release.version
+            if release_counter is None
+            else f"{release.version} (counter {release.release_counter})"
+            for release in releases
+        ]
         raise RepositoryError(
             f"release {version} is not published",
-            expected=", ".join(release.version for release in releases) or "a published release",
-            got=version if hardware_class is None else f"{version} for {hardware_class}",
+            expected=", ".join(listed) or "a published release",
+            got=version
+            + ("" if hardware_class is None else f" for {hardware_class}")
+            + ("" if release_counter is None else f" (counter {release_counter})"),
             hint="publish its bundle with `ampforge repo publish BUNDLE`",
         )
     classes = sorted({release.hardware_class for release in found})

@@ -42,6 +42,7 @@ from manifests.release_admission import (
     expires_at,
     find_step,
     judge_secure_version,
+    refuse_expired,
     refuse_expired_waivers,
     refuse_missing_step,
     refuse_unsupported,
@@ -100,6 +101,9 @@ class Publication:
         cost: What a release that was not published before does to the boards' eFuses.
         step: The release that devices below its lowest current counter take first, if there are
             such devices.
+        is_first_constrained: Whether it is the first for its hardware class that states step or
+            support after others that do not: devices that know manifests of format 1 alone refuse
+            it.
         waivers: What of the limits was waived for it, as `LimitWaiver.to_json` says it.
         deltas: Those that were asked for and made; the manifest names the worthwhile ones.
     """
@@ -110,6 +114,7 @@ class Publication:
     is_new_release: bool
     cost: SecureVersionCost | None = None
     step: PublishedRelease | None = None
+    is_first_constrained: bool = False
     waivers: tuple[Mapping[str, Any], ...] = ()
     deltas: tuple[ReleaseDelta, ...] = ()
 
@@ -181,10 +186,12 @@ class Publisher:
                 message = self._sign_manifest(bundle, deltas, now)
                 releases = build_release_files(bundle, message, untrusted_bytes, deltas)
             manifest = verify_manifest(message, self.trust)
+            refuse_expired(manifest, now=now)
+            step = find_step(self.store, current, self.trust, known, manifest, now=now)
             refuse_missing_deltas(deltas, manifest)
             if releases:
                 refuse_step_back(self.store, current, known, manifest)
-                refuse_missing_step(known, manifest)
+                refuse_missing_step(step, known, manifest)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
             publish_files(
                 self.store,
@@ -201,7 +208,8 @@ class Publisher:
             assignment=assignment,
             is_new_release=bool(releases),
             cost=cost if releases else None,
-            step=find_step(known, manifest),
+            step=step,
+            is_first_constrained=bool(releases) and _is_first_constrained(known, manifest),
             waivers=tuple(waiver.to_json() for waiver in bundle.waivers),
             deltas=deltas,
         )
@@ -213,6 +221,7 @@ class Publisher:
         *,
         now: datetime,
         hardware_class: str | None = None,
+        release_counter: int | None = None,
         expected_sequence: int | None = None,
     ) -> Publication:
         """Assign a release that is published already.
@@ -222,23 +231,29 @@ class Publisher:
             plan: Who installs it.
             now: The present, UTC.
             hardware_class: Which boards; needed where the version is published for several.
+            release_counter: Which release of several with that version, if not the latest.
             expected_sequence: That of the assignment which the plan follows, if it follows one.
 
         Raises:
             RepositoryError: Another assignment came in between, no such release is published,
-                its support has ended or a waiver of it has expired; those two do not keep a plan
-                from halting.
+                its support has ended, or its manifest or a waiver of it has expired; those three do
+                not keep a plan from halting.
         """
         with self.store.exclusively():
             current = load_repository(self.store)
             refuse_withdrawn_version(current, version, hardware_class)
-            published = find_release(current, version, hardware_class)
+            published = find_release(
+                current, version, hardware_class, release_counter=release_counter
+            )
             if not plan.is_halted:
                 refuse_expired_waivers(published, now=now)
             message = read_target(self.store, current.targets.signed.targets[published.target_path])
             manifest = verify_manifest(message, self.trust)
             if not plan.is_halted:
                 refuse_unsupported(version, manifest.constraints, now=now)
+                refuse_expired(manifest, now=now)
+            releases = list_releases(current)
+            step = find_step(self.store, current, self.trust, releases, manifest, now=now)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
             if expected_sequence not in {None, assignment.sequence - 1}:
                 raise RepositoryError(
@@ -260,7 +275,7 @@ class Publisher:
             manifest_sha256=assignment.manifest_sha256,
             assignment=assignment,
             is_new_release=False,
-            step=find_step(list_releases(current), manifest),
+            step=step,
             waivers=published.waivers,
         )
 
@@ -344,6 +359,19 @@ class Publisher:
                 hint=f"name them as signer in [signing.roles.{role}]",
             )
         return signers
+
+
+def _is_first_constrained(before: Sequence[PublishedRelease], manifest: Manifest) -> bool:
+    of_class = [
+        release.constraints
+        for release in before
+        if release.hardware_class == manifest.hardware_class
+    ]
+    return (
+        not manifest.constraints.is_empty
+        and bool(of_class)
+        and all(constraints.is_empty for constraints in of_class)
+    )
 
 
 def _find_same(

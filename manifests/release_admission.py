@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from firmware_images.release_constraints import last_day_of
+from firmware_images.release_constraints import describe_span, last_day_of
 from firmware_images.secure_version import SecureVersionBudget, find_budget
 from firmware_images.waiver_text import format_waiver
-from manifests.errors import RepositoryError
+from manifests.errors import DeviceMessageError, RepositoryError
 from manifests.manifest import verify_manifest
-from manifests.published_releases import find_release, read_listed_manifest
+from manifests.published_releases import find_release, list_releases, read_listed_manifest
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import refuse_withdrawn_version
+from signing.errors import SigningError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,12 +92,17 @@ def expires_at(now: datetime, lifetime: timedelta, constraints: ReleaseConstrain
 
 
 def describe_asked(
-    releases: Sequence[PublishedRelease], release: Manifest | PublishedRelease, *, now: datetime
+    step: PublishedRelease | None, release: Manifest | PublishedRelease, *, now: datetime
 ) -> tuple[str, ...]:
-    """Return in words what a release asks of devices, and whether that can still be had."""
+    """Return in words what a release asks of devices, and whether that can still be had.
+
+    Args:
+        step: What `find_step` found.
+        release: The release.
+        now: The present, UTC.
+    """
     lines = []
     if minimum := release.constraints.minimum_current_counter:
-        step = find_step(releases, release)
         lines.append(
             f"only for devices with release counter {minimum} or later; others take "
             f"{step.version} (counter {step.release_counter}) first"
@@ -117,32 +123,82 @@ def describe_asked(
 
 
 def find_step(
-    releases: Sequence[PublishedRelease], release: Manifest | PublishedRelease
+    store: Store,
+    metadata: RepositoryMetadata,
+    trust: TrustRecord,
+    releases: Sequence[PublishedRelease],
+    release: Manifest | PublishedRelease,
+    *,
+    now: datetime,
 ) -> PublishedRelease | None:
     """Return the published release that devices take before one; `None` if none leads to it.
 
+    None does whose support or a waiver has ended, whose manifest has expired, or that the trust
+    record refuses since a key was revoked or the lowest policy version was raised.
+
     Args:
-        releases: The published ones, ascending by counter.
+        store: The repository.
+        metadata: The repository's.
+        trust: The product's trust record.
+        releases: What `list_releases` says of the metadata.
         release: The one that is led to.
+        now: The present, UTC.
     """
     minimum = release.constraints.minimum_current_counter
-    for step in releases if minimum else ():
-        if (
-            step.hardware_class == release.hardware_class
-            and minimum <= step.release_counter < release.release_counter
-        ):
-            return step
-    return None
+    steps = [
+        step
+        for step in releases
+        if minimum
+        and step.hardware_class == release.hardware_class
+        and minimum <= step.release_counter < release.release_counter
+    ]
+    # The one that asks for least: a step may have a step of its own.
+    steps.sort(key=lambda step: step.constraints.minimum_current_counter)
+    return next((step for step in steps if _is_taken(store, metadata, trust, step, now)), None)
 
 
-def refuse_missing_step(releases: Sequence[PublishedRelease], manifest: Manifest) -> None:
-    """Refuse a release with a step that nobody can take, because it is not published.
+def _is_taken(
+    store: Store,
+    metadata: RepositoryMetadata,
+    trust: TrustRecord,
+    release: PublishedRelease,
+    now: datetime,
+) -> bool:
+    try:
+        manifest = load_manifest_in_force(store, metadata, trust, release, now=now)
+    except (RepositoryError, DeviceMessageError, SigningError):
+        return False
+    return manifest.waveform.policy_version >= trust.minimum_policy_version
+
+
+def list_unled(
+    store: Store, metadata: RepositoryMetadata, trust: TrustRecord, *, now: datetime
+) -> tuple[PublishedRelease, ...]:
+    """Return the published releases that ask for a step which no device can take any more."""
+    releases = list_releases(metadata)
+    return tuple(
+        release
+        for release in releases
+        if release.constraints.minimum_current_counter
+        and find_step(store, metadata, trust, releases, release, now=now) is None
+    )
+
+
+def refuse_missing_step(
+    step: PublishedRelease | None, releases: Sequence[PublishedRelease], manifest: Manifest
+) -> None:
+    """Refuse a release with a step that nobody can take.
+
+    Args:
+        step: What `find_step` found.
+        releases: What is published.
+        manifest: The release's.
 
     Raises:
         RepositoryError: No published release leads to it.
     """
     minimum = manifest.constraints.minimum_current_counter
-    if not minimum or find_step(releases, manifest) is not None:
+    if not minimum or step is not None:
         return
     published = [
         str(release.release_counter)
@@ -152,10 +208,11 @@ def refuse_missing_step(releases: Sequence[PublishedRelease], manifest: Manifest
     raise RepositoryError(
         f"no published release leads to release {manifest.version}: devices below its step "
         "could never take it",
-        expected=f"a published release for {manifest.hardware_class} with counter {minimum} "
-        f"to {manifest.release_counter - 1}",
+        expected=f"a published release that {manifest.hardware_class} boards still take, with "
+        f"counter {describe_span(minimum, manifest.release_counter - 1)}",
         got=f"counters {', '.join(published)}" if published else "none",
-        hint="publish the step first, or correct minimum_current_counter in [release]",
+        hint="publish the step first, or correct minimum_current_counter in [release]; a step that "
+        "has expired needs a release with a higher counter in its place",
     )
 
 
@@ -217,15 +274,48 @@ def load_current_manifest(
     metadata = load_repository(store)
     refuse_withdrawn_version(metadata, version, hardware_class)
     release = find_release(metadata, version, hardware_class)
+    return load_manifest_in_force(store, metadata, trust, release, now=now)
+
+
+def load_manifest_in_force(
+    store: Store,
+    metadata: RepositoryMetadata,
+    trust: TrustRecord,
+    release: PublishedRelease,
+    *,
+    now: datetime,
+) -> Manifest:
+    """Return the verified manifest of a release, if it may be given to somebody now.
+
+    Args:
+        store: The repository.
+        metadata: The repository's.
+        trust: The product's trust record.
+        release: The release.
+        now: The present, UTC.
+
+    Raises:
+        RepositoryError: It or its support, or a waiver of it, has expired.
+        DeviceMessageError, SigningError: Devices refuse it.
+    """
     entry = metadata.targets.signed.targets[release.target_path]
     manifest = verify_manifest(read_target(store, entry), trust)
-    refuse_unsupported(version, manifest.constraints, now=now)
+    refuse_unsupported(release.version, manifest.constraints, now=now)
     refuse_expired_waivers(release, now=now)
+    refuse_expired(manifest, now=now)
+    return manifest
+
+
+def refuse_expired(manifest: Manifest, *, now: datetime) -> None:
+    """Refuse to give a release to anybody after its manifest has expired.
+
+    Raises:
+        RepositoryError: It has.
+    """
     if manifest.expires_at <= now:
         raise RepositoryError(
-            f"the manifest of release {version} has expired: no device installs it",
+            f"the manifest of release {manifest.version} has expired: no device installs it",
             expected=f"a manifest valid at {now:%Y-%m-%d %H:%M} UTC",
             got=f"one that expired {manifest.expires_at:%Y-%m-%d %H:%M} UTC",
             hint="publish a release with a higher release_counter",
         )
-    return manifest

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from firmware_images.release_constraints import describe_constraints
 from firmware_images.waiver_text import format_waiver
 from manifests.published_releases import list_releases, read_assignment
-from manifests.release_admission import describe_asked
+from manifests.release_admission import describe_asked, find_step
 from manifests.repository_reading import load_description, load_repository
 from manifests.tuf_metadata import SIGNING_ROLES
 from manifests.withdrawal import list_withdrawals
@@ -73,7 +73,9 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
                 "waivers": list(release.waivers),
                 "waived": [format_waiver(waiver, now=now) for waiver in release.waivers],
                 **describe_constraints(release.constraints),
-                "constraints": describe_asked(releases, release, now=now),
+                "constraints": describe_asked(
+                    find_step(store, metadata, trust, releases, release, now=now), release, now=now
+                ),
             }
             for release in releases
         ],
@@ -182,7 +184,7 @@ def _describe_assignment(
     if assignment is None:
         return None
     named = [
-        release.version
+        release
         for release in list_releases(metadata)
         if release.manifest_sha256 == assignment.manifest_sha256
     ]
@@ -192,7 +194,7 @@ def _describe_assignment(
         for withdrawal in list_withdrawals(metadata)
         if withdrawal.manifest_sha256 == assignment.manifest_sha256
     ]
-    version = named[0] if named else "a release that is not published"
+    version = named[0].version if named else "a release that is not published"
     if withdrawn:
         version = f"{withdrawn[0]}, which was withdrawn,"
     words = f"{version} to {share_percent:g} % of the devices"
@@ -200,15 +202,18 @@ def _describe_assignment(
         words += f" and {len(assignment.pinned_serial_numbers)} pinned"
     if assignment.is_halted:
         words = f"HALTED ({words})"
+    remedy = _REMEDIES["campaign"]
+    if named and assignment.expires_at == named[0].constraints.support_ends_at:
+        remedy = "publish a release with a later supported_until"
     return {
         "hardware_class": hardware_class,
         "campaign": assignment.campaign,
         "sequence": assignment.sequence,
-        "version": named[0] if named else None,
+        "version": named[0].version if named else None,
         "drawn_ppm": assignment.drawn_ppm,
         "pinned_serial_numbers": list(assignment.pinned_serial_numbers),
         "is_halted": assignment.is_halted,
         "expires_at": assignment.expires_at.isoformat(),
         "words": words,
-        "expiry": expiry_in_words(assignment.expires_at, now, _REMEDIES["campaign"]),
+        "expiry": expiry_in_words(assignment.expires_at, now, remedy),
     }

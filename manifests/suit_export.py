@@ -48,12 +48,14 @@ from manifests.suit_parameters import (
 )
 from signing.canonical_cbor import serialize_cbor
 from signing.cose_detached import parse_detached, sign_detached
+from signing.errors import ThresholdError, UnknownKeyError
 from signing.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from manifests.manifest import Manifest
+    from signing.keys import PublicKey
     from signing.signers import Signer
     from signing.trust_record import TrustRecord
 
@@ -163,7 +165,9 @@ def export_release(
     """
     envelope = build_envelope(build_suit_manifest(manifest, identity))
     payload = signed_bytes(envelope)
-    blocks = {signer.public_key.key_id: sign_detached(payload, signer) for signer in signers}
+    by_key = {signer.public_key.key_id: signer for signer in signers}
+    _refuse_other_signers(frozenset(by_key), trust)
+    blocks = {key_id: sign_detached(payload, signer) for key_id, signer in by_key.items()}
     signed = SuitEnvelope(
         manifest=envelope.manifest,
         manifest_bytes=envelope.manifest_bytes,
@@ -187,9 +191,33 @@ def verify_release_envelope(
         SuitError: It is refused.
         SigningError: The release role did not sign it.
     """
-    keys = trust.roles[Role.RELEASE]
-    counted = [key for key in keys.keys if key.key_id not in trust.revoked_key_ids]
-    return verify_suit_envelope(untrusted_bytes, counted, threshold=keys.threshold)
+    threshold = trust.roles[Role.RELEASE].threshold
+    return verify_suit_envelope(untrusted_bytes, _counted_keys(trust), threshold=threshold)
+
+
+def _counted_keys(trust: TrustRecord) -> tuple[PublicKey, ...]:
+    keys = trust.roles[Role.RELEASE].keys
+    return tuple(key for key in keys if key.key_id not in trust.revoked_key_ids)
+
+
+def _refuse_other_signers(key_ids: frozenset[bytes], trust: TrustRecord) -> None:
+    """Refuse before anything is signed: a signature that counts for nothing is in no envelope."""
+    counted = {key.key_id for key in _counted_keys(trust)}
+    threshold = trust.roles[Role.RELEASE].threshold
+    if others := key_ids - counted:
+        raise UnknownKeyError(
+            "a key that should sign a SUIT envelope does not count for the release role",
+            expected=", ".join(sorted(key_id.hex()[:16] for key_id in counted)),
+            got=", ".join(sorted(key_id.hex()[:16] for key_id in others)),
+            hint="give release keys that the trust record names and does not revoke",
+        )
+    if len(key_ids) < threshold:
+        raise ThresholdError(
+            "too few keys to sign a SUIT envelope",
+            expected=f"{threshold} distinct keys of the release role",
+            got=len(key_ids),
+            hint="give --key once for each: an envelope is signed by all of them at once",
+        )
 
 
 def _shared_sequence(manifest: Manifest, identity: SuitIdentity) -> Sequence:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
+from manifests.message_fields import TIME_MAX_S
 from manifests.suit_commands import COMMAND_NAMES, Command, Sequence
 from manifests.suit_digest import SuitDigest
 from manifests.suit_manifest import SEQUENCE_NAMES, TEXT
-from manifests.suit_parameters import PARAMETER_NAMES, Parameter, VersionMatch
+from manifests.suit_parameters import PARAMETER_NAMES, USE_BEFORE, Parameter, VersionMatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from manifests.suit_envelope import SuitEnvelope
 
 SUIT_SCHEMA = "ampforge.suit-envelope/1"
+_COMPARISONS: Final = {1: ">", 2: ">=", 3: "=", 4: "<=", 5: "<"}
 
 
 def describe_envelope(envelope: SuitEnvelope, signed_by: frozenset[bytes] | None) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def format_envelope(document: Mapping[str, Any]) -> str:
         else f"NOT VERIFIED: {number}, signed by whomever",
         f"  manifest {document['manifest_digest']}",
         *(
-            f"  component {index}: {'/'.join(parts)}"
+            f"  component {index}: {'/'.join(map(_in_letters, parts))}"
             for index, parts in enumerate(document["components"])
         ),
     ]
@@ -116,7 +119,7 @@ def _format_commands(commands: list[dict[str, Any]]) -> Iterator[str]:
         name, argument = command["command"], command["argument"]
         if isinstance(argument, dict):
             yield f"{name}: " + ", ".join(
-                f"{key} {_in_short(value)}" for key, value in argument.items()
+                f"{key} {_in_short(key, value)}" for key, value in argument.items()
             )
         elif isinstance(argument, list) and name == "directive-try-each":
             for branch in argument:
@@ -129,5 +132,18 @@ def _format_commands(commands: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{name} {argument}"
 
 
-def _in_short(value: object) -> object:
-    return value["digest"] if isinstance(value, dict) and "digest" in value else value
+def _in_short(key: str, value: object) -> object:
+    match value:
+        case {"digest": digest}:
+            return digest
+        case {"comparison": int(comparison), "version": [*numbers]}:
+            return f"{_COMPARISONS[comparison]} {'.'.join(map(str, numbers))}"
+        case int() if key == PARAMETER_NAMES[USE_BEFORE] and value <= TIME_MAX_S:
+            return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return value
+
+
+def _in_letters(part: str) -> str:
+    content = bytes.fromhex(part)
+    is_text = content.isascii() and content.isalnum()
+    return f"{content.decode()!r}" if is_text else part or "''"

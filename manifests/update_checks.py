@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from firmware_images.release_constraints import describe_span
 from manifests.errors import UpdateRefusedError
 
 if TYPE_CHECKING:
@@ -109,9 +110,9 @@ def refuse_skipped_step(manifest: Manifest, state: UpdateState) -> None:
             if state.release_counter
             else "a device that knows of no release counter",
             where=f"manifest of release {manifest.version}, field 14",
-            hint=f"install a release with counter {lowest} to {manifest.release_counter - 1} "
-            "first: assign it to this device with "
-            "`ampforge campaign create --release VERSION --pin SERIAL`",
+            hint="install a release with counter "
+            f"{describe_span(lowest, manifest.release_counter - 1)} first: assign it to this "
+            "device with `ampforge campaign create --release VERSION --name step --pin SERIAL`",
         )
 
 

@@ -38,8 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Ask each property for more examples, whatever number its own decorator names."""
     if EXAMPLES_FACTOR == 1:
         return
-    for item in items:
-        test = getattr(item, "obj", None)
+    tests = {item.obj for item in items if hasattr(item, "obj")}
+    # A method keeps its settings in its function; and several items share the function of one test.
+    for test in {getattr(test, "__func__", test) for test in tests}:
         current = getattr(test, "_hypothesis_internal_use_settings", None)
         if current is not None:
             more = settings(current, max_examples=current.max_examples * EXAMPLES_FACTOR)

@@ -81,6 +81,8 @@ def test_a_release_is_exported_and_verified(product, run):
     assert "verified: sequence number 1, signed by" in told
     assert "uri https://updates.flare.example/device/artifacts/" in told
     assert "condition-use-before 15" in told
+    assert "use-before 2036-01-01 00:00:00 UTC" in told
+    assert "component 0: 'app'\n  component 1: 'wave'" in told
     document = json.loads(run("repo verify-suit out/flare.suit --json"))
     assert document["schema"] == "ampforge.suit-envelope/1"
     assert (document["verified"], document["signatures"]) == (True, 2)
@@ -92,6 +94,35 @@ def test_a_release_is_exported_and_verified(product, run):
         and "image-digest" in entry["argument"]
     }
     assert digests == artifacts
+
+
+def test_withdrawing_a_step_names_the_releases_that_nothing_leads_to(product, run):
+    config = product / "ampforge.toml"
+    text = config.read_text().replace(
+        "# minimum_current_counter = 0", "minimum_current_counter = 1"
+    )
+    text = text.replace("release_counter = 1 #", "release_counter = 2 #")
+    config.write_text(text.replace("flare-1.4.0.bin", "flare-1.5.0.bin"))
+    run("bundle build --sign")
+    assert "others take 1.4.0 (counter 1) first" in run("repo publish build/flare-1.5.0.bundle.zip")
+    run("repo export-suit 1.5.0 --output flare.suit")
+    assert "version >= 1\n" in run("repo verify-suit flare.suit")
+    assert "NOTHING LEADS" not in run("repo withdraw 1.5.0 --reason late")
+    text = config.read_text().replace("release_counter = 2 #", "release_counter = 3 #")
+    config.write_text(text)
+    run("bundle build --sign")
+    run("repo publish build/flare-1.5.0.bundle.zip")
+    told = run("repo withdraw 1.4.0 --reason early")
+    assert "NOTHING LEADS TO release 1.5.0 any more" in told
+    assert "release counter below 1 cannot take it" in told
+
+
+@pytest.mark.parametrize("words", ["repo export-suit 1.4.0", "bundle build", "trust sign"])
+def test_no_output_takes_the_place_of_a_private_key(product, run, words):
+    before = (product / "keys/release-1.pem").read_bytes()
+    told = run(f"{words} --output keys/release-1.pem", code=2)
+    assert "would take the place of a private key" in told
+    assert (product / "keys/release-1.pem").read_bytes() == before
 
 
 def test_an_envelope_of_another_maker_is_verified_with_its_key(product, run):
@@ -114,7 +145,7 @@ def test_an_envelope_of_another_maker_is_verified_with_its_key(product, run):
         ("1.9.9 --output a.suit --vendor-domain a.bc", "is not published", 4),
         (
             "1.4.0 --output a.suit --vendor-domain a.bc --key keys/campaign.pem",
-            "none of the keys signed",
+            "does not count for the release role",
             3,
         ),
         (
@@ -128,7 +159,9 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_written(
     product, run, words, telling, code
 ):
     without_suit(product)
+    log = (product / "sign-log.jsonl").read_bytes()
     assert telling in run(f"repo export-suit {words}", code=code)
+    assert (product / "sign-log.jsonl").read_bytes() == log
     assert not (product / "a.suit").exists()
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cli.publication_output import describe_publication, format_publication
 from firmware_images.device_record import UpdateState
 from firmware_images.errors import BundleError, SecureVersionError
 from firmware_images.release_constraints import (
@@ -21,8 +22,10 @@ from firmware_images.release_constraints import (
 from manifests.errors import RepositoryError, TransportError
 from manifests.gateway import Gateway
 from manifests.manifest import verify_manifest
+from manifests.manifests_settings import RepositorySettings
 from manifests.published_releases import list_releases
 from manifests.publishing import AssignmentPlan
+from manifests.release_admission import find_step, list_unled
 from manifests.release_life import promote_release, withdraw_release
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository, read_target
@@ -43,6 +46,7 @@ from tests.manifests.world import (
     make_device,
     make_publisher,
     old_bundle,
+    signer,
     trust,
 )
 
@@ -103,7 +107,10 @@ def test_a_device_takes_the_step_first_and_then_the_release(publisher, c_verifie
     witness = c_verifier_if_any and Witness(c_verifier_if_any, device)
     refusal = assert_refused(device, recording, "must take a step before this release")
     assert "release counter 2 or later, got release counter 1" in str(refusal)
-    assert "install a release with counter 2 to 2 first" in str(refusal.hint)
+    assert "install a release with counter 2 first" in str(refusal.hint)
+    assert "`ampforge campaign create --release VERSION --name step --pin SERIAL`" in str(
+        refusal.hint
+    )
     if witness:
         assert witness.compare(recording, refusal) == "step-first"
     assert "freshness" not in recording.came
@@ -147,7 +154,7 @@ def test_a_release_that_nothing_published_leads_to_is_refused(publisher):
         return publisher.publish_bundle(last_release(step=2), None, now=NOW)
 
     refusal = refused(publisher, publish, "no published release leads to release 1.5.0")
-    assert "counter 2 to 2, got counters 1" in str(refusal)
+    assert "with counter 2, got counters 1" in str(refusal)
     publisher.publish_bundle(step_release(), None, now=NOW)
     assert publish().step.release_counter == 2
 
@@ -162,7 +169,126 @@ def test_a_withdrawn_step_is_named_by_status_and_audit(publisher):
     text = format_status(describe_repository(publisher.store, trust(), now=NOW))
     assert "NOTHING PUBLISHED LEADS TO IT" in text
     (finding,) = audit_repository(publisher.store, trust(), now=NOW).findings
-    assert "no published release leads to release 1.5.0" in finding.what
+    assert "no release that devices still take leads to release 1.5.0" in finding.what
+
+
+def told_of(publisher, now, record=None):
+    """What status, audit and `withdraw` say at a time."""
+    store, record = publisher.store, record or trust()
+    return (
+        format_status(describe_repository(store, record, now=now)),
+        " ".join(one.what for one in audit_repository(store, record, now=now).findings),
+        [one.version for one in list_unled(store, load_repository(store), record, now=now)],
+    )
+
+
+def test_a_step_whose_manifest_has_expired_leads_nowhere(publisher):
+    publisher = replace(publisher, settings=RepositorySettings(manifest_expires_days=10))
+    publisher.publish_bundle(step_release(), None, now=NOW)
+    early, late = NOW + 9 * DAY, NOW + 10 * DAY
+    publisher.publish_bundle(last_release(step=2), None, now=early)
+    assert told_of(publisher, early)[2] == []
+    text, findings, unled = told_of(publisher, late)
+    assert "NOTHING PUBLISHED LEADS TO IT" in text
+    assert "no release that devices still take leads to release 1.5.0" in findings
+    assert unled == ["1.5.0"]
+    again = last_release(step=2, counter=4)
+    refused(
+        publisher,
+        lambda: publisher.publish_bundle(
+            bundle(
+                release_counter=4,
+                is_newer_app=True,
+                peak_na=90_000,
+                constraints=ReleaseConstraints(minimum_current_counter=2),
+            ),
+            None,
+            now=NOW + 30 * DAY,
+        ),
+        "no published release leads to",
+    )
+    assert publisher.publish_bundle(again, None, now=late).step.release_counter == 3
+
+
+def test_a_step_that_the_trust_record_refuses_leads_nowhere(publisher):
+    publisher.publish_bundle(step_release(), None, now=NOW)
+    publisher.publish_bundle(last_release(step=2), None, now=NOW)
+    stricter = replace(trust(), minimum_policy_version=2)
+    assert told_of(publisher, NOW, stricter)[2] == ["1.5.0"]
+    revoked = replace(trust(), revoked_key_ids=frozenset({signer("release-1").public_key.key_id}))
+    metadata = load_repository(publisher.store)
+    releases = list_releases(metadata)
+    for record, step in ((revoked, None), (trust(), releases[0])):
+        assert find_step(publisher.store, metadata, record, releases, releases[-1], now=NOW) == step
+
+
+def test_a_step_with_the_version_of_its_release_is_named_by_its_counter(publisher):
+    """A change of waveforms alone keeps the version, which is the application's."""
+    publisher.publish_bundle(step_release(), None, now=NOW)
+    content = bundle(release_counter=3, constraints=asks(step=2))
+    publisher.publish_bundle(content, None, now=NOW)
+    plan = AssignmentPlan(campaign="step")
+    assert publisher.publish_plan("1.4.0", plan, now=NOW).manifest.release_counter == 3
+    step = publisher.publish_plan("1.4.0", plan, now=NOW, release_counter=2)
+    assert step.manifest.release_counter == 2
+    refusal = refused(
+        publisher,
+        lambda: publisher.publish_plan("1.4.0", plan, now=NOW, release_counter=1),
+        "release 1.4.0 is not published",
+    )
+    assert "1.4.0 (counter 2), 1.4.0 (counter 3), got 1.4.0 (counter 1)" in str(refusal)
+
+
+def test_of_several_steps_the_one_that_asks_least_is_named(publisher):
+    """A step that has lost its own step is not where devices begin."""
+    publisher.publish_bundle(step_release(), None, now=NOW)
+    publisher.publish_bundle(last_release(step=2), None, now=NOW)
+    withdraw_release(publisher, "1.4.0", reason="draws too much", now=NOW)
+    anew = bundle(release_counter=4, peak_na=90_000)
+    publisher.publish_bundle(anew, None, now=NOW)
+    publication = publisher.publish_bundle(last_release(step=2, counter=5), None, now=NOW)
+    assert publication.step.release_counter == 4
+
+
+def test_an_expired_manifest_is_assigned_to_nobody_only_halted(publisher):
+    manifest = publisher.publish_bundle(old_bundle(), None, now=NOW).manifest
+    late = manifest.expires_at
+    for act in (
+        lambda: publisher.publish_plan("1.4.0", AssignmentPlan(campaign="late"), now=late),
+        lambda: publisher.publish_bundle(old_bundle(), None, now=late),
+    ):
+        refused(publisher, act, "manifest of release 1.4.0 has expired")
+    halt = AssignmentPlan(campaign="late", is_halted=True)
+    assert publisher.publish_plan("1.4.0", halt, now=late).assignment.is_halted
+
+
+def test_the_first_release_that_older_firmware_cannot_read_is_told(publisher):
+    def publish(counter, **asked):
+        content = bundle(release_counter=counter, constraints=asks(**asked))
+        publication = publisher.publish_bundle(content, None, now=NOW)
+        again = publisher.publish_bundle(content, None, now=NOW)
+        assert not again.is_first_constrained
+        text = "reads format 1 alone" in format_publication(publication)
+        assert publication.is_first_constrained is text
+        assert describe_publication(publication)["is_first_constrained"] is text
+        return text
+
+    assert not publish(1)
+    assert publish(2, support=99 * DAY)
+    assert not publish(3, step=2)
+
+
+def test_a_product_that_states_support_from_the_start_is_not_warned(publisher):
+    content = bundle(constraints=asks(support=99 * DAY))
+    assert not publisher.publish_bundle(content, None, now=NOW).is_first_constrained
+
+
+def test_an_assignment_that_ends_with_support_is_not_renewed_by_another_campaign(publisher):
+    publisher.publish_bundle(last_release(support=3 * DAY), None, now=NOW)
+    for now in (NOW + 2 * DAY, NOW + 4 * DAY):
+        (line,) = [one for one in told_of(publisher, now)[0].splitlines() if "100 % of" in one]
+        assert "publish a release with a later supported_until" in line
+        assert "campaign create" not in line
 
 
 def test_support_that_has_ended_is_neither_published_nor_assigned_only_halted(publisher):

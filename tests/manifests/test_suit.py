@@ -385,7 +385,8 @@ def test_only_the_release_roles_threshold_exports():
         (RELEASE[:1], ThresholdError),
         ((CAMPAIGN,), UnknownKeyError),
         ((RELEASE[0], RELEASE[0]), ThresholdError),
-        ((), UnknownKeyError),
+        ((), ThresholdError),
+        ((*RELEASE, CAMPAIGN), UnknownKeyError),
     ):
         with pytest.raises(error):
             export_release(MANIFEST, IDENTITY, signers, golden_trust())
@@ -398,8 +399,11 @@ def test_a_revoked_release_key_counts_for_nothing():
     lost = replace(
         golden_trust(), roles=roles, revoked_key_ids=frozenset({RELEASE[0].public_key.key_id})
     )
-    with pytest.raises(ThresholdError):
+    with pytest.raises(UnknownKeyError, match="does not count for the release role"):
         export_release(MANIFEST, IDENTITY, RELEASE, lost)
+    signed = export_release(MANIFEST, IDENTITY, RELEASE, golden_trust())
+    with pytest.raises(ThresholdError, match="too few keys signed"):
+        verify_release_envelope(signed, lost)
     content = export_release(MANIFEST, IDENTITY, (RELEASE[1], third), lost)
     assert len(verify_release_envelope(content, lost)[1]) == 2
 
