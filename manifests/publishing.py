@@ -280,9 +280,15 @@ class Publisher:
         )
 
     def renew(self, *, now: datetime) -> RepositoryMetadata:
-        """Sign snapshot and timestamp again, so that the repository does not expire."""
+        """Sign snapshot and timestamp again, so that the repository does not expire.
+
+        Raises:
+            RepositoryError: The repository is damaged, or its root has expired at that time.
+        """
         with self.store.exclusively():
-            return publish_files(self.store, self.signers, self.settings, now=now)
+            before = load_repository(self.store)
+            _refuse_expired_root(before, now)
+            return publish_files(self.store, self.signers, self.settings, before=before, now=now)
 
     def _sign_manifest(
         self, bundle: Bundle, deltas: Sequence[ReleaseDelta], now: datetime
@@ -359,6 +365,20 @@ class Publisher:
                 hint=f"name them as signer in [signing.roles.{role}]",
             )
         return signers
+
+
+def _refuse_expired_root(before: RepositoryMetadata, now: datetime) -> None:
+    # A clock far ahead would sign a timestamp that protects nobody from a freeze until then.
+    expires = before.root.signed.expires
+    if now >= expires:
+        raise RepositoryError(
+            "the repository's root has expired by this machine's clock",
+            expected=f"a time before {expires:%Y-%m-%d %H:%M} UTC",
+            got=f"{now:%Y-%m-%d %H:%M} UTC",
+            where="root.json",
+            hint="nothing was signed: set the clock if it is wrong; else make the next root with "
+            "`ampforge repo rotate`",
+        )
 
 
 def _is_first_constrained(before: Sequence[PublishedRelease], manifest: Manifest) -> bool:

@@ -342,6 +342,14 @@ def test_renewing_brings_an_expired_repository_back(tmp_path):
         client(url, tmp_path / "b", root_bytes(publisher)).refresh()
 
 
+def test_a_clock_beyond_the_root_signs_nothing(publisher):
+    """A timestamp that holds until 2100 would let a mirror freeze everybody for as long."""
+    before = (publisher.store.root / "metadata/timestamp.json").read_bytes()
+    with pytest.raises(RepositoryError, match="root has expired by this machine's clock"):
+        publisher.renew(now=datetime(2100, 1, 1, tzinfo=UTC))
+    assert (publisher.store.root / "metadata/timestamp.json").read_bytes() == before
+
+
 def test_a_gateway_gives_out_verified_bytes_only(served, tmp_path):
     from manifests.errors import TransportError
     from manifests.transfer import Fetch
