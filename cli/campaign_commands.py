@@ -67,7 +67,7 @@ def create(
     """
     from cli.publication_output import describe_publication, format_publication
     from cli.repository_files import open_publisher
-    from manifests.publishing import AssignmentPlan
+    from manifests.publication import AssignmentPlan
     from signing.roles import Role
 
     configuration = load_configuration(config_path)

@@ -17,8 +17,8 @@ from cli.drill_findings import Findings, Moment
 from cli.drill_world import DrillWorld, make_key, open_repository
 from firmware_images.bundle import verify_bundle
 from manifests.folder_client import FolderClient
+from manifests.publication import AssignmentPlan
 from manifests.published_releases import assignment_target_path
-from manifests.publishing import AssignmentPlan
 from manifests.root_rotation import rotate_root
 from manifests.update_sources import assignment_path
 from signing.cose import sign_many

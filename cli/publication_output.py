@@ -11,7 +11,7 @@ from firmware_images.waiver_text import format_waiver
 from manifests.release_admission import describe_asked
 
 if TYPE_CHECKING:
-    from manifests.publishing import Publication
+    from manifests.publication import Publication
     from manifests.release_admission import SecureVersionCost
 
 

@@ -126,7 +126,7 @@ def publish(
     from cli.delta_files import load_encodings
     from cli.publication_output import describe_publication, format_publication
     from cli.repository_files import open_publisher
-    from manifests.publishing import AssignmentPlan
+    from manifests.publication import AssignmentPlan
     from manifests.release_deltas import DeltaPlan
     from signing.roles import Role
 

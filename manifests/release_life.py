@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from manifests.assignment import ALL_DEVICES_PPM, following_sequence
 from manifests.errors import RepositoryError
+from manifests.publication import AssignmentPlan
 from manifests.published_releases import find_release, read_listed_assignment
-from manifests.publishing import AssignmentPlan
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository
 from manifests.withdrawal import (
@@ -20,7 +20,8 @@ from manifests.withdrawal import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from manifests.publishing import Publication, Publisher
+    from manifests.publication import Publication
+    from manifests.publishing import Publisher
     from manifests.withdrawal import Withdrawal
 
 

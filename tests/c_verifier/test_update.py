@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from firmware_images.device_record import UpdateState
-from manifests.publishing import AssignmentPlan
+from manifests.publication import AssignmentPlan
 from manifests.transfer import run_session
 from manifests.updater import update_device
 from tests.c_verifier.witness import Recording, Witness

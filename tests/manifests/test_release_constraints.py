@@ -23,8 +23,8 @@ from manifests.errors import RepositoryError, TransportError
 from manifests.gateway import Gateway
 from manifests.manifest import verify_manifest
 from manifests.manifests_settings import RepositorySettings
+from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases
-from manifests.publishing import AssignmentPlan
 from manifests.release_admission import find_step, list_unled
 from manifests.release_life import promote_release, withdraw_release
 from manifests.repository_audit import audit_repository

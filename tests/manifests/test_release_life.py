@@ -7,7 +7,7 @@ import pytest
 from manifests.assignment import verify_assignment
 from manifests.errors import RepositoryError, TransportError
 from manifests.gateway import Gateway
-from manifests.publishing import AssignmentPlan
+from manifests.publication import AssignmentPlan
 from manifests.release_life import promote_release, withdraw_release
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository

@@ -14,8 +14,8 @@ from manifests.assignment import verify_assignment
 from manifests.errors import RepositoryError
 from manifests.gateway import Gateway, target_path_of
 from manifests.manifest import verify_manifest
+from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases
-from manifests.publishing import AssignmentPlan
 from manifests.repository import init_repository
 from manifests.repository_reading import load_repository, read_target
 from manifests.repository_status import describe_repository, expiry_in_words, format_status

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from manifests.errors import RepositoryError
-from manifests.publishing import AssignmentPlan
+from manifests.publication import AssignmentPlan
 from manifests.repository_audit import Severity, audit_repository
 from manifests.repository_reading import load_repository
 from manifests.server import ServerPlan, serve_in_background

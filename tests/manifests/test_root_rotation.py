@@ -8,8 +8,9 @@ import pytest
 
 from manifests.errors import RepositoryError
 from manifests.folder_client import FolderClient
+from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases
-from manifests.publishing import AssignmentPlan, Publisher
+from manifests.publishing import Publisher
 from manifests.repository_reading import load_repository
 from manifests.root_rotation import rotate_root
 from manifests.store import FolderStore

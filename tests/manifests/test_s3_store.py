@@ -9,7 +9,7 @@ import pytest
 
 from manifests.errors import RepositoryError
 from manifests.folder_client import FolderClient
-from manifests.publishing import AssignmentPlan
+from manifests.publication import AssignmentPlan
 from manifests.repository import init_repository
 from manifests.repository_reading import TIMESTAMP_PATH, load_repository
 from manifests.s3_store import (

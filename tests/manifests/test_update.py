@@ -15,7 +15,7 @@ from firmware_images.waveform_slot_signing import attach_slot_signatures, verify
 from manifests.device_report import ReportedResult
 from manifests.errors import TransportError, UpdateRefusedError
 from manifests.fleet import FleetStore
-from manifests.publishing import AssignmentPlan
+from manifests.publication import AssignmentPlan
 from manifests.server_app import RepositoryApp
 from manifests.transfer import run_session
 from manifests.update_outcome import (

@@ -15,7 +15,7 @@ import pytest
 from firmware_images.device_record import UpdateState
 from manifests.assignment import ASSIGNMENT_CONTENT_TYPE, serialize_assignment, verify_assignment
 from manifests.errors import ManifestError, TransportError, UpdateRefusedError
-from manifests.publishing import AssignmentPlan
+from manifests.publication import AssignmentPlan
 from manifests.server_app import RepositoryApp
 from manifests.transfer import run_session
 from manifests.update_outcome import UpdateResult, UpdateRules

@@ -14,8 +14,8 @@ from firmware_images.errors import ApprovalError, WaiverError
 from firmware_images.flash_medium import SECTOR_BYTES
 from manifests.errors import RepositoryError
 from manifests.gateway import Gateway
+from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases
-from manifests.publishing import AssignmentPlan
 from manifests.repository_reading import load_repository
 from manifests.repository_status import describe_repository, format_status
 from manifests.server import ServerPlan, serve_in_background

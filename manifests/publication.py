@@ -1,0 +1,64 @@
+"""What is to be published, and what a publication put in force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from manifests.assignment import ALL_DEVICES_PPM
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from manifests.assignment import Assignment
+    from manifests.manifest import Manifest
+    from manifests.published_releases import PublishedRelease
+    from manifests.release_admission import SecureVersionCost
+    from manifests.release_deltas import ReleaseDelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignmentPlan:
+    """Who is to install a release.
+
+    Attributes:
+        campaign: Name, for people; a plan under the same name keeps the devices drawn before.
+        drawn_ppm: Share of the devices, parts per million.
+        pinned_serial_numbers: Devices that install whatever they drew.
+        is_halted: Whether nobody installs.
+    """
+
+    campaign: str
+    drawn_ppm: int = ALL_DEVICES_PPM
+    pinned_serial_numbers: tuple[str, ...] = ()
+    is_halted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What a publication put in force.
+
+    Attributes:
+        manifest: What is installed.
+        manifest_sha256: Names its signed message.
+        assignment: Who installs it.
+        is_new_release: Whether the release was not published before.
+        cost: What a release that was not published before does to the boards' eFuses.
+        step: The release that devices below its lowest current counter take first, if there are
+            such devices.
+        is_first_constrained: Whether it is the first for its hardware class that states step or
+            support after others that do not: devices that know manifests of format 1 alone refuse
+            it.
+        waivers: What of the limits was waived for it, as `LimitWaiver.to_json` says it.
+        deltas: Those that were asked for and made; the manifest names the worthwhile ones.
+    """
+
+    manifest: Manifest
+    manifest_sha256: bytes
+    assignment: Assignment
+    is_new_release: bool
+    cost: SecureVersionCost | None = None
+    step: PublishedRelease | None = None
+    is_first_constrained: bool = False
+    waivers: tuple[Mapping[str, Any], ...] = ()
+    deltas: tuple[ReleaseDelta, ...] = ()
