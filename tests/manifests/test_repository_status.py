@@ -10,7 +10,7 @@ import pytest
 
 from firmware_images.bundle_building import build_bundle, sign_bundle
 from manifests.errors import RepositoryError
-from manifests.publishing import AssignmentPlan
+from manifests.publication import AssignmentPlan
 from manifests.release_life import withdraw_release
 from manifests.repository_audit import Severity, audit_repository
 from manifests.repository_reading import load_repository
