@@ -139,10 +139,7 @@ def publish(
         delta_plan = DeltaPlan(bases=bases, encodings=load_encodings(configuration))
     roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
-    plan = None
-    if campaign is not None or percent < 100:  # noqa: PLR2004 - percent
-        name = campaign or f"{bundle_path.stem} to {percent:g} %"[:48]
-        plan = AssignmentPlan(campaign=name, drawn_ppm=round(percent * 10_000))
+    plan = AssignmentPlan(campaign=campaign or "", drawn_ppm=round(percent * 10_000))
     publication = publisher.publish_bundle(content, plan, now=_now(), delta_plan=delta_plan)
     print_result(
         describe_publication(publication), format_publication(publication), as_json=as_json
@@ -170,7 +167,10 @@ group.add_command(renew, "renew")
 @config_option
 @json_option
 def status(*, config_path: Path | None, as_json: bool) -> None:
-    """Say which releases are published, who installs what, and what expires when."""
+    """Say which releases are published, who installs what, what expires when, and who must act.
+
+    What devices refuse, because the trust record has moved on since, is said, too.
+    """
     from cli.repository_files import load_trust, open_store
     from manifests.repository_status import describe_repository, format_status
 

@@ -73,6 +73,11 @@ def promote(
 @click.argument("version")
 @click.option("--reason", required=True, help="What is wrong with it, for people; it is published.")
 @hardware_class_option
+@click.option(
+    "--release-counter",
+    type=click.IntRange(min=1),
+    help="Which release, where the version is published with several.",
+)
 @config_option
 @passphrase_file_option
 @json_option
@@ -81,6 +86,7 @@ def withdraw(
     version: str,
     reason: str,
     hardware_class: str | None,
+    release_counter: int | None,
     config_path: Path | None,
     passphrase_file: Path | None,
     as_json: bool,
@@ -102,7 +108,12 @@ def withdraw(
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
     now = _now()
     withdrawal, is_halted = withdraw_release(
-        publisher, version, reason=reason, hardware_class=hardware_class, now=now
+        publisher,
+        version,
+        reason=reason,
+        hardware_class=hardware_class,
+        release_counter=release_counter,
+        now=now,
     )
     store, trust = publisher.store, publisher.trust
     unled = list_unled(store, load_repository(store), trust, now=now)

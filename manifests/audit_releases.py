@@ -49,8 +49,12 @@ def audit_release(
         manifest = verify_manifest(message, trust)
     except (DeviceMessageError, SigningError) as error:
         audit.error(
-            f"devices refuse the manifest of release {release.version}: {error}", where=where
+            f"devices refuse the manifest of release {release.version}: {error}",
+            where=where,
+            hint="publish its content as a new release, and take this one back: `ampforge repo "
+            f"withdraw {release.version} --release-counter {release.release_counter}`",
         )
+        _audit_copy(audit, store, f"device/{where}", message)
         return
     audit.require(
         f"the list of releases says something else than the manifest of {release.version}",
@@ -65,6 +69,7 @@ def audit_release(
         audit.notice(
             f"the manifest of release {release.version} has expired: no device installs it",
             where=where,
+            hint="publish its content as a new release, with a higher release_counter",
         )
     if manifest.waveform.policy_version < trust.minimum_policy_version:
         audit.notice(
@@ -131,8 +136,9 @@ def audit_assignment(
         audit.error(
             f"devices refuse the assignment: {error}",
             where=path,
-            hint="sign it again with `ampforge campaign create`",
+            hint="run `ampforge repo rotate` if a key was rotated, else `ampforge campaign create`",
         )
+        _audit_copy(audit, store, f"device/{path.removeprefix('campaigns/')}", message)
         return
     audit.require(
         "the assignment of one hardware class lies in the place of another",

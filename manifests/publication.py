@@ -23,12 +23,13 @@ class AssignmentPlan:
 
     Attributes:
         campaign: Name, for people; a plan under the same name keeps the devices drawn before.
+            Empty for a release that is being published: the release's name.
         drawn_ppm: Share of the devices, parts per million.
         pinned_serial_numbers: Devices that install whatever they drew.
         is_halted: Whether nobody installs.
     """
 
-    campaign: str
+    campaign: str = ""
     drawn_ppm: int = ALL_DEVICES_PPM
     pinned_serial_numbers: tuple[str, ...] = ()
     is_halted: bool = False

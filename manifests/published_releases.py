@@ -13,7 +13,7 @@ from firmware_images.release_constraints import (
     ReleaseConstraints,
     constraints_from_document,
 )
-from manifests.assignment import Assignment, parse_assignment, verify_assignment
+from manifests.assignment import Assignment, parse_assignment
 from manifests.errors import RepositoryError
 from manifests.manifest import Manifest, parse_manifest
 from manifests.message_fields import MESSAGE_MAX_BYTES
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
-    from signing.trust_record import TrustRecord
 
 MANIFEST_KIND = "manifest"
 
@@ -80,6 +79,7 @@ def find_release(
     hardware_class: str | None = None,
     *,
     release_counter: int | None = None,
+    is_only: bool = False,
 ) -> PublishedRelease:
     """Return the published release of a version; of several for one hardware class, the latest.
 
@@ -87,7 +87,8 @@ def find_release(
         metadata: The repository's.
         version: The version.
         hardware_class: Which boards; needed where the version is published for several.
-        release_counter: Which of several for one hardware class, if not the latest.
+        release_counter: Which of several for one hardware class; `None` for the latest.
+        is_only: Whether to refuse when several releases for the class have this version.
 
     Raises:
         RepositoryError: There is none, or it is not clear which.
@@ -122,6 +123,13 @@ def find_release(
             expected="one of them",
             got=", ".join(classes),
             hint="say which with --hardware-class",
+        )
+    if is_only and len(found) > 1:
+        raise RepositoryError(
+            f"release {version} is published with several counters",
+            expected="one of them",
+            got=", ".join(str(release.release_counter) for release in found),
+            hint="say which with --release-counter",
         )
     return found[-1]
 
@@ -173,21 +181,14 @@ def read_listed_manifest(
     return parse_manifest(message.payload)
 
 
-def read_assignment(
-    store: Store, metadata: RepositoryMetadata, trust: TrustRecord, hardware_class: str
-) -> Assignment | None:
-    """Return the assignment in force for a hardware class, verified; `None` if there is none."""
-    entry = metadata.campaign.signed.targets.get(assignment_target_path(hardware_class))
-    return None if entry is None else verify_assignment(read_target(store, entry), trust)
-
-
 def read_listed_assignment(
     store: Store, metadata: RepositoryMetadata, hardware_class: str
 ) -> Assignment | None:
     """Return the assignment that the campaign metadata lists, whoever signed it itself.
 
-    For what follows it: its sequence and draw go on, also when the key that signed it was revoked
-    since. The metadata that names its digest is verified; that a device accepts it is not.
+    For what follows it, and for what people are told: its sequence and draw go on, also when the
+    key that signed it was revoked since. The metadata that names its digest is verified; that a
+    device accepts it is not.
     """
     entry = metadata.campaign.signed.targets.get(assignment_target_path(hardware_class))
     if entry is None:

@@ -7,7 +7,7 @@ release again changes nothing but the assignment.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
@@ -120,7 +120,9 @@ class Publisher:
         statement = bundle.statement
         refuse_unsupported(statement.version, statement.constraints, now=now)
         deltas = make_release_deltas(bundle, delta_plan, self.trust) if delta_plan else ()
-        plan = plan or AssignmentPlan(campaign=f"release {statement.version}"[:48])
+        plan = plan or AssignmentPlan()
+        if not plan.campaign:
+            plan = replace(plan, campaign=f"release {statement.version}"[:48])
         with self.store.exclusively():
             current = load_repository(self.store)
             refuse_withdrawn(current, bundle_sha256=bundle.digest)

@@ -89,6 +89,7 @@ def withdraw_release(
     reason: str,
     now: datetime,
     hardware_class: str | None = None,
+    release_counter: int | None = None,
 ) -> tuple[Withdrawal, bool]:
     """Take a release back: it is listed as withdrawn, and a campaign of it is halted.
 
@@ -98,6 +99,7 @@ def withdraw_release(
         reason: Why, for people.
         now: The present, UTC.
         hardware_class: Which boards; needed where the version is published for several.
+        release_counter: Which release; needed where the version is published with several.
 
     Returns:
         What is listed, and whether a campaign was halted.
@@ -108,7 +110,9 @@ def withdraw_release(
     with publisher.store.exclusively():
         current = load_repository(publisher.store)
         refuse_withdrawn_version(current, version, hardware_class)
-        published = find_release(current, version, hardware_class)
+        published = find_release(
+            current, version, hardware_class, release_counter=release_counter, is_only=True
+        )
         running = read_listed_assignment(publisher.store, current, published.hardware_class)
         halted: tuple[NewFile, ...] = ()
         if running is not None and running.manifest_sha256 == published.manifest_sha256:

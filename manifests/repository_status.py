@@ -1,4 +1,4 @@
-"""What a repository holds and when what expires, as a document and in words.
+"""What a repository holds, when what expires and who must act, as a document and in words.
 
 The document's schema is `ampforge.repo-status/1` (docs/spec/repository-layout.md §6).
 """
@@ -10,13 +10,25 @@ from typing import TYPE_CHECKING
 
 from firmware_images.release_constraints import describe_constraints
 from firmware_images.waiver_text import format_waiver
-from manifests.published_releases import list_releases, read_assignment
+from manifests.assignment import verify_assignment
+from manifests.errors import DeviceMessageError
+from manifests.manifest import verify_manifest
+from manifests.published_releases import (
+    assignment_target_path,
+    list_releases,
+    read_listed_assignment,
+    read_listed_manifest,
+)
 from manifests.release_admission import describe_asked, find_step
-from manifests.repository_reading import load_description, load_repository
-from manifests.tuf_metadata import SIGNING_ROLES
+from manifests.repository_reading import load_description, load_repository, read_target
+from manifests.tuf_metadata import SIGNING_ROLES, list_differing_roles
 from manifests.withdrawal import list_withdrawals
+from signing.errors import SigningError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from manifests.published_releases import PublishedRelease
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
     from signing.trust_record import TrustRecord
@@ -34,9 +46,10 @@ _REMEDIES = {
     "root": "the root key holders must run `ampforge repo rotate`",
     "targets": "the release key holders must publish a release, or run `ampforge repo rotate`",
     "campaign": "whoever holds the campaign key must run `ampforge campaign create` again",
-    "snapshot": "run `ampforge repo refresh`",
-    "timestamp": "run `ampforge repo refresh`",
+    "snapshot": "whoever holds the snapshot key must run `ampforge repo refresh`",
+    "timestamp": "whoever holds the timestamp key must run `ampforge repo refresh`",
 }
+_NEW_RELEASE = "the release key holders must publish its content as a new release"
 
 
 def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> dict[str, object]:
@@ -64,18 +77,17 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
         "product": description.get("product"),
         "allows_test_keys": description.get("allows_test_keys"),
         "documents": documents,
+        "superseded_keys": [
+            f"the keys of {name} are not those of trust record version {trust.version}: "
+            f"{_REMEDIES['root']}"
+            for name in list_differing_roles(metadata, trust.roles)
+        ],
         "releases": [
-            {
-                "version": release.version,
-                "release_counter": release.release_counter,
-                "hardware_class": release.hardware_class,
-                "manifest_sha256": release.manifest_sha256.hex(),
-                "waivers": list(release.waivers),
-                "waived": [format_waiver(waiver, now=now) for waiver in release.waivers],
-                **describe_constraints(release.constraints),
+            _describe_release(store, metadata, trust, release, now)
+            | {
                 "constraints": describe_asked(
                     find_step(store, metadata, trust, releases, release, now=now), release, now=now
-                ),
+                )
             }
             for release in releases
         ],
@@ -102,6 +114,9 @@ def format_status(status: dict[str, object]) -> str:
     lines = [f"repository of {status['product']}"]
     if status["allows_test_keys"]:
         lines.append("  accepts test keys: never point customers' devices at it")
+    superseded = status["superseded_keys"]
+    assert isinstance(superseded, list)
+    lines += [f"  {words}" for words in superseded]
     releases, assignments = status["releases"], status["assignments"]
     withdrawn = status["withdrawn"]
     assert isinstance(withdrawn, list)
@@ -113,7 +128,9 @@ def format_status(status: dict[str, object]) -> str:
     for entry in releases:
         facts = f"counter {entry['release_counter']}, {entry['hardware_class']}"
         lines.append(f"  {entry['version']}  ({facts})")
-        lines += [f"    {words}" for words in (*entry["waived"], *entry["constraints"])]
+        told = [f"manifest {entry['expiry']}"] if entry["expires_soon"] else []
+        told += [entry["refused"]] if entry["refused"] else []
+        lines += [f"    {words}" for words in (*entry["waived"], *entry["constraints"], *told)]
     if not releases and not withdrawn:
         lines.append("  none yet: publish one with `ampforge repo publish BUNDLE`")
     for entry in withdrawn:
@@ -121,9 +138,11 @@ def format_status(status: dict[str, object]) -> str:
             f"  {entry['version']}  WITHDRAWN {entry['withdrawn_at'][:10]}: {entry['reason']}"
         )
     lines.append("assignments")
-    lines += [
-        f"  {entry['hardware_class']}: {entry['words']}; {entry['expiry']}" for entry in assignments
-    ] or ["  none: no device installs anything"]
+    for entry in assignments:
+        lines.append(f"  {entry['hardware_class']}: {entry['words']}; {entry['expiry']}")
+        lines += [f"    {entry['refused']}"] if entry["refused"] else []
+    if not assignments:
+        lines.append("  none: no device installs anything")
     lines.append("signed documents")
     lines += [
         f"  {entry['name']:<10} says {_ROLE_WORDS[entry['name']]}; {entry['expiry']}"
@@ -133,13 +152,12 @@ def format_status(status: dict[str, object]) -> str:
 
 
 def expiry_in_words(expires_at: datetime, now: datetime, remedy: str) -> str:
-    """Return when something expires, and what to do about it if that is soon."""
+    """Return when something expires, and who must do what before that."""
     left = expires_at - now
     at = f"{expires_at:%Y-%m-%d %H:%M} UTC"
     if left <= timedelta(0):
         return f"EXPIRED {_duration(-left)} ago, at {at}: {remedy}"
-    words = f"expires in {_duration(left)}, at {at}"
-    return f"{words}: {remedy} before that" if left <= SOON else words
+    return f"expires in {_duration(left)}, at {at}: {remedy} before that"
 
 
 def _duration(span: timedelta) -> str:
@@ -173,6 +191,39 @@ def _describe(name: str, version: int, expires_at: datetime, now: datetime) -> d
     }
 
 
+def _describe_release(
+    store: Store,
+    metadata: RepositoryMetadata,
+    trust: TrustRecord,
+    release: PublishedRelease,
+    now: datetime,
+) -> dict[str, object]:
+    expires_at = read_listed_manifest(store, metadata, release).expires_at
+    message = read_target(store, metadata.targets.signed.targets[release.target_path])
+    return {
+        "version": release.version,
+        "release_counter": release.release_counter,
+        "hardware_class": release.hardware_class,
+        "manifest_sha256": release.manifest_sha256.hex(),
+        "waivers": list(release.waivers),
+        "waived": [format_waiver(waiver, now=now) for waiver in release.waivers],
+        **describe_constraints(release.constraints),
+        "expires_at": expires_at.isoformat(),
+        "expires_soon": expires_at - now <= SOON,
+        "expiry": expiry_in_words(expires_at, now, _NEW_RELEASE),
+        "refused": _refused(lambda: verify_manifest(message, trust), _NEW_RELEASE),
+    }
+
+
+def _refused(verify: Callable[[], object], remedy: str) -> str | None:
+    """Return why devices with the trust record in force refuse a message, and who must act."""
+    try:
+        verify()
+    except (SigningError, DeviceMessageError) as error:
+        return f"REFUSED by devices: {error.what}; {remedy}"
+    return None
+
+
 def _describe_assignment(
     store: Store,
     metadata: RepositoryMetadata,
@@ -180,9 +231,11 @@ def _describe_assignment(
     hardware_class: str,
     now: datetime,
 ) -> dict[str, object] | None:
-    assignment = read_assignment(store, metadata, trust, hardware_class)
+    assignment = read_listed_assignment(store, metadata, hardware_class)
     if assignment is None:
         return None
+    path = assignment_target_path(hardware_class)
+    message = read_target(store, metadata.campaign.signed.targets[path])
     named = [
         release
         for release in list_releases(metadata)
@@ -216,4 +269,5 @@ def _describe_assignment(
         "expires_at": assignment.expires_at.isoformat(),
         "words": words,
         "expiry": expiry_in_words(assignment.expires_at, now, remedy),
+        "refused": _refused(lambda: verify_assignment(message, trust), _REMEDIES["root"]),
     }

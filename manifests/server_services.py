@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from manifests.assignment import verify_assignment
 from manifests.client_address import ClientAddresses, limit_key
 from manifests.device_report import REPORT_MAX_BYTES, verify_device_report
-from manifests.errors import FleetStoreError
+from manifests.errors import DeviceMessageError, FleetStoreError
 from manifests.fleet import ReceivedReport
 from manifests.freshness import Freshness, parse_freshness_request, sign_freshness
 from manifests.message_fields import MESSAGE_MAX_BYTES
@@ -40,6 +40,7 @@ from manifests.server_paths import (
     TIMESTAMP_PATH,
 )
 from signing.certificate_memory import CertificateMemory
+from signing.errors import SigningError
 from signing.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -187,7 +188,13 @@ class ServerServices:
         served = self._files.find(f"/device/{request.hardware_class}/assignment.cose")
         sequence = 0
         if served is not None and served.content is not None:
-            sequence = verify_assignment(served.content, self._trust).sequence
+            try:
+                sequence = verify_assignment(served.content, self._trust).sequence
+            except (SigningError, DeviceMessageError):
+                # Its key was revoked, and it is not signed again yet: not the device's doing.
+                text = "the assignment in force is not verified: run `ampforge repo status`"
+                answer_text(exchange, UNAVAILABLE, text, [NO_STORE])
+                return
         message = sign_freshness(
             Freshness(
                 nonce=request.nonce,

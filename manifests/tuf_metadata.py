@@ -152,7 +152,11 @@ def sign_document(
     for signer in signers.get(role, ()):
         document.sign(as_tuf_signer(signer), append=True)
     verify_document(
-        name, document, delegator, hint=f"give the private keys of the role {role} to sign with"
+        name,
+        document,
+        delegator,
+        hint=f"give the private keys of the role {role} to sign with; if a key was rotated, "
+        "`ampforge repo rotate` comes first",
     )
     return document
 
@@ -180,6 +184,26 @@ def verify_document(
             where=f"{name}.json",
             hint=hint,
         )
+
+
+def list_differing_roles(
+    metadata: RepositoryMetadata, role_keys: Mapping[Role, RoleKeys]
+) -> tuple[str, ...]:
+    """Return the names of the TUF roles whose keys or threshold are not those of a trust record.
+
+    Args:
+        metadata: The repository's.
+        role_keys: Who holds what by the trust record in force.
+    """
+    root, delegations = metadata.root.signed, metadata.targets.signed.delegations
+    expected = build_root(role_keys, version=root.version, expires=root.expires).signed
+    wanted = build_delegations(role_keys).roles or {}
+    held = (delegations.roles if delegations else None) or {}
+    has = {name: (role.threshold, set(role.keyids)) for name, role in (root.roles | held).items()}
+    wants = {
+        name: (role.threshold, set(role.keyids)) for name, role in (expected.roles | wanted).items()
+    }
+    return tuple(name for name in SIGNING_ROLES if has.get(name) != wants[name])
 
 
 def serialize_document(document: Metadata[Document]) -> bytes:

@@ -60,6 +60,22 @@ def test_a_release_is_promoted_verified_and_withdrawn(run, tmp_path):
         run("campaign", "create", "--release", "1.4.0", "--name", "again")
 
 
+def test_one_of_two_releases_of_a_version_is_withdrawn_by_its_counter(run, product, tmp_path):
+    again = tmp_path / "again.bundle.zip"
+    app = str(product.root / "firmware/images/flare-1.4.0.bin")
+    run(
+        *("bundle", "build", "--app", app, "--release-counter", "2"),
+        *("--output", str(again), "--sign"),
+    )
+    assert run("repo", "publish", str(again), "--percent", "5")["campaign"] == "release 1.4.0"
+    with pytest.raises(RepositoryError, match="several counters"):
+        run("repo", "withdraw", "1.4.0", "--reason", "a lost key")
+    counter = ("--release-counter", "1")
+    withdrawn = run("repo", "withdraw", "1.4.0", "--reason", "a lost key", *counter)
+    assert (withdrawn["release_counter"], withdrawn["is_campaign_halted"]) == (1, False)
+    assert [one["release_counter"] for one in run("repo", "status")["releases"]] == [2]
+
+
 def test_refresh_answers_to_its_old_name_too(run):
     assert run("repo", "refresh")["timestamp_version"] == 3
     assert run("repo", "renew")["schema"] == "ampforge.repo-refresh/1"

@@ -7,6 +7,7 @@ writes them anew; do that only together with a new format version in docs/spec.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from manifests.assignment import ASSIGNMENT_CONTENT_TYPE, serialize_assignment
@@ -29,6 +30,10 @@ from tests.manifests.test_device_messages import (
 from tests.signing.fixed_keys import fixed_signer
 
 FOLDER = Path(__file__).parents[1] / "golden" / "manifests"
+SIGNING = FOLDER.parent / "signing"
+# That of `../signing/device.der`, and its key.
+CERTIFIED = fixed_signer("golden device")
+CERTIFIED_REPORT = replace(REPORT, serial_number="FL26A0001K")
 PLACEHOLDER_CERTIFICATE = bytes.fromhex("3000")
 RELEASE = (fixed_signer("release-1"), fixed_signer("release-2", Algorithm.ED25519))
 POLICY = fixed_signer("policy", Algorithm.ED25519)
@@ -70,6 +75,9 @@ def build() -> dict[str, bytes]:
         "freshness-request.cbor": serialize_freshness_request(REQUEST),
         "freshness.cose": sign_freshness(FRESHNESS, FRESH),
         "report.cbor": sign_device_report(REPORT, DEVICE, PLACEHOLDER_CERTIFICATE),
+        "report-certified.cbor": sign_device_report(
+            CERTIFIED_REPORT, CERTIFIED, (SIGNING / "device.der").read_bytes()
+        ),
     }
 
 

@@ -10,8 +10,12 @@ import localbucket
 
 
 @contextmanager
-def serve_bucket(folder, *, knows_if_match=True):
-    """Serve the buckets in a folder; gives the endpoint and the PUTs with their headers."""
+def serve_bucket(folder, *, knows_if_match=True, around_put=None):
+    """Serve the buckets in a folder; gives the endpoint and the PUTs with their headers.
+
+    `around_put(number, edge)`, edge "before" or "after" the bytes are kept, may return True: then
+    the client is gone, nothing more is done for it, and it is answered nothing.
+    """
     puts: list[tuple[str, dict[str, str]]] = []
     lock = threading.Lock()
 
@@ -21,6 +25,19 @@ def serve_bucket(folder, *, knows_if_match=True):
 
         def do_PUT(self):  # noqa: N802 - http.server calls it so
             puts.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+            number = len(puts) - 1
+            if around_put is not None and around_put(number, "before"):
+                self.close_connection = True
+                return
+            self._put_conditionally()
+
+        def _send(self, *arguments, **options):
+            if self.command == "PUT" and around_put and around_put(len(puts) - 1, "after"):
+                self.close_connection = True
+                return
+            super()._send(*arguments, **options)
+
+        def _put_conditionally(self):
             wanted = self.headers.get("If-Match")
             if not (knows_if_match and wanted):
                 super().do_PUT()

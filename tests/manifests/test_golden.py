@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import cbor2
 import pytest
 
 from manifests.assignment import verify_assignment
+from manifests.device_report import verify_device_report
 from manifests.freshness import parse_freshness_request, verify_freshness
 from manifests.manifest import verify_manifest
-from tests.manifests.golden_messages import FOLDER, build, golden_trust
+from signing.errors import SigningError
+from signing.trust import verify_trust_record
+from tests.manifests.golden_messages import (
+    CERTIFIED_REPORT,
+    FOLDER,
+    SIGNING,
+    build,
+    golden_trust,
+)
 from tests.manifests.test_device_messages import (
     ASSIGNMENT,
     CONSTRAINED,
@@ -35,6 +46,17 @@ def test_the_golden_messages_read_as_what_they_are():
     assert verify_assignment(read("assignment.cose"), trust) == ASSIGNMENT
     assert parse_freshness_request(read("freshness-request.cbor")) == REQUEST
     assert verify_freshness(read("freshness.cose"), trust, request=REQUEST) == FRESHNESS
+
+
+def test_the_golden_report_is_by_a_device_of_the_golden_factory():
+    untrusted_bytes = (FOLDER / "report-certified.cbor").read_bytes()
+    record = (SIGNING / "trust-record-1.cose").read_bytes()
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    trust = verify_trust_record(record, current=None)
+    assert verify_device_report(untrusted_bytes, trust, now=now) == CERTIFIED_REPORT
+    placeholder = (FOLDER / "report.cbor").read_bytes()
+    with pytest.raises(SigningError):
+        verify_device_report(placeholder, trust, now=now)
 
 
 def test_an_independent_cbor_reader_sees_the_keys_of_the_specification():

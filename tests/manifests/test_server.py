@@ -28,8 +28,10 @@ from manifests.server_app import RepositoryApp
 from manifests.transfer import Fetch, run_session
 from manifests.update_outcome import UpdateResult, UpdateRules
 from manifests.updater import update_device
+from signing.roles import Role
 from tests.firmware_images.release_parts import APP_1_5_0, signer
 from tests.manifests.test_device_messages import REQUEST, signed_report
+from tests.manifests.trust_steps import first_step, next_step
 from tests.manifests.world import (
     HARDWARE_CLASS,
     NOW,
@@ -310,6 +312,17 @@ class TestApplication:
             app, Request("POST", "/api/freshness", body=serialize_freshness_request(request))
         )
         assert verify_freshness(answer.content, trust(), request=request).assignment_sequence == 0
+
+    def test_an_assignment_by_a_revoked_key_is_no_fault_of_who_asks(self, served):
+        """Until the operator has it signed again nobody is told what is in force."""
+        step = next_step(first_step(), Role.CAMPAIGN, "campaign-1", "campaign-2")
+        fresh = signer("freshness-1")
+        app = RepositoryApp(served[2].folder, trust=step.record, freshness_signer=fresh)
+        answer = ask(
+            app, Request("POST", "/api/freshness", body=serialize_freshness_request(REQUEST))
+        )
+        assert (answer.status, answer.fields["cache-control"]) == (503, "no-store")
+        assert b"repo status" in answer.content
 
     def test_the_sequence_never_falls_when_the_clock_is_set_back(self, served):
         from datetime import timedelta

@@ -1,0 +1,151 @@
+"""The status says who must act, most of all when a key was lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from firmware_images.bundle_building import build_bundle, sign_bundle
+from manifests.errors import RepositoryError
+from manifests.publication import AssignmentPlan
+from manifests.release_life import withdraw_release
+from manifests.repository_audit import Severity, audit_repository
+from manifests.repository_reading import load_repository
+from manifests.repository_status import describe_repository, format_status
+from manifests.withdrawal import list_withdrawals
+from signing.roles import Role
+from tests.firmware_images.release_parts import build_inputs, build_parts
+from tests.manifests.trust_steps import first_step, next_step
+from tests.manifests.world import HARDWARE_CLASS, NOW, make_publisher, new_bundle, old_bundle, trust
+
+ASSIGNMENT = f"campaigns/{HARDWARE_CLASS}/assignment.cose"
+
+
+@pytest.fixture
+def publisher(tmp_path):
+    publisher = make_publisher(tmp_path / "repository")
+    publisher.publish_bundle(old_bundle(), None, now=NOW)
+    return publisher
+
+
+def status_of(publisher, record=None, now=NOW) -> dict[str, Any]:
+    return describe_repository(publisher.store, record or trust(), now=now)
+
+
+def test_each_line_says_who_must_act_long_before_it_expires(publisher):
+    lines = format_status(status_of(publisher)).splitlines()
+    for name, who in (
+        ("root", "root key holders"),
+        ("targets", "release key holders"),
+        ("campaign", "campaign key"),
+        ("snapshot", "snapshot key"),
+        ("timestamp", "timestamp key"),
+        ("flare-c3:", "campaign key"),
+    ):
+        (line,) = (line for line in lines if line.strip().startswith(name))
+        assert who in line
+        assert "ampforge" in line
+
+
+def test_a_repository_in_force_has_nothing_that_devices_refuse(publisher):
+    status = status_of(publisher)
+    assert status["superseded_keys"] == []
+    assert [entry["refused"] for entry in status["releases"] + status["assignments"]] == [None] * 2
+
+
+@pytest.mark.parametrize(
+    ("role", "names", "telling"),
+    [
+        (Role.TIMESTAMP, ("timestamp-1-ed", "timestamp-2"), "the keys of timestamp are not those"),
+        (Role.CAMPAIGN, ("campaign-1", "campaign-2"), "the keys of campaign are not those"),
+        (Role.RELEASE, ("release-1", "release-4"), "the keys of targets are not those"),
+    ],
+)
+def test_after_a_key_was_rotated_the_status_says_what_is_left_to_do(
+    publisher, role, names, telling
+):
+    before = first_step()
+    revoked = next_step(before, role, *names).record
+    status = status_of(publisher, revoked)
+    (words,) = status["superseded_keys"]
+    assert telling in words
+    assert "root key holders must run `ampforge repo rotate`" in words
+    assert words in format_status(status)
+
+
+def test_an_assignment_by_a_revoked_key_is_shown_and_said_to_be_refused(publisher):
+    step = next_step(first_step(), Role.CAMPAIGN, "campaign-1", "campaign-2")
+    status = status_of(publisher, step.record)
+    (assignment,) = status["assignments"]
+    assert assignment["version"] == "1.4.0"
+    assert "REFUSED by devices" in assignment["refused"]
+    assert assignment["refused"] in format_status(status)
+    step.publish(publisher.store.root)
+    assert status_of(publisher, step.record)["assignments"][0]["refused"] is None
+
+
+def test_what_devices_refuse_has_a_name_and_is_not_said_to_be_removable(publisher):
+    """Its copy is what a thief would change: it is compared, too."""
+    step = next_step(first_step(), Role.CAMPAIGN, "campaign-1", "campaign-2")
+    step = next_step(step, Role.RELEASE, "release-1", "release-4")
+    found = audit_repository(publisher.store, step.record, now=NOW).findings
+    assert sum("devices refuse" in finding.what for finding in found) == 2
+    assert not [finding for finding in found if "nothing names" in finding.what]
+    device = publisher.store.root / "device"
+    (manifest,) = (device / "manifests").iterdir()
+    for copy in (manifest, device / HARDWARE_CLASS / "assignment.cose"):
+        copy.unlink()
+        copy.write_bytes(b"another")
+    found = audit_repository(publisher.store, step.record, now=NOW).findings
+    assert sum("shown something else" in finding.what for finding in found) == 2
+
+
+def test_after_a_lost_release_key_the_same_version_is_published_anew_and_the_old_one_taken_back(
+    publisher,
+):
+    """The way of docs/how-to/rotate-a-lost-key.md ends in a repository that is sound."""
+    step = next_step(first_step(), Role.RELEASE, "release-1", "release-4")
+    step.publish(publisher.store.root)
+    mine = step.publisher(publisher.store.root)
+    status = status_of(publisher, step.record)
+    assert "the release key holders must publish" in status["releases"][0]["refused"]
+    inputs = build_inputs(build_parts(), release_counter=2)
+    again = sign_bundle(build_bundle(inputs), step.keys[Role.RELEASE])
+    mine.publish_bundle(again, None, now=NOW)
+    found = audit_repository(publisher.store, step.record, now=NOW)
+    (finding,) = (one for one in found.findings if one.severity is Severity.ERROR)
+    assert "`ampforge repo withdraw 1.4.0 --release-counter 1`" in finding.hint
+    before = load_repository(publisher.store).timestamp.signed.version
+    with pytest.raises(RepositoryError, match="several counters") as refused:
+        withdraw_release(mine, "1.4.0", reason="a lost key", now=NOW)
+    assert "--release-counter" in (refused.value.hint or "")
+    with pytest.raises(RepositoryError, match="not published"):
+        withdraw_release(mine, "1.4.0", reason="a lost key", release_counter=3, now=NOW)
+    assert load_repository(publisher.store).timestamp.signed.version == before
+    _, is_halted = withdraw_release(mine, "1.4.0", reason="a lost key", release_counter=1, now=NOW)
+    assert not is_halted
+    (withdrawal,) = list_withdrawals(load_repository(publisher.store))
+    assert withdrawal.release_counter == 1
+    assert audit_repository(publisher.store, step.record, now=NOW).is_sound
+
+
+def test_a_manifest_that_expires_is_told_before_it_does(publisher):
+    soon = NOW + publisher.settings.lifetime("manifest") - timedelta(days=10)
+    text = format_status(status_of(publisher, now=soon))
+    assert "manifest expires in 10 days" in text
+    assert "release key holders must publish its content as a new release" in text
+    assert "manifest expires" not in format_status(status_of(publisher))
+    late = format_status(status_of(publisher, now=soon + timedelta(days=10)))
+    assert "manifest EXPIRED" in late
+
+
+def test_a_plan_without_a_name_is_called_after_its_release(publisher):
+    done = publisher.publish_bundle(new_bundle(), AssignmentPlan(drawn_ppm=50_000), now=NOW)
+    assert done.assignment.campaign == "release 1.5.0"
+    wider = publisher.publish_bundle(new_bundle(), AssignmentPlan(drawn_ppm=90_000), now=NOW)
+    assert wider.assignment.salt == done.assignment.salt
+    renamed = replace(AssignmentPlan(), campaign="pilot")
+    assert publisher.publish_bundle(new_bundle(), renamed, now=NOW).assignment.campaign == "pilot"
