@@ -13,6 +13,7 @@ from cli.main import ampforge
 from provisioning.ledger import Ledger
 from provisioning.ledger_queries import awaits_check, list_serials
 from provisioning.ledger_values import SerialState
+from provisioning.ledger_witness import writing_as_station
 from tests.provisioning.check_bench import BAD_NA, check, measure
 from tests.provisioning.ledger_sites import a_writer
 from tests.provisioning.metrology_bench import MetrologyBench
@@ -98,6 +99,38 @@ def test_without_a_check_standard_or_a_slot_it_says_what_is_missing(call, statio
     assert "[station.check_standard]" in call("instrument", "check", code=2)[1]
     watch(station)
     assert "no slot to read in" in call("instrument", "check", code=2)[1]
+
+
+def test_before_there_is_a_station_it_makes_no_folder(call, template, tmp_path, monkeypatch):
+    folder = shutil.copytree(template, tmp_path / "flare")
+    monkeypatch.chdir(folder)
+    watch(folder)
+    for simulated in ((), ("--simulate", "1")):
+        assert "there is no station" in call("instrument", "check", *simulated, code=2)[1]
+    assert not (folder / "station").exists()
+    call("station", "init", "--no-passphrase", "--test-keys")
+
+
+def test_slots_and_a_simulated_line_exclude_each_other(call, station, meter):
+    watch(station)
+    options = (*slot(meter), "--simulate", "1")
+    assert "exclude each other" in call("instrument", "check", *options, code=2)[1]
+
+
+def test_a_good_reading_says_what_it_holds(call, station, meter):
+    watch(station, reference_na=490_000.0)
+    out, _ = call("instrument", "check", *slot(meter), code=6)
+    assert "no unit is concerned" in out
+
+    def behind(at):
+        with writing_as_station(station / "station", at[0], station="station-1"):
+            return measure(at, 1, meter=METER)
+
+    serial = in_ledger(station, behind)
+    watch(station)
+    out, _ = call("instrument", "check", *slot(meter))
+    assert f"on hold, measured behind a reading that was not good: {serial}" in out
+    assert "hold" in call("unit", "show", serial)[0]
 
 
 def test_a_good_reading_releases_what_waits(call, station, meter):
