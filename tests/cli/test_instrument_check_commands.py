@@ -14,7 +14,7 @@ from provisioning.ledger import Ledger
 from provisioning.ledger_queries import awaits_check, list_serials
 from provisioning.ledger_values import SerialState
 from provisioning.ledger_witness import writing_as_station
-from tests.provisioning.check_bench import BAD_NA, check, measure
+from tests.provisioning.check_bench import BAD_NA, check, measure, standing
 from tests.provisioning.ledger_sites import a_writer
 from tests.provisioning.metrology_bench import MetrologyBench
 
@@ -81,7 +81,8 @@ def in_ledger(folder, work):
     """Write into the ledger as the station does that measures with this meter."""
     ledger = Ledger.open(folder / "station" / "ledger.sqlite3")
     try:
-        return work((ledger, a_writer()))
+        with writing_as_station(folder / "station", ledger, station="station-1"):
+            return work((ledger, a_writer()))
     finally:
         ledger.close()
 
@@ -121,16 +122,11 @@ def test_a_good_reading_says_what_it_holds(call, station, meter):
     watch(station, reference_na=490_000.0)
     out, _ = call("instrument", "check", *slot(meter), code=6)
     assert "no unit is concerned" in out
-
-    def behind(at):
-        with writing_as_station(station / "station", at[0], station="station-1"):
-            return measure(at, 1, meter=METER)
-
-    serial = in_ledger(station, behind)
+    serial = in_ledger(station, lambda at: measure(at, 1, meter=METER))
     watch(station)
     out, _ = call("instrument", "check", *slot(meter))
     assert f"on hold, measured behind a reading that was not good: {serial}" in out
-    assert "hold" in call("unit", "show", serial)[0]
+    assert in_ledger(station, lambda at: standing(at[0])) == {1: ("hold", "assigned")}
 
 
 def test_a_good_reading_releases_what_waits(call, station, meter):
