@@ -6,7 +6,8 @@ import datetime as dt
 
 import pytest
 
-from provisioning.errors import CheckEntryError
+from provisioning import ledger_checks
+from provisioning.errors import CheckEntryError, LedgerError
 from provisioning.lease_giving_up import give_up
 from provisioning.lease_sync import synchronise
 from provisioning.ledger_checks import record_check
@@ -219,6 +220,29 @@ def test_a_release_counts_wherever_a_clock_put_it(factory):
     assert recorded[0].step == "release"
     assert not is_waiting(recorded)
     assert is_waiting([event for event in recorded if event.step != "release"])
+
+
+@pytest.mark.parametrize(
+    ("step", "before"),
+    [("release", None), ("release", BAD_NA), ("hold", None)],
+)
+def test_who_releases_or_holds_a_unit_without_a_reading_is_found(factory, step, before):
+    """Rows and events agree, and the chain is whole: only the reading is missing."""
+    ledger, writer = factory.open(), factory.writer()
+    check((ledger, writer))
+    measure((ledger, writer), 1)
+    if before is not None:
+        check((ledger, writer), before, instrument="MY2")
+    ledger.verify_chains()
+    (unit,) = list_units(ledger.database)
+    with ledger.database.writing() as connection:
+        if step == "release":
+            ledger_checks._release(connection, ledger, writer, unit)
+        else:
+            ledger_checks._hold(connection, ledger, writer, unit, reasons=())
+    with pytest.raises(LedgerError, match=f"reading just before.*{step}"):
+        ledger.verify_chains()
+    ledger.close()
 
 
 @pytest.mark.parametrize(
