@@ -128,6 +128,20 @@ def _hold_what_it_knew(ledger: Ledger, writer: Writer, bad: list[ToldCheck]) -> 
     return tuple(held)
 
 
+def _read_bad(outbox: Ledger) -> list[ToldCheck]:
+    """Return the bad readings of an outbox; none of one in which a reading is damaged."""
+    try:
+        with outbox.database.reading() as connection:
+            return [
+                told
+                for chain in list_stations(connection)
+                for told in read_checks(connection, chain)
+                if not told.entry.is_good
+            ]
+    except LedgerError:  # its boards can be told all the same, and must be
+        return []
+
+
 def _is_it(known: ToldCheck, told: ToldCheck) -> bool:
     """Whether the ledger tells a reading of the outbox already."""
     if known.entry.facts() != told.entry.facts():
@@ -145,14 +159,7 @@ def _read_outbox(
     try:
         outbox = Ledger(open_outbox_database(files.outbox))
         try:
-            with outbox.database.reading() as connection:
-                told = [
-                    reading
-                    for chain in list_stations(connection)
-                    for reading in read_checks(connection, chain)
-                ]
-            bad = [reading for reading in told if not reading.entry.is_good]
-            return list_units(outbox.database), bad, None
+            return list_units(outbox.database), _read_bad(outbox), None
         finally:
             outbox.close()
     except (LeaseError, LedgerError) as error:

@@ -121,6 +121,20 @@ def test_a_bad_reading_of_an_outbox_that_is_given_up_is_not_lost(factory):
     assert online(factory, check) == {1: HELD, 2: WAITS}
 
 
+def test_a_damaged_reading_hides_no_board_of_an_outbox_that_is_given_up(factory):
+    opened = factory.offline()
+    measure(opened, 1)
+    opened.ledger.append(
+        opened.writer, step="check-standard", phase=Phase.CONFIRM, data=READING | {"is_good": False}
+    )
+    opened.close()
+    ledger = factory.open()
+    given_up = give_up(factory.folder(), ledger, factory.writer(), reason="edited by hand")
+    ledger.close()
+    assert given_up is not None
+    assert (given_up.held, len(given_up.boards), given_up.damage) == ((), 1, None)
+
+
 def test_what_was_taken_over_before_an_outbox_is_given_up_is_not_told_again(factory):
     online(factory, lambda at: (check(at), measure(at, 1)))
     offline(factory, lambda opened: check(opened, BAD_NA))
