@@ -56,6 +56,10 @@ def check(
     """
     from provisioning.station_checking import check_slots
 
+    if slots and simulate is not None:
+        raise UsageRefusal(
+            "--slots and --simulate exclude each other", hint="leave one of them out"
+        )
     configuration = load_configuration(config_path)
     settings = load_station_settings(configuration)
     if settings.check_standard is None:
@@ -66,6 +70,14 @@ def check(
             hint="docs/how-to/add-an-instrument.md shows one",
         )
     folder = find_station_folder(config_path, station_folder)
+    if not folder.is_dir():  # a simulated line would make it, and `station init` then refuse it
+        raise UsageRefusal(
+            "there is no station",
+            expected="a folder that `ampforge station init` or `station join` made",
+            got="no such folder",
+            where=folder,
+            hint="check the folder; only a new factory runs `ampforge station init`",
+        )
     with ExitStack() as stack:
         places = slot_configs(slots) or settings.slot_configs()
         if simulate is not None:
@@ -76,7 +88,7 @@ def check(
                 "there is no slot to read in",
                 expected="--slots, or [[station.slots]] in ampforge.toml",
                 got="none",
-                hint="give --slots port=URL,meter=ADDRESS",
+                hint="give --slots port=URL,meter=ADDRESS, or --simulate 1 without hardware",
             )
         is_offline, found = check_slots(
             folder,
@@ -116,6 +128,7 @@ def _slot_document(one: SlotCheck) -> dict[str, object]:
         "ewma_lower_na": judgement.lower_na,
         "ewma_upper_na": judgement.upper_na,
         "released": list(one.result.released),
+        "held": list(one.result.held),
     }
 
 
@@ -135,6 +148,11 @@ def _format_checks(found: Sequence[SlotCheck], is_offline: bool) -> Iterator[str
             yield "    without the ledger: it releases when the ledger takes it over"
         else:
             yield f"    released: {', '.join(result.released) or 'nothing waited'}"
+        if result.held:
+            yield (
+                f"    on hold, measured behind a reading that was not good: "
+                f"{', '.join(result.held)}; then `ampforge unit rework SERIAL` for each"
+            )
 
 
 @click.command("chart", epilog="Example: ampforge instrument chart MY12345678 --plot ewma.svg")

@@ -89,11 +89,13 @@ def _give_up(
     with writing_as_station(folder, ledger, station=writer.station):
         given_up = give_up(folder, ledger, writer, reason=reason)
     boards = () if given_up is None else given_up.boards
+    held = () if given_up is None else given_up.held
     archive = None if given_up is None else str(given_up.archive)
     damage = None if given_up is None else given_up.damage
     document = {
         "schema": "ampforge.sync-given-up/1",
         "boards": list(boards),
+        "held": list(held),
         "archive": archive,
         "damage": damage,
     }
@@ -108,6 +110,11 @@ def _give_up(
             "  foreign and go into quarantine, and a supervisor decides",
             "next: when the lease has expired, `ampforge serials lease --close LEASE --lost`",
         ]
+    if held:
+        human.append(
+            f"a check standard failed under the lease: {len(held)} units of the ledger are on hold "
+            f"({', '.join(held[:5])}); then `ampforge unit rework SERIAL` for each"
+        )
     print_result(document, "\n".join(human), as_json=as_json)
 
 

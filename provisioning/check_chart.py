@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioning.capability_plot import plot_charts
-from provisioning.check_history import CHECKS_MAX, read_checks
+from provisioning.check_history import read_checks
 from provisioning.control_charts import ControlChart
 from provisioning.ledger_events import format_time
 from provisioning.ledger_journal import list_stations
@@ -82,7 +82,7 @@ def read_check_charts(ledger: Ledger, instrument: str) -> tuple[CheckChart, ...]
         for station in list_stations(connection):
             if "/" in station:  # a lease: the station tells its readings, as the ledger judged them
                 continue
-            for told in read_checks(connection, station, instrument=instrument, most=CHECKS_MAX):
+            for told in read_checks(connection, station, instrument=instrument):
                 entry = told.entry
                 key = (station, entry.standard, entry.slot, entry.certificate)
                 groups.setdefault(key, []).append(told)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from provisioning.errors import CheckEntryError
 
@@ -24,6 +25,10 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
 _SAMPLES_MAX = 10_000
+_MEAN_TOLERANCE_NA = 1e-3
+
+ChartKey: TypeAlias = tuple[str, str, str, str | None]
+"""Standard, slot, instrument and certificate: what a chart is of."""
 
 
 class Moment(StrEnum):
@@ -82,11 +87,10 @@ class CheckFacts(_Section):
     limit_na: _Positive
     sd_na: _Positive
 
-    def is_of_chart(self, other: CheckFacts) -> bool:
-        """Whether two readings are points of one chart (docs/spec/calibration.md §3.8)."""
-        return (self.standard, self.slot, self.instrument, self.certificate) == (
-            other.standard, other.slot, other.instrument, other.certificate
-        )  # fmt: skip
+    @property
+    def chart(self) -> ChartKey:
+        """The chart that the reading is a point of (docs/spec/calibration.md §3.8)."""
+        return (self.standard, self.slot, self.instrument, self.certificate)
 
 
 class CheckEntry(CheckFacts):
@@ -109,6 +113,20 @@ class CheckEntry(CheckFacts):
     is_good: bool
     reasons: tuple[str, ...]
     taken_under: TakenUnder | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        mean_na = math.fsum(self.samples_na) / len(self.samples_na)
+        if not math.isclose(mean_na, self.mean_na, rel_tol=1e-9, abs_tol=_MEAN_TOLERANCE_NA):
+            text = f"a mean of {self.mean_na} nA, of samples whose mean is {mean_na} nA"
+            raise ValueError(text)
+        if self.is_good is bool(self.reasons):
+            text = f"{'good' if self.is_good else 'not good'}, with {len(self.reasons)} reasons"
+            raise ValueError(text)
+        if self.is_good and abs(self.mean_na - self.reference_na) > self.limit_na:
+            text = f"good, further from the reference than {self.limit_na} nA"
+            raise ValueError(text)
+        return self
 
     def facts(self) -> CheckFacts:
         """Return what was read, without what followed."""

@@ -8,6 +8,7 @@ function takes a connection inside a transaction. Implements docs/spec/calibrati
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,20 +16,22 @@ from sqlalchemy import select
 
 from provisioning.check_entry import ToldCheck, parse_check
 from provisioning.ledger_events import Phase, parse_event
+from provisioning.ledger_journal import list_stations
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import CHECK_STANDARD_STEP, IS_METROLOGY, events, jobs
 from provisioning.ledger_values import JobState
 from provisioning.outbox_events import SYNC_STEP
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Connection
 
+    from provisioning.check_entry import ChartKey
     from provisioning.ledger_events import Event
 
-CHECKS_MAX: Final = 2000
-"""Events that are looked through, back from the last."""
 CHART_LENGTH: Final = 200
-"""Readings that a judgement looks back at: what is older weighs 0.8^200 in the moving average."""
+"""Good readings of a chart that are looked back at: what is older weighs 0.8^200 in its average."""
 MEASURING_STEPS: Final = ("calibrate", "verify")
 FINAL_STEP: Final = "final"
 _ROWS_AT_ONCE: Final = 100
@@ -47,44 +50,96 @@ class Stretch:
     end: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckHistory:
+    """The readings by one instrument of a station that count for the next one.
+
+    Attributes:
+        charted: Good readings of its chart, in order; of very many the last.
+        last_of_chart: The last reading of its chart, good or not; `None` when there was none.
+        last_good: The last good reading by the instrument; `None` when there was none.
+        last: The last reading by it.
+    """
+
+    charted: tuple[ToldCheck, ...]
+    last_of_chart: ToldCheck | None
+    last_good: ToldCheck | None
+    last: ToldCheck | None
+
+
+def read_history(
+    connection: Connection, station: str, *, instrument: str, chart: ChartKey | None = None
+) -> CheckHistory:
+    """Return what an instrument of a station read before.
+
+    However much other instruments, other charts or bad readings lie in between: what is forgotten
+    here would begin anew, and nobody would say so.
+
+    Args:
+        connection: Inside a transaction.
+        station: Whose own chain is looked at.
+        instrument: Serial number of the instrument.
+        chart: The chart that is looked at; `None`: none.
+
+    Raises:
+        LedgerError: An event is damaged, or no reading.
+    """
+    charted: list[ToldCheck] = []
+    last_of_chart = last_good = last = None
+    for told in _walk_back(connection, station, instrument):
+        last = last or told
+        if told.entry.is_good:
+            last_good = last_good or told
+        if chart is not None and told.entry.chart == chart:
+            last_of_chart = last_of_chart or told
+            if told.entry.is_good:
+                charted.append(told)
+        if last_good is not None and (chart is None or len(charted) == CHART_LENGTH):
+            break
+    return CheckHistory(
+        charted=tuple(charted[::-1]), last_of_chart=last_of_chart, last_good=last_good, last=last
+    )
+
+
 def read_checks(
-    connection: Connection,
-    station: str,
-    *,
-    instrument: str | None = None,
-    most: int = CHART_LENGTH,
+    connection: Connection, station: str, *, instrument: str | None = None
 ) -> list[ToldCheck]:
-    """Return the readings that a station tells, in order; of very many the last.
+    """Return all readings that a station tells, in order.
 
     Args:
         connection: Inside a transaction.
         station: Whose own chain is looked at.
         instrument: Only those by this serial number.
-        most: No more than so many.
 
     Raises:
         LedgerError: An event is damaged, or no reading.
     """
+    return list(_walk_back(connection, station, instrument))[::-1]
+
+
+def _walk_back(connection: Connection, station: str, instrument: str | None) -> Iterator[ToldCheck]:
+    """Yield the readings that a station tells, back from the last."""
     statement = (
         select(events)
         .where(IS_METROLOGY, events.c.station == station)
         .order_by(events.c.number.desc())
-        .limit(CHECKS_MAX)
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
-    found: list[ToldCheck] = []
+    # As it stands in the content: most rows of a busy station are another instrument's.
+    named = b"" if instrument is None else json.dumps(instrument, ensure_ascii=False).encode()
     rows = connection.execute(statement)
-    for row in rows:
-        if len(found) == most:
-            break
-        where = f"station {row.station}, event {row.number}"
-        event = parse_event(check_row(row, events, where=where).content, where=where)
-        if event.step == CHECK_STANDARD_STEP and event.phase is Phase.CONFIRM:
-            told = parse_check(event)
-            if instrument is None or told.entry.instrument == instrument:
-                found.append(told)
-    rows.close()
-    return found[::-1]
+    try:
+        for row in rows:
+            if named not in row.content:
+                continue
+            where = f"station {row.station}, event {row.number}"
+            event = parse_event(check_row(row, events, where=where).content, where=where)
+            if event.step == CHECK_STANDARD_STEP and event.phase is Phase.CONFIRM:
+                told = parse_check(event)
+                if instrument is None or told.entry.instrument == instrument:
+                    yield told
+    finally:
+        rows.close()
 
 
 def measured_since(
@@ -119,6 +174,34 @@ def measured_since(
         for event in _confirmed(connection, chain, MEASURING_STEPS, first=first, end=end):
             if _instrument_of(event) == instrument:
                 serials[str(event.serial)] = None
+    return tuple(serials)
+
+
+def measured_elsewhere(connection: Connection, station: str, instrument: str) -> tuple[str, ...]:
+    """Return the units that an instrument measured at other stations since its last good there.
+
+    A meter that was carried on is the same meter. A station where it never read a standard is not
+    asked: nobody waits for a reading there.
+
+    Args:
+        connection: Inside a transaction.
+        station: The station that read the standard, or its lease.
+        instrument: Serial number of the instrument.
+
+    Returns:
+        Serial numbers, station by station.
+
+    Raises:
+        LedgerError: An event is damaged.
+    """
+    serials: dict[str, None] = {}
+    for other in list_stations(connection):
+        if other == station or "/" in other:  # a lease: its station's chain says how far it is
+            continue
+        before = read_history(connection, other, instrument=instrument)
+        if before.last is not None:
+            found = measured_since(connection, other, instrument, before.last_good)
+            serials |= dict.fromkeys(found)
     return tuple(serials)
 
 
@@ -196,20 +279,24 @@ def _instruments_of_job(connection: Connection, job: str | None) -> set[str | No
 def verified_by(connection: Connection, job: str | None) -> str | None:
     """Return the serial number of the instrument on whose readings the verdict of a job stands.
 
+    The last verification of each chain counts, whatever the clock said. A job that two chains
+    verified, each with another instrument, stands on neither: their order is that of two clocks.
+
     Raises:
         LedgerError: An event is damaged.
     """
-    content = connection.execute(
-        select(events.c.content)
+    rows = connection.execute(
+        select(events.c.station, events.c.content)
         .where(
             events.c.job == job,
             events.c.step == MEASURING_STEPS[-1],
             events.c.phase == Phase.CONFIRM.value,
         )
-        .order_by(events.c.at.desc(), events.c.number.desc())
-        .limit(1)
-    ).scalar()
-    return None if content is None else _instrument_of(parse_event(content, where=f"job {job}"))
+        .order_by(events.c.number)
+    )
+    last = {row.station: row.content for row in rows}
+    found = {_instrument_of(parse_event(content, where=f"job {job}")) for content in last.values()}
+    return found.pop() if len(found) == 1 else None
 
 
 def _stretches(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provisioning.check_history import measured_since, read_checks
+from provisioning.check_history import measured_since, read_history
 from provisioning.ledger_events import format_time
 
 if TYPE_CHECKING:
@@ -108,24 +108,17 @@ def find_standing(
     Raises:
         LedgerError: An event is damaged.
     """
-    key = (standard.name, slot, instrument, certificate)
+    chart = (standard.name, slot, instrument, certificate)
     with ledger.database.reading() as connection:
-        checks = read_checks(connection, station, instrument=instrument)
-        good = [told for told in checks if told.entry.is_good]
-        since = measured_since(connection, station, instrument, good[-1] if good else None)
-    own = [
-        told
-        for told in checks
-        if (told.entry.standard, told.entry.slot, told.entry.instrument, told.entry.certificate)
-        == key
-    ]
-    last = own[-1] if own else None
+        before = read_history(connection, station, instrument=instrument, chart=chart)
+        since = measured_since(connection, station, instrument, before.last_good)
+    last = before.last_of_chart
     return CheckStanding(
         slot=slot,
         instrument=instrument,
         last=last,
         units_since=len(since),
-        due=_why_due(standard, last, checks[-1] if checks else None, len(since), now),
+        due=_why_due(standard, last, before.last, len(since), now),
         standard=standard,
     )
 

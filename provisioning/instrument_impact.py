@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
-from provisioning.check_history import measured_since, read_checks
+from provisioning.check_history import measured_since, read_history
 from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_journal import list_stations
 from provisioning.ledger_rows import check_row
@@ -151,11 +151,8 @@ def measured_since_check(ledger: Ledger, instrument: str) -> frozenset[str]:
         for station in list_stations(connection):
             if "/" in station:  # a lease: its station's chain says how far it was taken over
                 continue
-            checks = read_checks(connection, station, instrument=instrument)
-            good = [told for told in checks if told.entry.is_good]
-            found |= set(
-                measured_since(connection, station, instrument, good[-1] if good else None)
-            )
+            before = read_history(connection, station, instrument=instrument)
+            found |= set(measured_since(connection, station, instrument, before.last_good))
     return frozenset(found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from provisioning.check_history import read_checks
 from provisioning.classification import (
     BoardClass,
     BoardIdentity,
@@ -14,7 +15,9 @@ from provisioning.classification import (
 from provisioning.errors import LeaseError, LedgerError
 from provisioning.lease_folder import find_lease_files, holding_lease, open_outbox_database
 from provisioning.ledger import Ledger
+from provisioning.ledger_checks import settle_check
 from provisioning.ledger_events import Phase
+from provisioning.ledger_journal import list_stations
 from provisioning.ledger_queries import find_by, list_units
 from provisioning.ledger_schema import units
 from provisioning.ledger_supervision import open_quarantine
@@ -23,11 +26,13 @@ from provisioning.outbox_events import GIVE_UP_STEP
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from provisioning.check_entry import ToldCheck
     from provisioning.lease_folder import LeaseFiles
     from provisioning.ledger_values import UnitRecord, Writer
 
 REASON_MAX_LENGTH: Final = 120
 _DAMAGE_MAX_LENGTH: Final = 400
+_GIVEN_UP: Final = "read under a lease that was given up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +41,14 @@ class GivenUp:
 
     Attributes:
         boards: Serial numbers of the boards that are in quarantine now.
+        held: Serial numbers of the ledger's units that are on hold now, because a check standard
+            was read bad under the lease.
         archive: Where the outbox lies.
         damage: Why nobody can say which boards it had; `None` when it could be read.
     """
 
     boards: tuple[str, ...]
+    held: tuple[str, ...]
     archive: Path
     damage: str | None
 
@@ -73,7 +81,7 @@ def give_up(folder: Path, ledger: Ledger, writer: Writer, *, reason: str) -> Giv
         files = find_lease_files(folder)
         if files is None:
             return None
-        made, damage = _list_made(files)
+        made, bad, damage = _read_outbox(files)
         boards = []
         for unit in made:
             with ledger.database.reading() as connection:
@@ -90,6 +98,7 @@ def give_up(folder: Path, ledger: Ledger, writer: Writer, *, reason: str) -> Giv
             open_quarantine(
                 ledger, writer, mac=unit.mac, classification=classification, identity=identity
             )
+        held = _hold_what_it_knew(ledger, writer, bad)
         ledger.append(
             writer, step=GIVE_UP_STEP, phase=Phase.CONFIRM,
             data={
@@ -97,16 +106,61 @@ def give_up(folder: Path, ledger: Ledger, writer: Writer, *, reason: str) -> Giv
                 "damage": damage,
             },
         )  # fmt: skip
-        return GivenUp(boards=tuple(boards), archive=files.archive(), damage=damage)
+        return GivenUp(boards=tuple(boards), held=held, archive=files.archive(), damage=damage)
 
 
-def _list_made(files: LeaseFiles) -> tuple[tuple[UnitRecord, ...], str | None]:
-    """Return the boards of an outbox, and why they cannot be told if they cannot."""
+def _hold_what_it_knew(ledger: Ledger, writer: Writer, bad: list[ToldCheck]) -> tuple[str, ...]:
+    """Put on hold what the ledger has of the units that a bad reading of the outbox concerns.
+
+    Else the next good reading would release them, as if nobody had found the instrument wrong. A
+    reading that the ledger took over, or was told before a kill, is not told again.
+    """
+    held: list[str] = []
+    for told in bad:
+        with ledger.database.writing() as connection:
+            facts = told.entry.facts()
+            known = read_checks(connection, writer.station, instrument=facts.instrument)
+            if any(_is_it(one, told) for one in known):
+                continue
+            reasons = (_GIVEN_UP, *told.entry.reasons)
+            result = settle_check(connection, ledger, writer, facts, reasons_before=reasons)
+            held += result.held
+    return tuple(held)
+
+
+def _read_bad(outbox: Ledger) -> list[ToldCheck]:
+    """Return the bad readings of an outbox; none of one in which a reading is damaged."""
+    try:
+        with outbox.database.reading() as connection:
+            return [
+                told
+                for chain in list_stations(connection)
+                for told in read_checks(connection, chain)
+                if not told.entry.is_good
+            ]
+    except LedgerError:  # its boards can be told all the same, and must be
+        return []
+
+
+def _is_it(known: ToldCheck, told: ToldCheck) -> bool:
+    """Whether the ledger tells a reading of the outbox already."""
+    if known.entry.facts() != told.entry.facts():
+        return False
+    under = known.entry.taken_under
+    if under is None:
+        return _GIVEN_UP in known.entry.reasons
+    return (under.chain, under.number) == (told.station, told.number)
+
+
+def _read_outbox(
+    files: LeaseFiles,
+) -> tuple[tuple[UnitRecord, ...], list[ToldCheck], str | None]:
+    """Return boards and bad readings of an outbox, and why they cannot be told if they cannot."""
     try:
         outbox = Ledger(open_outbox_database(files.outbox))
         try:
-            return list_units(outbox.database), None
+            return list_units(outbox.database), _read_bad(outbox), None
         finally:
             outbox.close()
     except (LeaseError, LedgerError) as error:
-        return (), str(error)[:_DAMAGE_MAX_LENGTH]
+        return (), [], str(error)[:_DAMAGE_MAX_LENGTH]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select
 
 from provisioning.chain_heads import StationCertificates
-from provisioning.check_entry import parse_check
+from provisioning.check_audit import CheckAudit
 from provisioning.instrument_register import parse_entry
 from provisioning.lease_audit import LeaseFacts, count_leased, leased_ranges, read_refusals
 from provisioning.ledger_epochs import sequences_of_epoch
@@ -34,7 +34,6 @@ from provisioning.ledger_retelling import (
 )
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import (
-    CHECK_STANDARD_STEP,
     INSTRUMENT_STEP,
     events,
     jobs,
@@ -160,12 +159,14 @@ def audit_ledger(
     done = 0
     heads: dict[str, tuple[int, bytes]] = {}
     facts, beside, lease_facts = _LedgerFacts(), _Beside(), LeaseFacts()
+    checks = CheckAudit()
     for station in list_stations(connection):
         count, head = 0, GENESIS
         for chained in walk_chain(connection, station):
             count, head = count + 1, chained.hash
             _gather(facts, chained.event, identity)
             beside.take(chained)
+            checks.take(chained.event)
             lease_facts.take(chained)
             done += 1
             if done % _EVENTS_PER_REPORT == 0:
@@ -211,8 +212,6 @@ def _gather(facts: _LedgerFacts, event: Event, identity: LedgerIdentity) -> None
         refuse_late_format(event)
     elif event.step == INSTRUMENT_STEP:
         parse_entry(event)
-    elif event.step == CHECK_STANDARD_STEP:
-        parse_check(event)
     elif event.step == VOID_STEP:
         facts.voids.append(parse_void(event))
 

@@ -1,7 +1,8 @@
 """Readings of check standards in the ledger, and what each does to the units between two of them.
 
 The reading and its consequence are one transaction: a good one releases the units that passed since
-the last good one, a bad one puts every unit that was measured since then on hold. Implements
+the last good one, a bad one puts every unit that was measured since then on hold, and a unit that
+was measured between a bad one and a good one is on hold, too. Implements
 docs/spec/calibration.md §3.8 and docs/spec/provisioning.md §2.
 """
 
@@ -16,8 +17,9 @@ from provisioning.check_entry import CheckEntry, CheckFacts, TakenUnder, ToldChe
 from provisioning.check_history import (
     Stretch,
     finished_since,
+    measured_elsewhere,
     measured_since,
-    read_checks,
+    read_history,
     verified_by,
 )
 from provisioning.check_standard import BASELINE_COUNT, CheckJudgement, judge_check
@@ -62,7 +64,7 @@ def record_check(
 
     Args:
         ledger: The factory's ledger, or the outbox of a lease.
-        writer: The station, or its lease; units of others are not touched.
+        writer: The station, or its lease. What others measured is held, and never released.
         facts: What was read.
         may_release: Whether a good reading releases. Not in an outbox: the ledger may know of a
             bad one.
@@ -125,9 +127,10 @@ def settle_check(
     Raises:
         LedgerError: An event is damaged.
     """
-    before = read_checks(connection, writer.station, instrument=facts.instrument)
-    good = [told for told in before if told.entry.is_good]
-    charted = [told.entry for told in good if told.entry.is_of_chart(facts)]
+    before = read_history(
+        connection, writer.station, instrument=facts.instrument, chart=facts.chart
+    )
+    charted = [told.entry for told in before.charted]
     judged = judge_check(
         facts.mean_na,
         [entry.mean_na for entry in charted],
@@ -158,20 +161,26 @@ def settle_check(
         data=entry.model_dump(mode="json", exclude=set() if taken_under else {"taken_under"}),
         mac=None, reservation=None, at=writer.now(),
     )  # fmt: skip
-    last_good = good[-1] if good else None
     under_way = None
     if taken_under is not None:
         under_way = Stretch(chain=taken_under.chain, end=taken_under.number)
-    at = (connection, writer.station, facts.instrument, last_good)
-    since = measured_since(*at, under_way=under_way)
+    at = (connection, writer.station, facts.instrument)
+    since = measured_since(*at, before.last_good, under_way=under_way)
+    doubtful: tuple[str, ...] = ()
+    why = reasons
+    if not judgement.is_good:
+        doubtful = tuple(dict.fromkeys((*since, *measured_elsewhere(*at))))
+    elif before.last is not None and not before.last.entry.is_good:
+        # Nothing says whether the cause was removed before them or behind them.
+        doubtful = measured_since(*at, before.last, under_way=under_way)
+        why = ("measured behind a reading that was not good", *before.last.entry.reasons)
     released: list[str] = []
     held: list[str] = []
-    if not judgement.is_good:
-        for unit in _find_movable(connection, since):
-            _hold(connection, ledger, writer, unit, reasons=reasons)
-            held.append(unit.serial)
-    elif may_release:
-        finished = finished_since(*at, under_way=under_way)
+    for unit in _find_movable(connection, doubtful):
+        _hold(connection, ledger, writer, unit, reasons=why)
+        held.append(unit.serial)
+    if judgement.is_good and may_release:
+        finished = finished_since(*at, before.last_good, under_way=under_way)
         for unit in _find_movable(connection, tuple(dict.fromkeys((*since, *finished)))):
             is_its_own = verified_by(connection, unit.last_job) == facts.instrument
             if is_its_own and is_waiting(connection, unit):

@@ -6,7 +6,7 @@ Within the work of a slot (`provisioning.slots`), or by itself, at the end of th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioning.check_entry import Moment
 from provisioning.check_schedule import find_standing
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from provisioning.station_ledger import StationLedger
     from provisioning.station_settings import StationSettings
     from provisioning.station_values import SlotConfig
+
+_HELD_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,16 @@ def check_slot(
             expected=f"{standard.name} as it was",
             got="; ".join(result.judgement.reasons),
             where=f"slot {slot.name}, instrument {facts.instrument}",
-            hint=f"{len(result.held)} units are on hold ({', '.join(result.held[:5]) or 'none'}): "
-            "find the cause, then `ampforge unit rework SERIAL` for each",
+            hint=_advise(result.held),
         )
     return result
+
+
+def _advise(held: Sequence[str]) -> str:
+    if not held:
+        return "no unit is concerned: find the cause, then `ampforge instrument check`"
+    more = "" if len(held) <= _HELD_SHOWN else f" and {len(held) - _HELD_SHOWN} more"
+    return (
+        f"{len(held)} units are on hold ({', '.join(held[:_HELD_SHOWN])}{more}): find the cause, "
+        "then `ampforge unit rework SERIAL` for each"
+    )

@@ -243,7 +243,7 @@ def _tell_what_followed(events: Sequence[Event], of_job: Sequence[Event]) -> str
     steps = {event.step for event in of_job if event.phase is Phase.CONFIRM}
     if HOLD_STEP in steps:
         return "a unit on hold: the check standard failed after it was measured"
-    if is_waiting(events):
+    if is_waiting(of_job):
         return "a PASS that waits for the next good reading of the check standard"
     return None
 
@@ -254,14 +254,15 @@ def is_waiting(events: Sequence[Event]) -> bool:
     Args:
         events: Events of one unit, in order.
     """
-    waits = False
-    for event in events:
-        if event.phase is Phase.CONFIRM and event.step == Step.FINAL.value:
-            is_passed = event.data.get("outcome") == UnitState.PASS.value
-            waits = is_passed and event.data.get("awaits_check") is True
-        elif event.phase is Phase.CONFIRM and event.step == RELEASE_STEP:
-            waits = False
-    return waits
+    confirmed = [event for event in events if event.phase is Phase.CONFIRM]
+    finals = [event for event in confirmed if event.step == Step.FINAL.value]
+    if not finals:
+        return False
+    last = finals[-1]
+    # Of its job, wherever it stands: a release is told in another chain than a lease's verdict.
+    is_released = any(event.step == RELEASE_STEP and event.job == last.job for event in confirmed)
+    is_passed = last.data.get("outcome") == UnitState.PASS.value
+    return is_passed and last.data.get("awaits_check") is True and not is_released
 
 
 def _verify_signature(event: Event, ca_der: bytes, *, serial: str, mac: bytes) -> Signature:

@@ -13,7 +13,8 @@ from cli.main import ampforge
 from provisioning.ledger import Ledger
 from provisioning.ledger_queries import awaits_check, list_serials
 from provisioning.ledger_values import SerialState
-from tests.provisioning.check_bench import BAD_NA, check, measure
+from provisioning.ledger_witness import writing_as_station
+from tests.provisioning.check_bench import BAD_NA, check, measure, standing
 from tests.provisioning.ledger_sites import a_writer
 from tests.provisioning.metrology_bench import MetrologyBench
 
@@ -80,7 +81,8 @@ def in_ledger(folder, work):
     """Write into the ledger as the station does that measures with this meter."""
     ledger = Ledger.open(folder / "station" / "ledger.sqlite3")
     try:
-        return work((ledger, a_writer()))
+        with writing_as_station(folder / "station", ledger, station="station-1"):
+            return work((ledger, a_writer()))
     finally:
         ledger.close()
 
@@ -98,6 +100,33 @@ def test_without_a_check_standard_or_a_slot_it_says_what_is_missing(call, statio
     assert "[station.check_standard]" in call("instrument", "check", code=2)[1]
     watch(station)
     assert "no slot to read in" in call("instrument", "check", code=2)[1]
+
+
+def test_before_there_is_a_station_it_makes_no_folder(call, template, tmp_path, monkeypatch):
+    folder = shutil.copytree(template, tmp_path / "flare")
+    monkeypatch.chdir(folder)
+    watch(folder)
+    for simulated in ((), ("--simulate", "1")):
+        assert "there is no station" in call("instrument", "check", *simulated, code=2)[1]
+    assert not (folder / "station").exists()
+    call("station", "init", "--no-passphrase", "--test-keys")
+
+
+def test_slots_and_a_simulated_line_exclude_each_other(call, station, meter):
+    watch(station)
+    options = (*slot(meter), "--simulate", "1")
+    assert "exclude each other" in call("instrument", "check", *options, code=2)[1]
+
+
+def test_a_good_reading_says_what_it_holds(call, station, meter):
+    watch(station, reference_na=490_000.0)
+    out, _ = call("instrument", "check", *slot(meter), code=6)
+    assert "no unit is concerned" in out
+    serial = in_ledger(station, lambda at: measure(at, 1, meter=METER))
+    watch(station)
+    out, _ = call("instrument", "check", *slot(meter))
+    assert f"on hold, measured behind a reading that was not good: {serial}" in out
+    assert in_ledger(station, lambda at: standing(at[0])) == {1: ("hold", "assigned")}
 
 
 def test_a_good_reading_releases_what_waits(call, station, meter):

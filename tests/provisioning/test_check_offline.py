@@ -222,6 +222,7 @@ def test_an_outbox_that_says_more_than_it_may_changes_nothing(factory, step, dat
     before = online(factory, lambda at: measure(at, 1))
 
     opened = factory.offline()
+    check(opened)  # a `release` without one is damage to the outbox already
     opened.ledger.append(opened.writer, step=step, phase=Phase.CONFIRM, data=data)
     opened.close()
     with pytest.raises(LeaseError, match=telling):

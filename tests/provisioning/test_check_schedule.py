@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from provisioning.check_entry import Moment
-from provisioning.check_history import read_checks
+from provisioning.check_history import read_checks, read_history
 from provisioning.check_schedule import find_standing
 from provisioning.check_standard_settings import CheckStandardSettings
 from provisioning.errors import CheckEntryError
@@ -148,19 +148,18 @@ def test_a_first_bad_reading_leaves_alone_what_was_made_before_there_was_a_stand
     assert {old, failed}.isdisjoint(check(at, BAD_NA).held)
 
 
-def test_a_judgement_looks_back_as_far_as_it_matters_and_no_further(at):
+def test_a_judgement_looks_back_as_far_as_it_matters_and_no_further(at, monkeypatch):
     for number in range(8):
         check(at, 500_000.0 + number)
-    assert [told.entry.mean_na for told in looked_back_at(at, most=3)] == [
-        500_005.0, 500_006.0, 500_007.0
-    ]  # fmt: skip
-    assert len(looked_back_at(at)) == 8
-    assert looked_back_at(at, instrument="another") == []
-
-
-def looked_back_at(at, **options):
     with at[0].database.reading() as connection:
-        return read_checks(connection, "station-1", **options)
+        assert len(read_checks(connection, "station-1")) == 8
+        assert read_checks(connection, "station-1", instrument="another") == []
+        arguments = {"instrument": "MY1", "chart": check_bench.facts().chart}
+        assert len(read_history(connection, "station-1", **arguments).charted) == 8
+        monkeypatch.setattr("provisioning.check_history.CHART_LENGTH", 3)
+        before = read_history(connection, "station-1", **arguments)
+    assert [told.entry.mean_na for told in before.charted] == [500_005.0, 500_006.0, 500_007.0]
+    assert before.last == before.last_good == before.last_of_chart == before.charted[-1]
 
 
 def test_the_standing_tells_the_last_reading_and_its_limits(at):

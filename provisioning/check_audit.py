@@ -1,0 +1,49 @@
+"""For the audit of the whole ledger: nothing is released or held but by a reading.
+
+A reading of a check standard and all that follows from it are one transaction, so they stand
+together in the chain: `check-standard`, then each `hold` and `release`, with nothing in between but
+notes on the clock. Implements docs/spec/ledger-and-record-export.md §2.1. That a reading is what it
+says, `check_entry` looks at; whether it was ever taken, nobody here can tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from provisioning.check_entry import parse_check
+from provisioning.ledger_events import Phase
+from provisioning.ledger_retelling import HOLD_STEP, RELEASE_STEP, contradiction
+from provisioning.ledger_schema import CHECK_STANDARD_STEP
+
+if TYPE_CHECKING:
+    from provisioning.ledger_events import Event
+
+
+@dataclass(slots=True)
+class CheckAudit:
+    """What was read just before, in each chain."""
+
+    _is_good: dict[str, bool | None] = field(default_factory=dict)
+
+    def take(self, event: Event) -> None:
+        """Look at one event; of each chain in order.
+
+        Raises:
+            CheckEntryError: It is not the reading that it says it is.
+            LedgerError: It releases or holds a unit, and no reading says so.
+        """
+        if event.phase is Phase.NOTE:
+            return
+        is_confirmed = event.phase is Phase.CONFIRM
+        where = f"station {event.station}, event {event.number}"
+        if is_confirmed and event.step == CHECK_STANDARD_STEP:
+            self._is_good[event.station] = parse_check(event).entry.is_good
+        elif is_confirmed and event.step == RELEASE_STEP:
+            if self._is_good.get(event.station) is not True:
+                raise contradiction(where, "a good reading just before", f"release {event.serial}")
+        elif is_confirmed and event.step == HOLD_STEP:
+            if self._is_good.get(event.station) is None:
+                raise contradiction(where, "a reading just before", f"hold {event.serial}")
+        else:
+            self._is_good[event.station] = None
