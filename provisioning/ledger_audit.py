@@ -134,6 +134,7 @@ def audit_ledger(
     on_progress: Progress = lambda _done, _total: None,
     on_chains: Callable[[Connection], object] | None = None,
     block: range | None = None,
+    begins_in: tuple[int, str | None] = (1, None),
     ca_der: bytes | None = None,
 ) -> dict[str, tuple[int, bytes]]:
     """Verify every chain, what stations signed of them, and every row against the events.
@@ -146,6 +147,7 @@ def audit_ledger(
             the chains with what is known of them from elsewhere; by default with what stations
             signed and saw, whose signatures nobody here can verify.
         block: The only sequences that may be given; `None` for those of each epoch.
+        begins_in: Epoch and opening before the first event: an outbox begins in those of its lease.
         ca_der: Certificate of the factory CA, if that is known: boards that were adopted are its.
 
     Returns:
@@ -158,7 +160,8 @@ def audit_ledger(
     total += int(connection.execute(select(func.count()).select_from(units)).scalar_one())
     done = 0
     heads: dict[str, tuple[int, bytes]] = {}
-    facts, beside, lease_facts = _LedgerFacts(), _Beside(), LeaseFacts()
+    facts = _LedgerFacts(epoch=begins_in[0], opening=begins_in[1])
+    beside, lease_facts = _Beside(), LeaseFacts()
     checks = CheckAudit()
     for station in list_stations(connection):
         count, head = 0, GENESIS
