@@ -398,3 +398,32 @@ def test_a_board_of_a_lease_is_adopted_when_the_lease_is_lost_and_its_outbox_may
     assert (unit.serial, unit.mac, unit.state) == (given.serial, leased_mac(1), UnitState.REWORK)
     assert find_quarantine(ledger, leased_mac(1)) is not None, "two told of it: a person looks"
     ledger.close()
+
+
+def test_an_outbox_that_was_set_back_and_gave_an_adopted_number_twice_is_taken_over(factory):
+    """As a snapshot of a whole machine does: same files, same place, and yesterday in them."""
+    factory.take(days=1)
+    folder = factory.folder()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (given,) = make_offline(factory, 1)
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path in before:
+            path.write_bytes(before[path])
+        else:
+            path.unlink()
+    (twice,) = make_offline(factory, 2)
+    assert twice.serial == given.serial
+    ledger, writer = factory.open(), factory.writer("station-2")
+    factory.clock += dt.timedelta(days=2)
+    declare_lost(ledger, writer, "station-1/1", reason="fire", today=factory.clock.date())
+    meet(ledger, writer, given.serial, leased_mac(1))
+    adopt_in(ledger, writer, make_evidence(given.serial, leased_mac(1)))
+    (refused,) = factory.sync().refused
+    assert f"the number belongs to {leased_mac(1).hex(':')} now" in refused
+    ledger.verify_chains()
+    (unit,) = list_units(ledger.database)
+    assert (unit.serial, unit.mac) == (given.serial, leased_mac(1))
+    assert find_quarantine(ledger, leased_mac(2)) is not None, "the second board of that number"
+    with pytest.raises(SupervisionError, match="belongs to"):
+        adopt_in(ledger, writer, make_evidence(given.serial, leased_mac(2)))
+    ledger.close()
