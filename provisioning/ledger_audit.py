@@ -45,7 +45,7 @@ from provisioning.ledger_schema import (
     voided_ranges,
 )
 from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
-from provisioning.ledger_told_orders import require_told_order
+from provisioning.ledger_told_orders import require_told_order, require_told_steps
 from provisioning.ledger_values import SerialState
 from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, VoidedRange, parse_void
 from provisioning.outbox_events import REFUSE_STEP
@@ -183,9 +183,10 @@ def audit_ledger(
     lease_facts.require_synced(connection, counts, is_outbox=block is not None)
     for event in beside.orders:
         require_told_order(event, identity, ca_der=ca_der)
-    adopted = frozenset(
-        str(event.serial) for event in beside.orders if event.data.get("act") == Act.ADOPT.value
-    )
+    adoptions = [event for event in beside.orders if event.data.get("act") == Act.ADOPT.value]
+    for event in adoptions:
+        require_told_steps(event, _read_job_before(connection, event))
+    adopted = frozenset(str(event.serial) for event in adoptions)
     for serials in _serials_in_events(connection):
         _audit_units(connection, serials, identity.serial_format)
         done += len(serials)
@@ -217,6 +218,22 @@ def _gather(facts: _LedgerFacts, event: Event, identity: LedgerIdentity) -> None
         parse_entry(event)
     elif event.step == VOID_STEP:
         facts.voids.append(parse_void(event))
+
+
+def _read_job_before(connection: Connection, order: Event) -> list[Event]:
+    statement = (
+        select(events.c.number, events.c.content)
+        .where(
+            events.c.station == order.station,
+            events.c.job == order.job,
+            events.c.number < order.number,
+        )
+        .order_by(events.c.number)
+    )
+    return [
+        parse_event(row.content, where=f"station {order.station}, event {row.number}")
+        for row in connection.execute(statement)
+    ]
 
 
 def _serials_in_events(connection: Connection) -> Iterator[list[str]]:
