@@ -78,6 +78,11 @@ def adopt(
     signers: list[Signer] = []
 
     def sign(order: SupervisedAct) -> bytes:
+        # Whoever signs named a slot: what lies in it stands here for the first time.
+        click.echo(
+            f"to be signed: {order.serial} goes back to {order.mac.hex(':')} ({order.reason})",
+            err=True,
+        )
         signers.extend(
             open_signers(
                 Role.SUPERVISOR,

@@ -101,6 +101,9 @@ def adopt_board(
         revoked_key_ids=station.trust.revoked_key_ids,
         where=port_url,
     )
+    if station.opened.outbox is not None:
+        # As for any board of the ledger: should that vanish, the outbox must not number this one.
+        station.opened.outbox.remember(proved.mac)
     _require_quarantine(station, proved, identity)
     order = prepare_adoption(
         station.ledger,

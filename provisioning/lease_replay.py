@@ -152,6 +152,11 @@ class Replay:
         if (reason := is_void(self._connection, number)) is not None:
             return f"the number is void: {reason}"
         connection, mac = self._connection, event.mac
+        holder = connection.execute(
+            select(serial_numbers.c.mac).where(serial_numbers.c.serial == event.serial)
+        ).scalar()
+        if holder is not None and holder != mac:  # an outbox that was set back, and gave it twice
+            return f"the number belongs to {bytes(holder).hex(':')} now"
         known = connection.execute(select(units.c.serial).where(units.c.mac == mac)).scalar()
         if known is not None:
             return f"the ledger gave the chip {known} meanwhile"

@@ -137,9 +137,11 @@ class Ledger:
 
     Attributes:
         block: The only sequences that it gives; `None` for those of its epoch.
+        begins_in: Epoch, and its opening, before the first event.
     """
 
     block: range | None = None
+    begins_in: tuple[int, str | None] = (1, None)
 
     def __init__(self, database: LedgerDatabase) -> None:
         self.database = database
@@ -435,7 +437,11 @@ class Ledger:
 
         with self.database.reading() as connection:
             return audit_ledger(
-                connection, self.identity, on_progress=on_progress, block=self.block
+                connection,
+                self.identity,
+                on_progress=on_progress,
+                block=self.block,
+                begins_in=self.begins_in,
             )
 
 

@@ -9,17 +9,19 @@ locked chip can never give again; each says so. Implements docs/spec/provisionin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, update
 
 from provisioning.board_evidence import evidence_digest, find_fault
+from provisioning.classification import BoardClass
 from provisioning.errors import SupervisionError
 from provisioning.ledger_at_once import reservation_data
 from provisioning.ledger_epochs import epoch_of_sequence
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event
 from provisioning.ledger_lost_numbers import require_free, take_out_of_void
+from provisioning.ledger_lost_steps import lost_steps
 from provisioning.ledger_schema import jobs, quarantines, serial_numbers, units
 from provisioning.ledger_supervision import SUPERVISE_STEP, require_quarantined
 from provisioning.ledger_values import JobState, Reservation, SerialState, UnitState
@@ -27,19 +29,14 @@ from provisioning.supervision import Act, SupervisedAct
 from provisioning.unit_states import Cause, next_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Connection
 
     from provisioning.board_evidence import VerifiedEvidence
     from provisioning.ledger import Ledger
     from provisioning.ledger_events import ChainedEvent
-    from provisioning.ledger_values import Writer
+    from provisioning.ledger_lost_steps import Said
+    from provisioning.ledger_values import Quarantine, Writer
     from provisioning.serial_numbers import SerialNumber
-
-PROOF: Final = "order"
-"""In place of what a step's read-back says: a supervisor vouches for it."""
-_Said = tuple[str, Phase, dict[str, object]]
 
 
 def prepare_adoption(
@@ -56,7 +53,7 @@ def prepare_adoption(
         SupervisionError: The board or its number cannot be adopted.
     """
     with ledger.database.reading() as connection:
-        quarantine = require_quarantined(connection, proved.mac)
+        quarantine = _require_lost(connection, proved.mac)
         require_free(connection, ledger.identity, proved)
     return SupervisedAct(
         ledger_uuid=ledger.identity.uuid,
@@ -109,7 +106,7 @@ def carry_out_adoption(
         )
     with ledger.database.writing() as connection:
         now = writer.now()
-        if require_quarantined(connection, order.mac).event_hash != order.answers:
+        if _require_lost(connection, order.mac).event_hash != order.answers:
             raise SupervisionError(
                 "the order was signed for something that has changed since",
                 expected="the board as it stood then",
@@ -141,9 +138,9 @@ def carry_out_adoption(
             .where(quarantines.c.mac == order.mac, quarantines.c.closed_at.is_(None))
             .values(closed_at=format_time(now))
         )
-        told: tuple[_Said, ...] = (
+        told: tuple[Said, ...] = (
             ("reserve", Phase.CONFIRM, _reservation(writer, bundle_digest)),
-            *_lost_steps(proved),
+            *lost_steps(proved),
             (SUPERVISE_STEP, Phase.CONFIRM, _order_data(order, signed, evidence_bytes)),
         )
         written = [
@@ -154,6 +151,25 @@ def carry_out_adoption(
             for step, phase, data in told
         ]  # fmt: skip
     return written[-1]
+
+
+def _require_lost(connection: Connection, mac: bytes) -> Quarantine:
+    """Return the open quarantine of a board that is there because the ledger does not know it.
+
+    Raises:
+        SupervisionError: It is in none, or for another reason, which an adoption does not answer.
+    """
+    quarantine = require_quarantined(connection, mac)
+    if quarantine.board_class != BoardClass.FOREIGN.value:
+        raise SupervisionError(
+            "the board is in quarantine for another reason than a lost number",
+            expected=f"a board of class {BoardClass.FOREIGN.value}",
+            got=f"{quarantine.board_class}: {quarantine.reason}",
+            where=mac.hex(":"),
+            hint="find out which board is the right one; when that is settled, let it out first: "
+            f"`ampforge unit release {mac.hex(':')} --reason TEXT`",
+        )
+    return quarantine
 
 
 def _insert_rows(
@@ -193,40 +209,6 @@ def _reservation(writer: Writer, bundle_digest: bytes) -> dict[str, object]:
     return reservation_data(
         is_new=True, is_resumed=False, job_number=1, bundle_digest=bundle_digest, run=writer.run
     )
-
-
-def _lost_steps(proved: VerifiedEvidence) -> Iterator[_Said]:
-    """Yield the events that stand for what was done to the board in the lost time."""
-    evidence = proved.evidence
-    if evidence.nvs_plan:
-        yield "nvs", Phase.INTENT, {"plan": evidence.nvs_plan.hex(), "proof": PROOF}
-        yield "nvs", Phase.CONFIRM, {"proof": PROOF}
-    if evidence.is_locked:
-        told = {"scheme": "nvs-hmac", "block": evidence.key_block, "proof": PROOF}
-        yield "key-storage", Phase.CONFIRM, told
-    yield (
-        "identity", Phase.CONFIRM,
-        {
-            "certificate": proved.certificate.der.hex(),
-            "key_id": proved.certificate.public_key.key_id.hex(),
-        },
-    )  # fmt: skip
-    if proved.record is not None:
-        record = {
-            "record": evidence.record.hex(),
-            "generation": proved.record.generation,
-            "fit_digest": proved.record.fit_digest.hex(),
-        }
-        yield "record", Phase.INTENT, record
-        yield "record", Phase.CONFIRM, {"stored": evidence.record.hex()}
-    if evidence.efuse_plan:
-        burned: dict[str, object] = {
-            "plan": evidence.efuse_plan.hex(),
-            "fields": [],
-            "proof": PROOF,
-        }
-        yield "efuses", Phase.CONFIRM, burned
-        yield "lock", Phase.CONFIRM, burned
 
 
 def _order_data(order: SupervisedAct, signed: bytes, evidence_bytes: bytes) -> dict[str, object]:

@@ -45,7 +45,7 @@ from provisioning.ledger_schema import (
     voided_ranges,
 )
 from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
-from provisioning.ledger_told_orders import require_told_order
+from provisioning.ledger_told_orders import require_told_order, require_told_steps
 from provisioning.ledger_values import SerialState
 from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, VoidedRange, parse_void
 from provisioning.outbox_events import REFUSE_STEP
@@ -134,6 +134,7 @@ def audit_ledger(
     on_progress: Progress = lambda _done, _total: None,
     on_chains: Callable[[Connection], object] | None = None,
     block: range | None = None,
+    begins_in: tuple[int, str | None] = (1, None),
     ca_der: bytes | None = None,
 ) -> dict[str, tuple[int, bytes]]:
     """Verify every chain, what stations signed of them, and every row against the events.
@@ -146,6 +147,7 @@ def audit_ledger(
             the chains with what is known of them from elsewhere; by default with what stations
             signed and saw, whose signatures nobody here can verify.
         block: The only sequences that may be given; `None` for those of each epoch.
+        begins_in: Epoch and opening before the first event: an outbox begins in those of its lease.
         ca_der: Certificate of the factory CA, if that is known: boards that were adopted are its.
 
     Returns:
@@ -158,7 +160,8 @@ def audit_ledger(
     total += int(connection.execute(select(func.count()).select_from(units)).scalar_one())
     done = 0
     heads: dict[str, tuple[int, bytes]] = {}
-    facts, beside, lease_facts = _LedgerFacts(), _Beside(), LeaseFacts()
+    facts = _LedgerFacts(epoch=begins_in[0], opening=begins_in[1])
+    beside, lease_facts = _Beside(), LeaseFacts()
     checks = CheckAudit()
     for station in list_stations(connection):
         count, head = 0, GENESIS
@@ -180,9 +183,10 @@ def audit_ledger(
     lease_facts.require_synced(connection, counts, is_outbox=block is not None)
     for event in beside.orders:
         require_told_order(event, identity, ca_der=ca_der)
-    adopted = frozenset(
-        str(event.serial) for event in beside.orders if event.data.get("act") == Act.ADOPT.value
-    )
+    adoptions = [event for event in beside.orders if event.data.get("act") == Act.ADOPT.value]
+    for event in adoptions:
+        require_told_steps(event, _read_job_before(connection, event))
+    adopted = frozenset(str(event.serial) for event in adoptions)
     for serials in _serials_in_events(connection):
         _audit_units(connection, serials, identity.serial_format)
         done += len(serials)
@@ -214,6 +218,22 @@ def _gather(facts: _LedgerFacts, event: Event, identity: LedgerIdentity) -> None
         parse_entry(event)
     elif event.step == VOID_STEP:
         facts.voids.append(parse_void(event))
+
+
+def _read_job_before(connection: Connection, order: Event) -> list[Event]:
+    statement = (
+        select(events.c.number, events.c.content)
+        .where(
+            events.c.station == order.station,
+            events.c.job == order.job,
+            events.c.number < order.number,
+        )
+        .order_by(events.c.number)
+    )
+    return [
+        parse_event(row.content, where=f"station {order.station}, event {row.number}")
+        for row in connection.execute(statement)
+    ]
 
 
 def _serials_in_events(connection: Connection) -> Iterator[list[str]]:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from provisioning.board_evidence import evidence_digest, find_fault, parse_evidence
+from provisioning.board_evidence import (
+    evidence_digest,
+    find_fault,
+    parse_evidence,
+    verify_evidence,
+)
+from provisioning.ledger_events import Phase
+from provisioning.ledger_lost_steps import lost_steps
 from provisioning.ledger_retelling import contradiction, hex_field
 from provisioning.supervision import Act, parse_act
 from signing.cose_message import parse_message
 from signing.refusal import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from provisioning.ledger_events import Event
+    from provisioning.ledger_lost_steps import Said
     from provisioning.ledger_values import LedgerIdentity
 
 
@@ -62,6 +73,43 @@ def require_told_order(
             raise contradiction(f"{where}, {name} of the order", _shown(value), _shown(told[name]))
     if order.act is Act.ADOPT:
         _require_proved(event, ca_der=ca_der, where=where)
+
+
+def require_told_steps(order: Event, before: Sequence[Event]) -> None:
+    """Refuse an adoption that vouches for something else than its evidence says.
+
+    Args:
+        order: The event of the order, found to be as it was signed (`require_told_order`).
+        before: What its chain says of its job before it, in order.
+
+    Raises:
+        LedgerError: A step is missing or added, or says something else.
+    """
+    where = f"station {order.station}, event {order.number}"
+    proved = verify_evidence(hex_field(order, "evidence"), now=order.at, where=where)
+    signed: list[Said] = [("reserve", Phase.CONFIRM, {}), *lost_steps(proved)]
+    told: list[Said] = []
+    for event in before:
+        if (event.serial, event.mac) != (order.serial, order.mac):
+            raise contradiction(
+                f"{where}, event {event.number} of the adoption",
+                f"{order.serial}, {_shown(order.mac)}",
+                f"{event.serial}, {_shown(event.mac)}",
+            )
+        # What a `reserve` says is compared with the rows.
+        data = {} if event.step == "reserve" else dict(event.data)
+        told.append((event.step, event.phase, data))
+    for expected, got in zip_longest(signed, told):
+        if got != expected:
+            raise contradiction(f"{where}, steps of the adoption", _named(expected), _named(got))
+
+
+def _named(said: Said | None) -> str:
+    if said is None:
+        return "no further step"
+    step, phase, data = said
+    told = ", ".join(f"{name} {str(value)[:80]}" for name, value in data.items())
+    return f"{phase.value} {step} ({told})"
 
 
 def _told_evidence(event: Event) -> bytes:

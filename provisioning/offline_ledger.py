@@ -136,6 +136,7 @@ class OfflineLedger(Ledger):
         self.identity = replace(self.identity, serial_format=lease.serial_format)
         self.lease = lease
         self.block = lease.sequences
+        self.begins_in = lease.epoch, lease.opening  # the `restore` that opened it is the ledger's
         self._block = LeasedBlock(
             year=lease.year, week=lease.week, sequences=lease.sequences, lease=lease
         )

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import shutil
 import signal
+from contextlib import closing
 
 import pytest
 
 from firmware_images.nvs_plan import parse_nvs_plan
 from provisioning.board_adoption import adopt_board
 from provisioning.board_evidence import parse_evidence
+from provisioning.classification import BoardIdentity, RecordCondition
 from provisioning.errors import (
     FlashError,
     LinkTimeoutError,
     LockedChipError,
     QuarantineError,
+    SetAsideError,
     SupervisionError,
 )
+from provisioning.lease_taking import take_lease
+from provisioning.ledger import Ledger
 from provisioning.ledger_backup import write_backup
 from provisioning.ledger_queries import find_void, list_jobs, list_serials, list_units
 from provisioning.ledger_restore import restore_for_station
@@ -28,6 +33,7 @@ from provisioning.ledger_supervision import (
 )
 from provisioning.ledger_values import JobState, SerialState, UnitState, Writer
 from provisioning.ledger_verification import verify_ledger
+from provisioning.ledger_witness import writing_as_station
 from provisioning.serial_numbers import parse_serial
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
@@ -192,6 +198,41 @@ def test_an_adoption_needs_no_fixture_before_and_no_other_than_the_supervisor(fo
         assert "this ledger knows neither" in quarantined.reason
         adopt(folder, line)
     assert [unit.state for unit in look(folder)[0]] == [UnitState.REWORK]
+
+
+def test_a_board_that_was_adopted_gets_no_number_of_a_lease_when_the_ledger_vanishes(folder):
+    """Not even when its identity is gone: the ledger has its number."""
+    server = folder / "server"
+    server.mkdir()
+    (folder / LEDGER).rename(server / "ledger.sqlite3")
+
+    def at_work():
+        return closing(open_bench(folder, SETTINGS, ledger_address=server / "ledger.sqlite3"))
+
+    with at_work() as station:
+        pass
+    ledger = Ledger.open(server / "ledger.sqlite3")
+    with writing_as_station(folder / STATION, ledger, station=station.writer.station):
+        take_lease(
+            folder / STATION, ledger, station.writer, station.keys.station_signer,
+            prefix="AMP", model="FL1", count=5, days=1,
+            random_bytes=station.outside.random_bytes,
+        )  # fmt: skip
+    ledger.close()
+    blank = BoardIdentity(condition=RecordCondition.BLANK)
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        mac = line.slots[0].board.mac
+        with at_work() as station:
+            station.opened.outbox.require_own(mac, blank)
+            adopt_board(
+                station, slot_configs(line)[0].port, reason="lost with the ledger",
+                sign=lambda order: sign_act(order, [fixed_signer("supervisor")]),
+            )  # fmt: skip
+    server.rename(folder / "away")
+    with at_work() as station:
+        assert station.opened.is_offline
+        with pytest.raises(SetAsideError, match="must wait for the ledger"):
+            station.opened.outbox.require_own(mac, blank)
 
 
 COMMITS = 3

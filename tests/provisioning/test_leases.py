@@ -27,7 +27,7 @@ from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_backup import write_backup
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_leases import list_leases
-from provisioning.ledger_queries import list_jobs, list_serials, list_units
+from provisioning.ledger_queries import find_unit, list_jobs, list_serials, list_units
 from provisioning.ledger_restore import restore_for_station
 from provisioning.ledger_supervision import find_quarantine, list_quarantines, open_quarantine
 from provisioning.ledger_values import JobState, SerialState, UnitState
@@ -447,7 +447,27 @@ def test_after_a_restore_the_lease_counts_what_was_given_and_ends(factory, tmp_p
     assert {unit.mac for unit in list_units(ledger.database)} == {mac_of(1), mac_of(2)}
     assert sequences(reserve((ledger, factory.writer()), 3)) == [sequences_of_epoch(2)[0]]
     ledger.close()
-    assert factory.take().epoch == 2
+    lease = factory.take(count=5)
+    assert lease.epoch == 2
+    # What it gives without the ledger is taken over as in the first epoch.
+    (made,) = make_offline(factory, 4)
+    result = factory.sync(is_given_back=True)
+    assert (result.refused, result.record.given, result.record.voided) == ((), 1, 4)
+    ledger = factory.open()
+    ledger.verify_chains()
+    assert find_unit(ledger.database, mac=mac_of(4)).serial == made.serial
+    ledger.close()
+
+
+def test_an_outbox_of_another_epoch_than_its_lease_is_refused(small):
+    small.take()
+    make_offline(small, 1)
+    with closing(sqlite3.connect(small.outbox())) as connection, connection:
+        connection.execute("UPDATE ledger_identity SET epoch = 2, opening = 'opening-2'")
+    before = small.dump()
+    with pytest.raises(LeaseError, match="opened by station init"):
+        small.sync()
+    assert small.dump() == before
 
 
 def test_a_lease_that_the_restored_ledger_never_knew_is_given_up_by_a_person(small, tmp_path):

@@ -53,12 +53,12 @@ def mac_of(number):
     return bytes([2, 0, 0, 0, 0, number])
 
 
-def meet(ledger, writer, serial, mac):
+def meet(ledger, writer, serial, mac, board_class=BoardClass.FOREIGN):
     """Have a fixture meet a board that the ledger does not know."""
     return open_quarantine(
         ledger, writer, mac=mac,
         classification=Classification(
-            board_class=BoardClass.FOREIGN, reason="known to nobody", is_quarantined=True
+            board_class=board_class, reason="known to nobody", is_quarantined=True
         ),
         identity=BoardIdentity(condition=RecordCondition.PRESENT, serial=serial, mac=mac),
     )  # fmt: skip
@@ -197,11 +197,18 @@ def at_large(lost):
     return lost.evidence(1)
 
 
+def one_of_two(lost):
+    """Two chips with this MAC lay in two slots: nobody knows yet which is the unit."""
+    meet(lost.ledger, lost.writer, lost.given[mac_of(1)], mac_of(1), BoardClass.CLONE)
+    return lost.evidence(1)
+
+
 REFUSED = {
     "number of another chip": (give_to_another, "belongs to 02:00:00:00:00:64 now"),
     "chip of another number": (take_the_chip, "the chip of unit"),
     "number of this epoch": (never_given, "of epoch 2, which this ledger"),
     "number of a later epoch": (of_the_future, "of epoch 4, which this ledger"),
+    "clone": (one_of_two, "for another reason than a lost number"),
     "board not in quarantine": (at_large, "not in quarantine"),
 }
 
@@ -291,6 +298,28 @@ def void_it_again(tampered, adopted):
     tampered.connection.execute(update(voided_ranges).where(first).values(last_sequence=4))
 
 
+def vouch_for(step, **data):
+    """Change what stands for a lost step; the order and its evidence stay as they were signed."""
+
+    def forge(tampered, adopted):
+        contents = tampered.contents("station-2")
+        (place,) = [
+            place for place, event in enumerate(contents)
+            if (event.step, event.phase.value) == (step, "CONFIRM")
+        ]  # fmt: skip
+        event = contents[place]
+        contents[place] = replace(event, data={**event.data, **data})
+        tampered.replace_chain("station-2", contents)
+
+    return forge
+
+
+def leave_out_the_lock(tampered, adopted):
+    contents = [event for event in tampered.contents("station-2") if event.step != "lock"]
+    renumbered = [replace(event, number=number) for number, event in enumerate(contents)]
+    tampered.replace_chain("station-2", renumbered)
+
+
 def rewrite(tampered, **changes):
     contents = tampered.contents("station-2")
     contents[-1] = replace(contents[-1], data={**contents[-1].data, **changes})
@@ -301,6 +330,12 @@ FORGERIES = {
     "changed": (change_proof, "evidence of the order"),
     "another board": (show_another_proof, "it is of AMPFLR"),
     "another factory": (show_another_factory, "it is of another factory"),
+    "another eFuse plan": (vouch_for("efuses", plan="77" * 32), "steps of the adoption"),
+    "another key block": (vouch_for("key-storage", block=5), "steps of the adoption"),
+    "a read-back": (vouch_for("nvs", proof="read back"), "steps of the adoption"),
+    "another record": (vouch_for("record", stored="00"), "steps of the adoption"),
+    "another certificate": (vouch_for("identity", certificate="00"), "steps of the adoption"),
+    "no lock": (leave_out_the_lock, "steps of the adoption"),
     "no void": (forget_the_void, "voided_ranges"),
     "void again": (void_it_again, "voided_ranges"),
 }
@@ -397,4 +432,33 @@ def test_a_board_of_a_lease_is_adopted_when_the_lease_is_lost_and_its_outbox_may
     (unit,) = list_units(ledger.database)
     assert (unit.serial, unit.mac, unit.state) == (given.serial, leased_mac(1), UnitState.REWORK)
     assert find_quarantine(ledger, leased_mac(1)) is not None, "two told of it: a person looks"
+    ledger.close()
+
+
+def test_an_outbox_that_was_set_back_and_gave_an_adopted_number_twice_is_taken_over(factory):
+    """As a snapshot of a whole machine does: same files, same place, and yesterday in them."""
+    factory.take(days=1)
+    folder = factory.folder()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (given,) = make_offline(factory, 1)
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path in before:
+            path.write_bytes(before[path])
+        else:
+            path.unlink()
+    (twice,) = make_offline(factory, 2)
+    assert twice.serial == given.serial
+    ledger, writer = factory.open(), factory.writer("station-2")
+    factory.clock += dt.timedelta(days=2)
+    declare_lost(ledger, writer, "station-1/1", reason="fire", today=factory.clock.date())
+    meet(ledger, writer, given.serial, leased_mac(1))
+    adopt_in(ledger, writer, make_evidence(given.serial, leased_mac(1)))
+    (refused,) = factory.sync().refused
+    assert f"the number belongs to {leased_mac(1).hex(':')} now" in refused
+    ledger.verify_chains()
+    (unit,) = list_units(ledger.database)
+    assert (unit.serial, unit.mac) == (given.serial, leased_mac(1))
+    assert find_quarantine(ledger, leased_mac(2)) is not None, "the second board of that number"
+    with pytest.raises(SupervisionError, match="belongs to"):
+        adopt_in(ledger, writer, make_evidence(given.serial, leased_mac(2)))
     ledger.close()

@@ -158,8 +158,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(mac=macs, station=stations)
     def quarantine(self, mac, station):
+        self.meet(mac, station, BoardClass.CLONE)
+
+    def meet(self, mac, station, board_class):
         classification = Classification(
-            board_class=BoardClass.CLONE, reason="a twin", is_quarantined=True
+            board_class=board_class, reason="a twin", is_quarantined=True
         )
         open_quarantine(
             self.ledger, self.writer(station), mac=mac, classification=classification,
@@ -231,12 +234,17 @@ class LedgerMachine(RuleBasedStateMachine):
             and serial not in {one.serial for one in serials}
             and view.replaced_in is None
         )
-        self.quarantine(mac, station)
+        self.meet(mac, station, BoardClass.FOREIGN)
+        # One that is there as a clone stays there.
+        opened = find_quarantine(self.ledger, mac)
+        is_lost = is_lost and opened.board_class == BoardClass.FOREIGN.value
         evidence = make_evidence(serial, mac)
         done = self.refused(
             SupervisionError, lambda: adopt_in(self.ledger, self.writer(station), evidence)
         )
-        assert (done is not None) == is_lost, "a number that nobody has comes back, no other"
+        assert (done is not None) == is_lost, (
+            "a number that nobody has comes back, no other, and to no clone"
+        )
         if done is not None:
             assert find_quarantine(self.ledger, mac) is None
             self.given[serial] = mac
