@@ -11,7 +11,7 @@ demo: $(RUNTIME_SYNCED)
 	$(BIN)/ampforge demo
 
 test: $(SYNCED)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 check: $(SYNCED) tuf-js
 	$(BIN)/ruff format --check .
@@ -19,15 +19,15 @@ check: $(SYNCED) tuf-js
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-report=xml
+	$(BIN)/python -m pytest -n 3 --cov --cov-report=term --cov-report=xml
 
 # Everything that `make check` samples: all kill points, all power cuts, fresh examples.
 soak: $(SYNCED) tuf-js
-	AMPFORGE_SOAK=1 AMPFORGE_KILL_SAMPLE=38 $(BIN)/python -m pytest -n 2 --timeout=3600
+	AMPFORGE_SOAK=1 AMPFORGE_KILL_SAMPLE=38 $(BIN)/python -m pytest -n 3 --timeout=3600
 
 # Each property of each parser, with fifty times as many examples.
 fuzz: $(SYNCED)
-	AMPFORGE_SOAK=1 AMPFORGE_EXAMPLES_FACTOR=50 $(BIN)/python -m pytest -n 2 --timeout=3600 -k "$(FUZZ)"
+	AMPFORGE_SOAK=1 AMPFORGE_EXAMPLES_FACTOR=50 $(BIN)/python -m pytest -n 3 --timeout=3600 -k "$(FUZZ)"
 	$(MAKE) -C examples/flare/firmware/verifier fuzz
 FUZZ ?= arbitrary or garbage or round or flip or mutat or bytes
 

@@ -215,8 +215,8 @@ def test_an_expired_assignment_is_refused_by_the_signed_present(publisher):
 
 
 def test_an_expired_manifest_is_refused_by_the_signed_present(publisher):
-    later = NOW + timedelta(days=731)
-    publisher.publish_plan("1.5.0", AssignmentPlan(campaign="late"), now=later)
+    last, later = NOW + timedelta(days=729), NOW + timedelta(days=731)
+    publisher.publish_plan("1.5.0", AssignmentPlan(campaign="late"), now=last)
     assert_refused(make_device(), serve(publisher, now=later), "manifest has expired")
 
 
