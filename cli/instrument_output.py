@@ -43,7 +43,7 @@ def format_entries(
 ) -> Iterator[str]:
     """Yield lines for a person."""
     if not entries:
-        yield "no instrument is in the register: results will say that none was on file"
+        yield "no instrument is in the register: only the simulated one may measure"
         yield "next: `ampforge instrument add`"
     for one in entries:
         entry = one.entry

@@ -1,7 +1,7 @@
 """Which instruments a station may use: those with a certificate that is not overdue.
 
-Where the register (`provisioning.instrument_register`) is empty, any instrument is accepted, and
-every result says that no certificate was on file. This module talks to no instrument.
+Where the register (`provisioning.instrument_register`) is empty, only the simulated instrument is
+accepted, and every result says that no certificate was on file. This module talks to no instrument.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provisioning.errors import InstrumentError
+from provisioning.instruments import SIMULATED_MANUFACTURER
 
 if TYPE_CHECKING:
     from datetime import date
@@ -28,12 +29,12 @@ def refuse_uncertified(
         today: The day of the measurement, UTC.
 
     Returns:
-        The certificate's number; `None` when the station keeps no certificates.
+        The certificate's number; `None` for a simulated instrument where none is kept.
 
     Raises:
-        InstrumentError: Certificates are kept and this instrument has none that is valid.
+        InstrumentError: This instrument has none that is valid.
     """
-    if not settings.instruments:
+    if not settings.instruments and identity.manufacturer == SIMULATED_MANUFACTURER:
         return None
     for entry in settings.instruments:
         if entry.serial_number == identity.serial_number:
@@ -48,7 +49,8 @@ def refuse_uncertified(
             )
     raise InstrumentError(
         "the instrument has no calibration certificate on file",
-        expected=", ".join(entry.serial_number for entry in settings.instruments),
+        expected=", ".join(entry.serial_number for entry in settings.instruments)
+        or "an entry of the register",
         got=identity.serial_number,
         where=str(identity),
         hint="enter its certificate with `ampforge instrument add`, or use a listed one",

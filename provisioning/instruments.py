@@ -24,6 +24,8 @@ OVERLOAD_AMPERE: Final = 9.9e37
 NOT_A_NUMBER_AMPERE: Final = 9.91e37
 """SCPI's not-a-number, which is larger than its infinity (SCPI-99 §7.2.1.5)."""
 NANOAMPS_PER_AMPERE: Final = 1e9
+SIMULATED_MANUFACTURER: Final = "Ampforge"
+"""What the simulated instrument tells `*IDN?` as its maker."""
 _FIELD_MAX_CHARACTERS: Final = 64
 _IDENTITY_FIELDS: Final = 4
 _UNIT_LETTERS: Final = f"{ascii_letters}µΩ"

@@ -25,6 +25,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from provisioning.instruments import SIMULATED_MANUFACTURER
 from provisioning.simulator.scpi import (
     ERROR_TEXTS,
     ScpiError,
@@ -117,7 +118,7 @@ class SimulatedMeter:
     """
 
     def __init__(self, output: OutputStage, *, serial: str, error_share: float = 0.6) -> None:
-        self.identity = f"Ampforge,SM-6500,{serial},1.0"
+        self.identity = f"{SIMULATED_MANUFACTURER},SM-6500,{serial},1.0"
         self._output = output
         self._errors_of_range = _draw_errors(serial, error_share)
         self._voltage_error = _draw_voltage_error(serial, error_share)

@@ -264,7 +264,14 @@ def test_an_instrument_needs_a_certificate_that_is_not_overdue_where_certificate
     stranger = InstrumentIdentity(manufacturer="E", model="D", serial_number="X1", firmware="")
     with pytest.raises(InstrumentError, match="no calibration certificate"):
         refuse_uncertified(stranger, settings, today=date(2026, 6, 1))
-    assert refuse_uncertified(stranger, SETTINGS, today=date(2026, 6, 1)) is None
+    with pytest.raises(InstrumentError, match="no calibration certificate"):
+        refuse_uncertified(stranger, SETTINGS, today=date(2026, 6, 1))
+    simulated = InstrumentIdentity(
+        manufacturer="Ampforge", model="SM-6500", serial_number="X1", firmware=""
+    )
+    assert refuse_uncertified(simulated, SETTINGS, today=date(2026, 6, 1)) is None
+    with pytest.raises(InstrumentError, match="no calibration certificate"):
+        refuse_uncertified(simulated, settings, today=date(2026, 6, 1))
 
 
 @pytest.mark.parametrize(
