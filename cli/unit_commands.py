@@ -148,7 +148,7 @@ def export(
 @json_option
 def verify(*, export_path: Path, factory_ca: Path, as_json: bool) -> None:
     """Check an exported record, without the ledger: signed, chained and complete."""
-    from provisioning.unit_exports import EXPORT_MAX_BYTES, verify_export
+    from provisioning.unit_export_checking import EXPORT_MAX_BYTES, verify_export
     from provisioning.unit_udi import find_udi
 
     events = verify_export(

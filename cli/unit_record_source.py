@@ -73,7 +73,7 @@ def read_unit_record(
             hint=f"ampforge unit {verb} --record unit.json --factory-ca factory-ca.cert.der",
         )
     if record_path is not None and factory_ca is not None:
-        from provisioning.unit_exports import EXPORT_MAX_BYTES, verify_export_links
+        from provisioning.unit_export_checking import EXPORT_MAX_BYTES, verify_export_links
 
         record = verify_export_links(
             read_file(record_path, max_bytes=EXPORT_MAX_BYTES),

@@ -161,14 +161,8 @@ INSTRUMENT_STEP: Final = "instrument"
 CHECK_STANDARD_STEP: Final = "check-standard"
 """Step of the events that tell a reading of a slot's check standard."""
 IS_METROLOGY: Final = text(f"step IN ('{INSTRUMENT_STEP}', '{CHECK_STANDARD_STEP}')")
-"""As a text, likewise."""
-Index(
-    "ix_events_metrology",
-    events.c.station,
-    events.c.number,
-    sqlite_where=IS_METROLOGY,
-    postgresql_where=IS_METROLOGY,
-)
+"""As a text, likewise; and likewise the index says nothing of it here."""
+Index("ix_events_metrology", events.c.station, events.c.number)
 
 quarantines = Table(
     "quarantines",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provisioning.ledger_events import format_time
+
 if TYPE_CHECKING:
     from provisioning.ledger import Ledger
     from provisioning.ledger_events import Event
@@ -40,3 +42,17 @@ def read_unit_events(ledger: Ledger, serial: str) -> UnitEvents:
         events=tuple(chained.event for chained in chained_events),
         hashes=tuple(chained.hash.hex() for chained in chained_events),
     )
+
+
+def event_document(event: Event, *, link: bytes) -> dict[str, object]:
+    """Return one event as JSON values, with the hash of its link."""
+    return {
+        "station": event.station,
+        "number": event.number,
+        "at": format_time(event.at),
+        "job": event.job,
+        "step": event.step,
+        "phase": event.phase.value,
+        "data": dict(event.data),
+        "hash": link.hex(),
+    }

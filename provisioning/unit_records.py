@@ -15,6 +15,7 @@ from provisioning.ledger_supervision import SUPERVISE_STEP, find_quarantine
 from provisioning.recipe import recipe_document
 from provisioning.station_values import Step
 from provisioning.supervision import Act
+from provisioning.unit_events import event_document
 from provisioning.unit_udi import find_udi
 from provisioning.verification_result import (
     PointResult,
@@ -161,20 +162,6 @@ def job_document(job: JobRecord) -> dict[str, object]:
         "outcome": None if job.outcome is None else job.outcome.value,
         "opened_at": format_time(job.opened_at),
         "closed_at": None if job.closed_at is None else format_time(job.closed_at),
-    }
-
-
-def event_document(event: Event, *, link: bytes) -> dict[str, object]:
-    """Return one event as JSON values, with the hash of its link."""
-    return {
-        "station": event.station,
-        "number": event.number,
-        "at": format_time(event.at),
-        "job": event.job,
-        "step": event.step,
-        "phase": event.phase.value,
-        "data": dict(event.data),
-        "hash": link.hex(),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cbor2
 
 from provisioning.chain_heads import HEAD_CONTENT_TYPE, SIGNED_HEAD_MAX_BYTES, StationCertificates
-from provisioning.unit_exports import HEAD_CONTENT_TYPE as EXPORT_CONTENT_TYPE
+from provisioning.unit_export_checking import HEAD_CONTENT_TYPE as EXPORT_CONTENT_TYPE
 from signing.cose import sign_many, sign_one
 from tests.gallery import Gallery, write_gallery
 from tests.provisioning.golden_heads import CA_DER, NOW, STATION_DER, payload

@@ -25,7 +25,8 @@ from provisioning.serial_numbers import parse_serial
 from provisioning.serial_port import open_port
 from provisioning.station_files import StationKeys
 from provisioning.station_settings import StationSettings
-from provisioning.unit_exports import export_unit, verify_export
+from provisioning.unit_export_checking import verify_export
+from provisioning.unit_exports import export_unit
 from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
 from tests.gallery import Gallery, write_gallery
 from tests.provisioning.simulator.parts import finish_identity, make_running_board

@@ -37,7 +37,8 @@ from provisioning.serial_formats import parse_format
 from provisioning.serial_numbers import parse_serial
 from provisioning.station_files import load_station_keys
 from provisioning.station_ledger import open_station_ledger
-from provisioning.unit_exports import export_unit, verify_export
+from provisioning.unit_export_checking import verify_export
+from provisioning.unit_exports import export_unit
 from tests.conftest import IS_SOAK
 from tests.provisioning.lease_bench import NOWHERE, Factory, mac_of, make_offline, reserve, work
 from tests.provisioning.ledger_sites import BACK_ENDS, Site, empty_site

@@ -26,7 +26,8 @@ from provisioning.station_settings import StationSettings
 from provisioning.uncertainty import Outcome
 from provisioning.unit_certificate import build_certificate
 from provisioning.unit_events import read_unit_events
-from provisioning.unit_exports import export_unit, verify_export_links
+from provisioning.unit_export_checking import verify_export_links
+from provisioning.unit_exports import export_unit
 from provisioning.verification import recompute_verification
 from signing.errors import SigningError
 from tests.provisioning.station_bench import SEED, make_bench, open_bench, outside, slot_configs

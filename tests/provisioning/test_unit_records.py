@@ -14,7 +14,8 @@ from provisioning.ledger_events import Phase
 from provisioning.ledger_queries import find_unit, list_units
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
-from provisioning.unit_exports import export_unit, verify_export
+from provisioning.unit_export_checking import verify_export
+from provisioning.unit_exports import export_unit
 from provisioning.unit_records import describe_history, describe_unit, load_results, worst_points
 from signing.errors import SigningError
 from tests.provisioning.station_bench import (

@@ -14,7 +14,8 @@ from provisioning.slots import run_slots
 from provisioning.station_report import load_reported_unit
 from provisioning.station_settings import SerialSettings, StationSettings
 from provisioning.udi import Udi
-from provisioning.unit_exports import export_unit, verify_export
+from provisioning.unit_export_checking import verify_export
+from provisioning.unit_exports import export_unit
 from provisioning.unit_records import describe_unit
 from provisioning.unit_udi import find_udi
 from tests.provisioning.station_bench import (
