@@ -376,7 +376,7 @@ def _format_ua(current_na: float, digits: int = 3) -> str:
 
 
 def _format_signed_ua(current_na: float, digits: int = 3) -> str:
-    return f"{current_na / _NA_PER_UA:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{current_na / _NA_PER_UA:+z.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _format_kohm(ohm: float) -> str:
