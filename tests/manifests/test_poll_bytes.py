@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from urllib.parse import urlsplit
 
 from manifests.http_transport import HttpTransport
@@ -45,14 +45,20 @@ class CountingRelay:
             except OSError:
                 return
             self.connections += 1
-            server = socket.create_connection(self._to)
+            try:
+                server = socket.create_connection(self._to)
+            except OSError:
+                client.close()
+                return
             for source, sink, kept in ((client, server, "asked"), (server, client, "answered")):
                 threading.Thread(target=self._pass, args=(source, sink, kept), daemon=True).start()
 
     def _pass(self, source, sink, kept) -> None:
-        while piece := source.recv(65536):
-            setattr(self, kept, getattr(self, kept) + piece)
-            sink.sendall(piece)
+        # Either end may be gone in the middle, at the end of a test above all.
+        with suppress(OSError):
+            while piece := source.recv(65536):
+                setattr(self, kept, getattr(self, kept) + piece)
+                sink.sendall(piece)
         sink.close()
 
 
