@@ -6,6 +6,7 @@ reading back writes the same bytes again instead of a second record.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, TypeVar
 
@@ -140,12 +141,14 @@ class UnitMeasuring:
 
     def write_record(self, calibration: CalibrationResult) -> bytes:
         """Sign the calibration record, write it, read it back, and return it."""
-        table = self._station.bundle.waveform_table
+        table, fit = self._station.bundle.waveform_table, calibration.fit
+        assert fit is not None, "only an accepted calibration is written to a board"
+        record, record_bytes = self._choose_record(calibration)
+        fitted = replace(record, verified_min_na=fit.span_min_na, verified_max_na=fit.span_max_na)
         try:
-            refuse_uncovered_table(self._build_record(calibration, reach_na=None), table)
+            refuse_uncovered_table(fitted, table)
         except CalibrationRecordError as error:
             raise UnitRejection(Step.RECORD, (str(error),)) from error
-        record, record_bytes = self._choose_record(calibration)
 
         def act() -> Mapping[str, object]:
             answer = self._link.request(
@@ -247,29 +250,23 @@ class UnitMeasuring:
 
     def _choose_record(self, calibration: CalibrationResult) -> tuple[CalibrationRecord, bytes]:
         """Return the record that this job intended for this very fit, or a new one."""
+        reservation = self._job.reservation
         fit_digest = calibration_digest(calibration)
         intent = self._job.last_intent(Step.RECORD)
-        reach_na = reach_of_table_na(self._station.bundle.waveform_table)
-        record = self._build_record(calibration, reach_na=reach_na)
-        if intent is not None and intent.get("fit_digest") == fit_digest.hex():
-            return record, bytes.fromhex(str(intent[_RECORD]))
-        keys = self._station.keys
-        return record, sign_calibration_record(record, keys.station_signer, keys.station_der)
-
-    def _build_record(
-        self, calibration: CalibrationResult, *, reach_na: int | None
-    ) -> CalibrationRecord:
-        reservation = self._job.reservation
         assert reservation.job is not None
-        return build_calibration_record(
+        record = build_calibration_record(
             calibration,
             serial=reservation.serial,
             mac=reservation.mac,
             job_id=reservation.job,
-            generation=self._next_generation(reservation, calibration_digest(calibration)),
+            generation=self._next_generation(reservation, fit_digest),
             temperature_centi_c=self._station.settings.temperature_centi_c,
-            reach_na=reach_na,
+            reach_na=reach_of_table_na(self._station.bundle.waveform_table),
         )
+        if intent is not None and intent.get("fit_digest") == fit_digest.hex():
+            return record, bytes.fromhex(str(intent[_RECORD]))
+        keys = self._station.keys
+        return record, sign_calibration_record(record, keys.station_signer, keys.station_der)
 
     def _next_generation(self, reservation: Reservation, fit_digest: bytes) -> int:
         """Count the unit's records: the one for this fit keeps its number, a new one is next."""
