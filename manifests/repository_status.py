@@ -16,8 +16,8 @@ from manifests.manifest import verify_manifest
 from manifests.published_releases import (
     assignment_target_path,
     list_releases,
-    read_listed_assignment,
-    read_listed_manifest,
+    open_listed_assignment,
+    open_listed_manifest,
 )
 from manifests.release_admission import describe_asked, find_step
 from manifests.repository_reading import load_description, load_repository, read_target
@@ -26,11 +26,12 @@ from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from manifests.published_releases import PublishedRelease
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
+    from manifests.withdrawal import Withdrawal
     from signing.trust_record import TrustRecord
 
 STATUS_SCHEMA = "ampforge.repo-status/1"
@@ -104,7 +105,17 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
         "assignments": [
             entry
             for hardware_class in classes
-            if (entry := _describe_assignment(store, metadata, trust, hardware_class, now))
+            if (
+                entry := _describe_assignment(
+                    store,
+                    metadata,
+                    trust,
+                    hardware_class,
+                    now,
+                    releases=releases,
+                    withdrawals=withdrawals,
+                )
+            )
         ],
     }
 
@@ -198,8 +209,8 @@ def _describe_release(
     release: PublishedRelease,
     now: datetime,
 ) -> dict[str, object]:
-    expires_at = read_listed_manifest(store, metadata, release).expires_at
     message = read_target(store, metadata.targets.signed.targets[release.target_path])
+    expires_at = open_listed_manifest(message).expires_at
     return {
         "version": release.version,
         "release_counter": release.release_counter,
@@ -230,21 +241,22 @@ def _describe_assignment(
     trust: TrustRecord,
     hardware_class: str,
     now: datetime,
+    *,
+    releases: Sequence[PublishedRelease],
+    withdrawals: Sequence[Withdrawal],
 ) -> dict[str, object] | None:
-    assignment = read_listed_assignment(store, metadata, hardware_class)
-    if assignment is None:
+    entry = metadata.campaign.signed.targets.get(assignment_target_path(hardware_class))
+    if entry is None:
         return None
-    path = assignment_target_path(hardware_class)
-    message = read_target(store, metadata.campaign.signed.targets[path])
+    message = read_target(store, entry)
+    assignment = open_listed_assignment(message)
     named = [
-        release
-        for release in list_releases(metadata)
-        if release.manifest_sha256 == assignment.manifest_sha256
+        release for release in releases if release.manifest_sha256 == assignment.manifest_sha256
     ]
     share_percent = assignment.drawn_ppm / 10_000
     withdrawn = [
         withdrawal.version
-        for withdrawal in list_withdrawals(metadata)
+        for withdrawal in withdrawals
         if withdrawal.manifest_sha256 == assignment.manifest_sha256
     ]
     version = named[0].version if named else "a release that is not published"
