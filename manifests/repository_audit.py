@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from manifests.audit_client import read_everything
 from manifests.audit_releases import audit_releases
@@ -39,10 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, without __all__
-        Metadata,
-        TargetFile,
-    )
+    from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # public, without __all__
 
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
@@ -158,13 +155,7 @@ def audit_repository(
 def _audit_documents(
     audit: Audit, store: Store, metadata: RepositoryMetadata, now: datetime
 ) -> None:
-    documents: dict[str, Metadata[Any]] = {
-        "root": metadata.root,
-        "targets": metadata.targets,
-        CAMPAIGN: metadata.campaign,
-        "snapshot": metadata.snapshot,
-        "timestamp": metadata.timestamp,
-    }
+    documents = metadata.documents
     for name, document in documents.items():
         expires = document.signed.expires
         audit.require(

@@ -72,7 +72,10 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
         {release.hardware_class for release in releases}
         | {withdrawal.hardware_class for withdrawal in withdrawals}
     )
-    documents = [_describe(name, version, at, now) for name, version, at in _expiries(metadata)]
+    documents = [
+        _describe(name, document.signed.version, document.signed.expires, now)
+        for name, document in metadata.documents.items()
+    ]
     return {
         "schema": STATUS_SCHEMA,
         "product": description.get("product"),
@@ -176,19 +179,6 @@ def _duration(span: timedelta) -> str:
         return f"{span.days} days"
     hours, rest_s = divmod(int(span.total_seconds()), 3600)
     return f"{hours} h" if hours >= 2 else f"{hours * 60 + rest_s // 60} min"  # noqa: PLR2004 - below two hours minutes matter
-
-
-def _expiries(metadata: RepositoryMetadata) -> tuple[tuple[str, int, datetime], ...]:
-    return tuple(
-        (name, document.signed.version, document.signed.expires)
-        for name, document in (
-            ("root", metadata.root),
-            ("targets", metadata.targets),
-            ("campaign", metadata.campaign),
-            ("snapshot", metadata.snapshot),
-            ("timestamp", metadata.timestamp),
-        )
-    )
 
 
 def _describe(name: str, version: int, expires_at: datetime, now: datetime) -> dict[str, object]:
