@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import uvloop
 
+from benchmarks.processes import free_port, list_children, processor_s
 from manifests.device_report import (
     REPORT_CONTENT_TYPE,
     DeviceReport,
@@ -229,7 +230,7 @@ class Measured:
 def measure_round(fleet: Fleet, folder: Path, *, connections: int) -> tuple[Measured, Measured]:
     """Measure new devices, then known ones, by a server that starts with an empty database."""
     (folder / "root").mkdir(parents=True)
-    metrics_port = _free_port()
+    metrics_port = free_port()
     plan = ServerPlan(
         folder=folder / "root",
         trust_record=fleet.trust_record,
@@ -243,9 +244,9 @@ def measure_round(fleet: Fleet, folder: Path, *, connections: int) -> tuple[Meas
         uvloop.run(post_all(url, fleet.warm_up, connections=1))
         commits_before = _read_commits(metrics_port)
         for bodies in kinds:
-            used_before_s = _processor_s(os.getpid(), with_itself=False)
+            used_before_s = _processor_below_s(os.getpid())
             served_s.append(uvloop.run(post_all(url, bodies, connections=connections)))
-            used_s.append(_processor_s(os.getpid(), with_itself=False) - used_before_s)
+            used_s.append(_processor_below_s(os.getpid()) - used_before_s)
             commits = _read_commits(metrics_port)
             batches.append(len(bodies) / (commits - commits_before))
             commits_before = commits
@@ -312,21 +313,9 @@ def insert_bare(
     return durations
 
 
-def _free_port() -> int:
-    import socket
-
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port: int = free.getsockname()[1]
-    return port
-
-
-def _processor_s(pid: int, *, with_itself: bool = True) -> float:
-    """Return the processor time of a process and of those below it."""
-    text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    user, system = text.rpartition(")")[2].split()[11:13]
-    own_s = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return own_s * with_itself + sum(_processor_s(int(child)) for child in children)
+def _processor_below_s(pid: int) -> float:
+    """Return the processor time of the processes below one."""
+    return sum(processor_s(child) + _processor_below_s(child) for child in list_children(pid))
 
 
 def _read_commits(port: int) -> int:

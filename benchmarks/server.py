@@ -36,6 +36,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.processes import free_port, list_children, processor_s
 from manifests.server import ServerPlan, serve_in_background
 
 if TYPE_CHECKING:
@@ -142,9 +145,7 @@ class Server:
 
     def processor_s(self) -> float:
         """Return the processor time that it has used, seconds."""
-        text = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii")
-        user, system = text.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return processor_s(self.pid)
 
     def resident_bytes(self) -> int:
         """Return its memory."""
@@ -156,16 +157,14 @@ class Server:
 def run_ours(root: Path) -> Iterator[Server]:
     """Run `ampforge serve`'s server over a folder while the block runs."""
     with serve_in_background(ServerPlan(folder=root)) as url:
-        me = os.getpid()
-        (child,) = Path(f"/proc/{me}/task/{me}/children").read_text(encoding="ascii").split()
-        yield Server(url=url, pid=int(child))
+        (child,) = list_children(os.getpid())
+        yield Server(url=url, pid=child)
 
 
 @contextlib.contextmanager
 def run_nginx(root: Path, folder: Path) -> Iterator[Server]:
     """Run nginx over a folder while the block runs."""
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     configuration = folder / "nginx.conf"
     configuration.write_text(NGINX_CONFIGURATION.format(folder=folder, port=port, root=root))
     nginx = subprocess.Popen(

@@ -215,8 +215,9 @@ def _resolved(configuration: Configuration, path: Path | None) -> Path | None:
 def _metrics_url(plan: ServerPlan) -> str | None:
     if plan.metrics is None:
         return None
-    host, port = plan.metrics
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+    from manifests.server_paths import METRICS_PATH, base_url_of
+
+    return f"{base_url_of(*plan.metrics)}{METRICS_PATH}"
 
 
 def _with_options(

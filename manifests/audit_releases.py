@@ -1,4 +1,4 @@
-"""The audit of one release and of one assignment: what devices read is what TUF lists."""
+"""The audit of releases and assignments: what devices read is what TUF lists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from manifests.manifest import Manifest
@@ -29,11 +29,42 @@ if TYPE_CHECKING:
     from signing.trust_record import TrustRecord
 
 
-def audit_release(
+def audit_releases(
+    audit: Audit,
+    store: Store,
+    metadata: RepositoryMetadata,
+    *,
+    trust: TrustRecord,
+    contents: Mapping[str, bytes],
+    now: datetime,
+) -> None:
+    """Add what is wrong with the releases, then with the assignments.
+
+    Args:
+        audit: What is added to.
+        store: The repository.
+        metadata: The repository's, verified.
+        trust: The product's trust record.
+        contents: The messages among the targets, by path; one that is missing was told already.
+        now: The present, UTC.
+    """
+    releases = list_releases(metadata)
+    for release in releases:
+        _audit_release(
+            audit, store, metadata, release, releases, trust=trust, contents=contents, now=now
+        )
+    for path in metadata.campaign.signed.targets:
+        _audit_assignment(
+            audit, store, metadata, path, releases, trust=trust, contents=contents, now=now
+        )
+
+
+def _audit_release(
     audit: Audit,
     store: Store,
     metadata: RepositoryMetadata,
     release: PublishedRelease,
+    releases: Sequence[PublishedRelease],
     *,
     trust: TrustRecord,
     contents: Mapping[str, bytes],
@@ -64,7 +95,7 @@ def audit_release(
         == (manifest.bundle_sha256, manifest.constraints),
         where=where,
     )
-    _audit_constraints(audit, store, metadata, release, trust=trust, now=now)
+    _audit_constraints(audit, store, metadata, release, releases, trust=trust, now=now)
     if manifest.expires_at <= now:
         audit.notice(
             f"the manifest of release {release.version} has expired: no device installs it",
@@ -88,6 +119,7 @@ def _audit_constraints(
     store: Store,
     metadata: RepositoryMetadata,
     release: PublishedRelease,
+    releases: Sequence[PublishedRelease],
     *,
     trust: TrustRecord,
     now: datetime,
@@ -102,7 +134,6 @@ def _audit_constraints(
             where=where,
             hint="publish a release with a later supported_until",
         )
-    releases = list_releases(metadata) if constraints.minimum_current_counter else ()
     step = find_step(store, metadata, trust, releases, release, now=now)
     if constraints.minimum_current_counter and step is None:
         audit.notice(
@@ -113,11 +144,12 @@ def _audit_constraints(
         )
 
 
-def audit_assignment(
+def _audit_assignment(
     audit: Audit,
     store: Store,
     metadata: RepositoryMetadata,
     path: str,
+    releases: Sequence[PublishedRelease],
     *,
     trust: TrustRecord,
     contents: Mapping[str, bytes],
@@ -147,7 +179,7 @@ def audit_assignment(
     )
     fitting = {
         release.manifest_sha256
-        for release in list_releases(metadata)
+        for release in releases
         if release.hardware_class == assignment.hardware_class
     }
     withdrawn = {one.manifest_sha256 for one in list_withdrawals(metadata)}

@@ -106,20 +106,6 @@ class FleetStore:
         except sqlite3.Error as error:
             raise self._translated("the report database cannot be opened", error) from error
 
-    def add_report(self, report: DeviceReport, message: bytes, *, received_at: datetime) -> bool:
-        """Store a verified report durably; whether it is new.
-
-        Args:
-            report: What the device said.
-            message: The bytes it came in, certificate and signature included.
-            received_at: The present, UTC.
-
-        Raises:
-            FleetStoreError: It could not be stored.
-        """
-        received = ReceivedReport(report=report, message=message, received_at=received_at)
-        return self.add_reports([received])[0]
-
     def add_reports(self, received: Sequence[ReceivedReport]) -> list[bool]:
         """Store verified reports durably, all or none; whether each is new.
 

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from manifests.http_requests import Request, RequestReader, RequestRefusal
-from manifests.rsgi import FixedHeaders, encode_headers
+from manifests.rsgi import TEXT, FixedHeaders, encode_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -246,7 +246,7 @@ class HttpConnection(asyncio.Protocol):
     def _answer_refusal(self, refusal: RequestRefusal) -> None:
         body = refusal.text.encode() + b"\n"
         headers = [
-            ("content-type", "text/plain; charset=utf-8"),
+            ("content-type", TEXT),
             ("content-length", str(len(body))),
         ]
         self._note(None, refusal.status, len(body))

@@ -177,8 +177,12 @@ def read_listed_manifest(
     The metadata that names its digest is verified; whose key signed it itself does not matter.
     """
     entry = metadata.targets.signed.targets[release.target_path]
-    message = parse_message(read_target(store, entry), max_bytes=MESSAGE_MAX_BYTES)
-    return parse_manifest(message.payload)
+    return open_listed_manifest(read_target(store, entry))
+
+
+def open_listed_manifest(message: bytes) -> Manifest:
+    """Return the manifest in a message that the targets metadata lists, whoever signed it."""
+    return parse_manifest(parse_message(message, max_bytes=MESSAGE_MAX_BYTES).payload)
 
 
 def read_listed_assignment(
@@ -193,8 +197,12 @@ def read_listed_assignment(
     entry = metadata.campaign.signed.targets.get(assignment_target_path(hardware_class))
     if entry is None:
         return None
-    message = parse_message(read_target(store, entry), max_bytes=MESSAGE_MAX_BYTES)
-    return parse_assignment(message.payload)
+    return open_listed_assignment(read_target(store, entry))
+
+
+def open_listed_assignment(message: bytes) -> Assignment:
+    """Return the assignment in a message that the campaign metadata lists, whoever signed it."""
+    return parse_assignment(parse_message(message, max_bytes=MESSAGE_MAX_BYTES).payload)
 
 
 def assignment_target_path(hardware_class: str) -> str:

@@ -33,7 +33,7 @@ from manifests.device_report import DeviceReport, ReportedResult, verify_report_
 from manifests.errors import DeviceMessageError, FleetStoreError
 from manifests.fleet import ReceivedReport
 from signing.certificate_memory import CertificateMemory
-from signing.refusal import Refusal
+from signing.refusal import REFUSAL_PARTS, Refusal
 from signing.trust import verify_trust_record
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ ANSWER_TIMEOUT_S: Final = 10.0
 _LENGTH: Final = struct.Struct("!I")
 _PRESENT: Final = struct.Struct("!q")
 _REPORT_LENGTH: Final = struct.Struct("!H")
-_REFUSAL_PARTS: Final = ("what", "expected", "got", "where", "hint")
 
 
 def usual_processes() -> int:
@@ -209,8 +208,8 @@ async def _receive(reader: StreamReader) -> list[list[Any]]:
 def _resolve(asked: _Asked, answer: list[Any]) -> None:
     if asked.verified.done():
         return
-    if len(answer) == len(_REFUSAL_PARTS):
-        parts = dict(zip(_REFUSAL_PARTS, answer, strict=True))
+    if len(answer) == len(REFUSAL_PARTS):
+        parts = dict(zip(REFUSAL_PARTS, answer, strict=True))
         asked.verified.set_exception(DeviceMessageError(**parts))
         return
     serial, hardware_class, result, counter, app, table, manifest, assignment, freshness, *rest = (
@@ -240,8 +239,7 @@ def _judge(body: bytes, certificates: CertificateMemory, *, now: datetime) -> li
     try:
         report, payload = verify_report_payload(body, certificates, now=now)
     except Refusal as error:
-        parts = [getattr(error, name) for name in _REFUSAL_PARTS]
-        return [None if part is None else str(part) for part in parts]
+        return [getattr(error, name) for name in REFUSAL_PARTS]
     return [
         report.serial_number,
         report.hardware_class,

@@ -13,13 +13,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from manifests.audit_client import read_everything
-from manifests.audit_releases import audit_assignment, audit_release
+from manifests.audit_releases import audit_releases
 from manifests.audit_trust import TRUST_TARGETS, audit_trust_records
 from manifests.errors import RepositoryError
-from manifests.published_releases import assignment_target_path, list_releases
+from manifests.published_releases import assignment_target_path
 from manifests.repository_reading import (
     DESCRIPTION_PATH,
     TARGET_MAX_BYTES,
@@ -39,10 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, without __all__
-        Metadata,
-        TargetFile,
-    )
+    from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # public, without __all__
 
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
@@ -140,10 +137,7 @@ def audit_repository(
     _audit_documents(audit, store, metadata, now)
     _audit_keys(audit, metadata, trust)
     contents = _audit_targets(audit, store, metadata)
-    for release in list_releases(metadata):
-        audit_release(audit, store, metadata, release, trust=trust, contents=contents, now=now)
-    for path in metadata.campaign.signed.targets:
-        audit_assignment(audit, store, metadata, path, trust=trust, contents=contents, now=now)
+    audit_releases(audit, store, metadata, trust=trust, contents=contents, now=now)
     audit_trust_records(audit, store, metadata, trust=trust, contents=contents)
     _name_what_stays(audit, metadata)
     if lists:
@@ -161,13 +155,7 @@ def audit_repository(
 def _audit_documents(
     audit: Audit, store: Store, metadata: RepositoryMetadata, now: datetime
 ) -> None:
-    documents: dict[str, Metadata[Any]] = {
-        "root": metadata.root,
-        "targets": metadata.targets,
-        CAMPAIGN: metadata.campaign,
-        "snapshot": metadata.snapshot,
-        "timestamp": metadata.timestamp,
-    }
+    documents = metadata.documents
     for name, document in documents.items():
         expires = document.signed.expires
         audit.require(

@@ -16,8 +16,8 @@ from manifests.manifest import verify_manifest
 from manifests.published_releases import (
     assignment_target_path,
     list_releases,
-    read_listed_assignment,
-    read_listed_manifest,
+    open_listed_assignment,
+    open_listed_manifest,
 )
 from manifests.release_admission import describe_asked, find_step
 from manifests.repository_reading import load_description, load_repository, read_target
@@ -26,11 +26,12 @@ from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from manifests.published_releases import PublishedRelease
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
+    from manifests.withdrawal import Withdrawal
     from signing.trust_record import TrustRecord
 
 STATUS_SCHEMA = "ampforge.repo-status/1"
@@ -71,7 +72,10 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
         {release.hardware_class for release in releases}
         | {withdrawal.hardware_class for withdrawal in withdrawals}
     )
-    documents = [_describe(name, version, at, now) for name, version, at in _expiries(metadata)]
+    documents = [
+        _describe(name, document.signed.version, document.signed.expires, now)
+        for name, document in metadata.documents.items()
+    ]
     return {
         "schema": STATUS_SCHEMA,
         "product": description.get("product"),
@@ -104,7 +108,17 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
         "assignments": [
             entry
             for hardware_class in classes
-            if (entry := _describe_assignment(store, metadata, trust, hardware_class, now))
+            if (
+                entry := _describe_assignment(
+                    store,
+                    metadata,
+                    trust,
+                    hardware_class,
+                    now,
+                    releases=releases,
+                    withdrawals=withdrawals,
+                )
+            )
         ],
     }
 
@@ -167,19 +181,6 @@ def _duration(span: timedelta) -> str:
     return f"{hours} h" if hours >= 2 else f"{hours * 60 + rest_s // 60} min"  # noqa: PLR2004 - below two hours minutes matter
 
 
-def _expiries(metadata: RepositoryMetadata) -> tuple[tuple[str, int, datetime], ...]:
-    return tuple(
-        (name, document.signed.version, document.signed.expires)
-        for name, document in (
-            ("root", metadata.root),
-            ("targets", metadata.targets),
-            ("campaign", metadata.campaign),
-            ("snapshot", metadata.snapshot),
-            ("timestamp", metadata.timestamp),
-        )
-    )
-
-
 def _describe(name: str, version: int, expires_at: datetime, now: datetime) -> dict[str, object]:
     return {
         "name": name,
@@ -198,8 +199,8 @@ def _describe_release(
     release: PublishedRelease,
     now: datetime,
 ) -> dict[str, object]:
-    expires_at = read_listed_manifest(store, metadata, release).expires_at
     message = read_target(store, metadata.targets.signed.targets[release.target_path])
+    expires_at = open_listed_manifest(message).expires_at
     return {
         "version": release.version,
         "release_counter": release.release_counter,
@@ -230,21 +231,22 @@ def _describe_assignment(
     trust: TrustRecord,
     hardware_class: str,
     now: datetime,
+    *,
+    releases: Sequence[PublishedRelease],
+    withdrawals: Sequence[Withdrawal],
 ) -> dict[str, object] | None:
-    assignment = read_listed_assignment(store, metadata, hardware_class)
-    if assignment is None:
+    entry = metadata.campaign.signed.targets.get(assignment_target_path(hardware_class))
+    if entry is None:
         return None
-    path = assignment_target_path(hardware_class)
-    message = read_target(store, metadata.campaign.signed.targets[path])
+    message = read_target(store, entry)
+    assignment = open_listed_assignment(message)
     named = [
-        release
-        for release in list_releases(metadata)
-        if release.manifest_sha256 == assignment.manifest_sha256
+        release for release in releases if release.manifest_sha256 == assignment.manifest_sha256
     ]
     share_percent = assignment.drawn_ppm / 10_000
     withdrawn = [
         withdrawal.version
-        for withdrawal in list_withdrawals(metadata)
+        for withdrawal in withdrawals
         if withdrawal.manifest_sha256 == assignment.manifest_sha256
     ]
     version = named[0].version if named else "a release that is not published"

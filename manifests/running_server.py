@@ -24,6 +24,7 @@ from manifests.report_verifiers import ReportVerifiers, usual_processes
 from manifests.server_app import RepositoryApp
 from manifests.server_control import ControlSocket, Predecessor
 from manifests.server_metrics import MetricsApp, ServerCounts
+from manifests.server_paths import base_url_of
 from manifests.server_tls import TlsFiles
 from signing.signers import SoftwareSigner
 from signing.trust import verify_trust_record
@@ -216,8 +217,7 @@ class RunningServer:
                 await asyncio.sleep(METRICS_RETRY_S)
 
     def _url(self, port: int) -> str:
-        host = f"[{self._plan.host}]" if ":" in self._plan.host else self._plan.host
-        return f"{'http' if self._tls is None else 'https'}://{host}:{port}"
+        return base_url_of(self._plan.host, port, scheme="http" if self._tls is None else "https")
 
     def _be_replaced(self) -> None:
         assert self._stop is not None

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING
 from manifests.errors import ServerError
 from manifests.running_server import RunningServer
 from manifests.server_plan import ServerPlan, parse_plan, serialize_plan
-from signing.refusal import Refusal
+from signing.refusal import REFUSAL_PARTS, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,8 +123,7 @@ def _serve_for_parent() -> None:
     try:
         run_server(plan, on_ready=lambda url: print(json.dumps({"url": url}), flush=True))  # noqa: T201 - the parent reads it
     except Refusal as error:
-        parts = ("what", "expected", "got", "where", "hint")
-        print(json.dumps({name: getattr(error, name) for name in parts}), flush=True)  # noqa: T201 - as above
+        print(json.dumps({name: getattr(error, name) for name in REFUSAL_PARTS}), flush=True)  # noqa: T201 - as above
         sys.exit(1)
 
 

@@ -13,6 +13,7 @@ from collections import Counter
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from manifests.rsgi import TEXT
 from manifests.server_paths import METRICS_PATH
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-_TEXT = "text/plain; charset=utf-8"
 
 
 class Durations:
@@ -135,7 +135,7 @@ class MetricsApp:
     async def __rsgi__(self, scope: Any, exchange: Any) -> None:
         """Answer one request."""
         if scope.path != METRICS_PATH or scope.method not in {"GET", "HEAD"}:
-            body, status, content_type = b"GET /metrics is here\n", HTTPStatus.NOT_FOUND, _TEXT
+            body, status, content_type = b"GET /metrics is here\n", HTTPStatus.NOT_FOUND, TEXT
         else:
             body, content_type = self._render()
             status = HTTPStatus.OK

@@ -11,3 +11,8 @@ OPENAPI_PATH: Final = "/api/openapi.json"
 TIMESTAMP_PATH: Final = "/metadata/timestamp.json"
 METRICS_PATH: Final = "/metrics"
 SERVICE_PATHS: Final = frozenset({FRESHNESS_PATH, REPORTS_PATH, HEALTH_PATH, OPENAPI_PATH})
+
+
+def base_url_of(host: str, port: int, *, scheme: str = "http") -> str:
+    """Return the URL of a server at an address; an IPv6 address is put in brackets."""
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from manifests.errors import SuitError
@@ -26,7 +26,6 @@ from manifests.suit_commands import (
 )
 from manifests.suit_digest import SHA_256, SuitDigest, digest_of
 from manifests.suit_envelope import (
-    SuitEnvelope,
     build_envelope,
     serialize_envelope,
     signed_bytes,
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from manifests.manifest import Manifest
+    from manifests.suit_envelope import SuitEnvelope
     from signing.keys import PublicKey
     from signing.signers import Signer
     from signing.trust_record import TrustRecord
@@ -168,10 +168,8 @@ def export_release(
     by_key = {signer.public_key.key_id: signer for signer in signers}
     _refuse_other_signers(frozenset(by_key), trust)
     blocks = {key_id: sign_detached(payload, signer) for key_id, signer in by_key.items()}
-    signed = SuitEnvelope(
-        manifest=envelope.manifest,
-        manifest_bytes=envelope.manifest_bytes,
-        digest=envelope.digest,
+    signed = replace(
+        envelope,
         signatures=tuple(
             parse_detached(blocks[key_id], where="own signature") for key_id in sorted(blocks)
         ),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from manifests.errors import SuitError
 from manifests.suit_commands import Sequence, parse_sequence, serialize_sequence
 from manifests.suit_digest import SuitDigest, read_digest
+from manifests.suit_parameters import is_integer
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.errors import CborError
 
@@ -108,8 +109,7 @@ def parse_suit_manifest(verified_bytes: bytes, members: dict[int, bytes]) -> Sui
     match fields[1], fields[2], fields[3], fields.get(_REFERENCE_URI, ""):
         case (1, int(number), bytes(common), str(uri)) if (
             fields[1] is not True
-            and not isinstance(number, bool)
-            and 0 <= number <= _UINT_MAX
+            and is_integer(number, 0, _UINT_MAX)
             and uri.isprintable()
             and (_REFERENCE_URI not in fields or 1 <= len(uri) <= _URI_MAX)
         ):

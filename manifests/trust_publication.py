@@ -20,6 +20,7 @@ from manifests.published_releases import list_releases, read_listed_assignment
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.trust_renewal import trust_path
+from manifests.tuf_metadata import entries_of_kind
 from signing.errors import SigningError
 from signing.trust import verify_trust_record
 
@@ -125,14 +126,14 @@ def _record_file(content: bytes, record: TrustRecord, version: int) -> NewFile:
 
 
 def _read_published(publisher: Publisher, current: RepositoryMetadata) -> bytes | None:
-    entries = [
-        entry
-        for entry in current.targets.signed.targets.values()
-        if entry.custom and entry.custom.get("kind") == TRUST_KIND
+    listed = [
+        (custom["version"], entry)
+        for _, entry, custom in entries_of_kind(current.targets, TRUST_KIND)
     ]
-    if not entries:
+    if not listed:
         return None
-    return read_target(publisher.store, max(entries, key=lambda entry: entry.custom["version"]))
+    _, last = max(listed, key=lambda one: one[0])
+    return read_target(publisher.store, last)
 
 
 def _refused_releases(publisher: Publisher, current: RepositoryMetadata) -> tuple[str, ...]:

@@ -64,6 +64,17 @@ class RepositoryMetadata:
     snapshot: Metadata[Snapshot]
     timestamp: Metadata[Timestamp]
 
+    @property
+    def documents(self) -> dict[str, Metadata[Any]]:
+        """The five by their TUF name, each after the one that says who signs it."""
+        return {
+            Root.type: self.root,
+            Targets.type: self.targets,
+            CAMPAIGN: self.campaign,
+            Snapshot.type: self.snapshot,
+            Timestamp.type: self.timestamp,
+        }
+
 
 def build_root(
     role_keys: Mapping[Role, RoleKeys], *, version: int, expires: datetime

@@ -7,10 +7,13 @@ from error to exit code is in `cli/failures.py`.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+REFUSAL_PARTS: Final = ("what", "expected", "got", "where", "hint")
+"""The attributes of a `Refusal` that another process needs to tell it: text, or `None`."""
 
 
 class Refusal(Exception):  # noqa: N818 - the packages' roots end in Error; this is what they share

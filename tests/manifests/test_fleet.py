@@ -8,17 +8,21 @@ from contextlib import closing
 import pytest
 
 from manifests.errors import FleetStoreError, RepositoryError
-from manifests.fleet import FleetStore
+from manifests.fleet import FleetStore, ReceivedReport
 from manifests.store import FolderStore
 from tests.manifests.test_device_messages import REPORT
 from tests.manifests.world import NOW
 
 
+def received(message):
+    return ReceivedReport(report=REPORT, message=message, received_at=NOW)
+
+
 def test_reports_survive_being_reopened_and_come_back_as_they_were(tmp_path):
     path = tmp_path / "reports.sqlite"
     with closing(FleetStore(path)) as fleet:
-        assert fleet.add_report(REPORT, b"signed", received_at=NOW)
-        assert not fleet.add_report(REPORT, b"signed once more", received_at=NOW)
+        assert fleet.add_reports([received(b"signed")]) == [True]
+        assert fleet.add_reports([received(b"signed once more")]) == [False]
     with closing(FleetStore(path)) as fleet:
         (stored,) = fleet.list_reports()
         assert (stored.report, stored.received_at) == (REPORT, NOW)
