@@ -209,7 +209,9 @@ class Publisher:
             releases = list_releases(current)
             step = find_step(self.store, current, self.trust, releases, manifest, now=now)
             assignment = self._assign(current, plan, manifest, message_digest(message), now)
-            if expected_sequence not in {None, assignment.sequence - 1}:
+            if expected_sequence is not None and assignment.sequence != following_sequence(
+                expected_sequence
+            ):
                 raise RepositoryError(
                     "another assignment was published meanwhile",
                     expected=f"sequence {expected_sequence} in force",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from manifests.assignment import verify_assignment
@@ -9,6 +11,7 @@ from manifests.errors import RepositoryError, TransportError
 from manifests.gateway import Gateway
 from manifests.publication import AssignmentPlan
 from manifests.release_life import promote_release, withdraw_release
+from manifests.repository import publish_files
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository
 from manifests.repository_status import describe_repository, format_status
@@ -52,6 +55,22 @@ def files(publisher):
 def shown(publisher):
     path = publisher.store.root / "device" / HARDWARE_CLASS / "assignment.cose"
     return verify_assignment(path.read_bytes(), trust())
+
+
+def test_a_campaign_is_promoted_though_a_thief_drove_the_sequence_to_its_end(publisher):
+    """What follows the last sequence is the first, and the share still grows."""
+    last = replace(shown(publisher), sequence=0xFFFFFFFF)
+    with publisher.store.exclusively():
+        publish_files(
+            publisher.store,
+            publisher.signers,
+            publisher.settings,
+            assignments=(publisher.assignment_file(last),),
+            now=NOW,
+        )
+    promote_release(publisher, "1.5.0", drawn_ppm=250_000, now=NOW)
+    after = shown(publisher)
+    assert (after.sequence, after.drawn_ppm) == (1, 250_000)
 
 
 def test_promoting_keeps_the_campaign_and_the_devices_drawn_before(publisher):
