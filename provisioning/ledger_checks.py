@@ -8,7 +8,7 @@ docs/spec/calibration.md §3.8 and docs/spec/provisioning.md §2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import update
@@ -22,7 +22,7 @@ from provisioning.check_history import (
     read_history,
     verified_by,
 )
-from provisioning.check_standard import BASELINE_COUNT, CheckJudgement, judge_check
+from provisioning.check_standard import BASELINE_COUNT, judge_check
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event
 from provisioning.ledger_queries import find_by, is_waiting
@@ -35,6 +35,7 @@ from provisioning.unit_states import Cause
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from provisioning.check_standard import CheckJudgement
     from provisioning.ledger import Ledger
     from provisioning.ledger_values import UnitRecord, Writer
 
@@ -130,20 +131,14 @@ def settle_check(
         connection, writer.station, instrument=facts.instrument, chart=facts.chart
     )
     charted = [told.entry for told in before.charted]
-    judged = judge_check(
+    judgement = judge_check(
         facts.mean_na,
         [entry.mean_na for entry in charted],
         facts,
         center_na=charted[-1].center_na if len(charted) >= BASELINE_COUNT else None,
     )
-    reasons = tuple(dict.fromkeys((*reasons_before, *judged.reasons)))
-    judgement = CheckJudgement(
-        reasons=reasons,
-        center_na=judged.center_na,
-        ewma_na=judged.ewma_na,
-        lower_na=judged.lower_na,
-        upper_na=judged.upper_na,
-    )
+    reasons = tuple(dict.fromkeys((*reasons_before, *judgement.reasons)))
+    judgement = replace(judgement, reasons=reasons)
     entry = CheckEntry(
         **{name: getattr(facts, name) for name in CheckFacts.model_fields},
         center_na=judgement.center_na,
