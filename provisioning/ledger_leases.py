@@ -105,6 +105,12 @@ class LeaseRecord:
         """How many of them are LEASED."""
         return 0 if self.closed_at is not None else self.count - self.given - self.voided
 
+    def has(self, number: SerialNumber) -> bool:
+        """Whether a number is one of the block."""
+        series = (number.prefix, number.model, number.year, number.week)
+        is_of_series = series == (self.prefix, self.model, self.year, self.week)
+        return is_of_series and self.first_sequence <= number.sequence <= self.last_sequence
+
     def is_of(self, lease: Lease) -> bool:
         """Whether a signed lease says of itself what the ledger says of it."""
         return (
