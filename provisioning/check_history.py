@@ -16,8 +16,7 @@ from sqlalchemy import select
 
 from provisioning.check_entry import ToldCheck, parse_check
 from provisioning.ledger_events import Phase, parse_event
-from provisioning.ledger_journal import list_stations
-from provisioning.ledger_rows import check_row
+from provisioning.ledger_journal import list_stations, read_row
 from provisioning.ledger_schema import CHECK_STANDARD_STEP, IS_METROLOGY, events, jobs
 from provisioning.ledger_values import JobState
 from provisioning.outbox_events import SYNC_STEP
@@ -132,8 +131,7 @@ def _walk_back(connection: Connection, station: str, instrument: str | None) -> 
         for row in rows:
             if named not in row.content:
                 continue
-            where = f"station {row.station}, event {row.number}"
-            event = parse_event(check_row(row, events, where=where).content, where=where)
+            event = read_row(row)
             if event.step == CHECK_STANDARD_STEP and event.phase is Phase.CONFIRM:
                 told = parse_check(event)
                 if instrument is None or told.entry.instrument == instrument:

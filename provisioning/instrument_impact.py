@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from provisioning.check_history import measured_since, read_history
-from provisioning.ledger_events import Phase, format_time, parse_event
-from provisioning.ledger_journal import list_stations
-from provisioning.ledger_rows import check_row
+from provisioning.ledger_events import Phase, format_time
+from provisioning.ledger_journal import list_stations, read_row
 from provisioning.ledger_schema import events, units
 from provisioning.station_values import Step
 
@@ -169,8 +168,7 @@ def _results(connection: Connection, since: dt.datetime | None) -> Iterator[Even
     if since is not None:
         statement = statement.where(events.c.at >= format_time(since))
     for row in connection.execute(statement):
-        where = f"station {row.station}, event {row.number}"
-        yield parse_event(check_row(row, events, where=where).content, where=where)
+        yield read_row(row)
 
 
 def _take(touches: dict[tuple[str, str], _Touch], event: Event, instrument: str | None) -> None:
