@@ -21,7 +21,7 @@ from provisioning.serial_numbers import SerialNumber
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from sqlalchemy import Connection, Row
 
@@ -152,6 +152,20 @@ def find_named(connection: Connection, name: str) -> LeaseRecord | None:
         select(leases).where(leases.c.station == station, leases.c.number == int(number))
     ).one_or_none()
     return None if row is None else _record(connection, row)
+
+
+def open_names(
+    connection: Connection, station: str, *, requests: Collection[bytes]
+) -> dict[bytes, str]:
+    """Return the names of those open leases of a station that were got by one of some requests.
+
+    Unlike `find_lease` it counts no numbers: a station asks at each start, of all that it ever had.
+    """
+    rows = connection.execute(
+        select(leases).where(leases.c.station == station, leases.c.request.in_(requests))
+    ).all()
+    checked = [check_row(row, leases, where="table leases") for row in rows]
+    return {row.request: f"{row.station}/{row.number}" for row in checked if row.closed_at is None}
 
 
 def unused_ranges(connection: Connection, record: LeaseRecord) -> list[range]:
