@@ -134,13 +134,16 @@ def list_lease_records(connection: Connection) -> tuple[LeaseRecord, ...]:
     """Return every lease, oldest first, inside the caller's transaction."""
     order = leases.c.issued_at, leases.c.station, leases.c.number
     rows = connection.execute(select(leases).order_by(*order)).all()
-    return tuple(_record(connection, row) for row in rows)
+    if not rows:
+        return ()
+    serial_format = read_format(connection)
+    return tuple(_record(connection, row, serial_format) for row in rows)
 
 
 def find_lease(connection: Connection, *, request: bytes) -> LeaseRecord | None:
     """Return the lease that a request got, or `None`."""
     row = connection.execute(select(leases).where(leases.c.request == request)).one_or_none()
-    return None if row is None else _record(connection, row)
+    return None if row is None else _record(connection, row, read_format(connection))
 
 
 def find_named(connection: Connection, name: str) -> LeaseRecord | None:
@@ -151,7 +154,7 @@ def find_named(connection: Connection, name: str) -> LeaseRecord | None:
     row = connection.execute(
         select(leases).where(leases.c.station == station, leases.c.number == int(number))
     ).one_or_none()
-    return None if row is None else _record(connection, row)
+    return None if row is None else _record(connection, row, read_format(connection))
 
 
 def open_names(
@@ -219,12 +222,11 @@ def _same_series(table: Any, record: LeaseRecord) -> list[Any]:
     return [table.c[name] == getattr(record, name) for name in ("prefix", "model", "year", "week")]
 
 
-def _record(connection: Connection, row: Row[Any]) -> LeaseRecord:
+def _record(connection: Connection, row: Row[Any], serial_format: SerialFormat) -> LeaseRecord:
     check_row(row, leases, where="table leases")
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
     for name in ("issued_at", "expires_at", "closed_at"):
         values[name] = None if values[name] is None else parse_time(values[name])
-    serial_format = read_format(connection)
     bare = LeaseRecord(**values, given=0, voided=0, serial_format=serial_format)
     given = len(list(_given_of(connection, bare)))
     voided = sum(len(void) for void in _voids_of(connection, bare))
