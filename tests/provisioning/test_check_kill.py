@@ -40,10 +40,8 @@ HELD = (UnitState.HOLD.value, SerialState.ASSIGNED.value)
 
 @pytest.fixture(scope="module")
 def killer():
-    killer = Killer()
-    yield killer
-    killer.process.stdin.close()
-    killer.process.wait(timeout=30)
+    with Killer() as killer:
+        yield killer
 
 
 @pytest.fixture(scope="module")
