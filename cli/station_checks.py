@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from firmware_images.product import ProductSettings
     from provisioning.check_standard_settings import CheckStandardSettings
+    from provisioning.instruments import InstrumentIdentity
+    from provisioning.ledger import Ledger
     from provisioning.ledger_address import LedgerAddress
     from provisioning.station_settings import StationSettings
     from provisioning.station_values import SlotConfig
@@ -229,28 +231,21 @@ def _look_at_check_standard(
     """Say how a slot stands with its check standard; nothing is read, only the meter is asked."""
     from provisioning.check_schedule import find_standing
     from provisioning.errors import CheckStandardError
-    from provisioning.instrument_certificates import refuse_uncertified
-    from provisioning.instrument_register import apply_register, read_register
     from provisioning.ledger import Ledger
-    from provisioning.slot_meter import open_slot_meter
 
     name = f"slot {slot.name} check standard"
     details: dict[str, object] = {}
     try:
         ledger = Ledger.open(ledger_address)
         try:
-            settings = apply_register(settings, read_register(ledger))
-            meter = open_slot_meter(slot, settings, clock=now)
-            meter.close()
+            identity, certificate = _identify_meter(slot, settings, ledger, now)
             standing = find_standing(
                 ledger,
                 standard,
                 station=settings.name,
                 slot=slot.name,
-                instrument=meter.identity.serial_number,
-                certificate=refuse_uncertified(
-                    meter.identity, settings.metrology, today=now().date()
-                ),
+                instrument=identity.serial_number,
+                certificate=certificate,
                 now=now(),
             )
         finally:
@@ -276,19 +271,26 @@ def _ask_meter(
     ledger_address: LedgerAddress,
     now: Callable[[], dt.datetime],
 ) -> str:
-    from provisioning.instrument_certificates import refuse_uncertified
-    from provisioning.instrument_register import apply_register, read_register
     from provisioning.ledger import Ledger
-    from provisioning.slot_meter import open_slot_meter
 
     ledger = Ledger.open(ledger_address)
     try:
-        settings = apply_register(settings, read_register(ledger))
+        identity, certificate = _identify_meter(slot, settings, ledger, now)
     finally:
         ledger.close()
-    meter = open_slot_meter(slot, settings, clock=now)
-    try:
-        certificate = refuse_uncertified(meter.identity, settings.metrology, today=now().date())
-    finally:
-        meter.close()
-    return f"{meter.identity}, " + (f"certificate {certificate}" if certificate else "none on file")
+    return f"{identity}, " + (f"certificate {certificate}" if certificate else "none on file")
+
+
+def _identify_meter(
+    slot: SlotConfig, settings: StationSettings, ledger: Ledger, now: Callable[[], dt.datetime]
+) -> tuple[InstrumentIdentity, str | None]:
+    """Return who measures in a slot, and its certificate in the ledger's register."""
+    from provisioning.instrument_certificates import refuse_uncertified
+    from provisioning.instrument_register import apply_register, read_register
+    from provisioning.slot_meter import open_slot_meter
+
+    certified = apply_register(settings, read_register(ledger))
+    meter = open_slot_meter(slot, certified, clock=now)
+    meter.close()
+    identity = meter.identity
+    return identity, refuse_uncertified(identity, certified.metrology, today=now().date())

@@ -17,6 +17,7 @@ from provisioning.ledger_retelling import HOLD_STEP, RELEASE_STEP, contradiction
 from provisioning.ledger_schema import CHECK_STANDARD_STEP
 
 if TYPE_CHECKING:
+    from provisioning.errors import LedgerError
     from provisioning.ledger_events import Event
 
 
@@ -35,15 +36,19 @@ class CheckAudit:
         """
         if event.phase is Phase.NOTE:
             return
-        is_confirmed = event.phase is Phase.CONFIRM
-        where = f"station {event.station}, event {event.number}"
-        if is_confirmed and event.step == CHECK_STANDARD_STEP:
+        step = event.step if event.phase is Phase.CONFIRM else None
+        if step == CHECK_STANDARD_STEP:
             self._is_good[event.station] = parse_check(event).entry.is_good
-        elif is_confirmed and event.step == RELEASE_STEP:
+        elif step == RELEASE_STEP:
             if self._is_good.get(event.station) is not True:
-                raise contradiction(where, "a good reading just before", f"release {event.serial}")
-        elif is_confirmed and event.step == HOLD_STEP:
+                raise _unfounded(event, "a good reading just before")
+        elif step == HOLD_STEP:
             if self._is_good.get(event.station) is None:
-                raise contradiction(where, "a reading just before", f"hold {event.serial}")
+                raise _unfounded(event, "a reading just before")
         else:
             self._is_good[event.station] = None
+
+
+def _unfounded(event: Event, expected: str) -> LedgerError:
+    where = f"station {event.station}, event {event.number}"
+    return contradiction(where, expected, f"{event.step} {event.serial}")

@@ -10,30 +10,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
 from provisioning.check_entry import ToldCheck, parse_check
 from provisioning.ledger_events import Phase, parse_event
-from provisioning.ledger_journal import list_stations
-from provisioning.ledger_rows import check_row
+from provisioning.ledger_journal import list_stations, read_row
 from provisioning.ledger_schema import CHECK_STANDARD_STEP, IS_METROLOGY, events, jobs
 from provisioning.ledger_values import JobState
 from provisioning.outbox_events import SYNC_STEP
+from provisioning.station_values import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Select
 
     from provisioning.check_entry import ChartKey
     from provisioning.ledger_events import Event
 
 CHART_LENGTH: Final = 200
 """Good readings of a chart that are looked back at: what is older weighs 0.8^200 in its average."""
-MEASURING_STEPS: Final = ("calibrate", "verify")
-FINAL_STEP: Final = "final"
+_MEASURING_STEPS: Final = (Step.CALIBRATE.value, Step.VERIFY.value)
 _ROWS_AT_ONCE: Final = 100
 
 
@@ -132,8 +131,7 @@ def _walk_back(connection: Connection, station: str, instrument: str | None) -> 
         for row in rows:
             if named not in row.content:
                 continue
-            where = f"station {row.station}, event {row.number}"
-            event = parse_event(check_row(row, events, where=where).content, where=where)
+            event = read_row(row)
             if event.step == CHECK_STANDARD_STEP and event.phase is Phase.CONFIRM:
                 told = parse_check(event)
                 if instrument is None or told.entry.instrument == instrument:
@@ -171,7 +169,7 @@ def measured_since(
         return _measured_under_standard(connection, instrument, stretches)
     serials: dict[str, None] = {}
     for chain, first, end in stretches:
-        for event in _confirmed(connection, chain, MEASURING_STEPS, first=first, end=end):
+        for event in _confirmed(connection, chain, _MEASURING_STEPS, first=first, end=end):
             if _instrument_of(event) == instrument:
                 serials[str(event.serial)] = None
     return tuple(serials)
@@ -233,7 +231,7 @@ def finished_since(
     """
     serials: dict[str, None] = {}
     for chain, first, end in _stretches(connection, station, last_good, under_way):
-        for event in _confirmed(connection, chain, (FINAL_STEP,), first=first, end=end):
+        for event in _confirmed(connection, chain, (Step.FINAL.value,), first=first, end=end):
             if _has_standard(event) and verified_by(connection, event.job) == instrument:
                 serials[str(event.serial)] = None
     return tuple(serials)
@@ -245,7 +243,7 @@ def _measured_under_standard(
     """Return the units of jobs that had a check standard to wait for, and of those still open."""
     serials: dict[str, None] = {}
     for chain, first, end in stretches:
-        for event in _confirmed(connection, chain, (FINAL_STEP,), first=first, end=end):
+        for event in _confirmed(connection, chain, (Step.FINAL.value,), first=first, end=end):
             if _has_standard(event) and instrument in _instruments_of_job(connection, event.job):
                 serials[str(event.serial)] = None
     open_jobs = connection.execute(
@@ -269,7 +267,7 @@ def _instruments_of_job(connection: Connection, job: str | None) -> set[str | No
     contents = connection.execute(
         select(events.c.content).where(
             events.c.job == job,
-            events.c.step.in_(MEASURING_STEPS),
+            events.c.step.in_(_MEASURING_STEPS),
             events.c.phase == Phase.CONFIRM.value,
         )
     ).scalars()
@@ -289,7 +287,7 @@ def verified_by(connection: Connection, job: str | None) -> str | None:
         select(events.c.station, events.c.content)
         .where(
             events.c.job == job,
-            events.c.step == MEASURING_STEPS[-1],
+            events.c.step == Step.VERIFY.value,
             events.c.phase == Phase.CONFIRM.value,
         )
         .order_by(events.c.number)
@@ -351,38 +349,36 @@ def _instrument_of(event: Event) -> str | None:
 
 def _synchronised(connection: Connection, station: str, *, after: int) -> list[tuple[str, int]]:
     """Return which lease's chain was taken over after an event, and how far."""
-    rows = connection.execute(
-        select(events.c.number, events.c.content).where(
-            events.c.station == station,
-            events.c.number > after,
-            events.c.step == SYNC_STEP,
-            events.c.phase == Phase.CONFIRM.value,
-        )
-    )
+    rows = connection.execute(_syncs_of(station).where(events.c.number > after))
     return [_read_sync(station, row.number, row.content) for row in rows]
 
 
 def _taken_over_before(connection: Connection, station: str, chain: str, number: int) -> int:
     """Return how much of a lease's chain was taken over before an event of the station's own."""
     rows = connection.execute(
-        select(events.c.number, events.c.content)
-        .where(
-            events.c.station == station,
-            events.c.number < number,
-            events.c.step == SYNC_STEP,
-            events.c.phase == Phase.CONFIRM.value,
-        )
+        _syncs_of(station)
+        .where(events.c.number < number)
         .order_by(events.c.number.desc())
         .execution_options(yield_per=1)
     )
-    count = 0
-    for row in rows:
-        told, count_then = _read_sync(station, row.number, row.content)
-        if told == chain:
-            count = count_then
-            break
-    rows.close()
-    return count
+    try:
+        for row in rows:
+            told, count = _read_sync(station, row.number, row.content)
+            if told == chain:
+                return count
+    finally:
+        rows.close()
+    return 0
+
+
+def _syncs_of(station: str) -> Select[Any]:
+    question: Any = select(events.c.number, events.c.content)
+    syncs: Select[Any] = question.where(
+        events.c.station == station,
+        events.c.step == SYNC_STEP,
+        events.c.phase == Phase.CONFIRM.value,
+    )
+    return syncs
 
 
 def _read_sync(station: str, number: int, content: bytes) -> tuple[str, int]:

@@ -6,15 +6,15 @@ docs/spec/calibration.md §3.6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
 from provisioning.check_history import measured_since, read_history
-from provisioning.ledger_events import Phase, format_time, parse_event
-from provisioning.ledger_journal import list_stations
-from provisioning.ledger_rows import check_row
+from provisioning.ledger_events import Phase, format_time
+from provisioning.ledger_journal import list_stations, read_row
 from provisioning.ledger_schema import events, units
 from provisioning.station_values import Step
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from provisioning.ledger import Ledger
     from provisioning.ledger_events import Event
 
-_CALIBRATION: Final = (Step.CALIBRATE.value, "readings")
-_VERIFICATION: Final = (Step.VERIFY.value, "points")
+_READINGS: Final = {Step.CALIBRATE.value: "readings", Step.VERIFY.value: "points"}
+"""Of each step: under which name its result has them."""
 _ROWS_AT_ONCE: Final = 200
 
 
@@ -73,12 +73,14 @@ class TouchedUnit:
         }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Touch:
-    # What was found so far of one unit and one instrument.
-    events: list[Event]
-    readings: dict[str, int]
-    certificates: list[str | None]
+    # What was found so far of one unit and one instrument; results are large, and not kept.
+    first_at: dt.datetime
+    last_at: dt.datetime
+    readings: Counter[str] = field(default_factory=Counter)
+    certificates: list[str | None] = field(default_factory=list)
+    jobs: dict[str, None] = field(default_factory=dict)
 
 
 def find_touched_units(
@@ -123,11 +125,11 @@ def find_touched_units(
             state=str(states[serial]),
             instrument=found,
             certificates=tuple(touch.certificates),
-            first_at=min(event.at for event in touch.events),
-            last_at=max(event.at for event in touch.events),
-            calibration_readings=touch.readings[_CALIBRATION[0]],
-            verification_readings=touch.readings[_VERIFICATION[0]],
-            jobs=tuple(dict.fromkeys(str(event.job) for event in touch.events)),
+            first_at=touch.first_at,
+            last_at=touch.last_at,
+            calibration_readings=touch.readings[Step.CALIBRATE.value],
+            verification_readings=touch.readings[Step.VERIFY.value],
+            jobs=tuple(touch.jobs),
         )
         for (found, serial), touch in sorted(touches.items())
     )
@@ -160,7 +162,7 @@ def _results(connection: Connection, since: dt.datetime | None) -> Iterator[Even
     statement = (
         select(events)
         .where(
-            events.c.step.in_((_CALIBRATION[0], _VERIFICATION[0])),
+            events.c.step.in_(tuple(_READINGS)),
             events.c.phase == Phase.CONFIRM.value,
         )
         .order_by(events.c.station, events.c.number)
@@ -169,8 +171,7 @@ def _results(connection: Connection, since: dt.datetime | None) -> Iterator[Even
     if since is not None:
         statement = statement.where(events.c.at >= format_time(since))
     for row in connection.execute(statement):
-        where = f"station {row.station}, event {row.number}"
-        yield parse_event(check_row(row, events, where=where).content, where=where)
+        yield read_row(row)
 
 
 def _take(touches: dict[tuple[str, str], _Touch], event: Event, instrument: str | None) -> None:
@@ -180,13 +181,11 @@ def _take(touches: dict[tuple[str, str], _Touch], event: Event, instrument: str 
     found = str(result["instrument"].get("serial_number"))
     if event.serial is None or (instrument is not None and found != instrument):
         return
-    touch = touches.setdefault(
-        (found, event.serial), _Touch([], {_CALIBRATION[0]: 0, _VERIFICATION[0]: 0}, [])
-    )
-    touch.events.append(event)
-    names: dict[str, str] = dict((_CALIBRATION, _VERIFICATION))
-    name = names[event.step]
-    touch.readings[event.step] += len(result.get(name) or ())
+    touch = touches.setdefault((found, event.serial), _Touch(first_at=event.at, last_at=event.at))
+    touch.first_at = min(touch.first_at, event.at)
+    touch.last_at = max(touch.last_at, event.at)
+    touch.jobs[str(event.job)] = None
+    touch.readings[event.step] += len(result.get(_READINGS[event.step]) or ())
     certificate = result.get("certificate")
     if certificate not in touch.certificates:
         touch.certificates.append(certificate)

@@ -19,9 +19,8 @@ from sqlalchemy import select
 
 from provisioning.errors import InstrumentRegisterError
 from provisioning.instrument_description import Accuracy
-from provisioning.ledger_events import Phase, parse_event
-from provisioning.ledger_journal import append_event
-from provisioning.ledger_rows import check_row
+from provisioning.ledger_events import Phase
+from provisioning.ledger_journal import append_event, read_row
 from provisioning.ledger_schema import INSTRUMENT_STEP, IS_METROLOGY, events
 from provisioning.measurement_settings import InstrumentCalibration
 from signing.durable_file import save_durably
@@ -183,8 +182,7 @@ def _read_entries(connection: Connection) -> tuple[RegisteredInstrument, ...]:
     statement = select(events).where(IS_METROLOGY).order_by(events.c.station, events.c.number)
     found = []
     for row in connection.execute(statement):
-        where = f"station {row.station}, event {row.number}"
-        event = parse_event(check_row(row, events, where=where).content, where=where)
+        event = read_row(row)
         if event.step == INSTRUMENT_STEP and event.phase is Phase.CONFIRM:
             found.append(
                 RegisteredInstrument(

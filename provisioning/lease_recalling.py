@@ -13,13 +13,14 @@ from provisioning.errors import LeaseError, LedgerError
 from provisioning.lease_folder import CLOSED_FOLDER, find_all_lease_files, open_outbox_database
 from provisioning.ledger import Ledger
 from provisioning.ledger_journal import read_end, read_part
-from provisioning.ledger_leases import find_lease
+from provisioning.ledger_leases import open_names
 from provisioning.offline_ledger import read_use
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioning.lease_folder import LeaseFiles
+    from provisioning.ledger_journal import ChainEnd
 
 
 def find_to_recall(folder: Path, ledger: Ledger, *, station: str) -> LeaseFiles | None:
@@ -36,13 +37,13 @@ def find_to_recall(folder: Path, ledger: Ledger, *, station: str) -> LeaseFiles 
     Raises:
         LedgerError: The ledger cannot be read.
     """
-    for files in find_all_lease_files(folder / CLOSED_FOLDER):
-        with ledger.database.reading() as connection:
-            record = find_lease(connection, request=files.request)
-            if record is None or record.closed_at is not None or record.station != station:
-                continue
-            end = read_end(connection, record.name)
-        if _goes_on_from(files.outbox, record.name, count=end.count, head=end.head):
+    found = find_all_lease_files(folder / CLOSED_FOLDER)
+    with ledger.database.reading() as connection:
+        names = open_names(connection, station, requests=[files.request for files in found])
+        ends = {request: read_end(connection, name) for request, name in names.items()}
+    for files in found:
+        end = ends.get(files.request)
+        if end is not None and _goes_on_from(files.outbox, names[files.request], end):
             return files
     return None
 
@@ -56,15 +57,15 @@ def recall(files: LeaseFiles, folder: Path) -> None:
     files.outbox.rename(folder / files.outbox.name)
 
 
-def _goes_on_from(outbox: Path, chain: str, *, count: int, head: bytes) -> bool:
+def _goes_on_from(outbox: Path, chain: str, end: ChainEnd) -> bool:
     try:
         with closing(Ledger(open_outbox_database(outbox))) as ledger:
             if read_use(ledger).end_reason is None:
                 return False
-            if count == 0:
+            if end.count == 0:
                 return True
             with ledger.database.reading() as connection:
-                part = read_part(connection, chain, first_number=count - 1, count=1)
-            return bool(part) and part[0].hash == head
+                part = read_part(connection, chain, first_number=end.count - 1, count=1)
+            return bool(part) and part[0].hash == end.head
     except (LeaseError, LedgerError):  # damaged: it was given up
         return False

@@ -119,9 +119,7 @@ class Replay:
                 where=f"{record.name}, event {event.number}",
                 hint=CHANGED_HINT,
             ) from error
-        if (number.prefix, number.model, number.year, number.week) != (
-            record.prefix, record.model, record.year, record.week
-        ) or not record.first_sequence <= number.sequence <= record.last_sequence:  # fmt: skip
+        if not record.has(number):
             raise LeaseError(
                 "the outbox gave a number that is not of its lease",
                 expected=f"{record.prefix}{record.model}, sequence {record.first_sequence} to "

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from provisioning.ledger import Ledger
     from provisioning.ledger_values import Writer
-    from provisioning.offline_ledger import OfflineLedger
     from provisioning.serial_numbers import SerialNumber
 
 
@@ -46,7 +45,7 @@ def describe_held_lease(folder: Path, ledger: Ledger | None, writer: Writer) -> 
         lease, use = outbox.lease, outbox.use()
         told = f"{lease.chain}, {lease.count - use.given} of {lease.count} numbers left"
         until = f"{lease.expires_at:%Y-%m-%d %H:%M:%S} UTC"
-        waiting = _describe_waiting(outbox, ledger)
+        waiting = _describe_waiting(lease.chain, use.event_count, ledger)
         if use.end_reason is not None:
             return f"{told}, ended ({use.end_reason}){waiting or '; `ampforge station sync`'}"
         if writer.now() >= lease.expires_at:
@@ -65,12 +64,7 @@ def describe_leased(ledger: Ledger, number: SerialNumber, *, writer: Writer) -> 
         writer: Whose clock says whether the lease has expired.
     """
     for record in list_leases(ledger):
-        series = (record.prefix, record.model, record.year, record.week)
-        if (
-            record.closed_at is None
-            and series == (number.prefix, number.model, number.year, number.week)
-            and record.first_sequence <= number.sequence <= record.last_sequence
-        ):
+        if record.closed_at is None and record.has(number):
             until = f"{record.expires_at:%Y-%m-%d %H:%M:%S} UTC"
             if writer.now() < record.expires_at:
                 return f"{record.name} may give it until {until}, or has, and did not report yet"
@@ -78,12 +72,12 @@ def describe_leased(ledger: Ledger, number: SerialNumber, *, writer: Writer) -> 
     return None
 
 
-def _describe_waiting(outbox: OfflineLedger, ledger: Ledger | None) -> str:
+def _describe_waiting(chain: str, event_count: int, ledger: Ledger | None) -> str:
     if ledger is None:
         return "; the ledger is out of reach, so what was done since stays in the outbox"
     with ledger.database.reading() as connection:
-        known = read_end(connection, outbox.lease.chain).count
-    waiting = outbox.use().event_count - known
+        known = read_end(connection, chain).count
+    waiting = event_count - known
     # The first says that the station holds the lease: the ledger knows that otherwise.
     if waiting <= (1 if known == 0 else 0):
         return ""

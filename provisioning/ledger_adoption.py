@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert
 
 from provisioning.board_evidence import evidence_digest, find_fault
 from provisioning.classification import BoardClass
@@ -22,8 +22,12 @@ from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event
 from provisioning.ledger_lost_numbers import require_free, take_out_of_void
 from provisioning.ledger_lost_steps import lost_steps
-from provisioning.ledger_schema import jobs, quarantines, serial_numbers, units
-from provisioning.ledger_supervision import SUPERVISE_STEP, require_quarantined
+from provisioning.ledger_schema import jobs, serial_numbers, units
+from provisioning.ledger_supervision import (
+    SUPERVISE_STEP,
+    close_quarantine,
+    require_quarantined,
+)
 from provisioning.ledger_values import JobState, Reservation, SerialState, UnitState
 from provisioning.supervision import Act, SupervisedAct
 from provisioning.unit_states import Cause, next_state
@@ -133,11 +137,7 @@ def carry_out_adoption(
             bundle_digest=bundle_digest,
         )  # fmt: skip
         _insert_rows(connection, writer, number, reservation, at=format_time(now))
-        connection.execute(
-            update(quarantines)
-            .where(quarantines.c.mac == order.mac, quarantines.c.closed_at.is_(None))
-            .values(closed_at=format_time(now))
-        )
+        close_quarantine(connection, order.mac, at=format_time(now))
         told: tuple[Said, ...] = (
             ("reserve", Phase.CONFIRM, _reservation(writer, bundle_digest)),
             *lost_steps(proved),

@@ -8,7 +8,7 @@ docs/spec/calibration.md §3.8 and docs/spec/provisioning.md §2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import update
@@ -22,20 +22,20 @@ from provisioning.check_history import (
     read_history,
     verified_by,
 )
-from provisioning.check_standard import BASELINE_COUNT, CheckJudgement, judge_check
-from provisioning.ledger_allocation import withdraw_release
+from provisioning.check_standard import BASELINE_COUNT, judge_check
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event
 from provisioning.ledger_queries import find_by, is_waiting
 from provisioning.ledger_retelling import HOLD_STEP, RELEASE_STEP
-from provisioning.ledger_schema import CHECK_STANDARD_STEP, jobs, serial_numbers, units
-from provisioning.ledger_supervision import last_job
-from provisioning.ledger_values import JobState, SerialState, UnitState
-from provisioning.unit_states import Cause, next_state
+from provisioning.ledger_schema import CHECK_STANDARD_STEP, serial_numbers, units
+from provisioning.ledger_supervision import last_job, take_out_of_work
+from provisioning.ledger_values import SerialState, UnitState
+from provisioning.unit_states import Cause
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from provisioning.check_standard import CheckJudgement
     from provisioning.ledger import Ledger
     from provisioning.ledger_values import UnitRecord, Writer
 
@@ -131,20 +131,14 @@ def settle_check(
         connection, writer.station, instrument=facts.instrument, chart=facts.chart
     )
     charted = [told.entry for told in before.charted]
-    judged = judge_check(
+    judgement = judge_check(
         facts.mean_na,
         [entry.mean_na for entry in charted],
         facts,
         center_na=charted[-1].center_na if len(charted) >= BASELINE_COUNT else None,
     )
-    reasons = tuple(dict.fromkeys((*reasons_before, *judged.reasons)))
-    judgement = CheckJudgement(
-        reasons=reasons,
-        center_na=judged.center_na,
-        ewma_na=judged.ewma_na,
-        lower_na=judged.lower_na,
-        upper_na=judged.upper_na,
-    )
+    reasons = tuple(dict.fromkeys((*reasons_before, *judgement.reasons)))
+    judgement = replace(judgement, reasons=reasons)
     entry = CheckEntry(
         **{name: getattr(facts, name) for name in CheckFacts.model_fields},
         center_na=judgement.center_na,
@@ -203,22 +197,12 @@ def _hold(
     connection: Connection, ledger: Ledger, writer: Writer, unit: UnitRecord, *,
     reasons: tuple[str, ...],
 ) -> None:  # fmt: skip
-    state = next_state(unit.state, Cause.HOLD, where=unit.serial)
     now = writer.now()
     append_event(
         connection, writer, epoch=ledger.identity.epoch, step=HOLD_STEP, phase=Phase.CONFIRM,
         data={"reasons": list(reasons)}, mac=unit.mac, reservation=last_job(unit, unit.mac), at=now,
     )  # fmt: skip
-    at = format_time(now)
-    connection.execute(
-        update(units).where(units.c.serial == unit.serial).values(state=state.value, changed_at=at)
-    )
-    connection.execute(
-        update(jobs)
-        .where(jobs.c.serial == unit.serial, jobs.c.state == JobState.OPEN.value)
-        .values(state=JobState.ABANDONED.value, closed_at=at)
-    )
-    withdraw_release(connection, unit.serial)
+    take_out_of_work(connection, unit, Cause.HOLD, at=format_time(now))
 
 
 def _release(connection: Connection, ledger: Ledger, writer: Writer, unit: UnitRecord) -> None:

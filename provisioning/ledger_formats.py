@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select
 
 from provisioning.errors import LedgerError, SerialNumberError
-from provisioning.ledger_events import Phase, parse_event
-from provisioning.ledger_journal import append_event
-from provisioning.ledger_rows import check_row
+from provisioning.ledger_events import Phase
+from provisioning.ledger_journal import append_event, read_row
 from provisioning.ledger_schema import events
 from provisioning.ledger_values import Writer
 from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat, parse_format
@@ -88,8 +87,7 @@ def _first_events(connection: Connection) -> Iterator[Event]:
         chosen = select(events).where(events.c.station == station, events.c.number == 0)
         row = connection.execute(chosen).one_or_none()
         if row is not None:  # the audit says what a chain without beginning is
-            where = f"station {station}, event 0"
-            yield parse_event(check_row(row, events, where=where).content, where=where)
+            yield read_row(row)
 
 
 def _damaged(event: Event, *, expected: object, got: object) -> LedgerError:

@@ -355,10 +355,19 @@ def read_head(connection: Connection, station: str) -> tuple[int, bytes]:
     return end.count, end.head
 
 
-def _chained(row: Row[Any]) -> ChainedEvent:
+def read_row(row: Row[Any]) -> Event:
+    """Return the event of a row, which must have its station, number and content.
+
+    Raises:
+        LedgerError: A column has another type than declared, or the content is damaged.
+    """
     where = f"station {row.station}, event {row.number}"
-    check_row(row, events, where=where)
-    event = parse_event(row.content, where=where)
+    return parse_event(check_row(row, events, where=where).content, where=where)
+
+
+def _chained(row: Row[Any]) -> ChainedEvent:
+    event = read_row(row)
+    where = f"station {row.station}, event {row.number}"
     columns = (row.station, row.number, row.at, row.job, row.serial, row.step, row.phase)
     stated = (
         event.station,

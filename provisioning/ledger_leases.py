@@ -21,7 +21,7 @@ from provisioning.serial_numbers import SerialNumber
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from sqlalchemy import Connection, Row
 
@@ -105,6 +105,12 @@ class LeaseRecord:
         """How many of them are LEASED."""
         return 0 if self.closed_at is not None else self.count - self.given - self.voided
 
+    def has(self, number: SerialNumber) -> bool:
+        """Whether a number is one of the block."""
+        series = (number.prefix, number.model, number.year, number.week)
+        is_of_series = series == (self.prefix, self.model, self.year, self.week)
+        return is_of_series and self.first_sequence <= number.sequence <= self.last_sequence
+
     def is_of(self, lease: Lease) -> bool:
         """Whether a signed lease says of itself what the ledger says of it."""
         return (
@@ -128,13 +134,16 @@ def list_lease_records(connection: Connection) -> tuple[LeaseRecord, ...]:
     """Return every lease, oldest first, inside the caller's transaction."""
     order = leases.c.issued_at, leases.c.station, leases.c.number
     rows = connection.execute(select(leases).order_by(*order)).all()
-    return tuple(_record(connection, row) for row in rows)
+    if not rows:
+        return ()
+    serial_format = read_format(connection)
+    return tuple(_record(connection, row, serial_format) for row in rows)
 
 
 def find_lease(connection: Connection, *, request: bytes) -> LeaseRecord | None:
     """Return the lease that a request got, or `None`."""
     row = connection.execute(select(leases).where(leases.c.request == request)).one_or_none()
-    return None if row is None else _record(connection, row)
+    return None if row is None else _record(connection, row, read_format(connection))
 
 
 def find_named(connection: Connection, name: str) -> LeaseRecord | None:
@@ -145,7 +154,21 @@ def find_named(connection: Connection, name: str) -> LeaseRecord | None:
     row = connection.execute(
         select(leases).where(leases.c.station == station, leases.c.number == int(number))
     ).one_or_none()
-    return None if row is None else _record(connection, row)
+    return None if row is None else _record(connection, row, read_format(connection))
+
+
+def open_names(
+    connection: Connection, station: str, *, requests: Collection[bytes]
+) -> dict[bytes, str]:
+    """Return the names of those open leases of a station that were got by one of some requests.
+
+    Unlike `find_lease` it counts no numbers: a station asks at each start, of all that it ever had.
+    """
+    rows = connection.execute(
+        select(leases).where(leases.c.station == station, leases.c.request.in_(requests))
+    ).all()
+    checked = [check_row(row, leases, where="table leases") for row in rows]
+    return {row.request: f"{row.station}/{row.number}" for row in checked if row.closed_at is None}
 
 
 def unused_ranges(connection: Connection, record: LeaseRecord) -> list[range]:
@@ -199,12 +222,11 @@ def _same_series(table: Any, record: LeaseRecord) -> list[Any]:
     return [table.c[name] == getattr(record, name) for name in ("prefix", "model", "year", "week")]
 
 
-def _record(connection: Connection, row: Row[Any]) -> LeaseRecord:
+def _record(connection: Connection, row: Row[Any], serial_format: SerialFormat) -> LeaseRecord:
     check_row(row, leases, where="table leases")
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
     for name in ("issued_at", "expires_at", "closed_at"):
         values[name] = None if values[name] is None else parse_time(values[name])
-    serial_format = read_format(connection)
     bare = LeaseRecord(**values, given=0, voided=0, serial_format=serial_format)
     given = len(list(_given_of(connection, bare)))
     voided = sum(len(void) for void in _voids_of(connection, bare))

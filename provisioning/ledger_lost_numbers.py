@@ -92,11 +92,7 @@ def _find_giver(
 ) -> str | None:
     """Return who could still give the number, or `None`."""
     for lease in list_lease_records(connection):
-        is_of_series = (lease.prefix, lease.model, lease.year, lease.week) == (
-            number.prefix, number.model, number.year, number.week
-        )  # fmt: skip
-        block = range(lease.first_sequence, lease.last_sequence + 1)
-        if lease.closed_at is None and is_of_series and number.sequence in block:
+        if lease.closed_at is None and lease.has(number):
             return f"a number of lease {lease.name}: its station brings it with `station sync`"
     if find_range(connection, number) is not None:
         return None

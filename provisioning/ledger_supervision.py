@@ -229,24 +229,28 @@ def carry_out(ledger: Ledger, writer: Writer, order: SupervisedAct, signed: byte
         )  # fmt: skip
         at = format_time(now)
         if order.act is Act.RELEASE:
-            connection.execute(
-                update(quarantines)
-                .where(quarantines.c.mac == order.mac, quarantines.c.closed_at.is_(None))
-                .values(closed_at=at)
-            )
+            close_quarantine(connection, order.mac, at=at)
         if unit is not None and is_sent_back:
-            _send_back(connection, unit, at=at)
+            take_out_of_work(connection, unit, Cause.ORDER, at=at)
         if order.act is Act.REBIND:
             assert unit is not None, "only a unit has a module"
             _replace_module(connection, unit, order, at=at)
     return chained
 
 
-def _send_back(connection: Connection, unit: UnitRecord, *, at: str) -> None:
+def take_out_of_work(connection: Connection, unit: UnitRecord, cause: Cause, *, at: str) -> None:
+    """Move a unit on for a cause that ends its open job and withdraws its release.
+
+    Args:
+        connection: Inside a writing transaction.
+        unit: The unit as it stands.
+        cause: Why.
+        at: Now, as `format_time` writes it.
+    """
     connection.execute(
         update(units)
         .where(units.c.serial == unit.serial)
-        .values(state=next_state(unit.state, Cause.ORDER, where=unit.serial).value, changed_at=at)
+        .values(state=next_state(unit.state, cause, where=unit.serial).value, changed_at=at)
     )
     connection.execute(
         update(jobs)
@@ -284,6 +288,15 @@ def require_quarantined(connection: Connection, mac: bytes) -> Quarantine:
             hint="`ampforge unit quarantine` lists those that are",
         )
     return quarantine
+
+
+def close_quarantine(connection: Connection, mac: bytes, *, at: str) -> None:
+    """End the open quarantine of a board; `at` is now, as `format_time` writes it."""
+    connection.execute(
+        update(quarantines)
+        .where(quarantines.c.mac == mac, quarantines.c.closed_at.is_(None))
+        .values(closed_at=at)
+    )
 
 
 def _answered_hash(connection: Connection, act: Act, mac: bytes) -> bytes:

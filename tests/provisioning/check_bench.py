@@ -11,6 +11,10 @@ from tests.provisioning.lease_bench import reserve
 
 GOOD_NA, BAD_NA = 500_010.0, 501_000.0
 METER = "MY1"
+STANDARD_SECTION = {
+    "name": "source 7", "channel": 105, "resistance_ohm": 10_000, "reference_na": 500_000.0,
+    "expanded_uncertainty_na": 50.0, "limit_na": 400.0, "sd_na": 20.0,
+}  # fmt: skip
 
 
 def facts(mean_na: float = GOOD_NA, **changes) -> CheckFacts:

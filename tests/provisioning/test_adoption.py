@@ -242,10 +242,8 @@ MOMENTS = [[edge, commit] for commit in range(1, COMMITS + 1) for edge in ("befo
 
 @pytest.fixture(scope="module")
 def killer():
-    killer = Killer()
-    yield killer
-    killer.process.stdin.close()
-    killer.process.wait(timeout=30)
+    with Killer() as killer:
+        yield killer
 
 
 @pytest.mark.parametrize("moment", MOMENTS if IS_SOAK else MOMENTS[3:4], ids=str)

@@ -15,16 +15,11 @@ from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
 from provisioning.station_settings import StationSettings
 from tests.conftest import IS_SOAK
-from tests.provisioning.check_bench import standing
+from tests.provisioning.check_bench import STANDARD_SECTION, standing
 from tests.provisioning.station_bench import SEED, STATION, make_bench, open_bench, slot_configs
 from tests.provisioning.test_station_kill import COMMITS_OF_ONE_UNIT, Killer
 
-SECTION = {
-    "check_standard": {
-        "name": "source 7", "channel": 105, "resistance_ohm": 10_000, "reference_na": 500_000.0,
-        "expanded_uncertainty_na": 50.0, "limit_na": 400.0, "sd_na": 20.0,
-    }
-}  # fmt: skip
+SECTION = {"check_standard": STANDARD_SECTION}
 SETTINGS = StationSettings.model_validate(SECTION)
 COMMITS = COMMITS_OF_ONE_UNIT + 2
 """Those of a unit, with a reading before the first and one after the last of them."""
@@ -40,10 +35,8 @@ HELD = (UnitState.HOLD.value, SerialState.ASSIGNED.value)
 
 @pytest.fixture(scope="module")
 def killer():
-    killer = Killer()
-    yield killer
-    killer.process.stdin.close()
-    killer.process.wait(timeout=30)
+    with Killer() as killer:
+        yield killer
 
 
 @pytest.fixture(scope="module")

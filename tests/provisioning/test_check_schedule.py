@@ -23,16 +23,12 @@ from provisioning.station_checking import check_slot, check_slots
 from provisioning.station_settings import StationSettings
 from provisioning.unit_records import describe_unit
 from tests.provisioning import check_bench
-from tests.provisioning.check_bench import BAD_NA, check, measure
+from tests.provisioning.check_bench import BAD_NA, STANDARD_SECTION, check, measure
 from tests.provisioning.ledger_sites import a_writer, create
 from tests.provisioning.station_bench import STATION, make_bench, open_bench, slot_configs
 
-SECTION = {
-    "name": "source 7", "channel": 105, "resistance_ohm": 10_000, "reference_na": 500_000.0,
-    "expanded_uncertainty_na": 50.0, "limit_na": 400.0, "sd_na": 20.0,
-}  # fmt: skip
-EACH_RUN = CheckStandardSettings(**SECTION)
-EVERY_THREE = CheckStandardSettings(**SECTION, every_units=3, every_s=3_600.0)
+EACH_RUN = CheckStandardSettings(**STANDARD_SECTION)
+EVERY_THREE = CheckStandardSettings(**STANDARD_SECTION, every_units=3, every_s=3_600.0)
 
 
 @pytest.fixture
@@ -69,7 +65,7 @@ def stand(at, standard=EVERY_THREE, *, after_s=60.0, **changes):
 )
 def test_a_schedule_that_cannot_be_meant_is_refused(changes):
     with pytest.raises(ValidationError):
-        CheckStandardSettings(**(SECTION | changes))
+        CheckStandardSettings(**(STANDARD_SECTION | changes))
 
 
 def test_without_a_schedule_it_is_read_each_run(at):

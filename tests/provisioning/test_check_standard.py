@@ -22,18 +22,11 @@ from provisioning.supervision import Act, sign_act
 from provisioning.unit_certificate import build_certificate
 from provisioning.unit_events import read_unit_events
 from tests.firmware_images.release_parts import signer
+from tests.provisioning.check_bench import STANDARD_SECTION
 from tests.provisioning.metrology_bench import NOON, MetrologyBench
 from tests.provisioning.station_bench import make_bench, open_bench, slot_configs
 
-STANDARD = CheckStandardSettings(
-    name="source 7",
-    channel=105,
-    resistance_ohm=10_000,
-    reference_na=500_000.0,
-    expanded_uncertainty_na=50.0,
-    limit_na=400.0,
-    sd_na=20.0,
-)
+STANDARD = CheckStandardSettings(**STANDARD_SECTION)
 SETTINGS = StationSettings(check_standard=STANDARD)
 DRIFTING = {0: FaultPlan(analog=frozenset({AnalogFault.FIXTURE_DRIFT}))}
 

@@ -181,14 +181,11 @@ def test_a_kill_around_the_burning_leaves_a_board_that_is_finished_on_the_next_s
 ):
     """Before the 22nd commit the board is locked, and no CONFIRM says so."""
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    killer = Killer()
-    with SimulatedLine(tmp_path / "line", board_count=1, seed=SEED) as line:
+    with Killer() as killer, SimulatedLine(tmp_path / "line", board_count=1, seed=SEED) as line:
         assert killer.run(tmp_path, line, moment) == -9
         result, events = run(tmp_path, line)
         assert result.error is None, result.error
         assert result.report.is_passed
-    killer.process.stdin.close()
-    killer.process.wait(timeout=30)
     confirmed = [event.step for event in events if event.phase.value == "CONFIRM"]
     assert {"efuses", "lock", "recheck", "final"} <= set(confirmed)
     assert confirmed.count("calibrate") == 1

@@ -12,20 +12,13 @@ from provisioning.slots import run_slots
 from provisioning.station_report import render_report, write_certificates
 from provisioning.station_settings import StationSettings
 from provisioning.station_values import Step
+from tests.provisioning.check_bench import STANDARD_SECTION
 from tests.provisioning.station_bench import make_bench, open_bench, outside, slot_configs
 from tests.provisioning.test_reports import text_of
 
 SETTINGS = StationSettings(
     lot="L4711",
-    check_standard=CheckStandardSettings(
-        name="source 7",
-        channel=105,
-        resistance_ohm=10_000,
-        reference_na=500_000.0,
-        expanded_uncertainty_na=50.0,
-        limit_na=400.0,
-        sd_na=20.0,
-    ),
+    check_standard=CheckStandardSettings(**STANDARD_SECTION),
 )
 DRIFTING = {0: FaultPlan(analog=frozenset({AnalogFault.FIXTURE_DRIFT}))}
 

@@ -42,6 +42,13 @@ class Killer:
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_raised):
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+
     def run(self, folder, line, moment, section=None, what="run"):
         slots = [[slot.name, slot.port, slot.meter] for slot in slot_configs(line)]
         line = [str(folder), slots, moment, section, what]
@@ -52,10 +59,8 @@ class Killer:
 
 @pytest.fixture(scope="module")
 def killer():
-    killer = Killer()
-    yield killer
-    killer.process.stdin.close()
-    killer.process.wait(timeout=30)
+    with Killer() as killer:
+        yield killer
 
 
 @pytest.fixture(scope="module")
