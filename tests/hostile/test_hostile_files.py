@@ -1,12 +1,14 @@
 """No file costs more than its share: 64 MiB of memory and 2 s of processor time, whatever is in it.
 
 Each reading is measured in a process that reads nothing else, as growth over what it had in use
-before, so that libraries and earlier readings are nobody's cost.
+before, so that libraries and earlier readings are nobody's cost. The time is judged in loops over
+16 MiB on the same processor, 16 of which take 2 s on the machine that the promise was made on.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +23,7 @@ FILE_BYTES = 16 << 20
 # What is far too long is refused unread: a file of a format's own size is what its parser sees.
 SMALLER_BYTES = (2 << 20, 256 << 10, 48 << 10, 4 << 10)
 GROWTH_BYTES_MAX = 64 << 20
-SECONDS_MAX = 2.0
+LOOPS_MAX = 16.0
 # Two gigabytes are written in all: into memory, where there is such a folder.
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
 ROOT = Path(__file__).parents[2]
@@ -30,9 +32,12 @@ ROOT = Path(__file__).parents[2]
 def measure(folder: Path, sizes: tuple[int, ...], *, is_whole: bool) -> list[dict]:
     """What each reading took; one that ended the process stands last, without figures."""
     command = [sys.executable, "-m", "tests.hostile.child", ",".join(map(str, sizes)), str(folder)]
+    # Not under coverage: what a tracer costs is not the reader's.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
     done = subprocess.run(
         [*command, *(["--whole"] if is_whole else [])],
         cwd=ROOT,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
@@ -47,7 +52,7 @@ def measure(folder: Path, sizes: tuple[int, ...], *, is_whole: bool) -> list[dic
 def told(reading: dict) -> str:
     return (
         f"{reading['entry']} of {reading['file']}: {reading['outcome']}, "
-        f"{reading['seconds']:.2f} s, {reading['growth_bytes'] >> 20} MiB"
+        f"{reading['loops']:.1f} loops, {reading['growth_bytes'] >> 20} MiB"
     )
 
 
@@ -65,5 +70,5 @@ def test_no_file_takes_more_than_its_share(sizes):
     assert foreign == []
     large = [told(r) for r in readings if r["growth_bytes"] > GROWTH_BYTES_MAX]
     assert large == []
-    slow = [told(r) for r in readings if r["seconds"] > SECONDS_MAX]
+    slow = [told(r) for r in readings if r["loops"] > LOOPS_MAX]
     assert slow == []
