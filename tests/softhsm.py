@@ -16,9 +16,8 @@ import tempfile
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
+from tests.system_tools import give_up
 
 MODULES = (
     "/usr/lib/softhsm/libsofthsm2.so",
@@ -95,14 +94,8 @@ def _find_module() -> tuple[Path | None, str]:
 def _prepare() -> tuple[Path, Path]:
     module, reason = _find_module()
     if module is None:
-        _give_up(reason)
+        give_up(reason)
     return module, _make_folder()
-
-
-def _give_up(reason: str) -> NoReturn:
-    if os.environ.get("AMPFORGE_REQUIRE_SYSTEM_TOOLS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from tests.attacks.server_attacks import honest_report
 from tests.c_verifier import verifier as c_verifier
 from tests.firmware_images.release_parts import signer
 from tests.manifests.world import make_device, trust_bytes
+from tests.system_tools import give_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,6 +222,4 @@ def arena(tmp_path_factory, request):
 
 def _require(missing: str) -> None:
     if missing:
-        (pytest.fail if os.environ.get("AMPFORGE_REQUIRE_SYSTEM_TOOLS") == "1" else pytest.skip)(
-            missing
-        )
+        give_up(missing)

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from tests.c_verifier.verifier import CVerifier, build, missing
+from tests.system_tools import are_required
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,6 @@ def c_verifier(c_verifier_folder):
 @pytest.fixture
 def c_verifier_if_any(request):
     """The C verifier, or `None` where it cannot be built and need not be."""
-    if missing() and os.environ.get("AMPFORGE_REQUIRE_SYSTEM_TOOLS") != "1":
+    if missing() and not are_required():
         return None
     return request.getfixturevalue("c_verifier")

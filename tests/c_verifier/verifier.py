@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import pytest
+from tests.system_tools import give_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,7 +83,7 @@ def build(folder: Path, target: str, setting: str = "") -> Path:
     """
     reason = missing()
     if reason:
-        _give_up(reason)
+        give_up(reason)
     with (folder / "c-verifier.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes build it once
         program = folder / f"c-verifier{setting.replace('=', '-')}" / target
@@ -113,12 +112,6 @@ def missing() -> str:
         check=False,
     )
     return "" if probe.returncode == 0 else "mbedTLS is not installed (Debian: libmbedtls-dev)"
-
-
-def _give_up(reason: str) -> NoReturn:
-    if os.environ.get("AMPFORGE_REQUIRE_SYSTEM_TOOLS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def _as_word(value: bytes | int | str) -> str:

@@ -6,8 +6,6 @@ import copy
 import datetime as dt
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -30,10 +28,9 @@ from provisioning.unit_export_checking import verify_export_links
 from provisioning.unit_exports import export_unit
 from provisioning.verification import recompute_verification
 from signing.errors import SigningError
+from tests.chromium import print_page
 from tests.provisioning.station_bench import SEED, make_bench, open_bench, outside, slot_configs
 from tests.provisioning.test_reports import Outline, text_of
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +282,6 @@ def crowded(made):
     )
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium to print with")
 def test_it_prints_to_one_page_on_a4_and_on_letter_however_much_is_on_it(made, tmp_path):
     for name, certificate in (("plain", made), ("crowded", crowded(made))):
         html = render_certificate(certificate)
@@ -294,16 +290,8 @@ def test_it_prints_to_one_page_on_a4_and_on_letter_however_much_is_on_it(made, t
             sized = html.replace("@page { ", f"@page {{ size: {paper}; ")
             assert sized != html
             page.write_text(sized)
-            printed = page.with_suffix(".pdf")
-            subprocess.run(
-                (
-                    BROWSER, "--headless", "--no-sandbox", "--disable-gpu",
-                    f"--user-data-dir={tmp_path / 'profile'}", "--no-pdf-header-footer",
-                    f"--print-to-pdf={printed}", page.as_uri(),
-                ),
-                check=True, capture_output=True, timeout=60,
-            )  # fmt: skip
-            assert len(re.findall(rb"/Type\s*/Page\b(?!s)", printed.read_bytes())) == 1
+            printed = print_page(page, profile=tmp_path / "profile")
+            assert len(re.findall(rb"/Type\s*/Page\b(?!s)", printed)) == 1
 
 
 def test_the_report_of_a_lot_links_the_certificates_of_its_units(station, made, tmp_path):
