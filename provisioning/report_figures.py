@@ -9,18 +9,29 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioning.uncertainty import Outcome, nonconformity_probability, worst_outcome
+from provisioning.uncertainty import Outcome, Source, nonconformity_probability, worst_outcome
 from provisioning.verification_budgets import budgets_of_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from provisioning.capability_report import CurrentCapability
-    from provisioning.uncertainty import Budget
+    from provisioning.uncertainty import Budget, BudgetTerm
     from provisioning.verification_result import PointResult, VerificationResult
 
 RANKED_MAX: Final = 60
 """A report shows this many units as pictures: the worst ones; the table has all."""
+_SOURCE_NAMES: Final = {
+    Source.INSTRUMENT: "instrument specification",
+    Source.LOAD: "load tolerance",
+    Source.LEAKAGE: "fixture leakage",
+    Source.REPEATABILITY: "repeatability, s/√n",
+    Source.QUANTISATION: "step of the unit's converter",
+    Source.LOADING: "burden, leads, contacts",
+    Source.LOAD_TEMPERATURE: "temperature of the load",
+    Source.GAIN_TEMPERATURE: "temperature, unit's gain",
+    Source.OFFSET_TEMPERATURE: "temperature, unit's offset",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,3 +148,9 @@ def rebuild_budget(result: VerificationResult, point: PointResult) -> Budget:
     """
     points = (*result.points, *result.idle)
     return budgets_of_result(result)[points.index(point)]
+
+
+def build_budget_rows(result: VerificationResult) -> list[tuple[str, BudgetTerm]]:
+    """Return the terms of the worst point's budget, each with its name in words."""
+    budget = rebuild_budget(result, worst_point(result.points))
+    return [(_SOURCE_NAMES[term.source], term) for term in budget.terms]

@@ -7,14 +7,12 @@ docs/spec/calibration.md §9. This module measures and judges nothing.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioning.capability_plot import plot_charts
 from provisioning.control_charts import chart_ewma, chart_individuals, find_baseline
 from provisioning.errors import ReportError
-from provisioning.inline_svg import inline_svg
 from provisioning.measurement_settings import DecisionRule
 from provisioning.report_error_plot import (
     plot_certificate_errors,
@@ -23,14 +21,16 @@ from provisioning.report_error_plot import (
 )
 from provisioning.report_figures import (
     RANKED_MAX,
+    build_budget_rows,
     build_mode_figures,
     build_risk_figures,
     least_capable,
-    rebuild_budget,
     worst_point,
 )
+from provisioning.report_page import ReportPage, render_template
 from provisioning.report_plots import plot_captures, plot_linearity, plot_ranking
-from provisioning.uncertainty import Outcome, Source
+from provisioning.report_texts import format_kohm
+from provisioning.uncertainty import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,32 +40,16 @@ if TYPE_CHECKING:
     from provisioning.capability_report import LineReport
     from provisioning.line_yield import LineYield
     from provisioning.measurement_settings import MetrologySettings
-    from provisioning.uncertainty import BudgetTerm
     from provisioning.unit_certificate import UnitCertificate
     from provisioning.verification_result import PointResult, VerificationResult
 
 _NA_PER_UA: Final = 1_000
-_SMALL_PROBABILITY: Final = 1e-9
-_PERCENT_FROM: Final = 1e-4
-_SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_INFINITE_OHM: Final = 100_000_000
 _RULE_SETTINGS: Final = (
     "decision_rule", "guard_factor", "coverage", "reference_load_ohm", "claim_loads_ohm",
     "claim_end_load_ohm", "calibration_limit_percent", "calibration_limit_na",
     "claim_limit_percent", "claim_limit_na", "idle_limit_na",
 )  # fmt: skip
 """What a report says about how results were decided."""
-_SOURCE_NAMES: Final = {
-    Source.INSTRUMENT: "instrument specification",
-    Source.LOAD: "load tolerance",
-    Source.LEAKAGE: "fixture leakage",
-    Source.REPEATABILITY: "repeatability, s/√n",
-    Source.QUANTISATION: "step of the unit's converter",
-    Source.LOADING: "burden, leads, contacts",
-    Source.LOAD_TEMPERATURE: "temperature of the load",
-    Source.GAIN_TEMPERATURE: "temperature, unit's gain",
-    Source.OFFSET_TEMPERATURE: "temperature, unit's offset",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,16 +106,6 @@ class ReportedUnit:
     verification: VerificationResult | None = None
 
 
-@dataclass(slots=True)
-class _Page:
-    # Ids of inlined pictures must differ on one page.
-    count: int = 0
-
-    def add(self, svg: str, label: str) -> str:
-        self.count += 1
-        return inline_svg(svg, prefix=f"p{self.count}", label=label)
-
-
 def render_unit_report(
     unit: ReportedUnit, header: ReportHeader, waveform_svgs: Mapping[str, str | bytes]
 ) -> str:
@@ -145,7 +119,7 @@ def render_unit_report(
     Raises:
         ReportError: A picture cannot be put into a page.
     """
-    page = _Page()
+    page = ReportPage()
     calibration, verification = unit.calibration, unit.verification
     plots = {}
     if verification is not None:
@@ -158,7 +132,7 @@ def render_unit_report(
         plots["linearity"] = page.add(
             plot_linearity(calibration.fit, calibration.settings), "Deviation from the best line"
         )
-    return _render(
+    return render_template(
         "unit_report.html.j2",
         header=header,
         unit=unit,
@@ -169,9 +143,9 @@ def render_unit_report(
         is_guarded_by_u=settings is not None and _is_guarded_by_u(settings),
         points=_sort_points(verification) if verification else [],
         worst=worst_point(verification.points) if verification else None,
-        budget=_build_budget_rows(verification) if verification else [],
+        budget=build_budget_rows(verification) if verification else [],
         risk=build_risk_figures(verification) if verification else None,
-        waveforms=_inline_waveforms(page, waveform_svgs),
+        waveforms=page.add_waveforms(waveform_svgs),
         plots=plots,
     )
 
@@ -182,10 +156,10 @@ def render_certificate(certificate: UnitCertificate) -> str:
     Args:
         certificate: What it states.
     """
-    plot = _Page().add(
+    plot = ReportPage().add(
         plot_certificate_errors(certificate.verification), "Error over target against both limits"
     )
-    return _render("certificate.html.j2", certificate=certificate, plot=plot)
+    return render_template("certificate.html.j2", certificate=certificate, plot=plot)
 
 
 def render_line_report(
@@ -219,7 +193,7 @@ def render_line_report(
             got=0,
             hint="provision a board first",
         )
-    page = _Page()
+    page = ReportPage()
     measured = [(unit.serial, unit.verification) for unit in units if unit.verification]
     plots = {}
     if measured:
@@ -230,7 +204,7 @@ def render_line_report(
     rows = [_build_row(unit) for unit in units]
     risks = [build_risk_figures(result) for _, result in measured if result.outcome is Outcome.PASS]
     verdicts = [unit.verdict for unit in units]
-    return _render(
+    return render_template(
         "line_report.html.j2",
         header=header,
         rows=rows,
@@ -250,19 +224,19 @@ def render_line_report(
         is_crowded=len(measured) > RANKED_MAX,
         risk_worst=max((risk.worst_point for risk in risks), default=None),
         risk_bound=max((risk.unit_bound for risk in risks), default=None),
-        waveforms=_inline_waveforms(page, waveform_svgs),
+        waveforms=page.add_waveforms(waveform_svgs),
         plots=plots,
     )
 
 
-def _draw_charts(page: _Page, capability: LineReport) -> list[str]:
+def _draw_charts(page: ReportPage, capability: LineReport) -> list[str]:
     """Return the control chart of each mode's least capable current."""
     pictures = []
     for current in least_capable(capability.currents, by_mode=True):
         if current.capability is None:
             continue
         key = current.key
-        name = f"{key.mode} {key.target_na / _NA_PER_UA:+g} µA into {_format_kohm(key.load_ohm)}"
+        name = f"{key.mode} {key.target_na / _NA_PER_UA:+g} µA into {format_kohm(key.load_ohm)}"
         errors_ua = [error / _NA_PER_UA for error in current.errors_na]
         baseline = find_baseline(errors_ua)
         charts = tuple(
@@ -325,98 +299,3 @@ def _sort_points(result: VerificationResult) -> list[PointResult]:
             -point.target_na,
         ),
     )
-
-
-def _build_budget_rows(result: VerificationResult) -> list[tuple[str, BudgetTerm]]:
-    budget = rebuild_budget(result, worst_point(result.points))
-    return [(_SOURCE_NAMES[term.source], term) for term in budget.terms]
-
-
-def _inline_waveforms(page: _Page, waveform_svgs: Mapping[str, str | bytes]) -> list[str]:
-    pictures = []
-    for mode, svg in waveform_svgs.items():
-        try:
-            text = svg if isinstance(svg, str) else svg.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ReportError(
-                "a picture is not UTF-8 text", got=str(error), where=f"waveform of {mode}"
-            ) from error
-        pictures.append(page.add(text, f"Waveform of {mode}"))
-    return pictures
-
-
-def _render(template: str, **values: object) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("provisioning", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "ua": _format_ua,
-        "signed_ua": _format_signed_ua,
-        "kohm": _format_kohm,
-        "time": _format_time,
-        "probability": _format_probability,
-        "short_probability": _format_short_probability,
-        "percent": _format_percent,
-        # Pictures only: inline_svg has refused everything that is not drawing.
-        "picture": Markup,
-    }
-    return environment.get_template(template).render(**values)
-
-
-def _format_ua(current_na: float, digits: int = 3) -> str:
-    return f"{current_na / _NA_PER_UA:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _format_signed_ua(current_na: float, digits: int = 3) -> str:
-    return f"{current_na / _NA_PER_UA:+z.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _format_kohm(ohm: float) -> str:
-    if ohm >= _INFINITE_OHM:
-        return "> 100 MΩ"
-    if ohm < 1_000:  # noqa: PLR2004 - Ω in a kΩ
-        return f"{ohm:g} Ω"
-    return f"{ohm / 1_000:,.4g} kΩ" if ohm < 1e6 else f"{ohm / 1e6:.3g} MΩ"  # noqa: PLR2004 - Ω in a MΩ
-
-
-def _format_percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} %"
-
-
-def _format_time(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _format_probability(value: float) -> str:
-    if value < _SMALL_PROBABILITY:
-        return "below one in 10⁹"
-    if value >= _PERCENT_FROM:
-        percent = _round_up(100 * value)
-        return f"at most {min(percent, 100):g} %"
-    mantissa, exponent = f"{_round_up(value):.1e}".split("e")
-    return f"at most {mantissa} · 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
-
-
-def _round_up(value: float) -> float:
-    """Round to two digits, never down: a bound stays one."""
-    rounded = float(f"{value:.1e}")
-    if rounded >= value:
-        return rounded
-    return float(f"{rounded + 10.0 ** (math.floor(math.log10(value)) - 1):.1e}")
-
-
-def _format_short_probability(value: float) -> str:
-    if value < _SMALL_PROBABILITY:
-        return "< 10⁻⁹"
-    if value >= _PERCENT_FROM:
-        return f"{100 * value:.2g} %"
-    mantissa, exponent = f"{value:.0e}".split("e")
-    return f"{mantissa}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}"

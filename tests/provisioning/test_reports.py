@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from provisioning import reports
 from provisioning.calibration import calibrate_unit
 from provisioning.errors import ReportError
 from provisioning.inline_svg import SVG_MAX_CHARACTERS, inline_svg
 from provisioning.measurement_settings import DecisionRule
 from provisioning.report_figures import build_mode_figures, build_risk_figures, rebuild_budget
+from provisioning.report_texts import format_probability
 from provisioning.reports import (
     ReportedUnit,
     ReportHeader,
@@ -219,7 +219,7 @@ def test_a_line_report_states_every_rule_that_its_units_were_judged_by(good):
      (1.0, "at most 100 %"), (1e-10, "below one in 10⁹")],
 )  # fmt: skip
 def test_a_bound_is_never_rounded_down(value, told):
-    assert reports._format_probability(value) == told
+    assert format_probability(value) == told
 
 
 def test_the_same_results_give_the_same_bytes(good):
