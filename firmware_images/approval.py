@@ -30,7 +30,7 @@ from firmware_images.limits_policy import (
 )
 from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.waiver_judging import WAIVER_COUNT_MAX, order_waivers
-from firmware_images.waveform import DIGEST_BYTES, TICKS_MAX
+from firmware_images.waveform import DIGEST_BYTES, TICKS_MAX, is_class_text
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX
 from firmware_images.waveform_table import parse_waveform_table, table_digest
 from signing.canonical_cbor import parse_cbor, serialize_cbor
@@ -145,6 +145,7 @@ def parse_approval(untrusted_bytes: bytes) -> TableApproval:
                 not isinstance(version, bool)
                 and 1 <= version <= TICKS_MAX
                 and len(table) == len(policy) == DIGEST_BYTES
+                and is_class_text(hardware)
                 and bool(approval.waiver_digests) == (approval.waivers_expire_at_s is not None)
             )
             if is_in_range and serialize_approval(approval) == untrusted_bytes:

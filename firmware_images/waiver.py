@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Final
 from firmware_images.errors import WaiverError
 from firmware_images.limits_policy import VALUE_DECIMALS_MAX, VALUE_MAX, VERSION_MAX, format_value
 from firmware_images.waiver_rules import WAIVABLE, explain_refusal
-from firmware_images.waveform import DIGEST_BYTES, LEVEL_COUNT_MAX
+from firmware_images.waveform import DIGEST_BYTES, LEVEL_COUNT_MAX, is_class_text
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.cose import sign_many
 from signing.cose_message import parse_message, refuse_content_type
@@ -116,7 +116,7 @@ class LimitWaiver:
         for what, value, is_acceptable in (
             ("digests", "", len(self.table_digest) == len(self.policy_digest) == DIGEST_BYTES),
             ("policy version", self.policy_version, 1 <= self.policy_version <= VERSION_MAX),
-            ("hardware class", self.hardware_class, _is_line(self.hardware_class, 64)),
+            ("hardware class", self.hardware_class, is_class_text(self.hardware_class)),
             ("mode", self.mode, _is_line(self.mode, 64)),
             ("level", self.level, self.level is None or 1 <= self.level <= LEVEL_COUNT_MAX),
             ("value", self.value, _is_figure(self.value) and self.value >= self.limit),

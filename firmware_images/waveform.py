@@ -32,6 +32,14 @@ _MODE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,15}")
 _HARDWARE_CLASS = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 
+def is_class_text(text: str) -> bool:
+    """Whether a signed document may name a hardware class so: 1 to 32 printable ASCII characters.
+
+    Implements docs/spec/policy-and-approval.md §5.
+    """
+    return 1 <= len(text) <= HARDWARE_CLASS_BYTES_MAX and text.isascii() and text.isprintable()
+
+
 class Regulation(StrEnum):
     """What the output stage holds constant while the skin's resistance changes.
 

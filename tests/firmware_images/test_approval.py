@@ -163,6 +163,10 @@ def test_arbitrary_payloads_raise_only_our_error(content):
         {4: True},
         {4: 2**32},
         {5: b"flare-c3"},
+        {5: ""},
+        {5: "f" * 33},
+        {5: "flàre-c3"},
+        {5: "flare\n"},
         {6: 1},
     ],
 )
