@@ -18,7 +18,6 @@ import argparse
 import hashlib
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -154,10 +153,10 @@ def main() -> int:
         target_ratio=TARGET_RATIO,
     )
     print(format_table((comparison,)))
-    few_ms, many_ms = (statistics.median(inside[count]) * 1000 for count in (FEW, MANY))
+    few_ms, many_ms = (min(inside[count]) * 1000 for count in (FEW, MANY))
     print(
-        f"\ninside of the process: {few_ms:.0f} ms for the {FEW + 1}th, {many_ms:.0f} ms for the "
-        f"{MANY + 1}th; the list of releases is then {size_bytes:,} bytes"
+        f"\ninside of the process, at best: {few_ms:.0f} ms for the {FEW + 1}th, {many_ms:.0f} ms "
+        f"for the {MANY + 1}th; the list of releases is then {size_bytes:,} bytes"
     )
     return 0 if comparison.is_kept else 1
 
