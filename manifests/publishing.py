@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     from firmware_images.bundle import Bundle
     from manifests.manifests_settings import RepositorySettings
-    from manifests.release_deltas import DeltaPlan, ReleaseDelta
+    from manifests.release_deltas import DeltaPlan
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
     from signing.signers import Signer
@@ -137,7 +137,10 @@ class Publisher:
                 )
                 releases: tuple[NewFile, ...] = ()
             else:
-                message = self._sign_manifest(bundle, deltas, now)
+                until = expires_at(now, self.settings.lifetime("manifest"), statement.constraints)
+                message = self.sign_manifest(
+                    derive_manifest(bundle, issued_at=now, expires_at=until, deltas=deltas)
+                )
                 releases = build_release_files(bundle, message, untrusted_bytes, deltas)
             manifest = verify_manifest(message, self.trust)
             refuse_expired(manifest, now=now)
@@ -246,17 +249,8 @@ class Publisher:
             _refuse_expired_root(before, now)
             return publish_files(self.store, self.signers, self.settings, before=before, now=now)
 
-    def _sign_manifest(
-        self, bundle: Bundle, deltas: Sequence[ReleaseDelta], now: datetime
-    ) -> bytes:
-        manifest = derive_manifest(
-            bundle,
-            issued_at=now,
-            expires_at=expires_at(
-                now, self.settings.lifetime("manifest"), bundle.statement.constraints
-            ),
-            deltas=deltas,
-        )
+    def sign_manifest(self, manifest: Manifest) -> bytes:
+        """Sign a manifest with the release keys; whoever calls verifies it as a device does."""
         return sign_many(
             serialize_manifest(manifest),
             self._signers(Role.RELEASE),

@@ -14,7 +14,12 @@ from firmware_images.secure_version import SecureVersionBudget, find_budget
 from firmware_images.waiver_text import format_waiver
 from manifests.errors import DeviceMessageError, RepositoryError
 from manifests.manifest import verify_manifest
-from manifests.published_releases import find_release, list_releases, read_listed_manifest
+from manifests.published_releases import (
+    find_release,
+    list_releases,
+    name_extension,
+    read_listed_manifest,
+)
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import refuse_withdrawn_version
 from signing.errors import SigningError
@@ -211,8 +216,8 @@ def refuse_missing_step(
         expected=f"a published release that {manifest.hardware_class} boards still take, with "
         f"counter {describe_span(minimum, manifest.release_counter - 1)}",
         got=f"counters {', '.join(published)}" if published else "none",
-        hint="publish the step first, or correct minimum_current_counter in [release]; a step that "
-        "has expired needs a release with a higher counter in its place",
+        hint="publish the step first, or correct minimum_current_counter in [release]; a step "
+        "whose manifest has expired is signed again with `ampforge repo extend`",
     )
 
 
@@ -317,5 +322,5 @@ def refuse_expired(manifest: Manifest, *, now: datetime) -> None:
             f"the manifest of release {manifest.version} has expired: no device installs it",
             expected=f"a manifest valid at {now:%Y-%m-%d %H:%M} UTC",
             got=f"one that expired {manifest.expires_at:%Y-%m-%d %H:%M} UTC",
-            hint="publish a release with a higher release_counter",
+            hint=f"sign it again first: `{name_extension(manifest)}`",
         )

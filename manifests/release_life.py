@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from manifests.assignment import ALL_DEVICES_PPM, following_sequence
+from manifests.assignment import ALL_DEVICES_PPM, succeed_assignment
 from manifests.errors import RepositoryError
 from manifests.publication import AssignmentPlan
 from manifests.published_releases import find_release, read_listed_assignment
@@ -118,10 +118,8 @@ def withdraw_release(
         if running is not None and running.manifest_sha256 == published.manifest_sha256:
             expires_at = now + publisher.settings.lifetime("campaign")
             halt = replace(
-                running,
-                sequence=following_sequence(running.sequence),
+                succeed_assignment(running, now=now),
                 is_halted=True,
-                issued_at_s=int(now.timestamp()),
                 expires_at_s=int(expires_at.timestamp()),
             )
             halted = (publisher.assignment_file(halt),)

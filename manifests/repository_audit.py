@@ -19,7 +19,7 @@ from manifests.audit_client import read_everything
 from manifests.audit_releases import audit_releases
 from manifests.audit_trust import TRUST_TARGETS, audit_trust_records
 from manifests.errors import RepositoryError
-from manifests.published_releases import assignment_target_path
+from manifests.published_releases import assignment_target_path, list_releases
 from manifests.repository_reading import (
     DESCRIPTION_PATH,
     TARGET_MAX_BYTES,
@@ -242,9 +242,11 @@ def _audit_targets(audit: Audit, store: Store, metadata: RepositoryMetadata) -> 
 
 
 def _name_what_stays(audit: Audit, metadata: RepositoryMetadata) -> None:
-    """Name what a withdrawn release left: files are never taken away from under a reader."""
+    """Name what withdrawn and extended releases left: nothing is taken from under a reader."""
     withdrawals = list_withdrawals(metadata)
-    for digest in (withdrawal.manifest_sha256.hex() for withdrawal in withdrawals):
+    left = [digest for one in withdrawals for digest in (one.manifest_sha256, *one.replaces)]
+    left += [digest for one in list_releases(metadata) for digest in one.replaces]
+    for digest in map(bytes.hex, left):
         audit.named |= {
             f"targets/manifests/{digest}.{digest}.cose",
             f"device/manifests/{digest}.cose",

@@ -1,9 +1,9 @@
 """What TUF shows of a repository and what devices read of it agree, whatever was published.
 
 Drawn lives of a repository: releases for two hardware classes, with deltas, steps, ends of support
-and secure versions; assignments to all, to one, to nobody, halted; withdrawals; and days between
-them, so that some of it has expired. Then python-tuf's client and a device look at the result
-through the real server, and a board is updated by itself and through a gateway.
+and secure versions; assignments to all, to one, to nobody, halted; withdrawals and extensions; and
+days between them, so that some of it has expired. Then python-tuf's client and a device look at the
+result through the real server, and a board is updated by itself and through a gateway.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from manifests.manifests_settings import RepositorySettings
 from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases
 from manifests.release_deltas import DeltaPlan
+from manifests.release_extension import extend_release
 from manifests.release_life import withdraw_release
 from manifests.repository import init_repository
 from manifests.repository_audit import Severity, audit_repository
@@ -89,6 +90,11 @@ class Withdraw:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Extend:
+    release: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Wait:
     days: int
 
@@ -116,6 +122,7 @@ LATER = st.one_of(
     PUBLISHED,
     st.builds(Assign, release=INDICES, plan=PLANS),
     st.builds(Withdraw, release=INDICES),
+    st.builds(Extend, release=INDICES),
     st.builds(Wait, days=st.sampled_from([1, 20, 70, 160])),
 )
 LIVES = st.builds(lambda first, later: [first, *later], PUBLISHED, st.lists(LATER, max_size=6))
@@ -152,24 +159,22 @@ class Life:
             case Publish():
                 self.publish(act)
             case Assign() if act.release < len(self.bundles):
-                release = self.bundles[act.release]
-                self.publisher.publish_plan(
-                    "1.5.0" if release["is_newer_app"] else "1.4.0",
-                    replace(act.plan, campaign=act.plan.campaign or "a"),
-                    now=self.now,
-                    hardware_class=release["hardware_class"],
-                    release_counter=release["release_counter"],
-                )
+                plan = replace(act.plan, campaign=act.plan.campaign or "a")
+                self.publisher.publish_plan(plan=plan, **self.name(act.release))
             case Withdraw() if act.release < len(self.bundles):
-                release = self.bundles[act.release]
-                withdraw_release(
-                    self.publisher,
-                    "1.5.0" if release["is_newer_app"] else "1.4.0",
-                    reason="drawn",
-                    now=self.now,
-                    hardware_class=release["hardware_class"],
-                    release_counter=release["release_counter"],
-                )
+                withdraw_release(self.publisher, reason="drawn", **self.name(act.release))
+            case Extend() if act.release < len(self.bundles):
+                extend_release(self.publisher, **self.name(act.release))
+                event("a manifest was extended")
+
+    def name(self, index):
+        release = self.bundles[index]
+        return {
+            "version": "1.5.0" if release["is_newer_app"] else "1.4.0",
+            "now": self.now,
+            "hardware_class": release["hardware_class"],
+            "release_counter": release["release_counter"],
+        }
 
     def publish(self, act):
         counter = len(self.bundles) + 1
@@ -218,12 +223,18 @@ def assert_every_file_agrees(life, updater):
     """Each file for devices is a TUF target with the same bytes, or was taken back."""
     metadata = load_repository(life.publisher.store)
     withdrawn = {one.manifest_sha256.hex(): one for one in list_withdrawals(metadata)}
+    ends = (*list_releases(metadata), *withdrawn.values())
+    extended = {digest.hex(): one for one in ends for digest in one.replaces}
     root = life.publisher.store.root
     shown = [path for path in (root / "device").rglob("*") if path.is_file()]
     for path in shown:
         _, content = download(updater, target_path_of(path.relative_to(root).as_posix()))
         if content is None:
             assert path.parent.name == "manifests"
+            if (after := extended.pop(path.stem, None)) is not None:
+                manifest = verify_manifest(path.read_bytes(), trust())
+                assert manifest.release_counter == after.release_counter
+                continue
             _, told = download(updater, f"withdrawals/{path.stem}.json")
             manifest = verify_manifest(path.read_bytes(), trust())
             assert json.loads(told)["release_counter"] == manifest.release_counter
@@ -231,6 +242,7 @@ def assert_every_file_agrees(life, updater):
         else:
             assert content == path.read_bytes(), path
     assert not withdrawn
+    assert not extended
     listed = {*metadata.targets.signed.targets, *metadata.campaign.signed.targets}
     for_devices = {one for one in listed if not one.startswith(("bundles/", "withdrawals/"))}
     assert for_devices <= {target_path_of(p.relative_to(root).as_posix()) for p in shown}
@@ -373,6 +385,19 @@ def assert_may_be_installed(life, hardware_class, counter):
         Assign(release=1, plan=AssignmentPlan(drawn_ppm=0)),
         Wait(days=20),
         Withdraw(release=0),
+    ]
+)
+@example(
+    acts=[
+        Publish(hardware_class=CLASSES[0]),
+        Publish(hardware_class=CLASSES[1]),
+        Publish(hardware_class=CLASSES[0], is_newer_app=True, has_delta=True, step_below=2),
+        Wait(days=160),
+        Extend(release=0),
+        Extend(release=2),
+        Extend(release=1),
+        Withdraw(release=1),
+        Assign(release=2, plan=AssignmentPlan()),
     ]
 )
 def test_what_tuf_shows_and_what_devices_do_agree(tmp_path_factory, acts):
