@@ -123,7 +123,7 @@ def test_refresh_answers_to_its_old_name_too(run):
     assert run("repo", "renew")["schema"] == "ampforge.repo-refresh/1"
     said = CliRunner().invoke(ampforge, ["repo", "--help"]).output
     assert "refresh" in said
-    assert "extend" not in said
+    assert "renew" not in said
 
 
 def test_an_unsound_repository_ends_with_code_4_and_says_where(run, tmp_path):
