@@ -179,7 +179,6 @@ class Publisher:
         now: datetime,
         hardware_class: str | None = None,
         release_counter: int | None = None,
-        expected_sequence: int | None = None,
     ) -> Publication:
         """Assign a release that is published already.
 
@@ -189,12 +188,10 @@ class Publisher:
             now: The present, UTC.
             hardware_class: Which boards; needed where the version is published for several.
             release_counter: Which release of several with that version, if not the latest.
-            expected_sequence: That of the assignment which the plan follows, if it follows one.
 
         Raises:
-            RepositoryError: Another assignment came in between, no such release is published,
-                its support has ended, or its manifest or a waiver of it has expired; those three do
-                not keep a plan from halting.
+            RepositoryError: No such release is published, its support has ended, or its manifest or
+                a waiver of it has expired; those three do not keep a plan from halting.
         """
         with self.store.exclusively():
             current = load_repository(self.store)
@@ -202,33 +199,47 @@ class Publisher:
             published = find_release(
                 current, version, hardware_class, release_counter=release_counter
             )
-            if not plan.is_halted:
-                refuse_expired_waivers(published, now=now)
-            message = read_target(self.store, current.targets.signed.targets[published.target_path])
-            manifest = verify_manifest(message, self.trust)
-            if not plan.is_halted:
-                refuse_unsupported(version, manifest.constraints, now=now)
-                refuse_expired(manifest, now=now)
-            releases = list_releases(current)
-            step = find_step(self.store, current, self.trust, releases, manifest, now=now)
-            assignment = self._assign(current, plan, manifest, message_digest(message), now)
-            if expected_sequence is not None and assignment.sequence != following_sequence(
-                expected_sequence
-            ):
-                raise RepositoryError(
-                    "another assignment was published meanwhile",
-                    expected=f"sequence {expected_sequence} in force",
-                    got=f"sequence {assignment.sequence - 1}",
-                    hint="look with `ampforge repo status`, and run the command again",
-                )
-            publish_files(
-                self.store,
-                self.signers,
-                self.settings,
-                before=current,
-                assignments=(self.assignment_file(assignment),),
-                now=now,
-            )
+            return self.assign_release(current, published, plan, now=now)
+
+    def assign_release(
+        self,
+        current: RepositoryMetadata,
+        published: PublishedRelease,
+        plan: AssignmentPlan,
+        *,
+        now: datetime,
+    ) -> Publication:
+        """Assign a published release by a plan that was made from the state it follows.
+
+        The caller holds `store.exclusively()`, and read that state since.
+
+        Args:
+            current: The state.
+            published: The release.
+            plan: Who installs it.
+            now: The present, UTC.
+
+        Raises:
+            RepositoryError: As `publish_plan` says.
+        """
+        if not plan.is_halted:
+            refuse_expired_waivers(published, now=now)
+        message = read_target(self.store, current.targets.signed.targets[published.target_path])
+        manifest = verify_manifest(message, self.trust)
+        if not plan.is_halted:
+            refuse_unsupported(published.version, manifest.constraints, now=now)
+            refuse_expired(manifest, now=now)
+        releases = list_releases(current)
+        step = find_step(self.store, current, self.trust, releases, manifest, now=now)
+        assignment = self._assign(current, plan, manifest, published.manifest_sha256, now)
+        publish_files(
+            self.store,
+            self.signers,
+            self.settings,
+            before=current,
+            assignments=(self.assignment_file(assignment),),
+            now=now,
+        )
         return Publication(
             manifest=manifest,
             manifest_sha256=assignment.manifest_sha256,
