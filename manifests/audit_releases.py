@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
@@ -206,9 +207,14 @@ def _audit_assignment(
 
 def _audit_copy(audit: Audit, store: Store, path: str, expected: bytes) -> None:
     audit.named.add(path)
+    is_same = store.read(path, max_bytes=TARGET_MAX_BYTES) == expected
+    _require_same(audit, path, is_same=is_same)
+
+
+def _require_same(audit: Audit, path: str, *, is_same: bool) -> None:
     audit.require(
         "devices are shown something else than TUF lists",
-        is_met=store.read(path, max_bytes=TARGET_MAX_BYTES) == expected,
+        is_met=is_same,
         where=path,
         hint="publish again: it writes the devices' copies anew",
     )
@@ -239,9 +245,10 @@ def _audit_artifacts(
         if path in audit.named or entry is None:
             continue
         audit.named.add(path)
-        listed = store.read(f"targets/{entry.get_prefixed_paths()[0]}", max_bytes=TARGET_MAX_BYTES)
-        if listed is not None:
-            _audit_copy(audit, store, path, listed)
+        copy = store.read(path, max_bytes=TARGET_MAX_BYTES)
+        # The target itself was compared with this digest already.
+        is_same = copy is not None and hashlib.sha256(copy).hexdigest() == entry.hashes["sha256"]
+        _require_same(audit, path, is_same=is_same)
 
 
 def _audit_bundle(
