@@ -17,8 +17,9 @@ from manifests.published_releases import (
     list_releases,
     name_extension,
 )
-from manifests.release_admission import SUPPORT_ENDS_SOON, find_step
+from manifests.release_admission import SUPPORT_ENDS_SOON
 from manifests.release_files import derive_manifest, list_differing_facts
+from manifests.release_steps import find_step
 from manifests.repository_reading import TARGET_MAX_BYTES
 from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError

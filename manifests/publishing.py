@@ -39,22 +39,19 @@ from manifests.published_releases import (
 )
 from manifests.release_admission import (
     expires_at,
-    find_step,
+    find_same,
+    is_first_constrained,
     judge_secure_version,
     refuse_expired,
     refuse_expired_waivers,
-    refuse_missing_step,
     refuse_unsupported,
 )
 from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
 from manifests.release_files import build_release_files, derive_manifest
+from manifests.release_steps import find_step, refuse_missing_step
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
-from manifests.withdrawal import (
-    list_withdrawals,
-    refuse_withdrawn,
-    refuse_withdrawn_version,
-)
+from manifests.withdrawal import refuse_withdrawn, refuse_withdrawn_version
 from signing.cose import sign_many, sign_one
 from signing.roles import Role
 
@@ -62,7 +59,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from firmware_images.bundle import Bundle
     from manifests.manifests_settings import RepositorySettings
     from manifests.release_deltas import DeltaPlan
     from manifests.store import Store
@@ -130,7 +126,7 @@ class Publisher:
             cost = judge_secure_version(
                 self.store, current, known, statement, bits=self.secure_version_bits
             )
-            published = _find_same(current, known, bundle)
+            published = find_same(current, known, bundle)
             if published is not None:
                 message = read_target(
                     self.store, current.targets.signed.targets[published.target_path]
@@ -166,7 +162,7 @@ class Publisher:
             is_new_release=bool(releases),
             cost=cost if releases else None,
             step=step,
-            is_first_constrained=bool(releases) and _is_first_constrained(known, manifest),
+            is_first_constrained=bool(releases) and is_first_constrained(known, manifest),
             waivers=tuple(waiver.to_json() for waiver in bundle.waivers),
             deltas=deltas,
         )
@@ -340,36 +336,3 @@ def _refuse_expired_root(before: RepositoryMetadata, now: datetime) -> None:
             hint="nothing was signed: set the clock if it is wrong; else make the next root with "
             "`ampforge repo rotate`",
         )
-
-
-def _is_first_constrained(before: Sequence[PublishedRelease], manifest: Manifest) -> bool:
-    of_class = [
-        release.constraints
-        for release in before
-        if release.hardware_class == manifest.hardware_class
-    ]
-    return (
-        not manifest.constraints.is_empty
-        and bool(of_class)
-        and all(constraints.is_empty for constraints in of_class)
-    )
-
-
-def _find_same(
-    metadata: RepositoryMetadata, releases: Sequence[PublishedRelease], bundle: Bundle
-) -> PublishedRelease | None:
-    statement = bundle.statement
-    for release in releases:
-        if release.bundle_sha256 == bundle.digest:
-            return release
-    counters = [release.release_counter for release in releases]
-    counters += [withdrawal.release_counter for withdrawal in list_withdrawals(metadata)]
-    latest = max(counters, default=0)
-    if statement.release_counter <= latest:
-        raise RepositoryError(
-            "a release with this counter, or a later one, is published already",
-            expected=f"release counter {latest + 1} or later",
-            got=f"{statement.release_counter} (version {statement.version})",
-            hint="raise release_counter in [release], and build and sign the bundle again",
-        )
-    return None

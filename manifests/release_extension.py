@@ -21,8 +21,9 @@ from manifests.published_releases import (
     list_releases,
     read_listed_assignment,
 )
-from manifests.release_admission import expires_at, find_step, refuse_unsupported
+from manifests.release_admission import expires_at, refuse_unsupported
 from manifests.release_files import build_manifest_file, derive_manifest, list_differing_facts
+from manifests.release_steps import find_step
 from manifests.repository import publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import refuse_withdrawn_version

@@ -20,7 +20,7 @@ from manifests.published_releases import (
     open_listed_assignment,
     open_listed_manifest,
 )
-from manifests.release_admission import describe_asked, find_step
+from manifests.release_steps import describe_asked, find_step
 from manifests.repository_reading import load_description, load_repository, read_target
 from manifests.tuf_metadata import SIGNING_ROLES, list_differing_roles
 from manifests.withdrawal import list_withdrawals

@@ -23,8 +23,8 @@ from manifests.manifest import verify_manifest
 from manifests.manifests_settings import RepositorySettings
 from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases
-from manifests.release_admission import find_step, list_unled
 from manifests.release_life import promote_release, withdraw_release
+from manifests.release_steps import find_step, list_unled
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository, read_target
 from manifests.repository_status import describe_repository, format_status

@@ -16,9 +16,9 @@ from manifests.manifest import verify_manifest
 from manifests.manifests_settings import RepositorySettings
 from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases, name_extension
-from manifests.release_admission import list_unled
 from manifests.release_extension import extend_release
 from manifests.release_life import withdraw_release
+from manifests.release_steps import list_unled
 from manifests.repository import publish_files
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository, read_target
