@@ -5,7 +5,8 @@ round restores both and publishes the next release to each with the command as a
 an order that flips; the ratio is the 1000th's time over the 10th's. The releases that are there are
 real metadata signed by the product's keys: four targets each, as a release has; the last of them is
 a real one, which the next is compared with. Inside of the
-process the same is measured without the interpreter's start, as information.
+process the same is measured without the interpreter's start, as information: processor time, the
+least of all rounds, because everything else on the machine only adds.
 
     python benchmarks/publishing.py [--rounds N]
 
@@ -18,7 +19,6 @@ import argparse
 import hashlib
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -124,9 +124,9 @@ def main() -> int:
                 load_configuration(restore(count)), SIGNING_ROLES.values(), passphrase=bytes
             )
             content = bundle.read_bytes()
-            start_s = time.perf_counter()
+            start_s = time.process_time()
             publisher.publish_bundle(content, None, now=datetime.now(UTC).replace(microsecond=0))
-            inside[count].append(time.perf_counter() - start_s)
+            inside[count].append(time.process_time() - start_s)
 
         def run(count: int) -> None:
             arguments = ("repo", "publish", str(bundle), "--config", str(prepared[count][0]))
@@ -154,10 +154,10 @@ def main() -> int:
         target_ratio=TARGET_RATIO,
     )
     print(format_table((comparison,)))
-    few_ms, many_ms = (statistics.median(inside[count]) * 1000 for count in (FEW, MANY))
+    few_ms, many_ms = (min(inside[count]) * 1000 for count in (FEW, MANY))
     print(
-        f"\ninside of the process: {few_ms:.0f} ms for the {FEW + 1}th, {many_ms:.0f} ms for the "
-        f"{MANY + 1}th; the list of releases is then {size_bytes:,} bytes"
+        f"\nprocessor time inside of the process, at best: {few_ms:.0f} ms for the {FEW + 1}th, "
+        f"{many_ms:.0f} ms for the {MANY + 1}th; the list of releases is then {size_bytes:,} bytes"
     )
     return 0 if comparison.is_kept else 1
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cli.delta_output import describe_delta, format_worth
 from firmware_images.release_constraints import describe_constraints
 from firmware_images.waiver_text import format_waiver
-from manifests.release_admission import describe_asked
+from manifests.release_steps import describe_asked
 
 if TYPE_CHECKING:
     from manifests.publication import Publication

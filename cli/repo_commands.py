@@ -17,7 +17,7 @@ from cli.params import (
     passphrase_file_option,
     passphrase_source,
 )
-from cli.repo_life_commands import promote, refresh, withdraw
+from cli.repo_life_commands import extend, promote, refresh, withdraw
 from cli.repo_rotate_command import rotate
 from cli.repo_suit_commands import export_suit, verify_suit
 from cli.repo_trust_command import publish_trust
@@ -148,6 +148,7 @@ def publish(
 
 for command in (
     promote,
+    extend,
     withdraw,
     rotate,
     publish_trust,

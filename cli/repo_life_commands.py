@@ -1,4 +1,4 @@
-"""`ampforge repo promote | withdraw | refresh`: what becomes of what was published."""
+"""`ampforge repo promote | extend | withdraw | refresh`: what becomes of what was published."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ from cli.params import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from manifests.release_extension import Extension
+
+_release_counter_option = click.option(
+    "--release-counter",
+    type=click.IntRange(min=1),
+    help="Which release, where the version is published with several.",
+)
 
 
 @click.command("promote", epilog="Example: ampforge repo promote 1.5.0 --percent 25")
@@ -67,17 +75,96 @@ def promote(
     )
 
 
+@click.command("extend", epilog="Example: ampforge repo extend 1.5.0")
+@click.argument("version")
+@hardware_class_option
+@_release_counter_option
+@config_option
+@passphrase_file_option
+@json_option
+def extend(
+    *,
+    version: str,
+    hardware_class: str | None,
+    release_counter: int | None,
+    config_path: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Sign a release's manifest again before it expires, or after: it holds anew.
+
+    The release stays what it is, counter included: devices that have it are up to date, others take
+    it. If it is the one that is assigned, the assignment follows; its share and its end stay.
+    """
+    from cli.repository_files import open_publisher
+    from manifests.release_extension import extend_release
+    from signing.roles import Role
+
+    configuration = load_configuration(config_path)
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the signing keys")
+    roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
+    publisher = open_publisher(configuration, roles, passphrase=passphrase)
+    now = _now()
+    done = extend_release(
+        publisher,
+        version,
+        hardware_class=hardware_class,
+        release_counter=release_counter,
+        now=now,
+    )
+    print_result(_describe_extension(done), _format_extension(done, now=now), as_json=as_json)
+
+
+def _describe_extension(extension: Extension) -> dict[str, object]:
+    manifest, assignment = extension.manifest, extension.assignment
+    return {
+        "schema": "ampforge.extension/1",
+        "version": manifest.version,
+        "release_counter": manifest.release_counter,
+        "hardware_class": manifest.hardware_class,
+        "manifest_sha256": extension.manifest_sha256.hex(),
+        "expires_at": manifest.expires_at.isoformat(),
+        "expired_at": extension.replaced.expires_at.isoformat(),
+        "assignment_sequence": None if assignment is None else assignment.sequence,
+        "assignment_expires_at": None if assignment is None else assignment.expires_at.isoformat(),
+    }
+
+
+def _format_extension(extension: Extension, *, now: datetime) -> str:
+    from manifests.release_steps import describe_asked
+
+    manifest, assignment = extension.manifest, extension.assignment
+    name = (
+        f"release {manifest.version} (counter {manifest.release_counter}, "
+        f"{manifest.hardware_class})"
+    )
+    lines = [
+        f"the manifest of {name} holds until {manifest.expires_at:%Y-%m-%d %H:%M} UTC",
+        *describe_asked(extension.step, manifest, now=now),
+    ]
+    if assignment is None:
+        lines.append("no assignment names it: give it out with `ampforge campaign create`")
+    elif assignment.expires_at <= now:
+        lines.append(
+            f"campaign {assignment.campaign!r} has expired: nobody installs it until "
+            "`ampforge campaign create`"
+        )
+    else:
+        words = "stays HALTED" if assignment.is_halted else "goes on with it"
+        lines.append(
+            f"campaign {assignment.campaign!r} {words}, until "
+            f"{assignment.expires_at:%Y-%m-%d %H:%M} UTC as before"
+        )
+    return "\n  ".join(lines)
+
+
 @click.command(
     "withdraw", epilog='Example: ampforge repo withdraw 1.5.0 --reason "TIGHTEN stops early"'
 )
 @click.argument("version")
 @click.option("--reason", required=True, help="What is wrong with it, for people; it is published.")
 @hardware_class_option
-@click.option(
-    "--release-counter",
-    type=click.IntRange(min=1),
-    help="Which release, where the version is published with several.",
-)
+@_release_counter_option
 @config_option
 @passphrase_file_option
 @json_option
@@ -97,8 +184,8 @@ def withdraw(
     runs on devices stays: they get back on track by a new release with a higher counter.
     """
     from cli.repository_files import open_publisher
-    from manifests.release_admission import list_unled
     from manifests.release_life import withdraw_release
+    from manifests.release_steps import list_unled
     from manifests.repository_reading import load_repository
     from signing.roles import Role
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cli.configuration import Configuration
-    from manifests.suit_export import SuitIdentity
+    from manifests.suit_identity import SuitIdentity
 
 KEY_MAX_BYTES = 65_536
 
@@ -182,7 +182,7 @@ def _load_identity(
     configuration: Configuration, vendor_domain: str | None, base_url: str | None
 ) -> SuitIdentity:
     from manifests.manifests_settings import SuitSettings
-    from manifests.suit_export import SuitIdentity
+    from manifests.suit_identity import SuitIdentity
 
     settings = None
     if configuration.has_section("suit"):

@@ -36,7 +36,8 @@ def open_store(configuration: Configuration) -> Store:
     """
     settings = load_repository_settings(configuration)
     if settings.bucket:
-        from manifests.s3_store import S3Store, parse_s3_address
+        from manifests.s3_address import parse_s3_address
+        from manifests.s3_store import S3Store
 
         return S3Store(parse_s3_address(settings.bucket, endpoint=settings.endpoint))
     from manifests.store import FolderStore

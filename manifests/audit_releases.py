@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.errors import FirmwareImageError
 from firmware_images.release_constraints import last_day_of
 from manifests.assignment import verify_assignment
-from manifests.errors import DeviceMessageError
+from manifests.errors import DeviceMessageError, RepositoryError
 from manifests.manifest import verify_manifest
-from manifests.published_releases import assignment_target_path, list_releases
-from manifests.release_admission import SUPPORT_ENDS_SOON, find_step
-from manifests.release_files import derive_manifest
+from manifests.published_releases import (
+    assignment_target_path,
+    find_bundle,
+    list_releases,
+    name_extension,
+)
+from manifests.release_admission import SUPPORT_ENDS_SOON
+from manifests.release_files import derive_manifest, list_differing_facts
+from manifests.release_steps import find_step
 from manifests.repository_reading import TARGET_MAX_BYTES
 from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError
@@ -100,7 +107,7 @@ def _audit_release(
         audit.notice(
             f"the manifest of release {release.version} has expired: no device installs it",
             where=where,
-            hint="publish its content as a new release, with a higher release_counter",
+            hint=f"sign it again: `{name_extension(release)}`",
         )
     if manifest.waveform.policy_version < trust.minimum_policy_version:
         audit.notice(
@@ -201,9 +208,14 @@ def _audit_assignment(
 
 def _audit_copy(audit: Audit, store: Store, path: str, expected: bytes) -> None:
     audit.named.add(path)
+    is_same = store.read(path, max_bytes=TARGET_MAX_BYTES) == expected
+    _require_same(audit, path, is_same=is_same)
+
+
+def _require_same(audit: Audit, path: str, *, is_same: bool) -> None:
     audit.require(
         "devices are shown something else than TUF lists",
-        is_met=store.read(path, max_bytes=TARGET_MAX_BYTES) == expected,
+        is_met=is_same,
         where=path,
         hint="publish again: it writes the devices' copies anew",
     )
@@ -234,9 +246,10 @@ def _audit_artifacts(
         if path in audit.named or entry is None:
             continue
         audit.named.add(path)
-        listed = store.read(f"targets/{entry.get_prefixed_paths()[0]}", max_bytes=TARGET_MAX_BYTES)
-        if listed is not None:
-            _audit_copy(audit, store, path, listed)
+        copy = store.read(path, max_bytes=TARGET_MAX_BYTES)
+        # The target itself was compared with this digest already.
+        is_same = copy is not None and hashlib.sha256(copy).hexdigest() == entry.hashes["sha256"]
+        _require_same(audit, path, is_same=is_same)
 
 
 def _audit_bundle(
@@ -248,37 +261,22 @@ def _audit_bundle(
     contents: Mapping[str, bytes],
     where: str,
 ) -> None:
-    for path, entry in metadata.targets.signed.targets.items():
-        if not path.startswith("bundles/") or path not in contents:
-            continue
-        custom = entry.custom or {}
-        if custom.get("release_counter") != manifest.release_counter:
-            continue
-        try:
-            bundle = verify_bundle(contents[path], trust, where=path)
-        except (SigningError, FirmwareImageError) as error:
-            audit.error(f"the bundle does not verify: {error}", where=path)
-            return
-        derived = derive_manifest(
-            bundle, issued_at=manifest.issued_at, expires_at=manifest.expires_at
-        )
-        fields = (
-            "product",
-            "release_counter",
-            "version",
-            "hardware_class",
-            "hardware_revision_min",
-            "hardware_revision_max",
-            "app",
-            "waveform",
-            "bundle_sha256",
-            "constraints",
-        )
-        differing = [name for name in fields if getattr(derived, name) != getattr(manifest, name)]
-        audit.require(
-            f"the manifest says something else than its bundle: {', '.join(differing)}",
-            is_met=not differing,
-            where=where,
-        )
+    try:
+        path, _ = find_bundle(metadata, manifest.release_counter)
+    except RepositoryError as error:
+        audit.error(error.what, where=where)
         return
-    audit.error("the bundle of a release is not listed", where=where)
+    if path not in contents:
+        return  # told already
+    try:
+        bundle = verify_bundle(contents[path], trust, where=path)
+    except (SigningError, FirmwareImageError) as error:
+        audit.error(f"the bundle does not verify: {error}", where=path)
+        return
+    derived = derive_manifest(bundle, issued_at=manifest.issued_at, expires_at=manifest.expires_at)
+    differing = list_differing_facts(derived, manifest)
+    audit.require(
+        f"the manifest says something else than its bundle: {', '.join(differing)}",
+        is_met=not differing,
+        where=where,
+    )

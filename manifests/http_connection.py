@@ -10,24 +10,23 @@ reading an answer is bounded (`HttpConnection.is_overdue`, asked by the host).
 from __future__ import annotations
 
 import asyncio
-import os
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
+from manifests.http_exchange import Exchange
+from manifests.http_file_part import open_file_part
 from manifests.http_requests import Request, RequestReader, RequestRefusal
 from manifests.rsgi import TEXT, FixedHeaders, encode_headers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
-
     from manifests.access_log import AccessLog
     from manifests.client_address import ClientAddresses
+    from manifests.http_exchange import Application
+    from manifests.http_file_part import FilePart
     from manifests.http_requests import RequestMemory
     from manifests.rsgi import Headers
     from manifests.server_metrics import ServerCounts
 
-FILE_PIECE_BYTES = 256 << 10
 UNSENT_MAX_BYTES = 256 << 10
 """What may wait for a peer before no more is answered. An artifact from memory costs no copy."""
 JOINED_MAX_BYTES = 16 << 10
@@ -41,14 +40,6 @@ DRAINED_MAX_BYTES = 1 << 20
 STOPPING_IDLE_S = 5.0
 """How long a connection may idle after the server was told to stop and another took its place."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Application(Protocol):
-    """An RSGI application."""
-
-    def __rsgi__(self, scope: Any, exchange: Any, /) -> Coroutine[Any, Any, None]:
-        """Answer one request."""
-        ...
 
 
 class ConnectionHost(Protocol):
@@ -81,15 +72,6 @@ class ConnectionHost(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _FilePart:
-    descriptor: int
-    offset_bytes: int
-    remaining_bytes: int
-    request: Request
-    is_last: bool
-
-
 class HttpConnection(asyncio.Protocol):
     """One connection of a server.
 
@@ -101,7 +83,7 @@ class HttpConnection(asyncio.Protocol):
         self._host = host
         self._reader = RequestReader(host.memory)
         self._transport: Any = None
-        self._part: _FilePart | None = None
+        self._part: FilePart | None = None
         self._deadline_s = host.now_s + REQUEST_TIMEOUT_S
         self._written_bytes = 0
         self._sent_bytes = 0
@@ -312,37 +294,26 @@ class HttpConnection(asyncio.Protocol):
             start_bytes: Offset of the first byte.
             end_bytes: Offset of the byte after the last.
         """
-        try:
-            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            text = "the file has just been taken away"
-            self._answer_refusal(RequestRefusal(HTTPStatus.NOT_FOUND, text))
-            return
-        except OSError:
-            # Not 404: to a TUF client that says that there is nothing newer.
-            text = "the file cannot be read now, try again"
-            self._answer_refusal(RequestRefusal(HTTPStatus.SERVICE_UNAVAILABLE, text))
+        is_last = request.is_last or self._is_stopping
+        part = open_file_part(
+            file, request, start_bytes=start_bytes, end_bytes=end_bytes, is_last=is_last
+        )
+        if isinstance(part, RequestRefusal):
+            self._answer_refusal(part)
             return
         self._note(request, status, end_bytes - start_bytes)
-        is_last = request.is_last or self._is_stopping
-        self._part = _FilePart(descriptor, start_bytes, end_bytes - start_bytes, request, is_last)
+        self._part = part
         self._write(self._head(status, headers, is_last=is_last))
         self._send_part()
 
     def _send_part(self) -> None:
         while (part := self._part) is not None and not self._is_paused:
             if part.remaining_bytes:
-                try:
-                    wished_bytes = min(FILE_PIECE_BYTES, part.remaining_bytes)
-                    piece = os.pread(part.descriptor, wished_bytes, part.offset_bytes)
-                except OSError:
-                    piece = b""
+                piece = part.read_piece()
                 if not piece:
                     # A length was promised: a shorter body must not look like a whole one.
                     self._transport.abort()
                     return
-                part.offset_bytes += len(piece)
-                part.remaining_bytes -= len(piece)
                 self._write(piece)
             if not part.remaining_bytes:
                 self._close_part()
@@ -357,7 +328,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _close_part(self) -> None:
         if self._part is not None:
-            os.close(self._part.descriptor)
+            self._part.close()
             self._part = None
 
     def _head(self, status: int, headers: Headers, *, is_last: bool) -> bytes:
@@ -379,39 +350,3 @@ class HttpConnection(asyncio.Protocol):
 def peer_address(peername: object) -> str:
     """Return the address in what a socket says of its peer."""
     return str(peername[0]) if isinstance(peername, tuple) and peername else ""
-
-
-class Exchange:
-    """What an application answers one request with: the parts of RSGI's HTTP protocol in use."""
-
-    __slots__ = ("_connection", "_request")
-
-    def __init__(self, connection: HttpConnection, request: Request) -> None:
-        self._connection = connection
-        self._request = request
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Iterate over the body's pieces."""
-        if self._request.body:
-            yield self._request.body
-
-    def response_empty(self, status: int, headers: Headers) -> None:
-        """Answer without a body."""
-        self._connection.write_answer(self._request, status, headers, b"")
-
-    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
-        """Answer with bytes."""
-        self._connection.write_answer(self._request, status, headers, body)
-
-    def response_file(self, status: int, headers: Headers, file: str) -> None:
-        """Answer with a whole file, as long as its Content-Length says."""
-        size_bytes = int(dict(headers)["content-length"])
-        self.response_file_range(status, headers, file, 0, size_bytes)
-
-    def response_file_range(
-        self, status: int, headers: Headers, file: str, start: int, end: int
-    ) -> None:
-        """Answer with a part of a file, from `start` to before `end`."""
-        self._connection.write_file_answer(
-            self._request, status, headers, file=file, start_bytes=start, end_bytes=end
-        )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from manifests.access_log import AccessLog
-    from manifests.http_connection import Application
+    from manifests.http_exchange import Application
 
 CONNECTIONS_MAX = 8192
 SWEEP_S = 1.0

@@ -24,10 +24,13 @@ from signing.cose_message import parse_message
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # public, without __all__
+
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
 
 MANIFEST_KIND = "manifest"
+BUNDLE_KIND = "bundle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class PublishedRelease:
         target_path: TUF path of that manifest.
         waivers: What of the limits was waived for it, as `LimitWaiver.to_json` says it.
         constraints: Which devices may take it directly, and until when it is supported.
+        replaces: Digests of the manifests before, if it was signed again; the last one last.
     """
 
     version: str
@@ -53,6 +57,7 @@ class PublishedRelease:
     target_path: str
     waivers: tuple[Mapping[str, Any], ...] = ()
     constraints: ReleaseConstraints = NO_CONSTRAINTS
+    replaces: tuple[bytes, ...] = ()
 
 
 def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
@@ -67,6 +72,7 @@ def list_releases(metadata: RepositoryMetadata) -> tuple[PublishedRelease, ...]:
             target_path=path,
             waivers=tuple(custom.get("waivers", ())),
             constraints=constraints_from_document(custom, where=path),
+            replaces=tuple(map(bytes.fromhex, custom.get("replaces", ()))),
         )
         for path, entry, custom in entries_of_kind(metadata.targets, MANIFEST_KIND)
     ]
@@ -132,6 +138,32 @@ def find_release(
             hint="say which with --release-counter",
         )
     return found[-1]
+
+
+def find_bundle(metadata: RepositoryMetadata, release_counter: int) -> tuple[str, TargetFile]:
+    """Return path and entry of the bundle that a release was published from.
+
+    Raises:
+        RepositoryError: The targets metadata lists none.
+    """
+    for path, entry, custom in entries_of_kind(metadata.targets, BUNDLE_KIND):
+        if custom.get("release_counter") == release_counter:
+            return path, entry
+    raise RepositoryError(
+        "the bundle of a release is not listed",
+        expected=f"a bundle with release counter {release_counter}",
+        got="none",
+        where="targets.json",
+        hint="run `ampforge repo verify`",
+    )
+
+
+def name_extension(release: PublishedRelease | Manifest) -> str:
+    """Return the command that signs a release's manifest again, for hints."""
+    return (
+        f"ampforge repo extend {release.version} --hardware-class {release.hardware_class} "
+        f"--release-counter {release.release_counter}"
+    )
 
 
 def refuse_step_back(

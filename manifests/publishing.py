@@ -39,22 +39,19 @@ from manifests.published_releases import (
 )
 from manifests.release_admission import (
     expires_at,
-    find_step,
+    find_same,
+    is_first_constrained,
     judge_secure_version,
     refuse_expired,
     refuse_expired_waivers,
-    refuse_missing_step,
     refuse_unsupported,
 )
 from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
 from manifests.release_files import build_release_files, derive_manifest
+from manifests.release_steps import find_step, refuse_missing_step
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
-from manifests.withdrawal import (
-    list_withdrawals,
-    refuse_withdrawn,
-    refuse_withdrawn_version,
-)
+from manifests.withdrawal import refuse_withdrawn, refuse_withdrawn_version
 from signing.cose import sign_many, sign_one
 from signing.roles import Role
 
@@ -62,9 +59,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from firmware_images.bundle import Bundle
     from manifests.manifests_settings import RepositorySettings
-    from manifests.release_deltas import DeltaPlan, ReleaseDelta
+    from manifests.release_deltas import DeltaPlan
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
     from signing.signers import Signer
@@ -130,14 +126,17 @@ class Publisher:
             cost = judge_secure_version(
                 self.store, current, known, statement, bits=self.secure_version_bits
             )
-            published = _find_same(current, known, bundle)
+            published = find_same(current, known, bundle)
             if published is not None:
                 message = read_target(
                     self.store, current.targets.signed.targets[published.target_path]
                 )
                 releases: tuple[NewFile, ...] = ()
             else:
-                message = self._sign_manifest(bundle, deltas, now)
+                until = expires_at(now, self.settings.lifetime("manifest"), statement.constraints)
+                message = self.sign_manifest(
+                    derive_manifest(bundle, issued_at=now, expires_at=until, deltas=deltas)
+                )
                 releases = build_release_files(bundle, message, untrusted_bytes, deltas)
             manifest = verify_manifest(message, self.trust)
             refuse_expired(manifest, now=now)
@@ -163,7 +162,7 @@ class Publisher:
             is_new_release=bool(releases),
             cost=cost if releases else None,
             step=step,
-            is_first_constrained=bool(releases) and _is_first_constrained(known, manifest),
+            is_first_constrained=bool(releases) and is_first_constrained(known, manifest),
             waivers=tuple(waiver.to_json() for waiver in bundle.waivers),
             deltas=deltas,
         )
@@ -176,7 +175,6 @@ class Publisher:
         now: datetime,
         hardware_class: str | None = None,
         release_counter: int | None = None,
-        expected_sequence: int | None = None,
     ) -> Publication:
         """Assign a release that is published already.
 
@@ -186,12 +184,10 @@ class Publisher:
             now: The present, UTC.
             hardware_class: Which boards; needed where the version is published for several.
             release_counter: Which release of several with that version, if not the latest.
-            expected_sequence: That of the assignment which the plan follows, if it follows one.
 
         Raises:
-            RepositoryError: Another assignment came in between, no such release is published,
-                its support has ended, or its manifest or a waiver of it has expired; those three do
-                not keep a plan from halting.
+            RepositoryError: No such release is published, its support has ended, or its manifest or
+                a waiver of it has expired; those three do not keep a plan from halting.
         """
         with self.store.exclusively():
             current = load_repository(self.store)
@@ -199,33 +195,47 @@ class Publisher:
             published = find_release(
                 current, version, hardware_class, release_counter=release_counter
             )
-            if not plan.is_halted:
-                refuse_expired_waivers(published, now=now)
-            message = read_target(self.store, current.targets.signed.targets[published.target_path])
-            manifest = verify_manifest(message, self.trust)
-            if not plan.is_halted:
-                refuse_unsupported(version, manifest.constraints, now=now)
-                refuse_expired(manifest, now=now)
-            releases = list_releases(current)
-            step = find_step(self.store, current, self.trust, releases, manifest, now=now)
-            assignment = self._assign(current, plan, manifest, message_digest(message), now)
-            if expected_sequence is not None and assignment.sequence != following_sequence(
-                expected_sequence
-            ):
-                raise RepositoryError(
-                    "another assignment was published meanwhile",
-                    expected=f"sequence {expected_sequence} in force",
-                    got=f"sequence {assignment.sequence - 1}",
-                    hint="look with `ampforge repo status`, and run the command again",
-                )
-            publish_files(
-                self.store,
-                self.signers,
-                self.settings,
-                before=current,
-                assignments=(self.assignment_file(assignment),),
-                now=now,
-            )
+            return self.assign_release(current, published, plan, now=now)
+
+    def assign_release(
+        self,
+        current: RepositoryMetadata,
+        published: PublishedRelease,
+        plan: AssignmentPlan,
+        *,
+        now: datetime,
+    ) -> Publication:
+        """Assign a published release by a plan that was made from the state it follows.
+
+        The caller holds `store.exclusively()`, and read that state since.
+
+        Args:
+            current: The state.
+            published: The release.
+            plan: Who installs it.
+            now: The present, UTC.
+
+        Raises:
+            RepositoryError: As `publish_plan` says.
+        """
+        if not plan.is_halted:
+            refuse_expired_waivers(published, now=now)
+        message = read_target(self.store, current.targets.signed.targets[published.target_path])
+        manifest = verify_manifest(message, self.trust)
+        if not plan.is_halted:
+            refuse_unsupported(published.version, manifest.constraints, now=now)
+            refuse_expired(manifest, now=now)
+        releases = list_releases(current)
+        step = find_step(self.store, current, self.trust, releases, manifest, now=now)
+        assignment = self._assign(current, plan, manifest, published.manifest_sha256, now)
+        publish_files(
+            self.store,
+            self.signers,
+            self.settings,
+            before=current,
+            assignments=(self.assignment_file(assignment),),
+            now=now,
+        )
         return Publication(
             manifest=manifest,
             manifest_sha256=assignment.manifest_sha256,
@@ -246,17 +256,8 @@ class Publisher:
             _refuse_expired_root(before, now)
             return publish_files(self.store, self.signers, self.settings, before=before, now=now)
 
-    def _sign_manifest(
-        self, bundle: Bundle, deltas: Sequence[ReleaseDelta], now: datetime
-    ) -> bytes:
-        manifest = derive_manifest(
-            bundle,
-            issued_at=now,
-            expires_at=expires_at(
-                now, self.settings.lifetime("manifest"), bundle.statement.constraints
-            ),
-            deltas=deltas,
-        )
+    def sign_manifest(self, manifest: Manifest) -> bytes:
+        """Sign a manifest with the release keys; whoever calls verifies it as a device does."""
         return sign_many(
             serialize_manifest(manifest),
             self._signers(Role.RELEASE),
@@ -335,36 +336,3 @@ def _refuse_expired_root(before: RepositoryMetadata, now: datetime) -> None:
             hint="nothing was signed: set the clock if it is wrong; else make the next root with "
             "`ampforge repo rotate`",
         )
-
-
-def _is_first_constrained(before: Sequence[PublishedRelease], manifest: Manifest) -> bool:
-    of_class = [
-        release.constraints
-        for release in before
-        if release.hardware_class == manifest.hardware_class
-    ]
-    return (
-        not manifest.constraints.is_empty
-        and bool(of_class)
-        and all(constraints.is_empty for constraints in of_class)
-    )
-
-
-def _find_same(
-    metadata: RepositoryMetadata, releases: Sequence[PublishedRelease], bundle: Bundle
-) -> PublishedRelease | None:
-    statement = bundle.statement
-    for release in releases:
-        if release.bundle_sha256 == bundle.digest:
-            return release
-    counters = [release.release_counter for release in releases]
-    counters += [withdrawal.release_counter for withdrawal in list_withdrawals(metadata)]
-    latest = max(counters, default=0)
-    if statement.release_counter <= latest:
-        raise RepositoryError(
-            "a release with this counter, or a later one, is published already",
-            expected=f"release counter {latest + 1} or later",
-            got=f"{statement.release_counter} (version {statement.version})",
-            hint="raise release_counter in [release], and build and sign the bundle again",
-        )
-    return None

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from firmware_images.release_constraints import describe_constraints
 from manifests.manifest import AppFacts, Manifest, WaveformFacts, message_digest
-from manifests.published_releases import MANIFEST_KIND
+from manifests.published_releases import BUNDLE_KIND, MANIFEST_KIND
 from manifests.release_deltas import build_delta_files, describe_deltas
 from manifests.repository import NewFile
 from manifests.update_checks import table_peak_na
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from firmware_images.bundle import Bundle
@@ -63,6 +64,27 @@ def derive_manifest(
     )
 
 
+def list_differing_facts(derived: Manifest, manifest: Manifest) -> list[str]:
+    """Return what a manifest says otherwise than the one that was derived from its bundle.
+
+    Deltas and times are no part of a bundle.
+    """
+    apart = {"deltas", "issued_at_s", "expires_at_s"}
+    names = [field.name for field in fields(Manifest) if field.name not in apart]
+    return [name for name in names if getattr(derived, name) != getattr(manifest, name)]
+
+
+def build_manifest_file(message: bytes, custom: Mapping[str, object]) -> NewFile:
+    """Return the target of a signed manifest, which devices find by its digest, too."""
+    digest = message_digest(message).hex()
+    return NewFile(
+        path=f"manifests/{digest}.cose",
+        content=message,
+        custom=custom,
+        device_path=f"device/manifests/{digest}.cose",
+    )
+
+
 def build_release_files(
     bundle: Bundle, manifest: bytes, bundle_bytes: bytes, deltas: Sequence[ReleaseDelta] = ()
 ) -> tuple[NewFile, ...]:
@@ -100,21 +122,15 @@ def build_release_files(
         )
         for digest in (hashlib.sha256(content).hexdigest(),)
     )
-    manifest_digest = message_digest(manifest).hex()
     name = f"{statement.product}-{statement.version}-{statement.release_counter}"
     name = f"{_UNFIT.sub('-', name)}.bundle.zip"
     return (
         *artifacts,
         *build_delta_files(deltas, facts),
-        NewFile(
-            path=f"manifests/{manifest_digest}.cose",
-            content=manifest,
-            custom={"kind": MANIFEST_KIND} | facts | told,
-            device_path=f"device/manifests/{manifest_digest}.cose",
-        ),
+        build_manifest_file(manifest, {"kind": MANIFEST_KIND} | facts | told),
         NewFile(
             path=f"bundles/{statement.hardware_class}/{name}",
             content=bundle_bytes,
-            custom={"kind": "bundle"} | facts,
+            custom={"kind": BUNDLE_KIND} | facts,
         ),
     )

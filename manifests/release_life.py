@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from manifests.assignment import ALL_DEVICES_PPM, following_sequence
+from manifests.assignment import ALL_DEVICES_PPM, succeed_assignment
 from manifests.errors import RepositoryError
 from manifests.publication import AssignmentPlan
 from manifests.published_releases import find_release, read_listed_assignment
@@ -20,7 +20,9 @@ from manifests.withdrawal import (
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from manifests.assignment import Assignment
     from manifests.publication import Publication
+    from manifests.published_releases import PublishedRelease
     from manifests.publishing import Publisher
     from manifests.withdrawal import Withdrawal
 
@@ -48,10 +50,20 @@ def promote_release(
         RepositoryError: The release is not the one that is assigned now, it is halted, or the
             share would not grow.
     """
-    current = load_repository(publisher.store)
-    refuse_withdrawn_version(current, version, hardware_class)
-    published = find_release(current, version, hardware_class)
-    running = read_listed_assignment(publisher.store, current, published.hardware_class)
+    with publisher.store.exclusively():
+        current = load_repository(publisher.store)
+        refuse_withdrawn_version(current, version, hardware_class)
+        published = find_release(current, version, hardware_class)
+        running = read_listed_assignment(publisher.store, current, published.hardware_class)
+        plan = _promoted(running, published, drawn_ppm)
+        return publisher.assign_release(current, published, plan, now=now)
+
+
+def _promoted(
+    running: Assignment | None, published: PublishedRelease, drawn_ppm: int
+) -> AssignmentPlan:
+    """Return the plan that goes on with a running campaign for more devices."""
+    version = published.version
     if running is None or running.manifest_sha256 != published.manifest_sha256:
         raise RepositoryError(
             f"release {version} is assigned to nobody now, so it cannot be promoted",
@@ -68,17 +80,10 @@ def promote_release(
             else f"{drawn_ppm / 10_000:g} % after {running.drawn_ppm / 10_000:g} %",
             hint="`ampforge campaign create` halts, narrows and resumes under the same name",
         )
-    plan = AssignmentPlan(
+    return AssignmentPlan(
         campaign=running.campaign,
         drawn_ppm=drawn_ppm,
         pinned_serial_numbers=running.pinned_serial_numbers,
-    )
-    return publisher.publish_plan(
-        version,
-        plan,
-        now=now,
-        hardware_class=published.hardware_class,
-        expected_sequence=running.sequence,
     )
 
 
@@ -118,10 +123,8 @@ def withdraw_release(
         if running is not None and running.manifest_sha256 == published.manifest_sha256:
             expires_at = now + publisher.settings.lifetime("campaign")
             halt = replace(
-                running,
-                sequence=following_sequence(running.sequence),
+                succeed_assignment(running, now=now),
                 is_halted=True,
-                issued_at_s=int(now.timestamp()),
                 expires_at_s=int(expires_at.timestamp()),
             )
             halted = (publisher.assignment_file(halt),)

@@ -3,9 +3,9 @@
 It trusts nothing but the product's trust record (and, if one is given, the first root): every
 signature, threshold, version, expiry, length and digest is checked, both views of each release are
 compared, and what is on the disk is compared with what is named. What is wrong is collected, not
-raised, so that one report tells everything. Then python-tuf's own client reads the whole
-repository from the first root, as a second opinion. Nothing is written but a scratch folder of that
-client. Implements docs/spec/repository-layout.md §10.
+raised, so that one report tells everything. Beside it python-tuf's own client reads the whole
+repository from the first root, as a second opinion; each target is read once for both. Nothing is
+written but a scratch folder of that client. Implements docs/spec/repository-layout.md §10.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from manifests.audit_client import read_everything
+from manifests.audit_client import second_opinion
 from manifests.audit_releases import audit_releases
 from manifests.audit_trust import TRUST_TARGETS, audit_trust_records
 from manifests.errors import RepositoryError
-from manifests.published_releases import assignment_target_path
+from manifests.published_releases import assignment_target_path, list_releases
 from manifests.repository_reading import (
     DESCRIPTION_PATH,
     TARGET_MAX_BYTES,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # public, without __all__
 
+    from manifests.audit_client import SecondOpinion
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
     from signing.trust_record import TrustRecord
@@ -136,17 +137,17 @@ def audit_repository(
         return audit
     _audit_documents(audit, store, metadata, now)
     _audit_keys(audit, metadata, trust)
-    contents = _audit_targets(audit, store, metadata)
+    with second_opinion(store, first) as opinion:
+        contents = _audit_targets(audit, store, metadata, opinion)
     audit_releases(audit, store, metadata, trust=trust, contents=contents, now=now)
     audit_trust_records(audit, store, metadata, trust=trust, contents=contents)
     _name_what_stays(audit, metadata)
     if lists:
         _audit_files(audit, metadata, store.list_paths(), root_count=len(roots))
     if audit.is_sound:
-        problem = read_everything(store, first, metadata)
         audit.require(
-            f"python-tuf's client refuses the repository: {problem}",
-            is_met=problem is None,
+            f"python-tuf's client refuses the repository: {opinion.problem}",
+            is_met=opinion.problem is None,
             where=str(store),
         )
     return audit
@@ -217,7 +218,9 @@ def _audit_keys(audit: Audit, metadata: RepositoryMetadata, trust: TrustRecord) 
     )
 
 
-def _audit_targets(audit: Audit, store: Store, metadata: RepositoryMetadata) -> dict[str, bytes]:
+def _audit_targets(
+    audit: Audit, store: Store, metadata: RepositoryMetadata, opinion: SecondOpinion
+) -> dict[str, bytes]:
     """Return the messages among the targets by their path; everything else is only hashed."""
     kept: dict[str, bytes] = {}
     targets: dict[str, TargetFile] = {
@@ -230,21 +233,26 @@ def _audit_targets(audit: Audit, store: Store, metadata: RepositoryMetadata) -> 
         content = store.read(file_path, max_bytes=TARGET_MAX_BYTES)
         if content is None:
             audit.error("a target is missing", where=file_path, hint="restore it from a backup")
-        elif (
+            continue
+        if (
             len(content) != entry.length
             or hashlib.sha256(content).hexdigest() != entry.hashes["sha256"]
         ):
             audit.error("a target is not what was signed", where=file_path)
-        elif path.startswith(("manifests/", "campaigns/", "bundles/", TRUST_TARGETS)):
+            continue
+        opinion.look_at(path, file_path, content)
+        if path.startswith(("manifests/", "campaigns/", "bundles/", TRUST_TARGETS)):
             kept[path] = content
     audit.counts["targets"] = len(targets)
     return kept
 
 
 def _name_what_stays(audit: Audit, metadata: RepositoryMetadata) -> None:
-    """Name what a withdrawn release left: files are never taken away from under a reader."""
+    """Name what withdrawn and extended releases left: nothing is taken from under a reader."""
     withdrawals = list_withdrawals(metadata)
-    for digest in (withdrawal.manifest_sha256.hex() for withdrawal in withdrawals):
+    left = [digest for one in withdrawals for digest in (one.manifest_sha256, *one.replaces)]
+    left += [digest for one in list_releases(metadata) for digest in one.replaces]
+    for digest in map(bytes.hex, left):
         audit.named |= {
             f"targets/manifests/{digest}.{digest}.cose",
             f"device/manifests/{digest}.cose",

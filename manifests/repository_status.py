@@ -16,10 +16,11 @@ from manifests.manifest import verify_manifest
 from manifests.published_releases import (
     assignment_target_path,
     list_releases,
+    name_extension,
     open_listed_assignment,
     open_listed_manifest,
 )
-from manifests.release_admission import describe_asked, find_step
+from manifests.release_steps import describe_asked, find_step
 from manifests.repository_reading import load_description, load_repository, read_target
 from manifests.tuf_metadata import SIGNING_ROLES, list_differing_roles
 from manifests.withdrawal import list_withdrawals
@@ -50,6 +51,7 @@ _REMEDIES = {
     "snapshot": "whoever holds the snapshot key must run `ampforge repo refresh`",
     "timestamp": "whoever holds the timestamp key must run `ampforge repo refresh`",
 }
+_LATER_SUPPORT = "publish a release with a later supported_until"
 _NEW_RELEASE = "the release key holders must publish its content as a new release"
 
 
@@ -211,9 +213,15 @@ def _describe_release(
         **describe_constraints(release.constraints),
         "expires_at": expires_at.isoformat(),
         "expires_soon": expires_at - now <= SOON,
-        "expiry": expiry_in_words(expires_at, now, _NEW_RELEASE),
+        "expiry": expiry_in_words(expires_at, now, _extension(release, expires_at)),
         "refused": _refused(lambda: verify_manifest(message, trust), _NEW_RELEASE),
     }
+
+
+def _extension(release: PublishedRelease, expires_at: datetime) -> str:
+    if expires_at == release.constraints.support_ends_at:
+        return _LATER_SUPPORT
+    return f"the release key holders must run `{name_extension(release)}`"
 
 
 def _refused(verify: Callable[[], object], remedy: str) -> str | None:
@@ -259,7 +267,7 @@ def _describe_assignment(
         words = f"HALTED ({words})"
     remedy = _REMEDIES["campaign"]
     if named and assignment.expires_at == named[0].constraints.support_ends_at:
-        remedy = "publish a release with a later supported_until"
+        remedy = _LATER_SUPPORT
     return {
         "hardware_class": hardware_class,
         "campaign": assignment.campaign,

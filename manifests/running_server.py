@@ -6,10 +6,7 @@ uvloop where it is installed, asyncio's own event loop elsewhere; one thread, an
 from __future__ import annotations
 
 import asyncio
-import errno
-import resource
 import signal
-import socket
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -18,7 +15,12 @@ from manifests.access_log import AccessLog
 from manifests.client_address import ClientAddresses
 from manifests.errors import ServerError
 from manifests.fleet import FleetStore
-from manifests.http_host import BACKLOG, CONNECTIONS_MAX, HttpHost
+from manifests.http_host import CONNECTIONS_MAX, HttpHost
+from manifests.listening_socket import (
+    bind_listening,
+    check_same_address,
+    raise_descriptor_limit,
+)
 from manifests.rate_limit import RateLimit
 from manifests.report_verifiers import ReportVerifiers, usual_processes
 from manifests.server_app import RepositoryApp
@@ -30,13 +32,11 @@ from signing.signers import SoftwareSigner
 from signing.trust import verify_trust_record
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from manifests.server_plan import ServerPlan
 
-DESCRIPTORS_SPARE = 64
-"""File descriptors kept for files and the database."""
-KERNEL_UNSENT_MAX_BYTES = 256 << 10
 METRICS_CONNECTIONS_MAX = 16
 METRICS_WAIT_S = 10.0
 METRICS_RETRY_S = 0.02
@@ -127,7 +127,7 @@ class RunningServer:
         self._parts.callback(app.close)
         return HttpHost(
             app,
-            connections_max=min(CONNECTIONS_MAX, _raise_descriptor_limit()),
+            connections_max=min(CONNECTIONS_MAX, raise_descriptor_limit()),
             connections_per_address_max=plan.connections_per_address_max,
             addresses=addresses,
             counts=self._counts,
@@ -147,7 +147,7 @@ class RunningServer:
             assert plan.control is not None, "checked by whoever made the plan"
             self._predecessor = Predecessor(plan.control)
             self._listening = self._predecessor.listening
-            _check_same_address(self._listening, plan)
+            check_same_address(self._listening, plan)
         self._parts.callback(self._listening.close)
 
     def run(self, on_ready: Callable[[str], None]) -> None:
@@ -254,68 +254,6 @@ class RunningServer:
 
 def _say(text: str) -> None:
     print(f"ampforge serve: {text}", file=sys.stderr, flush=True)  # noqa: T201 - there is no caller to tell
-
-
-def bind_listening(host: str, port: int, *, option: str = "--port") -> socket.socket:
-    """Return a socket that listens at an address.
-
-    Args:
-        host: Its address.
-        port: TCP port; 0 takes a free one.
-        option: What chooses another port, for the hint.
-
-    Raises:
-        ServerError: It cannot.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        # Not SO_REUSEPORT: two servers would silently share the port.
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            # Inherited by every connection: what a peer that does not read makes the kernel hold.
-            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_UNSENT_MAX_BYTES)
-        # Before it is said that the server is ready: who reads that may connect at once.
-        bound.listen(BACKLOG)
-        # At once: a copy of a blocking socket would make this one blocking again.
-        bound.setblocking(False)
-    except (OSError, OverflowError, TypeError, ValueError) as error:
-        bound.close()
-        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        raise ServerError(
-            "the address cannot be listened on",
-            expected=f"a free port at {host}",
-            got=getattr(error, "strerror", None) or error,
-            where=f"{host}:{port}",
-            hint=f"another server uses the port: stop it, or choose one with {option}"
-            if is_taken
-            else "choose an address of this machine with --host",
-        ) from error
-    return bound
-
-
-def _check_same_address(listening: socket.socket, plan: ServerPlan) -> None:
-    address, port, *_ = listening.getsockname()
-    if plan.port not in {0, port}:
-        raise ServerError(
-            "the running server listens at another port",
-            expected=plan.port,
-            got=port,
-            where=f"{address}:{port}",
-            hint="a port is changed by stopping that server and starting this one",
-        )
-
-
-def _raise_descriptor_limit() -> int:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # A connection that downloads a large file holds two: its socket and the file.
-    wished = 2 * CONNECTIONS_MAX + DESCRIPTORS_SPARE
-    if soft != resource.RLIM_INFINITY and soft < wished:
-        soft = wished if hard == resource.RLIM_INFINITY else min(wished, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    usable = wished if soft == resource.RLIM_INFINITY else soft
-    return max(1, (usable - DESCRIPTORS_SPARE) // 2)
 
 
 def _runner() -> Callable[..., object]:

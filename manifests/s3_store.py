@@ -17,7 +17,6 @@ file of ours. `obstore` is the extra `ampforge[s3]`.
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 from contextlib import contextmanager, suppress
@@ -26,71 +25,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from manifests.errors import RepositoryError
-from manifests.served_files import IMMUTABLE, content_type_of, is_immutable_name
+from manifests.s3_address import cache_control_of
+from manifests.s3_client import import_obstore, open_bucket
+from manifests.served_files import content_type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import obstore
+    from manifests.s3_address import S3Address
 
 LEASE_FOLDER = "publishing"
 LEASE_LIFETIME = timedelta(minutes=10)
 LEASE_MAX_BYTES = 1024
-SHORT_LIVED = "public, max-age=60, must-revalidate"
-_PRIVATE = "no-store"
-_ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9._+/-]{0,200}))?")
 _LEASE = re.compile(rf"{LEASE_FOLDER}/lease-([0-9]{{12}})\.json")
-_SERVED_FOLDERS = ("metadata/", "targets/", "device/")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class S3Address:
-    """Where a repository lies in a bucket.
-
-    Attributes:
-        bucket: Its name.
-        prefix: Folder in it; empty for the bucket itself.
-        endpoint: Base URL of the server; empty for AWS, or what `AWS_ENDPOINT_URL` says.
-    """
-
-    bucket: str
-    prefix: str
-    endpoint: str = ""
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
-
-
-def parse_s3_address(text: str, *, endpoint: str = "") -> S3Address:
-    """Return the address in `s3://BUCKET/PREFIX`.
-
-    Raises:
-        RepositoryError: It is none, or the endpoint is no `http` or `https` URL.
-    """
-    match = _ADDRESS.fullmatch(text)
-    parts = (match[2] or "").strip("/").split("/") if match else []
-    if match is None or any(part in {".", ".."} for part in parts) or "" in parts[1:]:
-        raise RepositoryError(
-            "the address of a bucket cannot be read",
-            expected="s3://BUCKET or s3://BUCKET/FOLDER",
-            got=text[:200],
-            hint="correct [repository] bucket",
-        )
-    if endpoint and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]_/-]{1,255}", endpoint):
-        raise RepositoryError(
-            "the endpoint of a bucket is not a URL",
-            expected="https://HOST or http://HOST:PORT",
-            got=endpoint[:200],
-            hint="correct [repository] endpoint, or leave it out for AWS",
-        )
-    return S3Address(bucket=match[1], prefix="/".join(parts), endpoint=endpoint)
-
-
-def cache_control_of(path: str) -> str:
-    """Return for how long a CDN may keep a file (docs/spec/repository-layout.md §8)."""
-    if not path.startswith(_SERVED_FOLDERS):
-        return _PRIVATE
-    return IMMUTABLE if is_immutable_name(path.rpartition("/")[2]) else SHORT_LIVED
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,7 +63,7 @@ class S3Store:
     ) -> None:
         self.address = address
         self._clock = clock
-        self._bucket = _open_bucket(address)
+        self._bucket = open_bucket(address)
         self._held: _Held | None = None
 
     def __str__(self) -> str:
@@ -128,7 +75,7 @@ class S3Store:
         Raises:
             RepositoryError: It cannot be read, or is larger than any that we write.
         """
-        api = _import_obstore()
+        api = import_obstore()
         try:
             result = api.get(self._bucket, path)
             if result.meta["size"] > max_bytes:
@@ -171,7 +118,7 @@ class S3Store:
             RepositoryError: It cannot be copied.
         """
         self._keep_lease()
-        api = _import_obstore()
+        api = import_obstore()
         try:
             api.copy(self._bucket, source, destination, overwrite=True)
         except (OSError, api.exceptions.BaseError) as error:
@@ -209,7 +156,7 @@ class S3Store:
         held = _Held(
             number=latest + 1, holder=secrets.token_hex(8), until=now + LEASE_LIFETIME, etags={}
         )
-        api = _import_obstore()
+        api = import_obstore()
         try:
             self._put(_lease_path(held.number), _lease(held), "create")
         except RepositoryError as error:
@@ -254,7 +201,7 @@ class S3Store:
             ) from error
 
     def _put(self, path: str, content: bytes, mode: Any) -> Any:
-        api = _import_obstore()
+        api = import_obstore()
         attributes = {
             "Cache-Control": cache_control_of(path),
             "Content-Type": content_type_of(path),
@@ -276,7 +223,7 @@ class S3Store:
             self._refuse(error, "written", path)
 
     def _list(self, folder: str) -> Iterator[str]:
-        api = _import_obstore()
+        api = import_obstore()
         try:
             for page in api.list(self._bucket, folder or None):
                 yield from (str(entry["path"]) for entry in page)
@@ -284,7 +231,7 @@ class S3Store:
             self._refuse(error, "listed", folder)
 
     def _remove(self, path: str) -> None:
-        api = _import_obstore()
+        api = import_obstore()
         try:
             api.delete(self._bucket, path)
         except FileNotFoundError:
@@ -327,44 +274,6 @@ class S3Store:
             if is_denied
             else "check [repository] endpoint, or AWS_ENDPOINT_URL, and the connection",
         ) from error
-
-
-def _open_bucket(address: S3Address) -> obstore.store.S3Store:
-    api = _import_obstore()
-    environment = os.environ
-    endpoint = address.endpoint or environment.get("AWS_ENDPOINT_URL_S3", "")
-    endpoint = endpoint or environment.get("AWS_ENDPOINT_URL", "")
-    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1"
-    # Under this name, because the environment's would come before `endpoint`.
-    options: dict[str, Any] = {"aws_endpoint_url_s3": endpoint} if endpoint else {}
-    bucket: obstore.store.S3Store = api.store.S3Store(
-        address.bucket,
-        prefix=address.prefix or None,
-        region=region,
-        client_options={
-            "allow_http": endpoint.startswith("http://"),
-            "timeout": "120s",
-            "connect_timeout": "10s",
-        },
-        retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=30)},
-        disable_bulk_delete=True,
-        **options,
-    )
-    return bucket
-
-
-def _import_obstore() -> Any:
-    try:
-        import obstore
-        import obstore.exceptions
-        import obstore.store
-    except ImportError as error:
-        raise RepositoryError(
-            "publishing to a bucket needs the package obstore",
-            expected="the extra ampforge[s3]",
-            hint="install it: pip install 'ampforge[s3]'",
-        ) from error
-    return obstore
 
 
 def _lease_path(number: int) -> str:

@@ -10,10 +10,10 @@ Not here: TUF's own root, which is `root_rotation`; making and signing the recor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from manifests.assignment import following_sequence
+from manifests.assignment import succeed_assignment
 from manifests.errors import RepositoryError
 from manifests.manifest import verify_manifest
 from manifests.published_releases import list_releases, read_listed_assignment
@@ -89,11 +89,7 @@ def publish_trust(
         _refuse_gap(first, record.version)
         follows = tuple(range(first, record.version))
         assignments = tuple(
-            replace(
-                assignment,
-                sequence=following_sequence(assignment.sequence),
-                issued_at_s=int(now.timestamp()),
-            )
+            succeed_assignment(assignment, now=now)
             for hardware_class in sorted({r.hardware_class for r in list_releases(current)})
             if (assignment := read_listed_assignment(publisher.store, current, hardware_class))
         )

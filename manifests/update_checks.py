@@ -172,7 +172,8 @@ def judge_freshness(
                 expected=f"a {what} valid at {_as_text(freshness.time_s)}",
                 got=f"one that expired {_as_text(expires_at_s)}",
                 where=what,
-                hint=f"publish the {what} again",
+                hint="whoever publishes must sign it again: `ampforge campaign create` for the "
+                "assignment, `ampforge repo extend` for the manifest",
             )
     return datetime.fromtimestamp(freshness.time_s, UTC)
 

@@ -39,6 +39,7 @@ class Withdrawal:
         manifest_sha256: Named its signed manifest.
         reason: Why, for people.
         withdrawn_at: When, UTC.
+        replaces: Digests of the manifests that it had before.
     """
 
     version: str
@@ -48,6 +49,7 @@ class Withdrawal:
     manifest_sha256: bytes
     reason: str
     withdrawn_at: datetime
+    replaces: tuple[bytes, ...] = ()
 
 
 def list_withdrawals(metadata: RepositoryMetadata) -> tuple[Withdrawal, ...]:
@@ -61,6 +63,7 @@ def list_withdrawals(metadata: RepositoryMetadata) -> tuple[Withdrawal, ...]:
             manifest_sha256=bytes.fromhex(custom["manifest_sha256"]),
             reason=str(custom["reason"]),
             withdrawn_at=datetime.fromisoformat(custom["withdrawn_at"]),
+            replaces=tuple(map(bytes.fromhex, custom.get("replaces", ()))),
         )
         for _, _, custom in entries_of_kind(metadata.targets, WITHDRAWAL_KIND)
     ]
@@ -89,6 +92,7 @@ def build_withdrawal_file(release: PublishedRelease, *, reason: str, now: dateti
         "manifest_sha256": release.manifest_sha256.hex(),
         "reason": reason,
         "withdrawn_at": now.isoformat(),
+        **({"replaces": [one.hex() for one in release.replaces]} if release.replaces else {}),
     }
     content = json.dumps({"schema": WITHDRAWAL_SCHEMA} | facts, indent=2).encode() + b"\n"
     return NewFile(

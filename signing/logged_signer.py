@@ -4,8 +4,8 @@ Implements docs/spec/trust.md §11. The line is on the disk before the signature
 signature can leave unlogged; a line whose signature was never saved anywhere is possible. Where the
 log cannot be written, there is no signature.
 
-What is signed is looked at to say what it is: our messages (docs/spec/cose.md), TUF metadata, else
-`application/octet-stream`.
+What is signed is looked at to say what it is: our messages (docs/spec/cose.md), TUF metadata, SUIT
+envelopes, else `application/octet-stream`.
 """
 
 from __future__ import annotations
@@ -46,12 +46,14 @@ if TYPE_CHECKING:
 
 SIGN_LOG_NAME: Final = "sign-log.jsonl"
 OCTETS: Final = "application/octet-stream"
+SUIT_ENVELOPE: Final = "application/suit-envelope+cose"
 
 _HEAD_MAX_BYTES: Final = 100
 _TUF_BEGIN: Final = re.compile(rb'\{"_type":"([a-z]{1,32})"[,}]')
 _CONTEXTS: Final = ("Signature", "Signature1")
 _CONTENT_TYPE: Final = 3
 _STRUCTURE_MAX_BYTES: Final = 1 << 20
+_SUIT_DIGEST_BYTES: Final = {-16: 32, -43: 48, -44: 64}  # SHA-256, SHA-384, SHA-512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,18 +192,33 @@ def describe_signed(message: bytes) -> tuple[str, bytes]:
         return OCTETS, message
     match structure:
         case [str(context), bytes(body_header), *_, bytes(payload)] if context in _CONTEXTS:
-            return _content_type_of(body_header), payload
+            return _content_type_of(body_header) or _describe_detached(payload), payload
         case _:
             return OCTETS, message
 
 
-def _content_type_of(header: bytes) -> str:
+def _content_type_of(header: bytes) -> str | None:
     try:
         fields = parse_cbor(header, max_bytes=_STRUCTURE_MAX_BYTES)
     except CborError:
         return OCTETS
-    content_type = fields.get(_CONTENT_TYPE) if isinstance(fields, dict) else None
+    if not isinstance(fields, dict) or _CONTENT_TYPE not in fields:
+        return None
+    content_type = fields[_CONTENT_TYPE]
     return content_type if isinstance(content_type, str) else OCTETS
+
+
+def _describe_detached(payload: bytes) -> str:
+    """Tell a SUIT envelope: what it signs is the digest of its manifest (suit-export.md §3)."""
+    try:
+        match parse_cbor(payload, max_bytes=_STRUCTURE_MAX_BYTES):
+            case [int(algorithm_id), bytes(digest)] if _SUIT_DIGEST_BYTES.get(algorithm_id) == len(
+                digest
+            ):
+                return SUIT_ENVELOPE
+    except CborError:
+        pass
+    return OCTETS
 
 
 def _describe_json(message: bytes) -> str:

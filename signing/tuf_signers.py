@@ -81,8 +81,8 @@ def encode_canonical_json(value: object) -> bytes:
         ValueError: The value cannot be said in it.
     """
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    escapes = text.count("\\")
-    if "\\\\" not in text and escapes == text.count("\\n"):
+    # Each backslash is one before an n: of an escaped backslash the first one is not.
+    if text.count("\\") == text.count("\\n"):
         return text.replace("\\n", "\n").encode("utf-8")
     try:
         return str(encode_canonical(value)).encode("utf-8")  # type: ignore[arg-type]  # what it refuses, it says

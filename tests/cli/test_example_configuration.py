@@ -20,7 +20,7 @@ from manifests.manifests_settings import (
     SuitSettings,
     UpdateSettings,
 )
-from manifests.suit_export import SuitIdentity
+from manifests.suit_identity import SuitIdentity
 from provisioning.measurement_settings import MetrologySettings
 from provisioning.meter_settings import MeterSettings
 from provisioning.station_settings import SerialSettings, StationSettings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +13,8 @@ from cli.demo_release import make_product
 from cli.main import ampforge
 from manifests.errors import RepositoryError
 from tests.manifests.s3_server import serve_bucket
+
+DAY = timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,45 @@ def test_one_of_two_releases_of_a_version_is_withdrawn_by_its_counter(run, produ
     withdrawn = run("repo", "withdraw", "1.4.0", "--reason", "a lost key", *counter)
     assert (withdrawn["release_counter"], withdrawn["is_campaign_halted"]) == (1, False)
     assert [one["release_counter"] for one in run("repo", "status")["releases"]] == [2]
+
+
+def test_a_manifest_is_extended_once_it_would_hold_for_longer(run, monkeypatch):
+    before = run("repo", "status")["releases"][0]
+    monkeypatch.setattr("cli.repo_life_commands._now", lambda: datetime.now(UTC) - DAY)
+    with pytest.raises(RepositoryError, match="would not hold for longer"):
+        run("repo", "extend", "1.4.0")
+    later = datetime.now(UTC).replace(microsecond=0) + DAY
+    monkeypatch.setattr("cli.repo_life_commands._now", lambda: later)
+    done = run("repo", "extend", "1.4.0", "--hardware-class", "flare-c3", "--release-counter", "1")
+    assert (done["schema"], done["version"], done["release_counter"]) == (
+        "ampforge.extension/1",
+        "1.4.0",
+        1,
+    )
+    assert (done["expired_at"], done["assignment_sequence"]) == (before["expires_at"], 2)
+    after = run("repo", "status")["releases"][0]
+    assert after["expires_at"] == done["expires_at"] == (later + 730 * DAY).isoformat()
+    assert after["manifest_sha256"] == done["manifest_sha256"] != before["manifest_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "campaign 'release 1.4.0' goes on with it, until"),
+        (("--halt",), "campaign 'stop' stays HALTED, until"),
+    ],
+)
+def test_an_extension_says_what_becomes_of_the_campaign(run, monkeypatch, options, words):
+    if options:
+        run("campaign", "create", "--release", "1.4.0", "--name", "stop", *options)
+    later = datetime.now(UTC).replace(microsecond=0) + DAY
+    monkeypatch.setattr("cli.repo_life_commands._now", lambda: later)
+    shown = CliRunner().invoke(ampforge, ["repo", "extend", "1.4.0"])
+    assert f"release 1.4.0 (counter 1, flare-c3) holds until {later + 730 * DAY:%Y}" in shown.stdout
+    assert words in shown.stdout
+    monkeypatch.setattr("cli.repo_life_commands._now", lambda: later + 400 * DAY)
+    shown = CliRunner().invoke(ampforge, ["repo", "extend", "1.4.0"])
+    assert "nobody installs it until `ampforge campaign create`" in shown.stdout
 
 
 def test_refresh_answers_to_its_old_name_too(run):

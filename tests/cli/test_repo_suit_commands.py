@@ -86,6 +86,7 @@ def test_a_release_is_exported_and_verified(product, run):
     document = json.loads(run("repo verify-suit out/flare.suit --json"))
     assert document["schema"] == "ampforge.suit-envelope/1"
     assert (document["verified"], document["signatures"]) == (True, 2)
+    assert run("key log show").count("  application/suit-envelope+cose  ") == 2
     artifacts = {path.name for path in (product / "repository/device/artifacts").iterdir()}
     digests = {
         entry["argument"]["image-digest"]["digest"]

@@ -6,7 +6,7 @@ from functools import partial
 
 from manifests.freshness import parse_freshness_request
 from manifests.http_transport import parse_base_url
-from manifests.s3_store import parse_s3_address
+from manifests.s3_address import parse_s3_address
 from manifests.served_files import parse_range
 from manifests.suit_envelope import parse_suit_envelope
 from manifests.suit_export import verify_release_envelope

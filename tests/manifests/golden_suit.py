@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manifests.suit_export import SuitIdentity, export_release
+from manifests.suit_export import export_release
+from manifests.suit_identity import SuitIdentity
 from tests.manifests.golden_messages import RELEASE, golden_trust
 from tests.manifests.test_device_messages import CONSTRAINED, MANIFEST
 

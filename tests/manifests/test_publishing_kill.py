@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import signal
+from datetime import timedelta
 from itertools import count
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from manifests.assignment import verify_assignment
 from manifests.folder_client import FolderClient
 from manifests.manifest import verify_manifest
+from manifests.published_releases import list_releases
+from manifests.release_extension import extend_release
 from manifests.release_life import withdraw_release
 from manifests.repository_audit import Severity, audit_repository
 from manifests.repository_reading import load_repository
@@ -39,6 +42,10 @@ def publish(folder):
 
 def withdraw(folder):
     withdraw_release(open_publisher(folder), "1.4.0", reason="stops early", now=NOW)
+
+
+def extend(folder):
+    extend_release(open_publisher(folder), "1.4.0", now=NOW + timedelta(hours=1))
 
 
 def start(act, folder, kill_at):
@@ -123,7 +130,7 @@ def count_steps(act, folder):
     return steps
 
 
-@pytest.mark.parametrize("act", [publish, withdraw])
+@pytest.mark.parametrize("act", [publish, withdraw, extend])
 def test_a_publisher_killed_at_any_step_leaves_a_repository_that_verifies(tmp_path, act):
     make(tmp_path / "counted")
     steps = count_steps(act, tmp_path / "counted")
@@ -151,8 +158,10 @@ def test_a_publisher_killed_at_any_step_leaves_a_repository_that_verifies(tmp_pa
 
 
 def finish(act, folder):
-    """Do again what was cut off; a withdrawal that was done already says so."""
-    if act is publish or not list_withdrawals(load_repository(open_publisher(folder).store)):
+    """Do again what was cut off; a withdrawal or extension that was done already says so."""
+    metadata = load_repository(open_publisher(folder).store)
+    is_done = list_withdrawals(metadata) or any(one.replaces for one in list_releases(metadata))
+    if act is publish or not is_done:
         act(folder)
 
 

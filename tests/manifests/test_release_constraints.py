@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from cli.publication_output import describe_publication, format_publication
 from firmware_images.device_record import UpdateState
@@ -25,8 +23,8 @@ from manifests.manifest import verify_manifest
 from manifests.manifests_settings import RepositorySettings
 from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases
-from manifests.release_admission import find_step, list_unled
 from manifests.release_life import promote_release, withdraw_release
+from manifests.release_steps import find_step, list_unled
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository, read_target
 from manifests.repository_status import describe_repository, format_status
@@ -35,11 +33,9 @@ from manifests.transfer import Fetch, run_session
 from manifests.update_outcome import UpdateResult, UpdateRules
 from manifests.updater import update_device
 from tests.c_verifier.witness import Recording, Witness
-from tests.conftest import IS_SOAK
-from tests.manifests.test_repository import client, root_bytes
+from tests.manifests.test_repository import root_bytes
 from tests.manifests.test_update_attacks import assert_refused, serve
 from tests.manifests.world import (
-    HARDWARE_CLASS,
     NOW,
     RULES,
     bundle,
@@ -392,52 +388,6 @@ def test_a_release_beyond_the_products_efuse_budget_is_not_published(publisher):
         "more eFuse bits than the esp32c3 has",
         SecureVersionError,
     )
-
-
-@settings(
-    max_examples=40 if IS_SOAK else 4,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(
-    st.lists(
-        st.tuples(st.booleans(), st.none() | st.integers(1, 4000), st.integers(0, 3)),
-        min_size=1,
-        max_size=4,
-    )
-)
-def test_the_tuf_view_and_the_device_view_of_every_release_agree(tmp_path_factory, drawn):
-    """What python-tuf's client is told of a release is what its manifest tells a device."""
-    folder = tmp_path_factory.mktemp("views")
-    publisher = make_publisher(folder / "repository")
-    secure_version = 0
-    for counter, (has_step, support_days, raised) in enumerate(drawn, 1):
-        secure_version = max(secure_version, raised)
-        constraints = asks(
-            step=counter - 1 if has_step else 0,
-            support=None if support_days is None else support_days * DAY,
-        )
-        content = bundle(
-            release_counter=counter, secure_version=secure_version, constraints=constraints
-        )
-        publisher.publish_bundle(content, None, now=NOW)
-    with serve_in_background(ServerPlan(folder=publisher.store.root)) as url:
-        updater = client(url, folder / "client", root_bytes(publisher))
-        updater.refresh()
-        for release in list_releases(load_repository(publisher.store)):
-            entry = updater.get_targetinfo(release.target_path)
-            shown = (publisher.store.root / f"device/{release.target_path}").read_bytes()
-            manifest = verify_manifest(shown, trust())
-            custom = entry.custom
-            assert entry.hashes["sha256"] == release.manifest_sha256.hex()
-            assert constraints_from_document(custom, where="custom") == manifest.constraints
-            assert release.constraints == manifest.constraints
-            assert custom["secure_version"] == manifest.app.secure_version
-            assert custom["release_counter"] == manifest.release_counter
-            assert custom["hardware_class"] == manifest.hardware_class == HARDWARE_CLASS
-            assert custom["bundle_sha256"] == manifest.bundle_sha256.hex()
-            ends_at_s = manifest.constraints.support_ends_at_s
-            assert not ends_at_s or manifest.expires_at_s <= ends_at_s
-    assert audit_repository(publisher.store, trust(), now=NOW).is_sound
 
 
 @pytest.mark.parametrize(

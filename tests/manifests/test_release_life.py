@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -16,6 +18,7 @@ from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository
 from manifests.repository_status import describe_repository, format_status
 from manifests.server import ServerPlan, serve_in_background
+from manifests.store import FolderStore
 from manifests.transfer import Fetch
 from signing.roles import Role
 from tests.manifests.test_update_attacks import (
@@ -97,6 +100,31 @@ def test_a_promotion_that_is_none_is_refused(publisher, version, drawn_ppm, tell
     with pytest.raises(RepositoryError, match=telling):
         promote_release(publisher, version, drawn_ppm=drawn_ppm, now=NOW)
     assert files(publisher) == before
+
+
+def test_a_promotion_reads_the_repository_once_under_the_publishers_lock(publisher):
+    """So the plan follows from the very state that it is published on."""
+
+    class Watched(FolderStore):
+        is_held = False
+        reads: ClassVar[list[tuple[str, bool]]] = []
+
+        def read(self, path, *, max_bytes):
+            self.reads.append((path, self.is_held))
+            return super().read(path, max_bytes=max_bytes)
+
+        @contextmanager
+        def exclusively(self):
+            with super().exclusively():
+                self.is_held = True
+                yield
+                self.is_held = False
+
+    watched = Watched(publisher.store.root)
+    promote_release(replace(publisher, store=watched), "1.5.0", drawn_ppm=250_000, now=NOW)
+    assert all(is_held for _, is_held in watched.reads)
+    metadata = [path for path, _ in watched.reads if path.startswith("metadata/")]
+    assert sorted(set(metadata)) == sorted(metadata)
 
 
 def test_a_halted_campaign_is_not_promoted(publisher):

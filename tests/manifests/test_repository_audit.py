@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from manifests.audit_client import SecondOpinion, second_opinion
 from manifests.errors import RepositoryError
 from manifests.publication import AssignmentPlan
 from manifests.repository_audit import Severity, audit_repository
-from manifests.repository_reading import load_repository
+from manifests.repository_reading import load_repository, read_target
 from manifests.server import ServerPlan, serve_in_background
+from manifests.store import FolderStore
 from manifests.url_store import UrlStore
 from signing.key_life import rotate_key
 from signing.roles import Role
@@ -84,6 +87,54 @@ def test_every_file_that_clients_read_is_looked_at(publisher):
         seen += 1
     assert seen == 4 + 8 + 6
     assert audit(publisher).is_sound
+
+
+def test_each_artifact_is_read_once_and_each_copy_of_it_once(publisher):
+    """Also for python-tuf's client: over a network an artifact is what costs."""
+    reads = Counter()
+
+    class Counting(FolderStore):
+        def read(self, path, *, max_bytes):
+            reads[path] += 1
+            return super().read(path, max_bytes=max_bytes)
+
+    store = Counting(publisher.store.root)
+    assert audit_repository(store, trust(), now=NOW).findings == []
+    large = {path: count for path, count in reads.items() if "artifacts/" in path}
+    large |= {path: count for path, count in reads.items() if path.startswith("targets/bundles/")}
+    assert len(large) == 3 + 3 + 2
+    assert set(large.values()) == {1}
+
+
+def test_the_second_opinion_is_of_its_own(publisher):
+    """It refuses what it is handed by itself, keeps to its first refusal, and needs no audit."""
+    metadata = load_repository(publisher.store)
+    root = (publisher.store.root / "metadata/1.root.json").read_bytes()
+    contents = {
+        path: (f"targets/{entry.get_prefixed_paths()[0]}", read_target(publisher.store, entry))
+        for path, entry in metadata.targets.signed.targets.items()
+    }
+    with second_opinion(publisher.store, root) as opinion:
+        for path, (file_path, content) in contents.items():
+            opinion.look_at(path, file_path, content)
+        assert opinion.problem is None
+        path, (file_path, content) = next(iter(contents.items()))
+        opinion.look_at(path, file_path, content[:-1] + bytes([content[-1] ^ 1]))
+        assert "LengthOrHashMismatch" in opinion.problem
+        first = opinion.problem
+        opinion.look_at("manifests/unknown.cose", "x", b"")
+        assert opinion.problem == first
+    with second_opinion(publisher.store, root) as opinion:
+        opinion.look_at("manifests/unknown.cose", "x", b"")
+        assert opinion.problem == "it finds no target manifests/unknown.cose"
+    with second_opinion(publisher.store, root.replace(b'"version":1', b'"version":2')) as opinion:
+        assert "UnsignedMetadataError" in opinion.problem
+
+
+def test_what_the_second_opinion_refuses_is_an_error(publisher, monkeypatch):
+    monkeypatch.setattr(SecondOpinion, "look_at", lambda self, *_: self._refused(ValueError("no")))
+    (finding,) = audit(publisher).findings
+    assert finding.what == "python-tuf's client refuses the repository: ValueError: no"
 
 
 def test_an_expired_document_is_told_with_who_must_act(publisher):

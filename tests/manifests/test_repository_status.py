@@ -136,7 +136,7 @@ def test_a_manifest_that_expires_is_told_before_it_does(publisher):
     soon = NOW + publisher.settings.lifetime("manifest") - timedelta(days=10)
     text = format_status(status_of(publisher, now=soon))
     assert "manifest expires in 10 days" in text
-    assert "release key holders must publish its content as a new release" in text
+    assert "the release key holders must run `ampforge repo extend 1.4.0 " in text
     assert "manifest expires" not in format_status(status_of(publisher))
     late = format_status(status_of(publisher, now=soon + timedelta(days=10)))
     assert "manifest EXPIRED" in late

@@ -12,13 +12,8 @@ from manifests.folder_client import FolderClient
 from manifests.publication import AssignmentPlan
 from manifests.repository import init_repository
 from manifests.repository_reading import TIMESTAMP_PATH, load_repository
-from manifests.s3_store import (
-    LEASE_LIFETIME,
-    S3Address,
-    S3Store,
-    cache_control_of,
-    parse_s3_address,
-)
+from manifests.s3_address import S3Address, cache_control_of, parse_s3_address
+from manifests.s3_store import LEASE_LIFETIME, S3Store
 from tests.conftest import IS_SOAK
 from tests.manifests.s3_server import serve_bucket
 from tests.manifests.world import HARDWARE_CLASS, NOW, new_bundle, old_bundle, open_publisher, trust

@@ -28,11 +28,11 @@ from manifests.suit_envelope import (
     verify_suit_envelope,
 )
 from manifests.suit_export import (
-    SuitIdentity,
     build_suit_manifest,
     export_release,
     verify_release_envelope,
 )
+from manifests.suit_identity import SuitIdentity
 from manifests.suit_words import describe_envelope, format_envelope
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.cose_detached import parse_detached, serialize_detached, sign_detached, verify_detached

@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from signing.canonical_cbor import serialize_cbor
 from signing.cose import sign_many, sign_one
+from signing.cose_detached import sign_detached
 from signing.errors import ChainError, DurableFileError
 from signing.hash_chain import GENESIS
 from signing.logged_signer import SIGN_LOG_NAME, SignLog, describe_signed, head_path, load_sign_log
@@ -85,6 +87,29 @@ def test_what_is_signed_is_told_from_its_bytes():
     assert describe_signed(b"{}")[0] == "application/json"
     for other in (b"{", b"[]", b"\x80", b"", b"\x83\x61a\x40\x40", bytes(70)):
         assert describe_signed(other) == ("application/octet-stream", other)
+
+
+def test_a_suit_envelope_is_told_from_other_signatures_over_what_lies_beside_them(log):
+    signer = log.wrap(fixed_signer("release"), "release")
+    digest = serialize_cbor([-16, bytes(32)])
+    foreign = (
+        serialize_cbor([-16, bytes(31)]),
+        serialize_cbor([-15, bytes(32)]),
+        serialize_cbor([-16, bytes(32), 0]),
+        serialize_cbor({"digest": bytes(32)}),
+        b"\xff",
+        b"",
+    )
+    for payload in (digest, *foreign):
+        sign_detached(payload, signer)
+    sign_one(digest, signer, content_type=TYPE)  # ours says by itself what it is
+    entries = load_sign_log(log.path)
+    assert [entry.content_type for entry in entries] == [
+        "application/suit-envelope+cose",
+        *["application/octet-stream"] * len(foreign),
+        TYPE,
+    ]
+    assert entries[0].digest == hashlib.sha256(digest).digest()
 
 
 @given(st.binary(max_size=80))
