@@ -97,8 +97,8 @@ def withdraw(
     runs on devices stays: they get back on track by a new release with a higher counter.
     """
     from cli.repository_files import open_publisher
-    from manifests.release_admission import list_unled
     from manifests.release_life import withdraw_release
+    from manifests.release_steps import list_unled
     from manifests.repository_reading import load_repository
     from signing.roles import Role
 

@@ -39,15 +39,15 @@ from manifests.published_releases import (
 )
 from manifests.release_admission import (
     expires_at,
-    find_step,
+    is_first_constrained,
     judge_secure_version,
     refuse_expired,
     refuse_expired_waivers,
-    refuse_missing_step,
     refuse_unsupported,
 )
 from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
 from manifests.release_files import build_release_files, derive_manifest
+from manifests.release_steps import plan_steps, refuse_gaps
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import (
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from firmware_images.bundle import Bundle
     from manifests.manifests_settings import RepositorySettings
     from manifests.release_deltas import DeltaPlan, ReleaseDelta
+    from manifests.release_steps import StepPlan
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
     from signing.signers import Signer
@@ -141,12 +142,13 @@ class Publisher:
                 releases = build_release_files(bundle, message, untrusted_bytes, deltas)
             manifest = verify_manifest(message, self.trust)
             refuse_expired(manifest, now=now)
-            step = find_step(self.store, current, self.trust, known, manifest, now=now)
+            way = plan_steps(self.store, current, self.trust, known, manifest, now=now)
             refuse_missing_deltas(deltas, manifest)
             if releases:
                 refuse_step_back(self.store, current, known, manifest)
-                refuse_missing_step(step, known, manifest)
-            assignment = self._assign(current, plan, manifest, message_digest(message), now)
+                refuse_gaps(way, known, manifest)
+            digest = message_digest(message)
+            assignment = self._assign(current, plan, manifest, way, manifest_sha256=digest, now=now)
             publish_files(
                 self.store,
                 self.signers,
@@ -162,8 +164,8 @@ class Publisher:
             assignment=assignment,
             is_new_release=bool(releases),
             cost=cost if releases else None,
-            step=step,
-            is_first_constrained=bool(releases) and _is_first_constrained(known, manifest),
+            way=way,
+            is_first_constrained=bool(releases) and is_first_constrained(known, manifest),
             waivers=tuple(waiver.to_json() for waiver in bundle.waivers),
             deltas=deltas,
         )
@@ -207,8 +209,9 @@ class Publisher:
                 refuse_unsupported(version, manifest.constraints, now=now)
                 refuse_expired(manifest, now=now)
             releases = list_releases(current)
-            step = find_step(self.store, current, self.trust, releases, manifest, now=now)
-            assignment = self._assign(current, plan, manifest, message_digest(message), now)
+            way = plan_steps(self.store, current, self.trust, releases, manifest, now=now)
+            digest = message_digest(message)
+            assignment = self._assign(current, plan, manifest, way, manifest_sha256=digest, now=now)
             if expected_sequence is not None and assignment.sequence != following_sequence(
                 expected_sequence
             ):
@@ -231,7 +234,7 @@ class Publisher:
             manifest_sha256=assignment.manifest_sha256,
             assignment=assignment,
             is_new_release=False,
-            step=step,
+            way=way,
             waivers=published.waivers,
         )
 
@@ -268,6 +271,8 @@ class Publisher:
         current: RepositoryMetadata,
         plan: AssignmentPlan,
         manifest: Manifest,
+        way: StepPlan,
+        *,
         manifest_sha256: bytes,
         now: datetime,
     ) -> Assignment:
@@ -290,6 +295,7 @@ class Publisher:
             is_halted=plan.is_halted,
             issued_at_s=int(now.timestamp()),
             expires_at_s=int(ends_at.timestamp()),
+            steps_sha256=() if plan.is_halted else way.manifests_sha256(),
         )
 
     def assignment_file(self, assignment: Assignment) -> NewFile:
@@ -335,19 +341,6 @@ def _refuse_expired_root(before: RepositoryMetadata, now: datetime) -> None:
             hint="nothing was signed: set the clock if it is wrong; else make the next root with "
             "`ampforge repo rotate`",
         )
-
-
-def _is_first_constrained(before: Sequence[PublishedRelease], manifest: Manifest) -> bool:
-    of_class = [
-        release.constraints
-        for release in before
-        if release.hardware_class == manifest.hardware_class
-    ]
-    return (
-        not manifest.constraints.is_empty
-        and bool(of_class)
-        and all(constraints.is_empty for constraints in of_class)
-    )
 
 
 def _find_same(
