@@ -270,6 +270,7 @@ def _describe_assignment(
         "campaign": assignment.campaign,
         "sequence": assignment.sequence,
         "version": named[0].version if named else None,
+        "manifest_sha256": assignment.manifest_sha256.hex(),
         "drawn_ppm": assignment.drawn_ppm,
         "pinned_serial_numbers": list(assignment.pinned_serial_numbers),
         "is_halted": assignment.is_halted,

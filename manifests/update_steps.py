@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from firmware_images.release_constraints import describe_span
 from manifests.errors import UpdateRefusedError
+from manifests.update_report import report_held_back
 from manifests.update_sources import fetch_release, judge_release
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def choose_next(
         trust: The trust record in force.
         release: The one that is assigned, verified and fit for this board.
 
+    A server is told, if one can be reached, when none of them may be taken.
+
     Raises:
         UpdateRefusedError: It must take a step, and may take none of those that are named; or the
             manifest that came is another one.
@@ -55,11 +58,22 @@ def choose_next(
             return step
         if _lowest(step) < _lowest(unreached):
             unreached = step
+    yield from report_held_back(
+        device,
+        release.manifest_sha256,
+        f"step: counter {_describe_missing(unreached.manifest)}, "
+        f"revision {device.board.hardware_revision}",
+    )
     raise _step_missing(unreached.manifest, state, device.board.hardware_revision)
 
 
 def _lowest(release: Release) -> int:
     return release.manifest.constraints.minimum_current_counter
+
+
+def _describe_missing(manifest: Manifest) -> str:
+    lowest = manifest.constraints.minimum_current_counter
+    return describe_span(lowest, manifest.release_counter - 1)
 
 
 def _may_take(manifest: Manifest, state: UpdateState) -> bool:
@@ -92,6 +106,6 @@ def _step_missing(
         where=f"manifest of release {manifest.version}, field 14",
         hint="the assignment names no release that leads there: publish one for hardware revision "
         f"{hardware_revision} with counter "
-        f"{describe_span(lowest, manifest.release_counter - 1)}, or one that asks for less, and "
+        f"{_describe_missing(manifest)}, or one that asks for less, and "
         "assign the release again with `ampforge campaign create`",
     )
