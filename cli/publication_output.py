@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cli.delta_output import describe_delta, format_worth
 from firmware_images.release_constraints import describe_constraints
 from firmware_images.waiver_text import format_waiver
-from manifests.release_steps import describe_asked
+from manifests.release_words import describe_asked
 
 if TYPE_CHECKING:
     from manifests.publication import Publication
@@ -38,12 +38,10 @@ def describe_publication(publication: Publication) -> dict[str, object]:
         "assignment_expires_at": assignment.expires_at.isoformat(),
         "waivers": list(publication.waivers),
         **describe_constraints(manifest.constraints),
-        "step": None
-        if publication.step is None
-        else {
-            "version": publication.step.version,
-            "release_counter": publication.step.release_counter,
-        },
+        "steps": [
+            {"version": step.version, "release_counter": step.release_counter}
+            for step in publication.way.steps
+        ],
         "is_first_constrained": publication.is_first_constrained,
         "secure_version": manifest.app.secure_version,
         "secure_version_budget": _describe_cost(publication.cost),
@@ -65,7 +63,7 @@ def format_publication(publication: Publication) -> str:
     patched = "".join(
         f"\n  from {one.base_version}: {format_worth(one.delta)}" for one in publication.deltas
     )
-    words = describe_asked(publication.step, manifest, now=issued_at)
+    words = describe_asked(publication.way, manifest, now=issued_at)
     asked = "".join(f"\n  {line}" for line in words)
     if publication.is_first_constrained:
         asked += (

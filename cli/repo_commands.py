@@ -170,14 +170,21 @@ group.add_command(renew, "renew")
 def status(*, config_path: Path | None, as_json: bool) -> None:
     """Say which releases are published, who installs what, what expires when, and who must act.
 
-    What devices refuse, because the trust record has moved on since, is said, too.
+    What devices refuse, because the trust record has moved on since, is said, too; and, where the
+    reports of `ampforge serve` lie here, which devices cannot come to the release.
     """
+    from cli.held_back import describe_held_back, format_held_back
     from cli.repository_files import load_trust, open_store
     from manifests.repository_status import describe_repository, format_status
 
     configuration = load_configuration(config_path)
     document = describe_repository(open_store(configuration), load_trust(configuration), now=_now())
-    print_result(document, format_status(document), as_json=as_json)
+    held_back = describe_held_back(configuration, document)
+    print_result(
+        document | {"held_back": held_back},
+        format_status(document) + format_held_back(held_back),
+        as_json=as_json,
+    )
 
 
 def _now() -> datetime:

@@ -131,7 +131,7 @@ def _describe_extension(extension: Extension) -> dict[str, object]:
 
 
 def _format_extension(extension: Extension, *, now: datetime) -> str:
-    from manifests.release_steps import describe_asked
+    from manifests.release_words import describe_asked
 
     manifest, assignment = extension.manifest, extension.assignment
     name = (
@@ -140,7 +140,7 @@ def _format_extension(extension: Extension, *, now: datetime) -> str:
     )
     lines = [
         f"the manifest of {name} holds until {manifest.expires_at:%Y-%m-%d %H:%M} UTC",
-        *describe_asked(extension.step, manifest, now=now),
+        *describe_asked(extension.way, manifest, now=now),
     ]
     if assignment is None:
         lines.append("no assignment names it: give it out with `ampforge campaign create`")

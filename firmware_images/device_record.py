@@ -47,6 +47,7 @@ __all__ = [
     "IDENTITY_SECTORS",
     "MAC_BYTES",
     "RECORD_NAMES",
+    "UPDATE_STATE_SECTORS",
     "DeviceRecord",
     "IdentityRecord",
     "PendingUpdate",
@@ -59,6 +60,8 @@ __all__ = [
 
 IDENTITY_SECTORS = (2, 3)
 """The sectors of the partition that hold the identity."""
+UPDATE_STATE_SECTORS = (6, 7)
+"""The sectors of the partition that hold the update state."""
 
 
 class DeviceRecord:

@@ -6,7 +6,7 @@ hold releases back but never invent one. Implements docs/spec/assignment.md.
 
 | key | type | meaning |
 |---|---|---|
-| 1 | uint | format version, 1 |
+| 1 | uint | format version, 1, or 2 with field 13 |
 | 2 | text 1-64 | product |
 | 3 | text 1-32 | hardware class |
 | 4 | uint32 from 1 | sequence, strictly rising over assignments of the hardware class |
@@ -17,6 +17,7 @@ hold releases back but never invent one. Implements docs/spec/assignment.md.
 | 9 | list of text 1-20 | pinned serial numbers, sorted, at most 24 |
 | 10 | bool | halted |
 | 11, 12 | uint | issued and expires, seconds since 1970-01-01T00:00:00Z |
+| 13 | list of 32 bytes, 1-8 | format 2 alone: manifests that lead to field 5, rising counter |
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from manifests.message_fields import (
     TIME_MAX_S,
     UINT32_MAX,
     check_received_length,
-    parse_message,
+    parse_versioned_message,
 )
 from signing.canonical_cbor import serialize_cbor
 from signing.roles import Role
@@ -48,11 +49,19 @@ SALT_BYTES = 16
 ALL_DEVICES_PPM = 1_000_000
 PINNED_MAX_COUNT = 24
 SERIAL_MAX_LENGTH = 20
+STEPPED_FORMAT_VERSION = 2
+"""The format that names steps; one that names none has format 1."""
+STEPS_MAX_COUNT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """Who installs a release, and when. See the module's table for bounds."""
+    """Who installs a release, and when. See the module's table for bounds.
+
+    Attributes:
+        steps_sha256: Signed manifests of releases that lead to it, of rising counter: a device
+            that must take a step first takes the last of them that it may.
+    """
 
     product: str
     hardware_class: str
@@ -65,6 +74,7 @@ class Assignment:
     is_halted: bool
     issued_at_s: int
     expires_at_s: int
+    steps_sha256: tuple[bytes, ...] = ()
 
     def selects(self, serial_number: str) -> bool:
         """Whether a device is to install: pinned, or drawn; never while halted."""
@@ -111,9 +121,12 @@ def succeed_assignment(assignment: Assignment, *, now: datetime) -> Assignment:
 
 def serialize_assignment(assignment: Assignment) -> bytes:
     """Return the payload that the campaign role signs."""
+    steps: dict[int, object] = (
+        {13: list(assignment.steps_sha256)} if assignment.steps_sha256 else {}
+    )
     return serialize_cbor(
         {
-            1: MESSAGE_FORMAT_VERSION,
+            1: STEPPED_FORMAT_VERSION if steps else MESSAGE_FORMAT_VERSION,
             2: assignment.product,
             3: assignment.hardware_class,
             4: assignment.sequence,
@@ -125,6 +138,7 @@ def serialize_assignment(assignment: Assignment) -> bytes:
             10: assignment.is_halted,
             11: assignment.issued_at_s,
             12: assignment.expires_at_s,
+            **steps,
         }
     )
 
@@ -135,7 +149,9 @@ def parse_assignment(verified_bytes: bytes) -> Assignment:
     Raises:
         DeviceMessageError: A field is missing, unknown, of another type or out of its bounds.
     """
-    fields = parse_message(verified_bytes, where="assignment")
+    version, fields = parse_versioned_message(
+        verified_bytes, where="assignment", latest=STEPPED_FORMAT_VERSION
+    )
     assignment = Assignment(
         product=fields.read_text(2, "product", maximum=PRODUCT_MAX_LENGTH),
         hardware_class=fields.read_text(3, "hardware class", maximum=NAME_MAX_LENGTH),
@@ -150,8 +166,17 @@ def parse_assignment(verified_bytes: bytes) -> Assignment:
         is_halted=fields.read_bool(10, "halted"),
         issued_at_s=fields.read_int(11, "issued", maximum=TIME_MAX_S),
         expires_at_s=fields.read_int(12, "expires", maximum=TIME_MAX_S),
+        steps_sha256=()
+        if version == MESSAGE_FORMAT_VERSION
+        else fields.read_digest_list(13, "steps", maximum=STEPS_MAX_COUNT),
     )
     fields.finish()
+    if assignment.manifest_sha256 in assignment.steps_sha256:
+        raise DeviceMessageError(
+            "the assignment names a release as a step to itself",
+            expected="other manifests than that of field 5",
+            where="assignment, field 13 (steps)",
+        )
     return assignment
 
 

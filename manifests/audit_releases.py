@@ -17,9 +17,9 @@ from manifests.published_releases import (
     list_releases,
     name_extension,
 )
-from manifests.release_admission import SUPPORT_ENDS_SOON
 from manifests.release_files import derive_manifest, list_differing_facts
-from manifests.release_steps import find_step
+from manifests.release_steps import plan_steps
+from manifests.release_words import SUPPORT_ENDS_SOON
 from manifests.repository_reading import TARGET_MAX_BYTES
 from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError
@@ -141,11 +141,10 @@ def _audit_constraints(
             where=where,
             hint="publish a release with a later supported_until",
         )
-    step = find_step(store, metadata, trust, releases, release, now=now)
-    if constraints.minimum_current_counter and step is None:
+    for gap in plan_steps(store, metadata, trust, releases, release, now=now).gaps:
         audit.notice(
-            f"no release that devices still take leads to release {release.version}: those with a "
-            f"release counter below {constraints.minimum_current_counter} cannot take it",
+            f"no release that devices still take leads to release {release.version}: {gap} cannot "
+            "take it",
             where=where,
             hint="publish a step with a higher counter, and the release again after it",
         )
@@ -197,6 +196,13 @@ def _audit_assignment(
         where=path,
         hint="assign a published release with `ampforge campaign create`",
     )
+    if not assignment.is_halted:
+        audit.require(
+            "the assignment names a step that the release role does not list for this hardware",
+            is_met=fitting.issuperset(assignment.steps_sha256),
+            where=path,
+            hint="assign the release again with `ampforge campaign create`",
+        )
     if assignment.expires_at <= now:
         audit.notice(
             "the assignment has expired: no device installs from it",

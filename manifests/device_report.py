@@ -9,14 +9,14 @@ certificate chains to the factory CA. Implements docs/spec/device-report.md.
 | 1 | uint | format version, 1 |
 | 2 | text 1-20 | serial number; equals the certificate's |
 | 3 | text 1-32 | hardware class |
-| 4 | uint | result: 1 installed, 2 reverted |
+| 4 | uint | result: 1 installed, 2 reverted, 3 held back |
 | 5 | uint32 | release counter that is in force on the device now |
 | 6 | 32 bytes | SHA-256 of the application image that runs now |
 | 7 | 32 bytes | SHA-256 of the waveform table in use now |
-| 8 | 32 bytes | SHA-256 of the signed manifest message that was tried |
+| 8 | 32 bytes | SHA-256 of the signed manifest message that was tried, or is out of reach |
 | 9 | uint32 | sequence of the assignment |
 | 10 | uint32 | sequence of the freshness answer: names the attempt |
-| 11 | text 0-64 | reason, when reverted |
+| 11 | text 0-64 | reason, when reverted or held back |
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class ReportedResult(IntEnum):
 
     INSTALLED = 1
     REVERTED = 2
+    HELD_BACK = 3
+    """Nothing was tried: a step must come first, and none that may be taken is assigned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import operator
 import sqlite3
 import threading
 from dataclasses import dataclass
@@ -164,6 +165,35 @@ class FleetStore:
             except sqlite3.Error as error:
                 raise self._translated("device reports cannot be read", error) from error
         return tuple(_stored(row) for row in rows)
+
+    def list_held_back(self, manifest_sha256: bytes) -> dict[str, tuple[str, ...]]:
+        """Return which devices cannot come to a release, by what they say is missing.
+
+        A device that reported a higher release counter since is not held back by that any more.
+
+        Args:
+            manifest_sha256: The signed manifest that is assigned to them.
+
+        Returns:
+            Serial numbers, ascending, by reason.
+
+        Raises:
+            FleetStoreError: They cannot be read.
+        """
+        statement = (
+            "SELECT DISTINCT reason, serial_number FROM report AS told "
+            "WHERE manifest_sha256 = ? AND result = ? AND NOT EXISTS (SELECT 1 FROM report AS later"
+            " WHERE later.serial_number = told.serial_number"
+            " AND later.release_counter > told.release_counter) ORDER BY reason, serial_number"
+        )
+        values = (manifest_sha256, int(ReportedResult.HELD_BACK))
+        with self._lock:
+            try:
+                rows = self._connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._translated("device reports cannot be read", error) from error
+        by_reason = itertools.groupby(rows, key=operator.itemgetter(0))
+        return {reason: tuple(serial for _, serial in group) for reason, group in by_reason}
 
     def close(self) -> None:
         """Close the database."""

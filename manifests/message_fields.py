@@ -85,6 +85,22 @@ class FieldReader:
             )
         return value
 
+    def read_digest_list(self, key: int, name: str, *, maximum: int) -> tuple[bytes, ...]:
+        """Return a list of distinct SHA-256 digests in the order given; at least one."""
+        value = self._take(key, name)
+        if not isinstance(value, list):
+            raise self._wrong_type(key, name, "a list of digests", value)
+        self._check_length(key, name, len(value), 1, maximum)
+        items = FieldReader(dict(enumerate(value)), where=self._place(key, name))
+        digests = tuple(items.read_digest(number, name) for number in range(len(value)))
+        if len(set(digests)) != len(digests):
+            raise DeviceMessageError(
+                f"{name} repeats an entry",
+                expected="distinct entries",
+                where=self._place(key, name),
+            )
+        return digests
+
     def read_text(self, key: int, name: str, *, maximum: int, minimum: int = 1) -> str:
         """Return printable ASCII text whose length is within its bounds, both inclusive."""
         return self._as_text(key, name, self._take(key, name), minimum, maximum)

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 class PollMemory:
-    """The last session that ended with nothing to install."""
+    """The last session that ended with nothing to install, and what a server heard since."""
 
     def __init__(self) -> None:
         self._key: object = None
         self._outcome: UpdateOutcome | None = None
+        self._said: tuple[bytes, str] | None = None
 
     def recall(self, device: UpdateDevice, untrusted_assignment: bytes) -> UpdateOutcome | None:
         """Return how the last session ended, if this one has the same to go by."""
@@ -35,6 +36,14 @@ class PollMemory:
     ) -> None:
         """Keep how a session ended on an assignment that was verified."""
         self._key, self._outcome = _key(device, assignment_bytes), outcome
+
+    def has_to_say(self, manifest_sha256: bytes, reason: str) -> bool:
+        """Whether a server has not heard yet, since the boot, what holds the device back."""
+        return self._said != (manifest_sha256, reason)
+
+    def said(self, manifest_sha256: bytes, reason: str) -> None:
+        """Keep that a server heard it."""
+        self._said = manifest_sha256, reason
 
 
 def _key(device: UpdateDevice, assignment_bytes: bytes) -> object:

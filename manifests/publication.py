@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from manifests.assignment import ALL_DEVICES_PPM
+from manifests.release_steps import StepPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from manifests.assignment import Assignment
     from manifests.manifest import Manifest
-    from manifests.published_releases import PublishedRelease
     from manifests.release_admission import SecureVersionCost
     from manifests.release_deltas import ReleaseDelta
 
@@ -45,8 +45,7 @@ class Publication:
         assignment: Who installs it.
         is_new_release: Whether the release was not published before.
         cost: What a release that was not published before does to the boards' eFuses.
-        step: The release that devices below its lowest current counter take first, if there are
-            such devices.
+        way: The releases that devices below its lowest current counter take first.
         is_first_constrained: Whether it is the first for its hardware class that states step or
             support after others that do not: devices that know manifests of format 1 alone refuse
             it.
@@ -59,7 +58,7 @@ class Publication:
     assignment: Assignment
     is_new_release: bool
     cost: SecureVersionCost | None = None
-    step: PublishedRelease | None = None
+    way: StepPlan = field(default_factory=StepPlan)
     is_first_constrained: bool = False
     waivers: tuple[Mapping[str, Any], ...] = ()
     deltas: tuple[ReleaseDelta, ...] = ()

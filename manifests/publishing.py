@@ -48,7 +48,7 @@ from manifests.release_admission import (
 )
 from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
 from manifests.release_files import build_release_files, derive_manifest
-from manifests.release_steps import find_step, refuse_missing_step
+from manifests.release_steps import plan_steps, refuse_gaps
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import refuse_withdrawn, refuse_withdrawn_version
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
     from manifests.manifests_settings import RepositorySettings
     from manifests.release_deltas import DeltaPlan
+    from manifests.release_steps import StepPlan
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
     from signing.signers import Signer
@@ -140,12 +141,13 @@ class Publisher:
                 releases = build_release_files(bundle, message, untrusted_bytes, deltas)
             manifest = verify_manifest(message, self.trust)
             refuse_expired(manifest, now=now)
-            step = find_step(self.store, current, self.trust, known, manifest, now=now)
+            way = plan_steps(self.store, current, self.trust, known, manifest, now=now)
             refuse_missing_deltas(deltas, manifest)
             if releases:
                 refuse_step_back(self.store, current, known, manifest)
-                refuse_missing_step(step, known, manifest)
-            assignment = self._assign(current, plan, manifest, message_digest(message), now)
+                refuse_gaps(way, known, manifest)
+            digest = message_digest(message)
+            assignment = self._assign(current, plan, manifest, way, manifest_sha256=digest, now=now)
             publish_files(
                 self.store,
                 self.signers,
@@ -161,7 +163,7 @@ class Publisher:
             assignment=assignment,
             is_new_release=bool(releases),
             cost=cost if releases else None,
-            step=step,
+            way=way,
             is_first_constrained=bool(releases) and is_first_constrained(known, manifest),
             waivers=tuple(waiver.to_json() for waiver in bundle.waivers),
             deltas=deltas,
@@ -226,8 +228,9 @@ class Publisher:
             refuse_unsupported(published.version, manifest.constraints, now=now)
             refuse_expired(manifest, now=now)
         releases = list_releases(current)
-        step = find_step(self.store, current, self.trust, releases, manifest, now=now)
-        assignment = self._assign(current, plan, manifest, published.manifest_sha256, now)
+        way = plan_steps(self.store, current, self.trust, releases, manifest, now=now)
+        digest = published.manifest_sha256
+        assignment = self._assign(current, plan, manifest, way, manifest_sha256=digest, now=now)
         publish_files(
             self.store,
             self.signers,
@@ -241,7 +244,7 @@ class Publisher:
             manifest_sha256=assignment.manifest_sha256,
             assignment=assignment,
             is_new_release=False,
-            step=step,
+            way=way,
             waivers=published.waivers,
         )
 
@@ -269,6 +272,8 @@ class Publisher:
         current: RepositoryMetadata,
         plan: AssignmentPlan,
         manifest: Manifest,
+        way: StepPlan,
+        *,
         manifest_sha256: bytes,
         now: datetime,
     ) -> Assignment:
@@ -291,6 +296,7 @@ class Publisher:
             is_halted=plan.is_halted,
             issued_at_s=int(now.timestamp()),
             expires_at_s=int(ends_at.timestamp()),
+            steps_sha256=() if plan.is_halted else way.manifests_sha256(),
         )
 
     def assignment_file(self, assignment: Assignment) -> NewFile:

@@ -1,12 +1,13 @@
-"""May this release be published or assigned: its support, its step, and what it costs the boards.
+"""May this release be published or assigned: its support, and what it costs the boards.
 
-Judges values only; `publishing` asks before it signs (docs/spec/repository-layout.md §4.1).
+`publishing` asks before it signs (docs/spec/repository-layout.md §4.1); whether devices can come to
+it is asked in `release_steps`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from firmware_images.release_constraints import last_day_of
@@ -24,6 +25,7 @@ from manifests.withdrawal import list_withdrawals, refuse_withdrawn_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from firmware_images.bundle import Bundle
     from firmware_images.release_constraints import ReleaseConstraints
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
     from signing.trust_record import TrustRecord
-
-SUPPORT_ENDS_SOON = timedelta(days=90)
-"""How long before the end of support `repo status` and `repo verify` speak of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

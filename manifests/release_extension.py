@@ -23,7 +23,7 @@ from manifests.published_releases import (
 )
 from manifests.release_admission import expires_at, refuse_unsupported
 from manifests.release_files import build_manifest_file, derive_manifest, list_differing_facts
-from manifests.release_steps import find_step
+from manifests.release_steps import plan_steps
 from manifests.repository import publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import refuse_withdrawn_version
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from manifests.assignment import Assignment
     from manifests.published_releases import PublishedRelease
     from manifests.publishing import Publisher
+    from manifests.release_steps import StepPlan
     from manifests.tuf_metadata import RepositoryMetadata
 
 
@@ -45,16 +46,16 @@ class Extension:
         manifest: The new one.
         manifest_sha256: Names its signed message.
         replaced: The one before.
-        assignment: The assignment in force, which names the new one now; `None` if it names another
-            release.
-        step: The release that devices below its lowest current counter take first.
+        assignment: The assignment in force, which names the new one now, as its release or as a
+            step to it; `None` if it names neither.
+        way: The releases that devices below its lowest current counter take first.
     """
 
     manifest: Manifest
     manifest_sha256: bytes
     replaced: Manifest
     assignment: Assignment | None
-    step: PublishedRelease | None
+    way: StepPlan
 
 
 def extend_release(
@@ -96,14 +97,11 @@ def extend_release(
         verify_manifest(message, publisher.trust)
         running = read_listed_assignment(publisher.store, current, release.hardware_class)
         assignment = None
-        if running is not None and running.manifest_sha256 == release.manifest_sha256:
-            # Share, draw, halt and end stay: the campaign's owner decides about those.
-            assignment = replace(
-                succeed_assignment(running, now=now), manifest_sha256=message_digest(message)
-            )
+        if running is not None:
+            assignment = _follow(running, release.manifest_sha256, message_digest(message), now=now)
         custom = current.targets.signed.targets[release.target_path].custom
         replaces = [*custom.get("replaces", ()), release.manifest_sha256.hex()]
-        step = find_step(
+        way = plan_steps(
             publisher.store, current, publisher.trust, list_releases(current), release, now=now
         )
         publish_files(
@@ -121,7 +119,25 @@ def extend_release(
         manifest_sha256=message_digest(message),
         replaced=old,
         assignment=assignment,
-        step=step,
+        way=way,
+    )
+
+
+def _follow(
+    running: Assignment, old_sha256: bytes, new_sha256: bytes, *, now: datetime
+) -> Assignment | None:
+    """Return the assignment that names a new manifest where one names the old; else `None`."""
+
+    def renewed(digest: bytes) -> bytes:
+        return new_sha256 if digest == old_sha256 else digest
+
+    if old_sha256 not in {running.manifest_sha256, *running.steps_sha256}:
+        return None
+    # Share, draw, halt and end stay: the campaign's owner decides about those.
+    return replace(
+        succeed_assignment(running, now=now),
+        manifest_sha256=renewed(running.manifest_sha256),
+        steps_sha256=tuple(map(renewed, running.steps_sha256)),
     )
 
 

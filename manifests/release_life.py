@@ -98,6 +98,8 @@ def withdraw_release(
 ) -> tuple[Withdrawal, bool]:
     """Take a release back: it is listed as withdrawn, and a campaign of it is halted.
 
+    A campaign to which it is a step goes on without it.
+
     Args:
         publisher: The repository and its keys.
         version: The release's version.
@@ -119,15 +121,18 @@ def withdraw_release(
             current, version, hardware_class, release_counter=release_counter, is_only=True
         )
         running = read_listed_assignment(publisher.store, current, published.hardware_class)
-        halted: tuple[NewFile, ...] = ()
-        if running is not None and running.manifest_sha256 == published.manifest_sha256:
+        digest = published.manifest_sha256
+        is_halted = running is not None and running.manifest_sha256 == digest
+        changed: tuple[NewFile, ...] = ()
+        if running is not None and (is_halted or digest in running.steps_sha256):
             expires_at = now + publisher.settings.lifetime("campaign")
-            halt = replace(
+            following = replace(
                 succeed_assignment(running, now=now),
-                is_halted=True,
-                expires_at_s=int(expires_at.timestamp()),
+                is_halted=running.is_halted or is_halted,
+                expires_at_s=int(expires_at.timestamp()) if is_halted else running.expires_at_s,
+                steps_sha256=tuple(one for one in running.steps_sha256 if one != digest),
             )
-            halted = (publisher.assignment_file(halt),)
+            changed = (publisher.assignment_file(following),)
         after = publish_files(
             publisher.store,
             publisher.signers,
@@ -135,10 +140,10 @@ def withdraw_release(
             before=current,
             releases=(build_withdrawal_file(published, reason=reason, now=now),),
             withdrawn_paths=(published.target_path,),
-            assignments=halted,
+            assignments=changed,
             now=now,
         )
     (withdrawal,) = (
         one for one in list_withdrawals(after) if one.manifest_sha256 == published.manifest_sha256
     )
-    return withdrawal, bool(halted)
+    return withdrawal, is_halted

@@ -1,62 +1,176 @@
-"""Which release leads to which: what devices must have taken before, and what still leads there.
+"""Which published releases lead devices to one that asks for a step, and who is left behind.
 
-Judges values and reads manifests; `publishing` asks before it signs, status and audit tell it
-(docs/spec/repository-layout.md §4.1).
+A device may take a release if its own counter is not below the one that the release asks for. So
+what a device with some counter can come to, one with a higher counter can, too, and the devices
+that come to a release are all from some counter on: its *floor*. It is found backwards: each
+release that devices still take, and from which the release can be reached, lowers the floor to what
+it asks for itself. Hardware revisions have floors of their own, since a step may be for some only.
+
+Implements docs/spec/repository-layout.md §4.1; the device's half is `update_steps`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from firmware_images.release_constraints import describe_span, last_day_of
+from firmware_images.release_constraints import describe_span
+from manifests.assignment import STEPS_MAX_COUNT
 from manifests.errors import DeviceMessageError, RepositoryError
-from manifests.published_releases import list_releases
-from manifests.release_admission import SUPPORT_ENDS_SOON, load_manifest_in_force
+from manifests.manifest import Manifest
+from manifests.published_releases import list_releases, read_listed_manifest
+from manifests.release_admission import load_manifest_in_force
+from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from manifests.manifest import Manifest
     from manifests.published_releases import PublishedRelease
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
     from signing.trust_record import TrustRecord
 
 
-def describe_asked(
-    step: PublishedRelease | None, release: Manifest | PublishedRelease, *, now: datetime
-) -> tuple[str, ...]:
-    """Return in words what a release asks of devices, and whether that can still be had.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepGap:
+    """Devices that nothing published leads to a release.
 
-    Args:
-        step: What `find_step` found.
-        release: The release.
-        now: The present, UTC.
+    Attributes:
+        revision_min: Lowest hardware revision.
+        revision_max: Highest hardware revision.
+        floor: They have a lower release counter than this.
+        is_whole: Whether they are of every revision that the release is for.
     """
-    lines = []
-    if minimum := release.constraints.minimum_current_counter:
-        lines.append(
-            f"only for devices with release counter {minimum} or later; others take "
-            f"{step.version} (counter {step.release_counter}) first"
-            if step
-            else f"only for devices with release counter {minimum} or later; NOTHING PUBLISHED "
-            "LEADS TO IT: publish a step"
+
+    revision_min: int
+    revision_max: int
+    floor: int
+    is_whole: bool = True
+
+    def __str__(self) -> str:
+        devices = f"devices with a release counter below {self.floor}"
+        if self.is_whole:
+            return devices
+        revisions = describe_span(self.revision_min, self.revision_max)
+        return f"{devices} and hardware revision {revisions}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPlan:
+    """How devices come to a release.
+
+    Attributes:
+        steps: Releases that lead to it, of rising counter; for every hardware revision.
+        gaps: Devices that may exist, and that none of them leads there.
+    """
+
+    steps: tuple[PublishedRelease, ...] = ()
+    gaps: tuple[StepGap, ...] = ()
+
+    def manifests_sha256(self) -> tuple[bytes, ...]:
+        """Return what an assignment says of the steps.
+
+        Raises:
+            RepositoryError: There are more than it can say.
+        """
+        if len(self.steps) > STEPS_MAX_COUNT:
+            raise RepositoryError(
+                "too many releases lead to this one",
+                expected=f"at most {STEPS_MAX_COUNT} steps",
+                got=", ".join(f"{one.version} ({one.release_counter})" for one in self.steps),
+                hint="publish a release for more hardware revisions, or one that asks for less",
+            )
+        return tuple(step.manifest_sha256 for step in self.steps)
+
+
+class _Planner:
+    """The releases that may be steps to one, and which of them devices still take."""
+
+    def __init__(
+        self,
+        store: Store,
+        metadata: RepositoryMetadata,
+        trust: TrustRecord,
+        releases: Sequence[PublishedRelease],
+        target: Manifest,
+        *,
+        now: datetime,
+    ) -> None:
+        self._store, self._metadata, self._trust, self._now = store, metadata, trust, now
+        self._target = target
+        self._of_class = [one for one in releases if one.hardware_class == target.hardware_class]
+        self._taken: dict[bytes, Manifest | None] = {}
+        self.steps: dict[bytes, PublishedRelease] = {}
+
+    def lead(self, revision_min: int, revision_max: int, floor: int) -> list[StepGap]:
+        """Add steps for these hardware revisions; return where they lead from no further."""
+        if not floor or revision_min > revision_max:
+            return []
+        options = [
+            one
+            for one in self._of_class
+            if floor <= one.release_counter < self._target.release_counter
+            and one.constraints.minimum_current_counter < floor
+        ]
+        # The one that asks for least, and of those the latest.
+        options.sort(key=lambda one: one.release_counter, reverse=True)
+        options.sort(key=lambda one: one.constraints.minimum_current_counter)
+        for option in options:
+            manifest = self.load_taken(option)
+            if manifest is None:
+                continue
+            lowest = max(revision_min, manifest.hardware_revision_min)
+            highest = min(revision_max, manifest.hardware_revision_max)
+            if lowest > highest:
+                continue
+            self.steps[option.manifest_sha256] = option
+            return [
+                *self.lead(revision_min, lowest - 1, floor),
+                *self.lead(lowest, highest, option.constraints.minimum_current_counter),
+                *self.lead(highest + 1, revision_max, floor),
+            ]
+        return [StepGap(revision_min=revision_min, revision_max=revision_max, floor=floor)]
+
+    def load_taken(self, release: PublishedRelease) -> Manifest | None:
+        """Return the manifest of a release that devices still take; else `None`."""
+        digest = release.manifest_sha256
+        if digest not in self._taken:
+            self._taken[digest] = _load_taken(
+                self._store, self._metadata, self._trust, release, self._now
+            )
+        return self._taken[digest]
+
+    def has_step(self) -> bool:
+        """Whether devices still take any release from which this one is taken directly."""
+        lowest = self._target.constraints.minimum_current_counter
+        return any(
+            lowest <= one.release_counter < self._target.release_counter
+            and self.load_taken(one) is not None
+            for one in self._of_class
         )
-    if ends_at := release.constraints.support_ends_at:
-        day = last_day_of(ends_at)
-        remedy = "publish a release with a later supported_until"
-        if now >= ends_at:
-            lines.append(f"SUPPORT ENDED on {day}: no device installs it; {remedy}")
-        elif ends_at - now <= SUPPORT_ENDS_SOON:
-            lines.append(f"supported until {day}, which is soon: {remedy}")
-        else:
-            lines.append(f"supported until {day}")
-    return tuple(lines)
+
+    def is_known_below(self, gap: StepGap) -> bool:
+        """Whether devices were ever given a release from which nothing leads on."""
+        if any(
+            one.hardware_class == self._target.hardware_class and one.release_counter < gap.floor
+            for one in list_withdrawals(self._metadata)
+        ):
+            return True  # for which hardware revisions is not known any more
+        manifests = (
+            read_listed_manifest(self._store, self._metadata, one)
+            for one in self._of_class
+            if one.release_counter < gap.floor
+        )
+        return any(
+            manifest.hardware_revision_min <= gap.revision_max
+            and gap.revision_min <= manifest.hardware_revision_max
+            for manifest in manifests
+        )
 
 
-def find_step(
+def plan_steps(
     store: Store,
     metadata: RepositoryMetadata,
     trust: TrustRecord,
@@ -64,11 +178,13 @@ def find_step(
     release: Manifest | PublishedRelease,
     *,
     now: datetime,
-) -> PublishedRelease | None:
-    """Return the published release that devices take before one; `None` if none leads to it.
+) -> StepPlan:
+    """Return how devices below a release's step come to it, by what is published.
 
-    None does whose support or a waiver has ended, whose manifest has expired, or that the trust
-    record refuses since a key was revoked or the lowest policy version was raised.
+    None leads there whose support or a waiver has ended, whose manifest has expired, or that the
+    trust record refuses since a key was revoked or the lowest policy version was raised. A gap is
+    told if devices in it may exist: if a release for them was published, or if nothing at all
+    leads directly to the release.
 
     Args:
         store: The repository.
@@ -78,73 +194,84 @@ def find_step(
         release: The one that is led to.
         now: The present, UTC.
     """
-    minimum = release.constraints.minimum_current_counter
-    steps = [
-        step
-        for step in releases
-        if minimum
-        and step.hardware_class == release.hardware_class
-        and minimum <= step.release_counter < release.release_counter
-    ]
-    # The one that asks for least: a step may have a step of its own.
-    steps.sort(key=lambda step: step.constraints.minimum_current_counter)
-    return next((step for step in steps if _is_taken(store, metadata, trust, step, now)), None)
-
-
-def _is_taken(
-    store: Store,
-    metadata: RepositoryMetadata,
-    trust: TrustRecord,
-    release: PublishedRelease,
-    now: datetime,
-) -> bool:
-    try:
-        manifest = load_manifest_in_force(store, metadata, trust, release, now=now)
-    except (RepositoryError, DeviceMessageError, SigningError):
-        return False
-    return manifest.waveform.policy_version >= trust.minimum_policy_version
+    floor = release.constraints.minimum_current_counter
+    if not floor:
+        return StepPlan()
+    target = release
+    if not isinstance(target, Manifest):
+        target = read_listed_manifest(store, metadata, target)
+    planner = _Planner(store, metadata, trust, releases, target, now=now)
+    lowest, highest = target.hardware_revision_min, target.hardware_revision_max
+    found = planner.lead(lowest, highest, floor)
+    gaps = (
+        StepGap(
+            revision_min=gap.revision_min,
+            revision_max=gap.revision_max,
+            floor=gap.floor,
+            is_whole=(gap.revision_min, gap.revision_max) == (lowest, highest),
+        )
+        for gap in found
+    )
+    is_led = not found or planner.has_step()
+    return StepPlan(
+        steps=tuple(sorted(planner.steps.values(), key=lambda one: one.release_counter)),
+        gaps=tuple(gap for gap in gaps if not is_led or planner.is_known_below(gap)),
+    )
 
 
 def list_unled(
     store: Store, metadata: RepositoryMetadata, trust: TrustRecord, *, now: datetime
 ) -> tuple[PublishedRelease, ...]:
-    """Return the published releases that ask for a step which no device can take any more."""
+    """Return the published releases to which nothing leads some of the devices any more."""
     releases = list_releases(metadata)
     return tuple(
         release
         for release in releases
-        if release.constraints.minimum_current_counter
-        and find_step(store, metadata, trust, releases, release, now=now) is None
+        if plan_steps(store, metadata, trust, releases, release, now=now).gaps
     )
 
 
-def refuse_missing_step(
-    step: PublishedRelease | None, releases: Sequence[PublishedRelease], manifest: Manifest
-) -> None:
-    """Refuse a release with a step that nobody can take.
+def refuse_gaps(plan: StepPlan, releases: Sequence[PublishedRelease], manifest: Manifest) -> None:
+    """Refuse a release that some devices could never come to.
 
     Args:
-        step: What `find_step` found.
+        plan: What `plan_steps` found.
         releases: What is published.
         manifest: The release's.
 
     Raises:
-        RepositoryError: No published release leads to it.
+        RepositoryError: Nothing published leads some devices to it.
     """
-    minimum = manifest.constraints.minimum_current_counter
-    if not minimum or step is not None:
+    if not plan.gaps:
         return
+    gap = plan.gaps[0]
     published = [
         str(release.release_counter)
         for release in releases
         if release.hardware_class == manifest.hardware_class
     ]
+    revisions = describe_span(gap.revision_min, gap.revision_max)
     raise RepositoryError(
-        f"no published release leads to release {manifest.version}: devices below its step "
-        "could never take it",
-        expected=f"a published release that {manifest.hardware_class} boards still take, with "
-        f"counter {describe_span(minimum, manifest.release_counter - 1)}",
+        f"no published release leads to release {manifest.version}: {gap} could never take it",
+        expected=f"a published release that {manifest.hardware_class} boards of hardware revision "
+        f"{revisions} still take, with counter "
+        f"{describe_span(gap.floor, manifest.release_counter - 1)}",
         got=f"counters {', '.join(published)}" if published else "none",
         hint="publish the step first, or correct minimum_current_counter in [release]; a step "
         "whose manifest has expired is signed again with `ampforge repo extend`",
     )
+
+
+def _load_taken(
+    store: Store,
+    metadata: RepositoryMetadata,
+    trust: TrustRecord,
+    release: PublishedRelease,
+    now: datetime,
+) -> Manifest | None:
+    try:
+        manifest = load_manifest_in_force(store, metadata, trust, release, now=now)
+    except (RepositoryError, DeviceMessageError, SigningError):
+        return None
+    is_current = manifest.waveform.policy_version >= trust.minimum_policy_version
+    return manifest if is_current else None

@@ -20,16 +20,19 @@ from manifests.published_releases import (
     open_listed_assignment,
     open_listed_manifest,
 )
-from manifests.release_steps import describe_asked, find_step
+from manifests.release_steps import plan_steps
+from manifests.release_words import describe_asked
 from manifests.repository_reading import load_description, load_repository, read_target
 from manifests.tuf_metadata import SIGNING_ROLES, list_differing_roles
 from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from manifests.assignment import Assignment
     from manifests.published_releases import PublishedRelease
+    from manifests.release_steps import StepPlan
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
     from manifests.withdrawal import Withdrawal
@@ -74,6 +77,10 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
         {release.hardware_class for release in releases}
         | {withdrawal.hardware_class for withdrawal in withdrawals}
     )
+    ways = {
+        release.target_path: plan_steps(store, metadata, trust, releases, release, now=now)
+        for release in releases
+    }
     documents = [
         _describe(name, document.signed.version, document.signed.expires, now)
         for name, document in metadata.documents.items()
@@ -90,11 +97,7 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
         ],
         "releases": [
             _describe_release(store, metadata, trust, release, now)
-            | {
-                "constraints": describe_asked(
-                    find_step(store, metadata, trust, releases, release, now=now), release, now=now
-                )
-            }
+            | {"constraints": describe_asked(ways[release.target_path], release, now=now)}
             for release in releases
         ],
         "withdrawn": [
@@ -119,6 +122,7 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
                     now,
                     releases=releases,
                     withdrawals=withdrawals,
+                    ways=ways,
                 )
             )
         ],
@@ -156,7 +160,7 @@ def format_status(status: dict[str, object]) -> str:
     lines.append("assignments")
     for entry in assignments:
         lines.append(f"  {entry['hardware_class']}: {entry['words']}; {entry['expiry']}")
-        lines += [f"    {entry['refused']}"] if entry["refused"] else []
+        lines += [f"    {words}" for words in (entry["refused"], entry["steps"]["words"]) if words]
     if not assignments:
         lines.append("  none: no device installs anything")
     lines.append("signed documents")
@@ -242,6 +246,7 @@ def _describe_assignment(
     *,
     releases: Sequence[PublishedRelease],
     withdrawals: Sequence[Withdrawal],
+    ways: Mapping[str, StepPlan],
 ) -> dict[str, object] | None:
     entry = metadata.campaign.signed.targets.get(assignment_target_path(hardware_class))
     if entry is None:
@@ -273,6 +278,7 @@ def _describe_assignment(
         "campaign": assignment.campaign,
         "sequence": assignment.sequence,
         "version": named[0].version if named else None,
+        "manifest_sha256": assignment.manifest_sha256.hex(),
         "drawn_ppm": assignment.drawn_ppm,
         "pinned_serial_numbers": list(assignment.pinned_serial_numbers),
         "is_halted": assignment.is_halted,
@@ -280,4 +286,24 @@ def _describe_assignment(
         "words": words,
         "expiry": expiry_in_words(assignment.expires_at, now, remedy),
         "refused": _refused(lambda: verify_assignment(message, trust), _REMEDIES["root"]),
+        "steps": _describe_steps(assignment, named, releases, ways),
+    }
+
+
+def _describe_steps(
+    assignment: Assignment,
+    named: Sequence[PublishedRelease],
+    releases: Sequence[PublishedRelease],
+    ways: Mapping[str, StepPlan],
+) -> dict[str, object]:
+    """Return which steps are assigned, and whether they are those that lead to the release now."""
+    counters = {release.manifest_sha256: release.release_counter for release in releases}
+    wanted = [step.manifest_sha256 for one in named for step in ways[one.target_path].steps]
+    is_current = assignment.is_halted or list(assignment.steps_sha256) == wanted
+    return {
+        "release_counters": [counters.get(digest) for digest in assignment.steps_sha256],
+        "is_current": is_current,
+        "words": ""
+        if is_current
+        else f"other steps lead to it now than are assigned: {_REMEDIES['campaign']}",
     }

@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from firmware_images.release_constraints import describe_span
 from manifests.errors import UpdateRefusedError
+from manifests.update_outcome import Remembered, remembered_reason, remembered_word
 
 if TYPE_CHECKING:
     from firmware_images.device_record import UpdateState
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from manifests.freshness import Freshness
     from manifests.manifest import Manifest
     from manifests.update_device import BoardControl
+    from manifests.update_sources import Release
 
 
 def refuse_busy_board(board: BoardControl, *, minimum_battery_percent: int) -> None:
@@ -95,24 +96,30 @@ def judge_manifest(manifest: Manifest, board: BoardControl, state: UpdateState) 
             )
 
 
-def refuse_skipped_step(manifest: Manifest, state: UpdateState) -> None:
-    """Refuse a release that the device's own one does not lead to directly.
+def refuse_same_release(release: Release, state: UpdateState) -> None:
+    """Refuse other content under the device's own release counter, and what it gave up before.
 
     Raises:
-        UpdateRefusedError: The device's release counter is below the lowest that the manifest asks.
+        UpdateRefusedError: It is one of both.
     """
-    lowest = manifest.constraints.minimum_current_counter
-    if state.release_counter < lowest:
+    if release.manifest.release_counter == state.release_counter:
         raise UpdateRefusedError(
-            "the device must take a step before this release",
-            expected=f"a device with release counter {lowest} or later",
-            got=f"release counter {state.release_counter}"
-            if state.release_counter
-            else "a device that knows of no release counter",
-            where=f"manifest of release {manifest.version}, field 14",
-            hint="install a release with counter "
-            f"{describe_span(lowest, manifest.release_counter - 1)} first: assign it to this "
-            "device with `ampforge campaign create --release VERSION --name step --pin SERIAL`",
+            "another content has the release counter that the device has already",
+            expected=f"release counter {state.release_counter + 1} or later",
+            got=release.manifest.release_counter,
+            where=f"manifest of release {release.manifest.version}",
+            hint="publish the content under a new release counter",
+        )
+    is_same = state.last_manifest_digest == release.manifest_sha256
+    if is_same and remembered_word(state) in {
+        Remembered.REVERTED,
+        Remembered.REVERTED_REPORT_DUE,
+    }:
+        raise UpdateRefusedError(
+            "the device tried this release before and went back",
+            got=remembered_reason(state),
+            where=f"manifest of release {release.manifest.version}",
+            hint="publish a corrected release; a service station may install this one again",
         )
 
 

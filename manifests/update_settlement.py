@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from firmware_images.otadata import OtaState, mark_state
-from firmware_images.waveform_table import table_digest
-from manifests.device_report import DeviceReport, ReportedResult, sign_device_report
+from manifests.device_report import ReportedResult
 from manifests.errors import TransportError
 from manifests.transfer import Fetch
 from manifests.update_checks import refuse_busy_board
@@ -28,7 +27,7 @@ from manifests.update_outcome import (
     unconfirmed_boots,
     unconfirmed_text,
 )
-from signing.signers import SoftwareSigner
+from manifests.update_report import REPORT_ANSWER_MAX_BYTES, REPORT_PATH, build_report
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from firmware_images.device_record import PendingUpdate, UpdateState
     from manifests.update_device import UpdateDevice
     from manifests.update_outcome import UpdateRules
-
-REPORT_PATH = "api/reports"
-REPORT_ANSWER_MAX_BYTES = 256
 
 
 def settle_last_update(
@@ -147,7 +143,12 @@ def _deliver_due_report(device: UpdateDevice) -> Generator[Fetch, bytes, None]:
         yield Fetch(
             path=REPORT_PATH,
             max_bytes=REPORT_ANSWER_MAX_BYTES,
-            body=_build_report(device, state, result),
+            body=build_report(
+                device,
+                result,
+                manifest_sha256=state.last_manifest_digest,
+                reason=remembered_reason(state),
+            ),
         )
     except TransportError:
         # It stays due and is tried again at the next poll; the device itself is in order.
@@ -158,25 +159,6 @@ def _deliver_due_report(device: UpdateDevice) -> Generator[Fetch, bytes, None]:
         else reverted_text(Remembered.REVERTED, remembered_reason(state))
     )
     device.record.save_update_state(replace(state, last_outcome=text))
-
-
-def _build_report(device: UpdateDevice, state: UpdateState, result: ReportedResult) -> bytes:
-    identity = device.load_identity()
-    table_bytes, _ = device.read_waveform_slot(device.board.running_slot)
-    report = DeviceReport(
-        serial_number=identity.serial,
-        hardware_class=device.board.hardware_class,
-        result=result,
-        release_counter=state.release_counter,
-        app_sha256=device.board.running_app_sha256,
-        table_sha256=table_digest(table_bytes),
-        manifest_sha256=state.last_manifest_digest,
-        assignment_sequence=state.assignment_sequence,
-        freshness_sequence=state.freshness_sequence,
-        reason=remembered_reason(state),
-    )
-    signer = SoftwareSigner.from_pkcs8_der(identity.private_key_der, where="the device's key")
-    return sign_device_report(report, signer, identity.certificate_der)
 
 
 def _settled_outcome(device: UpdateDevice) -> UpdateOutcome:

@@ -97,22 +97,33 @@ def fetch_manifest(
     device: UpdateDevice, trust: TrustRecord, assignment: Assignment
 ) -> Generator[Fetch, bytes, Release]:
     """Return the release that the assignment names, verified and fit for this board."""
-    untrusted_bytes = yield Fetch(
-        path=manifest_path(assignment.manifest_sha256), max_bytes=MESSAGE_MAX_BYTES
-    )
+    release = yield from fetch_release(trust, assignment, assignment.manifest_sha256)
+    judge_release(device, release)
+    return release
+
+
+def fetch_release(
+    trust: TrustRecord, assignment: Assignment, manifest_sha256: bytes
+) -> Generator[Fetch, bytes, Release]:
+    """Return a release that the assignment names, itself or as a step, verified and not judged."""
+    untrusted_bytes = yield Fetch(path=manifest_path(manifest_sha256), max_bytes=MESSAGE_MAX_BYTES)
     digest = message_digest(untrusted_bytes)
-    if digest != assignment.manifest_sha256:
+    if digest != manifest_sha256:
         raise UpdateRefusedError(
             "the manifest is not the one that the assignment names",
-            expected=f"SHA-256 {assignment.manifest_sha256.hex()}",
+            expected=f"SHA-256 {manifest_sha256.hex()}",
             got=digest.hex(),
             where="manifest",
         )
     manifest = verify_manifest(untrusted_bytes, trust)
-    judge_manifest(manifest, device.board, device.record.load_update_state())
-    slot = device.inactive_slot
-    judge_sizes(manifest, device.app_partition(slot), device.waveform_partition(slot))
     return Release(assignment=assignment, manifest=manifest, manifest_sha256=digest)
+
+
+def judge_release(device: UpdateDevice, release: Release) -> None:
+    """Refuse a release that is not for this board, is older than what it has, or does not fit."""
+    manifest, slot = release.manifest, device.inactive_slot
+    judge_manifest(manifest, device.board, device.record.load_update_state())
+    judge_sizes(manifest, device.app_partition(slot), device.waveform_partition(slot))
 
 
 def fetch_freshness(

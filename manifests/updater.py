@@ -9,6 +9,7 @@ is the safety of it (docs/spec/manifest.md §5):
    record that follows is asked for first; then the assignment is verified, is not older than the
    last one, for this hardware, and selects this device;
 4. manifest, named by the assignment's digest: verified, for this hardware, no counter goes back;
+   if the device must take a step first, one of those that the assignment names instead;
 5. freshness: the server's signed now, so that nothing expired or superseded is installed;
 6. waveform image into memory: digest, approval by the policy role, level span of this unit's
    calibration;
@@ -33,7 +34,7 @@ from manifests.delta_writer import find_delta, write_by_delta
 from manifests.errors import UpdateRefusedError
 from manifests.slot_writer import copy_slot, holds, stream_into_slot, write_whole
 from manifests.trust_renewal import renew_trust
-from manifests.update_checks import refuse_busy_board, refuse_skipped_step
+from manifests.update_checks import refuse_busy_board, refuse_same_release
 from manifests.update_device import REJECTED_STATES, UNCONFIRMED_STATES
 from manifests.update_outcome import (
     Remembered,
@@ -41,7 +42,6 @@ from manifests.update_outcome import (
     UpdateResult,
     UpdateRules,
     due_report,
-    remembered_reason,
     remembered_word,
 )
 from manifests.update_settlement import settle_last_update
@@ -53,6 +53,7 @@ from manifests.update_sources import (
     fetch_manifest,
     fetch_waveform,
 )
+from manifests.update_steps import choose_next
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -114,9 +115,15 @@ def _install_assigned(
 def _install(
     device: UpdateDevice, rules: UpdateRules, trust: TrustRecord, release: Release
 ) -> Generator[Fetch, bytes, UpdateOutcome]:
-    _refuse_same_release(device, release, rules)
-    # Nobody overrides this one: what the step converts, the release relies on.
-    refuse_skipped_step(release.manifest, device.record.load_update_state())
+    if not rules.allows_reinstall:
+        refuse_same_release(release, device.record.load_update_state())
+    assigned = release
+    # Nobody overrides this one: what a step converts, the release relies on.
+    release = yield from choose_next(device, trust, assigned)
+    if release is not assigned and not rules.allows_reinstall:
+        if _is_running(device, release):
+            return _up_to_date(device, release)
+        refuse_same_release(release, device.record.load_update_state())
     freshness, now = yield from fetch_freshness(device, trust, release)
     waveform_image = yield from fetch_waveform(device, trust, release, now)
     yield from _write_slots(device, rules, release, waveform_image)
@@ -162,31 +169,6 @@ def _not_selected(device: UpdateDevice, assignment: Assignment) -> UpdateOutcome
         release_counter=state.release_counter,
         is_report_due=due_report(state) is not None,
     )
-
-
-def _refuse_same_release(device: UpdateDevice, release: Release, rules: UpdateRules) -> None:
-    if rules.allows_reinstall:
-        return
-    state = device.record.load_update_state()
-    if release.manifest.release_counter == state.release_counter:
-        raise UpdateRefusedError(
-            "another content has the release counter that the device has already",
-            expected=f"release counter {state.release_counter + 1} or later",
-            got=release.manifest.release_counter,
-            where=f"manifest of release {release.manifest.version}",
-            hint="publish the content under a new release counter",
-        )
-    is_same = state.last_manifest_digest == release.manifest_sha256
-    if is_same and remembered_word(state) in {
-        Remembered.REVERTED,
-        Remembered.REVERTED_REPORT_DUE,
-    }:
-        raise UpdateRefusedError(
-            "the device tried this release before and went back",
-            got=remembered_reason(state),
-            where=f"manifest of release {release.manifest.version}",
-            hint="publish a corrected release; a service station may install this one again",
-        )
 
 
 def _write_slots(

@@ -171,6 +171,10 @@ class HeldUnitError(ProvisioningError):
     """Raised when a board is put on a fixture whose unit a failed check standard holds."""
 
 
+class ReleaseOrderError(ProvisioningError):
+    """Raised when a board must not be given the station's release now: others come first."""
+
+
 class CheckEntryError(LedgerError):
     """Raised when an event is not the reading of a check standard that it says it is."""
 

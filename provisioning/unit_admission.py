@@ -22,7 +22,14 @@ from provisioning.classification import (
     classify_board,
     parse_board_identity,
 )
-from provisioning.errors import FlashError, HeldUnitError, QuarantineError, StationError
+from provisioning.errors import (
+    FlashError,
+    HeldUnitError,
+    QuarantineError,
+    ReleaseOrderError,
+    StationError,
+)
+from provisioning.flash_admission import refuse_out_of_order
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_supervision import find_quarantine, open_quarantine, view_board
 from provisioning.ledger_values import UnitState
@@ -34,10 +41,13 @@ if TYPE_CHECKING:
     from provisioning.device_link import DeviceLink
     from provisioning.flasher import Flasher
     from provisioning.ledger_values import Quarantine, UnitRecord
+    from provisioning.locked_board import FoundBoard
     from provisioning.station import Station
 
 ERASE_STEP: Final = "erase-record"
 _PARTITION: Final = "devrec"
+NOT_ADMITTED: Final = (QuarantineError, HeldUnitError, ReleaseOrderError)
+"""What `admit_board` keeps a board out with; nothing was written to it."""
 
 
 class BoardsInWork:
@@ -63,19 +73,19 @@ class BoardsInWork:
 def admit_board(
     station: Station,
     flasher: Flasher,
-    mac: bytes,
+    board: FoundBoard,
     *,
     other_slot: str | None,
-    proved: BoardIdentity | None = None,
+    again: bool,
 ) -> Classification:
     """Say what the board is, and refuse what must not be worked on.
 
     Args:
         station: What all slots share.
         flasher: It has just found the chip.
-        mac: The chip's MAC.
+        board: What was found; of a locked one, what its application proved.
         other_slot: Another slot in which a chip with this MAC is worked on, if there is one.
-        proved: The identity that a locked board's application proved; else its flash is read.
+        again: Whether a unit that passed already is worked on.
 
     Returns:
         What the board is.
@@ -84,14 +94,16 @@ def admit_board(
         QuarantineError: The board is in quarantine, from now on or from before; or it must wait
             for the ledger, which is out of reach.
         HeldUnitError: The unit is on hold.
+        ReleaseOrderError: The station's release is not the next one for it.
         FlashError: Its flash cannot be read, or a record cannot be erased.
     """
+    mac = board.mac
     refuse_quarantined(station, mac)
     opened = station.opened
     if opened.outbox is not None and not opened.is_offline:
         # Before the ledger knows more of it: should it vanish now, the outbox must not guess.
         opened.outbox.remember(mac)
-    identity = read_identity(station, flasher) if proved is None else proved
+    identity = read_identity(station, flasher) if board.identity is None else board.identity
     if opened.outbox is not None and opened.is_offline:
         opened.outbox.require_own(mac, identity)
     view = None
@@ -113,11 +125,19 @@ def admit_board(
             identity=identity,
         )
         raise _quarantined(quarantine)
-    if view is not None and view.unit is not None and view.unit.state is UnitState.HOLD:
-        raise _held(view.unit)
+    unit = None if view is None else view.unit
+    if unit is not None and unit.state is UnitState.HOLD:
+        raise _held(unit)
+    # A locked board is not flashed, and one that is left alone is not either.
+    if not board.is_locked and not _is_left_alone(unit, again=again):
+        refuse_out_of_order(station, flasher, mac, unit)
     if classification.must_erase_record:
         _erase_record(station, flasher, mac, identity)
     return classification
+
+
+def _is_left_alone(unit: UnitRecord | None, *, again: bool) -> bool:
+    return unit is not None and unit.state is UnitState.PASS and not again
 
 
 def refuse_quarantined(station: Station, mac: bytes) -> None:

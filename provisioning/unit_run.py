@@ -17,14 +17,12 @@ from provisioning.device_link import DeviceLink
 from provisioning.errors import (
     BoardRefusalError,
     FlashError,
-    HeldUnitError,
     IdentityError,
     LedgerError,
     LinkAnswerError,
     LinkTimeoutError,
     LockedChipError,
     ProvisioningError,
-    QuarantineError,
     StationError,
 )
 from provisioning.ledger import RESERVE_STEP
@@ -41,6 +39,7 @@ from provisioning.station_values import (
     Verdict,
 )
 from provisioning.unit_admission import (
+    NOT_ADMITTED,
     admit_board,
     refuse_quarantined,
     require_same_board,
@@ -117,9 +116,9 @@ class UnitRun:
             self._mac = chip.mac
             try:
                 classification = admit_board(
-                    self._station, flasher, chip.mac, other_slot=other_slot, proved=chip.identity
+                    self._station, flasher, chip, other_slot=other_slot, again=self._again
                 )
-            except (QuarantineError, HeldUnitError):
+            except NOT_ADMITTED:
                 with suppress(ProvisioningError):  # it leaves as it came: not in its loader
                     link.reset_board()
                 raise

@@ -36,11 +36,11 @@ RECORD = golden_trust()
 TRUST = (GOLDEN / "manifests" / "trust-record.cose").read_bytes()
 MESSAGES = {
     kind: (GOLDEN / "manifests" / f"{kind}.cose").read_bytes()
-    for kind in ("manifest", "manifest-2", "assignment", "freshness")
+    for kind in ("manifest", "manifest-2", "assignment", "assignment-2", "freshness")
 }
 PAYLOADS = {
     kind: parse_cbor(parse_cbor(message[start:], max_bytes=1024)[2], max_bytes=1024)
-    for (kind, message), start in zip(MESSAGES.items(), (2, 2, 1, 1), strict=True)
+    for (kind, message), start in zip(MESSAGES.items(), (2, 2, 1, 1, 1), strict=True)
 }
 SECOND, THIRD = (
     (GOLDEN / "signing" / f"trust-record-{version}.cose").read_bytes() for version in (2, 3)
@@ -56,7 +56,7 @@ def sign(kind: str, payload: bytes) -> bytes:
     match kind:
         case "manifest" | "manifest-2":
             return sign_many(payload, RELEASE, content_type=MANIFEST_CONTENT_TYPE)
-        case "assignment":
+        case "assignment" | "assignment-2":
             return sign_one(payload, CAMPAIGN, content_type=ASSIGNMENT_CONTENT_TYPE)
         case _:
             return sign_one(payload, FRESH, content_type=FRESHNESS_CONTENT_TYPE)
@@ -66,7 +66,7 @@ def ours(kind: str, message: bytes):
     match kind:
         case "manifest" | "manifest-2":
             return our_codes(lambda: verify_manifest(message, RECORD))
-        case "assignment":
+        case "assignment" | "assignment-2":
             return our_codes(lambda: verify_assignment(message, RECORD))
         case _:
             codes = our_codes(lambda: verify_freshness(message, RECORD, request=REQUEST))

@@ -60,6 +60,11 @@ def test_the_golden_manifest_of_the_second_format_says_the_same_in_c(c_verifier)
     assert told["support_ends_s"] == CONSTRAINED.constraints.support_ends_at_s
 
 
+def test_the_golden_assignment_with_steps_says_the_same_in_c(c_verifier):
+    told = c_verifier.ask("assignment", {"trust": TRUST, "message": message("assignment-2")})
+    assert (told["code"], told["sequence"], told["steps"]) == ("ok", 8, 2)
+
+
 def test_the_golden_assignment_says_the_same_in_c(c_verifier):
     told = c_verifier.ask("assignment", {"trust": TRUST, "message": message("assignment")})
     assert told["code"] == "ok"

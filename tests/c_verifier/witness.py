@@ -59,7 +59,11 @@ class Recording:
             self._slot_path = self._slot_path or fetch.path
             if fetch.path == self._slot_path:
                 self.came[kind] = self.came.get(kind, b"") + content
+        elif kind == "manifest" and kind in self.came:
+            self.came[f"step-{sum(name.startswith('step-') for name in self.came) + 1}"] = content
         else:
+            if kind == "assignment":  # another session: its first manifest is the one assigned
+                self.came = {k: v for k, v in self.came.items() if not _is_manifest(k)}
             self.came[kind] = content
         if fetch.body is not None:
             self.request = fetch.body
@@ -119,18 +123,25 @@ class Witness:
     def _shown(self, recording: Recording) -> dict[str, bytes | int | str]:
         came = recording.came
         shown: dict[str, bytes | int | str] = {
-            kind: came[kind] for kind in ("assignment", "manifest", "freshness") if kind in came
+            kind: content for kind, content in came.items() if kind not in {"slot", "other"}
         }
         if "freshness" in came:
             nonce = parse_cbor(recording.request, max_bytes=1024)
             assert isinstance(nonce, dict)
             shown["nonce"] = nonce[2]
-        try:
-            manifest = verify_manifest(came.get("manifest", b""), self._device.load_trust())
-        except Refusal:
-            return shown
-        size_bytes = manifest.waveform.size_bytes
-        shown["running-slot"] = hashlib.sha256(self._running_wave[:size_bytes]).digest()
+        steps = [content for kind, content in came.items() if kind.startswith("step-")]
+        for word, message in (
+            ("running-slot", came.get("manifest", b"")),
+            ("step-running-slot", steps[-1] if steps else b""),
+        ):
+            try:
+                manifest = verify_manifest(message, self._device.load_trust())
+            except Refusal:
+                return shown
+            running = self._running_wave[: manifest.waveform.size_bytes]
+            shown[word] = hashlib.sha256(running).digest()
+            if not steps:
+                break
         if "slot" in came:
             shown["slot"] = came["slot"]
         return shown
@@ -156,6 +167,10 @@ def witnessed(
         return refusal
 
     return assert_refused_by_both
+
+
+def _is_manifest(kind: str) -> bool:
+    return kind == "manifest" or kind.startswith("step-")
 
 
 def _kind(path: str) -> str:

@@ -26,6 +26,7 @@ from tests.manifests.test_device_messages import (
     MANIFEST,
     REPORT,
     REQUEST,
+    STEPPED,
 )
 from tests.signing.fixed_keys import fixed_signer
 
@@ -64,6 +65,7 @@ def build() -> dict[str, bytes]:
     """Return each golden file's name and bytes."""
     manifest, assignment = serialize_manifest(MANIFEST), serialize_assignment(ASSIGNMENT)
     constrained = serialize_manifest(CONSTRAINED)
+    stepped = serialize_assignment(STEPPED)
     return {
         "trust-record.cose": sign_trust_record(golden_trust(), [fixed_signer("root-1")]),
         "manifest.cbor": manifest,
@@ -72,6 +74,8 @@ def build() -> dict[str, bytes]:
         "manifest-2.cose": sign_many(constrained, RELEASE, content_type=MANIFEST_CONTENT_TYPE),
         "assignment.cbor": assignment,
         "assignment.cose": sign_one(assignment, CAMPAIGN, content_type=ASSIGNMENT_CONTENT_TYPE),
+        "assignment-2.cbor": stepped,
+        "assignment-2.cose": sign_one(stepped, CAMPAIGN, content_type=ASSIGNMENT_CONTENT_TYPE),
         "freshness-request.cbor": serialize_freshness_request(REQUEST),
         "freshness.cose": sign_freshness(FRESHNESS, FRESH),
         "report.cbor": sign_device_report(REPORT, DEVICE, PLACEHOLDER_CERTIFICATE),

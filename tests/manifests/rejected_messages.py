@@ -170,6 +170,14 @@ def _assignments() -> dict[str, bytes]:
         "assignment-halted-as-number.cose": signed({10: 1}),
         "assignment-too-many-pins.cose": signed({9: [f"FL26A{n:06}" for n in range(200)]}),
         "assignment-of-another-product.cose": signed({2: "glow"}),
+        "assignment-without-its-steps.cose": signed({1: 2}),
+        "assignment-steps-in-format-1.cose": signed({13: [bytes(32)]}),
+        "assignment-steps-empty.cose": signed({1: 2, 13: []}),
+        "assignment-steps-too-many.cose": signed({1: 2, 13: [bytes([n]) * 32 for n in range(9)]}),
+        "assignment-step-short.cose": signed({1: 2, 13: [bytes(31)]}),
+        "assignment-step-twice.cose": signed({1: 2, 13: [bytes(32), bytes(32)]}),
+        "assignment-step-to-itself.cose": signed({1: 2, 13: [fields[5]]}),
+        "assignment-format-3.cose": signed({1: 3, 13: [bytes(32)]}),
     }
 
 

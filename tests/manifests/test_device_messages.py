@@ -115,7 +115,7 @@ ASSIGNMENTS = st.builds(
     product=TEXT,
     hardware_class=TEXT,
     sequence=st.integers(1, 2**32 - 1),
-    manifest_sha256=DIGEST,
+    manifest_sha256=DIGEST.filter(lambda digest: digest[0] != 0xFF),
     campaign=TEXT,
     salt=st.binary(min_size=16, max_size=16),
     drawn_ppm=st.integers(0, ALL_DEVICES_PPM),
@@ -125,6 +125,12 @@ ASSIGNMENTS = st.builds(
     is_halted=st.booleans(),
     issued_at_s=TIME,
     expires_at_s=TIME,
+    # A digest of the release itself would be refused; it begins with no 0xff.
+    steps_sha256=st.lists(
+        st.binary(min_size=31, max_size=31).map(lambda tail: b"\xff" + tail),
+        max_size=8,
+        unique=True,
+    ).map(tuple),
 )
 
 MANIFEST = Manifest(
@@ -173,6 +179,7 @@ ASSIGNMENT = Assignment(
     issued_at_s=1_767_225_600,
     expires_at_s=1_775_001_600,
 )
+STEPPED = replace(ASSIGNMENT, sequence=8, steps_sha256=(b"1" * 32, b"2" * 32))
 REQUEST = FreshnessRequest(nonce=b"n" * 16, hardware_class="flare-c3")
 FRESHNESS = Freshness(
     nonce=b"n" * 16,

@@ -26,6 +26,7 @@ from tests.manifests.test_device_messages import (
     FRESHNESS,
     MANIFEST,
     REQUEST,
+    STEPPED,
 )
 
 FILES = build()
@@ -44,6 +45,7 @@ def test_the_golden_messages_read_as_what_they_are():
     assert verify_manifest(read("manifest.cose"), trust) == MANIFEST
     assert verify_manifest(read("manifest-2.cose"), trust) == CONSTRAINED
     assert verify_assignment(read("assignment.cose"), trust) == ASSIGNMENT
+    assert verify_assignment(read("assignment-2.cose"), trust) == STEPPED
     assert parse_freshness_request(read("freshness-request.cbor")) == REQUEST
     assert verify_freshness(read("freshness.cose"), trust, request=REQUEST) == FRESHNESS
 

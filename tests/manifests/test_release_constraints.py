@@ -22,9 +22,10 @@ from manifests.gateway import Gateway
 from manifests.manifest import verify_manifest
 from manifests.manifests_settings import RepositorySettings
 from manifests.publication import AssignmentPlan
-from manifests.published_releases import list_releases
+from manifests.published_releases import list_releases, read_listed_assignment
 from manifests.release_life import promote_release, withdraw_release
-from manifests.release_steps import find_step, list_unled
+from manifests.release_steps import list_unled, plan_steps
+from manifests.repository import publish_files
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository, read_target
 from manifests.repository_status import describe_repository, format_status
@@ -36,6 +37,7 @@ from tests.c_verifier.witness import Recording, Witness
 from tests.manifests.test_repository import root_bytes
 from tests.manifests.test_update_attacks import assert_refused, serve
 from tests.manifests.world import (
+    HARDWARE_CLASS,
     NOW,
     RULES,
     bundle,
@@ -94,39 +96,61 @@ def manifest_in_force(publisher):
     return release, verify_manifest(read_target(publisher.store, entry), trust())
 
 
+def assign_without_steps(publisher):
+    """Put an assignment in force that names no steps, as those of format 1 do."""
+    current = load_repository(publisher.store)
+    running = read_listed_assignment(publisher.store, current, HARDWARE_CLASS)
+    without = replace(running, sequence=running.sequence + 1, steps_sha256=())
+    publish_files(
+        publisher.store,
+        publisher.signers,
+        publisher.settings,
+        before=current,
+        assignments=(publisher.assignment_file(without),),
+        now=NOW,
+    )
+
+
 def test_a_device_takes_the_step_first_and_then_the_release(publisher, c_verifier_if_any):
     publisher.publish_bundle(step_release(), None, now=NOW)
     publisher.publish_bundle(last_release(step=2), None, now=NOW)
     device = make_device()
     device.record.save_update_state(UpdateState(release_counter=1))
-    recording = Recording(serve(publisher))
-    witness = c_verifier_if_any and Witness(c_verifier_if_any, device)
-    refusal = assert_refused(device, recording, "must take a step before this release")
-    assert "release counter 2 or later, got release counter 1" in str(refusal)
-    assert "install a release with counter 2 first" in str(refusal.hint)
-    assert "`ampforge campaign create --release VERSION --name step --pin SERIAL`" in str(
-        refusal.hint
-    )
-    if witness:
-        assert witness.compare(recording, refusal) == "step-first"
-    assert "freshness" not in recording.came
-    for release in list_releases(load_repository(publisher.store)):
-        publisher.publish_plan(release.version, AssignmentPlan(campaign="step"), now=NOW)
-        outcome = run_session(update_device(device, RULES), serve(publisher))
+    for counter in (2, 3):
+        recording = Recording(serve(publisher))
+        witness = c_verifier_if_any and Witness(c_verifier_if_any, device)
+        outcome = run_session(update_device(device, RULES), recording)
         assert outcome.result is UpdateResult.REBOOT_NEEDED
+        if witness:
+            assert witness.compare(recording, outcome) == "ok"
         device.board.boot()
         run_session(update_device(device, RULES), serve(publisher))
-    assert device.record.load_update_state().release_counter == 3
+        assert device.record.load_update_state().release_counter == counter
+    outcome = run_session(update_device(device, RULES), serve(publisher))
+    assert outcome.result is UpdateResult.UP_TO_DATE
 
 
 @pytest.mark.parametrize("allows_reinstall", [False, True])
-def test_a_device_that_knows_no_counter_is_not_led_past_a_step(publisher, allows_reinstall):
+@pytest.mark.parametrize("counter", [0, 1])
+def test_a_device_is_not_led_past_a_step_that_is_not_assigned(
+    publisher, allows_reinstall, counter, c_verifier_if_any
+):
     """Not even at a service station, which may install again what a device has or gave up."""
     publisher.publish_bundle(step_release(), None, now=NOW)
-    publisher.publish_bundle(last_release(step=1), None, now=NOW)
+    publisher.publish_bundle(last_release(step=2), None, now=NOW)
+    assign_without_steps(publisher)
     rules = UpdateRules(chunk_bytes=4096, allows_reinstall=allows_reinstall)
-    refusal = assert_refused(make_device(), serve(publisher), "take a step", rules)
-    assert "knows of no release counter" in str(refusal)
+    device = make_device()
+    device.record.save_update_state(UpdateState(release_counter=counter))
+    recording = Recording(serve(publisher))
+    witness = c_verifier_if_any and Witness(c_verifier_if_any, device)
+    refusal = assert_refused(device, recording, "must take a step before this release", rules)
+    had = "release counter 1" if counter else "a device that knows of no release counter"
+    assert f"release counter 2 or later, got {had}" in str(refusal)
+    assert "publish one for hardware revision 1 with counter 2" in str(refusal.hint)
+    if witness:
+        assert witness.compare(recording, refusal) == "step-first"
+    assert "freshness" not in recording.came
 
 
 def test_a_device_that_runs_the_content_already_needs_no_step(publisher, c_verifier_if_any):
@@ -152,7 +176,8 @@ def test_a_release_that_nothing_published_leads_to_is_refused(publisher):
     refusal = refused(publisher, publish, "no published release leads to release 1.5.0")
     assert "with counter 2, got counters 1" in str(refusal)
     publisher.publish_bundle(step_release(), None, now=NOW)
-    assert publish().step.release_counter == 2
+    (step,) = publish().way.steps
+    assert step.release_counter == 2
 
 
 def test_a_withdrawn_step_is_named_by_status_and_audit(publisher):
@@ -203,7 +228,8 @@ def test_a_step_whose_manifest_has_expired_leads_nowhere(publisher):
         ),
         "no published release leads to",
     )
-    assert publisher.publish_bundle(again, None, now=late).step.release_counter == 3
+    # Devices with counter 2 or later take it; no others were given anything.
+    assert publisher.publish_bundle(again, None, now=late).way.steps == ()
 
 
 def test_a_step_that_the_trust_record_refuses_leads_nowhere(publisher):
@@ -214,8 +240,9 @@ def test_a_step_that_the_trust_record_refuses_leads_nowhere(publisher):
     revoked = replace(trust(), revoked_key_ids=frozenset({signer("release-1").public_key.key_id}))
     metadata = load_repository(publisher.store)
     releases = list_releases(metadata)
-    for record, step in ((revoked, None), (trust(), releases[0])):
-        assert find_step(publisher.store, metadata, record, releases, releases[-1], now=NOW) == step
+    for record, steps in ((revoked, ()), (trust(), releases[:1])):
+        way = plan_steps(publisher.store, metadata, record, releases, releases[-1], now=NOW)
+        assert way.steps == steps
 
 
 def test_a_step_with_the_version_of_its_release_is_named_by_its_counter(publisher):
@@ -243,7 +270,7 @@ def test_of_several_steps_the_one_that_asks_least_is_named(publisher):
     anew = bundle(release_counter=4, peak_na=90_000)
     publisher.publish_bundle(anew, None, now=NOW)
     publication = publisher.publish_bundle(last_release(step=2, counter=5), None, now=NOW)
-    assert publication.step.release_counter == 4
+    assert [step.release_counter for step in publication.way.steps] == [4]
 
 
 def test_an_expired_manifest_is_assigned_to_nobody_only_halted(publisher):

@@ -240,9 +240,11 @@ def test_a_step_that_expired_leads_again(tmp_path):
         return list_unled(store, load_repository(store), trust(), now=LATE)
 
     assert [one.version for one in unled()] == ["1.5.0"]
-    assert extend_release(publisher, "1.4.0", now=LATE).assignment is None
+    step = extend_release(publisher, "1.4.0", now=LATE)
+    assert step.assignment.steps_sha256 == (step.manifest_sha256,)
     assert unled() == ()
-    assert extend_release(publisher, "1.5.0", now=LATE).step.version == "1.4.0"
+    (found,) = extend_release(publisher, "1.5.0", now=LATE).way.steps
+    assert found.manifest_sha256 == step.manifest_sha256
 
 
 def test_the_status_and_every_refusal_name_the_command(publisher):
@@ -327,3 +329,23 @@ def test_a_manifest_that_its_bundle_does_not_say_is_not_extended(publisher):
     assert "another hardware_revision_max" in str(told)
     with pytest.raises(Refusal):
         extend_release(publisher, "1.5.0", now=LATE)
+
+
+def test_an_assignment_names_the_extended_manifest_of_a_step(tmp_path):
+    publisher = replace(
+        make_publisher(tmp_path / "repository"),
+        settings=RepositorySettings(manifest_expires_days=10, timestamp_expires_days=90),
+    )
+    publisher.publish_bundle(step_release(), None, now=NOW)
+    publisher.publish_bundle(last_release(step=2), None, now=NOW)
+    step, last = list_releases(load_repository(publisher.store))
+    extension = extend_release(publisher, step.version, now=NOW + 5 * DAY)
+    assignment = verify_assignment(shown(publisher)[0], trust())
+    assert assignment == extension.assignment
+    assert assignment.manifest_sha256 == last.manifest_sha256
+    assert assignment.steps_sha256 == (extension.manifest_sha256,)
+    assert extension.manifest_sha256 != step.manifest_sha256
+    device = device_below()
+    for counter in (2, 3):
+        install(device, publisher, NOW + 6 * DAY)
+        assert device.record.load_update_state().release_counter == counter

@@ -340,22 +340,26 @@ def assert_boards_end_alike(life, url, folder):
 
 
 def assert_may_be_installed(life, hardware_class, counter):
-    """The release in force is listed, supported, in time, and led to from this counter."""
+    """The release in force, or an assigned step, is listed, supported, and for this counter."""
     root = life.publisher.store.root
     assignment = verify_assignment(
         (root / f"device/{hardware_class}/assignment.cose").read_bytes(), trust()
     )
     assert not assignment.is_halted
     assert assignment.drawn_ppm or SERIAL in assignment.pinned_serial_numbers
-    (release,) = (
+    listed = {
+        one.manifest_sha256: one for one in list_releases(load_repository(life.publisher.store))
+    }
+    named = [listed[one] for one in (*assignment.steps_sha256, assignment.manifest_sha256)]
+    assert {one.hardware_class for one in named} == {hardware_class}
+    assert named[-1].constraints.is_supported(NOW)
+    taken = [
         one
-        for one in list_releases(load_repository(life.publisher.store))
-        if one.manifest_sha256 == assignment.manifest_sha256
-    )
-    assert release.hardware_class == hardware_class
-    assert release.constraints.is_supported(NOW)
-    assert counter >= release.constraints.minimum_current_counter
-    assert counter < release.release_counter
+        for one in named
+        if one.constraints.minimum_current_counter <= counter < one.release_counter
+    ]
+    assert taken
+    event("a release was installed" if taken[-1] is named[-1] else "a step was installed")
     (facts,) = (one for one in life.bundles if one["release_counter"] == release.release_counter)
     assert facts["hardware_class"] == hardware_class
 

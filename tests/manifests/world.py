@@ -123,6 +123,7 @@ def bundle(
     release_counter: int = 1,
     policy_version: int = 1,
     peak_na: int = 100_000,
+    hardware_revision_min: int = 1,
     hardware_revision_max: int = 2,
     hardware_class: str = HARDWARE_CLASS,
     is_newer_app: bool = False,
@@ -141,6 +142,7 @@ def bundle(
         parts,
         release_counter=release_counter,
         hardware_class=hardware_class,
+        hardware_revision_min=hardware_revision_min,
         hardware_revision_max=hardware_revision_max,
         constraints=constraints,
     )

@@ -78,8 +78,10 @@ def make_bench(
     write_bundle(folder, app=app)
 
 
-def write_bundle(folder: Path, *, app: Path = APP_1_4_0, version: str | None = None) -> None:
-    unsigned = build_bundle(build_inputs(build_parts(app=app), version=version))
+def write_bundle(
+    folder: Path, *, app: Path = APP_1_4_0, version: str | None = None, **inputs: object
+) -> None:
+    unsigned = build_bundle(build_inputs(build_parts(app=app), version=version, **inputs))
     signed = sign_bundle(unsigned, [signer("release-1"), signer("release-2-ed")])
     (folder / BUNDLE).write_bytes(signed)
 

@@ -395,17 +395,6 @@ def test_a_unit_leaves_the_factory_with_the_release_counter_of_its_bundle(folder
     assert (confirmed["release_counter"], confirmed["policy_version_floor"]) == (1, 1)
 
 
-def test_a_returned_unit_with_a_newer_release_is_failed_and_keeps_its_counter(folder):
-    """An old bundle at the station must not make a board forget what it had."""
-    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
-        run(folder, line, **stop_before(Step.CALIBRATE))
-        record_of(line).save_update_state(replace(update_state(line), release_counter=5))
-        (report,) = reports(run(folder, line))
-        assert update_state(line).release_counter == 5
-    assert (report.state, report.failed_step) == (UnitState.FAIL, Step.IDENTITY)
-    assert "had a newer release before: its release counter is 5" in report.reasons[0]
-
-
 def record_of(line):
     board = line.slots[0].board
     return DeviceRecord(board.flash, board.running.table.find("devrec"))

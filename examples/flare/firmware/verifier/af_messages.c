@@ -5,15 +5,27 @@
 static const af_bytes nothing = {NULL, 0};
 static const uint64_t last_time_s = 253402300799;
 
-enum { IMAGE_MAX = 16777216, SLOT_MAX = 65536, CURRENT_MAX_NA = 100000000, SECOND_FORMAT_ADDS = 2 };
+enum { IMAGE_MAX = 16777216, SLOT_MAX = 65536, CURRENT_MAX_NA = 100000000 };
 
-/* Verifies, then opens the payload behind its format version. `fields` is how many format 1 has; where
- * `format` is given, 2 is known, too, and the caller looks at the count of fields that it has. */
-static af_code open_payload(af_reader *reader, const af_trust *trust, af_role role, af_bytes message,
-                            const char *content_type, size_t fields, uint64_t *format)
+/* A message's own: who signs it, what it is, how many fields format 1 has and how many more format 2. */
+typedef struct {
+    af_role role;
+    const char *content_type;
+    size_t fields;
+    size_t second_adds; /* 0 where there is no format 2 */
+} af_kind;
+
+static const af_kind manifest_kind = {AF_RELEASE, "application/vnd.ampforge.manifest+cbor", 13, 2};
+static const af_kind assignment_kind = {AF_CAMPAIGN, "application/vnd.ampforge.assignment+cbor", 12, 1};
+static const af_kind freshness_kind = {AF_FRESHNESS, "application/vnd.ampforge.freshness+cbor", 6, 0};
+
+/* Verifies, then opens the payload behind its format version. */
+static af_code open_payload(af_reader *reader, const af_trust *trust, const af_kind *kind, af_bytes message,
+                            bool *is_second)
 {
     af_bytes payload;
-    af_code code = af_trust_verify(&payload, trust, role, message, AF_MESSAGE_MAX, content_type, nothing);
+    af_code code =
+        af_trust_verify(&payload, trust, kind->role, message, AF_MESSAGE_MAX, kind->content_type, nothing);
     if (code != AF_OK) {
         return code;
     }
@@ -21,14 +33,11 @@ static af_code open_payload(af_reader *reader, const af_trust *trust, af_role ro
     size_t count = af_map(reader, 1, SIZE_MAX);
     af_key(reader, 1);
     uint64_t version = af_unsigned(reader, 0, UINT32_MAX);
-    bool is_second = format != NULL && version == 2;
-    if (!reader->failed && version != 1 && !is_second) {
+    *is_second = kind->second_adds != 0 && version == 2;
+    if (!reader->failed && version != 1 && !*is_second) {
         return AF_FORMAT_VERSION;
     }
-    if (format != NULL) {
-        *format = version;
-    }
-    return reader->failed || count != fields + (is_second ? SECOND_FORMAT_ADDS : 0) ? AF_FIELDS : AF_OK;
+    return reader->failed || count != kind->fields + (*is_second ? kind->second_adds : 0) ? AF_FIELDS : AF_OK;
 }
 
 static uint32_t read_u32(af_reader *reader, uint8_t key, uint32_t least, uint32_t most)
@@ -114,10 +123,9 @@ static void read_constraints(af_manifest *manifest, af_reader *reader)
 af_code af_manifest_read(af_manifest *manifest, const af_trust *trust, af_bytes message)
 {
     af_reader reader;
-    uint64_t format = 1;
+    bool is_second;
     memset(manifest, 0, sizeof *manifest);
-    af_code code =
-        open_payload(&reader, trust, AF_RELEASE, message, "application/vnd.ampforge.manifest+cbor", 13, &format);
+    af_code code = open_payload(&reader, trust, &manifest_kind, message, &is_second);
     if (code != AF_OK) {
         return code;
     }
@@ -142,7 +150,7 @@ af_code af_manifest_read(af_manifest *manifest, const af_trust *trust, af_bytes 
             af_fail(&reader);
         }
     }
-    if (format == 2) {
+    if (is_second) {
         read_constraints(manifest, &reader);
     }
     if (!af_closed(&reader)) {
@@ -162,12 +170,30 @@ static bool is_ascending(af_bytes left, af_bytes right)
     return order < 0 || (order == 0 && left.size < right.size);
 }
 
+/* What only format 2 has: at least one step, each once, and none of them the release itself. */
+static void read_steps(af_assignment *assignment, af_reader *reader)
+{
+    af_bytes own = {assignment->manifest_digest, AF_DIGEST_BYTES};
+    af_key(reader, 13);
+    assignment->step_count = af_array(reader, 1, AF_STEPS_MAX);
+    for (size_t i = 0; i < assignment->step_count && !reader->failed; i++) {
+        assignment->steps[i] = af_byte_string(reader, AF_DIGEST_BYTES, AF_DIGEST_BYTES);
+        bool is_said = reader->failed || af_equal(assignment->steps[i], own);
+        for (size_t before = 0; before < i && !is_said; before++) {
+            is_said = af_equal(assignment->steps[before], assignment->steps[i]);
+        }
+        if (is_said) {
+            af_fail(reader);
+        }
+    }
+}
+
 af_code af_assignment_read(af_assignment *assignment, const af_trust *trust, af_bytes message)
 {
     af_reader reader;
+    bool is_second;
     memset(assignment, 0, sizeof *assignment);
-    af_code code =
-        open_payload(&reader, trust, AF_CAMPAIGN, message, "application/vnd.ampforge.assignment+cbor", 12, NULL);
+    af_code code = open_payload(&reader, trust, &assignment_kind, message, &is_second);
     if (code != AF_OK) {
         return code;
     }
@@ -190,6 +216,9 @@ af_code af_assignment_read(af_assignment *assignment, const af_trust *trust, af_
     assignment->is_halted = af_boolean(&reader);
     assignment->issued_s = read_time(&reader, 11);
     assignment->expires_s = read_time(&reader, 12);
+    if (is_second) {
+        read_steps(assignment, &reader);
+    }
     if (!af_closed(&reader)) {
         return AF_FIELDS;
     }
@@ -199,9 +228,9 @@ af_code af_assignment_read(af_assignment *assignment, const af_trust *trust, af_
 af_code af_freshness_read(af_freshness *freshness, const af_trust *trust, af_bytes message)
 {
     af_reader reader;
+    bool is_second;
     memset(freshness, 0, sizeof *freshness);
-    af_code code =
-        open_payload(&reader, trust, AF_FRESHNESS, message, "application/vnd.ampforge.freshness+cbor", 6, NULL);
+    af_code code = open_payload(&reader, trust, &freshness_kind, message, &is_second);
     if (code != AF_OK) {
         return code;
     }

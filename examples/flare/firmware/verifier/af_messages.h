@@ -9,6 +9,7 @@ enum {
     AF_MESSAGE_MAX = 1024,
     AF_DELTAS_MAX = 3,
     AF_PINNED_MAX = 24,
+    AF_STEPS_MAX = 8,
     AF_SALT_BYTES = 16,
     AF_NONCE_BYTES = 16,
     AF_REQUEST_MAX = 64
@@ -58,6 +59,8 @@ typedef struct {
     bool is_halted;
     uint64_t issued_s;
     uint64_t expires_s;
+    size_t step_count;            /* 0 unless the assignment has format 2 */
+    af_bytes steps[AF_STEPS_MAX]; /* digests of manifests that lead to the one assigned, rising counter */
 } af_assignment;
 
 typedef struct {

@@ -23,8 +23,8 @@ af_code af_judge_assignment(af_assignment *assignment, const af_trust *trust, co
     return af_assignment_selects(assignment, device->serial_number);
 }
 
-af_code af_judge_manifest(af_manifest *manifest, const af_trust *trust, const af_device *device,
-                          const af_assignment *assignment, af_bytes message)
+/* That a manifest is the one that the assignment names by this digest, and verifies. */
+static af_code read_named(af_manifest *manifest, const af_trust *trust, const uint8_t *name, af_bytes message)
 {
     uint8_t digest[AF_DIGEST_BYTES];
     if (message.size == 0 || message.size > AF_MESSAGE_MAX) {
@@ -33,13 +33,12 @@ af_code af_judge_manifest(af_manifest *manifest, const af_trust *trust, const af
     if (!af_sha256_of(message, digest)) {
         return AF_NO_MEMORY;
     }
-    if (!is_digest(digest, assignment->manifest_digest)) {
-        return AF_MANIFEST_DIGEST;
-    }
-    af_code code = af_manifest_read(manifest, trust, message);
-    if (code != AF_OK) {
-        return code;
-    }
+    return is_digest(digest, name) ? af_manifest_read(manifest, trust, message) : AF_MANIFEST_DIGEST;
+}
+
+/* That a release is for this device, and takes nothing of it back. */
+static af_code judge_fit(const af_manifest *manifest, const af_device *device)
+{
     if (!af_equal(manifest->hardware_class, device->hardware_class)) {
         return AF_HARDWARE_CLASS;
     }
@@ -60,6 +59,35 @@ af_code af_judge_manifest(af_manifest *manifest, const af_trust *trust, const af
         return AF_APP_TOO_LARGE;
     }
     return manifest->slot_bytes <= device->slot_partition_bytes ? AF_OK : AF_SLOT_TOO_LARGE;
+}
+
+af_code af_judge_manifest(af_manifest *manifest, const af_trust *trust, const af_device *device,
+                          const af_assignment *assignment, af_bytes message)
+{
+    af_code code = read_named(manifest, trust, assignment->manifest_digest, message);
+    return code == AF_OK ? judge_fit(manifest, device) : code;
+}
+
+af_code af_judge_step(af_manifest *step, uint32_t *lowest_counter, const af_trust *trust, const af_device *device,
+                      const af_assignment *assignment, uint32_t release_counter, size_t index, af_bytes message)
+{
+    if (index >= assignment->step_count) {
+        return AF_STEP_FIRST;
+    }
+    af_code code = read_named(step, trust, assignment->steps[index].at, message);
+    if (code != AF_OK) {
+        return code;
+    }
+    /* It has to be newer than what runs, to lead on, and to be for this device. */
+    bool leads_on = step->release_counter > device->release_counter && step->release_counter >= *lowest_counter &&
+                    step->release_counter < release_counter;
+    if (!leads_on || judge_fit(step, device) != AF_OK) {
+        return AF_STEP_FIRST;
+    }
+    if (step->lowest_counter < *lowest_counter) {
+        *lowest_counter = step->lowest_counter;
+    }
+    return step->lowest_counter <= device->release_counter ? AF_OK : AF_STEP_FIRST;
 }
 
 af_code af_judge_content(const af_manifest *manifest, const af_device *device)

@@ -36,6 +36,13 @@ af_code af_judge_manifest(af_manifest *manifest, const af_trust *trust, const af
  * nobody overrides that one. */
 af_code af_judge_content(const af_manifest *manifest, const af_device *device);
 
+/* Step 5, after AF_STEP_FIRST. Called for assignment->steps from the last to the first, each with the
+ * message that was fetched under it, until one is AF_OK: that one is installed, after af_judge_content.
+ * AF_STEP_FIRST says that it is not this one; after the first step, that the one that is missing is not
+ * assigned. All else refuses the update. `*lowest_counter` begins as that of the release assigned. */
+af_code af_judge_step(af_manifest *step, uint32_t *lowest_counter, const af_trust *trust, const af_device *device,
+                      const af_assignment *assignment, uint32_t release_counter, size_t index, af_bytes message);
+
 /* Step 6, first half: `nonce` is what this device sent. */
 af_code af_judge_freshness(af_freshness *freshness, const af_trust *trust, const af_device *device,
                            const af_assignment *assignment, const af_manifest *manifest,

@@ -146,6 +146,7 @@ static int answer_assignment(fields *words, FILE *out, bool is_selecting)
         print_number(out, "pinned", (long long)assignment.pinned_count);
         print_number(out, "halted", assignment.is_halted);
         print_number(out, "expires_s", (long long)assignment.expires_s);
+        print_number(out, "steps", (long long)assignment.step_count);
     }
     return exit_code;
 }

@@ -106,6 +106,33 @@ static void read_device(af_device *device, fields *words)
     }
 }
 
+/* Puts the step that is taken first in the manifest's place, by the words step-1, step-2, … in the order in
+ * which they were fetched: from the last that the assignment names. */
+static af_code choose_step(af_manifest *manifest, const af_trust *trust, af_device *device,
+                           const af_assignment *assignment, fields *words)
+{
+    static const char *const names[AF_STEPS_MAX] = {"step-1", "step-2", "step-3", "step-4",
+                                                    "step-5", "step-6", "step-7", "step-8"};
+    static af_manifest step;
+    uint32_t lowest_counter = manifest->lowest_counter;
+    for (size_t n = 0; n < assignment->step_count && fields_has(words, names[n]); n++) {
+        af_code code =
+            af_judge_step(&step, &lowest_counter, trust, device, assignment, manifest->release_counter,
+                          assignment->step_count - 1 - n, fields_bytes(words, names[n]));
+        if (code == AF_OK) {
+            *manifest = step;
+            if (fields_has(words, "step-running-slot")) {
+                fields_copy(words, "step-running-slot", device->running_slot, AF_DIGEST_BYTES);
+            }
+            return af_judge_content(manifest, device);
+        }
+        if (code != AF_STEP_FIRST) {
+            return code;
+        }
+    }
+    return AF_STEP_FIRST;
+}
+
 /* The whole of manifest.md 5, as far as the case has messages. */
 int run_update(fields *words, FILE *out)
 {
@@ -129,6 +156,9 @@ int run_update(fields *words, FILE *out)
         return print_code(out, "manifest", code);
     }
     code = af_judge_content(&manifest, &device);
+    if (code == AF_STEP_FIRST) {
+        code = choose_step(&manifest, &trust, &device, &assignment, words);
+    }
     if (code != AF_OK || !fields_has(words, "freshness")) {
         return print_code(out, "content", code);
     }
