@@ -360,7 +360,8 @@ def assert_may_be_installed(life, hardware_class, counter):
     ]
     assert taken
     event("a release was installed" if taken[-1] is named[-1] else "a step was installed")
-    (facts,) = (one for one in life.bundles if one["release_counter"] == release.release_counter)
+    counter_taken = taken[-1].release_counter
+    (facts,) = (one for one in life.bundles if one["release_counter"] == counter_taken)
     assert facts["hardware_class"] == hardware_class
 
 
