@@ -13,4 +13,5 @@ def count_values(untrusted_bytes: bytes) -> int:
     Every value but the outermost follows a comma, a colon or an opening bracket. Those inside of
     strings are counted, too: the bound is never too low, and takes no parsing.
     """
-    return 1 + len(untrusted_bytes) - len(untrusted_bytes.translate(None, b",:[{"))
+    # Four passes and no copy: `translate` would be faster, and take the file's size once more.
+    return 1 + sum(map(untrusted_bytes.count, (b",", b":", b"[", b"{")))
