@@ -26,6 +26,7 @@ from cli.bundle_output import (
 )
 from cli.bundle_signing import SigningRequest, sign_content, signing_options
 from cli.configuration import load_configuration
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Build, sign, verify and compare release bundles."""
 

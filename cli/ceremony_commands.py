@@ -18,6 +18,7 @@ from cli.ceremony_output import (
     format_verified,
 )
 from cli.failures import UsageRefusal
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FOLDER,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from signing.ceremony_run import CeremonyRoom, StepDone
 
 
-@click.group("ceremony")
+@click.group("ceremony", cls=NounGroup)
 def ceremony() -> None:
     """Make root's keys and the first trust record, step by step, before witnesses."""
 

@@ -13,6 +13,7 @@ from cli.drill_command import drill
 from cli.failures import UsageRefusal
 from cli.key_life_commands import revoke, rotate
 from cli.key_public_command import public
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
@@ -40,7 +41,7 @@ ALGORITHMS = ("ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-3072")
 SHORT_KEY_ID_CHARACTERS = 16
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Make signing keys, alone or in a ceremony; list, revoke and rotate them; show their use."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import EXISTING_FILE, FILE, config_option, json_option
 from cli.progress import showing_progress
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _LOOKING = "looking at the ledger"
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Verify, back up, restore and upgrade the factory's ledger."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.configuration import load_configuration
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import EXISTING_FILE, config_option, json_option
 from cli.signing_keys import sign_log_path
@@ -20,7 +21,7 @@ SHORT_CHARACTERS = 16
 LOG_ARGUMENT = click.argument("log_path", metavar="[LOG]", type=EXISTING_FILE, required=False)
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def log() -> None:
     """Show and verify the sign log: one line for each signature, beside the trust record."""
 

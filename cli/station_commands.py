@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cli.configuration import load_configuration
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     FOLDER,
@@ -27,7 +28,7 @@ from cli.station_sync import sync
 from cli.station_views import check, report
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Provision boards: flash, identity, calibration, verification; or simulate them."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.configuration import load_configuration
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from signing.trust_record import TrustRecord
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Sign and show the device trust record: the keys and thresholds of each role."""
 

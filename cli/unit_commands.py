@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Show, tell and export the record of one unit; order what a supervisor may."""
 
