@@ -72,4 +72,8 @@ def format_touched(touched: Sequence[TouchedUnit]) -> Iterator[str]:
             f"{one.verification_readings} readings by {one.instrument} ({certificates})"
         )
     units = len({one.serial for one in touched})
-    yield f"{units} units, by {len({one.instrument for one in touched})} instruments"
+    instruments = len({one.instrument for one in touched})
+    yield (
+        f"{units} {'unit' if units == 1 else 'units'}, "
+        f"by {instruments} {'instrument' if instruments == 1 else 'instruments'}"
+    )
