@@ -20,12 +20,11 @@ from cli.params import (
     EXISTING_FOLDER,
     FILE,
     config_option,
-    encode_passphrase,
     json_option,
     make_folder,
+    new_passphrase,
     passphrase_file_option,
     passphrase_source,
-    read_passphrase_file,
 )
 from cli.sign_log_commands import log
 
@@ -90,7 +89,11 @@ def generate(
             hint="leave one of them out (AMPFORGE_PASSPHRASE_FILE counts as given)",
         )
     refuse_key_path(path)
-    passphrase = None if no_passphrase else _new_passphrase(passphrase_file)
+    passphrase = (
+        None
+        if no_passphrase
+        else new_passphrase(passphrase_file, prompt="Passphrase for the new key")
+    )
     make_folder(path.parent)
     generate_key(path, Algorithm(algorithm), passphrase=passphrase, is_test_key=test_key)
     facts = describe_key_file(path)
@@ -158,15 +161,6 @@ def inspect(
         "problem": None,
     }
     print_result(document, _format_key(document), as_json=as_json)
-
-
-def _new_passphrase(passphrase_file: Path | None) -> bytes:
-    if passphrase_file is not None:
-        return read_passphrase_file(passphrase_file)
-    answer: str = click.prompt(
-        "Passphrase for the new key", hide_input=True, confirmation_prompt=True, err=True
-    )
-    return encode_passphrase(answer)
 
 
 def _configured_files(configuration: Configuration) -> list[tuple[Role, Path]]:
