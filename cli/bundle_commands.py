@@ -80,7 +80,9 @@ def group() -> None:
     help="Boards with a lower release counter take that release first.",
 )
 @click.option("--version", help="Only for an app whose image does not state a version.")
-@click.option("--output", type=FILE, help="Bundle to write (default: [release] output folder).")
+@click.option(
+    "-o", "--output", type=FILE, help="Bundle to write (default: [release] output folder)."
+)
 @click.option("--sign", "is_signing", is_flag=True, help="Sign it, too, as `bundle sign` does.")
 @signing_options
 @trust_option
@@ -186,7 +188,7 @@ def _as_changes(overrides: Mapping[str, Path | str | int | None]) -> dict[str, A
 @group.command("sign", epilog="Example: ampforge bundle sign build/flare-1.4.0.bundle.zip")
 @OPTIONAL_BUNDLE_ARGUMENT
 @signing_options
-@click.option("--output", type=FILE, help="Where to write it (default: in place).")
+@click.option("-o", "--output", type=FILE, help="Where to write it (default: in place).")
 @trust_option
 @config_option
 @json_option

@@ -27,7 +27,9 @@ def group() -> None:
 )
 @click.argument("base_path", metavar="BASE", type=EXISTING_FILE)
 @click.argument("new_path", metavar="NEW", type=EXISTING_FILE)
-@click.option("--output", type=FILE, help="Patch to write (default: NEW.patch in this folder).")
+@click.option(
+    "-o", "--output", type=FILE, help="Patch to write (default: NEW.patch in this folder)."
+)
 @trust_option
 @config_option
 @json_option

@@ -44,7 +44,9 @@ def group() -> None:
     type=click.IntRange(min=0),
     help="Oldest limits policy whose approvals still count; never goes down.",
 )
-@click.option("--output", type=FILE, help="Where to write it (default: [signing] trust_record).")
+@click.option(
+    "-o", "--output", type=FILE, help="Where to write it (default: [signing] trust_record)."
+)
 @config_option
 @passphrase_file_option
 @json_option

@@ -19,7 +19,7 @@ _CA_MAX_BYTES = 4096
     "certificate", epilog="Example: ampforge unit certificate AMPFL1264700001Z --output unit.html"
 )
 @record_options
-@click.option("--output", type=FILE, help="HTML to write (default: SERIAL.certificate.html).")
+@click.option("-o", "--output", type=FILE, help="HTML to write (default: SERIAL.certificate.html).")
 @station_option
 @config_option
 @json_option

@@ -83,7 +83,7 @@ def test_the_list_warns_in_words(call, station):
     out, _ = call("instrument", "list")
     assert "good for 31 days" in out
     assert "DUE SOON, in 30 days" in out
-    assert "OVERDUE by 1 days: no station measures with it" in out
+    assert "OVERDUE by 1 day: no station measures with it" in out
 
 
 @pytest.mark.parametrize(

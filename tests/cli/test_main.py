@@ -87,6 +87,7 @@ def test_each_verb_has_an_example_and_json(noun):
         assert "Example" in (verb.epilog or ""), f"{noun} {verb.name} has no example"
         options = {option for parameter in verb.params for option in parameter.opts}
         assert "--json" in options, f"{noun} {verb.name} has no --json"
+        assert "--output" not in options or "-o" in options, f"{noun} {verb.name} has no -o"
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,20 @@ def test_each_error_has_its_exit_code(error, code):
     with pytest.raises(SystemExit) as exited:
         run_and_exit(fail, [])
     assert exited.value.code == code
+
+
+def test_without_a_terminal_the_passphrase_is_asked_for_in_a_file(tmp_path):
+    command = [sys.executable, "-c", "from cli.main import main; main()"]
+    done = subprocess.run(
+        [*command, "key", "generate", "k.pem"],
+        cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "error: there is no terminal to ask for a passphrase" in done.stderr
+    assert "--passphrase-file" in done.stderr
+    assert "GetPassWarning" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_mistyped_noun_verb_or_option_is_told_with_the_one_that_it_may_have_been(capsys):
