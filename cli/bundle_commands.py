@@ -26,6 +26,7 @@ from cli.bundle_output import (
 )
 from cli.bundle_signing import SigningRequest, sign_content, signing_options
 from cli.configuration import load_configuration
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Build, sign, verify and compare release bundles."""
 
@@ -79,7 +80,9 @@ def group() -> None:
     help="Boards with a lower release counter take that release first.",
 )
 @click.option("--version", help="Only for an app whose image does not state a version.")
-@click.option("--output", type=FILE, help="Bundle to write (default: [release] output folder).")
+@click.option(
+    "-o", "--output", type=FILE, help="Bundle to write (default: [release] output folder)."
+)
 @click.option("--sign", "is_signing", is_flag=True, help="Sign it, too, as `bundle sign` does.")
 @signing_options
 @trust_option
@@ -185,7 +188,7 @@ def _as_changes(overrides: Mapping[str, Path | str | int | None]) -> dict[str, A
 @group.command("sign", epilog="Example: ampforge bundle sign build/flare-1.4.0.bundle.zip")
 @OPTIONAL_BUNDLE_ARGUMENT
 @signing_options
-@click.option("--output", type=FILE, help="Where to write it (default: in place).")
+@click.option("-o", "--output", type=FILE, help="Where to write it (default: in place).")
 @trust_option
 @config_option
 @json_option

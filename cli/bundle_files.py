@@ -37,11 +37,19 @@ def find_bundle(configuration: Configuration) -> Path:
 
     folder = configuration.resolve(configuration.section("release", ReleaseSettings).output)
     found = sorted(folder.glob(_BUNDLE_PATTERN))
-    if len(found) != 1:
+    if not found:
+        raise UsageRefusal(
+            "there is no bundle here",
+            expected=f"one {_BUNDLE_PATTERN}",
+            got="none",
+            where=folder,
+            hint="make one with `ampforge bundle build`, or name a bundle on the command line",
+        )
+    if len(found) > 1:
         raise UsageRefusal(
             "it is not clear which bundle is meant",
             expected=f"one {_BUNDLE_PATTERN}",
-            got=", ".join(path.name for path in found) or "none",
+            got=", ".join(path.name for path in found),
             where=folder,
             hint="name the bundle on the command line",
         )

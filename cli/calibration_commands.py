@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.failures import UsageRefusal
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import EXISTING_FILE, json_option
 from cli.simulate_command import simulate
@@ -33,7 +34,7 @@ FIGURES = (
 """What scripts rely on."""
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Fit lines, state risks, and try a station's settings on simulated units."""
 

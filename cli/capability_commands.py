@@ -14,6 +14,7 @@ from cli.capability_output import (
     tell_line,
     tell_study,
 )
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import EXISTING_FILE, FiniteFloat, config_option, json_option
 from cli.picture_option import plot_option, save_picture
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 KINDS = ("i-mr", "ewma")
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """State what a process can do: Cpk, yield, control charts."""
 

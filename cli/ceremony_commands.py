@@ -18,11 +18,12 @@ from cli.ceremony_output import (
     format_verified,
 )
 from cli.failures import UsageRefusal
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FOLDER,
     FOLDER,
-    encode_passphrase,
+    ask_passphrase,
     json_option,
     read_passphrase_file,
 )
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from signing.ceremony_run import CeremonyRoom, StepDone
 
 
-@click.group("ceremony")
+@click.group("ceremony", cls=NounGroup)
 def ceremony() -> None:
     """Make root's keys and the first trust record, step by step, before witnesses."""
 
@@ -236,12 +237,6 @@ def _ask(files: dict[str, Path]) -> Callable[[PlannedKey, bool], bytes]:
         what = "PIN of" if planned.is_in_token else "passphrase of"
         if is_new:
             what = "choose the passphrase of the new key"
-        answer: str = click.prompt(
-            f"{planned.holder}: {what} {planned.name}",
-            hide_input=True,
-            confirmation_prompt=is_new,
-            err=True,
-        )
-        return encode_passphrase(answer)
+        return ask_passphrase(f"{planned.holder}: {what} {planned.name}", is_new=is_new)
 
     return ask

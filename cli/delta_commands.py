@@ -9,12 +9,13 @@ import click
 from cli.bundle_files import find_configuration_anywhere, require_trust, trust_option
 from cli.delta_files import load_encodings, read_application, refuse_other_chip
 from cli.delta_output import describe_delta, format_delta
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.output_file import refuse_input_as_output
 from cli.params import EXISTING_FILE, FILE, config_option, json_option, make_folder
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Make patches from one release to the next."""
 
@@ -26,7 +27,9 @@ def group() -> None:
 )
 @click.argument("base_path", metavar="BASE", type=EXISTING_FILE)
 @click.argument("new_path", metavar="NEW", type=EXISTING_FILE)
-@click.option("--output", type=FILE, help="Patch to write (default: NEW.patch in this folder).")
+@click.option(
+    "-o", "--output", type=FILE, help="Patch to write (default: NEW.patch in this folder)."
+)
 @trust_option
 @config_option
 @json_option

@@ -28,6 +28,7 @@ BOARDS_MAX = 16
 
 @click.command(epilog="Example: ampforge demo --boards 4 --output ampforge-demo")
 @click.option(
+    "-o",
     "--output",
     "folder",
     type=FOLDER,

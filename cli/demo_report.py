@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cli.demo_factory import RECORDS_FOLDER
 from cli.demo_release import FIRST_VERSION, SECOND_VERSION
+from provisioning.instruments import SIMULATED_NOTE
 from signing.durable_file import save_durably
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 REPORT_NAME = "report.html"
 CA_PATH = "station/factory-ca.cert.der"
-NOTE = (
-    "Simulated boards and meters: the figures are the simulation's, the software is the real one."
-)
 _OUTCOME_STYLES = {"PASS": "green", "FAIL": "bold red"}
 
 
@@ -125,7 +123,7 @@ def _header(product: DemoProduct) -> ReportHeader:
         bundle_digest=bundle.digest.hex(),
         station=product.station.name,
         created_at=now,
-        note=NOTE,
+        note=SIMULATED_NOTE,
         waivers=tuple(format_waivers(bundle.waivers, now=now)),
     )
 
@@ -168,7 +166,7 @@ def _readme(units: Sequence[ReportedUnit]) -> str:
         "  ampforge repo status",
         "  ampforge device info --board ../boards/board-1",
         "",
-        NOTE,
+        SIMULATED_NOTE,
         "",
     ]
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from cli.device_output import (
     format_update,
 )
 from cli.failures import UsageRefusal
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import EXISTING_FILE, EXISTING_FOLDER, FOLDER, config_option, json_option
 from cli.station_access import read_file
@@ -39,7 +40,7 @@ OPEN_TIMEOUT_S = 1.0
 READY_TIMEOUT_S = 8.0
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Update a device the way a device does, and ask one what it runs."""
 

@@ -44,11 +44,11 @@ ROLES = (
 def drill(*, role: str, verbose: bool, config_path: Path | None, as_json: bool) -> None:
     """Play the compromise of one key of ROLE on a scratch copy, and show who refuses it afterwards.
 
-    ROLE is root, policy, release, secure-boot, campaign, freshness, timestamp, snapshot, station or
-    factory-ca. The copy has the product's roles, thresholds and release parts, and keys of its own:
-    no private key of the product is opened, and nothing outside the scratch folder is written. Ends
-    with the steps that people take in the real case. Exits with 3 where a verifier accepts what it
-    must refuse, or refuses what it must accept.
+    ROLE is root, policy, release, secure-boot, campaign, freshness, timestamp, snapshot,
+    station, supervisor or factory-ca. The copy has the product's roles, thresholds and release
+    parts, and keys of its own: no private key of the product is opened, and nothing outside the
+    scratch folder is written. Ends with the steps that people take in the real case. Exits with
+    3 where a verifier accepts what it must refuse, or refuses what it must accept.
     """
     configuration = load_configuration(config_path)
     started_s = time.monotonic()

@@ -96,6 +96,18 @@ def format_error(error: Refusal) -> str:
     return "\n".join(lines)
 
 
+def describe_usage_error(error: click.ClickException) -> UsageRefusal:
+    """Return what Click says about an argument or an option in the form of our own errors."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        return UsageRefusal(error.format_message())
+    return UsageRefusal(
+        error.format_message(),
+        expected=" ".join(context.get_usage().removeprefix("Usage: ").split()),
+        hint=f"`{context.command_path} --help` explains each part",
+    )
+
+
 def printable(text: str) -> str:
     """Return a text that a stranger may have written as one that is safe to print.
 
@@ -112,17 +124,15 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> NoReturn:
     try:
         outcome = command.main(args=list(arguments), prog_name="ampforge", standalone_mode=False)
     except Refusal as error:
-        if "--json" in arguments:
-            import json
-
-            click.echo(json.dumps(describe_error(error), indent=2), err=True)
-        else:
-            click.echo(format_error(error), err=True)
+        _print_error(error, as_json="--json" in arguments)
         sys.exit(exit_code(error))
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(EXIT_USAGE)
+    except click.ClickException as error:
+        _print_error(describe_usage_error(error), as_json="--json" in arguments)
         sys.exit(EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing half-done was confirmed", err=True)
@@ -133,3 +143,12 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> NoReturn:
         # a bug of ours. Results go by `cli.output`, and keep their exit code.
         sys.exit(0)
     sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def _print_error(error: Refusal, *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        click.echo(json.dumps(describe_error(error), indent=2), err=True)
+    else:
+        click.echo(format_error(error), err=True)

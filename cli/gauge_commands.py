@@ -9,6 +9,7 @@ import click
 
 from cli.failures import UsageRefusal
 from cli.gauge_guide_commands import measure, plan
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import EXISTING_FILE, FiniteFloat, json_option
 from cli.picture_option import plot_option, save_picture
@@ -36,7 +37,7 @@ _SHARES = (
 )
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Tell the gauge's variation from that of the parts."""
 

@@ -8,6 +8,7 @@ import click
 
 from cli.image_merge_command import merge
 from cli.image_signing_commands import sign, verify
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import EXISTING_PATH, json_option
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Inspect, sign and verify ESP32 images, and merge a release into one."""
 

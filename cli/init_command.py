@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
@@ -126,7 +127,7 @@ def init(*, folder: Path, test_keys: bool, as_json: bool) -> None:
     if test_keys:
         key_paths = sign_first_trust_record(folder)
         lines.append(f"{len(key_paths) - 1} test keys and the trust record {key_paths[-1].name}")
-    lines.append(f"next: cd {folder}; ampforge waveform check")
+    lines.append(f"next: cd {shlex.quote(str(folder))}; ampforge waveform check")
     document = {
         "schema": "ampforge.init/1",
         "folder": str(folder),

@@ -8,6 +8,7 @@ import click
 
 from cli.configuration import load_configuration
 from cli.instrument_check_commands import chart, check
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import config_option, json_option
 from cli.station_access import (
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Keep the register of instruments, watch them, and say which units one of them touched."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cli.output import count_of
+
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator, Sequence
@@ -16,10 +18,12 @@ def describe_due(one: RegisteredInstrument, *, today: dt.date, warning_days: int
     """Say in words how an instrument stands: good, due soon, or overdue."""
     left = one.days_left(today)
     if left < 0:
-        return f"OVERDUE by {-left} days: no station measures with it"
+        return f"OVERDUE by {count_of(-left, 'day')}: no station measures with it"
     if left <= warning_days:
-        return f"DUE SOON, in {left} days: send it to calibration" if left else "DUE TODAY"
-    return f"good for {left} days"
+        return (
+            f"DUE SOON, in {count_of(left, 'day')}: send it to calibration" if left else "DUE TODAY"
+        )
+    return f"good for {count_of(left, 'day')}"
 
 
 def entry_document(
@@ -52,7 +56,9 @@ def format_entries(
             f"  calibrated {entry.calibrated}, due {entry.due}: "
             f"{describe_due(one, today=today, warning_days=warning_days)}"
         )
-        accuracy = f"accuracy of {len(entry.accuracy)} ranges from {entry.accuracy_source}"
+        accuracy = (
+            f"accuracy of {count_of(len(entry.accuracy), 'range')} from {entry.accuracy_source}"
+        )
         yield (
             f"  {accuracy if entry.accuracy else 'no accuracy on file'}; entered by "
             f"{entry.entered_by} on {one.at:%Y-%m-%d}, serial number from {entry.read_from}"
@@ -72,4 +78,5 @@ def format_touched(touched: Sequence[TouchedUnit]) -> Iterator[str]:
             f"{one.verification_readings} readings by {one.instrument} ({certificates})"
         )
     units = len({one.serial for one in touched})
-    yield f"{units} units, by {len({one.instrument for one in touched})} instruments"
+    instruments = len({one.instrument for one in touched})
+    yield f"{count_of(units, 'unit')}, by {count_of(instruments, 'instrument')}"

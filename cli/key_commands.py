@@ -13,18 +13,18 @@ from cli.drill_command import drill
 from cli.failures import UsageRefusal
 from cli.key_life_commands import revoke, rotate
 from cli.key_public_command import public
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
     EXISTING_FOLDER,
     FILE,
     config_option,
-    encode_passphrase,
     json_option,
     make_folder,
+    new_passphrase,
     passphrase_file_option,
     passphrase_source,
-    read_passphrase_file,
 )
 from cli.sign_log_commands import log
 
@@ -40,7 +40,7 @@ ALGORITHMS = ("ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-3072")
 SHORT_KEY_ID_CHARACTERS = 16
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Make signing keys, alone or in a ceremony; list, revoke and rotate them; show their use."""
 
@@ -89,7 +89,11 @@ def generate(
             hint="leave one of them out (AMPFORGE_PASSPHRASE_FILE counts as given)",
         )
     refuse_key_path(path)
-    passphrase = None if no_passphrase else _new_passphrase(passphrase_file)
+    passphrase = (
+        None
+        if no_passphrase
+        else new_passphrase(passphrase_file, prompt="Passphrase for the new key")
+    )
     make_folder(path.parent)
     generate_key(path, Algorithm(algorithm), passphrase=passphrase, is_test_key=test_key)
     facts = describe_key_file(path)
@@ -157,15 +161,6 @@ def inspect(
         "problem": None,
     }
     print_result(document, _format_key(document), as_json=as_json)
-
-
-def _new_passphrase(passphrase_file: Path | None) -> bytes:
-    if passphrase_file is not None:
-        return read_passphrase_file(passphrase_file)
-    answer: str = click.prompt(
-        "Passphrase for the new key", hide_input=True, confirmation_prompt=True, err=True
-    )
-    return encode_passphrase(answer)
 
 
 def _configured_files(configuration: Configuration) -> list[tuple[Role, Path]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cli.output import count_of
+
 if TYPE_CHECKING:
     from provisioning.lease_sync import SyncResult
     from provisioning.ledger_leases import LeaseRecord
@@ -39,7 +41,7 @@ def format_lease(record: LeaseRecord) -> list[str]:
     first, last = (record.serial(end) for end in (record.first_sequence, record.last_sequence))
     lines = [
         (
-            f"lease {record.name}: {record.count} numbers, {record.given} given, "
+            f"lease {record.name}: {count_of(record.count, 'number')}, {record.given} given, "
             f"{record.voided} void, {state}"
         ),
         f"  {first} to {last}, expires {record.expires_at:%Y-%m-%d %H:%M:%S} UTC",
@@ -67,7 +69,10 @@ def format_sync(result: SyncResult | None) -> list[str]:
     """Return what came of a synchronisation as lines for a person."""
     if result is None:
         return ["the station holds no lease: there is nothing to synchronise"]
-    lines = [f"synchronised: {result.event_count} events taken over", *format_lease(result.record)]
+    lines = [
+        f"synchronised: {count_of(result.event_count, 'event')} taken over",
+        *format_lease(result.record),
+    ]
     if result.refused:
         lines.append(
             f"{len(result.refused)} could not be taken over; the boards are in quarantine, a "

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.output import print_result
+from cli.noun_group import NounGroup
+from cli.output import count_of, print_result
 from cli.params import EXISTING_FILE, FILE, config_option, json_option
 from cli.progress import showing_progress
 from cli.station_access import (
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _LOOKING = "looking at the ledger"
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Verify, back up, restore and upgrade the factory's ledger."""
 
@@ -54,7 +55,9 @@ def verify(*, station_folder: Path | None, config_path: Path | None, as_json: bo
 
 
 @group.command("backup", epilog="Example: ampforge ledger backup --output monday.backup.jsonl")
-@click.option("--output", type=FILE, help="Where to write it (default: a name with the time).")
+@click.option(
+    "-o", "--output", type=FILE, help="Where to write it (default: a name with the time)."
+)
 @station_option
 @config_option
 @json_option
@@ -87,7 +90,10 @@ def backup(
         "chains": _chains(summary.chains),
     }
     human = [
-        f"wrote {path}: {summary.rows['units']} units, {summary.rows['events']} events",
+        (
+            f"wrote {path}: {count_of(summary.rows['units'], 'unit')}, "
+            f"{count_of(summary.rows['events'], 'event')}"
+        ),
         f"  ledger {summary.uuid}, epoch {summary.epoch}, as of {summary.taken_at}",
         f"  SHA-256 {summary.sha256}",
         "next: copy it to another machine, together with the station's folder",

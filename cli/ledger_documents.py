@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cli.output import count_of
+
 if TYPE_CHECKING:
     from provisioning.ledger_verification import VerifiedLedger
 
@@ -39,10 +41,10 @@ def format_verified(verified: VerifiedLedger) -> list[str]:
     """Return what was verified, and what could not be, as lines for a person."""
     identity = verified.identity
     whole = f"ledger {identity.uuid}, epoch {identity.epoch}, is whole"
-    lines = [f"{whole}: {verified.event_count} events, and every row follows from them"]
+    lines = [f"{whole}: {count_of(verified.event_count, 'event')}, and every row follows from them"]
     lines += [
-        f"  {chain.station}: {chain.count} events, {chain.signed_count} of them signed, "
-        f"head {chain.head.hex()}"
+        f"  {chain.station}: {count_of(chain.count, 'event')}, "
+        f"{chain.signed_count} of them signed, head {chain.head.hex()}"
         for chain in verified.chains
     ]
     if not verified.is_signature_verified:

@@ -53,6 +53,11 @@ def print_result(value: Mapping[str, object], human: str | None = None, *, as_js
         ) from error
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 unit` or `2 units`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _write_nowhere() -> None:
     """Let what is still in the buffers of standard output go nowhere, when Python ends."""
     with suppress(OSError, ValueError):  # a test's stream has no file

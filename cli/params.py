@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -151,9 +153,42 @@ def read_passphrase_file(path: Path) -> bytes:
     return passphrase
 
 
-def encode_passphrase(answer: str) -> bytes:
-    """Return the very bytes that were typed, UTF-8 or not."""
+def ask_passphrase(prompt: str, *, is_new: bool = False) -> bytes:
+    """Ask for a passphrase on the terminal; return the very bytes that were typed, UTF-8 or not.
+
+    Args:
+        prompt: What to ask.
+        is_new: Ask twice: a slip would lock the key for ever.
+
+    Raises:
+        UsageRefusal: There is no terminal, and no answer comes from where input does.
+    """
+    has_terminal = sys.stdin.isatty()
+    try:
+        with warnings.catch_warnings():
+            if not has_terminal:  # getpass warns three lines long that it cannot hide what comes
+                warnings.filterwarnings("ignore", "Can not control echo")
+            answer: str = click.prompt(
+                prompt, hide_input=True, confirmation_prompt=is_new, err=True
+            )
+    except click.Abort as error:
+        if has_terminal:  # Ctrl-C
+            raise
+        click.echo(err=True)
+        raise UsageRefusal(
+            "there is no terminal to ask for a passphrase",
+            expected="a terminal, or a file of mode 0600 with the passphrase",
+            got="the end of the input",
+            hint="give the file with --passphrase-file; `ampforge COMMAND --help` shows more",
+        ) from error
     return answer.encode("utf-8", "surrogateescape")
+
+
+def new_passphrase(passphrase_file: Path | None, *, prompt: str) -> bytes:
+    """Return the passphrase of a key that is made now: of the file, or asked for twice."""
+    if passphrase_file is not None:
+        return read_passphrase_file(passphrase_file)
+    return ask_passphrase(prompt, is_new=True)
 
 
 def passphrase_source(passphrase_file: Path | None, *, prompt: str) -> Callable[[], bytes]:
@@ -167,7 +202,6 @@ def passphrase_source(passphrase_file: Path | None, *, prompt: str) -> Callable[
     def get() -> bytes:
         if passphrase_file is not None:
             return read_passphrase_file(passphrase_file)
-        answer: str = click.prompt(prompt, hide_input=True, err=True)
-        return encode_passphrase(answer)
+        return ask_passphrase(prompt)
 
     return get

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import EXISTING_FILE, FILE, config_option, json_option, passphrase_file_option
 from cli.policy_signing import (
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Sign a limits policy; approve a waveform table that keeps to it; waive a limit."""
 

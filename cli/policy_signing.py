@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.output import count_of
 from cli.output_file import refuse_input_as_output
 from cli.params import EXISTING_FILE, make_folder, passphrase_source
 from cli.signing_keys import open_signers
@@ -122,7 +123,9 @@ def sign_and_save(
         status = _tell_status(signed.signature_count, signed.content, content_type, trust)
         save_durably(output, signed.content)
     if signed.replaced_count:
-        status += f", in place of {_count(signed.replaced_count)} over something else"
+        status += (
+            f", in place of {count_of(signed.replaced_count, 'signature')} over something else"
+        )
     return SavedSignature(
         document={
             "path": str(output),
@@ -157,9 +160,8 @@ def _tell_status(count: int, signed: bytes, content_type: str, trust: TrustRecor
             trust.verify(signed, Role.POLICY, content_type=content_type)
         except ThresholdError:
             needed = trust.keys_of(Role.POLICY).threshold
-            return f"{_count(count)} of the {needed} that the role needs: add the others with --add"
-    return _count(count)
-
-
-def _count(signatures: int) -> str:
-    return f"{signatures} signature{'' if signatures == 1 else 's'}"
+            return (
+                f"{count_of(count, 'signature')} of the {needed} that the role needs: "
+                "add the others with --add"
+            )
+    return count_of(count, "signature")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.configuration import load_configuration
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 PROMPT = "Passphrase of the signing keys"
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Publish releases in a TUF repository."""
 

@@ -34,7 +34,7 @@ KEY_MAX_BYTES = 65_536
     "export-suit", epilog="Example: ampforge repo export-suit 1.5.0 --output flare-1.5.0.suit"
 )
 @click.argument("version", metavar="RELEASE")
-@click.option("--output", type=FILE, required=True, help="Envelope to write.")
+@click.option("-o", "--output", type=FILE, required=True, help="Envelope to write.")
 @click.option(
     "--vendor-domain",
     help="Your domain, for vendor and class identifiers (default: [suit] vendor_domain).",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.configuration import load_configuration
-from cli.output import print_result
+from cli.output import count_of, print_result
 from cli.params import EXISTING_FILE, config_option, json_option
 
 if TYPE_CHECKING:
@@ -91,6 +91,9 @@ def _format(audit: Audit, store: Store) -> str:
         if finding.hint:
             lines.append(f"    {finding.hint}")
     errors = sum(finding.severity == "error" for finding in audit.findings)
-    verdict = "sound" if audit.is_sound else f"NOT sound: {errors} errors"
-    looked = ", ".join(f"{count} {name}" for name, count in audit.counts.items())
+    verdict = "sound" if audit.is_sound else f"NOT sound: {count_of(errors, 'error')}"
+    looked = ", ".join(
+        f"{count} {name.removesuffix('s') if count == 1 else name}"
+        for name, count in audit.counts.items()
+    )
     return "\n".join([*lines, f"{store} is {verdict}", f"  looked at {looked}"])

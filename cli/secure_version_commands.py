@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.configuration import load_configuration
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import config_option, json_option, make_folder
 from cli.secure_version_ledgers import describe_budget, open_ledger
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 DIGEST_CHARACTERS = 16
 
 
-@click.group("secure-version")
+@click.group("secure-version", cls=NounGroup)
 def group() -> None:
     """Show how often the boards' secure_version can still rise, and what raised it."""
 

@@ -13,6 +13,7 @@ from cli.lease_output import (
     lease_document,
     outbox_document,
 )
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import config_option, json_option
 from cli.serials_check_command import check
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from provisioning.errors import LedgerError
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Say which serial numbers were given to what."""
 

@@ -77,6 +77,8 @@ def serve(
     SIGTERM or Ctrl-C finishes running downloads first, for at most [serve] drain_s; a second one
     ends at once. SIGHUP reads the TLS files again, and goes on in a new access log.
     """
+    from cli.repository_files import open_store
+    from manifests.repository_reading import load_description
     from manifests.server import run_server
 
     configuration = load_configuration(config_path)
@@ -90,6 +92,8 @@ def serve(
         access_log=access_log,
         is_successor=is_successor,
     )
+
+    load_description(open_store(configuration))  # a folder without it would answer 404 for ever
 
     def announce(url: str) -> None:
         document = {

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.configuration import load_configuration
-from cli.output import print_result
+from cli.noun_group import NounGroup
+from cli.output import count_of, print_result
 from cli.params import EXISTING_FILE, config_option, json_option
 from cli.signing_keys import sign_log_path
 
@@ -20,7 +21,7 @@ SHORT_CHARACTERS = 16
 LOG_ARGUMENT = click.argument("log_path", metavar="[LOG]", type=EXISTING_FILE, required=False)
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def log() -> None:
     """Show and verify the sign log: one line for each signature, beside the trust record."""
 
@@ -77,8 +78,8 @@ def verify(
         "head": str(head),
         "heads_found": [str(each) for each in known],
     }
-    human = [f"{head.count} signatures, none changed, removed or moved  ({path})"]
-    human += [f"it still has its head of {each.count} signatures" for each in known]
+    human = [f"{count_of(head.count, 'signature')}, none changed, removed or moved  ({path})"]
+    human += [f"it still has its head of {count_of(each.count, 'signature')}" for each in known]
     human.append(f"head {head}  (keep it elsewhere, and give it with --head next time)")
     print_result(document, "\n".join(human), as_json=as_json)
 

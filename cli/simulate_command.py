@@ -64,7 +64,7 @@ _BAR_CELLS = 30
     default=os.cpu_count() or 1,
     help="Processes (default: one a processor); the result is the same.",
 )
-@click.option("--output", "output_path", type=FILE, help="Also write the report (Markdown).")
+@click.option("-o", "--output", "output_path", type=FILE, help="Also write the report (Markdown).")
 @config_option
 @json_option
 def simulate(

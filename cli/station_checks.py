@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cli.failures import describe_error
+from cli.output import count_of
 from cli.station_release_checks import ReleaseChecks
 from signing.refusal import Refusal
 
@@ -81,7 +82,7 @@ def check_station(
             verified = verify_ledger(ledger, folder=folder, now=now())
         finally:
             ledger.close()
-        return f"{ledger.identity.uuid}, {verified.event_count} events, chains unbroken"
+        return f"{ledger.identity.uuid}, {count_of(verified.event_count, 'event')}, chains unbroken"
 
     def check_lease() -> str:
         from provisioning.errors import LedgerError

@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from cli.configuration import load_configuration
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     FOLDER,
     config_option,
     json_option,
+    new_passphrase,
     passphrase_file_option,
-    read_passphrase_file,
 )
 from cli.station_access import find_ca, load_station_settings, station_option, utc_now
 from cli.station_efuses import efuse_plan
@@ -27,7 +28,7 @@ from cli.station_sync import sync
 from cli.station_views import check, report
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Provision boards: flash, identity, calibration, verification; or simulate them."""
 
@@ -71,7 +72,9 @@ def init(
         station_name=settings.name,
         ledger_uuid=str(uuid.uuid4()),
         now=utc_now(),
-        passphrase=None if no_passphrase else _new_passphrase(passphrase_file),
+        passphrase=None
+        if no_passphrase
+        else new_passphrase(passphrase_file, prompt="Passphrase for the station's keys"),
         is_test_key=test_keys,
         ca_uri=find_ca(configuration),
         ledger=None if settings.ledger is None else address,
@@ -167,12 +170,3 @@ def simulate_line(
 
 for _command in (join, run, sync, check, report, recover, ports, efuse_plan):
     group.add_command(_command)
-
-
-def _new_passphrase(passphrase_file: Path | None) -> bytes:
-    if passphrase_file is not None:
-        return read_passphrase_file(passphrase_file)
-    answer: str = click.prompt(
-        "Passphrase for the station's keys", hide_input=True, confirmation_prompt=True, err=True
-    )
-    return answer.encode()

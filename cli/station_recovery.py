@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.lease_output import format_sync, sync_document
-from cli.output import print_result
+from cli.output import count_of, print_result
 from cli.params import config_option, json_option
 from cli.station_access import find_station_folder, open_ledger, station_option, utc_now
 from cli.station_sync import synchronise_station
@@ -50,7 +50,7 @@ def recover(*, station_folder: Path | None, config_path: Path | None, as_json: b
         "quarantined": [quarantine_document(one) for one in quarantines],
     }
     lines = [] if synced is None else format_sync(synced)
-    lines.append(f"the ledger is whole: {count} events")
+    lines.append(f"the ledger is whole: {count_of(count, 'event')}")
     lines += format_unfinished(unfinished)
     lines += format_quarantines(quarantines)
     print_result(document, "\n".join(lines), as_json=as_json)

@@ -102,7 +102,12 @@ def check(
     help="Also write each unit's certificate into this folder, and link it.",
 )
 @click.option(
-    "--output", type=FILE, default=Path("report.html"), show_default=True, help="HTML to write."
+    "-o",
+    "--output",
+    type=FILE,
+    default=Path("report.html"),
+    show_default=True,
+    help="HTML to write.",
 )
 @click.option(
     "--verify",

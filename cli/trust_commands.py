@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.configuration import load_configuration
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from signing.trust_record import TrustRecord
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Sign and show the device trust record: the keys and thresholds of each role."""
 
@@ -43,7 +44,9 @@ def group() -> None:
     type=click.IntRange(min=0),
     help="Oldest limits policy whose approvals still count; never goes down.",
 )
-@click.option("--output", type=FILE, help="Where to write it (default: [signing] trust_record).")
+@click.option(
+    "-o", "--output", type=FILE, help="Where to write it (default: [signing] trust_record)."
+)
 @config_option
 @passphrase_file_option
 @json_option

@@ -19,7 +19,7 @@ _CA_MAX_BYTES = 4096
     "certificate", epilog="Example: ampforge unit certificate AMPFL1264700001Z --output unit.html"
 )
 @record_options
-@click.option("--output", type=FILE, help="HTML to write (default: SERIAL.certificate.html).")
+@click.option("-o", "--output", type=FILE, help="HTML to write (default: SERIAL.certificate.html).")
 @station_option
 @config_option
 @json_option
@@ -38,6 +38,7 @@ def certificate(
     Every number is computed again from the raw readings first; a record that does not agree with
     them gets none. The same record gives the same bytes, from the ledger and from an export.
     """
+    from provisioning.instruments import SIMULATED_NOTE
     from provisioning.reports import render_certificate
     from provisioning.station_files import CA_CERTIFICATE_NAME, read_certificate
     from provisioning.unit_certificate import build_certificate
@@ -60,6 +61,9 @@ def certificate(
     path = output or Path(f"{made.serial}.certificate.html")
     refuse_input_as_output(path, record_path, factory_ca)
     save_durably(path, render_certificate(made).encode())
+    is_simulated = (
+        made.verification.instrument.is_simulated or made.calibration.instrument.is_simulated
+    )
     document = {
         "schema": "ampforge.unit-certificate/1",
         "serial": made.serial,
@@ -76,10 +80,13 @@ def certificate(
             None if made.verification.recipe is None else made.verification.recipe.sha256
         ),
         "replayed_value_count": made.replayed_count,
+        "is_simulated": is_simulated,
     }
     human = (
         f"wrote {path}: certificate {made.number}, {made.verdict}\n"
         f"  {made.replayed_count} values agree with the raw readings; signed by "
         f"{made.signature.station}"
     )
+    if is_simulated:
+        human += f"\n  {SIMULATED_NOTE}"
     print_result(document, human, as_json=as_json)

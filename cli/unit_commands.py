@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.output import print_result
+from cli.noun_group import NounGroup
+from cli.output import count_of, print_result
 from cli.params import (
     EXISTING_FILE,
     FILE,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Show, tell and export the record of one unit; order what a supervisor may."""
 
@@ -89,7 +90,7 @@ def history(
 
 @group.command("export", epilog="Example: ampforge unit export AMPFL1264700001Z --output unit.json")
 @unit_argument
-@click.option("--output", type=FILE, help="Where to write it (default: SERIAL.unit.json).")
+@click.option("-o", "--output", type=FILE, help="Where to write it (default: SERIAL.unit.json).")
 @station_option
 @config_option
 @passphrase_file_option
@@ -134,7 +135,10 @@ def export(
         "path": str(path),
         "event_count": len(events),
     }
-    human = f"wrote {path}: {len(events)} events of {serial}, each with its place in the chain"
+    human = (
+        f"wrote {path}: {count_of(len(events), 'event')} of {serial}, each with its place in the "
+        "chain"
+    )
     print_result(document, human, as_json=as_json)
 
 
@@ -165,7 +169,7 @@ def verify(*, export_path: Path, factory_ca: Path, as_json: bool) -> None:
         "event_count": len(events),
         "stations": sorted({event.station for event in events}),
     }
-    human = f"{export_path} is unchanged: {len(events)} events of {serial}"
+    human = f"{export_path} is unchanged: {count_of(len(events), 'event')} of {serial}"
     if udi is not None:
         human += f"\n  UDI {udi.human_readable}"
     print_result(document, human, as_json=as_json)

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 )
 @click.argument("units", metavar="[SERIAL|MAC]...", nargs=-1)
 @click.option(
-    "--output", type=FILE, required=True, help="File to write: .svg, .png or .zpl; many: .zpl."
+    "-o",
+    "--output",
+    type=FILE,
+    required=True,
+    help="File to write: .svg, .png or .zpl; many: .zpl.",
 )
 @click.option("--all-released", is_flag=True, help="Every released unit instead of named ones.")
 @click.option(

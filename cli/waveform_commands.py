@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
+from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.output_file import refuse_input_as_output
 from cli.params import EXISTING_FILE, FILE, FOLDER, config_option, json_option, make_folder
@@ -34,7 +35,7 @@ _ANY_HARDWARE: Final = "any"
 """For judging and drawing: no rule depends on the boards a table is for."""
 
 
-@click.group()
+@click.group(cls=NounGroup)
 def group() -> None:
     """Check, compare and compile waveforms; state what a device puts out."""
 

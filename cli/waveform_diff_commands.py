@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.output import print_result
+from cli.output import count_of, print_result
 from cli.params import EXISTING_FILE, json_option
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def diff(
 def _format(changes: Sequence[Change], before: Path, after: Path) -> str:
     if not changes:
         return f"{before} and {after}: nothing changed"
-    head = f"from {before} to {after}: {_count(len(changes), 'change')}"
+    head = f"from {before} to {after}: {count_of(len(changes), 'change')}"
     return "\n".join([head, *format_changes(changes)])
 
 
@@ -126,7 +126,3 @@ def _show(value: Value) -> str:
     if isinstance(value, str):
         return value if len(value) <= 2 * _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "…"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

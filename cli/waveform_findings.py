@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cli.output import count_of
 from cli.waveform_output import align
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def format_findings(
             )
         )
     violations = sum(finding.is_violation for finding in judgement.remaining)
-    verdict = f"{violations} violations" if violations else "within every limit"
+    verdict = count_of(violations, "violation") if violations else "within every limit"
     if waived:
         verdict += f", {len(waived)} waived" if violations else f" but {len(waived)} that is waived"
     return "\n".join(

@@ -99,7 +99,8 @@ def format_analyses(
         lines.append("")
     if file.moved_rows:
         lines.append(
-            f"{file.moved_rows} rows were moved onto ticks of {file.tick_us} µs, "
+            ("1 row was" if file.moved_rows == 1 else f"{file.moved_rows} rows were")
+            + f" moved onto ticks of {file.tick_us} µs, "
             f"by {file.largest_shift_us:g} µs at most"
         )
     lines += format_deviations(file.deviations)

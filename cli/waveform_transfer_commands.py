@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.output import print_result
+from cli.output import count_of, print_result
 from cli.output_file import refuse_input_as_output
 from cli.params import EXISTING_FILE, FILE, json_option, make_folder
 from cli.waveform_options import DecimalType
@@ -139,7 +139,9 @@ def _describe(imported: ImportedWaveform, output: Path) -> dict[str, object]:
 
 
 def _format(imported: ImportedWaveform, output: Path) -> str:
-    size = f"{len(imported.segments)} segments from {imported.row_count} rows"
+    size = (
+        f"{count_of(len(imported.segments), 'segment')} from {count_of(imported.row_count, 'row')}"
+    )
     lines = [
         f"{output}: {size}, {imported.period_us / 1000:g} ms, peak {imported.peak_na / 1000:g} µA"
     ]

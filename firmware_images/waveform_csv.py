@@ -91,7 +91,7 @@ class CsvWaveform:
             raise WaveformSourceError(
                 "a waveform needs two rows at least",
                 expected="a row at time 0 and one at the end of the period",
-                got=f"{len(self.rows)} rows",
+                got="1 row" if len(self.rows) == 1 else f"{len(self.rows)} rows",
                 where=self.where,
             )
         if self.rows[0].t_us != 0:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provisioning.errors import InstrumentError
-from provisioning.instruments import SIMULATED_MANUFACTURER
 
 if TYPE_CHECKING:
     from datetime import date
@@ -34,7 +33,7 @@ def refuse_uncertified(
     Raises:
         InstrumentError: This instrument has none that is valid.
     """
-    if not settings.instruments and identity.manufacturer == SIMULATED_MANUFACTURER:
+    if not settings.instruments and identity.is_simulated:
         return None
     for entry in settings.instruments:
         if entry.serial_number == identity.serial_number:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from provisioning.check_history import measured_since, read_history
+from provisioning.errors import InstrumentRegisterError
+from provisioning.instrument_register import read_register
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import list_stations, read_row
 from provisioning.ledger_schema import events, units
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 _READINGS: Final = {Step.CALIBRATE.value: "readings", Step.VERIFY.value: "points"}
 """Of each step: under which name its result has them."""
 _ROWS_AT_ONCE: Final = 200
+_NAMED_MAX: Final = 8
+"""How many instruments a refusal names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,8 @@ def find_touched_units(
         By instrument, then by unit.
 
     Raises:
+        InstrumentRegisterError: The ledger knows no such instrument: "no unit" would be an
+            all-clear for a slip of the pen.
         LedgerError: An event is damaged.
     """
     touches: dict[tuple[str, str], _Touch] = {}
@@ -119,6 +125,8 @@ def find_touched_units(
             ).scalar_one_or_none()
             for _, serial in touches
         }
+    if instrument is not None and not touches:
+        _refuse_unknown(ledger, instrument)
     return tuple(
         TouchedUnit(
             serial=serial,
@@ -174,12 +182,34 @@ def _results(connection: Connection, since: dt.datetime | None) -> Iterator[Even
         yield read_row(row)
 
 
-def _take(touches: dict[tuple[str, str], _Touch], event: Event, instrument: str | None) -> None:
+def _refuse_unknown(ledger: Ledger, instrument: str) -> None:
+    known = {one.entry.serial_number for one in read_register(ledger)}
+    with ledger.database.reading() as connection:
+        known |= {found for event in _results(connection, None) if (found := _instrument_of(event))}
+    if instrument not in known:
+        raise InstrumentRegisterError(
+            "the ledger knows no such instrument",
+            expected=", ".join(sorted(known)[:_NAMED_MAX]) or "one that is registered or measured",
+            got=instrument,
+            hint="compare with the serial number that the instrument tells: "
+            "`ampforge instrument list` shows the register, `ampforge unit show` who measured a "
+            "unit",
+        )
+
+
+def _instrument_of(event: Event) -> str | None:
     result = event.data.get("result")
     if not isinstance(result, dict) or not isinstance(result.get("instrument"), dict):
+        return None
+    return str(result["instrument"].get("serial_number"))
+
+
+def _take(touches: dict[tuple[str, str], _Touch], event: Event, instrument: str | None) -> None:
+    result = event.data.get("result")
+    found = _instrument_of(event)
+    if not isinstance(result, dict) or found is None or event.serial is None:
         return
-    found = str(result["instrument"].get("serial_number"))
-    if event.serial is None or (instrument is not None and found != instrument):
+    if instrument is not None and found != instrument:
         return
     touch = touches.setdefault((found, event.serial), _Touch(first_at=event.at, last_at=event.at))
     touch.first_at = min(touch.first_at, event.at)

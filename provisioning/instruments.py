@@ -26,6 +26,10 @@ NOT_A_NUMBER_AMPERE: Final = 9.91e37
 NANOAMPS_PER_AMPERE: Final = 1e9
 SIMULATED_MANUFACTURER: Final = "Ampforge"
 """What the simulated instrument tells `*IDN?` as its maker."""
+SIMULATED_NOTE: Final = (
+    "Simulated boards and meters: the figures are the simulation's, the software is the real one."
+)
+"""What stands on every page about units that a simulated instrument measured."""
 _FIELD_MAX_CHARACTERS: Final = 64
 _IDENTITY_FIELDS: Final = 4
 _UNIT_LETTERS: Final = f"{ascii_letters}µΩ"
@@ -47,6 +51,11 @@ class InstrumentIdentity:
     model: str
     serial_number: str
     firmware: str
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether it is the simulated line's: what it read says nothing about a real board."""
+        return self.manufacturer == SIMULATED_MANUFACTURER
 
     def __str__(self) -> str:
         return f"{self.manufacturer} {self.model}, serial {self.serial_number}"

@@ -163,8 +163,9 @@ def check_slot(
 def _advise(held: Sequence[str]) -> str:
     if not held:
         return "no unit is concerned: find the cause, then `ampforge instrument check`"
+    count = "1 unit is" if len(held) == 1 else f"{len(held)} units are"
     more = "" if len(held) <= _HELD_SHOWN else f" and {len(held) - _HELD_SHOWN} more"
     return (
-        f"{len(held)} units are on hold ({', '.join(held[:_HELD_SHOWN])}{more}): find the cause, "
+        f"{count} on hold ({', '.join(held[:_HELD_SHOWN])}{more}): find the cause, "
         "then `ampforge unit rework SERIAL` for each"
     )

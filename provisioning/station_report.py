@@ -14,6 +14,7 @@ from firmware_images.waiver_text import format_waiver
 from firmware_images.waveform_plot import plot_mode
 from provisioning.capability_report import report_line
 from provisioning.errors import CapabilityDataError, ReportError
+from provisioning.instruments import SIMULATED_NOTE
 from provisioning.ledger_queries import find_unit, list_units
 from provisioning.ledger_retelling import HOLD_STEP
 from provisioning.ledger_values import UnitState
@@ -34,7 +35,7 @@ from signing.durable_file import save_durably
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from firmware_images.bundle import Bundle
@@ -66,7 +67,6 @@ def render_report(
     station: str,
     now: dt.datetime,
     serial: str | None = None,
-    note: str = "",
     is_verified: bool = False,
     lot: str | None = None,
     links: Mapping[str, str] | None = None,
@@ -79,7 +79,6 @@ def render_report(
         station: Name of the station.
         now: The present, aware.
         serial: The unit; `None` for all units of the release.
-        note: A sentence at the top of the page.
         is_verified: Whether the ledger was verified just now, with all that is known of it.
         lot: Only the units of this lot; `None` for all.
         links: Where the page of a unit is, relative to the report, by serial number.
@@ -119,7 +118,7 @@ def render_report(
         bundle_digest=bundle.digest.hex(),
         station=station,
         created_at=now,
-        note=note,
+        note=_tell_simulated(units),
         waivers=tuple(format_waiver(waiver.to_json(), now=now) for waiver in bundle.waivers),
     )
     table = bundle.waveform_table
@@ -146,6 +145,20 @@ def render_report(
         links=links,
     )
     return StationReport(page=page, unit_count=len(units), line_yield=line_yield)
+
+
+def _tell_simulated(reported: Sequence[ReportedUnit]) -> str:
+    """Return the note that keeps a page from being taken for that of real boards."""
+    count = sum(
+        any(
+            result is not None and result.instrument.is_simulated
+            for result in (unit.calibration, unit.verification)
+        )
+        for unit in reported
+    )
+    if count in {0, len(reported)}:
+        return SIMULATED_NOTE if count else ""
+    return f"{count} of {len(reported)} units: {SIMULATED_NOTE}"
 
 
 def write_certificates(

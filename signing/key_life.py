@@ -148,7 +148,8 @@ def _refuse_too_few(record: TrustRecord, role: Role, kept: tuple[PublicKey, ...]
     if active < needed:
         raise TrustError(
             f"without this key the role {role} has too few",
-            expected=f"{needed} keys left, for a threshold of {record.roles[role].threshold}",
+            expected=f"{'1 key' if needed == 1 else f'{needed} keys'} left, for a threshold of "
+            f"{record.roles[role].threshold}",
             got=active,
             where=f"trust record {record.product} version {record.version}",
             hint="replace it in one step: `ampforge key rotate OLD NEW.pub.pem --revoke`",

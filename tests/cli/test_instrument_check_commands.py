@@ -148,7 +148,7 @@ def test_a_bad_reading_holds_and_gives_exit_code_6(call, station, meter):
     serial = in_ledger(station, lambda at: measure(at, 1, meter=METER))
     out, _ = call("instrument", "check", *slot(meter), code=6)
     assert "the check standard failed" in out
-    assert f"1 units are on hold ({serial})" in out
+    assert f"1 unit is on hold ({serial})" in out
     out, _ = call("instrument", "impact", METER, "--since-check")
     assert f"{serial}  hold" in out
 

@@ -83,7 +83,7 @@ def test_the_list_warns_in_words(call, station):
     out, _ = call("instrument", "list")
     assert "good for 31 days" in out
     assert "DUE SOON, in 30 days" in out
-    assert "OVERDUE by 1 days: no station measures with it" in out
+    assert "OVERDUE by 1 day: no station measures with it" in out
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,7 @@ def test_the_list_warns_in_words(call, station):
         ((*by_hand("A"), "--accuracy", "fluke"), 6, "no such description"),
         ((*by_hand("A"), "--accuracy", "no.toml"), 6, "cannot be read"),
         (("instrument", "impact"), 2, "which measurements are meant"),
+        (("instrument", "impact", "SM0O07001"), 6, "the ledger knows no such instrument"),
     ],
 )
 def test_what_cannot_be_entered_is_refused_and_nothing_is_written(
@@ -144,4 +145,4 @@ def test_an_unknown_instrument_stops_calibration_and_the_job_goes_on_when_it_is_
     assert unit["calibration_readings"] > 40
     assert unit["verification_readings"] > 50
     assert call("instrument", "impact", "--since", day(1))[0].strip() == "no unit was measured"
-    assert "1 units, by 1 instruments" in call("instrument", "impact", "--since", day(-1))[0]
+    assert "1 unit, by 1 instrument" in call("instrument", "impact", "--since", day(-1))[0]

@@ -87,6 +87,7 @@ def test_each_verb_has_an_example_and_json(noun):
         assert "Example" in (verb.epilog or ""), f"{noun} {verb.name} has no example"
         options = {option for parameter in verb.params for option in parameter.opts}
         assert "--json" in options, f"{noun} {verb.name} has no --json"
+        assert "--output" not in options or "-o" in options, f"{noun} {verb.name} has no -o"
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,55 @@ def test_each_error_has_its_exit_code(error, code):
     with pytest.raises(SystemExit) as exited:
         run_and_exit(fail, [])
     assert exited.value.code == code
+
+
+def test_without_a_terminal_the_passphrase_is_asked_for_in_a_file(tmp_path):
+    command = [sys.executable, "-c", "from cli.main import main; main()"]
+    done = subprocess.run(
+        [*command, "key", "generate", "k.pem"],
+        cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "error: there is no terminal to ask for a passphrase" in done.stderr
+    assert "--passphrase-file" in done.stderr
+    assert "GetPassWarning" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistyped_noun_verb_or_option_is_told_with_the_one_that_it_may_have_been(capsys):
+    for arguments, close in (
+        (["bundel", "verify"], "bundle"),
+        (["bundle", "inpect"], "inspect"),
+        (["bundle", "verify", "--trsut", "x"], "--trust"),
+    ):
+        with pytest.raises(SystemExit) as exited:
+            run_and_exit(ampforge, arguments)
+        assert exited.value.code == 2
+        assert f"Did you mean '{close}'?" in capsys.readouterr().err
+
+
+def test_a_usage_error_is_told_like_every_other_and_to_scripts_as_json(capsys):
+    with pytest.raises(SystemExit):
+        run_and_exit(ampforge, ["bundle", "extract"])
+    assert capsys.readouterr().err.splitlines() == [
+        "error: Missing argument 'BUNDLE'.",
+        "  expected: ampforge bundle extract [OPTIONS] BUNDLE FOLDER",
+        "  next:     `ampforge bundle extract --help` explains each part",
+    ]
+    with pytest.raises(SystemExit) as exited:
+        run_and_exit(ampforge, ["bundle", "verify", "nowhere.zip", "--json"])
+    document = json.loads(capsys.readouterr().err)
+    assert exited.value.code == document["exit_code"] == 2
+    assert document["schema"] == "ampforge.error/1"
+    assert "'nowhere.zip' does not exist" in document["what"]
+
+
+@pytest.mark.parametrize("noun", [noun for noun in COMMANDS if noun not in {"demo", "init"}])
+def test_the_overview_of_a_noun_cuts_no_sentence_off(noun):
+    command = ampforge.get_command(click.Context(ampforge), noun)
+    overview = command.get_help(click.Context(command, info_name=noun)).partition("Commands:")[2]
+    assert "..." not in overview
 
 
 def test_a_bug_stays_a_traceback():

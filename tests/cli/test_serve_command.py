@@ -12,6 +12,7 @@ import subprocess
 import sys
 import urllib.request
 from contextlib import closing, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import click.testing
@@ -196,6 +197,17 @@ class TestRefusals:
         code, error = refuse(*paths)
         assert code == 4
         assert "cannot be used" in str(error)
+
+    def test_a_folder_without_a_repository(self, configure, shared):
+        options = configure(f"port = {free_port()}")
+        path = Path(options[1])
+        path.write_text(path.read_text().replace('folder = "repository"', 'folder = "elsewhere"'))
+        outcome = click.testing.CliRunner().invoke(ampforge, ["serve", *options])
+        assert isinstance(outcome.exception, Refusal)
+        assert exit_code(outcome.exception) == 4
+        assert "there is no repository here" in str(outcome.exception)
+        assert "`ampforge repo init`" in outcome.exception.hint
+        assert not (shared.root / "elsewhere").exists()
 
     def test_a_place_to_take_over_that_was_not_named(self, refuse):
         code, error = refuse("--take-over")

@@ -81,7 +81,7 @@ def test_analyze_takes_area_dead_band_and_tick(run, tmp_path):
     assert (document["moved_rows"], document["largest_shift_us"]) == (1, 49)
     assert document["phase_charge_uc"] == pytest.approx(0.015)
     _, out, _ = run("analyze", "ramp.csv", "--tick-us", 100)
-    assert "1 rows were moved onto ticks of 100 µs, by 49 µs at most" in out
+    assert "1 row was moved onto ticks of 100 µs, by 49 µs at most" in out
 
 
 def test_analyze_prints_each_level_of_a_toml_and_of_its_table(run, tmp_path):

@@ -111,7 +111,7 @@ def test_a_fixture_that_drifts_puts_every_unit_since_the_last_good_reading_on_ho
 
         results = run_slots(station, slot_configs(line), on_progress=pass_an_hour)
         assert isinstance(results[0].error, CheckStandardError)
-        assert "1 units are on hold" in results[0].error.hint
+        assert "1 unit is on hold" in results[0].error.hint
         assert results[1].error is None
         assert sorted(states(station)) == [
             (UnitState.HOLD, SerialState.ASSIGNED),

@@ -240,6 +240,11 @@ def test_an_instrument_names_every_unit_that_it_measured(tmp_path):
     assert {one.state for one in found} == {"in-work"}
     since = found[1].first_at
     assert [one.serial for one in find_touched_units(ledger, since=since)] == serials[1:]
-    assert find_touched_units(ledger, instrument="SM9") == ()
+    later = since + dt.timedelta(days=1)
+    assert find_touched_units(ledger, instrument="SM1", since=later) == ()
+    with pytest.raises(
+        InstrumentRegisterError, match="knows no such instrument: expected SM1, SM2"
+    ):
+        find_touched_units(ledger, instrument="SM9")
     assert json.dumps([one.document() for one in found])
     ledger.close()

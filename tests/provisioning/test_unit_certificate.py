@@ -99,6 +99,23 @@ def test_it_states_everything_that_an_auditor_asks_for(made, record):
             assert measured in text
 
 
+def test_pages_about_simulated_boards_say_so_and_pages_about_real_ones_do_not(station, made):
+    now = dt.datetime(2026, 11, 26, tzinfo=dt.UTC)
+    for serial in (None, made.serial):
+        report = render_report(
+            station.ledger, station.bundle, station="station-1", now=now, serial=serial
+        )
+        assert "Simulated boards and meters" in text_of(report.page)
+    assert "Simulated boards and meters" in text_of(render_certificate(made))
+    meter = replace(made.verification.instrument, manufacturer="Keysight")
+    real = replace(
+        made,
+        calibration=made.calibration.model_copy(update={"instrument": meter}),
+        verification=made.verification.model_copy(update={"instrument": meter}),
+    )
+    assert "Simulated boards" not in text_of(render_certificate(real))
+
+
 def test_ledger_and_export_give_the_same_bytes(station, made, record):
     exported = export_unit(
         station.ledger, made.serial, keys=station.keys, station="station-1", now=outside().now()
