@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.untraced import untraced_environment
+
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "how-to"
 # A page's name, and at least how many commands it has.
 COMMAND_COUNTS = {
@@ -73,7 +75,7 @@ class Shell:
         self._stack = stack
         scripts = Path(sys.executable).parent
         self._environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("AMPFORGE_")},
+            **{k: v for k, v in untraced_environment().items() if not k.startswith("AMPFORGE_")},
             "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
             "PYTHONUTF8": "1",
         }
