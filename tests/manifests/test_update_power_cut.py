@@ -24,6 +24,8 @@ from tests.firmware_images.power_cut import PowerCutError, Tear, TornFlash, Wear
 from tests.manifests.update_lives import KINDS, Life, make_kind, survive
 from tests.manifests.world import FLASH_BYTES, NOW, PARTITIONS, bundle, open_publisher
 
+pytestmark = pytest.mark.no_cover  # what it repeats is counted elsewhere
+
 SPECIFICATION = Path(__file__).parents[2] / "docs" / "spec" / "updater.md"
 SEED = 20_260_101
 SAMPLES = 24

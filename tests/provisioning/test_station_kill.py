@@ -20,6 +20,8 @@ from tests.provisioning.outcome import describe, finish
 from tests.provisioning.station_bench import SEED, make_bench, slot_configs
 from tests.untraced import untraced_environment
 
+pytestmark = pytest.mark.no_cover  # what it repeats is counted elsewhere
+
 ROOT = Path(__file__).parents[2]
 COMMITS_OF_ONE_UNIT = 19
 COMMIT_MOMENTS = [
