@@ -204,7 +204,7 @@ def test_a_station_that_is_stopped_holds_the_others_up_for_no_longer_than_the_li
     started_s = time.monotonic()
     with pytest.raises(LedgerError, match="nothing was committed"), frozen.database.writing():
         assert reserve(other, a_writer()).is_new  # waits until the frozen one was cut off
-    assert 0.5 < time.monotonic() - started_s < 20
+    assert 0.5 < time.monotonic() - started_s < 60
     other.verify_chains()
     frozen.close()
     other.close()
@@ -228,7 +228,7 @@ def test_a_writer_before_a_locked_file_goes_on_as_soon_as_it_is_free(held_file):
     release.start()
     started_s = time.monotonic()
     assert reserve(ledger, a_writer()).is_new
-    assert 0.2 < time.monotonic() - started_s < 20
+    assert 0.2 < time.monotonic() - started_s < 60
     release.join()
 
 

@@ -51,7 +51,7 @@ class Killer:
 
     def __exit__(self, *_raised):
         self.process.stdin.close()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=60)
 
     def run(self, folder, line, moment, section=None, what="run"):
         slots = [[slot.name, slot.port, slot.meter] for slot in slot_configs(line)]
