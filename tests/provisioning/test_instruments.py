@@ -46,12 +46,12 @@ def open_pyvisa_sim(number: int):
         SETTINGS,
         clock=lambda: NOON,
         backend=f"{PYVISA_SIM}@sim",
-        timeout_s=0.2,
+        timeout_s=2.0,
     )
 
 
 @contextmanager
-def scripted_meter(answers: dict[bytes, bytes | None], *, timeout_s: float = 0.1) -> Iterator:
+def scripted_meter(answers: dict[bytes, bytes | None], *, timeout_s: float = 0.5) -> Iterator:
     """A socket that answers each known line as told; `None` hangs up; others stay unanswered."""
     script = GREETING | answers
     listener = socket.create_server(("127.0.0.1", 0))
@@ -193,7 +193,7 @@ def test_an_answer_that_trickles_in_without_an_end_has_a_deadline():
                 f"TCPIP0::127.0.0.1::{listener.getsockname()[1]}::SOCKET",
                 SETTINGS,
                 clock=lambda: NOON,
-                timeout_s=0.1,
+                timeout_s=0.5,
             )
     finally:
         stop.set()
