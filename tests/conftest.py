@@ -48,6 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     A page is one test of up to half a minute: run last, it keeps one worker while others are idle.
     """
     items.sort(key=lambda item: item.path.parent != Path(__file__).parent)  # stable
+    ask_for_more_examples(items)
+
+
+def ask_for_more_examples(items: list[pytest.Item]) -> None:
+    """Ask each property for more examples, whatever number its own decorator names."""
     if EXAMPLES_FACTOR == 1:
         return
     tests = {item.obj for item in items if hasattr(item, "obj")}
