@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Where bytecode is not kept, each worker and each process of a run compiles everything once more.
+export PYTHONDONTWRITEBYTECODE :=
 SYNCED := $(VENV)/.synced-dev
 RUNTIME_SYNCED := $(VENV)/.synced-runtime
 

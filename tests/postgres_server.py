@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+
+from tests.free_port import find_free_port
 
 SUPERUSER: Final = "postgres"
 _START_TIMEOUT_S: Final = 60.0
@@ -74,9 +75,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start the server, and return when it answers."""
         if not self.port:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                self.port = free.getsockname()[1]
+            self.port = find_free_port()
         arguments = [
             "-D", str(self.data), "-p", str(self.port), "-h", "127.0.0.1", "-k", str(self._folder),
         ]  # fmt: skip

@@ -31,12 +31,12 @@ def examples(function) -> int:
 def test_a_property_with_several_parameter_sets_is_asked_for_more_once(monkeypatch):
     monkeypatch.setattr(conftest, "EXAMPLES_FACTOR", 3)
     function = make_property()
-    conftest.pytest_collection_modifyitems([Item(function), Item(function), Item(object())])
+    conftest.ask_for_more_examples([Item(function), Item(function), Item(object())])
     assert examples(function) == 15
 
 
 def test_a_property_that_is_a_method_is_asked_for_more(monkeypatch):
     monkeypatch.setattr(conftest, "EXAMPLES_FACTOR", 3)
     case = type("Case", (), {"holds": make_property()})
-    conftest.pytest_collection_modifyitems([Item(case().holds)])
+    conftest.ask_for_more_examples([Item(case().holds)])
     assert examples(case.holds) == 15

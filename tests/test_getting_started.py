@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -12,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.free_port import find_free_port
+from tests.untraced import untraced_environment
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "how-to"
 # A page's name, and at least how many commands it has.
@@ -58,12 +60,6 @@ def shown_pattern(shown: tuple[str, ...]) -> str:
     return r"(?:.*\n)*?" + r" *".join(lines) + r"(?:.*\n)*"
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 class Shell:
     """Runs the page's commands, one process each, and keeps what runs in the background."""
 
@@ -73,7 +69,7 @@ class Shell:
         self._stack = stack
         scripts = Path(sys.executable).parent
         self._environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("AMPFORGE_")},
+            **{k: v for k, v in untraced_environment().items() if not k.startswith("AMPFORGE_")},
             "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
             "PYTHONUTF8": "1",
         }
@@ -133,7 +129,7 @@ def test_what_is_shown_may_leave_out_only_what_it_says(
 
 @pytest.mark.parametrize("name", COMMAND_COUNTS)
 def test_every_command_of_the_page_does_what_the_page_shows(tmp_path: Path, name: str) -> None:
-    page = (PAGES / f"{name}.md").read_text(encoding="utf-8").replace("8470", str(free_port()))
+    page = (PAGES / f"{name}.md").read_text(encoding="utf-8").replace("8470", str(find_free_port()))
     steps = read_steps(page)
     assert len(steps) >= COMMAND_COUNTS[name]
     following = [step.command for step in steps[1:]] + [""]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from firmware_images.approval import build_approval, sign_approval
 from firmware_images.delta import create_delta
-from firmware_images.delta_format import PatchCompression, PatchEncoding
 from firmware_images.waveform_slot import parse_waveform_slot, serialize_waveform_slot
 from manifests.freshness import NONCE_BYTES, FreshnessRequest, serialize_freshness_request
 from manifests.manifest import DeltaFacts, Manifest, WaveformFacts, message_digest
@@ -35,7 +34,7 @@ from tests.attacks.stolen_keys import (
     sign_assignment,
     sign_manifest,
 )
-from tests.firmware_images.release_parts import APP_1_4_0, FOREIGN_APP
+from tests.firmware_images.release_parts import APP_1_4_0, FOREIGN_APP, HEATSHRINK
 from tests.manifests.trust_steps import first_step, next_step
 from tests.manifests.world import HARDWARE_CLASS
 
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from tests.attacks.lies import Tree
 
 PATCHED_BYTES = 1 << 20
-HEATSHRINK = PatchEncoding(compression=PatchCompression.HEATSHRINK, window_bits=8, lookahead_bits=7)
 
 
 def published(

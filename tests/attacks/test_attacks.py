@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
@@ -12,8 +11,8 @@ from tests.attacks.arena import READERS, arena  # noqa: F401 - a fixture
 from tests.attacks.attack import Origin, Reader, Scene
 from tests.attacks.ground import IN_FORCE
 from tests.attacks.matrix import ATTACKS
+from tests.conftest import IS_SOAK
 
-IS_SOAK = os.environ.get("AMPFORGE_SOAK") == "1"
 SEED = 20_260_101
 DRAWN = 2
 

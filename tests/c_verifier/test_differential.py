@@ -31,6 +31,8 @@ from tests.manifests.test_device_messages import ASSIGNMENTS, MANIFESTS, REQUEST
 from tests.signing.fixed_keys import fixed_signer
 from tests.signing.golden_vectors import ED25519, P256, P384, RSA
 
+pytestmark = pytest.mark.no_cover  # what it repeats is counted elsewhere
+
 SAMPLE = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 RECORD = golden_trust()
 TRUST = (GOLDEN / "manifests" / "trust-record.cose").read_bytes()

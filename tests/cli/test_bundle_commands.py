@@ -13,27 +13,22 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cli.failures import run_and_exit
-from cli.init_command import copy_example, sign_first_trust_record
 from cli.main import ampforge
 from firmware_images.bundle import verify_bundle
 from firmware_images.bundle_archive import parse_archive, serialize_archive
 from signing.trust_file import load_trust_record
+from tests.firmware_images.release_parts import FOREIGN_APP
 
-FOREIGN_APP = Path(__file__).parents[1] / "assets" / "foreign" / "hello-1.0.0.bin"
 BUNDLE = "build/flare-1.4.0.bundle.zip"
 SIGNED = "build/signed.zip"
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
+def prepared(approved_example, tmp_path_factory) -> Path:
     """The example product with keys, an approval and a signed bundle beside an unsigned one."""
-    folder = tmp_path_factory.mktemp("product") / "flare"
-    copy_example(folder)
-    sign_first_trust_record(folder)
+    folder = shutil.copytree(approved_example, tmp_path_factory.mktemp("product") / "flare")
     config = ["--config", str(folder / "ampforge.toml")]
     for arguments in (
-        ["policy", "approve"],
         ["bundle", "build"],
         ["bundle", "sign", str(folder / BUNDLE), "--output", str(folder / SIGNED)],
     ):
@@ -42,12 +37,8 @@ def prepared(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def approved(prepared, tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "flare"
-    shutil.copytree(prepared, folder)
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
-    return folder
+def approved(in_a_copy, prepared) -> Path:
+    return in_a_copy(prepared)
 
 
 @pytest.fixture
@@ -55,18 +46,6 @@ def product(approved) -> Path:
     """The same, before anything was approved or built."""
     shutil.rmtree(approved / "build")
     return approved
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments: object, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as exited:
-            run_and_exit(ampforge, [str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert exited.value.code == code, printed
-        return printed.err if code else printed.out
-
-    return call
 
 
 def test_the_example_product_becomes_a_signed_release(approved, run):

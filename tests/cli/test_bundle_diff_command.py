@@ -6,8 +6,6 @@ import json
 
 import pytest
 
-from cli.failures import run_and_exit
-from cli.main import ampforge
 from firmware_images.bundle_building import build_bundle, sign_bundle
 from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import (
@@ -39,18 +37,6 @@ def folder(tmp_path, monkeypatch):
     trust = sign_trust_record(build_trust(), [signer("root-1")])
     (tmp_path / "trust.cose").write_bytes(trust)
     return tmp_path
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments: object, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as exited:
-            run_and_exit(ampforge, [str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert exited.value.code == code, printed
-        return printed.err if code else printed.out
-
-    return call
 
 
 def test_a_reviewer_reads_who_signed_and_what_changed(folder, run):

@@ -6,8 +6,6 @@ import json
 
 import pytest
 
-from cli.failures import run_and_exit
-from cli.main import ampforge
 from firmware_images.bundle_archive import parse_archive, serialize_archive
 from firmware_images.bundle_building import build_bundle, sign_bundle
 from signing.trust import sign_trust_record
@@ -27,20 +25,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def run(capsys):
-    def call(*arguments: object, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as exited:
-            run_and_exit(ampforge, [str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert exited.value.code == code, printed
-        return printed.err + printed.out
-
-    return call
-
-
-def test_a_verified_bundle_becomes_a_folder_of_its_members(folder, run):
-    out = run("bundle", "extract", "signed.zip", "out", "--trust", "trust.cose")
+def test_a_verified_bundle_becomes_a_folder_of_its_members(folder, run_with_remarks):
+    out = run_with_remarks("bundle", "extract", "signed.zip", "out", "--trust", "trust.cose")
     assert out.startswith("verified: ")
     members = parse_archive((folder / "signed.zip").read_bytes())
     written = {
@@ -53,41 +39,41 @@ def test_a_verified_bundle_becomes_a_folder_of_its_members(folder, run):
 
 
 @pytest.mark.parametrize("name", ["unsigned.zip", "changed.zip"])
-def test_what_does_not_verify_is_not_extracted(folder, run, name):
+def test_what_does_not_verify_is_not_extracted(folder, run_with_remarks, name):
     members = parse_archive((folder / "signed.zip").read_bytes())
     changed = members | {"app.bin": members["app.bin"][:-1] + b"x"}
     (folder / "changed.zip").write_bytes(serialize_archive(changed))
     code = 3 if name == "unsigned.zip" else 5
-    run("bundle", "extract", name, "out", "--trust", "trust.cose", code=code)
+    run_with_remarks("bundle", "extract", name, "out", "--trust", "trust.cose", code=code)
     assert not (folder / "out").exists()
 
 
-def test_without_a_trust_record_nothing_is_extracted_unless_asked_loudly(folder, run):
-    assert "ampforge.toml" in run("bundle", "extract", "signed.zip", "out", code=2)
+def test_without_a_trust_record_nothing_is_extracted_unless_asked_loudly(folder, run_with_remarks):
+    assert "ampforge.toml" in run_with_remarks("bundle", "extract", "signed.zip", "out", code=2)
     assert not (folder / "out").exists()
-    out = run("bundle", "extract", "unsigned.zip", "out", "--unverified")
+    out = run_with_remarks("bundle", "extract", "unsigned.zip", "out", "--unverified")
     assert out.startswith("NOT VERIFIED: anybody may have made these files")
     assert out.count("NOT VERIFIED") == 2
     assert (folder / "out" / "statement.cbor").is_file()
-    printed = run("bundle", "extract", "unsigned.zip", "two", "--unverified", "--json")
+    printed = run_with_remarks("bundle", "extract", "unsigned.zip", "two", "--unverified", "--json")
     document = json.loads(printed[printed.index("{") :])
     assert (document["schema"], document["verified"]) == ("ampforge.bundle-extraction/1", False)
 
 
-def test_a_member_that_climbs_out_is_refused_even_unverified(folder, run):
+def test_a_member_that_climbs_out_is_refused_even_unverified(folder, run_with_remarks):
     raw = (folder / "unsigned.zip").read_bytes()
     (folder / "climbing.zip").write_bytes(
         raw.replace(b"sources/limits.toml", b"../../../../owned.x")
     )
-    assert "name that is not acceptable" in run(
+    assert "name that is not acceptable" in run_with_remarks(
         *("bundle", "extract", "climbing.zip", "out", "--unverified"), code=5
     )
     assert not (folder / "out").exists()
 
 
-def test_a_folder_with_something_in_it_is_left_alone(folder, run):
+def test_a_folder_with_something_in_it_is_left_alone(folder, run_with_remarks):
     (folder / "out").mkdir()
     (folder / "out" / "mine").write_text("mine")
-    refusal = run("bundle", "extract", "signed.zip", "out", "--unverified", code=3)
+    refusal = run_with_remarks("bundle", "extract", "signed.zip", "out", "--unverified", code=3)
     assert "not written over" in refusal
     assert [path.name for path in (folder / "out").iterdir()] == ["mine"]

@@ -7,10 +7,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 from cli.failures import run_and_exit
-from cli.init_command import copy_example, sign_first_trust_record
 from cli.main import ampforge
 from firmware_images.bundle_archive import parse_archive
 from firmware_images.secure_boot import sign_image
@@ -27,22 +25,9 @@ TABLE_BIN = "idf/partition_table/partition-table.bin"
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("product") / "flare"
-    copy_example(folder)
-    sign_first_trust_record(folder)
-    config = ["--config", str(folder / "ampforge.toml")]
-    assert CliRunner().invoke(ampforge, ["policy", "approve", *config]).exit_code == 0
+def prepared(approved_example, tmp_path_factory) -> Path:
+    folder = shutil.copytree(approved_example, tmp_path_factory.mktemp("product") / "flare")
     write_idf_build(folder / "idf")
-    return folder
-
-
-@pytest.fixture
-def product(prepared, tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "flare"
-    shutil.copytree(prepared, folder)
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
     return folder
 
 

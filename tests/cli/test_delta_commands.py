@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from cli.failures import run_and_exit
-from cli.main import ampforge
 from firmware_images.bundle_building import build_bundle, sign_bundle
 from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import (
@@ -39,18 +37,6 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "old.bin").write_bytes(APP_1_4_0.read_bytes())
     (tmp_path / "new.bin").write_bytes(APP_1_5_0.read_bytes())
     return tmp_path
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments: object, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as exited:
-            run_and_exit(ampforge, [str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert exited.value.code == code, printed
-        return printed.err if code else printed.out
-
-    return call
 
 
 def test_the_patch_of_two_images_is_applied_by_detools_own_command(folder, run):

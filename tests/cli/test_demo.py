@@ -11,6 +11,7 @@ import pytest
 
 from cli.demo import MARK_NAME, prepare_folder
 from cli.failures import UsageRefusal
+from tests.untraced import untraced_environment
 
 AMPFORGE = Path(sys.executable).parent / "ampforge"
 
@@ -83,6 +84,7 @@ def test_the_commands_of_the_readme_run(ran):
         done = subprocess.run(
             [AMPFORGE, *arguments],
             cwd=folder / "product",
+            env=untraced_environment(),
             capture_output=True,
             text=True,
             check=False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from rich.console import Console
 from cli.demo_release import make_product
 from cli.main import ampforge
 from signing.refusal import Refusal
+from tests.free_port import find_free_port
 
 
 def start(stack: ExitStack, *arguments: str) -> dict:
@@ -38,12 +38,6 @@ def start(stack: ExitStack, *arguments: str) -> dict:
         if text == "}\n":
             return json.loads(printed)
     raise AssertionError(printed)
-
-
-def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +81,7 @@ def url(product, run):
     with ExitStack() as stack:
         config = ["--config", str(product.configuration.path)]
         # It says so once it listens: whoever reads the line may connect.
-        yield start(stack, "serve", "--port", free_port(), *config)["url"]
+        yield start(stack, "serve", "--port", str(find_free_port()), *config)["url"]
 
 
 @pytest.fixture

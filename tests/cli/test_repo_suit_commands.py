@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -41,15 +40,6 @@ def prepared(tmp_path_factory) -> Path:
         assert done.exit_code == 0, (words, done.output, done.exception)
     assert "secure_version 0 of 1; 1 left" in done.output
     assert "supported until 2035-12-31" in done.output
-    return folder
-
-
-@pytest.fixture
-def product(prepared, tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "flare"
-    shutil.copytree(prepared, folder)
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
     return folder
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cli.failures import run_and_exit
-from cli.init_command import copy_example, sign_first_trust_record
 from cli.main import ampforge
 from signing.key_files import generate_key
 from signing.keys import Algorithm
@@ -25,12 +23,9 @@ REJECTED = Path(__file__).parents[1] / "rejected" / "secure-version"
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("product") / "flare"
-    copy_example(folder)
-    sign_first_trust_record(folder)
+def prepared(approved_example, tmp_path_factory) -> Path:
+    folder = shutil.copytree(approved_example, tmp_path_factory.mktemp("product") / "flare")
     config = ["--config", str(folder / "ampforge.toml")]
-    assert CliRunner().invoke(ampforge, ["policy", "approve", *config]).exit_code == 0
     for secure_version in (0, 1, 2, 17):
         image = with_secure_version(APP_1_5_0.read_bytes(), secure_version)
         (folder / f"app-{secure_version}.bin").write_bytes(image)
@@ -39,27 +34,6 @@ def prepared(tmp_path_factory) -> Path:
     told = CliRunner().invoke(ampforge, [*build, *config])
     assert "0 of 16; 16 left; signing it spends one" in told.output
     return folder
-
-
-@pytest.fixture
-def product(prepared, tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "flare"
-    shutil.copytree(prepared, folder)
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
-    return folder
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments: object, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as exited:
-            run_and_exit(ampforge, [str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert exited.value.code == code, printed
-        return printed.err if code else printed.out
-
-    return call
 
 
 def signature_count(product: Path) -> int:

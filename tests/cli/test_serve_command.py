@@ -22,6 +22,7 @@ from cli.demo_release import make_product
 from cli.failures import exit_code
 from cli.main import ampforge
 from signing.refusal import Refusal
+from tests.free_port import find_free_port
 from tests.manifests.server_process import write_certificate
 
 MAIN = "from cli.main import main; main()"
@@ -59,11 +60,6 @@ def configure(shared, tmp_path):
 
     yield configure
     (shared.root / f"{tmp_path.name}.toml").unlink(missing_ok=True)
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        return free.getsockname()[1]
 
 
 class Serving:
@@ -107,7 +103,7 @@ def get(url, **options):
 
 def test_tls_metrics_and_log_are_as_the_options_say(configure, tmp_path):
     certificate, key = write_certificate(tmp_path, "server")
-    port, metrics_port, log = free_port(), free_port(), tmp_path / "access.jsonl"
+    port, metrics_port, log = find_free_port(), find_free_port(), tmp_path / "access.jsonl"
     with serving(
         *configure('tls_certificate = "nowhere.pem"', 'tls_key = "nowhere.key"'),
         *("--port", str(port), "--metrics-port", str(metrics_port), "--access-log", str(log)),
@@ -128,7 +124,7 @@ def test_tls_metrics_and_log_are_as_the_options_say(configure, tmp_path):
 
 
 def test_the_limit_of_the_configuration_holds_for_each_client(configure):
-    limits = configure(f"port = {free_port()}", "api_requests_per_minute = 2")
+    limits = configure(f"port = {find_free_port()}", "api_requests_per_minute = 2")
     with serving(*limits) as server:
         parts = urlsplit(server.document["url"])
         with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)) as asking:
@@ -144,8 +140,8 @@ def test_the_limit_of_the_configuration_holds_for_each_client(configure):
 
 def test_a_server_takes_the_place_of_another_and_the_other_ends(configure, tmp_path):
     control = configure(
-        f"port = {free_port()}",
-        f"metrics_port = {free_port()}",
+        f"port = {find_free_port()}",
+        f"metrics_port = {find_free_port()}",
         f'control = "{tmp_path / "serve.sock"}"',
     )
     with serving(*control) as old, serving(*control, "--take-over") as new:
@@ -164,7 +160,7 @@ class TestRefusals:
     def refuse(self, configure, tmp_path):
         def refuse(*arguments, serve=()):
             before = sorted(tmp_path.rglob("*"))
-            config = configure(*(serve or [f"port = {free_port()}"]))
+            config = configure(*(serve or [f"port = {find_free_port()}"]))
             outcome = click.testing.CliRunner().invoke(ampforge, ["serve", *arguments, *config])
             assert sorted(tmp_path.rglob("*")) == before
             if isinstance(outcome.exception, Refusal):
@@ -250,7 +246,7 @@ class TestRefusals:
 def test_a_port_that_another_uses_is_refused_with_another_way(configure, option):
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        config = configure(f"port = {free_port()}")
+        config = configure(f"port = {find_free_port()}")
         done = subprocess.run(
             [sys.executable, *SERVE, option, str(port), *config],
             check=False,
@@ -265,7 +261,7 @@ def test_a_port_that_another_uses_is_refused_with_another_way(configure, option)
 
 
 def test_a_successor_serves_without_metrics_where_another_has_their_port(configure, tmp_path):
-    control = configure(f"port = {free_port()}", f'control = "{tmp_path / "serve.sock"}"')
+    control = configure(f"port = {find_free_port()}", f'control = "{tmp_path / "serve.sock"}"')
     impatient = "import manifests.running_server as r; r.METRICS_WAIT_S = 0.1; "
     with closing(socket.create_server(("127.0.0.1", 0))) as taken, serving(*control) as old:
         options = ("--take-over", "--metrics-port", str(taken.getsockname()[1]))
@@ -275,7 +271,7 @@ def test_a_successor_serves_without_metrics_where_another_has_their_port(configu
 
 
 def test_nobody_to_take_over_from_is_said(configure, tmp_path):
-    config = configure(f"port = {free_port()}", f'control = "{tmp_path / "serve.sock"}"')
+    config = configure(f"port = {find_free_port()}", f'control = "{tmp_path / "serve.sock"}"')
     outcome = click.testing.CliRunner().invoke(ampforge, ["serve", "--take-over", *config])
     assert isinstance(outcome.exception, Refusal)
     assert exit_code(outcome.exception) == 4

@@ -619,7 +619,7 @@ def test_simulate_serves_until_it_is_interrupted(tmp_path):
 
         open_port(document["slots"][1]["port"], timeout_s=1.0).close()
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=60) == 0
     finally:
         process.kill()
         process.wait()

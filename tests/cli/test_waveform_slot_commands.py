@@ -9,11 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
-from cli.failures import run_and_exit
-from cli.init_command import copy_example, sign_first_trust_record
-from cli.main import ampforge
 from signing.key_files import generate_key
 from signing.keys import Algorithm
 from tests.firmware_images.espsecure_command import espsecure_accepts
@@ -29,45 +25,20 @@ BOARDS = ("--chip", "esp32c6")
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("product") / "flare"
-    copy_example(folder)
-    sign_first_trust_record(folder)
-    config = ["--config", str(folder / "ampforge.toml")]
-    assert CliRunner().invoke(ampforge, ["policy", "approve", *config]).exit_code == 0
+def prepared(approved_example, tmp_path_factory) -> Path:
+    folder = shutil.copytree(approved_example, tmp_path_factory.mktemp("product") / "flare")
     for name in ("boot", "other"):
         generate_key(folder / "keys" / f"{name}.pem", Algorithm.ECDSA_P256, passphrase=None)
     return folder
 
 
-@pytest.fixture
-def product(prepared, tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "flare"
-    shutil.copytree(prepared, folder)
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
-    return folder
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments: object, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as exited:
-            run_and_exit(ampforge, [str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert exited.value.code == code, printed
-        return printed.out + printed.err
-
-    return call
-
-
-def test_a_signed_slot_goes_into_the_release_and_into_the_factory_image(product, run):
-    document = json.loads(run(*SIGN, *BOARDS, "--json"))
+def test_a_signed_slot_goes_into_the_release_and_into_the_factory_image(product, run_with_remarks):
+    document = json.loads(run_with_remarks(*SIGN, *BOARDS, "--json"))
     assert document["schema"] == "ampforge.waveform-slot/1"
     assert espsecure_accepts(product / SLOT, product / "keys" / "boot.pub.pem")
-    run("bundle", "build")
-    run("bundle", "sign", BUNDLE)
-    run("image", "merge", BUNDLE, "-o", "factory.bin")
+    run_with_remarks("bundle", "build")
+    run_with_remarks("bundle", "sign", BUNDLE)
+    run_with_remarks("image", "merge", BUNDLE, "-o", "factory.bin")
     assert (product / "factory.bin").read_bytes()[0x320000:] == (product / SLOT).read_bytes()
     log = [json.loads(line) for line in (product / "sign-log.jsonl").read_bytes().splitlines()]
     assert [entry["role"] for entry in log if entry["digest"] == document["signed_sha256"]] == [
@@ -75,22 +46,26 @@ def test_a_signed_slot_goes_into_the_release_and_into_the_factory_image(product,
     ]
 
 
-def test_boards_without_the_key_are_named(product, run):
-    run(*SIGN, *BOARDS)
-    verified = json.loads(run("waveform", "verify-slot", SLOT, "--json"))
+def test_boards_without_the_key_are_named(product, run_with_remarks):
+    run_with_remarks(*SIGN, *BOARDS)
+    verified = json.loads(run_with_remarks("waveform", "verify-slot", SLOT, "--json"))
     digest = verified["signatures"][0]["key_digest"]
     (product / "boards.txt").write_text(f"A1 {digest}\nA2 {'00' * 32}\n")
-    text = run("waveform", "verify-slot", SLOT, "--efuse-digests", "boards.txt", code=3)
+    text = run_with_remarks(
+        "waveform", "verify-slot", SLOT, "--efuse-digests", "boards.txt", code=3
+    )
     assert "A1  accepts the waveform slot" in text
     assert "A2  REFUSES the waveform slot" in text
     keys = ("--key", "keys/boot.pub.pem", "--key", "keys/other.pub.pem")
-    assert "not signed by this key" in run("waveform", "verify-slot", SLOT, *keys, code=3)
-    run(*SIGN[:3], "keys/other.pem", "--append", *BOARDS)
-    run("waveform", "verify-slot", SLOT, *keys)
+    assert "not signed by this key" in run_with_remarks(
+        "waveform", "verify-slot", SLOT, *keys, code=3
+    )
+    run_with_remarks(*SIGN[:3], "keys/other.pem", "--append", *BOARDS)
+    run_with_remarks("waveform", "verify-slot", SLOT, *keys)
 
 
-def test_a_signature_is_made_elsewhere(product, run):
-    text = run("waveform", "sign-slot", "--export-digest", "digest")
+def test_a_signature_is_made_elsewhere(product, run_with_remarks):
+    text = run_with_remarks("waveform", "sign-slot", "--export-digest", "digest")
     assert (product / "digest").read_bytes().hex() in text
     assert not (product / SLOT).exists()
     command = [
@@ -99,34 +74,36 @@ def test_a_signature_is_made_elsewhere(product, run):
     ]
     subprocess.run(command, check=True, capture_output=True)
     imported = ("--import-signature", "signature", "--public-key", "keys/boot.pub.pem")
-    run("waveform", "sign-slot", *imported, *BOARDS)
+    run_with_remarks("waveform", "sign-slot", *imported, *BOARDS)
     assert espsecure_accepts(product / SLOT, product / "keys" / "boot.pub.pem")
     # From a slot image, too: it brings its own approval.
     shutil.copy(product / SLOT, "first.slot")
-    run("waveform", "sign-slot", "first.slot", "--key", "keys/other.pem", *BOARDS)
+    run_with_remarks("waveform", "sign-slot", "first.slot", "--key", "keys/other.pem", *BOARDS)
     assert espsecure_accepts(product / SLOT, product / "keys" / "other.pub.pem")
 
 
-def test_a_p384_key_signs_another_digest_of_the_slot(product, run):
+def test_a_p384_key_signs_another_digest_of_the_slot(product, run_with_remarks):
     """No chip has a sound P-384 scheme today: the answer is verified and then refused for that."""
     generate_key(product / "keys" / "p384.pem", Algorithm.ECDSA_P384, passphrase=None)
     key = ("--public-key", "keys/p384.pub.pem")
     export = (*SIGN[:2], "--export-digest", "digest", *key)
-    document = json.loads(run(*export, "--json"))
+    document = json.loads(run_with_remarks(*export, "--json"))
     digest = (product / "digest").read_bytes()
     assert (document["hash"], document["sha384"], len(digest)) == ("sha384", digest.hex(), 48)
-    assert "of the padded waveform slot\nsign it with ECDSA P-384" in run(*export)
-    assert "at most one" in run(*export, *key, code=2)
+    assert "of the padded waveform slot\nsign it with ECDSA P-384" in run_with_remarks(*export)
+    assert "at most one" in run_with_remarks(*export, *key, code=2)
     command = ["openssl", "pkeyutl", "-sign", "-inkey", "keys/p384.pem", "-in", "digest"]
     subprocess.run([*command, "-out", "signature"], check=True, capture_output=True)
     imported = (*SIGN[:2], "--import-signature", "signature", *key, "--chip", "esp32c5")
-    assert "AR2026-006" in run(*imported, code=5)
+    assert "AR2026-006" in run_with_remarks(*imported, code=5)
     (product / "signature").write_bytes(bytes(96))
-    assert "does not match" in run(*imported, code=3)
+    assert "does not match" in run_with_remarks(*imported, code=3)
     assert not (product / SLOT).exists()
 
 
-def test_a_slot_with_an_approval_that_has_expired_is_not_signed(run, tmp_path, monkeypatch):
+def test_a_slot_with_an_approval_that_has_expired_is_not_signed(
+    run_with_remarks, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
     generate_key(tmp_path / "boot.pem", Algorithm.ECDSA_P256, passphrase=None)
@@ -135,7 +112,7 @@ def test_a_slot_with_an_approval_that_has_expired_is_not_signed(run, tmp_path, m
         inputs = build_waived_inputs(issued_at=issued_at)
         (tmp_path / "table.bin").write_bytes(inputs.table)
         (tmp_path / "approval.cose").write_bytes(inputs.approval)
-        told = run(*command, *BOARDS, "-o", "wave.slot", code=code)
+        told = run_with_remarks(*command, *BOARDS, "-o", "wave.slot", code=code)
         assert ("approved with a waiver, and that has expired" in told) == bool(code)
         assert (tmp_path / "wave.slot").exists() == (not code)
 
@@ -153,34 +130,34 @@ def test_a_slot_with_an_approval_that_has_expired_is_not_signed(run, tmp_path, m
         (("waveform", "sign-slot"), "0 of them", 2),
     ],
 )
-def test_what_is_refused_leaves_no_slot(product, run, arguments, telling, code):
+def test_what_is_refused_leaves_no_slot(product, run_with_remarks, arguments, telling, code):
     approval = (product / "build" / "approval.cose").read_bytes()
-    assert telling in run(*arguments, code=code)
+    assert telling in run_with_remarks(*arguments, code=code)
     assert not (product / SLOT).exists()
     assert (product / "build" / "approval.cose").read_bytes() == approval
 
 
-def test_a_slot_of_an_earlier_table_is_not_carried(product, run):
-    run(*SIGN, *BOARDS)
+def test_a_slot_of_an_earlier_table_is_not_carried(product, run_with_remarks):
+    run_with_remarks(*SIGN, *BOARDS)
     waveforms = product / "waveforms.toml"
     text = waveforms.read_text(encoding="utf-8")
     waveforms.write_text(text.replace("400", "399"), encoding="utf-8")
-    assert "for another" in run(*SIGN, *BOARDS, code=5)
-    run("policy", "approve")
-    message = run("bundle", "build", code=5)
+    assert "for another" in run_with_remarks(*SIGN, *BOARDS, code=5)
+    run_with_remarks("policy", "approve")
+    message = run_with_remarks("bundle", "build", code=5)
     assert "signed waveform slot is not of this table" in message
     assert "waveform sign-slot" in message
     assert not (product / BUNDLE).exists()
-    message = run(*SIGN, "--append", *BOARDS, code=3)
+    message = run_with_remarks(*SIGN, "--append", *BOARDS, code=3)
     assert "of another waveform slot" in message
-    run(*SIGN, *BOARDS)
-    run("bundle", "build")
+    run_with_remarks(*SIGN, *BOARDS)
+    run_with_remarks("bundle", "build")
 
 
-def test_a_slot_without_a_configured_place_needs_one(product, run):
+def test_a_slot_without_a_configured_place_needs_one(product, run_with_remarks):
     path = product / "ampforge.toml"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(x for x in lines if "waveform_slot" not in x), encoding="utf-8")
-    assert "not said where the signed slot goes" in run(*SIGN, *BOARDS, code=2)
-    run(*SIGN, *BOARDS, "-o", "my.slot")
-    run("bundle", "build")
+    assert "not said where the signed slot goes" in run_with_remarks(*SIGN, *BOARDS, code=2)
+    run_with_remarks(*SIGN, *BOARDS, "-o", "my.slot")
+    run_with_remarks("bundle", "build")

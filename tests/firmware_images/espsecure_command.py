@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
+from tests.espressif_tools import run_tool
+
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 
 def espsecure(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "espsecure", *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_tool("espsecure", *arguments, folder=folder)
 
 
 def sign_with_espsecure(image: Path, signed: Path, *keys: Path, append: bool = False) -> None:

@@ -14,7 +14,7 @@ from tests.gallery import Gallery, write_gallery
 PLAN = b'secure_boot_keys = ["rsa"]\nrevoke_unused_digests = true\nuser_data = "{serial}"\n'
 ABOUT = """Each file is an eFuse plan with one thing wrong, and is named after it. The keys `rsa`
 and `p256` are made anew each time. Written by `python -m tests.firmware_images.rejected_efuses`;
-`tests/firmware_images/test_rejected_efuses.py` checks each error, word by word."""
+`tests/firmware_images/test_rejected_by_name.py` checks each error, word by word."""
 
 
 @cache

@@ -11,8 +11,8 @@ from tests.gallery import Gallery, write_gallery
 
 ABOUT = """Each file has one thing wrong and is named after it: `plan-` files are a product's NVS
 file, `page-` files the first page of a partition. Written by
-`python -m tests.firmware_images.rejected_nvs`; `tests/firmware_images/test_rejected_nvs.py` checks
-each error, word by word."""
+`python -m tests.firmware_images.rejected_nvs`; `tests/firmware_images/test_rejected_by_name.py`
+checks each error, word by word."""
 
 
 def read(name: str, content: bytes) -> object:

@@ -11,7 +11,7 @@ BASE = bytes(range(200))
 RESULT = BASE[40:140] + b"new bytes" + bytes((b + 1) & 0xFF for b in BASE[10:30])
 ABOUT = """Patches from `base.bin` to `result.bin` of `tests/golden/deltas`, each with one thing
 wrong and named after it. Written by `python -m tests.firmware_images.rejected_patches`;
-`tests/firmware_images/test_rejected_patches.py` checks each error, word by word."""
+`tests/firmware_images/test_rejected_by_name.py` checks each error, word by word."""
 
 
 def pack_size(value: int) -> bytes:

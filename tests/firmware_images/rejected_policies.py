@@ -34,7 +34,7 @@ ABOUT = """Each file has one thing wrong and is named after it: `limits-` files 
 policies as people write them, `canonical-` files the bytes of a policy that is signed,
 `signed-` files signed policies, `approval-` files signed approvals of the golden waveform
 table. Written with fixed keys by `python -m tests.firmware_images.rejected_policies`;
-`tests/firmware_images/test_rejected_policies.py` checks each error, word by word."""
+`tests/firmware_images/test_rejected_by_name.py` checks each error, word by word."""
 
 
 def gallery_trust(minimum_policy_version: int = 1) -> TrustRecord:

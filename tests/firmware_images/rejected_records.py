@@ -35,7 +35,7 @@ GOLDEN = FOLDER.parent / "golden" / "records"
 ABOUT = """Each file has one thing wrong and is named after it. `calibration-` files are signed
 records as a board holds them, `identity-` and `update-state-` files the payloads of the device
 record, `sectors-` files the two flash sectors of one record. Written with fixed keys by
-`python -m tests.firmware_images.rejected_records`; `tests/firmware_images/test_rejected_records.py`
+`python -m tests.firmware_images.rejected_records`; `tests/firmware_images/test_rejected_by_name.py`
 checks each error, word by word."""
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ABOUT = """Each file is a secure-version ledger with one thing wrong and is named after it; where a
 line says something that would not have been admitted, its hashes are right. Written by
 `python -m tests.firmware_images.rejected_secure_version`;
-`tests/firmware_images/test_rejected_secure_version.py` checks each error, word by word."""
+`tests/firmware_images/test_rejected_by_name.py` checks each error, word by word."""
 
 
 def read(name: str, content: bytes) -> object:

@@ -15,7 +15,7 @@ GOLDEN = FOLDER.parent / "golden" / "waveforms"
 ABOUT = """Each file is the golden signed slot (`tests/golden/waveforms/tighten-signed.slot`) with
 one thing wrong, and is named after it. Written by
 `python -m tests.firmware_images.rejected_signed_slots`;
-`tests/firmware_images/test_rejected_signed_slots.py` checks each error, word by word."""
+`tests/firmware_images/test_rejected_by_name.py` checks each error, word by word."""
 CONTENT_BYTES = 4096
 
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from firmware_images.approval import build_approval, sign_approval
 from firmware_images.bundle_building import BundleInputs
+from firmware_images.delta_format import PatchCompression, PatchEncoding
 from firmware_images.limits_policy import (
     FACT_UNITS,
     LIMIT_UNITS,
@@ -44,6 +45,7 @@ FLARE = ROOT / "examples" / "flare"
 APP_1_4_0 = FLARE / "firmware" / "images" / "flare-1.4.0.bin"
 APP_1_5_0 = FLARE / "firmware" / "images" / "flare-1.5.0.bin"
 FOREIGN_APP = ROOT / "tests" / "assets" / "foreign" / "hello-1.0.0.bin"
+HEATSHRINK = PatchEncoding(compression=PatchCompression.HEATSHRINK, window_bits=8, lookahead_bits=7)
 
 _FACTS = {
     "CONTACT_AREA": "0.5",

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from typing import TYPE_CHECKING
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,11 +15,9 @@ from firmware_images.efuse_digests import (
 from firmware_images.errors import SecureBootError
 from firmware_images.secure_boot import sign_image, verify_signed_image
 from firmware_images.signature_sector import key_digest
+from tests.espressif_tools import espefuse
 from tests.firmware_images.test_esp_image import CODE, build_image
 from tests.firmware_images.test_secure_boot import RSA, signer
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 KEY, OTHER = signer("a", RSA), signer("b", RSA)
 DIGEST, OTHER_DIGEST = key_digest(KEY.public_key), key_digest(OTHER.public_key)
@@ -31,19 +25,6 @@ DIGEST, OTHER_DIGEST = key_digest(KEY.public_key), key_digest(OTHER.public_key)
 
 def refusing(signed, boards):
     return find_refusing(signed.blocks, boards, chip=signed.image.chip)
-
-
-def espefuse(folder: Path, chip: str, *arguments: str) -> str:
-    command = ["--chip", chip, "--virt", "--path-efuse-file", "efuse.bin", "--do-not-confirm"]
-    done = subprocess.run(
-        [sys.executable, "-m", "espefuse", *command, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def signed_by(*keys, chip_id: int = 5):
@@ -54,29 +35,29 @@ def signed_by(*keys, chip_id: int = 5):
 
 def test_a_board_is_judged_by_its_own_efuses(tmp_path):
     (tmp_path / "digest").write_bytes(DIGEST)
-    burn = ("burn-key", "BLOCK_KEY2", "digest", "SECURE_BOOT_DIGEST1")
-    summary = tmp_path / "board-7.json"
-    espefuse(tmp_path, "esp32c3", *burn)
-    summary.write_text(espefuse(tmp_path, "esp32c3", "summary", "--format", "json"))
+    burn = ("burn-key", "BLOCK_KEY2", str(tmp_path / "digest"), "SECURE_BOOT_DIGEST1")
+    summary, efuses = tmp_path / "board-7.json", tmp_path / "efuse.bin"
+    espefuse(efuses, *burn)
+    summary.write_text(espefuse(efuses, "summary", "--format", "json"))
     (board,) = load_board_keys(summary)
     assert board == BoardKeys(name="board-7", digests=frozenset({DIGEST}), is_enabled=False)
     assert refusing(signed_by(OTHER), (board,)) == ()
 
-    espefuse(tmp_path, "esp32c3", "burn-efuse", "SECURE_BOOT_EN")
-    summary.write_text(espefuse(tmp_path, "esp32c3", "summary", "--format", "json"))
+    espefuse(efuses, "burn-efuse", "SECURE_BOOT_EN")
+    summary.write_text(espefuse(efuses, "summary", "--format", "json"))
     (board,) = load_board_keys(summary)
     assert refusing(signed_by(OTHER), (board,)) == (board,)
     assert refusing(signed_by(OTHER, KEY), (board,)) == ()
 
-    espefuse(tmp_path, "esp32c3", "burn-efuse", "SECURE_BOOT_KEY_REVOKE1")
-    summary.write_text(espefuse(tmp_path, "esp32c3", "summary", "--format", "json"))
+    espefuse(efuses, "burn-efuse", "SECURE_BOOT_KEY_REVOKE1")
+    summary.write_text(espefuse(efuses, "summary", "--format", "json"))
     (board,) = load_board_keys(summary)
     assert refusing(signed_by(KEY), (board,)) == (board,)
 
 
 def test_a_classic_esp32_holds_one_digest_and_looks_at_one_signature(tmp_path):
-    summary = espefuse(tmp_path, "esp32", "summary", "--format", "json").encode()
-    (board,) = parse_board_keys(summary, name="old", where="test")
+    summary = espefuse(tmp_path / "efuse.bin", "summary", "--format", "json", chip="esp32")
+    (board,) = parse_board_keys(summary.encode(), name="old", where="test")
     assert board.digests == frozenset({bytes(32)})
     assert not board.is_enabled
     board = BoardKeys(name="old", digests=frozenset({DIGEST}))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,6 +15,7 @@ from firmware_images.secure_boot import sign_image
 from firmware_images.signature_sector import key_digest
 from signing.keys import Algorithm
 from signing.signers import SoftwareSigner
+from tests.espressif_tools import esptool
 from tests.firmware_images.espsecure_command import espsecure_accepts
 from tests.firmware_images.test_esp_image import build_descriptor
 from tests.firmware_images.tiny_elf import CHIPS, build_elf
@@ -43,12 +42,7 @@ def images(tmp_path_factory):
         elf = folder / f"{name}.elf"
         elf.write_bytes(build_elf(chip, build_descriptor(page=0)))
         command = ["--chip", chip, "elf2image", *OPTIONS, *options]
-        subprocess.run(
-            [sys.executable, "-m", "esptool", *command, "--output", f"{name}.bin", elf.name],
-            cwd=folder,
-            check=True,
-            capture_output=True,
-        )
+        esptool(*command, "--output", f"{name}.bin", elf.name, folder=folder)
 
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(make, chip, chip) for chip in FACTS]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +12,7 @@ from firmware_images.bundle import FlashRegion, verify_bundle
 from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.errors import BundleError
 from firmware_images.factory_image import merge_regions
+from tests.espressif_tools import esptool
 from tests.firmware_images.release_parts import build_inputs, build_trust, signer
 from tests.firmware_images.test_esp_image import CODE, build_image
 
@@ -33,7 +32,7 @@ def merge_with_esptool(regions: tuple[FlashRegion, ...], folder: Path, *options:
         (folder / part.name).write_bytes(part.content)
         parts += [hex(part.offset_bytes), part.name]
     command = ["--chip", "esp32c3", "merge-bin", "--output", "merged", *options, *parts]
-    subprocess.run([sys.executable, "-m", "esptool", *command], cwd=folder, check=True)
+    esptool(*command, folder=folder)
     return (folder / "merged").read_bytes()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import unicorn
 
+from tests.espressif_tools import esptool
 from tests.firmware_images.esp32c3_machine import (
     DRAM,
     DROM_WINDOW,
@@ -21,6 +22,7 @@ from tests.firmware_images.esp32c3_machine import (
     Machine,
     parse_segments,
 )
+from tests.untraced import untraced_environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIRMWARE = REPOSITORY / "examples" / "flare" / "firmware"
@@ -39,6 +41,7 @@ each_image = pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)
 def run_build(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         (sys.executable, str(folder / "build.py"), *arguments),
+        env=untraced_environment(),
         check=False,
         capture_output=True,
         text=True,
@@ -76,12 +79,7 @@ def test_a_copy_in_another_folder_gives_the_same_bytes_and_a_difference_is_told(
 
 @each_image
 def test_esptool_accepts_the_image(path: Path) -> None:
-    told = subprocess.run(
-        (sys.executable, "-m", "esptool", "image-info", str(path)),
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    told = esptool("image-info", path)
     assert "Detected image type: ESP32-C3" in told
     assert "Flash size: 4MB" in told
     checksum, digest = (

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 
 from firmware_images.errors import EspImageError
 from firmware_images.image_input import InputKind, load_image_input
+from tests.espressif_tools import esptool
 from tests.firmware_images.release_parts import APP_1_4_0
 from tests.firmware_images.test_esp_image import build_descriptor
 from tests.firmware_images.tiny_elf import build_elf
@@ -47,7 +46,7 @@ def test_an_elf_file_of_either_architecture_gives_the_image_that_esptool_makes(t
     assert (loaded.image.project_name, loaded.image.secure_version) == ("thing", 3)
     assert loaded.image.elf_sha256 == hashlib.sha256(elf.read_bytes()).digest()
     command = ["--chip", chip, "elf2image", "--flash-mode", "dio", "--output", "app.bin", "app.elf"]
-    subprocess.run([sys.executable, "-m", "esptool", *command], cwd=tmp_path, check=True)
+    esptool(*command, folder=tmp_path)
     assert load_image_input(tmp_path / "app.bin", chip=chip).content == loaded.content
 
 

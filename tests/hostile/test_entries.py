@@ -56,6 +56,7 @@ def read(entry, folder, content: bytes) -> None:
     assert path.read_bytes() == content
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("entry", ENTRIES, ids=name_of)
 @settings(max_examples=MUTATIONS, deadline=None)
 @given(content=st.binary(max_size=300))
@@ -63,6 +64,7 @@ def test_arbitrary_bytes_raise_only_our_errors(entry, folder, content):
     read(entry, folder, content)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("entry", ENTRIES, ids=name_of)
 def test_changed_valid_input_raises_only_our_errors(entry, folder):
     valid = entry.valid()

@@ -8,7 +8,6 @@ before, so that libraries and earlier readings are nobody's cost. The time is ju
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import pytest
 
 from tests.conftest import IS_SOAK
 from tests.hostile.entries import ENTRIES
+from tests.untraced import untraced_environment
 
 FILE_BYTES = 16 << 20
 # What is far too long is refused unread: a file of a format's own size is what its parser sees.
@@ -33,11 +33,10 @@ def measure(folder: Path, sizes: tuple[int, ...], *, is_whole: bool) -> list[dic
     """What each reading took; one that ended the process stands last, without figures."""
     command = [sys.executable, "-m", "tests.hostile.child", ",".join(map(str, sizes)), str(folder)]
     # Not under coverage: what a tracer costs is not the reader's.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
     done = subprocess.run(
         [*command, *(["--whole"] if is_whole else [])],
         cwd=ROOT,
-        env=environment,
+        env=untraced_environment(),
         capture_output=True,
         text=True,
         check=False,

@@ -55,7 +55,7 @@ class ServerProcess:
     def end(self) -> int:
         """Wait for its end, the hard way if need be."""
         try:
-            return self.process.wait(20)
+            return self.process.wait(60)
         finally:
             self.process.kill()
             self.process.wait()

@@ -51,14 +51,13 @@ from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.cose import sign_many, sign_one
 from signing.errors import SigningError
 from signing.refusal import Refusal
-from tests.firmware_images.release_parts import signer
+from tests.firmware_images.release_parts import HEATSHRINK, signer
 from tests.manifests.world import NOW, SERIAL, make_device, trust
 
 UINT32 = st.integers(0, 2**32 - 1)
 DIGEST = st.binary(min_size=32, max_size=32)
 TIME = st.integers(0, TIME_MAX_S)
 NOT_COMPRESSED = PatchEncoding(compression=PatchCompression.NONE)
-HEATSHRINK = PatchEncoding(compression=PatchCompression.HEATSHRINK, window_bits=8, lookahead_bits=7)
 TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=32)
 REVISIONS = st.tuples(UINT32, UINT32).map(sorted)
 

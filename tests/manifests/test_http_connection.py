@@ -23,6 +23,7 @@ from manifests.http_host import HttpHost
 from manifests.http_requests import RequestMemory, RequestReader, RequestRefusal
 from manifests.server import ServerPlan, serve_in_background
 from manifests.server_app import MEMORY_ANSWER_MAX_BYTES, RepositoryApp
+from tests.free_port import find_free_port
 
 TIMESTAMP = b"GET /metadata/timestamp.json HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /api/nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
@@ -499,9 +500,7 @@ def test_the_application_runs_under_granian_as_well(folder, tmp_path):
                 fields = {key.lower(): value for key, value in got.getheaders()}
                 yield got.status, {**fields, "date": None, "server": None}, got.read()
 
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_free_port()
     script = tmp_path / "under_granian.py"
     script.write_text(
         "import sys\nfrom functools import partial\nfrom pathlib import Path\n"

@@ -78,7 +78,7 @@ def test_what_was_asked_at_random_stored_nothing_that_was_not_signed(served):
 
 def test_the_description_that_is_served_is_the_documented_one(served):
     parts = urlsplit(served[0])
-    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=5)) as opened:
+    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)) as opened:
         opened.request("GET", "/api/openapi.json")
         answer = opened.getresponse()
         assert answer.status == 200

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import signal
-import socket
 from contextlib import closing
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,6 +13,7 @@ from manifests.access_log import AccessLog
 from manifests.freshness import serialize_freshness_request
 from manifests.server import ServerPlan
 from tests.firmware_images.release_parts import signer
+from tests.free_port import find_free_port
 from tests.manifests.server_process import running
 from tests.manifests.test_device_messages import REQUEST, signed_report
 from tests.manifests.world import (
@@ -26,11 +26,6 @@ from tests.manifests.world import (
 )
 
 
-def free_port():
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        return free.getsockname()[1]
-
-
 def ask(port, method, path, body=None, **headers):
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as opened:
         opened.request(method, path, body, headers)
@@ -41,7 +36,7 @@ def ask(port, method, path, body=None, **headers):
 def test_metrics_and_log_tell_of_requests_and_never_of_devices(tmp_path):
     publisher = make_publisher(tmp_path / "repository")
     publisher.publish_bundle(new_bundle(), None, now=NOW)
-    log, metrics_port = tmp_path / "access.jsonl", free_port()
+    log, metrics_port = tmp_path / "access.jsonl", find_free_port()
     plan = ServerPlan(
         folder=publisher.store.root,
         trust_record=trust_bytes(),

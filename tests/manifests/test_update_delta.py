@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,11 +20,13 @@ from manifests.transfer import run_session
 from manifests.update_outcome import UpdateResult
 from manifests.updater import update_device
 from signing.errors import SigningError
+from tests.conftest import IS_SOAK
 from tests.firmware_images.power_cut import CuttableFlash, PowerCutError
 from tests.firmware_images.release_parts import (
     APP_1_4_0,
     APP_1_5_0,
     FOREIGN_APP,
+    HEATSHRINK,
     build_inputs,
     build_parts,
     signer,
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 OLD, NEW = APP_1_4_0.read_bytes(), APP_1_5_0.read_bytes()
 NEW_SHA256 = hashlib.sha256(NEW).digest()
 PLAIN = PatchEncoding(compression=PatchCompression.NONE)
-HEATSHRINK = PatchEncoding(compression=PatchCompression.HEATSHRINK, window_bits=8, lookahead_bits=7)
-IS_SOAK = os.environ.get("AMPFORGE_SOAK") == "1"
 SHELF_BYTES = PARTITIONS.find("ota_1").offset_bytes + -(-len(NEW) // 4096) * 4096
 
 

@@ -25,8 +25,7 @@ from manifests.update_sources import assignment_path, manifest_path
 from manifests.updater import update_device
 from signing.cose import sign_many, sign_one
 from signing.roles import Role
-from tests.firmware_images.release_parts import signer
-from tests.manifests.test_update_delta import HEATSHRINK
+from tests.firmware_images.release_parts import HEATSHRINK, signer
 from tests.manifests.world import (
     HARDWARE_CLASS,
     NOW,

@@ -10,7 +10,6 @@ without a cut.
 from __future__ import annotations
 
 import itertools
-import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -20,16 +19,18 @@ import pytest
 from manifests.update_outcome import Remembered, remembered_word
 from manifests.update_phases import STEPS, Phase, draw_phases, read_phase, tabulate_phases
 from signing.refusal import Refusal
+from tests.conftest import IS_SOAK
 from tests.firmware_images.power_cut import PowerCutError, Tear, TornFlash, Wear, WornFlash
 from tests.manifests.update_lives import KINDS, Life, make_kind, survive
 from tests.manifests.world import FLASH_BYTES, NOW, PARTITIONS, bundle, open_publisher
+
+pytestmark = pytest.mark.no_cover  # what it repeats is counted elsewhere
 
 SPECIFICATION = Path(__file__).parents[2] / "docs" / "spec" / "updater.md"
 SEED = 20_260_101
 SAMPLES = 24
 PAIRS = 8
 WORN = 10
-IS_SOAK = os.environ.get("AMPFORGE_SOAK") == "1"
 PAIRS_IN_SOAK = 500
 
 

@@ -316,7 +316,7 @@ def test_a_board_of_another_factory_is_not_adopted(folder, tmp_path_factory):
     (other / EFUSES).write_text(SECURE)
     with (
         SimulatedLine(folder / "line", board_count=1, seed=SEED) as line,
-        pytest.raises(SigningError),
+        pytest.raises(SigningError, match="not issued by the factory CA"),
     ):
         adopt(other, line)
     assert look(other) == ((), (), [], ())

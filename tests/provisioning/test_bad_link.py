@@ -6,7 +6,6 @@ leaves the job open; and the next run, on a good cable, finishes it under the sa
 
 from __future__ import annotations
 
-import os
 import shutil
 from random import Random
 
@@ -19,9 +18,9 @@ from provisioning.simulator.line import SimulatedLine
 from provisioning.simulator.link_noise import LinkNoise
 from provisioning.slots import run_slots
 from provisioning.station_settings import StationSettings
+from tests.conftest import IS_SOAK
 from tests.provisioning.station_bench import SEED, make_bench, open_bench, slot_configs
 
-IS_SOAK = os.environ.get("AMPFORGE_SOAK") == "1"
 BYTES_OF_ONE_UNIT = 170_000
 """About what travels in one run, both directions: where a cable may hang."""
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from contextlib import nullcontext
 from functools import cache
 
@@ -23,6 +20,7 @@ from provisioning.unit_key_storage import HMAC_UP
 from signing.keys import Algorithm
 from signing.signers import SoftwareSigner
 from tests.conftest import IS_SOAK
+from tests.espressif_tools import summarise_efuses
 
 PLAN = """secure_boot_keys = ["first", "second"]
 enable_secure_boot = true
@@ -70,12 +68,8 @@ def compare(access, fields):
 
 
 def summary(chip, path):
-    done = subprocess.run(
-        [sys.executable, "-m", "espefuse", "--chip", chip, "--virt", "--path-efuse-file", path,
-         "summary", "--format", "json"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    return {name: entry["value"] for name, entry in json.loads(done[done.index("{") :]).items()}
+    fields = summarise_efuses(path, chip=chip)
+    return {name: entry["value"] for name, entry in fields.items()}
 
 
 @pytest.mark.parametrize("chip", FAMILIES)

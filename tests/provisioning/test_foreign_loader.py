@@ -34,7 +34,7 @@ def loader():
     """Path of the terminal behind which the other loader listens."""
     command = [sys.executable, "-m", "esp32_mock_bootloader.cli", "run", "--pty"]
     process = subprocess.Popen(
-        [*command, "--chip", "esp32c3", "--timeout", "120"],
+        [*command, "--chip", "esp32c3", "--timeout", "1200"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     path = process.stdout.readline().strip()

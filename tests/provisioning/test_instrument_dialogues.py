@@ -22,6 +22,7 @@ from provisioning.instrument_description import Quantity, built_in_description
 from provisioning.meter_settings import MeterSettings
 from provisioning.scpi_meter import open_meter
 from tests.provisioning.metrology_bench import NOON, SETTINGS, MetrologyBench
+from tests.untraced import untraced_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     with subprocess.Popen(
         [sys.executable, "-m", "tests.provisioning.sinstruments_meters", str(link)],
         cwd=ROOT,
+        env=untraced_environment(),
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None

@@ -46,19 +46,18 @@ def open_pyvisa_sim(number: int):
         SETTINGS,
         clock=lambda: NOON,
         backend=f"{PYVISA_SIM}@sim",
-        timeout_s=0.2,
+        timeout_s=2.0,
     )
 
 
 @contextmanager
-def scripted_meter(answers: dict[bytes, bytes | None], *, timeout_s: float = 0.1) -> Iterator:
+def scripted_meter(answers: dict[bytes, bytes | None], *, timeout_s: float = 0.5) -> Iterator:
     """A socket that answers each known line as told; `None` hangs up; others stay unanswered."""
     script = GREETING | answers
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        client, _ = listener.accept()
-        with suppress(OSError), client, client.makefile("rb") as lines:
+        with suppress(OSError), listener.accept()[0] as client, client.makefile("rb") as lines:
             for line in lines:
                 answer = script.get(line.rstrip(b"\n"), b"")
                 if answer is None:
@@ -181,8 +180,7 @@ def test_an_answer_that_trickles_in_without_an_end_has_a_deadline():
     listener = socket.create_server(("127.0.0.1", 0))
 
     def trickle() -> None:
-        client, _ = listener.accept()
-        with suppress(OSError), client, client.makefile("rb") as lines:
+        with suppress(OSError), listener.accept()[0] as client, client.makefile("rb") as lines:
             lines.readline()
             while not stop.wait(0.002):
                 client.sendall(b"A")
@@ -195,12 +193,12 @@ def test_an_answer_that_trickles_in_without_an_end_has_a_deadline():
                 f"TCPIP0::127.0.0.1::{listener.getsockname()[1]}::SOCKET",
                 SETTINGS,
                 clock=lambda: NOON,
-                timeout_s=0.1,
+                timeout_s=0.5,
             )
     finally:
         stop.set()
         listener.close()
-        thread.join(5)
+        thread.join()
 
 
 def test_after_a_timeout_the_session_is_over_because_the_late_answer_would_be_taken_for_the_next():

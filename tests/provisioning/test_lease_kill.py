@@ -22,6 +22,7 @@ from provisioning.ledger_supervision import list_quarantines
 from tests.conftest import IS_SOAK
 from tests.provisioning.lease_bench import START, FactoryTemplate
 from tests.provisioning.ledger_sites import BACK_ENDS
+from tests.untraced import untraced_environment
 
 ROOT = Path(__file__).parents[2]
 STAGES = (("take", 0), ("work", 4), ("sync", 8), ("sync", 60))
@@ -36,7 +37,7 @@ class Children:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.provisioning.killed_lease"], text=True, cwd=ROOT,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=untraced_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
     def run(self, factory, what, hours, boundary=None):

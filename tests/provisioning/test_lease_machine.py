@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
     from tests.provisioning.lease_bench import Factory
 
+pytestmark = pytest.mark.no_cover  # what it repeats is counted elsewhere
+
 BOARDS = st.integers(1, 4)
 STATIONS = st.sampled_from(["station-1", "station-2"])
 VERDICTS = st.sampled_from([None, UnitState.PASS, UnitState.FAIL])

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -48,6 +49,8 @@ from provisioning.supervision import Act, sign_act
 from tests.conftest import IS_SOAK
 from tests.firmware_images.release_parts import signer
 from tests.provisioning.made_evidence import adopt_in, make_evidence
+
+pytestmark = pytest.mark.no_cover  # what it repeats is counted elsewhere
 
 START = dt.datetime(2026, 2, 10, 12, tzinfo=dt.UTC)
 MACS = [bytes([2, 0, 0, 0, 0, number]) for number in range(4)]

@@ -22,6 +22,7 @@ from provisioning.serial_numbers import parse_serial
 from tests.conftest import IS_SOAK
 from tests.provisioning.entering_stations import REFUSED
 from tests.provisioning.ledger_sites import BACK_ENDS, a_writer, made_site, reserve
+from tests.untraced import untraced_environment
 
 ROOT = Path(__file__).parents[2]
 STATIONS = 8
@@ -34,6 +35,7 @@ def run_stations(address, folder, plan):
     ended = subprocess.run(
         [sys.executable, "-m", "tests.provisioning.allocating_stations", str(address), str(folder)],
         input=json.dumps(plan), stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT,
+        env=untraced_environment(),
     )  # fmt: skip
     given: dict[int, str] = {}
     for name in plan:
@@ -90,6 +92,7 @@ def test_of_stations_that_enter_one_certificate_at_once_one_wins(back_end, tmp_p
     ended = subprocess.run(
         [sys.executable, "-m", "tests.provisioning.entering_stations", str(site.address), "6"],
         stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT,
+        env=untraced_environment(),
     )  # fmt: skip
     assert json.loads(ended.stdout) == [0, *[REFUSED] * 5]
     ledger = Ledger.open(site.address)
@@ -201,7 +204,7 @@ def test_a_station_that_is_stopped_holds_the_others_up_for_no_longer_than_the_li
     started_s = time.monotonic()
     with pytest.raises(LedgerError, match="nothing was committed"), frozen.database.writing():
         assert reserve(other, a_writer()).is_new  # waits until the frozen one was cut off
-    assert 0.5 < time.monotonic() - started_s < 20
+    assert 0.5 < time.monotonic() - started_s < 60
     other.verify_chains()
     frozen.close()
     other.close()
@@ -225,7 +228,7 @@ def test_a_writer_before_a_locked_file_goes_on_as_soon_as_it_is_free(held_file):
     release.start()
     started_s = time.monotonic()
     assert reserve(ledger, a_writer()).is_new
-    assert 0.2 < time.monotonic() - started_s < 20
+    assert 0.2 < time.monotonic() - started_s < 60
     release.join()
 
 

@@ -102,6 +102,7 @@ def sampled_cells(back_end):
     return found
 
 
+@pytest.mark.no_cover
 def test_a_change_to_any_cell_of_any_row_is_found(worked):
     ledger, folder = worked
     missed, seen = [], set()

@@ -139,6 +139,7 @@ def test_a_mean_moving_range_is_as_sure_as_simulation_says():
     assert moving_range_dof(10) == pytest.approx(simulated, rel=0.08)
 
 
+@pytest.mark.no_cover
 def test_the_intervals_hold_the_truth_as_often_as_they_promise():
     """300 processes of Cpk 1.2: 95 % of the intervals, give or take what chance does."""
     draw = random.Random(5)
@@ -222,6 +223,7 @@ def test_another_unit_or_zero_point_changes_no_index(values, factor, constant):
         assert after.high == pytest.approx(before.high, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.no_cover
 def test_a_million_values_are_taken_and_one_more_is_refused():
     text = b"value\n" + b"1\n2\n" * 500_000
     assert len(parse_process_data(text, where="-").values) == 1_000_000

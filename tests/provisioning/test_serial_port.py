@@ -66,12 +66,12 @@ def silent_server(answer=b""):
     accepted = []
 
     def serve():
-        connection, _ = listener.accept()
-        accepted.append(connection)
-        if answer is None:
-            connection.close()
-        else:
-            with contextlib.suppress(OSError):  # the other side may have hung up meanwhile
+        with contextlib.suppress(OSError):  # the other side may have hung up meanwhile
+            connection, _ = listener.accept()
+            accepted.append(connection)
+            if answer is None:
+                connection.close()
+            else:
                 connection.sendall(answer)
 
     threading.Thread(target=serve, daemon=True).start()
@@ -173,8 +173,10 @@ def test_a_server_that_sets_another_baud_rate_is_our_error():
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
-        connection, _ = listener.accept()
-        with connection, contextlib.suppress(OSError):  # the port hangs up on the wrong answer
+        with (
+            contextlib.suppress(OSError),
+            listener.accept()[0] as connection,
+        ):  # the port hangs up on the wrong answer
             connection.sendall(agreed)
             while connection.recv(4096):
                 connection.sendall(other_baud)

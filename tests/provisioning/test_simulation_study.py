@@ -34,6 +34,7 @@ PLAN = StudyPlan(settings=SETTINGS, table=TABLE, seed=7)
 SMALL = StudySize(unit_count=2, fault_count=1, decision_count=20)
 
 
+@pytest.mark.no_cover
 def test_good_units_pass_and_none_passes_without_its_own_record() -> None:
     units = summarise_population(run_unit(PLAN, index) for index in range(6))
 
@@ -78,6 +79,7 @@ def test_a_check_standard_finds_a_drifting_fixture_early_and_mostly_no_other() -
     assert quiet.count("none") >= 7
 
 
+@pytest.mark.no_cover
 def test_counted_wrong_decisions_agree_with_the_stated_risk() -> None:
     drawn = [draw_decision(PLAN, 400_000, index) for index in range(1_500)]
 
@@ -94,6 +96,7 @@ def test_counted_wrong_decisions_agree_with_the_stated_risk() -> None:
     assert math.isclose(bad, math.erfc(2 / math.sqrt(2)), abs_tol=0.02)
 
 
+@pytest.mark.no_cover
 def test_a_meter_worse_than_it_claims_is_seen_in_the_count() -> None:
     """The study is able to fail: an honest budget for a better meter does not cover this one."""
     better = SETTINGS.model_copy(
@@ -112,6 +115,7 @@ def test_a_meter_worse_than_it_claims_is_seen_in_the_count() -> None:
     assert row.pfa_interval[0] > row.stated_pfa or row.pfr_interval[0] > row.stated_pfr
 
 
+@pytest.mark.no_cover
 def test_the_same_seed_gives_the_same_study_in_any_number_of_processes() -> None:
     alone = run_study(PLAN, SMALL, process_count=1, progress=ignore_progress)
     together = run_study(PLAN, SMALL, process_count=2, progress=ignore_progress)
@@ -121,6 +125,7 @@ def test_the_same_seed_gives_the_same_study_in_any_number_of_processes() -> None
     assert format_study(alone, command="again") == format_study(together, command="again")
 
 
+@pytest.mark.no_cover
 def test_settings_that_miss_something_are_told() -> None:
     blind = MetrologySettings(inl_limit_lsb=60.0, calibration_limit_na=8_000)
     plan = StudyPlan(settings=blind, table=TABLE, seed=7)

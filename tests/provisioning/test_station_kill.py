@@ -18,6 +18,9 @@ from tests.conftest import IS_SOAK
 from tests.provisioning.killed_station import EXCHANGES_NAME
 from tests.provisioning.outcome import describe, finish
 from tests.provisioning.station_bench import SEED, make_bench, slot_configs
+from tests.untraced import untraced_environment
+
+pytestmark = pytest.mark.no_cover  # what it repeats is counted elsewhere
 
 ROOT = Path(__file__).parents[2]
 COMMITS_OF_ONE_UNIT = 19
@@ -39,7 +42,8 @@ class Killer:
     def __init__(self):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.provisioning.killed_station"],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd=ROOT, env=untraced_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True,
         )  # fmt: skip
 
     def __enter__(self):
@@ -47,7 +51,7 @@ class Killer:
 
     def __exit__(self, *_raised):
         self.process.stdin.close()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=60)
 
     def run(self, folder, line, moment, section=None, what="run"):
         slots = [[slot.name, slot.port, slot.meter] for slot in slot_configs(line)]

@@ -18,6 +18,8 @@ from tests.provisioning.outcome import describe, finish
 from tests.provisioning.station_bench import SEED, make_bench, open_bench
 from tests.provisioning.test_station_kill import COMMIT_MOMENTS, Killer
 
+pytestmark = pytest.mark.no_cover  # what it repeats is counted elsewhere
+
 # Seeded, so that a failure happens again. In soak none of the application can be compressed.
 CHOOSER = random.Random(20261127)
 COMMITS_SAMPLED, EXCHANGES_SAMPLED = (16, 24) if IS_SOAK else (0, 1)

@@ -16,6 +16,8 @@ from tests.conftest import IS_SOAK
 from tests.provisioning.outcome import describe, finish
 from tests.provisioning.station_bench import SEED, make_bench, open_bench, slot_configs
 
+pytestmark = pytest.mark.no_cover  # what it repeats is counted elsewhere
+
 RECORDS = ("nvs", "otadata", "devrec", "keystore")
 SAMPLED = 4
 APP_CUTS_IN_SOAK = 40

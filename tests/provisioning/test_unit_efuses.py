@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +25,7 @@ from provisioning.slots import run_slots
 from signing.errors import SignatureError
 from signing.keys import Algorithm
 from signing.signers import SoftwareSigner
+from tests.espressif_tools import espefuse, summarise_efuses
 from tests.firmware_images.release_parts import APP_1_4_0, build_inputs, build_parts, signer
 from tests.firmware_images.test_esp_image import CODE, build_image
 from tests.provisioning.station_bench import (
@@ -89,18 +87,9 @@ def run(folder, line, efuse_plan, **options):
         station.close()
 
 
-def espefuse(board, *arguments):
-    command = ["--chip", "esp32c3", "--virt", "--path-efuse-file", str(board.efuse_path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "espefuse", *command, "--do-not-confirm", *arguments],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout
-
-
 def summary(board):
-    text = espefuse(board, "summary", "--format", "json")
-    return {name: entry["value"] for name, entry in json.loads(text[text.index("{") :]).items()}
+    fields = summarise_efuses(board.efuse_path)
+    return {name: entry["value"] for name, entry in fields.items()}
 
 
 def in_hexadecimal(content):
@@ -138,7 +127,7 @@ def test_a_unit_that_passed_is_burned_as_planned_and_locked_last(folder):
 def test_equal_fuses_are_no_ops_and_an_open_board_is_not_burned_twice(folder):
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
         board = line.slots[0].board
-        espefuse(board, "burn-efuse", "DIS_PAD_JTAG", "1", "SOFT_DIS_JTAG", "7")
+        espefuse(board.efuse_path, "burn-efuse", "DIS_PAD_JTAG", "1", "SOFT_DIS_JTAG", "7")
         first, _ = run(folder, line, plan("open"))
         assert first.report.is_passed
         content = board.efuse_path.read_bytes()
@@ -163,7 +152,7 @@ def test_equal_fuses_are_no_ops_and_an_open_board_is_not_burned_twice(folder):
 def test_a_contradiction_stops_the_job_before_anything_is_spent_on_the_board(folder, burned):
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
         board = line.slots[0].board
-        espefuse(board, *burned)
+        espefuse(board.efuse_path, *burned)
         fuses, flash = board.efuse_path.read_bytes(), board.flash.read(0, 4 << 20)
         result, events = run(folder, line, plan())
         assert board.efuse_path.read_bytes() == fuses

@@ -26,7 +26,7 @@ from provisioning.unit_key_storage import UnitKeyStorage
 from signing.keys import Algorithm
 from signing.signers import SoftwareSigner
 from tests.conftest import IS_SOAK
-from tests.provisioning.simulator.test_key_storage import espefuse
+from tests.espressif_tools import espefuse
 from tests.provisioning.station_bench import (
     SEED,
     STATION,
@@ -166,7 +166,7 @@ def test_what_the_board_says_counts_only_with_its_efuses(
         if burned is not None:
             (folder / "key.bin").write_bytes(bytes(range(32)))
             key = str(folder / "key.bin")
-            espefuse(board, "burn-key", "BLOCK_KEY4", key, "HMAC_UP", burned)
+            espefuse(board.efuse_path, "burn-key", "BLOCK_KEY4", key, "HMAC_UP", burned)
         result, events = run(folder, line)
         failed_at_key_storage(result, telling)
         assert record_of(folder, board)[0].load_identity() is None

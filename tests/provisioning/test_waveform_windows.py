@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from dataclasses import replace
 
@@ -20,6 +19,7 @@ from provisioning.verification_result import (
 )
 from provisioning.waveform_train import WaveformShape
 from provisioning.waveform_windows import WindowName, find_events, plan_windows
+from tests.conftest import IS_SOAK
 from tests.provisioning.metrology_bench import (
     SETTINGS,
     TABLE,
@@ -32,7 +32,6 @@ from tests.provisioning.metrology_bench import (
 
 MODES = ("LIFT", "TIGHTEN", "INFUSE")
 LATE_S = 0.1
-IS_SOAK = os.environ.get("AMPFORGE_SOAK") == "1"
 
 
 def plan(mode, settings=SETTINGS, *, hard_stop_ticks=TABLE.hard_stop_ticks):

@@ -63,9 +63,15 @@ class VanishingMeter:
 
     def _serve(self, client: socket.socket) -> None:
         """Carry one question and its answer after the other."""
-        server = socket.create_connection(self._target)
-        self._sockets += [client, server]
-        with suppress(OSError), client, server, server.makefile("rb") as answers:
+        self._sockets.append(client)
+        # Either end may be gone at any moment, the meter before it was connected to.
+        with (
+            suppress(OSError),
+            client,
+            socket.create_connection(self._target) as server,
+            server.makefile("rb") as answers,
+        ):
+            self._sockets.append(server)
             while question := client.recv(65536):
                 server.sendall(question)
                 if not question.rstrip().endswith(b"?"):

@@ -16,6 +16,7 @@ from signing.errors import PassphraseError
 from signing.key_uris import load_software_signer
 from tests.conftest import IS_SOAK
 from tests.signing.ceremony_bench import ENCRYPTED_PLAN, make_folder, run_steps
+from tests.untraced import untraced_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +27,8 @@ class Killer:
     def __init__(self):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.signing.killed_ceremony"],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd=ROOT, env=untraced_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True,
         )  # fmt: skip
 
     def run(self, folder, moment):

@@ -32,6 +32,7 @@ from tests.firmware_images.release_parts import (
 )
 from tests.firmware_images.test_esp_image import CODE, build_image
 from tests.provisioning.simulator.parts import enter_download_mode, flash_release, now
+from tests.untraced import untraced_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,6 +103,7 @@ def runs(tmp_path_factory):
                 port = slot.pty_path
             result = subprocess.run(
                 [sys.executable, *_with_port(commands[name], port)],
+                env=untraced_environment(),
                 capture_output=True,
                 text=True,
                 check=False,

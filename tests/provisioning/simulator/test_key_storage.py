@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +32,7 @@ from provisioning.simulator.faults import FaultPlan
 from signing.certificate_requests import parse_csr
 from signing.keys import Algorithm
 from signing.signers import SoftwareSigner
+from tests.espressif_tools import espefuse, summarise_efuses
 from tests.firmware_images.test_nvs_hmac import generated_by_espressif
 from tests.provisioning.simulator.parts import (
     JOB,
@@ -71,17 +69,8 @@ def hidden(unit):
     return (unit.board.folder / "hmac-key.bin").read_bytes()
 
 
-def espefuse(board, *arguments):
-    command = ["--chip", "esp32c3", "--virt", "--path-efuse-file", str(board.efuse_path)]
-    return subprocess.run(
-        [sys.executable, "-m", "espefuse", *command, "--do-not-confirm", *arguments],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-
-
 def summary(board):
-    text = espefuse(board, "summary", "--format", "json")
-    return json.loads(text[text.index("{") :])
+    return summarise_efuses(board.efuse_path)
 
 
 def decrypt_as_espressif(unit, folder):
@@ -236,7 +225,7 @@ def test_a_power_cut_between_the_two_burns_is_gone_on_with(tmp_path):
     ],
 )
 def test_a_block_that_cannot_hide_the_key_is_refused_and_not_burned(unit, burned):
-    espefuse(unit.board, *burned)
+    espefuse(unit.board.efuse_path, *burned)
     fuses = unit.board.efuse_path.read_bytes()
     assert unit.refusal(KeyStorageWriteRequest()) == BoardErrorCode.STORAGE
     assert unit.board.efuse_path.read_bytes() == fuses
@@ -246,7 +235,7 @@ def test_a_block_that_cannot_hide_the_key_is_refused_and_not_burned(unit, burned
 def test_a_key_block_that_somebody_else_burned_is_not_taken_for_ours(unit, tmp_path):
     """It is hidden and of the right purpose, but this chip's model never saw what was burned."""
     (tmp_path / "key.bin").write_bytes(bytes(range(32)))
-    espefuse(unit.board, "burn-key", "BLOCK_KEY4", str(tmp_path / "key.bin"), "HMAC_UP")
+    espefuse(unit.board.efuse_path, "burn-key", "BLOCK_KEY4", str(tmp_path / "key.bin"), "HMAC_UP")
     assert not ask(unit).enc
     assert unit.refusal(KeyStorageWriteRequest()) == BoardErrorCode.STORAGE
 

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from provisioning.errors import SimulatorError
 from provisioning.simulator.board_folder import mac_for
 from provisioning.simulator.efuses import EFUSE_BASE, EfuseFile
 from provisioning.simulator.registers import ChipRegisters
+from tests.espressif_tools import espefuse
 
 # espefuse imports what Click has announced to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:.*will be removed in Click:DeprecationWarning")
@@ -23,12 +21,6 @@ def efuse_file(tmp_path):
 @pytest.fixture
 def registers(efuse_file):
     return ChipRegisters(efuse_file=efuse_file, flash_size_bytes=4 * 1024 * 1024)
-
-
-def run_espefuse(path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "espefuse", "--chip", "esp32c3", "--virt", "--do-not-confirm"]
-    command += ["--path-efuse-file", str(path), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def run_flash_command(registers, command: int, *, bits: int = 32, address: int = 0) -> int:
@@ -54,8 +46,8 @@ def test_the_mac_is_read_through_the_registers(registers):
 
 def test_espefuse_reads_the_file_and_the_board_sees_what_espefuse_burns(tmp_path, registers):
     path = tmp_path / "efuse.bin"
-    run_espefuse(path, "burn-efuse", "SECURE_VERSION", "3")
-    assert MAC.hex(":") in run_espefuse(path, "summary")
+    espefuse(path, "burn-efuse", "SECURE_VERSION", "3")
+    assert MAC.hex(":") in espefuse(path, "summary")
     assert registers.read_word(EFUSE_BASE + 0x2C + 16) >> 14 & 0xFFFF == 3
 
 
