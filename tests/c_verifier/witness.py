@@ -115,10 +115,13 @@ class Witness:
             return None
         assert self._is_ready
         codes = codes_of(ending) if isinstance(ending, Refusal) else {_RESULTS[ending.result]}
-        words = self._words | self._shown(recording)
-        told = self._verifier.ask("update", words)
-        assert told["code"] in codes, f"C says {told}, we say {ending}"
-        return str(told["code"])
+        code = self.ask(recording)
+        assert code in codes, f"C says {code}, we say {ending}"
+        return code
+
+    def ask(self, recording: Recording) -> str:
+        """Return the code that the C verifier gives to what came."""
+        return str(self._verifier.ask("update", self._words | self._shown(recording))["code"])
 
     def _shown(self, recording: Recording) -> dict[str, bytes | int | str]:
         came = recording.came
