@@ -14,6 +14,7 @@ from firmware_images.waveform import Regulation
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
 from provisioning.errors import InstrumentOverloadError, VerificationError
 from provisioning.instrument_certificates import age_of_certificate, refuse_uncertified
+from provisioning.overload_checks import confirm_overload
 from provisioning.uncertainty import Outcome, build_budget
 from provisioning.verification_judgement import judge_readings
 from provisioning.verification_plan import plan_point, plan_points
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from firmware_images.waveform import WaveformTable
     from provisioning.calibration_result import CalibrationResult
-    from provisioning.instruments import Meter
+    from provisioning.instruments import Meter, Reading
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.output_port import OutputPort
     from provisioning.verification_result import PointResult
@@ -238,6 +239,12 @@ def _read_point(
             at=reading.at,
         )
     largest_ua = settings.accuracy[-1].range_ua
+
+    def read_again(range_ua: int) -> Reading:
+        output.set_output_current_na(planned.target_na)
+        return meter.read_current(range_ua=range_ua, nplc=settings.nplc, count=planned.count)
+
+    confirm_overload(output, meter, settings, range_ua=largest_ua, again=read_again)
     return planned.measured(
         code=code,
         range_ua=largest_ua,
