@@ -8,6 +8,7 @@ the closing measurement of a check standard, which is the station's matter.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from firmware_images.waveform import Regulation
@@ -205,12 +206,14 @@ def _refuse_poor_ratio(
         settings=settings,
         age_days=age_days,
     )
-    ratio = limit_na / budget.expanded_na
+    # The unit's own scatter is not known yet; the plan averages until it widens U by no more.
+    expanded_na = budget.expanded_na * math.hypot(1, settings.repeatability_share_max or 0)
+    ratio = limit_na / expanded_na
     if ratio < settings.test_uncertainty_ratio_min:
         raise VerificationError(
             "the instrument is not good enough for the limit",
             expected=f"limit/U of at least {settings.test_uncertainty_ratio_min:g}",
-            got=f"{limit_na / 1_000:.3f} µA / {budget.expanded_na / 1_000:.3f} µA = {ratio:.1f}",
+            got=f"{limit_na / 1_000:.3f} µA / {expanded_na / 1_000:.3f} µA = {ratio:.1f}",
             where=f"{name}, {target_na / 1_000:g} µA",
             hint="use a better instrument or range, or a wider limit",
         )
