@@ -8,6 +8,7 @@ board: the station does, and only when `is_accepted`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.calibration_record import round_half_away
@@ -26,6 +27,7 @@ from provisioning.calibration_sampling import NOISE_SAMPLES
 from provisioning.errors import BoardRestartError, InstrumentOverloadError
 from provisioning.instrument_certificates import age_of_certificate, refuse_uncertified
 from provisioning.measurement_settings import SweepPlan
+from provisioning.overload_checks import confirm_overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from provisioning.calibration_judgement import Stage
     from provisioning.calibration_result import CalibrationFit
-    from provisioning.instruments import Meter
+    from provisioning.instruments import Meter, Reading
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.output_port import OutputPort
 
@@ -202,17 +204,44 @@ class _Sweeper:
     ) -> Iterator[CodeReading]:
         self.meter.select_load(load_ohm)
         for code in codes:
-            yield _read(
+            planned = CodeReading(
+                step=step,
+                code=code,
+                load_ohm=load_ohm,
+                range_ua=range_ua,
+                mean_na=0.0,
+                sd_na=0.0,
+                count=count,
+            )
+            try:
+                yield from self._read_code(planned)
+            except BoardRestartError:
+                yield planned.model_copy(update={"is_restart": True})
+
+    def _read_code(self, planned: CodeReading) -> Iterator[CodeReading]:
+        try:
+            yield _filled(planned, self._drive_and_read(planned, planned.range_ua))
+        except InstrumentOverloadError:
+            seen = confirm_overload(
                 self.output,
                 self.meter,
                 self.settings,
-                step=step,
-                load_ohm=load_ohm,
-                code=code,
-                range_ua=range_ua,
-                count=count,
-                scatter_na=self._scatter_na,
+                range_ua=planned.range_ua,
+                again=partial(self._drive_and_read, planned),
             )
+            yield planned.model_copy(update={"is_overload": True})
+            if seen is not None:
+                planned = planned.model_copy(update={"step": ReadingStep.OVERLOAD})
+                yield _filled(planned, seen)
+
+    def _drive_and_read(self, planned: CodeReading, range_ua: int) -> Reading:
+        self.output.set_output_code(planned.code)
+        return self.meter.read_current(
+            range_ua=range_ua,
+            nplc=self.settings.nplc,
+            count=planned.count,
+            scatter_na=self._scatter_na,
+        )
 
     @property
     def _scatter_na(self) -> float:
@@ -227,53 +256,13 @@ def _idle_code(fit: CalibrationFit, settings: MetrologySettings) -> int:
     )
 
 
-def _read(
-    output: OutputPort,
-    meter: Meter,
-    settings: MetrologySettings,
-    *,
-    step: ReadingStep,
-    load_ohm: int,
-    code: int,
-    range_ua: int,
-    count: int,
-    scatter_na: float,
-) -> CodeReading:
-    try:
-        output.set_output_code(code)
-    except BoardRestartError:
-        return CodeReading(
-            step=step,
-            code=code,
-            load_ohm=load_ohm,
-            range_ua=range_ua,
-            mean_na=0.0,
-            sd_na=0.0,
-            count=count,
-            is_restart=True,
-        )
-    try:
-        reading = meter.read_current(
-            range_ua=range_ua, nplc=settings.nplc, count=count, scatter_na=scatter_na
-        )
-    except InstrumentOverloadError:
-        return CodeReading(
-            step=step,
-            code=code,
-            load_ohm=load_ohm,
-            range_ua=range_ua,
-            mean_na=0.0,
-            sd_na=0.0,
-            count=count,
-            is_overload=True,
-        )
-    return CodeReading(
-        step=step,
-        code=code,
-        load_ohm=load_ohm,
-        range_ua=range_ua,
-        mean_na=round(reading.mean_na, STORED_DECIMALS),
-        sd_na=round(reading.sd_na, STORED_DECIMALS),
-        count=reading.count,
-        at=reading.at,
+def _filled(planned: CodeReading, reading: Reading) -> CodeReading:
+    return planned.model_copy(
+        update={
+            "range_ua": reading.range_ua,
+            "mean_na": round(reading.mean_na, STORED_DECIMALS),
+            "sd_na": round(reading.sd_na, STORED_DECIMALS),
+            "count": reading.count,
+            "at": reading.at,
+        }
     )

@@ -59,6 +59,8 @@ class ReadingStep(StrEnum):
     COMPLIANCE = "compliance"
     IDLE = "idle"
     """Level 0 with the output enabled, by the code that the fit gives."""
+    OVERLOAD = "overload"
+    """What overloaded its range, on a larger one: that it was the unit's. Decides nothing else."""
 
 
 @unique

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _TINY: Final = 1e-300
 _EPSILON: Final = 1e-15
 _HALVINGS: Final = 200
+_STEPS_MAX: Final = 200
+_EPSILON_OF_QUANTILE: Final = 1e-13
 
 
 def f_upper_tail(ratio: float, dof_above: int, dof_below: int) -> float:
@@ -78,22 +80,19 @@ def student_two_sided_quantile(probability: float, dof: float) -> float:
         probability: Between 0 and 1, both excluded.
         dof: Degrees of freedom, above 0.
     """
-
-    def outside(value: float) -> float:
-        return _incomplete_beta(dof / 2, 0.5, dof / (dof + value * value))
-
-    low, high = 0.0, NormalDist().inv_cdf((1 + probability) / 2)
-    while outside(high) > 1 - probability:
-        low, high = high, 2 * high
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if not low < middle < high or high - low < 1e-14 * high:
+    log_height = math.lgamma((dof + 1) / 2) - math.lgamma(dof / 2) - math.log(math.pi * dof) / 2
+    tails = 1 - probability
+    value = NormalDist().inv_cdf((1 + probability) / 2)
+    # The normal quantile lies below, and the tails fall ever slower beyond it: Newton's steps come
+    # from below, each closer, until rounding ends them.
+    for _ in range(_STEPS_MAX):
+        squared = value * value
+        excess = _incomplete_beta(dof / 2, 0.5, dof / (dof + squared)) - tails
+        step = excess / (2 * math.exp(log_height - (dof + 1) / 2 * math.log1p(squared / dof)))
+        value += step
+        if step < _EPSILON_OF_QUANTILE * value:
             break
-        if outside(middle) > 1 - probability:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+    return value
 
 
 def _incomplete_beta(a: float, b: float, x: float) -> float:

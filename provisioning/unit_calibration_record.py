@@ -19,6 +19,16 @@ REACH_KEY: Final = "reach_na"
 """In the CONFIRM of a record: what the unit is verified up to."""
 
 
+def verified_span(record: CalibrationRecord) -> tuple[int, int, int, int]:
+    """Return currents, nA, and loads, Ω, that a record says the board is verified for."""
+    return (
+        record.verified_min_na,
+        record.verified_max_na,
+        record.verified_load_min_ohm,
+        record.verified_load_max_ohm,
+    )
+
+
 def build_calibration_record(
     calibration: CalibrationResult,
     *,

@@ -11,6 +11,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, TypeVar
 
 from firmware_images.calibration_record import (
+    parse_signed_record,
     reach_of_table_na,
     refuse_uncovered_table,
     sign_calibration_record,
@@ -36,7 +37,11 @@ from provisioning.link_output import (
 from provisioning.recipe import RECIPE_KEY, build_recipe
 from provisioning.station_values import Step, UnitRejection
 from provisioning.unit_admission import require_same_board
-from provisioning.unit_calibration_record import REACH_KEY, build_calibration_record
+from provisioning.unit_calibration_record import (
+    REACH_KEY,
+    build_calibration_record,
+    verified_span,
+)
 from provisioning.verification import measure_one_current, refuse_unmeasurable, verify_unit
 from provisioning.verification_result import (
     VerificationResult,
@@ -249,22 +254,32 @@ class UnitMeasuring:
         return {_RESULT: serialize(result), RECIPE_KEY: result.recipe.sha256}
 
     def _choose_record(self, calibration: CalibrationResult) -> tuple[CalibrationRecord, bytes]:
-        """Return the record that this job intended for this very fit, or a new one."""
+        """Return the record that this job intended for this very fit, or a new one.
+
+        One that an earlier version intended may state another span; what is verified now must not
+        be told as more, so it gets a record, and a generation, of its own.
+        """
         reservation = self._job.reservation
         fit_digest = calibration_digest(calibration)
         intent = self._job.last_intent(Step.RECORD)
         assert reservation.job is not None
+        measured_at = calibration.temperature_centi_c
         record = build_calibration_record(
             calibration,
             serial=reservation.serial,
             mac=reservation.mac,
             job_id=reservation.job,
             generation=self._next_generation(reservation, fit_digest),
-            temperature_centi_c=self._station.settings.temperature_centi_c,
+            temperature_centi_c=(
+                self._station.settings.temperature_centi_c if measured_at is None else measured_at
+            ),
             reach_na=reach_of_table_na(self._station.bundle.waveform_table),
         )
         if intent is not None and intent.get("fit_digest") == fit_digest.hex():
-            return record, bytes.fromhex(str(intent[_RECORD]))
+            intended_bytes = bytes.fromhex(str(intent[_RECORD]))
+            if verified_span(parse_signed_record(intended_bytes)) == verified_span(record):
+                return record, intended_bytes
+            record = replace(record, generation=record.generation + 1)
         keys = self._station.keys
         return record, sign_calibration_record(record, keys.station_signer, keys.station_der)
 

@@ -8,12 +8,14 @@ the closing measurement of a check standard, which is the station's matter.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from firmware_images.waveform import Regulation
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
 from provisioning.errors import InstrumentOverloadError, VerificationError
 from provisioning.instrument_certificates import age_of_certificate, refuse_uncertified
+from provisioning.overload_checks import confirm_overload
 from provisioning.uncertainty import Outcome, build_budget
 from provisioning.verification_judgement import judge_readings
 from provisioning.verification_plan import plan_point, plan_points
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from firmware_images.waveform import WaveformTable
     from provisioning.calibration_result import CalibrationResult
-    from provisioning.instruments import Meter
+    from provisioning.instruments import Meter, Reading
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.output_port import OutputPort
     from provisioning.verification_result import PointResult
@@ -204,12 +206,14 @@ def _refuse_poor_ratio(
         settings=settings,
         age_days=age_days,
     )
-    ratio = limit_na / budget.expanded_na
+    # The unit's own scatter is not known yet; the plan averages until it widens U by no more.
+    expanded_na = budget.expanded_na * math.hypot(1, settings.repeatability_share_max or 0)
+    ratio = limit_na / expanded_na
     if ratio < settings.test_uncertainty_ratio_min:
         raise VerificationError(
             "the instrument is not good enough for the limit",
             expected=f"limit/U of at least {settings.test_uncertainty_ratio_min:g}",
-            got=f"{limit_na / 1_000:.3f} µA / {budget.expanded_na / 1_000:.3f} µA = {ratio:.1f}",
+            got=f"{limit_na / 1_000:.3f} µA / {expanded_na / 1_000:.3f} µA = {ratio:.1f}",
             where=f"{name}, {target_na / 1_000:g} µA",
             hint="use a better instrument or range, or a wider limit",
         )
@@ -238,6 +242,12 @@ def _read_point(
             at=reading.at,
         )
     largest_ua = settings.accuracy[-1].range_ua
+
+    def read_again(range_ua: int) -> Reading:
+        output.set_output_current_na(planned.target_na)
+        return meter.read_current(range_ua=range_ua, nplc=settings.nplc, count=planned.count)
+
+    confirm_overload(output, meter, settings, range_ua=largest_ua, again=read_again)
     return planned.measured(
         code=code,
         range_ua=largest_ua,

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from provisioning.errors import InstrumentOverloadError
 from provisioning.measurement_settings import WaveformCheck
+from provisioning.overload_checks import confirm_overload
 from provisioning.verification_readings import STORED_DECIMALS, RawWaveform, RawWindow
 from provisioning.waveform_expectation import WaveformExpectation
 from provisioning.waveform_train import WaveformShape
@@ -19,7 +21,7 @@ from provisioning.waveform_windows import plan_windows
 
 if TYPE_CHECKING:
     from firmware_images.waveform import Mode, WaveformTable
-    from provisioning.instruments import Meter
+    from provisioning.instruments import Meter, Reading
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.output_port import OutputPort
     from provisioning.waveform_windows import WindowPlan
@@ -70,19 +72,33 @@ def read_waveform(
         plan = plan_windows(
             mode, index, settings, tick_us=table.tick_us, hard_stop_ticks=table.hard_stop_ticks
         )
-        seen = None if plan is None else _read_windows(output, meter, raw, plan)
+        seen = None if plan is None else _read_windows(output, meter, settings, raw, plan)
         if seen is not None:
             return replace(seen, shape=WaveformShape.of(mode, index, tick_us=table.tick_us))
     return _read_whole(output, meter, settings, raw, expectation)
 
 
 def _read_windows(
-    output: OutputPort, meter: Meter, raw: RawWaveform, plan: WindowPlan
+    output: OutputPort,
+    meter: Meter,
+    settings: MetrologySettings,
+    raw: RawWaveform,
+    plan: WindowPlan,
 ) -> RawWaveform | None:
     """Captures each window; `None` from a board that can begin at the start only."""
     aperture_s = plan.sample_aperture_us * 1e-6
     windows: list[RawWindow] = []
     period_us = 0
+
+    def read(range_ua: int) -> Reading:
+        return meter.read_aperture(
+            range_ua=range_ua, aperture_s=aperture_s, count=plan.sample_count
+        )
+
+    def play_and_read(start_us: int, range_ua: int) -> Reading:
+        output.run_waveform_from(raw.mode, raw.level_index, start_us)
+        return read(range_ua)
+
     for window in plan.windows:
         answer_us = output.run_waveform_from(raw.mode, raw.level_index, window.start_us)
         if answer_us is None:
@@ -91,10 +107,10 @@ def _read_windows(
         if not windows or answer_us != raw.expected_period_us:
             period_us = answer_us
         try:
-            capture = meter.read_aperture(
-                range_ua=raw.range_ua, aperture_s=aperture_s, count=plan.sample_count
-            )
+            capture = read(raw.range_ua)
         except InstrumentOverloadError:
+            again = partial(play_and_read, window.start_us)
+            confirm_overload(output, meter, settings, range_ua=raw.range_ua, again=again)
             windows.append(RawWindow(window=window, is_overload=True))
             continue
         samples_na = tuple(round(sample) for sample in capture.samples_na)
@@ -109,29 +125,24 @@ def _read_whole(
     raw: RawWaveform,
     expectation: WaveformExpectation,
 ) -> RawWaveform:
-    mode, index, range_ua, period_s = raw.mode, raw.level_index, raw.range_ua, raw.aperture_s
-    raw = replace(raw, period_us=output.run_waveform(mode, index))
     delay_max_s = settings.start_delay_max_s
-    try:
-        if expectation.settling_periods:
-            # The ramp is let pass in whole periods, so that the train begins again when they end.
-            settling_s = expectation.settling_periods * period_s
-            _let_pass(meter, settings, range_ua, settling_s)
-            delay_max_s += settings.start_delay_max_s
-        capture = meter.read_aperture(
-            range_ua=range_ua,
-            aperture_s=expectation.sample_aperture_s,
-            count=expectation.sample_count,
+    if expectation.settling_periods:
+        delay_max_s += settings.start_delay_max_s
+    raw = replace(raw, period_us=output.run_waveform(raw.mode, raw.level_index))
+
+    def play_and_read(range_ua: int) -> Reading:
+        output.run_waveform(raw.mode, raw.level_index)
+        capture, mean_na = _capture_whole(
+            output, meter, settings, raw, expectation, range_ua=range_ua
         )
-        mean_na = capture.mean_na
-        if not expectation.is_capture_whole:
-            output.run_waveform(mode, index)
-            _let_pass(meter, settings, range_ua, expectation.settling_periods * period_s)
-            count = math.ceil(period_s / settings.aperture_max_s)
-            mean_na = meter.read_aperture(
-                range_ua=range_ua, aperture_s=period_s / count, count=count
-            ).mean_na
+        return replace(capture, samples_na=(*capture.samples_na, mean_na))
+
+    try:
+        capture, mean_na = _capture_whole(
+            output, meter, settings, raw, expectation, range_ua=raw.range_ua
+        )
     except InstrumentOverloadError:
+        confirm_overload(output, meter, settings, range_ua=raw.range_ua, again=play_and_read)
         return replace(raw, is_overload=True)
     match = expectation.match(
         capture.samples_na,
@@ -146,6 +157,34 @@ def _read_whole(
         shape_rms_na=round(match.rms_error_na, STORED_DECIMALS),
         is_inverted=match.is_inverted,
     )
+
+
+def _capture_whole(
+    output: OutputPort,
+    meter: Meter,
+    settings: MetrologySettings,
+    raw: RawWaveform,
+    expectation: WaveformExpectation,
+    *,
+    range_ua: int,
+) -> tuple[Reading, float]:
+    """Return a capture of what plays from its start, and the mean over a whole period, nA."""
+    period_s = raw.aperture_s
+    # The ramp is let pass in whole periods, so that the train begins again when they end.
+    settling_s = expectation.settling_periods * period_s
+    _let_pass(meter, settings, range_ua, settling_s)
+    capture = meter.read_aperture(
+        range_ua=range_ua,
+        aperture_s=expectation.sample_aperture_s,
+        count=expectation.sample_count,
+    )
+    if expectation.is_capture_whole:
+        return capture, capture.mean_na
+    output.run_waveform(raw.mode, raw.level_index)
+    _let_pass(meter, settings, range_ua, settling_s)
+    count = math.ceil(period_s / settings.aperture_max_s)
+    whole = meter.read_aperture(range_ua=range_ua, aperture_s=period_s / count, count=count)
+    return capture, whole.mean_na
 
 
 def _let_pass(meter: Meter, settings: MetrologySettings, range_ua: int, duration_s: float) -> None:

@@ -165,7 +165,7 @@ def test_the_idle_current_is_measured_at_level_0_with_the_output_enabled():
 def test_a_result_without_its_idle_current_or_its_way_back_cannot_be_judged():
     with MetrologyBench(QUIET) as bench:
         result = calibrate(bench)
-    for missing in set(ReadingStep):
+    for missing in set(ReadingStep) - {ReadingStep.OVERLOAD}:
         readings = tuple(reading for reading in result.readings if reading.step is not missing)
         with pytest.raises(CalibrationError, match="lacks readings"):
             recompute_calibration(result.model_copy(update={"readings": readings}))

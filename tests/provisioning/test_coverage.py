@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioning.coverage import coverage_factor, welch_satterthwaite
-from provisioning.distributions import student_two_sided_quantile
+from provisioning.distributions import f_upper_tail, student_two_sided_quantile
 from provisioning.measurement_settings import MetrologySettings
 from provisioning.uncertainty import Source, build_budget
 from provisioning.uncertainty_covariance import correlation_of, covariance_of
@@ -208,3 +208,12 @@ def test_a_code_that_nobody_names_is_shared_with_nothing():
     )
     steps = next(term for term in alone.terms if term.source is Source.QUANTISATION)
     assert steps.group is None
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.95, math.erf(math.sqrt(2)), 0.999_999])
+@pytest.mark.parametrize("dof", [0.3, 1, 2, 3.5, 16, 189, 4_000, 900_000])
+def test_beyond_a_quantile_lies_what_it_was_asked_for(dof, probability):
+    """The square of Student's t is F with one degree of freedom above."""
+    quantile = student_two_sided_quantile(probability, dof)
+    outside = f_upper_tail(quantile**2, 1, dof)
+    assert outside == pytest.approx(1 - probability, rel=1e-9)

@@ -18,7 +18,7 @@ from provisioning.measurement_settings import LevelChoice, MetrologySettings, Wa
 from provisioning.report_figures import rebuild_budget
 from provisioning.simulator.analog import AnalogTruth
 from provisioning.uncertainty import Outcome, Source, build_budget
-from provisioning.verification import recompute_verification, verify_unit
+from provisioning.verification import recompute_verification, refuse_unmeasurable, verify_unit
 from provisioning.verification_plan import plan_point, plan_points, samples_needed
 from provisioning.verification_result import (
     parse_verification_result,
@@ -226,6 +226,32 @@ def test_a_low_output_impedance_fails_at_the_ends_of_the_claim_only():
     }
     assert by_load[5_000] == {Outcome.PASS}
     assert Outcome.FAIL in by_load[10_000] | by_load[500]
+
+
+def test_the_ratio_that_a_station_needs_has_the_permitted_repeatability_in_it():
+    """Without it the smallest limit/U would be 4.68, and the points of a unit could be below it."""
+
+    def refuse(least):
+        settings = SETTINGS.model_copy(update={"test_uncertainty_ratio_min": least})
+        refuse_unmeasurable(TABLE, settings, None)
+
+    refuse(4.18)
+    with pytest.raises(VerificationError, match="not good enough") as refused:
+        refuse(4.19)
+    assert refused.value.where == "mode TIGHTEN, 150 µA"
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_no_point_of_a_good_unit_is_below_the_ratio_that_its_station_needs(index):
+    with MetrologyBench(index=index) as bench:
+        calibration = calibrate(bench)
+        bench.write_record(calibration)
+        result = verify(bench, calibration=calibration)
+    ratios = [
+        point.deciding_limit_na / point.expanded_uncertainty_na
+        for point in (*result.points, *result.idle)
+    ]
+    assert min(ratios) >= SETTINGS.test_uncertainty_ratio_min
 
 
 def test_an_output_at_its_rail_fails_by_overload():

@@ -1,4 +1,4 @@
-"""A proxy before a meter that fails at one of its readings, once, and is whole again afterwards."""
+"""A proxy before a meter that fails at one of its readings, and mostly is whole afterwards."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Failure(StrEnum):
     HALF_AND_CLOSED = "half an answer, then the connection is closed"
     HALF_AND_SILENT = "half an answer, then none of the rest"
     OVERLOAD = "the answer is SCPI's infinity"
+    OVERLOAD_FOR_EVER = "the answer is SCPI's infinity, now and later"
     NOT_A_NUMBER = "the answer is SCPI's not-a-number"
     OTHER_UNIT = "the answer is in volts"
     ONE_TOO_FEW = "a sample is missing"
@@ -79,7 +80,8 @@ class VanishingMeter:
                 answer = answers.readline()
                 if question.rstrip().endswith(b"READ?"):
                     self._left -= 1
-                    if self._left == 0:
+                    is_later = self._failure is Failure.OVERLOAD_FOR_EVER and self._left < 0
+                    if self._left == 0 or is_later:
                         self.has_failed = True
                         answer = self._spoil(client, answer)
                 client.sendall(answer)
@@ -87,7 +89,7 @@ class VanishingMeter:
     def _spoil(self, client: socket.socket, answer: bytes) -> bytes:
         samples = answer.strip().split(b",")
         match self._failure:
-            case Failure.OVERLOAD:
+            case Failure.OVERLOAD | Failure.OVERLOAD_FOR_EVER:
                 return b",".join([b"+9.90000000E+37"] * len(samples)) + b"\n"
             case Failure.NOT_A_NUMBER:
                 return b",".join([*samples[:-1], b"+9.91000000E+37"]) + b"\n"
