@@ -207,7 +207,7 @@ def _format_charts(charts: Sequence[CheckChart]) -> Iterator[str]:
             f"{one.certificate or 'none on file'}: {len(one.readings)} readings"
         )
         for told in one.readings:
-            entry = told.entry
+            entry = told.reading
             yield printable(
                 f"  {told.at:%Y-%m-%d %H:%M} {entry.moment.value:<5} "
                 f"{entry.mean_na - entry.reference_na:+9.1f} nA (at most {entry.limit_na:g}), "

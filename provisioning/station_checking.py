@@ -148,7 +148,9 @@ def check_slot(
     facts = read_check_standard(slot, settings, standard, moment=moment, clock=now, is_due=is_due)
     if facts is None:
         return None
-    result = record_check(opened.ledger, opened.writer, facts, may_release=not opened.is_offline)
+    result = record_check(
+        opened.ledger, opened.writer, facts, may_release=not opened.is_offline, after=opened.known
+    )
     if not result.judgement.is_good:
         raise CheckStandardError(
             f"the check standard failed, {moment.value} of the run",
