@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
@@ -13,9 +14,15 @@ from cli.output import print_result
 from cli.params import EXISTING_FILE, FILE, FiniteFloat, config_option, json_option
 from cli.slot_option import slot_configs, slots_option
 from cli.station_access import load_station_settings, read_file, utc_now
+from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line, simulated_slots
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from provisioning.gauge_sheet import GaugeSheet
+    from provisioning.station_settings import StationSettings
+    from provisioning.station_values import SlotConfig
 
 _NA_PER_UA = 1000
 _JOURNAL_SUFFIX = ".readings.jsonl"
@@ -75,7 +82,11 @@ def plan(
     print_result(document, human, as_json=as_json)
 
 
-@click.command("measure", epilog="Example: ampforge gauge measure study.csv --current-ua 100")
+@click.command(
+    "measure",
+    epilog="Example: ampforge gauge measure study.csv --current-ua 100\n\n"
+    "Example: ampforge gauge measure study.csv --current-ua 100 --simulate 4",
+)
 @click.argument("sheet_path", metavar="SHEET", type=EXISTING_FILE)
 @click.option(
     "--current-ua",
@@ -90,6 +101,12 @@ def plan(
 )
 @click.option("--no-prompt", is_flag=True, help="Do not wait for hands: every part is in its slot.")
 @slots_option
+@click.option(
+    "--simulate",
+    type=click.IntRange(1, 64),
+    help="Measure that many simulated boards, of `ampforge station run --simulate`, instead.",
+)
+@seed_option
 @config_option
 @json_option
 def measure(
@@ -99,6 +116,8 @@ def measure(
     load_ohm: int | None,
     no_prompt: bool,
     slots: tuple[dict[str, str], ...],
+    simulate: int | None,
+    seed: int,
     config_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -108,22 +127,17 @@ def measure(
     on the disk before the next one, with its samples and instrument in SHEET.readings.jsonl; what
     is there is never measured again. Finish with `ampforge gauge rr`.
     """
-    from provisioning.gauge_measuring import measure_part, slots_of_appraiser
-    from provisioning.gauge_sheet import parse_sheet, serialize_sheet
+    from provisioning.gauge_sheet import parse_sheet
     from provisioning.instrument_register import apply_register, load_copy
-    from signing.durable_file import save_durably
 
+    if slots and simulate is not None:
+        raise UsageRefusal(
+            "--slots and --simulate exclude each other", hint="leave one of them out"
+        )
     configuration = load_configuration(config_path)
     settings = load_station_settings(configuration)
-    settings = apply_register(settings, load_copy(configuration.resolve(settings.folder)))
-    places = slot_configs(slots) or settings.slot_configs()
-    if not places:
-        raise UsageRefusal(
-            "there is no slot to measure in",
-            expected="--slots, or [[station.slots]] in ampforge.toml",
-            got="none",
-            hint="give --slots port=URL,meter=ADDRESS",
-        )
+    folder = configuration.resolve(settings.folder)
+    settings = apply_register(settings, load_copy(folder))
     current_na = _whole_nanoamps(current_ua)
     sheet = parse_sheet(read_file(sheet_path, max_bytes=4 << 20), where=str(sheet_path))
     journal_path = sheet_path.with_name(sheet_path.name + _JOURNAL_SUFFIX)
@@ -132,10 +146,56 @@ def measure(
         journal = read_file(journal_path, max_bytes=_JOURNAL_MAX_BYTES)
     load_ohm = load_ohm or settings.metrology.reference_load_ohm
     _require_same_conditions(journal, current_na, load_ohm, where=journal_path)
+    with ExitStack() as stack:
+        places = slot_configs(slots) or settings.slot_configs()
+        if simulate is not None:
+            _require_simulated(folder / SIMULATED_FOLDER)
+            line = simulated_line(folder / SIMULATED_FOLDER, board_count=simulate, seed=seed)
+            places = simulated_slots(stack.enter_context(line))
+        if not places:
+            raise UsageRefusal(
+                "there is no slot to measure in",
+                expected="--slots, or [[station.slots]] in ampforge.toml",
+                got="none",
+                hint="give --slots port=URL,meter=ADDRESS, or --simulate N without hardware",
+            )
+        measured = _fill(
+            sheet, sheet_path, journal, journal_path, places=places, settings=settings,
+            current_na=current_na, load_ohm=load_ohm,
+            is_prompting=not no_prompt and simulate is None, is_quiet=as_json,
+        )  # fmt: skip
+    document = {
+        "schema": "ampforge.gauge-measured/1",
+        "path": str(sheet_path),
+        "journal": str(journal_path),
+        "measured": measured,
+    }
+    human = f"the sheet is full; next: `ampforge gauge rr {sheet_path}`"
+    print_result(document, human, as_json=as_json)
+
+
+def _fill(
+    sheet: GaugeSheet,
+    sheet_path: Path,
+    journal: bytes,
+    journal_path: Path,
+    *,
+    places: Sequence[SlotConfig],
+    settings: StationSettings,
+    current_na: int,
+    load_ohm: int,
+    is_prompting: bool,
+    is_quiet: bool,
+) -> int:
+    """Take the readings that are missing, each on the disk before the next; say how many."""
+    from provisioning.gauge_measuring import measure_part, slots_of_appraiser
+    from provisioning.gauge_sheet import serialize_sheet
+    from signing.durable_file import save_durably
+
     open_rows = sheet.open_rows()
     for number, place in enumerate(open_rows, start=1):
         row = sheet.rows[place]
-        if not no_prompt:
+        if is_prompting:
             click.prompt(
                 f"{number} of {len(open_rows)}: {row.appraiser}, trial {row.trial}: put "
                 f"{row.part} in place, then Enter",
@@ -155,17 +215,22 @@ def measure(
         save_durably(journal_path, journal)
         sheet = sheet.with_value(place, reading.value)
         save_durably(sheet_path, serialize_sheet(sheet))
-        if not as_json:
+        if not is_quiet:
             # Not the value: who saw the last one would aim at it.
             click.echo(f"{number} of {len(open_rows)}: {row.part} by {row.appraiser} is read")
-    document = {
-        "schema": "ampforge.gauge-measured/1",
-        "path": str(sheet_path),
-        "journal": str(journal_path),
-        "measured": len(open_rows),
-    }
-    human = f"the sheet is full; next: `ampforge gauge rr {sheet_path}`"
-    print_result(document, human, as_json=as_json)
+    return len(open_rows)
+
+
+def _require_simulated(folder: Path) -> None:
+    """Refuse to make new boards: only ones that a station gave their numbers are parts."""
+    if not folder.is_dir():
+        raise UsageRefusal(
+            "there are no simulated boards to measure",
+            expected="those of `ampforge station run --simulate N`",
+            got="no such folder",
+            where=folder,
+            hint="run it first, with the same --seed; the parts are named by their serial numbers",
+        )
 
 
 def _require_same_conditions(

@@ -52,7 +52,8 @@ def check(
     """Read the check standard of each slot now: at the end of the work, or after a repair.
 
     A good reading releases the units that passed and wait for it. A bad one puts every unit on hold
-    that the instrument measured since the last good one, and gives exit code 6.
+    that the instrument measured since the last good one, and gives exit code 6. So does a standard
+    that cannot be read; that releases nothing, and holds nothing.
     """
     from provisioning.station_checking import check_slots
 
@@ -113,6 +114,7 @@ def _slot_document(one: SlotCheck) -> dict[str, object]:
         "slot": one.slot.name,
         "meter": one.slot.meter,
         "error": None if one.error is None else describe_error(one.error),
+        "is_good": None if one.result is None else one.result.judgement.is_good,
     }
     if one.result is None:
         return document
@@ -127,6 +129,7 @@ def _slot_document(one: SlotCheck) -> dict[str, object]:
         "ewma_na": judgement.ewma_na,
         "ewma_lower_na": judgement.lower_na,
         "ewma_upper_na": judgement.upper_na,
+        "reasons": list(judgement.reasons),
         "released": list(one.result.released),
         "held": list(one.result.held),
     }
@@ -134,10 +137,11 @@ def _slot_document(one: SlotCheck) -> dict[str, object]:
 
 def _format_checks(found: Sequence[SlotCheck], is_offline: bool) -> Iterator[str]:
     for one in found:
-        if one.result is None:
+        if one.error is not None:
             yield printable(f"slot {one.slot.name}: {one.error}")
-            if one.error is not None and one.error.hint:
+            if one.error.hint:
                 yield printable(f"    next: {one.error.hint}")
+        if one.result is None or one.error is not None:
             continue
         facts, result = one.result.facts, one.result
         yield (
@@ -207,7 +211,7 @@ def _format_charts(charts: Sequence[CheckChart]) -> Iterator[str]:
             f"{one.certificate or 'none on file'}: {len(one.readings)} readings"
         )
         for told in one.readings:
-            entry = told.entry
+            entry = told.reading
             yield printable(
                 f"  {told.at:%Y-%m-%d %H:%M} {entry.moment.value:<5} "
                 f"{entry.mean_na - entry.reference_na:+9.1f} nA (at most {entry.limit_na:g}), "

@@ -92,12 +92,14 @@ def _give_up(
     held = () if given_up is None else given_up.held
     archive = None if given_up is None else str(given_up.archive)
     damage = None if given_up is None else given_up.damage
+    instruments = () if given_up is None else given_up.instruments
     document = {
         "schema": "ampforge.sync-given-up/1",
         "boards": list(boards),
         "held": list(held),
         "archive": archive,
         "damage": damage,
+        "instruments_in_doubt": list(instruments),
     }
     human = [
         f"given up: {len(boards)} boards are in quarantine, the outbox is kept in {archive}",
@@ -110,9 +112,14 @@ def _give_up(
             "  foreign and go into quarantine, and a supervisor decides",
             "next: when the lease has expired, `ampforge serials lease --close LEASE --lost`",
         ]
+    if instruments:
+        human.append(
+            f"a bad reading of a check standard may be lost with it: {', '.join(instruments)} "
+            "count as not good until `ampforge instrument check`"
+        )
     if held:
         human.append(
-            f"a check standard failed under the lease: {len(held)} units of the ledger are on hold "
+            f"because of its check standards {len(held)} units of the ledger are on hold "
             f"({', '.join(held[:5])}); then `ampforge unit rework SERIAL` for each"
         )
     print_result(document, "\n".join(human), as_json=as_json)

@@ -15,7 +15,7 @@ from cli.unit_record_source import read_unit_record, record_options
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provisioning.unit_replay import ReplayedResult
+    from provisioning.replay_comparison import ReplayedResult
 
 _SHOWN_MAX = 20
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioning.capability_plot import plot_charts
+from provisioning.check_entry import LostCheck
 from provisioning.check_history import read_checks
 from provisioning.control_charts import ControlChart
 from provisioning.ledger_events import format_time
@@ -52,13 +53,13 @@ class CheckChart:
                 {
                     "at": format_time(told.at),
                     "number": told.number,
-                    "moment": told.entry.moment.value,
-                    "mean_na": told.entry.mean_na,
-                    "reference_na": told.entry.reference_na,
-                    "limit_na": told.entry.limit_na,
-                    "ewma_na": told.entry.ewma_na,
-                    "ewma_lower_na": told.entry.lower_na,
-                    "ewma_upper_na": told.entry.upper_na,
+                    "moment": told.reading.moment.value,
+                    "mean_na": told.reading.mean_na,
+                    "reference_na": told.reading.reference_na,
+                    "limit_na": told.reading.limit_na,
+                    "ewma_na": told.reading.ewma_na,
+                    "ewma_lower_na": told.reading.lower_na,
+                    "ewma_upper_na": told.reading.upper_na,
                     "is_good": told.entry.is_good,
                     "reasons": list(told.entry.reasons),
                 }
@@ -83,6 +84,8 @@ def read_check_charts(ledger: Ledger, instrument: str) -> tuple[CheckChart, ...]
             if "/" in station:  # a lease: the station tells its readings, as the ledger judged them
                 continue
             for told in read_checks(connection, station, instrument=instrument):
+                if isinstance(told.entry, LostCheck):
+                    continue
                 entry = told.entry
                 key = (station, entry.standard, entry.slot, entry.certificate)
                 groups.setdefault(key, []).append(told)
@@ -107,7 +110,7 @@ def plot_check_charts(charts: Sequence[CheckChart], *, picture_format: PictureFo
     """
     panels: list[ControlChart] = []
     for one in charts:
-        entries = [told.entry for told in one.readings]
+        entries = [told.reading for told in one.readings]
         own_na = [entry.reference_na for entry in entries]
         last_na = own_na[-1:] * len(entries)  # one zero for the moving average, which has a memory
         name = f"{one.standard}, slot {one.slot}: "

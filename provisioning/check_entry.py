@@ -12,7 +12,7 @@ import json
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,6 +25,7 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
 _SAMPLES_MAX = 10_000
+_STATIONS_MAX = 1000
 _MEAN_TOLERANCE_NA = 1e-3
 
 ChartKey: TypeAlias = tuple[str, str, str, str | None]
@@ -54,6 +55,55 @@ class TakenUnder(_Section):
     chain: _Text
     number: Annotated[int, Field(ge=0)]
     at: dt.datetime
+
+
+class SeenChain(_Section):
+    """How far the chain of another station had come when a reading was written down.
+
+    Attributes:
+        station: Whose chain.
+        count: How many events it had: those from there on are behind the reading.
+    """
+
+    station: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/]+$")]
+    count: Annotated[int, Field(ge=0)]
+
+
+class ChainPlace(_Section):
+    """What a station knew of its own chain when it read a standard without the ledger.
+
+    Attributes:
+        count: How many events it had: the reading is behind them.
+        head: Hash of the last, in hexadecimal.
+    """
+
+    count: Annotated[int, Field(ge=0)]
+    head: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Placed(_Section):
+    """Where a reading lies among what other stations did (docs/spec/calibration.md §3.8).
+
+    Attributes:
+        seen: The chains of the other stations; `None` in an outbox, and in what was written before
+            there was such a field.
+        after: Of one without the ledger: what it is behind. Where it lies between that and `seen`,
+            nobody knows.
+    """
+
+    seen: Annotated[tuple[SeenChain, ...], Field(max_length=_STATIONS_MAX)] | None = None
+    after: ChainPlace | None = None
+
+    def seen_count(self, station: str) -> int:
+        """Return how many events the chain of another station had."""
+        return next((one.count for one in self.seen or () if one.station == station), 0)
+
+    @model_validator(mode="after")
+    def _names_each_once(self) -> Self:
+        names = [one.station for one in self.seen or ()]
+        if len(set(names)) < len(names):
+            raise ValueError("a station is seen twice")
+        return self
 
 
 class CheckFacts(_Section):
@@ -93,7 +143,7 @@ class CheckFacts(_Section):
         return (self.standard, self.slot, self.instrument, self.certificate)
 
 
-class CheckEntry(CheckFacts):
+class CheckEntry(CheckFacts, _Placed):
     """What was read, and what followed.
 
     Attributes:
@@ -133,9 +183,28 @@ class CheckEntry(CheckFacts):
         return CheckFacts(**{name: getattr(self, name) for name in CheckFacts.model_fields})
 
 
+class LostCheck(_Placed):
+    """That a reading may have been taken which nobody can read any more: as if it were not good.
+
+    Attributes:
+        is_lost: Tells it from a reading.
+        instrument: Serial number of the instrument.
+        reasons: What happened.
+        under: The lease, STATION/n or its request, under which it may have been taken.
+    """
+
+    is_lost: Literal[True] = True
+    instrument: _Text
+    reasons: Annotated[tuple[str, ...], Field(min_length=1)]
+    under: _Text
+    is_good: ClassVar[bool] = False
+    taken_under: ClassVar[None] = None
+    chart: ClassVar[None] = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToldCheck:
-    """A reading, and where the ledger tells of it.
+    """A reading, or that one was lost, and where the ledger tells of it.
 
     Attributes:
         station: In whose chain.
@@ -147,7 +216,13 @@ class ToldCheck:
     station: str
     number: int
     at: dt.datetime
-    entry: CheckEntry
+    entry: CheckEntry | LostCheck
+
+    @property
+    def reading(self) -> CheckEntry:
+        """What was read; to be asked of a reading alone."""
+        assert isinstance(self.entry, CheckEntry), "a lost reading has no figures"
+        return self.entry
 
 
 def parse_check(event: Event) -> ToldCheck:
@@ -157,14 +232,19 @@ def parse_check(event: Event) -> ToldCheck:
         CheckEntryError: It is none.
     """
     where = f"station {event.station}, event {event.number}"
+    told: type[CheckEntry | LostCheck] = LostCheck if "is_lost" in event.data else CheckEntry
     try:
-        entry = CheckEntry.model_validate_json(json.dumps(dict(event.data)))
+        entry = told.model_validate_json(json.dumps(dict(event.data)))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         got = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
         raise _not_a_check(got[:200], where) from error
-    if entry.taken_under is not None and "/" in event.station:
-        raise _not_a_check("taken over from another lease", where)
+    if "/" in event.station and (
+        isinstance(entry, LostCheck) or entry.taken_under is not None or entry.seen is not None
+    ):
+        raise _not_a_check("a word of the ledger, in the chain of a lease", where)
+    if entry.seen_count(event.station):
+        raise _not_a_check("its own chain, seen as another's", where)
     at = event.at if entry.taken_under is None else entry.taken_under.at
     return ToldCheck(station=event.station, number=event.number, at=at, entry=entry)
 

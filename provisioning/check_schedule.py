@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provisioning.check_history import measured_since, read_history
+from provisioning.check_coverage import measured_since
+from provisioning.check_history import read_history
+from provisioning.check_order import find_bad_elsewhere
 from provisioning.ledger_events import format_time
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Sequence
 
     from provisioning.check_entry import ToldCheck
     from provisioning.check_standard_settings import CheckStandardSettings
@@ -44,7 +47,7 @@ class CheckStanding:
 
     def document(self) -> dict[str, object]:
         """Return it as JSON values."""
-        last = None if self.last is None else self.last.entry
+        last = None if self.last is None else self.last.reading
         return {
             "slot": self.slot,
             "standard": self.standard.name,
@@ -75,7 +78,7 @@ class CheckStanding:
         due = "none is due" if self.due is None else f"due: {self.due}"
         if self.last is None:
             return f"{self.standard.name}, {due}"
-        entry = self.last.entry
+        entry = self.last.reading
         return (
             f"{self.standard.name}, last {'good' if entry.is_good else 'BAD'} at "
             f"{self.last.at:%Y-%m-%d %H:%M}: {entry.mean_na - entry.reference_na:+.1f} nA from the "
@@ -112,13 +115,14 @@ def find_standing(
     with ledger.database.reading() as connection:
         before = read_history(connection, station, instrument=instrument, chart=chart)
         since = measured_since(connection, station, instrument, before.last_good)
+        elsewhere = find_bad_elsewhere(connection, station, instrument, before.last_good)
     last = before.last_of_chart
     return CheckStanding(
         slot=slot,
         instrument=instrument,
         last=last,
         units_since=len(since),
-        due=_why_due(standard, last, before.last, len(since), now),
+        due=_why_due(standard, last, before.last, len(since), now, elsewhere=elsewhere),
         standard=standard,
     )
 
@@ -129,6 +133,8 @@ def _why_due(
     last_of_instrument: ToldCheck | None,
     units_since: int,
     now: dt.datetime,
+    *,
+    elsewhere: Sequence[ToldCheck],
 ) -> str | None:
     if standard.is_read_each_run:
         return "it is read before and after each run"
@@ -140,6 +146,7 @@ def _why_due(
             not (last.entry.is_good and last_of_instrument.entry.is_good),
             "the last reading was not good",
         ),
+        (bool(elsewhere), "its instrument was found not good at another station"),
         (age_s < 0, "the last reading lies in the future of this clock"),
         (age_s >= standard.every_s, f"the last reading is {age_s / _SECONDS_PER_HOUR:.1f} h old"),
         (

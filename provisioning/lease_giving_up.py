@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from provisioning.check_entry import CheckEntry, LostCheck
 from provisioning.check_history import read_checks
+from provisioning.check_order import find_place
 from provisioning.classification import (
     BoardClass,
     BoardIdentity,
@@ -15,13 +17,15 @@ from provisioning.classification import (
 from provisioning.errors import LeaseError, LedgerError
 from provisioning.lease_folder import find_lease_files, holding_lease, open_outbox_database
 from provisioning.ledger import Ledger
-from provisioning.ledger_checks import settle_check
+from provisioning.ledger_checks import settle_check, settle_lost
 from provisioning.ledger_events import Phase
-from provisioning.ledger_journal import list_stations
+from provisioning.ledger_journal import list_stations, verify_station_chain
+from provisioning.ledger_leases import find_lease
 from provisioning.ledger_queries import find_by, list_units
 from provisioning.ledger_schema import units
 from provisioning.ledger_supervision import open_quarantine
 from provisioning.outbox_events import GIVE_UP_STEP
+from provisioning.outbox_memory import has_forgotten
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 REASON_MAX_LENGTH: Final = 120
 _DAMAGE_MAX_LENGTH: Final = 400
 _GIVEN_UP: Final = "read under a lease that was given up"
+_LOST: Final = "what was read under a lease that was given up is lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +50,15 @@ class GivenUp:
             was read bad under the lease.
         archive: Where the outbox lies.
         damage: Why nobody can say which boards it had; `None` when it could be read.
+        instruments: Serial numbers of the instruments that count as not good now, because a reading
+            of the outbox may be lost.
     """
 
     boards: tuple[str, ...]
     held: tuple[str, ...]
     archive: Path
     damage: str | None
+    instruments: tuple[str, ...]
 
 
 def give_up(folder: Path, ledger: Ledger, writer: Writer, *, reason: str) -> GivenUp | None:
@@ -82,6 +90,7 @@ def give_up(folder: Path, ledger: Ledger, writer: Writer, *, reason: str) -> Giv
         if files is None:
             return None
         made, bad, damage = _read_outbox(files)
+        lost = damage or _why_lost(files)
         boards = []
         for unit in made:
             with ledger.database.reading() as connection:
@@ -99,6 +108,10 @@ def give_up(folder: Path, ledger: Ledger, writer: Writer, *, reason: str) -> Giv
                 ledger, writer, mac=unit.mac, classification=classification, identity=identity
             )
         held = _hold_what_it_knew(ledger, writer, bad)
+        instruments: tuple[str, ...] = ()
+        if lost is not None:
+            instruments, in_doubt = _hold_what_it_may_have_known(ledger, writer, files, lost)
+            held += in_doubt
         ledger.append(
             writer, step=GIVE_UP_STEP, phase=Phase.CONFIRM,
             data={
@@ -106,7 +119,10 @@ def give_up(folder: Path, ledger: Ledger, writer: Writer, *, reason: str) -> Giv
                 "damage": damage,
             },
         )  # fmt: skip
-        return GivenUp(boards=tuple(boards), held=held, archive=files.archive(), damage=damage)
+        return GivenUp(
+            boards=tuple(boards), held=held, archive=files.archive(), damage=damage,
+            instruments=instruments,
+        )  # fmt: skip
 
 
 def _hold_what_it_knew(ledger: Ledger, writer: Writer, bad: list[ToldCheck]) -> tuple[str, ...]:
@@ -118,14 +134,66 @@ def _hold_what_it_knew(ledger: Ledger, writer: Writer, bad: list[ToldCheck]) -> 
     held: list[str] = []
     for told in bad:
         with ledger.database.writing() as connection:
-            facts = told.entry.facts()
+            facts = told.reading.facts()
             known = read_checks(connection, writer.station, instrument=facts.instrument)
             if any(_is_it(one, told) for one in known):
                 continue
             reasons = (_GIVEN_UP, *told.entry.reasons)
-            result = settle_check(connection, ledger, writer, facts, reasons_before=reasons)
+            after = find_place(connection, writer.station, told.entry.after, lease=told.station)
+            result = settle_check(
+                connection, ledger, writer, facts, after=after, reasons_before=reasons
+            )
             held += result.held
     return tuple(held)
+
+
+def _hold_what_it_may_have_known(
+    ledger: Ledger, writer: Writer, files: LeaseFiles, lost: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Put on hold what a bad reading would concern that is lost with the outbox.
+
+    Of each instrument that ever read a standard at the station: which of them it used under the
+    lease, nobody can say.
+
+    Returns:
+        Serial numbers of the instruments, and of the units.
+    """
+    held: list[str] = []
+    with ledger.database.writing() as connection:
+        record = find_lease(connection, request=files.request)
+        under = files.request.hex() if record is None else record.name
+        told = [one.entry for one in read_checks(connection, writer.station)]
+        instruments = tuple(dict.fromkeys(entry.instrument for entry in told))
+        known = {
+            entry.instrument
+            for entry in told
+            if isinstance(entry, LostCheck) and entry.under == under
+        }
+        for instrument in instruments:
+            if instrument not in known:
+                held += settle_lost(
+                    connection, ledger, writer, instrument=instrument, under=under,
+                    reasons=(_LOST, lost),
+                )  # fmt: skip
+    return instruments, tuple(held)
+
+
+def _why_lost(files: LeaseFiles) -> str | None:
+    """Return why readings of an outbox may be lost of which the boards can be told."""
+    try:
+        outbox = Ledger(open_outbox_database(files.outbox))
+        try:
+            with outbox.database.reading() as connection:
+                for chain in list_stations(connection):
+                    verify_station_chain(connection, chain)
+                    read_checks(connection, chain)
+            if has_forgotten(outbox, files.outbox):
+                return "the outbox is an older copy of itself"
+        finally:
+            outbox.close()
+    except (LeaseError, LedgerError) as error:
+        return str(error)[:_DAMAGE_MAX_LENGTH]
+    return None
 
 
 def _read_bad(outbox: Ledger) -> list[ToldCheck]:
@@ -144,7 +212,7 @@ def _read_bad(outbox: Ledger) -> list[ToldCheck]:
 
 def _is_it(known: ToldCheck, told: ToldCheck) -> bool:
     """Whether the ledger tells a reading of the outbox already."""
-    if known.entry.facts() != told.entry.facts():
+    if not isinstance(known.entry, CheckEntry) or known.entry.facts() != told.reading.facts():
         return False
     under = known.entry.taken_under
     if under is None:

@@ -161,8 +161,7 @@ def audit_ledger(
     done = 0
     heads: dict[str, tuple[int, bytes]] = {}
     facts = _LedgerFacts(epoch=begins_in[0], opening=begins_in[1])
-    beside, lease_facts = _Beside(), LeaseFacts()
-    checks = CheckAudit()
+    beside, lease_facts, checks = _Beside(), LeaseFacts(), CheckAudit()
     for station in list_stations(connection):
         count, head = 0, GENESIS
         for chained in walk_chain(connection, station):
@@ -181,6 +180,7 @@ def audit_ledger(
         on_chains(connection)
     counts = {station: count for station, (count, _) in heads.items()}
     lease_facts.require_synced(connection, counts, is_outbox=block is not None)
+    checks.require_held(connection, counts)
     for event in beside.orders:
         require_told_order(event, identity, ca_der=ca_der)
     adoptions = [event for event in beside.orders if event.data.get("act") == Act.ADOPT.value]

@@ -11,33 +11,40 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import update
-
-from provisioning.check_entry import CheckEntry, CheckFacts, TakenUnder, ToldCheck
-from provisioning.check_history import (
-    Stretch,
-    finished_since,
+from provisioning.check_coverage import Stretch, finished_since, measured_since
+from provisioning.check_entry import (
+    ChainPlace,
+    CheckEntry,
+    CheckFacts,
+    LostCheck,
+    TakenUnder,
+    ToldCheck,
+)
+from provisioning.check_history import read_history
+from provisioning.check_order import (
+    find_bad_elsewhere,
+    find_place,
+    measured_behind_bad,
     measured_elsewhere,
-    measured_since,
-    read_history,
-    verified_by,
+    see_chains,
 )
 from provisioning.check_standard import BASELINE_COUNT, judge_check
-from provisioning.ledger_events import Phase, format_time
+from provisioning.job_instruments import verified_by
+from provisioning.ledger_events import Phase
+from provisioning.ledger_holds import find_movable, hold_all, release_unit
 from provisioning.ledger_journal import append_event
-from provisioning.ledger_queries import find_by, is_waiting
-from provisioning.ledger_retelling import HOLD_STEP, RELEASE_STEP
-from provisioning.ledger_schema import CHECK_STANDARD_STEP, serial_numbers, units
-from provisioning.ledger_supervision import last_job, take_out_of_work
-from provisioning.ledger_values import SerialState, UnitState
-from provisioning.unit_states import Cause
+from provisioning.ledger_queries import is_waiting
+from provisioning.ledger_schema import CHECK_STANDARD_STEP
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Connection
 
+    from provisioning.check_history import CheckHistory
     from provisioning.check_standard import CheckJudgement
     from provisioning.ledger import Ledger
-    from provisioning.ledger_values import UnitRecord, Writer
+    from provisioning.ledger_values import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +65,12 @@ class CheckResult:
 
 
 def record_check(
-    ledger: Ledger, writer: Writer, facts: CheckFacts, *, may_release: bool = True
+    ledger: Ledger,
+    writer: Writer,
+    facts: CheckFacts,
+    *,
+    may_release: bool = True,
+    after: ChainPlace | None = None,
 ) -> CheckResult:
     """Judge a reading, write it down, and release or hold the units since the last good one.
 
@@ -68,12 +80,13 @@ def record_check(
         facts: What was read.
         may_release: Whether a good reading releases. Not in an outbox: the ledger may know of a
             bad one.
+        after: In an outbox: what the station remembers of its own chain in the ledger.
 
     Raises:
         LedgerError: The database cannot be written, or an event is damaged.
     """
     with ledger.database.writing() as connection:
-        return settle_check(connection, ledger, writer, facts, may_release=may_release)
+        return settle_check(connection, ledger, writer, facts, may_release=may_release, after=after)
 
 
 def take_over_check(
@@ -97,8 +110,9 @@ def take_over_check(
         connection,
         ledger,
         writer,
-        told.entry.facts(),
+        told.reading.facts(),
         taken_under=TakenUnder(chain=told.station, number=told.number, at=told.at),
+        after=find_place(connection, writer.station, told.entry.after, lease=told.station),
         reasons_before=told.entry.reasons,
     )
 
@@ -111,6 +125,7 @@ def settle_check(
     *,
     may_release: bool = True,
     taken_under: TakenUnder | None = None,
+    after: ChainPlace | None = None,
     reasons_before: tuple[str, ...] = (),
 ) -> CheckResult:
     """Judge a reading and write down all that follows, inside the caller's transaction.
@@ -122,6 +137,7 @@ def settle_check(
         facts: What was read.
         may_release: Whether a good reading releases.
         taken_under: Where it was told first, if under a lease.
+        after: What it is behind in the station's own chain, if it was read without the ledger.
         reasons_before: Why it was not good there.
 
     Raises:
@@ -130,7 +146,7 @@ def settle_check(
     before = read_history(
         connection, writer.station, instrument=facts.instrument, chart=facts.chart
     )
-    charted = [told.entry for told in before.charted]
+    charted = [told.reading for told in before.charted]
     judgement = judge_check(
         facts.mean_na,
         [entry.mean_na for entry in charted],
@@ -148,70 +164,104 @@ def settle_check(
         is_good=judgement.is_good,
         reasons=reasons,
         taken_under=taken_under,
+        seen=None if "/" in writer.station else see_chains(connection, writer.station),
+        after=after,
     )
-    append_event(
-        connection, writer, epoch=ledger.identity.epoch, step=CHECK_STANDARD_STEP,
-        phase=Phase.CONFIRM,
-        data=entry.model_dump(mode="json", exclude=set() if taken_under else {"taken_under"}),
-        mac=None, reservation=None, at=writer.now(),
-    )  # fmt: skip
+    told = _tell(connection, ledger, writer, entry)
     under_way = None
     if taken_under is not None:
         under_way = Stretch(chain=taken_under.chain, end=taken_under.number)
-    at = (connection, writer.station, facts.instrument)
-    since = measured_since(*at, before.last_good, under_way=under_way)
-    doubtful: tuple[str, ...] = ()
-    why = reasons
     if not judgement.is_good:
-        doubtful = tuple(dict.fromkeys((*since, *measured_elsewhere(*at))))
-    elif before.last is not None and not before.last.entry.is_good:
-        # Nothing says whether the cause was removed before them or behind them.
-        doubtful = measured_since(*at, before.last, under_way=under_way)
-        why = ("measured behind a reading that was not good", *before.last.entry.reasons)
+        doubtful = _doubts_of_bad(connection, told, before, under_way)
+        held = hold_all(connection, ledger, writer, doubtful, reasons)
+        return CheckResult(facts=facts, judgement=judgement, released=(), held=held)
+    kept: list[str] = []
+    for doubtful, why in _doubts_of_good(connection, told, before, under_way):
+        kept += hold_all(connection, ledger, writer, doubtful, why)
     released: list[str] = []
-    held: list[str] = []
-    for unit in _find_movable(connection, doubtful):
-        _hold(connection, ledger, writer, unit, reasons=why)
-        held.append(unit.serial)
-    if judgement.is_good and may_release:
+    if may_release:
+        at = (connection, writer.station, facts.instrument)
+        since = measured_since(*at, before.last_good, under_way=under_way)
         finished = finished_since(*at, before.last_good, under_way=under_way)
-        for unit in _find_movable(connection, tuple(dict.fromkeys((*since, *finished)))):
-            is_its_own = verified_by(connection, unit.last_job) == facts.instrument
-            if is_its_own and is_waiting(connection, unit):
-                _release(connection, ledger, writer, unit)
+        for unit in find_movable(connection, tuple(dict.fromkeys((*since, *finished)))):
+            its_meter = verified_by(connection, unit.last_job, station=writer.station)
+            if its_meter == facts.instrument and is_waiting(connection, unit):
+                release_unit(connection, ledger, writer, unit)
                 released.append(unit.serial)
-    return CheckResult(facts=facts, judgement=judgement, released=tuple(released), held=tuple(held))
+    return CheckResult(facts=facts, judgement=judgement, released=tuple(released), held=tuple(kept))
 
 
-def _find_movable(connection: Connection, serials: tuple[str, ...]) -> list[UnitRecord]:
-    """Return those units that nobody has stopped yet."""
-    found = [find_by(connection, units.c.serial == serial) for serial in serials]
-    return [
-        unit
-        for unit in found
-        if unit is not None and unit.state not in {UnitState.HOLD, UnitState.REWORK}
-    ]
-
-
-def _hold(
-    connection: Connection, ledger: Ledger, writer: Writer, unit: UnitRecord, *,
+def settle_lost(
+    connection: Connection,
+    ledger: Ledger,
+    writer: Writer,
+    *,
+    instrument: str,
+    under: str,
     reasons: tuple[str, ...],
-) -> None:  # fmt: skip
-    now = writer.now()
-    append_event(
-        connection, writer, epoch=ledger.identity.epoch, step=HOLD_STEP, phase=Phase.CONFIRM,
-        data={"reasons": list(reasons)}, mac=unit.mac, reservation=last_job(unit, unit.mac), at=now,
+) -> tuple[str, ...]:
+    """Tell that a reading was lost that may not have been good, and hold as if it were read now.
+
+    Args:
+        connection: Inside a writing transaction.
+        ledger: The factory's ledger.
+        writer: The station.
+        instrument: Serial number of the instrument.
+        under: The lease under which it may have been taken.
+        reasons: What happened.
+
+    Returns:
+        Serial numbers of the units that are on hold now.
+
+    Raises:
+        LedgerError: An event is damaged.
+    """
+    before = read_history(connection, writer.station, instrument=instrument)
+    entry = LostCheck(
+        instrument=instrument, under=under, reasons=reasons,
+        seen=see_chains(connection, writer.station),
     )  # fmt: skip
-    take_out_of_work(connection, unit, Cause.HOLD, at=format_time(now))
+    told = _tell(connection, ledger, writer, entry)
+    doubtful = _doubts_of_bad(connection, told, before, None)
+    return hold_all(connection, ledger, writer, doubtful, reasons)
 
 
-def _release(connection: Connection, ledger: Ledger, writer: Writer, unit: UnitRecord) -> None:
-    append_event(
-        connection, writer, epoch=ledger.identity.epoch, step=RELEASE_STEP, phase=Phase.CONFIRM,
-        data={}, mac=unit.mac, reservation=last_job(unit, unit.mac), at=writer.now(),
+def _tell(
+    connection: Connection, ledger: Ledger, writer: Writer, entry: CheckEntry | LostCheck
+) -> ToldCheck:
+    absent = {name for name in ("taken_under", "seen", "after") if getattr(entry, name) is None}
+    at = writer.now()
+    chained = append_event(
+        connection, writer, epoch=ledger.identity.epoch, step=CHECK_STANDARD_STEP,
+        phase=Phase.CONFIRM, data=entry.model_dump(mode="json", exclude=absent),
+        mac=None, reservation=None, at=at,
     )  # fmt: skip
-    connection.execute(
-        update(serial_numbers)
-        .where(serial_numbers.c.serial == unit.serial)
-        .values(state=SerialState.RELEASED.value)
+    return ToldCheck(station=writer.station, number=chained.event.number, at=at, entry=entry)
+
+
+def _doubts_of_bad(
+    connection: Connection, told: ToldCheck, before: CheckHistory, under_way: Stretch | None
+) -> tuple[str, ...]:
+    """Return the units that a reading concerns that is not good, or that was lost."""
+    here = measured_since(
+        connection, told.station, told.entry.instrument, before.last_good, under_way=under_way
     )
+    return tuple(dict.fromkeys((*here, *measured_elsewhere(connection, told))))
+
+
+def _doubts_of_good(
+    connection: Connection, told: ToldCheck, before: CheckHistory, under_way: Stretch | None
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Yield units that were measured behind a bad reading, and not yet behind a good one, and why.
+
+    Nothing says whether the cause was removed before them or behind them.
+    """
+    at = (connection, told.station, told.entry.instrument)
+    if before.last is not None and not before.last.entry.is_good:
+        why = ("measured behind a reading that was not good", *before.last.entry.reasons)
+        yield measured_since(*at, before.last, under_way=under_way), why
+    bad = find_bad_elsewhere(*at, before.last_good)
+    if bad:
+        where = f"measured behind a reading at {bad[0].station} that was not good"
+        doubtful = measured_behind_bad(*at, bad, before.last_good, under_way=under_way)
+        yield doubtful, (where, *bad[0].entry.reasons)

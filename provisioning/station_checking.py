@@ -40,8 +40,8 @@ class SlotCheck:
 
     Attributes:
         slot: The slot.
-        result: What came of the reading, if it was good.
-        error: What stopped it: a bad reading, or none at all.
+        result: What came of the reading, good or not; `None` when there was none.
+        error: What stopped it: a bad reading, or why there was none.
     """
 
     slot: SlotConfig
@@ -84,10 +84,11 @@ def check_slots(
         found = []
         for slot in slots:
             try:
-                result = check_slot(
+                result = _take_reading(
                     opened, certified, slot, Moment.CLOSE, now=writer.now, is_asked_for=True
                 )
-                found.append(SlotCheck(slot=slot, result=result, error=None))
+                bad = None if result is None else _find_bad(result)
+                found.append(SlotCheck(slot=slot, result=result, error=bad))
             except Refusal as error:
                 found.append(SlotCheck(slot=slot, result=None, error=error))
         if not opened.is_offline:
@@ -104,12 +105,12 @@ def check_slot(
     moment: Moment,
     *,
     now: Callable[[], dt.datetime],
-    is_asked_for: bool = False,
 ) -> CheckResult | None:
     """Read the standard, if there is one and it is due; release or hold what was measured since.
 
     Without the ledger a good reading releases nothing yet: the ledger does, when it takes the
-    reading over and nothing that it knows speaks against it.
+    reading over and nothing that it knows speaks against it. A standard that cannot be read is no
+    reading: nothing is written down, released or held (docs/spec/calibration.md §3.8).
 
     Args:
         opened: The ledger, or the outbox.
@@ -117,7 +118,6 @@ def check_slot(
         slot: Where.
         moment: When in the work.
         now: Returns the present, aware.
-        is_asked_for: Read it although none is due.
 
     Returns:
         What came of the reading; `None` when there was none.
@@ -127,6 +127,22 @@ def check_slot(
         InstrumentError: It could not be read.
         LedgerError: The ledger cannot be written.
     """
+    result = _take_reading(opened, settings, slot, moment, now=now)
+    bad = None if result is None else _find_bad(result)
+    if bad is not None:
+        raise bad
+    return result
+
+
+def _take_reading(
+    opened: StationLedger,
+    settings: StationSettings,
+    slot: SlotConfig,
+    moment: Moment,
+    *,
+    now: Callable[[], dt.datetime],
+    is_asked_for: bool = False,
+) -> CheckResult | None:
     standard = settings.check_standard
     if standard is None:
         return None
@@ -148,16 +164,22 @@ def check_slot(
     facts = read_check_standard(slot, settings, standard, moment=moment, clock=now, is_due=is_due)
     if facts is None:
         return None
-    result = record_check(opened.ledger, opened.writer, facts, may_release=not opened.is_offline)
-    if not result.judgement.is_good:
-        raise CheckStandardError(
-            f"the check standard failed, {moment.value} of the run",
-            expected=f"{standard.name} as it was",
-            got="; ".join(result.judgement.reasons),
-            where=f"slot {slot.name}, instrument {facts.instrument}",
-            hint=_advise(result.held),
-        )
-    return result
+    return record_check(
+        opened.ledger, opened.writer, facts, may_release=not opened.is_offline, after=opened.known
+    )
+
+
+def _find_bad(result: CheckResult) -> CheckStandardError | None:
+    if result.judgement.is_good:
+        return None
+    facts = result.facts
+    return CheckStandardError(
+        f"the check standard failed, {facts.moment.value} of the run",
+        expected=f"{facts.standard} as it was",
+        got="; ".join(result.judgement.reasons),
+        where=f"slot {facts.slot}, instrument {facts.instrument}",
+        hint=_advise(result.held),
+    )
 
 
 def _advise(held: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from provisioning.check_entry import ChainPlace
 from provisioning.errors import LeaseError, LedgerError, LedgerUnreachableError
 from provisioning.lease_folder import (
     find_lease_files,
@@ -41,6 +42,7 @@ class StationLedger:
         outbox: The outbox of the lease that the station holds, if it holds one in force.
         is_offline: Whether `ledger` is the outbox.
         synced: What was taken over just now, if there was a lease.
+        known: Without the ledger: what the station remembers of its own chain in it.
         resources: Closed at the end.
     """
 
@@ -49,6 +51,7 @@ class StationLedger:
     outbox: OfflineLedger | None
     is_offline: bool
     synced: SyncResult | None
+    known: ChainPlace | None = None
     resources: ExitStack = field(default_factory=ExitStack)
 
     def close(self) -> None:
@@ -192,8 +195,10 @@ def _open_offline(folder: Path, writer: Writer, error: LedgerError) -> StationLe
         own = Writer(
             station=outbox.lease.chain, now=writer.now, new_job=writer.new_job, run=writer.run
         )
+        witness = load_witness(folder)
+        known = None if witness is None else ChainPlace(count=witness.count, head=witness.head)
         return StationLedger(
-            ledger=outbox, writer=own, outbox=outbox, is_offline=True, synced=None,
+            ledger=outbox, writer=own, outbox=outbox, is_offline=True, synced=None, known=known,
             resources=stack.pop_all(),
         )  # fmt: skip
     raise AssertionError("an ExitStack without suppression")

@@ -221,7 +221,7 @@ class UnitBringUp:
         def act() -> Mapping[str, object]:
             info = self._restart(Step.RECHECK, "the locked board does not start")
             _reject_unless_empty(Step.RECHECK, find_faults(info))
-            return {"key_id": self._prove_identity()["key_id"], "current": dict(measure())}
+            return {"key_id": self._prove_identity()["key_id"], **measure()}
 
         def still_holds(confirmed: Mapping[str, object]) -> bool:
             info = self._restart(Step.RECHECK, "the locked board does not start")

@@ -219,21 +219,25 @@ class UnitMeasuring:
         Raises:
             UnitRejection: It is not within its limits.
         """
-        point, reasons = measure_one_current(
+        result = measure_one_current(
             self._output,
             self._open_meter(),
             self._station.bundle.waveform_table,
             self._station.settings.metrology,
+            clock=self._station.writer.now,
             calibration=calibration,
         )
-        if reasons:
-            raise UnitRejection(Step.RECHECK, reasons)
-        return {
+        if result.reasons:
+            raise UnitRejection(Step.RECHECK, result.reasons)
+        result = result.model_copy(update=self._circumstances(result))
+        (point,) = result.points
+        current = {
             "mode": point.mode,
             "target_na": point.target_na,
             "measured_na": point.measured_na,
             "load_ohm": point.load_ohm,
         }
+        return {"current": current, **self._confirmed(result, serialize_verification_result)}
 
     def _circumstances(self, result: _Result) -> dict[str, object]:
         """Return what only the station knows about a result: recipe and temperature."""

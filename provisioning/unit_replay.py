@@ -1,18 +1,16 @@
 """Judges a unit again from its raw readings, and says which stored number differs.
 
-Every confirmed calibration and verification of a unit is recomputed from the readings and settings
-in its own event, and compared with what that event states, to the last digit; so are the record
-that was read back from the board, and each verdict that rests on measuring. Neither a board, an
-instrument nor today's settings take part. Normative text: docs/spec/calibration.md §9.1.
+Every confirmed calibration, verification and recheck of a unit is recomputed from the readings and
+settings in its own event, and compared with what that event states, to the last digit; so are the
+record that was read back from the board, and each verdict that rests on measuring. Neither a board,
+an instrument nor today's settings take part. Normative text: docs/spec/calibration.md §9.1.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from firmware_images.calibration_record import parse_signed_record
@@ -23,6 +21,12 @@ from provisioning.instrument_certificates import age_of_certificate, refuse_unce
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_values import UnitState
 from provisioning.recipe import RECIPE_KEY, canonical_digest, recipe_document, recompute_recipe
+from provisioning.replay_comparison import (
+    RESULT_KEY,
+    ReplayedResult,
+    compare_values,
+    flatten_values,
+)
 from provisioning.station_values import Step
 from provisioning.unit_calibration_record import REACH_KEY, build_calibration_record
 from provisioning.unit_judgement import judge_calibration, judge_verification
@@ -34,7 +38,7 @@ from provisioning.verification_result import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from firmware_images.calibration_record import CalibrationRecord
     from provisioning.calibration_result import CalibrationResult
@@ -42,41 +46,8 @@ if TYPE_CHECKING:
     from provisioning.verification_result import VerificationResult
 
 REPLAY_SCHEMA: Final = "ampforge.unit-replay/1"
-_RESULT_KEY: Final = "result"
 _STORED_KEY: Final = "stored"
 _Result = TypeVar("_Result", "CalibrationResult", "VerificationResult")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """One value that the readings do not give.
-
-    Attributes:
-        path: Where it stands in the stored result, such as `fit.gain_ppm`.
-        stored: What the record states; `None` where it states nothing.
-        recomputed: What the readings give; `None` where they give nothing.
-    """
-
-    path: str
-    stored: object
-    recomputed: object
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayedResult:
-    """One stored result, judged again.
-
-    Attributes:
-        event: The event that holds it.
-        reading_count: Readings that it was judged from.
-        value_count: Values compared.
-        differences: Those that differ; empty when all agree.
-    """
-
-    event: Event
-    reading_count: int
-    value_count: int
-    differences: tuple[Difference, ...]
 
 
 def replay_events(events: Iterable[Event], *, where: str) -> tuple[ReplayedResult, ...]:
@@ -119,6 +90,8 @@ def _replay_event(event: Event, known: _Known, where: str) -> Iterator[ReplayedR
             yield from _replay_record(event, known, where)
         case Step.VERIFY.value:
             yield _replay_verification(event, known)
+        case Step.RECHECK.value if RESULT_KEY in event.data:  # an older Ampforge stored none
+            yield from _replay_recheck(event, known)
         case Step.FINAL.value:
             yield from _replay_verdict(event, known)
 
@@ -181,7 +154,7 @@ class _Known:
 
 
 def _replay_calibration(event: Event, known: _Known) -> ReplayedResult:
-    read = parse_calibration_result(event.data.get(_RESULT_KEY))
+    read = parse_calibration_result(event.data.get(RESULT_KEY))
     result = recompute_calibration(_look_certificate_up(read))
     known.calibration, known.verification, known.reach_na = result, None, None
     stored = _stored_result(event)
@@ -196,7 +169,25 @@ def _replay_calibration(event: Event, known: _Known) -> ReplayedResult:
 
 
 def _replay_verification(event: Event, known: _Known) -> ReplayedResult:
-    read = parse_verification_result(event.data.get(_RESULT_KEY))
+    known.verification, replayed = _judge_again(event, known)
+    return replayed
+
+
+def _replay_recheck(event: Event, known: _Known) -> Iterator[ReplayedResult]:
+    """Judge the current after the locks again, and compare what the event says of it."""
+    result, replayed = _judge_again(event, known)
+    yield replayed
+    told = event.data.get("current")
+    points = [
+        {name: getattr(point, name) for name in ("mode", "target_na", "measured_na", "load_ohm")}
+        for point in result.points
+    ]
+    given = {"current": points[0] if len(points) == 1 else points}
+    yield compare_values(event, {"current": told}, given, reading_count=0)
+
+
+def _judge_again(event: Event, known: _Known) -> tuple[VerificationResult, ReplayedResult]:
+    read = parse_verification_result(event.data.get(RESULT_KEY))
     result = _look_certificate_up(read)
     if result.record is not None and known.calibration is not None and known.calibration.fit:
         # What the board should be using is what it was calibrated to.
@@ -204,8 +195,8 @@ def _replay_verification(event: Event, known: _Known) -> ReplayedResult:
             gain_ppm=known.calibration.gain_ppm, offset_na=known.calibration.offset_na
         )
         result = result.model_copy(update={"record": record})
-    result = known.verification = recompute_verification(result)
-    return _compare_results(
+    result = recompute_verification(result)
+    return result, _compare_results(
         event,
         result,
         read=serialize_verification_result(read),
@@ -242,11 +233,11 @@ def _compare_results(
         reading_count: Readings that it was judged from.
     """
     stored = _stored_result(event)
-    told: dict[str, object] = {_RESULT_KEY: stored}
+    told: dict[str, object] = {RESULT_KEY: stored}
     if RECIPE_KEY in event.data:
         told[RECIPE_KEY] = event.data[RECIPE_KEY]
-    filled = dict(_flatten(_RESULT_KEY, read))
-    recomputed: dict[str, object] = {_RESULT_KEY: given}
+    filled = dict(flatten_values(RESULT_KEY, read))
+    recomputed: dict[str, object] = {RESULT_KEY: given}
     if result.recipe is not None:
         settings = stored["settings"]
         assert isinstance(settings, dict), "the result was parsed from it"
@@ -255,11 +246,11 @@ def _compare_results(
         recomputed[RECIPE_KEY] = recipe.sha256
     # The schema was checked when the result was read; what was filled in is no statement of it.
     given["schema"] = stored["schema"]
-    return _compare(event, told, recomputed, reading_count=reading_count, filled=filled)
+    return compare_values(event, told, recomputed, reading_count=reading_count, filled=filled)
 
 
 def _stored_result(event: Event) -> dict[str, object]:
-    stored = event.data.get(_RESULT_KEY)
+    stored = event.data.get(RESULT_KEY)
     assert isinstance(stored, dict), "it was parsed before"
     return stored
 
@@ -294,7 +285,7 @@ def _replay_record(event: Event, known: _Known, where: str) -> Iterator[Replayed
     )
     # The digest is of the result as it was stored: read by a later version it may have more.
     record = replace(record, fit_digest=known.calibration_sha256)
-    yield _compare(event, _record_document(stored), _record_document(record), reading_count=0)
+    yield compare_values(event, _record_document(stored), _record_document(record), reading_count=0)
 
 
 def _record_document(record: CalibrationRecord) -> dict[str, object]:
@@ -321,47 +312,4 @@ def _replay_verdict(event: Event, known: _Known) -> Iterator[ReplayedResult]:
         # What the board's record says was verified is what was measured in the end.
         told[REACH_KEY] = known.reach_na
         given[REACH_KEY] = max(abs(point.target_na) for point in known.verification.points)
-    yield _compare(event, told, given, reading_count=0)
-
-
-def _compare(
-    event: Event,
-    stored: Mapping[str, object],
-    recomputed: Mapping[str, object],
-    *,
-    reading_count: int,
-    filled: Mapping[str, object] = MappingProxyType({}),
-) -> ReplayedResult:
-    told, given = dict(_flatten("", stored)), dict(_flatten("", recomputed))
-    given = {
-        path: value
-        for path, value in given.items()
-        if path in told or path not in filled or filled[path] != value
-    }
-    paths = tuple(dict.fromkeys((*told, *given)))
-    return ReplayedResult(
-        event=event,
-        reading_count=reading_count,
-        value_count=len(paths),
-        differences=tuple(
-            Difference(
-                path=path.removeprefix(f"{_RESULT_KEY}."),
-                stored=told.get(path),
-                recomputed=given.get(path),
-            )
-            for path in paths
-            if path not in told or path not in given or told[path] != given[path]
-        ),
-    )
-
-
-def _flatten(path: str, value: object) -> Iterator[tuple[str, object]]:
-    # An empty list or object is a value of its own, so that it differs from one that is missing.
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _flatten(f"{path}.{key}" if path else str(key), inner)
-    elif isinstance(value, (list, tuple)) and value:
-        for index, inner in enumerate(value):
-            yield from _flatten(f"{path}[{index}]", inner)
-    else:
-        yield path, list(value) if isinstance(value, tuple) else value
+    yield compare_values(event, told, given, reading_count=0)

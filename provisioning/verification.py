@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from provisioning.instruments import Meter, Reading
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.output_port import OutputPort
-    from provisioning.verification_result import PointResult
 
 __all__ = ["Outcome", "VerificationResult", "recompute_verification", "verify_unit"]
 
@@ -109,8 +108,9 @@ def measure_one_current(
     table: WaveformTable,
     settings: MetrologySettings,
     *,
+    clock: Callable[[], datetime],
     calibration: CalibrationResult,
-) -> tuple[PointResult, tuple[str, ...]]:
+) -> VerificationResult:
     """Measure the highest level of the first mode at the reference load, after a last change.
 
     Args:
@@ -118,15 +118,19 @@ def measure_one_current(
         meter: The instrument with the fixture's loads.
         table: The released waveform table.
         settings: Loads, instrument specification, limits and rule.
+        clock: Returns the time now, UTC.
         calibration: What the unit was calibrated to.
 
     Returns:
-        The judged point, and why it is not good enough.
+        A verification of that one point: stored like any other, it can be judged again like one.
 
     Raises:
         InstrumentError: The measurement failed, which says nothing about the unit.
         ProvisioningError: The link to the board failed, or the board refuses the level.
     """
+    started_at = clock()
+    certificate = refuse_uncertified(meter.identity, settings, today=started_at.date())
+    age_days = age_of_certificate(meter.identity, settings, today=started_at.date())
     mode = table.modes[0]
     level_index = len(mode.levels) - 1
     target_na = mode.levels[level_index].peak_na
@@ -136,8 +140,22 @@ def measure_one_current(
     finally:
         output.output_off()
     record = ExpectedRecord(gain_ppm=calibration.gain_ppm, offset_na=calibration.offset_na)
-    judged = judge_readings([raw], [], settings, record)
-    return judged.points[0], judged.reasons
+    judged = judge_readings([raw], [], settings, record, age_days)
+    return VerificationResult(
+        settings=settings,
+        instrument=meter.identity,
+        certificate=certificate,
+        started_at=started_at,
+        finished_at=clock(),
+        table_digest=table_digest(serialize_waveform_table(table)).hex(),
+        record=record,
+        points=judged.points,
+        idle=(),
+        waveforms=(),
+        outcome=judged.outcome,
+        reasons=judged.reasons,
+        certificate_age_days=age_days,
+    )
 
 
 def recompute_verification(result: VerificationResult) -> VerificationResult:

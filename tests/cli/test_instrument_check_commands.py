@@ -11,6 +11,7 @@ from cli.failures import run_and_exit
 from cli.init_command import copy_example, sign_first_trust_record
 from cli.main import ampforge
 from provisioning.ledger import Ledger
+from provisioning.ledger_journal import read_head
 from provisioning.ledger_queries import awaits_check, list_serials
 from provisioning.ledger_values import SerialState
 from provisioning.ledger_witness import writing_as_station
@@ -222,3 +223,42 @@ def test_station_check_says_when_the_standard_is_due_and_what_was_read_last(call
     assert found["error"]["what"] == "the last reading of the check standard was not good"
     assert "`ampforge instrument check`" in found["error"]["next"]
     assert not found["check_standard"]["last"]["is_good"]
+
+
+def test_a_bad_reading_says_in_json_what_was_read_and_what_it_holds(call, station, meter):
+    watch(station)
+    call("instrument", "check", *slot(meter))
+    serial = in_ledger(station, lambda at: measure(at, 1, meter=METER))
+    watch(station, reference_na=490_000.0)
+    out, _ = call("instrument", "check", *slot(meter), "--json", code=6)
+    (found,) = json.loads(out)["slots"]
+    assert found["is_good"] is False
+    assert found["mean_na"] == pytest.approx(500_000.0, abs=400.0)
+    assert found["deviation_na"] == pytest.approx(10_000.0, abs=400.0)
+    assert (found["held"], found["released"]) == ([serial], [])
+    assert "from the reference of 490000 nA" in found["reasons"][0]
+    assert "the check standard failed" in json.dumps(found["error"])
+
+
+def test_a_standard_that_cannot_be_read_is_no_reading_and_releases_nothing(call, station, meter):
+    """An overload says that a lead is open; of what the meter read before it says nothing."""
+    watch(station)
+    call("instrument", "check", *slot(meter))
+    serial = in_ledger(station, lambda at: measure(at, 1, meter=METER))
+    before = in_ledger(station, lambda at: count_events(at[0]))
+    watch(station, reference_na=50_000.0)  # on the range of 100 uA
+    out, _ = call("instrument", "check", *slot(meter), "--json", code=6)
+    (found,) = json.loads(out)["slots"]
+    assert "overload" in json.dumps(found["error"]).lower()
+    assert found["is_good"] is None
+    assert "mean_na" not in found
+    assert in_ledger(station, lambda at: standing(at[0])) == {1: ("pass", "assigned")}
+    assert in_ledger(station, lambda at: count_events(at[0])) == before
+    watch(station)  # the lead is in again: the next reading is judged like any other
+    call("instrument", "check", *slot(meter))
+    assert number_of(station, serial) is SerialState.RELEASED
+
+
+def count_events(ledger):
+    with ledger.database.reading() as connection:
+        return read_head(connection, "station-1")

@@ -61,7 +61,10 @@ def check(opened, mean_na: float = GOOD_NA, **changes):
     """Read the standard, as a station does that is offline or not."""
     ledger, writer = ledger_and_writer(opened)
     may_release = not getattr(opened, "is_offline", False)
-    return record_check(ledger, writer, facts(mean_na, **changes), may_release=may_release)
+    return record_check(
+        ledger, writer, facts(mean_na, **changes), may_release=may_release,
+        after=getattr(opened, "known", None),
+    )  # fmt: skip
 
 
 def standing(ledger) -> dict[int, tuple[str, str]]:

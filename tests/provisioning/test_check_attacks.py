@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from provisioning import ledger_checks
+from provisioning import ledger_holds
 from provisioning.errors import CheckEntryError, LedgerError
 from provisioning.lease_giving_up import give_up
 from provisioning.lease_sync import synchronise
@@ -251,9 +251,9 @@ def test_who_releases_or_holds_a_unit_without_a_reading_is_found(factory, step, 
     (unit,) = list_units(ledger.database)
     with ledger.database.writing() as connection:
         if step == "release":
-            ledger_checks._release(connection, ledger, writer, unit)
+            ledger_holds.release_unit(connection, ledger, writer, unit)
         else:
-            ledger_checks._hold(connection, ledger, writer, unit, reasons=())
+            ledger_holds.hold_unit(connection, ledger, writer, unit, reasons=())
     with pytest.raises(LedgerError, match=f"reading just before.*{step}"):
         ledger.verify_chains()
     ledger.close()

@@ -22,6 +22,7 @@ from provisioning.ledger_values import UnitState
 from provisioning.simulator.faults import AnalogFault, FaultPlan
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
+from provisioning.unit_replay import replay_events
 from signing.errors import SignatureError
 from signing.keys import Algorithm
 from signing.signers import SoftwareSigner
@@ -122,6 +123,36 @@ def test_a_unit_that_passed_is_burned_as_planned_and_locked_last(folder):
     confirmed = {event.step: event.data for event in events if event.phase.value == "CONFIRM"}
     assert confirmed["lock"]["proof"] == "security flags"
     assert abs(confirmed["recheck"]["current"]["measured_na"] - 100_000) < 2_000
+    assert_the_recheck_is_replayed(events)
+
+
+def assert_the_recheck_is_replayed(events):
+    """It says by which instrument and on which range; another figure differs, none is older."""
+    (place,) = (
+        number for number, event in enumerate(events)
+        if (event.step, event.phase.value) == ("recheck", "CONFIRM")
+    )  # fmt: skip
+    data = json.loads(json.dumps(dict(events[place].data)))
+    (point,) = data["result"]["points"]
+    assert data["result"]["instrument"]["serial_number"]
+    assert point["range_ua"] >= 100
+
+    def replayed(changed):
+        told = [*events[:place], replace(events[place], data=changed), *events[place + 1 :]]
+        return [
+            difference.path
+            for result in replay_events(told, where="the unit")
+            for difference in result.differences
+        ]
+
+    assert replayed(data) == []
+    point["error_na"] += 1
+    assert replayed(data) == ["points[0].error_na"]
+    point["error_na"] -= 1
+    data["current"]["measured_na"] += 1
+    assert replayed(data) == ["current.measured_na"]
+    old = {"key_id": data["key_id"], "current": data["current"]}
+    assert replayed(old) == []  # as an older Ampforge wrote it
 
 
 def test_equal_fuses_are_no_ops_and_an_open_board_is_not_burned_twice(folder):
