@@ -26,9 +26,11 @@ from manifests.rsgi import (
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     OK,
+    TEXT,
     TOO_LARGE,
     TOO_MANY_REQUESTS,
     UNAVAILABLE,
+    FixedHeaders,
     answer_text,
 )
 from manifests.server_metrics import ServerCounts, Stopwatch
@@ -58,6 +60,15 @@ BODY_MAX_BYTES = {FRESHNESS_PATH: MESSAGE_MAX_BYTES, REPORTS_PATH: REPORT_MAX_BY
 NO_STORE = ("cache-control", "no-store")
 RETRY_AFTER_S = 5
 _COSE = "application/cose"
+
+
+def _prepare(status: int, word: str) -> tuple[int, FixedHeaders, bytes]:
+    body = word.encode() + b"\n"
+    length = ("content-length", str(len(body)))
+    return status, FixedHeaders([("content-type", TEXT), length, NO_STORE]), body
+
+
+_STORED, _KNOWN = _prepare(CREATED, "stored"), _prepare(OK, "known")
 
 
 class ServerServices:
@@ -223,9 +234,8 @@ class ServerServices:
             report = verify_device_report(body, self._certificates, now=now)
             received = ReceivedReport(report=report, message=body, received_at=now)
         is_new = await self._reports.add(received)
-        word = "stored" if is_new else "known"
-        self._counts.reports[word] += 1
-        answer_text(exchange, CREATED if is_new else OK, word, [NO_STORE])
+        self._counts.reports["stored" if is_new else "known"] += 1
+        exchange.response_bytes(*(_STORED if is_new else _KNOWN))
 
 
 def _without_place(error: Refusal) -> str:

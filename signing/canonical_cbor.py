@@ -30,6 +30,7 @@ MAX_DEPTH: Final = 12
 """Default bound on nesting, for writing and for reading."""
 
 _FIRST_NEGATIVE, _FIRST_BYTES, _FIRST_TEXT, _FIRST_ARRAY = 0x20, 0x40, 0x60, 0x80
+_FIRST_SIMPLE: Final = 0xE0
 _LONG_INTEGER: Final = b"\x18"
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _SIMPLE = 0, 1, 2, 3, 4, 5, 7
 _FALSE, _TRUE, _NULL = 20, 21, 22
@@ -181,6 +182,13 @@ class _Reader:
         argument = first & 0x1F
         if argument < 24:  # noqa: PLR2004 - RFC 8949 §3: smaller arguments lie in the first byte
             begin_bytes = self.offset_bytes = start_bytes + 1
+        elif (
+            argument == 24  # noqa: PLR2004 - as above: the argument is the second byte
+            and first < _FIRST_SIMPLE
+            and content[start_bytes + 1 : start_bytes + 2] >= _LONG_INTEGER
+        ):
+            argument = content[start_bytes + 1]
+            begin_bytes = self.offset_bytes = start_bytes + 2
         else:
             argument = self._read_long_argument(first >> 5, argument, start_bytes)
             begin_bytes = self.offset_bytes

@@ -23,7 +23,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from signing.algorithms import SIGNATURE_BYTES, Algorithm
-from signing.canonical_cbor import parse_cbor, serialize_cbor
+from signing.canonical_cbor import parse_cbor, serialize_cbor, serialize_head
 from signing.errors import CborError, CoseError
 from signing.value_class import dataclass
 
@@ -49,6 +49,9 @@ ALGORITHM_IDS: Final[Mapping[Algorithm, int]] = {
 RFC 9864's."""
 
 _ALGORITHM, _CONTENT_TYPE, _KID = 1, 3, 4
+_BYTE_STRING: Final = 2
+_SIGNATURE1: Final = b"\x84\x6aSignature1"
+"""How the list of four that begins with this text is written."""
 _SIGNATURE_BYTES: Final = {
     number: SIGNATURE_BYTES[algorithm] for algorithm, number in ALGORITHM_IDS.items()
 }
@@ -261,7 +264,18 @@ def kid_of(key: PublicKey) -> bytes:
 
 def sign1_structure(protected: bytes, payload: bytes, external_aad: bytes = b"") -> bytes:
     """Return the bytes that a COSE_Sign1 signature is over (RFC 9052 §4.4)."""
-    return serialize_cbor(["Signature1", protected, external_aad, payload])
+    # As `serialize_cbor(["Signature1", …])`: this is made for every report of every device.
+    return b"".join(
+        (
+            _SIGNATURE1,
+            serialize_head(_BYTE_STRING, len(protected)),
+            protected,
+            serialize_head(_BYTE_STRING, len(external_aad)),
+            external_aad,
+            serialize_head(_BYTE_STRING, len(payload)),
+            payload,
+        )
+    )
 
 
 def sign_structure(body_protected: bytes, protected: bytes, payload: bytes) -> bytes:
