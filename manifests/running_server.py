@@ -26,6 +26,7 @@ from manifests.server_control import ControlSocket, Predecessor
 from manifests.server_metrics import MetricsApp, ServerCounts
 from manifests.server_paths import base_url_of
 from manifests.server_tls import TlsFiles
+from manifests.service_parts import ServiceParts
 from signing.signers import SoftwareSigner
 from signing.trust import verify_trust_record
 
@@ -72,13 +73,15 @@ def build_app(
     per_minute = plan.api_requests_per_minute
     return RepositoryApp(
         plan.folder,
-        trust=trust,
-        freshness_signer=signer,
-        fleet=fleet,
-        verifiers=verifiers,
-        limit=None if per_minute is None else RateLimit(per_minute),
-        addresses=addresses,
-        counts=counts,
+        ServiceParts(
+            trust=trust,
+            freshness_signer=signer,
+            fleet=fleet,
+            verifiers=verifiers,
+            limit=None if per_minute is None else RateLimit(per_minute),
+            addresses=addresses or ClientAddresses(),
+            counts=counts or ServerCounts(),
+        ),
     )
 
 

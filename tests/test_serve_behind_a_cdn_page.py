@@ -15,9 +15,7 @@ from tuf.ngclient import Updater, UpdaterConfig
 
 from manifests.device_report import verify_device_report
 from manifests.release_life import withdraw_release
-from manifests.server_plan import ServerPlan
-from tests.firmware_images.release_parts import signer
-from tests.manifests.server_process import running
+from tests.manifests.server_process import running, whole_plan
 from tests.manifests.test_device_messages import signed_report
 from tests.manifests.world import (
     HARDWARE_CLASS,
@@ -26,7 +24,6 @@ from tests.manifests.world import (
     new_bundle,
     old_bundle,
     trust,
-    trust_bytes,
 )
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "serve-behind-a-cdn.md"
@@ -89,13 +86,8 @@ def publisher(tmp_path):
 
 @pytest.fixture
 def server(publisher, tmp_path):
-    plan = ServerPlan(
-        folder=publisher.store.root,
-        trust_record=trust_bytes(),
-        freshness_key_der=signer("freshness-1").to_pkcs8_der(),
-        reports_path=tmp_path / "reports.sqlite",
-        trusted_proxies=("127.0.0.1",),
-        access_log=tmp_path / "access.jsonl",
+    plan = whole_plan(
+        publisher, tmp_path, trusted_proxies=("127.0.0.1",), access_log=tmp_path / "access.jsonl"
     )
     with running(plan) as server:
         yield server
