@@ -6,19 +6,19 @@ uvloop where it is installed, asyncio's own event loop elsewhere; one thread, an
 from __future__ import annotations
 
 import asyncio
-import errno
 import resource
 import signal
-import socket
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from manifests.access_log import AccessLog
 from manifests.client_address import ClientAddresses
+from manifests.denied_devices import DeniedDevices
 from manifests.errors import ServerError
 from manifests.fleet import FleetStore
-from manifests.http_host import BACKLOG, CONNECTIONS_MAX, HttpHost
+from manifests.http_host import CONNECTIONS_MAX, HttpHost
+from manifests.listening import bind_listening, refuse_other_address
 from manifests.rate_limit import RateLimit
 from manifests.report_verifiers import ReportVerifiers, usual_processes
 from manifests.server_app import RepositoryApp
@@ -31,13 +31,13 @@ from signing.signers import SoftwareSigner
 from signing.trust import verify_trust_record
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from manifests.server_plan import ServerPlan
 
 DESCRIPTORS_SPARE = 64
 """File descriptors kept for files and the database."""
-KERNEL_UNSENT_MAX_BYTES = 256 << 10
 METRICS_CONNECTIONS_MAX = 16
 METRICS_WAIT_S = 10.0
 METRICS_RETRY_S = 0.02
@@ -47,6 +47,7 @@ def build_app(
     plan: ServerPlan,
     *,
     fleet: FleetStore | None = None,
+    denials: DeniedDevices | None = None,
     addresses: ClientAddresses | None = None,
     counts: ServerCounts | None = None,
 ) -> RepositoryApp:
@@ -55,6 +56,7 @@ def build_app(
     Args:
         plan: What is served.
         fleet: Where reports go; its owner closes it.
+        denials: Devices whose reports are refused.
         addresses: Says who the client is.
         counts: Takes note.
 
@@ -78,6 +80,7 @@ def build_app(
             freshness_signer=signer,
             fleet=fleet,
             verifiers=verifiers,
+            denials=denials,
             limit=None if per_minute is None else RateLimit(per_minute),
             addresses=addresses or ClientAddresses(),
             counts=counts or ServerCounts(),
@@ -102,6 +105,7 @@ class RunningServer:
         self._counts = ServerCounts()
         self._tls: TlsFiles | None = None
         self._log: AccessLog | None = None
+        self._denials: DeniedDevices | None = None
         self._predecessor: Predecessor | None = None
         self._stop: asyncio.Event | None = None
         self._at_once: asyncio.Event | None = None
@@ -126,7 +130,15 @@ class RunningServer:
         if plan.reports_path is not None:
             fleet = FleetStore(plan.reports_path)
             self._parts.callback(fleet.close)
-        app = build_app(plan, fleet=fleet, addresses=addresses, counts=self._counts)
+        if plan.denied_devices is not None:
+            self._denials = DeniedDevices(plan.denied_devices)
+        app = build_app(
+            plan,
+            fleet=fleet,
+            denials=self._denials,
+            addresses=addresses,
+            counts=self._counts,
+        )
         self._parts.callback(app.close)
         return HttpHost(
             app,
@@ -150,7 +162,7 @@ class RunningServer:
             assert plan.control is not None, "checked by whoever made the plan"
             self._predecessor = Predecessor(plan.control)
             self._listening = self._predecessor.listening
-            _check_same_address(self._listening, plan)
+            refuse_other_address(self._listening, plan)
         self._parts.callback(self._listening.close)
 
     def run(self, on_ready: Callable[[str], None]) -> None:
@@ -231,7 +243,7 @@ class RunningServer:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._end)
-        if self._tls is not None or self._log is not None:
+        if any(one is not None for one in (self._tls, self._log, self._denials)):
             loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     def _end(self) -> None:
@@ -246,6 +258,8 @@ class RunningServer:
             self._again(self._tls.reload)
         if self._log is not None:
             self._again(self._log.reopen)
+        if self._denials is not None:
+            self._again(self._denials.reload)
 
     def _again(self, read: Callable[[], None]) -> None:
         try:
@@ -257,57 +271,6 @@ class RunningServer:
 
 def _say(text: str) -> None:
     print(f"ampforge serve: {text}", file=sys.stderr, flush=True)  # noqa: T201 - there is no caller to tell
-
-
-def bind_listening(host: str, port: int, *, option: str = "--port") -> socket.socket:
-    """Return a socket that listens at an address.
-
-    Args:
-        host: Its address.
-        port: TCP port; 0 takes a free one.
-        option: What chooses another port, for the hint.
-
-    Raises:
-        ServerError: It cannot.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        # Not SO_REUSEPORT: two servers would silently share the port.
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            # Inherited by every connection: what a peer that does not read makes the kernel hold.
-            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_UNSENT_MAX_BYTES)
-        # Before it is said that the server is ready: who reads that may connect at once.
-        bound.listen(BACKLOG)
-        # At once: a copy of a blocking socket would make this one blocking again.
-        bound.setblocking(False)
-    except (OSError, OverflowError, TypeError, ValueError) as error:
-        bound.close()
-        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        raise ServerError(
-            "the address cannot be listened on",
-            expected=f"a free port at {host}",
-            got=getattr(error, "strerror", None) or error,
-            where=f"{host}:{port}",
-            hint=f"another server uses the port: stop it, or choose one with {option}"
-            if is_taken
-            else "choose an address of this machine with --host",
-        ) from error
-    return bound
-
-
-def _check_same_address(listening: socket.socket, plan: ServerPlan) -> None:
-    address, port, *_ = listening.getsockname()
-    if plan.port not in {0, port}:
-        raise ServerError(
-            "the running server listens at another port",
-            expected=plan.port,
-            got=port,
-            where=f"{address}:{port}",
-            hint="a port is changed by stopping that server and starting this one",
-        )
 
 
 def _raise_descriptor_limit() -> int:

@@ -4,8 +4,8 @@
 |---|---|
 | `GET`, `HEAD` of `metadata/`, `targets/`, `device/` | the file: 200, 206, 304, 404, 412 or 416 |
 | `POST /api/freshness` | a signed answer to a device's nonce (docs/spec/freshness.md) |
-| `POST /api/reports` | 201 when the report was stored, 200 when it was known |
-| `GET /api/health` | 200 while metadata can be served |
+| `POST /api/reports` | 201 when it was stored, 200 when it was known, 403 if denied |
+| `GET /api/health` | 200 while metadata holds and reports can be stored |
 | `GET /api/openapi.json` | the description of these services (docs/spec/openapi.json) |
 
 Every response has a Content-Length and none is chunked: the partial download of ESP-IDF needs

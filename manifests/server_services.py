@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from manifests.assignment import verify_assignment
 from manifests.client_address import limit_key
-from manifests.device_report import REPORT_MAX_BYTES, verify_device_report
-from manifests.errors import DeviceMessageError, FleetStoreError
+from manifests.device_report import REPORT_MAX_BYTES, verify_whole_report
+from manifests.errors import DeniedDeviceError, DeviceMessageError, FleetStoreError
 from manifests.fleet import ReceivedReport
 from manifests.freshness import Freshness, parse_freshness_request, sign_freshness
 from manifests.message_fields import MESSAGE_MAX_BYTES
@@ -21,6 +21,7 @@ from manifests.report_batches import ReportBatches
 from manifests.rsgi import (
     BAD_REQUEST,
     CREATED,
+    FORBIDDEN,
     LENGTH_REQUIRED,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
@@ -32,13 +33,13 @@ from manifests.rsgi import (
     FixedHeaders,
     answer_text,
 )
+from manifests.server_health import HealthStatus, ReportsState, ServerHealth
 from manifests.server_metrics import Stopwatch
 from manifests.server_paths import (
     FRESHNESS_PATH,
     HEALTH_PATH,
     OPENAPI_PATH,
     REPORTS_PATH,
-    TIMESTAMP_PATH,
 )
 from signing.certificate_memory import CertificateMemory
 from signing.errors import SigningError
@@ -86,9 +87,12 @@ class ServerServices:
             HEALTH_PATH: self._health,
             OPENAPI_PATH: lambda: (OK, self._openapi),
         }
-        reports = self._reports
+        health = self._judge = ServerHealth(files, self._reports, clock=parts.clock)
+        counts, reports = parts.counts, self._reports
+        counts.timestamp_expiry = health.find_expiry
         if reports is not None:
-            self._parts.counts.batches = lambda: reports.commits
+            counts.batches = lambda: reports.commits
+            counts.are_reports_failing = lambda: health.judge_reports() is ReportsState.FAILING
 
     def close(self) -> None:
         """Store the reports that wait."""
@@ -127,6 +131,9 @@ class ServerServices:
             self._parts.counts.reports["failed"] += 1
             retry = ("retry-after", str(RETRY_AFTER_S))
             answer_text(exchange, UNAVAILABLE, _without_place(error), [NO_STORE, retry])
+        except DeniedDeviceError as error:
+            self._parts.counts.reports["denied"] += 1
+            answer_text(exchange, FORBIDDEN, str(error), [NO_STORE])
         except Refusal as error:
             if scope.path == REPORTS_PATH:
                 self._parts.counts.reports["refused"] += 1
@@ -157,9 +164,9 @@ class ServerServices:
         exchange.response_bytes(status, headers, body)
 
     def _health(self) -> tuple[int, bytes]:
-        is_ready = self._files.find(TIMESTAMP_PATH) is not None
-        document = {"status": "ok" if is_ready else "no repository to serve"}
-        return OK if is_ready else UNAVAILABLE, json.dumps(document).encode()
+        status, document = self._judge.describe()
+        body = json.dumps(document).encode()
+        return OK if status is HealthStatus.OK else UNAVAILABLE, body
 
     def _answer_freshness(self, exchange: Exchange, body: bytes) -> None:
         assert self._parts.freshness_signer is not None
@@ -203,8 +210,17 @@ class ServerServices:
             with self._reports.expecting():
                 received = await self._parts.verifiers.verify(body, now=now)
         else:
-            report = verify_device_report(body, self._certificates, now=now)
-            received = ReceivedReport(report=report, message=body, received_at=now)
+            verified = verify_whole_report(body, self._certificates, now=now)
+            received = ReceivedReport(
+                report=verified.report,
+                message=body,
+                received_at=now,
+                mac=verified.certificate.common_name,
+                key_id=verified.certificate.public_key.key_id,
+            )
+        # Only now: an answer of its own is for who has the device's key.
+        if self._parts.denials is not None:
+            self._parts.denials.refuse(received)
         is_new = await self._reports.add(received)
         self._parts.counts.reports["stored" if is_new else "known"] += 1
         exchange.response_bytes(*(_STORED if is_new else _KNOWN))

@@ -12,6 +12,7 @@ from manifests.server_metrics import ServerCounts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from manifests.denied_devices import DeniedDevices
     from manifests.fleet import FleetStore
     from manifests.rate_limit import RateLimit
     from manifests.report_verifiers import ReportVerifiers
@@ -32,6 +33,7 @@ class ServiceParts:
         freshness_signer: Signs answers to nonces; `None` leaves `/api/freshness` out.
         fleet: Where reports go; `None` leaves `/api/reports` out.
         verifiers: Verify reports in other processes; `None` has it done in this one.
+        denials: Devices whose reports are refused; `None` refuses none.
         limit: How many nonces and reports a client may ask for; `None` sets no limit.
         addresses: Says who the client is.
         counts: Takes note of what the services do.
@@ -42,6 +44,7 @@ class ServiceParts:
     freshness_signer: Signer | None = None
     fleet: FleetStore | None = None
     verifiers: ReportVerifiers | None = None
+    denials: DeniedDevices | None = None
     limit: RateLimit | None = None
     addresses: ClientAddresses = field(default_factory=ClientAddresses)
     counts: ServerCounts = field(default_factory=ServerCounts)

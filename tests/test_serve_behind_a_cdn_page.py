@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import shutil
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from tuf.ngclient import Updater, UpdaterConfig
 
+from manifests.denied_devices import DeniedDevices
 from manifests.device_report import verify_device_report
 from manifests.release_life import withdraw_release
 from tests.manifests.server_process import running, whole_plan
@@ -199,6 +201,26 @@ def test_reports_pass_and_are_never_kept_and_a_long_one_is_refused(get, tmp_path
         answer = get("/api/reports", "POST", body)
         assert (answer[0], answer[1]["Cache-Control"]) == (status, "no-store")
     assert get("/api/reports", "POST", bytes(5000))[0] == 413
+
+
+@needs_nginx
+def test_health_is_as_the_page_shows_it(get):
+    (shown,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    status, headers, body = get("/api/health")
+    told = json.loads(body)
+    # The test's release was published in the past of the present.
+    assert status in {200, 503}
+    assert headers["Cache-Control"] == "no-store"
+    assert (set(told), set(told["timestamp"])) == (
+        set(json.loads(shown)),
+        set(json.loads(shown)["timestamp"]),
+    )
+
+
+def test_the_page_s_list_of_denied_devices_is_one(tmp_path):
+    (shown,) = re.findall(r"```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "list").write_text(shown, encoding="utf-8")
+    assert len(DeniedDevices(tmp_path / "list")) == 3
 
 
 @needs_nginx
