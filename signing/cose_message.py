@@ -19,7 +19,9 @@ Nothing that this module returns is verified: that is `signing.cose`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from signing.algorithms import SIGNATURE_BYTES, Algorithm
@@ -118,7 +120,7 @@ def parse_message(untrusted_bytes: bytes, *, max_bytes: int = MAX_MESSAGE_BYTES)
         case _:
             raise _misshapen("body", "[protected, {}, payload, signatures]")
     if is_sign1:
-        header = _parse_header(body_protected, {_ALGORITHM, _CONTENT_TYPE, _KID}, "header")
+        header = _known_sign1_header(body_protected)
         signatures: tuple[CoseSignature, ...] = (
             _signature(body_protected, header, last, "signature"),
         )
@@ -237,11 +239,16 @@ def _signature(
     )
 
 
+@lru_cache(maxsize=4096)  # a device's header is the same in each of its messages
+def _known_sign1_header(untrusted_bytes: bytes) -> Mapping[object, object]:
+    return _parse_header(untrusted_bytes, {_ALGORITHM, _CONTENT_TYPE, _KID}, "header")
+
+
 def _parse_header(untrusted_bytes: bytes, keys: set[int], where: str) -> Mapping[object, object]:
     header = _parse(untrusted_bytes, _MAX_HEADER_BYTES, where)
     if not isinstance(header, dict) or set(header) != keys:
         raise _misshapen(where, f"a map of exactly {sorted(keys)}")
-    return header
+    return MappingProxyType(header)
 
 
 def _parse(untrusted_bytes: bytes, max_bytes: int, where: str) -> object:
