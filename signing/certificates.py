@@ -231,13 +231,24 @@ def _refuse_foreign(untrusted_der: bytes, certificate: x509.Certificate, ca: _Is
         ) from error
     # X.690 §11.2.1: the byte before the signature counts unused bits, which are none. With it and
     # the algorithm in one encoding, nothing outside of what is signed can differ and still be read.
+    algorithm = _SIGNED_BY[ca.public_key.algorithm]
     bits = bytes((_BIT_STRING, len(signature) + 1, 0))
-    if not untrusted_der.endswith(_SIGNED_BY[ca.public_key.algorithm] + bits + signature):
+    if not untrusted_der.endswith(algorithm + bits + signature) or not _names_inside(
+        certificate.tbs_certificate_bytes, algorithm
+    ):
         raise CertificateError(
             "a certificate's signature is not whole bytes, or not of the algorithm that it names",
             expected=f"the signature of an {ca.public_key.algorithm} key, in DER",
             hint="get the certificate again from its origin",
         )
+
+
+def _names_inside(tbs_der: bytes, algorithm: bytes) -> bool:
+    # RFC 5280 §4.1.1.2: the signed part names the same algorithm. It follows the version, 5 bytes,
+    # and the number; cryptography has read all of them.
+    head_bytes = 2 + (tbs_der[1] & 0x7F if tbs_der[1] & 0x80 else 0)
+    number_at = head_bytes + 5
+    return tbs_der.startswith(algorithm, number_at + 2 + tbs_der[number_at + 1])
 
 
 def _as_ours(signature: bytes, algorithm: Algorithm) -> bytes:
