@@ -21,7 +21,14 @@ from cli.device_output import (
 from cli.failures import UsageRefusal
 from cli.noun_group import NounGroup
 from cli.output import print_result
-from cli.params import EXISTING_FILE, EXISTING_FOLDER, FOLDER, config_option, json_option
+from cli.params import (
+    EXISTING_FILE,
+    EXISTING_FOLDER,
+    FOLDER,
+    config_option,
+    json_option,
+    server_url_option,
+)
 from cli.station_access import read_file
 
 if TYPE_CHECKING:
@@ -49,7 +56,7 @@ def group() -> None:
     "update",
     epilog="Example: ampforge device update --board line/board-0 --url http://127.0.0.1:8470",
 )
-@click.option("--url", required=True, help="Server with the published repository.")
+@server_url_option(text="Server with the published repository.", required=True)
 @click.option("--board", "board_folder", type=EXISTING_FOLDER, help="Folder of a simulated board.")
 @click.option("--gateway", is_flag=True, help="Relay to a board on --port, verified by TUF first.")
 @click.option("--port", help="Serial port or rfc2217:// URL of the board, with --gateway.")

@@ -55,6 +55,33 @@ def _is_private_key(path: Path) -> bool:
         return False  # who writes the file says what is wrong
 
 
+def _parse_server_url(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> str | None:
+    del context, parameter
+    if text is None:
+        return None
+    from manifests.errors import TransportError
+    from manifests.http_transport import parse_base_url
+
+    try:
+        return parse_base_url(text)
+    except TransportError as error:
+        raise UsageRefusal(
+            error.what, expected=error.expected, got=error.got, where="--url"
+        ) from error
+
+
+def server_url_option(*, text: str, required: bool = False) -> Callable[[Function], Function]:
+    """`--url` of a server with the published repository.
+
+    Args:
+        text: What it is for.
+        required: Whether it must be given.
+    """
+    return click.option("--url", callback=_parse_server_url, required=required, help=text)
+
+
 FILE = _File(path_type=Path, dir_okay=False)
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 EXISTING_PATH = click.Path(path_type=Path, exists=True)

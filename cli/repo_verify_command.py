@@ -9,7 +9,7 @@ import click
 
 from cli.configuration import load_configuration
 from cli.output import count_of, print_result
-from cli.params import EXISTING_FILE, config_option, json_option
+from cli.params import EXISTING_FILE, config_option, json_option, server_url_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +21,7 @@ EXIT_UNSOUND = 4
 
 
 @click.command("verify", epilog="Example: ampforge repo verify --root 1.root.json")
-@click.option(
-    "--url", help="Audit what a server or CDN gives out, instead of the configured store."
-)
+@server_url_option(text="Audit what a server or CDN gives out, instead of the configured store.")
 @click.option(
     "--root",
     "root_path",

@@ -75,7 +75,8 @@ def serve(
     the snapshot and timestamp keys are at hand, it signs both again before they expire.
 
     SIGTERM or Ctrl-C finishes running downloads first, for at most [serve] drain_s; a second one
-    ends at once. SIGHUP reads the TLS files again, and goes on in a new access log.
+    ends at once. SIGHUP reads the TLS files and the list of denied devices again, and goes on in a
+    new access log.
     """
     from cli.repository_files import open_store
     from manifests.repository_reading import load_description
@@ -193,6 +194,7 @@ def load_server_plan(
         trust_record=read_trust_record(find_trust_record(configuration)),
         freshness_key_der=_private_key_der(freshness),
         reports_path=configuration.resolve(settings.reports),
+        denied_devices=_resolved(configuration, settings.denied_devices),
         host=host or settings.host,
         port=port or settings.port,
         tls_certificate=_resolved(configuration, settings.tls_certificate),

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from signing.certificate_memory import CertificateMemory
+    from signing.certificates import Certificate
     from signing.signers import Signer
     from signing.trust_record import TrustRecord
 
@@ -60,6 +61,21 @@ class ReportedResult(IntEnum):
     REVERTED = 2
     HELD_BACK = 3
     """Nothing was tried: a step must come first, and none that may be taken is assigned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedReport:
+    """A report whose signature was verified.
+
+    Attributes:
+        report: What the device said.
+        payload: What it signed: `serialize_device_report` of the report.
+        certificate: The device's.
+    """
+
+    report: DeviceReport
+    payload: bytes
+    certificate: Certificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,16 +130,15 @@ def verify_device_report(
         now: The present, aware.
 
     Raises:
-        DeviceMessageError, SigningError: As `verify_report_payload`.
+        DeviceMessageError, SigningError: As `verify_whole_report`.
     """
-    report, _ = verify_report_payload(untrusted_bytes, trust, now=now)
-    return report
+    return verify_whole_report(untrusted_bytes, trust, now=now).report
 
 
-def verify_report_payload(
+def verify_whole_report(
     untrusted_bytes: bytes, trust: TrustRecord | CertificateMemory, *, now: datetime
-) -> tuple[DeviceReport, bytes]:
-    """Return a device's report, and the payload that it signed: `serialize_device_report` of it.
+) -> VerifiedReport:
+    """Return a device's report, what was signed of it, and whose it is.
 
     Args:
         untrusted_bytes: The body that was posted.
@@ -174,7 +189,7 @@ def verify_report_payload(
             got=report.serial_number,
             where="device report, field 2",
         )
-    return report, verified.payload
+    return VerifiedReport(report=report, payload=verified.payload, certificate=certificate)
 
 
 def _parse_report(verified_bytes: bytes) -> DeviceReport:

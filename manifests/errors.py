@@ -33,5 +33,9 @@ class ServerError(ManifestError):
     """Raised when the server cannot be started."""
 
 
+class DeniedDeviceError(ManifestError):
+    """Raised when a device reports whose reports the operator does not take."""
+
+
 class FleetStoreError(ManifestError):
     """Raised when device reports cannot be stored or read."""

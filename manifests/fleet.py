@@ -76,12 +76,16 @@ class ReceivedReport:
         message: The bytes it came in.
         received_at: When, UTC.
         digest: `digest_of(report)`, where it was computed already.
+        mac: MAC address in the device's certificate.
+        key_id: Id of the key that signed.
     """
 
     report: DeviceReport
     message: bytes
     received_at: datetime
     digest: bytes | None = None
+    mac: str = ""
+    key_id: bytes = b""
 
 
 class FleetStore:
@@ -104,7 +108,8 @@ class FleetStore:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._prepare()
-        except sqlite3.Error as error:
+            self._identity = _identity_of(path)
+        except (sqlite3.Error, OSError) as error:
             raise self._translated("the report database cannot be opened", error) from error
 
     def add_reports(self, received: Sequence[ReceivedReport]) -> list[bool]:
@@ -128,11 +133,43 @@ class FleetStore:
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
                 raise self._translated("a device report cannot be stored", error) from error
+            self._refuse_other_file()
         are_new = []
         for digest in digests:
             are_new.append(digest not in known)
             known.add(digest)
         return are_new
+
+    def try_to_write(self) -> None:
+        """Write what is there already, durably: reports could be stored now.
+
+        Raises:
+            FleetStoreError: They could not: locked, read-only, full, or taken away.
+        """
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise self._translated("device reports cannot be stored", error) from error
+            self._refuse_other_file()
+
+    def _refuse_other_file(self) -> None:
+        # SQLite goes on in a file that has no name any more, and all of it is lost at the end.
+        try:
+            is_there = _identity_of(self._path) == self._identity
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise FleetStoreError(
+                "the report database was taken away while it was in use",
+                expected="the file that was opened",
+                where=self._path,
+                hint="put it back and start the server again: what comes until then is refused",
+            )
 
     def _insert(self, rows: dict[bytes, tuple[object, ...]]) -> set[bytes]:
         # Few statements: between two of them a busy server lets this thread wait.
@@ -219,13 +256,18 @@ class FleetStore:
         finally:
             self._connection.execute("COMMIT")
 
-    def _translated(self, what: str, error: sqlite3.Error) -> FleetStoreError:
+    def _translated(self, what: str, error: sqlite3.Error | OSError) -> FleetStoreError:
         return FleetStoreError(
             what,
             got=str(error),
             where=self._path,
             hint="check the folder, its permissions and the space left",
         )
+
+
+def _identity_of(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def digest_of(report: DeviceReport) -> bytes:

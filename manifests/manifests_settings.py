@@ -78,6 +78,7 @@ class ServeSettings(BaseModel):
         host: Address to listen on; only this machine unless it is set.
         port: TCP port.
         reports: Database of device reports.
+        denied_devices: List of devices whose reports are refused; left out, none are.
         tls_certificate: PEM chain to serve with TLS; leave both out behind a proxy that ends TLS.
         tls_key: Its unencrypted PEM key.
         trusted_proxies: Addresses or networks that say who the client is; used for limits only.
@@ -96,6 +97,7 @@ class ServeSettings(BaseModel):
     host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = DEFAULT_PORT
     reports: Annotated[Path, Field(strict=False)] = Path("reports.sqlite")
+    denied_devices: OptionalPath = None
     tls_certificate: OptionalPath = None
     tls_key: OptionalPath = None
     trusted_proxies: Annotated[tuple[str, ...], Field(strict=False, max_length=64)] = ()

@@ -12,9 +12,10 @@ from typing import Any
 
 from manifests.device_report import REPORT_MAX_BYTES
 from manifests.message_fields import MESSAGE_MAX_BYTES
+from manifests.server_health import HealthStatus, ReportsState, TimestampState
 from manifests.server_paths import FRESHNESS_PATH, HEALTH_PATH, OPENAPI_PATH, REPORTS_PATH
 
-DESCRIPTION_VERSION = "1.0.0"
+DESCRIPTION_VERSION = "1.1.0"
 _NO_STORE = {
     "Cache-Control": {
         "description": "Never to be cached.",
@@ -89,6 +90,7 @@ def _reports() -> dict[str, Any]:
         "responses": {
             "200": _text("The same payload was stored before.", _NO_STORE),
             "201": _text("Stored: it is on the disk.", _NO_STORE),
+            "403": _text("The operator takes no reports of this device.", _NO_STORE),
             **_refusals(),
         },
     }
@@ -97,17 +99,33 @@ def _reports() -> dict[str, Any]:
 def _health() -> dict[str, Any]:
     schema = {
         "type": "object",
-        "required": ["status"],
-        "properties": {"status": {"enum": ["ok", "no repository to serve"]}},
+        "required": ["status", "timestamp", "reports"],
+        "properties": {
+            "status": {"enum": list(HealthStatus)},
+            "timestamp": {
+                "type": "object",
+                "required": ["state", "expires_at"],
+                "properties": {
+                    "state": {"enum": list(TimestampState)},
+                    "expires_at": {"type": ["string", "null"], "format": "date-time"},
+                },
+                "additionalProperties": False,
+            },
+            "reports": {"enum": list(ReportsState)},
+        },
         "additionalProperties": False,
     }
     content = {"application/json": {"schema": schema}}
     return {
         "operationId": "tellHealth",
-        "summary": "Say whether there is a repository to serve.",
+        "summary": "Say whether metadata that holds is served, and reports can be stored.",
         "responses": {
-            "200": {"description": "There is.", "headers": _NO_STORE, "content": content},
-            "503": {"description": "There is none.", "headers": _NO_STORE, "content": content},
+            "200": {"description": "All of it.", "headers": _NO_STORE, "content": content},
+            "503": {
+                "description": "`status` says what is wrong.",
+                "headers": _NO_STORE,
+                "content": content,
+            },
             "405": _text("Use GET or HEAD.", _ALLOW),
         },
     }

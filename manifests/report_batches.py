@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from manifests.errors import FleetStoreError
-from manifests.fleet import BATCH_MAX
+from manifests.fleet import BATCH_MAX, BUSY_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from manifests.fleet import FleetStore, ReceivedReport
 
@@ -29,6 +30,10 @@ GATHERED_MAX = 32
 """Reports that are not held back for more to join them."""
 HELD_BACK_MAX_S = 0.02
 """How long a report is held back, whatever becomes of those that are being verified."""
+PROBE_INTERVAL_S = 5.0
+"""How old may be what is told of the database; then it is written to, if somebody asks."""
+SILENT_MAX_S = 2 * BUSY_TIMEOUT_S
+"""How long one commit may take before the database counts as broken."""
 
 _Waiting: TypeAlias = "tuple[ReceivedReport, asyncio.Future[bool]]"
 
@@ -38,15 +43,20 @@ class ReportBatches:
 
     Args:
         store: Where they go; closed by whoever opened it, after `close`.
+        clock_s: Monotonic clock, seconds.
 
     Attributes:
         commits: How many commits there were.
     """
 
-    def __init__(self, store: FleetStore) -> None:
+    def __init__(self, store: FleetStore, *, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._clock_s = clock_s
         self._waiting: list[_Waiting] = []
-        self._handed_over: SimpleQueue[list[_Waiting]] = SimpleQueue()
+        self._handed_over: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
+        self._busy_since_s: float | None = None
+        self._tried_s: float | None = None
+        self._failure: FleetStoreError | None = None
         self._thread: threading.Thread | None = None
         self._coming = 0
         self._is_committing = False
@@ -83,6 +93,24 @@ class ReportBatches:
         self._waiting.append((received, stored))
         self._gather(loop)
         return await stored
+
+    def find_failure(self, *, now_s: float) -> FleetStoreError | None:
+        """Return why reports cannot be stored, as the last attempt to write has told.
+
+        If that was long ago the database is written to, beside whoever asks, who is told the
+        outcome the next time.
+
+        Args:
+            now_s: What the clock says.
+        """
+        if self._is_closed:
+            return FleetStoreError("device reports are not stored any more")
+        if self._busy_since_s is None:
+            if self._tried_s is None or now_s - self._tried_s >= PROBE_INTERVAL_S:
+                self._give(None)
+        elif now_s - self._busy_since_s > SILENT_MAX_S:
+            return FleetStoreError("the report database does not answer")
+        return self._failure
 
     def close(self) -> None:
         """Store what waits, and end; the loops whose reports wait have ended."""
@@ -122,18 +150,40 @@ class ReportBatches:
             self._held_back = None
         batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
         self._is_committing = True
+        self._give(batch)
+
+    def _give(self, batch: list[_Waiting] | None) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
             self._thread.start()
+        if self._busy_since_s is None:
+            self._busy_since_s = self._clock_s()
         self._handed_over.put(batch)
 
     def _run(self) -> None:
         try:
-            while batch := self._handed_over.get():
-                self._store_batch(batch)
+            while (batch := self._handed_over.get()) != []:
+                if batch is None:
+                    self._probe()
+                else:
+                    self._store_batch(batch)
         finally:
             # Also after a bug: better a refusal at once than a promise that nobody keeps.
             self._is_closed = True
+
+    def _probe(self) -> None:
+        failure: FleetStoreError | None = None
+        try:
+            self._store.try_to_write()
+        except FleetStoreError as error:
+            failure = error
+        self._note(failure)
+
+    def _note(self, failure: FleetStoreError | None) -> None:
+        self._failure = failure
+        self._tried_s = self._clock_s()
+        # What was handed over meanwhile begins now.
+        self._busy_since_s = None if self._handed_over.empty() else self._tried_s
 
     def _store_batch(self, batch: list[_Waiting]) -> None:
         outcome: list[bool] | FleetStoreError = FleetStoreError("device reports were not stored")
@@ -143,6 +193,7 @@ class ReportBatches:
             outcome = error
         finally:
             self.commits += 1
+            self._note(outcome if isinstance(outcome, FleetStoreError) else None)
             self._is_committing = False
             futures = [stored for _, stored in batch]
             loop = futures[0].get_loop()

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from manifests.device_report import DeviceReport, ReportedResult, verify_report_payload
+from manifests.device_report import DeviceReport, ReportedResult, verify_whole_report
 from manifests.errors import DeviceMessageError, FleetStoreError
 from manifests.fleet import ReceivedReport
 from signing.certificate_memory import CertificateMemory
@@ -93,7 +93,7 @@ class ReportVerifiers:
             now: The present, UTC.
 
         Raises:
-            DeviceMessageError: What `verify_report_payload` refuses, in its words.
+            DeviceMessageError: What `verify_whole_report` refuses, in its words.
             FleetStoreError: It could not be verified now: too many wait, or two processes died.
         """
         if len(self._waiting) >= WAITING_MAX:
@@ -215,7 +215,7 @@ def _resolve(asked: _Asked, answer: list[Any]) -> None:
     serial, hardware_class, result, counter, app, table, manifest, assignment, freshness, *rest = (
         answer
     )
-    reason, digest = rest
+    reason, digest, mac, key_id = rest
     report = DeviceReport(
         serial_number=serial,
         hardware_class=hardware_class,
@@ -229,7 +229,12 @@ def _resolve(asked: _Asked, answer: list[Any]) -> None:
         reason=reason,
     )
     received = ReceivedReport(
-        report=report, message=asked.body, received_at=asked.now, digest=bytes.fromhex(digest)
+        report=report,
+        message=asked.body,
+        received_at=asked.now,
+        digest=bytes.fromhex(digest),
+        mac=mac,
+        key_id=bytes.fromhex(key_id),
     )
     asked.verified.set_result(received)
 
@@ -237,9 +242,10 @@ def _resolve(asked: _Asked, answer: list[Any]) -> None:
 def _judge(body: bytes, certificates: CertificateMemory, *, now: datetime) -> list[Any]:
     """Return a report's values, or the parts of its refusal."""
     try:
-        report, payload = verify_report_payload(body, certificates, now=now)
+        verified = verify_whole_report(body, certificates, now=now)
     except Refusal as error:
         return [getattr(error, name) for name in REFUSAL_PARTS]
+    report = verified.report
     return [
         report.serial_number,
         report.hardware_class,
@@ -251,7 +257,9 @@ def _judge(body: bytes, certificates: CertificateMemory, *, now: datetime) -> li
         report.assignment_sequence,
         report.freshness_sequence,
         report.reason,
-        hashlib.sha256(payload).hexdigest(),
+        hashlib.sha256(verified.payload).hexdigest(),
+        verified.certificate.common_name,
+        verified.certificate.public_key.key_id.hex(),
     ]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from manifests.access_log import AccessLog
 from manifests.client_address import ClientAddresses
+from manifests.denied_devices import DeniedDevices
 from manifests.errors import ServerError
 from manifests.fleet import FleetStore
 from manifests.http_host import CONNECTIONS_MAX, HttpHost
@@ -28,6 +29,7 @@ from manifests.server_control import ControlSocket, Predecessor
 from manifests.server_metrics import MetricsApp, ServerCounts
 from manifests.server_paths import base_url_of
 from manifests.server_tls import TlsFiles
+from manifests.service_parts import ServiceParts
 from signing.signers import SoftwareSigner
 from signing.trust import verify_trust_record
 
@@ -46,6 +48,7 @@ def build_app(
     plan: ServerPlan,
     *,
     fleet: FleetStore | None = None,
+    denials: DeniedDevices | None = None,
     addresses: ClientAddresses | None = None,
     counts: ServerCounts | None = None,
 ) -> RepositoryApp:
@@ -54,6 +57,7 @@ def build_app(
     Args:
         plan: What is served.
         fleet: Where reports go; its owner closes it.
+        denials: Devices whose reports are refused.
         addresses: Says who the client is.
         counts: Takes note.
 
@@ -72,13 +76,16 @@ def build_app(
     per_minute = plan.api_requests_per_minute
     return RepositoryApp(
         plan.folder,
-        trust=trust,
-        freshness_signer=signer,
-        fleet=fleet,
-        verifiers=verifiers,
-        limit=None if per_minute is None else RateLimit(per_minute),
-        addresses=addresses,
-        counts=counts,
+        ServiceParts(
+            trust=trust,
+            freshness_signer=signer,
+            fleet=fleet,
+            verifiers=verifiers,
+            denials=denials,
+            limit=None if per_minute is None else RateLimit(per_minute),
+            addresses=addresses or ClientAddresses(),
+            counts=counts or ServerCounts(),
+        ),
     )
 
 
@@ -99,6 +106,7 @@ class RunningServer:
         self._counts = ServerCounts()
         self._tls: TlsFiles | None = None
         self._log: AccessLog | None = None
+        self._denials: DeniedDevices | None = None
         self._predecessor: Predecessor | None = None
         self._stop: asyncio.Event | None = None
         self._at_once: asyncio.Event | None = None
@@ -123,7 +131,15 @@ class RunningServer:
         if plan.reports_path is not None:
             fleet = FleetStore(plan.reports_path)
             self._parts.callback(fleet.close)
-        app = build_app(plan, fleet=fleet, addresses=addresses, counts=self._counts)
+        if plan.denied_devices is not None:
+            self._denials = DeniedDevices(plan.denied_devices)
+        app = build_app(
+            plan,
+            fleet=fleet,
+            denials=self._denials,
+            addresses=addresses,
+            counts=self._counts,
+        )
         self._parts.callback(app.close)
         return HttpHost(
             app,
@@ -228,7 +244,7 @@ class RunningServer:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._end)
-        if self._tls is not None or self._log is not None:
+        if any(one is not None for one in (self._tls, self._log, self._denials)):
             loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     def _end(self) -> None:
@@ -243,6 +259,8 @@ class RunningServer:
             self._again(self._tls.reload)
         if self._log is not None:
             self._again(self._log.reopen)
+        if self._denials is not None:
+            self._again(self._denials.reload)
 
     def _again(self, read: Callable[[], None]) -> None:
         try:

@@ -36,7 +36,7 @@ def run_server(plan: ServerPlan, *, on_ready: Callable[[str], None]) -> None:
     """Serve until this process is interrupted or terminated, or another takes its place.
 
     Then running downloads are finished, for at most `plan.drain_s`; a second signal cuts it short.
-    SIGHUP reads the TLS files again and goes on in a new access log.
+    SIGHUP reads the TLS files and the list of denied devices again, and goes on in a new log.
 
     Args:
         plan: What is served and where.

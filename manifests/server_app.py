@@ -4,8 +4,8 @@
 |---|---|
 | `GET`, `HEAD` of `metadata/`, `targets/`, `device/` | the file: 200, 206, 304, 404, 412 or 416 |
 | `POST /api/freshness` | a signed answer to a device's nonce (docs/spec/freshness.md) |
-| `POST /api/reports` | 201 when the report was stored, 200 when it was known |
-| `GET /api/health` | 200 while metadata can be served |
+| `POST /api/reports` | 201 when it was stored, 200 when it was known, 403 if denied |
+| `GET /api/health` | 200 while metadata holds and reports can be stored |
 | `GET /api/openapi.json` | the description of these services (docs/spec/openapi.json) |
 
 Every response has a Content-Length and none is chunked: the partial download of ESP-IDF needs
@@ -14,7 +14,6 @@ both. Errors are short texts: what, expected, got. `GET` and `HEAD` are answered
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from manifests.rsgi import (
@@ -39,19 +38,12 @@ from manifests.served_files import (
     parse_range,
 )
 from manifests.server_services import ServerServices
+from manifests.service_parts import ServiceParts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from manifests.client_address import ClientAddresses
-    from manifests.fleet import FleetStore
-    from manifests.rate_limit import RateLimit
-    from manifests.report_verifiers import ReportVerifiers
     from manifests.rsgi import Exchange, Scope
-    from manifests.server_metrics import ServerCounts
-    from signing.signers import Signer
-    from signing.trust_record import TrustRecord
 
 MEMORY_ANSWER_MAX_BYTES = 1 << 20
 """Larger answers are streamed from the file: one from memory is held once for each client."""
@@ -62,41 +54,12 @@ class RepositoryApp:
 
     Args:
         folder: The repository's folder.
-        trust: The product's trust record: devices' factory CA, and who signs assignments.
-        freshness_signer: Signs answers to nonces; `None` leaves `/api/freshness` out.
-        fleet: Where reports go; `None` leaves `/api/reports` out.
-        verifiers: Verify reports in other processes; `None` has it done in this one.
-        limit: How many requests to services that sign or store a client may make.
-        addresses: Says who the client is.
-        counts: Takes note of what the services do.
-        clock: The present, UTC.
+        parts: What the services beside the files work with; `None` leaves them out.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        trust: TrustRecord | None = None,
-        freshness_signer: Signer | None = None,
-        fleet: FleetStore | None = None,
-        verifiers: ReportVerifiers | None = None,
-        limit: RateLimit | None = None,
-        addresses: ClientAddresses | None = None,
-        counts: ServerCounts | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, folder: Path, parts: ServiceParts | None = None) -> None:
         self._files = ServedFiles(folder)
-        self._services = ServerServices(
-            self._files,
-            trust=trust,
-            freshness_signer=freshness_signer,
-            fleet=fleet,
-            verifiers=verifiers,
-            limit=limit,
-            addresses=addresses,
-            counts=counts,
-            clock=clock,
-        )
+        self._services = ServerServices(self._files, parts or ServiceParts())
 
     def close(self) -> None:
         """Store the reports that wait; nothing may be asked afterwards."""

@@ -18,10 +18,13 @@ from manifests.server_paths import METRICS_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from prometheus_client.core import Metric
 
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+REPORT_OUTCOMES = ("stored", "known", "refused", "denied", "failed")
 
 
 class Durations:
@@ -54,11 +57,13 @@ class ServerCounts:
         refused: Connections turned away, by which limit: `all` or `address`.
         sent_bytes: Written to connections that have ended.
         limited: Requests answered 429.
-        reports: By outcome: `stored`, `known`, `refused`, `failed`.
+        reports: By outcome, of `REPORT_OUTCOMES`.
         batches: Commits of reports.
         durations: Of each service, from the whole request to its answer.
         failed_reloads: How often files were to be read again and could not be used.
         open_connections: Says how many there are now.
+        timestamp_expiry: Says when the timestamp that is served expires.
+        are_reports_failing: Says whether reports cannot be stored.
     """
 
     def __init__(self) -> None:
@@ -73,6 +78,8 @@ class ServerCounts:
         self.open_connections: Callable[[], int] = lambda: 0
         self.batches: Callable[[], int] = lambda: 0
         self.lost_log_lines: Callable[[], int] = lambda: 0
+        self.timestamp_expiry: Callable[[], datetime | None] = lambda: None
+        self.are_reports_failing: Callable[[], bool] = lambda: False
 
     def observe(self, path: str, duration_s: float) -> None:
         """Count the duration of a service's answer; its path is one of `SERVICE_PATHS`."""
@@ -101,9 +108,7 @@ class ServerCounts:
         yield counter("http_connections_refused", "Connections over a limit.", refused, "limit")
         yield counter("http_sent_bytes", "Sent on ended connections.", {"": self.sent_bytes})
         yield counter("http_rate_limited", "Requests answered 429.", {"": self.limited})
-        outcomes: dict[str, float] = {
-            outcome: self.reports[outcome] for outcome in ("stored", "known", "refused", "failed")
-        }
+        outcomes: dict[str, float] = {outcome: self.reports[outcome] for outcome in REPORT_OUTCOMES}
         yield counter("device_reports", "Device reports, by outcome.", outcomes, "outcome")
         yield counter("device_report_commits", "Commits of reports.", {"": self.batches()})
         failed = {"": float(self.failed_reloads)}
@@ -112,6 +117,17 @@ class ServerCounts:
         yield counter("access_log_lost_lines", "Lines that could not be written.", lost)
         yield GaugeMetricFamily(
             "ampforge_http_open_connections", "Connections now.", value=self.open_connections()
+        )
+        expires_at = self.timestamp_expiry()
+        yield GaugeMetricFamily(
+            "ampforge_timestamp_expires_seconds",
+            "When the timestamp that is served expires, since 1970; 0 if none can be read.",
+            value=0.0 if expires_at is None else expires_at.timestamp(),
+        )
+        yield GaugeMetricFamily(
+            "ampforge_device_reports_failing",
+            "1 while device reports cannot be stored.",
+            value=float(self.are_reports_failing()),
         )
         histogram = HistogramMetricFamily(
             "ampforge_service_duration_seconds", "From request to answer.", labels=["path"]

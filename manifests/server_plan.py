@@ -10,6 +10,15 @@ from signing.canonical_cbor import parse_cbor, serialize_cbor
 
 PLAN_MAX_BYTES = 1 << 20
 BACKGROUND_DRAIN_S = 10
+_PATHS = (
+    "folder",
+    "reports_path",
+    "denied_devices",
+    "tls_certificate",
+    "tls_key",
+    "access_log",
+    "control",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +30,7 @@ class ServerPlan:
         trust_record: The signed trust record; empty leaves nonces and reports out.
         freshness_key_der: PKCS #8 of the freshness role's key; empty leaves nonces out.
         reports_path: The report database; `None` leaves reports out.
+        denied_devices: Names devices whose reports are refused; `None` refuses none.
         host: Address to listen on.
         port: TCP port; 0 takes a free one.
         tls_certificate: PEM chain; `None` serves unencrypted.
@@ -40,6 +50,7 @@ class ServerPlan:
     trust_record: bytes = b""
     freshness_key_der: bytes = field(default=b"", repr=False)
     reports_path: Path | None = None
+    denied_devices: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
     tls_certificate: Path | None = None
@@ -75,7 +86,7 @@ def parse_plan(content: bytes) -> ServerPlan:
     document = parse_cbor(content, max_bytes=PLAN_MAX_BYTES)
     assert isinstance(document, dict)
     values: dict[str, object] = dict(document)
-    for name in ("folder", "reports_path", "tls_certificate", "tls_key", "access_log", "control"):
+    for name in _PATHS:
         if values[name] is not None:
             values[name] = Path(str(values[name]))
     for name in ("trusted_proxies", "metrics"):

@@ -7,13 +7,12 @@ what costs a signature is limited for each client. No network here; `openapi` de
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from manifests.assignment import verify_assignment
-from manifests.client_address import ClientAddresses, limit_key
-from manifests.device_report import REPORT_MAX_BYTES, verify_device_report
-from manifests.errors import DeviceMessageError, FleetStoreError
+from manifests.client_address import limit_key
+from manifests.device_report import REPORT_MAX_BYTES, verify_whole_report
+from manifests.errors import DeniedDeviceError, DeviceMessageError, FleetStoreError
 from manifests.fleet import ReceivedReport
 from manifests.freshness import Freshness, parse_freshness_request, sign_freshness
 from manifests.message_fields import MESSAGE_MAX_BYTES
@@ -22,22 +21,25 @@ from manifests.report_batches import ReportBatches
 from manifests.rsgi import (
     BAD_REQUEST,
     CREATED,
+    FORBIDDEN,
     LENGTH_REQUIRED,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     OK,
+    TEXT,
     TOO_LARGE,
     TOO_MANY_REQUESTS,
     UNAVAILABLE,
+    FixedHeaders,
     answer_text,
 )
-from manifests.server_metrics import ServerCounts, Stopwatch
+from manifests.server_health import HealthStatus, ReportsState, ServerHealth
+from manifests.server_metrics import Stopwatch
 from manifests.server_paths import (
     FRESHNESS_PATH,
     HEALTH_PATH,
     OPENAPI_PATH,
     REPORTS_PATH,
-    TIMESTAMP_PATH,
 )
 from signing.certificate_memory import CertificateMemory
 from signing.errors import SigningError
@@ -46,13 +48,9 @@ from signing.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from manifests.fleet import FleetStore
-    from manifests.rate_limit import RateLimit
-    from manifests.report_verifiers import ReportVerifiers
     from manifests.rsgi import Exchange, Scope
     from manifests.served_files import ServedFiles
-    from signing.signers import Signer
-    from signing.trust_record import TrustRecord
+    from manifests.service_parts import ServiceParts
 
 BODY_MAX_BYTES = {FRESHNESS_PATH: MESSAGE_MAX_BYTES, REPORTS_PATH: REPORT_MAX_BYTES}
 NO_STORE = ("cache-control", "no-store")
@@ -60,53 +58,41 @@ RETRY_AFTER_S = 5
 _COSE = "application/cose"
 
 
+def _prepare(status: int, word: str) -> tuple[int, FixedHeaders, bytes]:
+    body = word.encode() + b"\n"
+    length = ("content-length", str(len(body)))
+    return status, FixedHeaders([("content-type", TEXT), length, NO_STORE]), body
+
+
+_STORED, _KNOWN = _prepare(CREATED, "stored"), _prepare(OK, "known")
+
+
 class ServerServices:
     """Answers what is below `/api/`.
 
     Args:
         files: The repository's files: assignments in force are read from there.
-        trust: The product's trust record: devices' factory CA, and who signs assignments.
-        freshness_signer: Signs answers to nonces; `None` leaves them out.
-        fleet: Where reports go; `None` leaves them out.
-        verifiers: Verify reports in other processes; `None` has it done in this one.
-        limit: For each client; `None` sets none.
-        addresses: Says who the client is.
-        counts: Takes note.
-        clock: The present, UTC.
+        parts: What they work with.
     """
 
-    def __init__(
-        self,
-        files: ServedFiles,
-        *,
-        trust: TrustRecord | None = None,
-        freshness_signer: Signer | None = None,
-        fleet: FleetStore | None = None,
-        verifiers: ReportVerifiers | None = None,
-        limit: RateLimit | None = None,
-        addresses: ClientAddresses | None = None,
-        counts: ServerCounts | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, files: ServedFiles, parts: ServiceParts) -> None:
         self._files = files
-        self._trust = trust
-        self._freshness_signer = freshness_signer
+        self._parts = parts
+        trust = parts.trust
         self._certificates = None if trust is None else CertificateMemory(trust)
-        self._reports = None if fleet is None else ReportBatches(fleet)
-        self._verifiers = verifiers
-        self._limit = limit
-        self._addresses = addresses or ClientAddresses()
-        self._counts = counts or ServerCounts()
-        self._clock = clock
+        self._reports = None if parts.fleet is None else ReportBatches(parts.fleet)
         self._last_sequence = 0
         self._openapi = json.dumps(openapi_document()).encode()
         self._documents: dict[str, Callable[[], tuple[int, bytes]]] = {
             HEALTH_PATH: self._health,
             OPENAPI_PATH: lambda: (OK, self._openapi),
         }
-        reports = self._reports
+        health = self._judge = ServerHealth(files, self._reports, clock=parts.clock)
+        counts, reports = parts.counts, self._reports
+        counts.timestamp_expiry = health.find_expiry
         if reports is not None:
-            self._counts.batches = lambda: reports.commits
+            counts.batches = lambda: reports.commits
+            counts.are_reports_failing = lambda: health.judge_reports() is ReportsState.FAILING
 
     def close(self) -> None:
         """Store the reports that wait."""
@@ -120,15 +106,16 @@ class ServerServices:
             self._answer_document(scope, exchange)
             return
         is_offered = {
-            FRESHNESS_PATH: self._freshness_signer is not None and self._trust is not None,
-            REPORTS_PATH: self._reports is not None and self._trust is not None,
+            FRESHNESS_PATH: self._parts.freshness_signer is not None
+            and self._parts.trust is not None,
+            REPORTS_PATH: self._reports is not None and self._parts.trust is not None,
         }.get(path, False)
         if not is_offered:
             answer_text(exchange, NOT_FOUND, "this server offers no such service")
         elif scope.method != "POST":
             answer_text(exchange, METHOD_NOT_ALLOWED, "use POST", [("allow", "POST")])
         elif self._is_allowed(scope, exchange):
-            with Stopwatch(self._counts, path):
+            with Stopwatch(self._parts.counts, path):
                 await self._answer_body(scope, exchange)
 
     async def _answer_body(self, scope: Scope, exchange: Exchange) -> None:
@@ -141,21 +128,24 @@ class ServerServices:
             else:
                 await self._take_report(exchange, body)
         except FleetStoreError as error:
-            self._counts.reports["failed"] += 1
+            self._parts.counts.reports["failed"] += 1
             retry = ("retry-after", str(RETRY_AFTER_S))
             answer_text(exchange, UNAVAILABLE, _without_place(error), [NO_STORE, retry])
+        except DeniedDeviceError as error:
+            self._parts.counts.reports["denied"] += 1
+            answer_text(exchange, FORBIDDEN, str(error), [NO_STORE])
         except Refusal as error:
             if scope.path == REPORTS_PATH:
-                self._counts.reports["refused"] += 1
+                self._parts.counts.reports["refused"] += 1
             answer_text(exchange, BAD_REQUEST, str(error), [NO_STORE])
 
     def _is_allowed(self, scope: Scope, exchange: Exchange) -> bool:
-        if self._limit is None:
+        if self._parts.limit is None:
             return True
-        client = limit_key(self._addresses.find(scope.client, scope.headers))
-        wait_s = self._limit.take(client)
+        client = limit_key(self._parts.addresses.find(scope.client, scope.headers))
+        wait_s = self._parts.limit.take(client)
         if wait_s:
-            self._counts.limited += 1
+            self._parts.counts.limited += 1
             retry = ("retry-after", str(wait_s))
             text = f"too many requests, try again in {wait_s} s"
             answer_text(exchange, TOO_MANY_REQUESTS, text, [NO_STORE, retry])
@@ -174,22 +164,22 @@ class ServerServices:
         exchange.response_bytes(status, headers, body)
 
     def _health(self) -> tuple[int, bytes]:
-        is_ready = self._files.find(TIMESTAMP_PATH) is not None
-        document = {"status": "ok" if is_ready else "no repository to serve"}
-        return OK if is_ready else UNAVAILABLE, json.dumps(document).encode()
+        status, document = self._judge.describe()
+        body = json.dumps(document).encode()
+        return OK if status is HealthStatus.OK else UNAVAILABLE, body
 
     def _answer_freshness(self, exchange: Exchange, body: bytes) -> None:
-        assert self._freshness_signer is not None
-        assert self._trust is not None
+        assert self._parts.freshness_signer is not None
+        assert self._parts.trust is not None
         request = parse_freshness_request(body)
-        now_s = int(self._clock().timestamp())
+        now_s = int(self._parts.clock().timestamp())
         # Never falls while this server runs, even when the clock is set back.
         self._last_sequence = max(self._last_sequence, now_s)
         served = self._files.find(f"/device/{request.hardware_class}/assignment.cose")
         sequence = 0
         if served is not None and served.content is not None:
             try:
-                sequence = verify_assignment(served.content, self._trust).sequence
+                sequence = verify_assignment(served.content, self._parts.trust).sequence
             except (SigningError, DeviceMessageError):
                 # Its key was revoked, and it is not signed again yet: not the device's doing.
                 text = "the assignment in force is not verified: run `ampforge repo status`"
@@ -203,7 +193,7 @@ class ServerServices:
                 hardware_class=request.hardware_class,
                 assignment_sequence=sequence,
             ),
-            self._freshness_signer,
+            self._parts.freshness_signer,
         )
         headers = [
             ("content-type", _COSE),
@@ -215,17 +205,25 @@ class ServerServices:
     async def _take_report(self, exchange: Exchange, body: bytes) -> None:
         assert self._reports is not None
         assert self._certificates is not None
-        now = self._clock()
-        if self._verifiers is not None:
+        now = self._parts.clock()
+        if self._parts.verifiers is not None:
             with self._reports.expecting():
-                received = await self._verifiers.verify(body, now=now)
+                received = await self._parts.verifiers.verify(body, now=now)
         else:
-            report = verify_device_report(body, self._certificates, now=now)
-            received = ReceivedReport(report=report, message=body, received_at=now)
+            verified = verify_whole_report(body, self._certificates, now=now)
+            received = ReceivedReport(
+                report=verified.report,
+                message=body,
+                received_at=now,
+                mac=verified.certificate.common_name,
+                key_id=verified.certificate.public_key.key_id,
+            )
+        # Only now: an answer of its own is for who has the device's key.
+        if self._parts.denials is not None:
+            self._parts.denials.refuse(received)
         is_new = await self._reports.add(received)
-        word = "stored" if is_new else "known"
-        self._counts.reports[word] += 1
-        answer_text(exchange, CREATED if is_new else OK, word, [NO_STORE])
+        self._parts.counts.reports["stored" if is_new else "known"] += 1
+        exchange.response_bytes(*(_STORED if is_new else _KNOWN))
 
 
 def _without_place(error: Refusal) -> str:

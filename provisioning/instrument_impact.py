@@ -12,14 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
-<<<<<<< HEAD
-from provisioning.check_history import measured_since, read_history
-from provisioning.errors import InstrumentRegisterError
-from provisioning.instrument_register import read_register
-=======
 from provisioning.check_coverage import measured_since
 from provisioning.check_history import read_history
->>>>>>> chk
+from provisioning.errors import InstrumentRegisterError
+from provisioning.instrument_register import read_register
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import list_stations, read_row
 from provisioning.ledger_schema import events, units

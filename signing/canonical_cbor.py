@@ -29,6 +29,9 @@ from signing.errors import CborError
 MAX_DEPTH: Final = 12
 """Default bound on nesting, for writing and for reading."""
 
+_FIRST_NEGATIVE, _FIRST_BYTES, _FIRST_TEXT, _FIRST_ARRAY = 0x20, 0x40, 0x60, 0x80
+_FIRST_SIMPLE: Final = 0xE0
+_LONG_INTEGER: Final = b"\x18"
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _SIMPLE = 0, 1, 2, 3, 4, 5, 7
 _FALSE, _TRUE, _NULL = 20, 21, 22
 _SIMPLE_VALUES: Final = {_FALSE: False, _TRUE: True, _NULL: None}
@@ -176,32 +179,44 @@ class _Reader:
         if start_bytes >= len(content):
             self._take(1)
         first = content[start_bytes]
-        major, argument = first >> 5, first & 0x1F
+        argument = first & 0x1F
         if argument < 24:  # noqa: PLR2004 - RFC 8949 §3: smaller arguments lie in the first byte
-            self.offset_bytes = start_bytes + 1
+            begin_bytes = self.offset_bytes = start_bytes + 1
+        elif (
+            argument == 24  # noqa: PLR2004 - as above: the argument is the second byte
+            and first < _FIRST_SIMPLE
+            and content[start_bytes + 1 : start_bytes + 2] >= _LONG_INTEGER
+        ):
+            argument = content[start_bytes + 1]
+            begin_bytes = self.offset_bytes = start_bytes + 2
         else:
-            argument = self._read_long_argument(major, argument, start_bytes)
-        value: object
+            argument = self._read_long_argument(first >> 5, argument, start_bytes)
+            begin_bytes = self.offset_bytes
+        if first < _FIRST_NEGATIVE:
+            return argument
+        if first >= _FIRST_ARRAY:
+            return self._read_others(first >> 5, argument, depth, start_bytes)
+        if first < _FIRST_BYTES:
+            return -1 - argument
+        end_bytes = begin_bytes + argument
+        if end_bytes > len(content):
+            self._take(argument)
+        self.offset_bytes = end_bytes
+        value = content[begin_bytes:end_bytes]
+        return value if first < _FIRST_TEXT else self._as_text(value, start_bytes)
+
+    def _read_others(self, major: int, argument: int, depth: int, start_bytes: int) -> object:
         match major:
-            case 0:
-                value = argument
-            case 1:
-                value = -1 - argument
-            case 2:
-                value = self._take(argument)
-            case 3:
-                value = self._read_text(argument, start_bytes)
             case 4:
                 self._refuse_count(argument, 1, depth, start_bytes)
-                value = [self.read_item(depth=depth + 1) for _ in range(argument)]
+                return [self.read_item(depth=depth + 1) for _ in range(argument)]
             case 5:
                 self._refuse_count(argument, 2, depth, start_bytes)
-                value = self._read_map(argument, depth)
+                return self._read_map(argument, depth)
             case 6:
                 raise self._error("a CBOR tag where none belongs", f"tag {argument}", start_bytes)
             case _:
-                value = self._simple_value(argument, start_bytes)
-        return value
+                return self._simple_value(argument, start_bytes)
 
     def _simple_value(self, argument: int, start_bytes: int) -> object:
         if argument not in _SIMPLE_VALUES:
@@ -229,17 +244,24 @@ class _Reader:
             )
         return argument
 
-    def _read_text(self, size_bytes: int, start_bytes: int) -> str:
+    def _as_text(self, encoded: bytes, start_bytes: int) -> str:
         try:
-            return self._take(size_bytes).decode()
+            return encoded.decode()
         except UnicodeDecodeError as error:
             raise self._error("CBOR text is not UTF-8", error.reason, start_bytes) from error
 
     def _read_map(self, count: int, depth: int) -> dict[int | str, object]:
         result: dict[int | str, object] = {}
-        previous = b""
+        content, previous = self._content, b""
         for _ in range(count):
             start_bytes = self.offset_bytes
+            encoded = content[start_bytes : start_bytes + 1]
+            if previous < encoded < _LONG_INTEGER:
+                # A small integer in its place, as in every map of ours.
+                self.offset_bytes = start_bytes + 1
+                previous = encoded
+                result[encoded[0]] = self.read_item(depth=depth + 1)
+                continue
             key = self.read_item(depth=depth + 1)
             encoded = self._content[start_bytes : self.offset_bytes]
             if isinstance(key, bool) or not isinstance(key, int | str):

@@ -52,6 +52,6 @@ class CertificateMemory:
             if len(self._verified) > REMEMBERED_MAX:
                 self._verified.popitem(last=False)
             return verified
-        refuse_time(known.der, now)
+        refuse_time(known, now)
         self._verified.move_to_end(untrusted_der)
         return known

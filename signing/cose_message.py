@@ -19,11 +19,13 @@ Nothing that this module returns is verified: that is `signing.cose`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from signing.algorithms import SIGNATURE_BYTES, Algorithm
-from signing.canonical_cbor import parse_cbor, serialize_cbor
+from signing.canonical_cbor import parse_cbor, serialize_cbor, serialize_head
 from signing.errors import CborError, CoseError
 from signing.value_class import dataclass
 
@@ -49,6 +51,9 @@ ALGORITHM_IDS: Final[Mapping[Algorithm, int]] = {
 RFC 9864's."""
 
 _ALGORITHM, _CONTENT_TYPE, _KID = 1, 3, 4
+_BYTE_STRING: Final = 2
+_SIGNATURE1: Final = b"\x84\x6aSignature1"
+"""How the list of four that begins with this text is written."""
 _SIGNATURE_BYTES: Final = {
     number: SIGNATURE_BYTES[algorithm] for algorithm, number in ALGORITHM_IDS.items()
 }
@@ -115,7 +120,7 @@ def parse_message(untrusted_bytes: bytes, *, max_bytes: int = MAX_MESSAGE_BYTES)
         case _:
             raise _misshapen("body", "[protected, {}, payload, signatures]")
     if is_sign1:
-        header = _parse_header(body_protected, {_ALGORITHM, _CONTENT_TYPE, _KID}, "header")
+        header = _known_sign1_header(body_protected)
         signatures: tuple[CoseSignature, ...] = (
             _signature(body_protected, header, last, "signature"),
         )
@@ -234,11 +239,16 @@ def _signature(
     )
 
 
+@lru_cache(maxsize=4096)  # a device's header is the same in each of its messages
+def _known_sign1_header(untrusted_bytes: bytes) -> Mapping[object, object]:
+    return _parse_header(untrusted_bytes, {_ALGORITHM, _CONTENT_TYPE, _KID}, "header")
+
+
 def _parse_header(untrusted_bytes: bytes, keys: set[int], where: str) -> Mapping[object, object]:
     header = _parse(untrusted_bytes, _MAX_HEADER_BYTES, where)
     if not isinstance(header, dict) or set(header) != keys:
         raise _misshapen(where, f"a map of exactly {sorted(keys)}")
-    return header
+    return MappingProxyType(header)
 
 
 def _parse(untrusted_bytes: bytes, max_bytes: int, where: str) -> object:
@@ -261,7 +271,18 @@ def kid_of(key: PublicKey) -> bytes:
 
 def sign1_structure(protected: bytes, payload: bytes, external_aad: bytes = b"") -> bytes:
     """Return the bytes that a COSE_Sign1 signature is over (RFC 9052 §4.4)."""
-    return serialize_cbor(["Signature1", protected, external_aad, payload])
+    # As `serialize_cbor(["Signature1", …])`: this is made for every report of every device.
+    return b"".join(
+        (
+            _SIGNATURE1,
+            serialize_head(_BYTE_STRING, len(protected)),
+            protected,
+            serialize_head(_BYTE_STRING, len(external_aad)),
+            external_aad,
+            serialize_head(_BYTE_STRING, len(payload)),
+            payload,
+        )
+    )
 
 
 def sign_structure(body_protected: bytes, protected: bytes, payload: bytes) -> bytes:

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import shutil
 import socket
 import subprocess
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from tuf.ngclient import Updater, UpdaterConfig
 
+from manifests.denied_devices import DeniedDevices
 from manifests.device_report import verify_device_report
+from manifests.errors import UpdateRefusedError
+from manifests.http_transport import HttpTransport
 from manifests.release_life import withdraw_release
+from manifests.repository import init_repository
+from manifests.s3_store import S3Address, S3Store
 from manifests.server_plan import ServerPlan
+from manifests.transfer import run_session
+from manifests.update_outcome import UpdateResult, UpdateRules
+from manifests.updater import update_device
+from manifests.url_store import UrlStore
 from tests.firmware_images.release_parts import signer
-from tests.manifests.server_process import running
+from tests.manifests.s3_server import serve_bucket
+from tests.manifests.server_process import running, whole_plan
 from tests.manifests.test_device_messages import signed_report
+from tests.manifests.test_s3_store import publisher_on
 from tests.manifests.world import (
     HARDWARE_CLASS,
     NOW,
+    make_device,
     make_publisher,
     new_bundle,
     old_bundle,
@@ -47,21 +61,25 @@ NGINX = shutil.which("nginx")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
-def page_block() -> str:
-    (block,) = re.findall(r"```nginx\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    return block
+CACHE, BUCKET = range(2)
+
+
+def page_block(number: int) -> str:
+    blocks = re.findall(r"```nginx\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    return blocks[number]
 
 
 @contextmanager
-def nginx_before(server_port: int, folder: Path):
-    """Run nginx with the page's block before a server; gives its port."""
+def nginx_before(server_port: int, folder: Path, *, number: int = CACHE, others=()):
+    """Run nginx with one of the page's blocks before a server; gives its port."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
-    block = page_block()
+    block = page_block(number)
     for written, used in (
         ("listen 80;", f"listen 127.0.0.1:{port};"),
         ("127.0.0.1:8470", f"127.0.0.1:{server_port}"),
-        ("/var/cache/nginx/ampforge", str(folder / "cache")),
+        *others,
     ):
         assert block.count(written) == 1
         block = block.replace(written, used)
@@ -89,13 +107,8 @@ def publisher(tmp_path):
 
 @pytest.fixture
 def server(publisher, tmp_path):
-    plan = ServerPlan(
-        folder=publisher.store.root,
-        trust_record=trust_bytes(),
-        freshness_key_der=signer("freshness-1").to_pkcs8_der(),
-        reports_path=tmp_path / "reports.sqlite",
-        trusted_proxies=("127.0.0.1",),
-        access_log=tmp_path / "access.jsonl",
+    plan = whole_plan(
+        publisher, tmp_path, trusted_proxies=("127.0.0.1",), access_log=tmp_path / "access.jsonl"
     )
     with running(plan) as server:
         yield server
@@ -106,7 +119,8 @@ def get(server, tmp_path):
     """Ask nginx, which asks the server."""
     folder = tmp_path / "nginx"
     folder.mkdir()
-    with nginx_before(server.port, folder) as port:
+    cache = ("/var/cache/nginx/ampforge", str(folder / "cache"))
+    with nginx_before(server.port, folder, others=(cache,)) as port:
 
         def get(path, method="GET", body=None, **headers):
             named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -210,6 +224,26 @@ def test_reports_pass_and_are_never_kept_and_a_long_one_is_refused(get, tmp_path
 
 
 @needs_nginx
+def test_health_is_as_the_page_shows_it(get):
+    (shown,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    status, headers, body = get("/api/health")
+    told = json.loads(body)
+    # The test's release was published in the past of the present.
+    assert status in {200, 503}
+    assert headers["Cache-Control"] == "no-store"
+    assert (set(told), set(told["timestamp"])) == (
+        set(json.loads(shown)),
+        set(json.loads(shown)["timestamp"]),
+    )
+
+
+def test_the_page_s_list_of_denied_devices_is_one(tmp_path):
+    (shown,) = re.findall(r"```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "list").write_text(shown, encoding="utf-8")
+    assert len(DeniedDevices(tmp_path / "list")) == 3
+
+
+@needs_nginx
 def test_without_a_server_nothing_old_is_shown_as_new(get, server, publisher):
     path = listed_artifact(publisher)
     assert get(path)[0] == get(path)[0] == get(TIMESTAMP)[0] == 200
@@ -219,3 +253,87 @@ def test_without_a_server_nothing_old_is_shown_as_new(get, server, publisher):
     status, headers, body = get(path)
     assert (status, headers["X-Cache-Status"]) == (200, "HIT")
     assert body == (publisher.store.root / path[1:]).read_bytes()
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """A repository in a bucket of a real S3 server; gives publisher and address."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    (tmp_path / "buckets" / "flare").mkdir(parents=True)
+    with serve_bucket(tmp_path / "buckets") as (endpoint, _):
+        address = S3Address(bucket="flare", prefix="prod", endpoint=endpoint)
+        publisher = publisher_on(S3Store(address, clock=lambda: NOW))
+        init_repository(publisher.store, trust(), publisher.signers, publisher.settings, now=NOW)
+        yield publisher, address
+
+
+def copy_from(store, folder):
+    """What the page has copied to the server's folder once a minute."""
+    for path in (TIMESTAMP[1:], ASSIGNMENT[1:]):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(store.read(path, max_bytes=1 << 20))
+
+
+@contextmanager
+def bucket_served(copied, address, folder):
+    """The page's nginx before the bucket and a server with a folder; gives its URL."""
+    plan = ServerPlan(
+        folder=copied,
+        trust_record=trust_bytes(),
+        freshness_key_der=signer("freshness-1").to_pkcs8_der(),
+        reports_path=folder / "reports.sqlite",
+    )
+    (folder / "nginx").mkdir()
+    others = (
+        ("https://s3.example.com/flare-updates/prod/", f"{address.endpoint}/flare/prod/"),
+        ("Host s3.example.com", f"Host {urlsplit(address.endpoint).netloc}"),
+    )
+    with (
+        running(plan) as server,
+        nginx_before(server.port, folder / "nginx", number=BUCKET, others=others) as port,
+    ):
+        yield f"http://127.0.0.1:{port}"
+
+
+def update(device, url):
+    with closing(HttpTransport(url)) as transport:
+        return run_session(update_device(device, UpdateRules(chunk_bytes=16_384)), transport)
+
+
+def status_of(url, method, path, body):
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as connection:
+        connection.request(method, path, body)
+        return connection.getresponse().status
+
+
+@needs_nginx
+def test_a_device_updates_from_a_bucket_with_a_server_beside_it(bucket, tmp_path):
+    publisher, address = bucket
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    copy_from(publisher.store, tmp_path / "copied")
+    with bucket_served(tmp_path / "copied", address, tmp_path) as url:
+        shown, stored = UrlStore(url), publisher.store
+        for path in ("metadata/1.root.json", "metadata/2.root.json", "metadata/timestamp.json"):
+            assert shown.read(path, max_bytes=1 << 20) == stored.read(path, max_bytes=1 << 20)
+        assert update(make_device(), url).result is UpdateResult.REBOOT_NEEDED
+        assert status_of(url, "POST", "/api/reports", signed_report()) == 201
+        before = stored.read("metadata/timestamp.json", max_bytes=1 << 20)
+        assert status_of(url, "PUT", TIMESTAMP, b"mine") == 403
+        assert stored.read("metadata/timestamp.json", max_bytes=1 << 20) == before
+
+
+@needs_nginx
+def test_until_the_assignment_is_copied_a_device_installs_nothing_and_then_it_does(
+    bucket, tmp_path
+):
+    publisher, address = bucket
+    publisher.publish_bundle(old_bundle(), None, now=NOW)
+    copy_from(publisher.store, tmp_path / "copied")
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    with bucket_served(tmp_path / "copied", address, tmp_path) as url:
+        device = make_device()
+        with pytest.raises(UpdateRefusedError, match="sequence"):
+            update(device, url)
+        copy_from(publisher.store, tmp_path / "copied")
+        assert update(device, url).result is UpdateResult.REBOOT_NEEDED

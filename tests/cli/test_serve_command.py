@@ -195,7 +195,7 @@ class TestRefusals:
         assert "cannot be used" in str(error)
 
     def test_a_folder_without_a_repository(self, configure, shared):
-        options = configure(f"port = {free_port()}")
+        options = configure(f"port = {find_free_port()}")
         path = Path(options[1])
         path.write_text(path.read_text().replace('folder = "repository"', 'folder = "elsewhere"'))
         outcome = click.testing.CliRunner().invoke(ampforge, ["serve", *options])

@@ -16,13 +16,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from manifests.server_plan import serialize_plan
+from manifests.server_plan import ServerPlan, serialize_plan
+from tests.firmware_images.release_parts import signer
+from tests.manifests.world import trust_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from manifests.server_plan import ServerPlan
+    from manifests.publishing import Publisher
 
 RUN = (
     "import json, sys\n"
@@ -35,6 +37,17 @@ RUN = (
     "except Refusal as error:\n"
     "    print(json.dumps({'error': str(error)}), flush=True)\n"
 )
+
+
+def whole_plan(publisher: Publisher, folder: Path, **options: object) -> ServerPlan:
+    """A plan with nonces and reports; the report database lies in the folder."""
+    return ServerPlan(
+        folder=publisher.store.root,
+        trust_record=trust_bytes(),
+        freshness_key_der=signer("freshness-1").to_pkcs8_der(),
+        reports_path=folder / "reports.sqlite",
+        **options,
+    )
 
 
 class ServerProcess:

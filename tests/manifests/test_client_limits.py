@@ -21,6 +21,7 @@ from manifests.freshness import serialize_freshness_request
 from manifests.rate_limit import RateLimit
 from manifests.server_app import RepositoryApp
 from manifests.server_metrics import ServerCounts
+from manifests.service_parts import ServiceParts
 from tests.firmware_images.release_parts import signer
 from tests.manifests.test_device_messages import REQUEST
 from tests.manifests.test_http_connection import TIMESTAMP, hosting, statuses, talk
@@ -131,12 +132,14 @@ def test_a_client_over_its_limit_is_told_429_and_others_are_served(tmp_path):
     counts = ServerCounts()
     app = RepositoryApp(
         tmp_path,
-        trust=trust(),
-        freshness_signer=signer("freshness-1"),
-        limit=RateLimit(2, clock_s=lambda: 0.0),
-        addresses=ClientAddresses(["192.0.2.7"]),
-        counts=counts,
-        clock=lambda: NOW,
+        ServiceParts(
+            trust=trust(),
+            freshness_signer=signer("freshness-1"),
+            limit=RateLimit(2, clock_s=lambda: 0.0),
+            addresses=ClientAddresses(["192.0.2.7"]),
+            counts=counts,
+            clock=lambda: NOW,
+        ),
     )
 
     def nonce(client):

@@ -18,11 +18,11 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from manifests.fleet import FleetStore
 from manifests.freshness import serialize_freshness_request
 from manifests.openapi import openapi_document, serialize_openapi
-from manifests.server import ServerPlan, serve_in_background
+from manifests.server import serve_in_background
 from tests.conftest import IS_SOAK
-from tests.firmware_images.release_parts import signer
+from tests.manifests.server_process import whole_plan
 from tests.manifests.test_device_messages import REQUEST, signed_report
-from tests.manifests.world import NOW, make_publisher, new_bundle, trust_bytes
+from tests.manifests.world import NOW, make_publisher, new_bundle
 
 SPEC = Path(__file__).parents[2] / "docs" / "spec" / "openapi.json"
 EXAMPLES = 400 if IS_SOAK else 25
@@ -50,12 +50,7 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("described")
     publisher = make_publisher(folder / "repository")
     publisher.publish_bundle(new_bundle(), None, now=NOW)
-    plan = ServerPlan(
-        folder=publisher.store.root,
-        trust_record=trust_bytes(),
-        freshness_key_der=signer("freshness-1").to_pkcs8_der(),
-        reports_path=folder / "reports.sqlite",
-    )
+    plan = whole_plan(publisher, folder)
     with serve_in_background(plan) as url:
         yield url, plan
 

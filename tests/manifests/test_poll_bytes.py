@@ -8,13 +8,11 @@ from contextlib import closing, contextmanager, suppress
 from urllib.parse import urlsplit
 
 from manifests.http_transport import HttpTransport
-from manifests.server_plan import ServerPlan
 from manifests.transfer import run_session
 from manifests.update_outcome import UpdateResult, UpdateRules
 from manifests.updater import update_device
-from tests.firmware_images.release_parts import signer
-from tests.manifests.server_process import running
-from tests.manifests.world import NOW, make_device, make_publisher, new_bundle, trust_bytes
+from tests.manifests.server_process import running, whole_plan
+from tests.manifests.world import NOW, make_device, make_publisher, new_bundle
 
 POLL_MAX_BYTES = 1024
 
@@ -66,13 +64,7 @@ class CountingRelay:
 def relayed(tmp_path, **options):
     publisher = make_publisher(tmp_path / "repository")
     publisher.publish_bundle(new_bundle(), None, now=NOW)
-    plan = ServerPlan(
-        folder=publisher.store.root,
-        trust_record=trust_bytes(),
-        freshness_key_der=signer("freshness-1").to_pkcs8_der(),
-        reports_path=tmp_path / "reports.sqlite",
-        **options,
-    )
+    plan = whole_plan(publisher, tmp_path, **options)
     with running(plan) as server, closing(CountingRelay(server.url)) as relay:
         yield relay
 

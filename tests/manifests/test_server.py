@@ -25,11 +25,13 @@ from manifests.manifests_settings import ServeSettings
 from manifests.running_server import build_app
 from manifests.server import ServerPlan, run_server, serve_in_background
 from manifests.server_app import RepositoryApp
+from manifests.service_parts import ServiceParts
 from manifests.transfer import Fetch, run_session
 from manifests.update_outcome import UpdateResult, UpdateRules
 from manifests.updater import update_device
 from signing.roles import Role
 from tests.firmware_images.release_parts import APP_1_5_0, signer
+from tests.manifests.server_process import whole_plan
 from tests.manifests.test_device_messages import REQUEST, signed_report
 from tests.manifests.trust_steps import first_step, next_step
 from tests.manifests.world import (
@@ -41,7 +43,6 @@ from tests.manifests.world import (
     make_publisher,
     new_bundle,
     trust,
-    trust_bytes,
 )
 
 APP = APP_1_5_0.read_bytes()
@@ -54,12 +55,7 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     publisher = make_publisher(folder / "repository")
     publisher.publish_bundle(new_bundle(), None, now=NOW)
-    plan = ServerPlan(
-        folder=publisher.store.root,
-        trust_record=trust_bytes(),
-        freshness_key_der=signer("freshness-1").to_pkcs8_der(),
-        reports_path=folder / "reports.sqlite",
-    )
+    plan = whole_plan(publisher, folder)
     with serve_in_background(plan) as url:
         yield publisher, url, plan
 
@@ -317,7 +313,9 @@ class TestApplication:
         """Until the operator has it signed again nobody is told what is in force."""
         step = next_step(first_step(), Role.CAMPAIGN, "campaign-1", "campaign-2")
         fresh = signer("freshness-1")
-        app = RepositoryApp(served[2].folder, trust=step.record, freshness_signer=fresh)
+        app = RepositoryApp(
+            served[2].folder, ServiceParts(trust=step.record, freshness_signer=fresh)
+        )
         answer = ask(
             app, Request("POST", "/api/freshness", body=serialize_freshness_request(REQUEST))
         )
@@ -330,9 +328,9 @@ class TestApplication:
         times = iter([NOW, NOW - timedelta(hours=1)])
         app = RepositoryApp(
             served[2].folder,
-            trust=trust(),
-            freshness_signer=signer("freshness-1"),
-            clock=lambda: next(times),
+            ServiceParts(
+                trust=trust(), freshness_signer=signer("freshness-1"), clock=lambda: next(times)
+            ),
         )
         body = serialize_freshness_request(REQUEST)
         first, second = (
@@ -348,7 +346,9 @@ class TestApplication:
 
     def test_a_store_that_cannot_write_says_so(self, served, tmp_path):
         fleet = FleetStore(tmp_path / "reports.sqlite")
-        app = RepositoryApp(served[2].folder, trust=trust(), fleet=fleet, clock=lambda: NOW)
+        app = RepositoryApp(
+            served[2].folder, ServiceParts(trust=trust(), fleet=fleet, clock=lambda: NOW)
+        )
         fleet.close()
         assert ask(app, Request("POST", "/api/reports", body=signed_report())).status == 503
 

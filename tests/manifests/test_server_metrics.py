@@ -11,10 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from manifests.access_log import AccessLog
 from manifests.freshness import serialize_freshness_request
-from manifests.server import ServerPlan
-from tests.firmware_images.release_parts import signer
 from tests.free_port import find_free_port
-from tests.manifests.server_process import running
+from tests.manifests.server_process import running, whole_plan
 from tests.manifests.test_device_messages import REQUEST, signed_report
 from tests.manifests.world import (
     HARDWARE_CLASS,
@@ -22,7 +20,6 @@ from tests.manifests.world import (
     SERIAL,
     make_publisher,
     new_bundle,
-    trust_bytes,
 )
 
 
@@ -37,11 +34,9 @@ def test_metrics_and_log_tell_of_requests_and_never_of_devices(tmp_path):
     publisher = make_publisher(tmp_path / "repository")
     publisher.publish_bundle(new_bundle(), None, now=NOW)
     log, metrics_port = tmp_path / "access.jsonl", find_free_port()
-    plan = ServerPlan(
-        folder=publisher.store.root,
-        trust_record=trust_bytes(),
-        freshness_key_der=signer("freshness-1").to_pkcs8_der(),
-        reports_path=tmp_path / "reports.sqlite",
+    plan = whole_plan(
+        publisher,
+        tmp_path,
         metrics=("127.0.0.1", metrics_port),
         access_log=log,
         trusted_proxies=("127.0.0.1",),

@@ -23,6 +23,7 @@ from manifests.relay import RelayedUpdate
 from manifests.repository_reading import load_repository
 from manifests.server import ServerPlan, serve_in_background
 from manifests.server_app import RepositoryApp
+from manifests.service_parts import ServiceParts
 from manifests.store import FolderStore
 from manifests.transfer import run_session
 from manifests.trust_publication import publish_trust
@@ -88,10 +89,12 @@ def serve(folder, record=None, fleet=None):
     return AppTransport(
         RepositoryApp(
             folder,
-            trust=record or trust(),
-            freshness_signer=signer("freshness-1"),
-            fleet=fleet,
-            clock=lambda: NOW,
+            ServiceParts(
+                trust=record or trust(),
+                freshness_signer=signer("freshness-1"),
+                fleet=fleet,
+                clock=lambda: NOW,
+            ),
         )
     )
 

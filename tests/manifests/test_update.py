@@ -17,6 +17,7 @@ from manifests.errors import TransportError, UpdateRefusedError
 from manifests.fleet import FleetStore
 from manifests.publication import AssignmentPlan
 from manifests.server_app import RepositoryApp
+from manifests.service_parts import ServiceParts
 from manifests.transfer import run_session
 from manifests.update_outcome import (
     FIRST_BOOTS_MAX,
@@ -68,10 +69,9 @@ def fleet(tmp_path):
 def transport(publisher, fleet):
     app = RepositoryApp(
         publisher.store.root,
-        trust=trust(),
-        freshness_signer=signer("freshness-1"),
-        fleet=fleet,
-        clock=lambda: NOW,
+        ServiceParts(
+            trust=trust(), freshness_signer=signer("freshness-1"), fleet=fleet, clock=lambda: NOW
+        ),
     )
     return AppTransport(app)
 
@@ -298,7 +298,7 @@ def test_a_report_that_cannot_be_delivered_stays_due(publisher, transport, fleet
     device = make_device()
     run(device, transport)
     device.board.boot()
-    deaf = AppTransport(RepositoryApp(publisher.store.root, trust=trust()))
+    deaf = AppTransport(RepositoryApp(publisher.store.root, ServiceParts(trust=trust())))
     assert run(device, deaf).is_report_due
     assert run(device, transport).result is UpdateResult.UP_TO_DATE
     assert len(fleet.list_reports()) == 1

@@ -17,6 +17,7 @@ from manifests.assignment import ASSIGNMENT_CONTENT_TYPE, serialize_assignment, 
 from manifests.errors import ManifestError, TransportError, UpdateRefusedError
 from manifests.publication import AssignmentPlan
 from manifests.server_app import RepositoryApp
+from manifests.service_parts import ServiceParts
 from manifests.transfer import run_session
 from manifests.update_outcome import UpdateResult, UpdateRules
 from manifests.updater import update_device
@@ -47,9 +48,7 @@ def serve(publisher, *, now=NOW, freshness="freshness-1"):
     return AppTransport(
         RepositoryApp(
             publisher.store.root,
-            trust=trust(),
-            freshness_signer=signer(freshness),
-            clock=lambda: now,
+            ServiceParts(trust=trust(), freshness_signer=signer(freshness), clock=lambda: now),
         )
     )
 

@@ -16,6 +16,7 @@ from manifests.errors import RepositoryError, UpdateRefusedError
 from manifests.release_deltas import DeltaPlan
 from manifests.repository_reading import load_repository
 from manifests.server_app import RepositoryApp
+from manifests.service_parts import ServiceParts
 from manifests.transfer import run_session
 from manifests.update_outcome import UpdateResult
 from manifests.updater import update_device
@@ -68,9 +69,7 @@ def serve(publisher: Publisher) -> AppTransport:
     return AppTransport(
         RepositoryApp(
             publisher.store.root,
-            trust=trust(),
-            freshness_signer=signer("freshness-1"),
-            clock=lambda: NOW,
+            ServiceParts(trust=trust(), freshness_signer=signer("freshness-1"), clock=lambda: NOW),
         )
     )
 

@@ -18,6 +18,7 @@ from manifests.manifest import (
     serialize_manifest,
 )
 from manifests.server_app import RepositoryApp
+from manifests.service_parts import ServiceParts
 from manifests.slot_writer import Artifact
 from manifests.transfer import run_session
 from manifests.update_outcome import UpdateResult, UpdateRules
@@ -104,9 +105,7 @@ def published(tmp_path_factory):
     )
     app = RepositoryApp(
         publisher.store.root,
-        trust=trust(),
-        freshness_signer=signer("freshness-1"),
-        clock=lambda: NOW,
+        ServiceParts(trust=trust(), freshness_signer=signer("freshness-1"), clock=lambda: NOW),
     )
     return AppTransport(app), done
 

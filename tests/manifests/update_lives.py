@@ -20,6 +20,7 @@ from manifests.errors import UpdateRefusedError
 from manifests.fleet import FleetStore
 from manifests.release_deltas import DeltaPlan
 from manifests.server_app import RepositoryApp
+from manifests.service_parts import ServiceParts
 from manifests.transfer import run_session
 from manifests.update_device import UpdateDevice
 from manifests.update_outcome import Remembered, UpdateResult, remembered_word
@@ -252,10 +253,9 @@ def make_kind(name: str, folder: Path, *, takes_reports: bool = True) -> Kind:
     fleet = FleetStore(folder / "reports.sqlite") if takes_reports else None
     app = RepositoryApp(
         publisher.store.root,
-        trust=record,
-        freshness_signer=signer("freshness-1"),
-        fleet=fleet,
-        clock=lambda: NOW,
+        ServiceParts(
+            trust=record, freshness_signer=signer("freshness-1"), fleet=fleet, clock=lambda: NOW
+        ),
     )
     is_kept = name not in {"revert", "crash"}
     return Kind(

@@ -20,7 +20,9 @@ from signing.certificate_issuing import (
 )
 from signing.certificate_requests import create_csr, parse_csr
 from signing.certificates import verify_certificate
+from signing.ecdsa_form import to_der
 from signing.errors import CertificateError
+from signing.signers import SoftwareSigner
 from tests.signing.fixed_keys import fixed_signer
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -137,6 +139,28 @@ def test_the_last_bits_of_a_signature_cannot_be_declared_unused() -> None:
             verify_certificate(bytes(changed), CA_DER, now=NOW)
         return
     pytest.fail("no signature ended in a zero bit")
+
+
+@pytest.mark.parametrize("inside", ["300a06082a8648ce3d040303", "300a06082a8648ce3d040302"])
+def test_the_signed_part_names_the_algorithm_that_signed_it(inside: str) -> None:
+    """RFC 5280 §4.1.1.2; only the CA itself could sign another."""
+    ecdsa = bytes.fromhex("300a06082a8648ce3d040302")
+    ca = SoftwareSigner.generate(Algorithm.ECDSA_P256)
+    ca_der = create_ca_certificate(ca, common_name="Flare CA", not_before=BEGIN)
+    issued = issue_station_certificate(
+        ca, ca_der, STATION.public_key, station_name="station-1", not_before=BEGIN
+    )
+    tbs = x509.load_der_x509_certificate(issued).tbs_certificate_bytes
+    assert tbs.count(ecdsa) == 1
+    tbs = tbs.replace(ecdsa, bytes.fromhex(inside))
+    signature = to_der(ca.sign(tbs))
+    content = tbs + ecdsa + bytes((3, len(signature) + 1, 0)) + signature
+    der = b"\x30\x82" + len(content).to_bytes(2, "big") + content
+    if bytes.fromhex(inside) == ecdsa:
+        assert verify_certificate(der, ca_der, now=NOW).common_name == "station-1"
+        return
+    with pytest.raises(CertificateError):
+        verify_certificate(der, ca_der, now=NOW)
 
 
 @pytest.mark.parametrize("untrusted_der", [b"", DEVICE_DER + b"\0", DEVICE_DER[:-1], bytes(5000)])
