@@ -44,6 +44,7 @@ from manifests.release_admission import (
     judge_secure_version,
     refuse_expired,
     refuse_expired_waivers,
+    refuse_more_devices,
     refuse_unsupported,
 )
 from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
@@ -108,7 +109,8 @@ class Publisher:
         Raises:
             SigningError, FirmwareImageError: The bundle, or a delta's base, is refused.
             RepositoryError: Another release has its counter, a later one is published, its support
-                has ended, or nothing published leads to it.
+                has ended, nothing published leads to it, or it is published already and assigned
+                to fewer devices.
             SecureVersionError: Its secure version is beyond the product's budget.
             WaiverError: What of the limits was waived no longer is.
         """
@@ -129,6 +131,8 @@ class Publisher:
             )
             published = find_same(current, known, bundle)
             if published is not None:
+                running = read_listed_assignment(self.store, current, published.hardware_class)
+                refuse_more_devices(running, published, plan)
                 message = read_target(
                     self.store, current.targets.signed.targets[published.target_path]
                 )

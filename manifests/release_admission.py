@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from firmware_images.release_constraints import last_day_of
 from firmware_images.secure_version import SecureVersionBudget, find_budget
 from firmware_images.waiver_text import format_waiver
+from manifests.assignment import ALL_DEVICES_PPM
 from manifests.errors import RepositoryError
 from manifests.manifest import verify_manifest
 from manifests.published_releases import (
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from firmware_images.bundle import Bundle
     from firmware_images.release_constraints import ReleaseConstraints
     from firmware_images.release_statement import ReleaseStatement
+    from manifests.assignment import Assignment
     from manifests.manifest import Manifest
+    from manifests.publication import AssignmentPlan
     from manifests.published_releases import PublishedRelease
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
@@ -48,6 +51,48 @@ class SecureVersionCost:
 
     budget: SecureVersionBudget
     bits: int
+
+
+def refuse_more_devices(
+    running: Assignment | None, published: PublishedRelease, plan: AssignmentPlan
+) -> None:
+    """Refuse to give a published release to more devices by publishing it again.
+
+    Whoever repeats the command, after a crash or by mistake, means no wider campaign.
+
+    Args:
+        running: The assignment in force for its hardware class.
+        published: The release.
+        plan: Who would install it.
+
+    Raises:
+        RepositoryError: It is assigned to fewer devices, or halted.
+    """
+    if running is None or running.manifest_sha256 != published.manifest_sha256:
+        return
+    running_percent = f"{running.drawn_ppm / 10_000:g}"
+    percent = f"{plan.drawn_ppm / 10_000:g}"
+    is_drawn_anew = (
+        plan.campaign != running.campaign
+        and plan.drawn_ppm > 0
+        and running.drawn_ppm < ALL_DEVICES_PPM
+    )
+    if running.is_halted and not plan.is_halted:
+        expected, hint = "a halted campaign", "`ampforge campaign create` resumes it"
+    elif plan.drawn_ppm > running.drawn_ppm or is_drawn_anew:
+        expected = f"at most {running_percent} % in campaign {running.campaign!r}"
+        hint = (
+            f"for more devices: `ampforge repo promote {published.version} --percent N`; to repeat "
+            f"the command: --campaign {running.campaign!r} --percent {running_percent}"
+        )
+    else:
+        return
+    raise RepositoryError(
+        f"release {published.version} is published already, and not to so many devices",
+        expected=expected,
+        got=f"{percent} % in campaign {plan.campaign!r}",
+        hint=hint,
+    )
 
 
 def refuse_unsupported(version: str, constraints: ReleaseConstraints, *, now: datetime) -> None:

@@ -134,6 +134,33 @@ def test_a_halted_campaign_is_not_promoted(publisher):
         promote_release(publisher, "1.5.0", now=NOW)
 
 
+@pytest.mark.parametrize(
+    ("plan", "telling"),
+    [
+        (None, "at most 5 % in campaign 'pilot', got 100 % in campaign 'release 1.5.0'"),
+        (replace(PILOT, drawn_ppm=50_001), "at most 5 % in campaign 'pilot'"),
+        (replace(PILOT, campaign="other"), "got 5 % in campaign 'other'"),
+    ],
+)
+def test_publishing_again_gives_a_release_to_no_more_devices(publisher, plan, telling):
+    before = files(publisher)
+    with pytest.raises(RepositoryError, match="published already") as refused:
+        publisher.publish_bundle(new_bundle(), plan, now=NOW)
+    assert telling in str(refused.value)
+    assert "--campaign 'pilot' --percent 5" in refused.value.hint
+    assert files(publisher) == before
+    assert publisher.publish_bundle(new_bundle(), PILOT, now=NOW).assignment.drawn_ppm == 50_000
+
+
+def test_publishing_again_resumes_no_halted_campaign(publisher):
+    publisher.publish_plan("1.5.0", replace(PILOT, is_halted=True), now=NOW)
+    before = files(publisher)
+    with pytest.raises(RepositoryError, match="published already") as refused:
+        publisher.publish_bundle(new_bundle(), PILOT, now=NOW)
+    assert "campaign create" in refused.value.hint
+    assert files(publisher) == before
+
+
 def test_a_withdrawn_release_is_halted_listed_and_never_given_again(publisher):
     withdrawal, is_halted = withdraw_release(
         publisher, "1.5.0", reason="TIGHTEN stops\nearly", now=NOW
