@@ -4,7 +4,7 @@
 |---|---|
 | 0 | done |
 | 1 | a bug of ours (a traceback is shown) |
-| 2 | usage or configuration |
+| 2 | usage or configuration, or a file that cannot be written |
 | 3 | signature or trust |
 | 4 | manifest or repository |
 | 5 | firmware image or waveform |
@@ -22,7 +22,7 @@ import click
 from firmware_images.errors import FirmwareImageError
 from manifests.errors import ManifestError
 from provisioning.errors import LedgerDamageError, ProvisioningError
-from signing.errors import SigningError
+from signing.errors import DurableFileError, SigningError
 from signing.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ EXIT_USAGE = 2
 EXIT_UNIT_FAILED = 10
 EXIT_INTERRUPTED = 130
 EXIT_CODES: tuple[tuple[type[Refusal], int], ...] = (
+    (DurableFileError, EXIT_USAGE),  # a full disk says nothing of signatures
     (SigningError, 3),
     (ManifestError, 4),
     (FirmwareImageError, 5),

@@ -20,7 +20,7 @@ from cli.params import passphrase_source, read_passphrase_file
 from firmware_images.errors import FirmwareImageError
 from manifests.errors import ManifestError
 from provisioning.errors import ProvisioningError
-from signing.errors import SigningError, TrustError
+from signing.errors import DurableFileError, SigningError, TrustError
 
 HEAVY = {
     "alembic",
@@ -95,6 +95,7 @@ def test_each_verb_has_an_example_and_json(noun):
     [
         (SigningError("x"), 3),
         (TrustError("x"), 3),
+        (DurableFileError("x"), 2),
         (ManifestError("x"), 4),
         (FirmwareImageError("x"), 5),
         (ProvisioningError("x"), 6),
