@@ -21,7 +21,8 @@ from manifests.errors import UpdateRefusedError
 from manifests.http_transport import HttpTransport
 from manifests.release_life import withdraw_release
 from manifests.repository import init_repository
-from manifests.s3_store import S3Address, S3Store
+from manifests.s3_address import S3Address
+from manifests.s3_store import S3Store
 from manifests.server_plan import ServerPlan
 from manifests.transfer import run_session
 from manifests.update_outcome import UpdateResult, UpdateRules

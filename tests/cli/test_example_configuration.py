@@ -70,7 +70,7 @@ def test_the_example_leaves_out_no_default(section):
         table = table[part]
     optional = {"slots", "lot", "model", "nvs", "efuses", "ca", "ledger", "bucket", "endpoint"}
     optional |= {"access_log", "control", "metrics_port", "tls_certificate", "tls_key"}
-    optional |= {"check_standard"}
+    optional |= {"check_standard", "denied_devices"}
     model = DEFAULTS[section]
     known = {f.name for f in fields(model)} if is_dataclass(model) else set(model.model_fields)
     assert known - optional == set(table) - optional

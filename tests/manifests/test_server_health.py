@@ -19,10 +19,10 @@ from manifests.report_batches import PROBE_INTERVAL_S, SILENT_MAX_S, ReportBatch
 from manifests.server_app import RepositoryApp
 from manifests.server_health import SOON
 from manifests.service_parts import ServiceParts
+from tests.free_port import find_free_port
 from tests.manifests.server_process import running, whole_plan
 from tests.manifests.test_device_messages import signed_report
 from tests.manifests.test_server_metrics import ask as ask_port
-from tests.manifests.test_server_metrics import free_port
 from tests.manifests.world import NOW, Request, ask, make_publisher, new_bundle
 
 
@@ -79,7 +79,7 @@ def test_without_a_timestamp_there_is_nothing_to_serve(tmp_path, content):
 
 @contextmanager
 def serving(publisher, folder):
-    metrics_port = free_port()
+    metrics_port = find_free_port()
     plan = whole_plan(publisher, folder, metrics=("127.0.0.1", metrics_port))
     with running(plan) as server:
 

@@ -7,7 +7,6 @@ import datetime as dt
 import pytest
 from pydantic import ValidationError
 
-from provisioning.check_entry import Moment
 from provisioning.check_history import read_checks, read_history
 from provisioning.check_schedule import find_standing
 from provisioning.check_standard_settings import CheckStandardSettings
@@ -19,7 +18,7 @@ from provisioning.ledger_values import UnitState, Writer
 from provisioning.ledger_witness import writing_as_station
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
-from provisioning.station_checking import check_slot, check_slots
+from provisioning.station_checking import check_slots
 from provisioning.station_settings import StationSettings
 from provisioning.unit_records import describe_unit
 from tests.provisioning import check_bench
@@ -205,12 +204,18 @@ def test_a_unit_waits_for_the_reading_that_is_due_or_asked_for(tmp_path):
         assert result.awaits_check
         assert len(read(station)) == 1  # at the start, and none at the close
         assert describe_unit(station.ledger, result.report.serial)["awaits_check"] is True
-        (slot,) = slot_configs(line)
-        closing = check_slot(
-            station.opened, station.settings, slot, Moment.CLOSE, now=station.outside.now,
-            is_asked_for=True,
-        )  # fmt: skip
-        assert closing.released == (result.report.serial,)
+        writer = Writer(
+            station="station-1", now=station.outside.now, new_job=station.outside.new_job
+        )
+        station.close()
+        address = tmp_path / STATION / "ledger.sqlite3"
+        is_offline, (closing,) = check_slots(
+            tmp_path / STATION, address, settings, writer, slot_configs(line)
+        )
+        assert not is_offline
+        assert closing.error is None
+        assert closing.result.released == (result.report.serial,)
+        station = open_bench(tmp_path, settings)
         assert describe_unit(station.ledger, result.report.serial)["awaits_check"] is False
         station.ledger.verify_chains()
         station.close()
