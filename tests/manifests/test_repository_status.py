@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -145,7 +144,7 @@ def test_a_manifest_that_expires_is_told_before_it_does(publisher):
 def test_a_plan_without_a_name_is_called_after_its_release(publisher):
     done = publisher.publish_bundle(new_bundle(), AssignmentPlan(drawn_ppm=50_000), now=NOW)
     assert done.assignment.campaign == "release 1.5.0"
-    wider = publisher.publish_bundle(new_bundle(), AssignmentPlan(drawn_ppm=90_000), now=NOW)
-    assert wider.assignment.salt == done.assignment.salt
-    renamed = replace(AssignmentPlan(), campaign="pilot")
+    again = publisher.publish_bundle(new_bundle(), AssignmentPlan(drawn_ppm=40_000), now=NOW)
+    assert again.assignment.salt == done.assignment.salt
+    renamed = AssignmentPlan(campaign="pilot", drawn_ppm=0)
     assert publisher.publish_bundle(new_bundle(), renamed, now=NOW).assignment.campaign == "pilot"
