@@ -8,10 +8,8 @@ is imported once; the parent has no threads.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 import tuf.ngclient.updater
@@ -20,6 +18,7 @@ import cli.gateway_relay
 import provisioning.serial_port
 from cli.device_commands import update_through_gateway
 from manifests.gateway_fetcher import GatewayFetcher
+from tests.dying_children import run_children
 
 assert tuf, (provisioning, GatewayFetcher)
 
@@ -43,14 +42,7 @@ def relay_and_die(place: list[str], side: str, exchange: int) -> None:
 
 
 def main() -> None:
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            relay_and_die(*json.loads(line))
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        sys.stdout.flush()
+    run_children(relay_and_die)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,8 @@ application. A child that lives to its end leaves the number of exchanges in `EX
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from provisioning.slots import run_slots
 from provisioning.station_settings import StationSettings
 from provisioning.station_values import SlotConfig
 from provisioning.supervision import sign_act
+from tests.dying_children import run_children
 from tests.provisioning.station_bench import open_bench
 from tests.signing.fixed_keys import fixed_signer
 
@@ -127,14 +126,7 @@ def main() -> None:
     # Imported once, for all children; a child that imports for itself takes a third longer.
     assert np, (espefuse, esptool, pyvisa_py, sqlalchemy, provisioning)
 
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            run_and_die(*json.loads(line))
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        sys.stdout.flush()
+    run_children(run_and_die)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ signal or exit code that ended the child. Children are forked, so that everythin
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 from pathlib import Path
 
+from tests.dying_children import run_children
 from tests.signing.ceremony_bench import run_steps
 
 
@@ -43,14 +42,7 @@ def main() -> None:
 
     # Imported once, for all children.
     assert signing.ceremony_verify, SoftwareSigner.generate(Algorithm.ECDSA_P256).sign(b"")
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            run_and_die(*json.loads(line))
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        sys.stdout.flush()
+    run_children(run_and_die)
 
 
 if __name__ == "__main__":
