@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
@@ -12,9 +11,9 @@ from cli.configuration import load_configuration
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.params import EXISTING_FILE, FILE, FiniteFloat, config_option, json_option
-from cli.slot_option import slot_configs, slots_option
+from cli.slot_option import slots_option
 from cli.station_access import load_station_settings, read_file, utc_now
-from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line, simulated_slots
+from cli.station_options import SIMULATED_FOLDER, measuring_places, seed_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,19 +145,16 @@ def measure(
         journal = read_file(journal_path, max_bytes=_JOURNAL_MAX_BYTES)
     load_ohm = load_ohm or settings.metrology.reference_load_ohm
     _require_same_conditions(journal, current_na, load_ohm, where=journal_path)
-    with ExitStack() as stack:
-        places = slot_configs(slots) or settings.slot_configs()
-        if simulate is not None:
-            _require_simulated(folder / SIMULATED_FOLDER)
-            line = simulated_line(folder / SIMULATED_FOLDER, board_count=simulate, seed=seed)
-            places = simulated_slots(stack.enter_context(line))
-        if not places:
-            raise UsageRefusal(
-                "there is no slot to measure in",
-                expected="--slots, or [[station.slots]] in ampforge.toml",
-                got="none",
-                hint="give --slots port=URL,meter=ADDRESS, or --simulate N without hardware",
-            )
+    if simulate is not None:
+        _require_simulated(folder / SIMULATED_FOLDER)
+    with measuring_places(
+        slots,
+        settings,
+        folder=folder / SIMULATED_FOLDER,
+        simulate=simulate,
+        seed=seed,
+        act="measure",
+    ) as places:
         measured = _fill(
             sheet, sheet_path, journal, journal_path, places=places, settings=settings,
             current_na=current_na, load_ohm=load_ohm,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +11,7 @@ from cli.failures import UsageRefusal, describe_error, exit_code, printable
 from cli.output import print_result
 from cli.params import config_option, json_option
 from cli.picture_option import plot_option, save_picture
-from cli.slot_option import slot_configs, slots_option
+from cli.slot_option import slots_option
 from cli.station_access import (
     find_ledger_address,
     find_station_folder,
@@ -21,7 +20,7 @@ from cli.station_access import (
     station_option,
     station_writer,
 )
-from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line, simulated_slots
+from cli.station_options import SIMULATED_FOLDER, measuring_places, seed_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,18 +78,14 @@ def check(
             where=folder,
             hint="check the folder; only a new factory runs `ampforge station init`",
         )
-    with ExitStack() as stack:
-        places = slot_configs(slots) or settings.slot_configs()
-        if simulate is not None:
-            line = simulated_line(folder / SIMULATED_FOLDER, board_count=simulate, seed=seed)
-            places = simulated_slots(stack.enter_context(line))
-        if not places:
-            raise UsageRefusal(
-                "there is no slot to read in",
-                expected="--slots, or [[station.slots]] in ampforge.toml",
-                got="none",
-                hint="give --slots port=URL,meter=ADDRESS, or --simulate 1 without hardware",
-            )
+    with measuring_places(
+        slots,
+        settings,
+        folder=folder / SIMULATED_FOLDER,
+        simulate=simulate,
+        seed=seed,
+        act="read",
+    ) as places:
         is_offline, found = check_slots(
             folder,
             find_ledger_address(config_path, station_folder),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.failures import UsageRefusal
 from cli.params import EXISTING_FILE
+from cli.slot_option import slot_configs
 from cli.station_access import utc_now
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from provisioning.simulator.line import SimulatedLine
+    from provisioning.station_settings import StationSettings
     from provisioning.station_values import SlotConfig
 
 BUNDLE_MAX_BYTES = 64 << 20
@@ -77,3 +82,41 @@ def simulated_slots(line: SimulatedLine) -> tuple[SlotConfig, ...]:
         SlotConfig(name=str(number), port=slot.port_url, meter=slot.meter_address)
         for number, slot in enumerate(line.slots, start=1)
     )
+
+
+@contextmanager
+def measuring_places(
+    slots: tuple[dict[str, str], ...],
+    settings: StationSettings,
+    *,
+    folder: Path,
+    simulate: int | None,
+    seed: int,
+    act: str,
+) -> Iterator[tuple[SlotConfig, ...]]:
+    """Yield the slots to measure in: of a simulated line, which serves meanwhile, or real ones.
+
+    Args:
+        slots: Those of `--slots`; else those of the settings count.
+        settings: Section `[station]`.
+        folder: Where the simulated boards keep flash and eFuses.
+        simulate: How many boards to simulate; `None` for real ones.
+        seed: What they are drawn from.
+        act: What is done there, for the refusal.
+
+    Raises:
+        UsageRefusal: There is none.
+    """
+    with ExitStack() as stack:
+        places = slot_configs(slots) or settings.slot_configs()
+        if simulate is not None:
+            line = simulated_line(folder, board_count=simulate, seed=seed)
+            places = simulated_slots(stack.enter_context(line))
+        if not places:
+            raise UsageRefusal(
+                f"there is no slot to {act} in",
+                expected="--slots, or [[station.slots]] in ampforge.toml",
+                got="none",
+                hint="give --slots port=URL,meter=ADDRESS, or --simulate 1 without hardware",
+            )
+        yield places
