@@ -63,6 +63,9 @@ class ReportedResult(IntEnum):
     """Nothing was tried: a step must come first, and none that may be taken is assigned."""
 
 
+_FIRST_RESULT, _LAST_RESULT = min(ReportedResult), max(ReportedResult)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedReport:
     """A report whose signature was verified.
@@ -198,7 +201,7 @@ def _parse_report(verified_bytes: bytes) -> DeviceReport:
         serial_number=fields.read_text(2, "serial number", maximum=SERIAL_MAX_LENGTH),
         hardware_class=fields.read_text(3, "hardware class", maximum=NAME_MAX_LENGTH),
         result=ReportedResult(
-            fields.read_int(4, "result", minimum=min(ReportedResult), maximum=max(ReportedResult))
+            fields.read_int(4, "result", minimum=_FIRST_RESULT, maximum=_LAST_RESULT)
         ),
         release_counter=fields.read_int(5, "release counter"),
         app_sha256=fields.read_digest(6, "application SHA-256"),

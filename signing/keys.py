@@ -12,7 +12,7 @@ which algorithms a role may use (`signing.role_algorithms`).
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final
 
 from signing.algorithms import (
@@ -175,9 +175,14 @@ class PublicKey:
             pss, sha256 = rsa_padding()
             self._loaded.verify(signature, message, pss, sha256)
             return
-        from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+        self._loaded.verify(to_der(signature), message, _ecdsa(self.algorithm))
 
-        self._loaded.verify(to_der(signature), message, ECDSA(signed_hash(self.algorithm)))
+
+@cache
+def _ecdsa(algorithm: Algorithm) -> Any:
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+
+    return ECDSA(signed_hash(algorithm))
 
 
 def public_key_from_raw(algorithm: Algorithm, raw: bytes, *, where: str) -> PublicKey:
