@@ -63,7 +63,7 @@ class DeniedDevices:
             DeniedDeviceError: Its serial number, MAC address or key is there.
         """
         names = (
-            ("serial", received.report.serial_number),
+            ("serial", received.serial_number),
             ("mac", received.mac),
             ("key", received.key_id.hex()),
         )

@@ -16,13 +16,13 @@ import sqlite3
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from manifests.device_report import DeviceReport, ReportedResult, serialize_device_report
 from manifests.errors import FleetStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 SCHEMA_VERSION = 1
@@ -67,25 +67,84 @@ class StoredReport:
     report: DeviceReport
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedReport:
-    """A verified report, the bytes it came in (certificate and signature included), and when.
+class StoredMessage(NamedTuple):
+    """A report as it came.
 
     Attributes:
-        report: What the device said.
-        message: The bytes it came in.
-        received_at: When, UTC.
-        digest: `digest_of(report)`, where it was computed already.
+        received_at_s: When, seconds since 1970.
+        serial_number: Whose it is.
+        message: Its bytes, certificate and signature included.
+    """
+
+    received_at_s: int
+    serial_number: str
+    message: bytes
+
+
+class ReceivedReport(NamedTuple):
+    """A verified report as it is stored, and who signed it.
+
+    A tuple, because one is made for every report of every device. All but the last two values are
+    the database's row, in the order of its columns.
+
+    Attributes:
+        digest: SHA-256 of what was signed (docs/decisions/0075).
+        received_at_s: When it came, seconds since 1970.
+        serial_number: Of `DeviceReport`, as all that follows to `reason`.
+        message: The bytes it came in, certificate and signature included.
         mac: MAC address in the device's certificate.
         key_id: Id of the key that signed.
     """
 
-    report: DeviceReport
+    digest: bytes
+    received_at_s: int
+    serial_number: str
+    hardware_class: str
+    result: int
+    release_counter: int
+    app_sha256: bytes
+    table_sha256: bytes
+    manifest_sha256: bytes
+    assignment_sequence: int
+    freshness_sequence: int
+    reason: str
     message: bytes
-    received_at: datetime
-    digest: bytes | None = None
-    mac: str = ""
-    key_id: bytes = b""
+    mac: str
+    key_id: bytes
+
+    @property
+    def report(self) -> DeviceReport:
+        """What the device said."""
+        return DeviceReport(
+            result=ReportedResult(self.result),
+            **{name: getattr(self, name) for name in _REPORT_FIELDS if name != "result"},
+        )
+
+
+_REPORT_FIELDS = ReceivedReport._fields[2:12]
+_ROW_LENGTH = 13
+
+
+def receive_report(
+    report: DeviceReport, message: bytes, *, now: datetime, mac: str = "", key_id: bytes = b""
+) -> ReceivedReport:
+    """Return a verified report as it is stored.
+
+    Args:
+        report: What the device said.
+        message: The bytes it came in.
+        now: The present, UTC.
+        mac: MAC address in the device's certificate.
+        key_id: Id of the key that signed.
+    """
+    return ReceivedReport(
+        digest=digest_of(report),
+        received_at_s=int(now.timestamp()),
+        **{name: getattr(report, name) for name in _REPORT_FIELDS},
+        message=message,
+        mac=mac,
+        key_id=key_id,
+    )
 
 
 class FleetStore:
@@ -124,8 +183,8 @@ class FleetStore:
             FleetStoreError: They could not be stored; none of them was.
         """
         assert len(received) <= BATCH_MAX
-        digests = [one.digest or digest_of(one.report) for one in received]
-        rows = {digest: _row(digest, one) for digest, one in zip(digests, received, strict=True)}
+        digests = [one.digest for one in received]
+        rows = {one.digest: one[:_ROW_LENGTH] for one in received}
         with self._lock:
             try:
                 known = self._insert(rows)
@@ -171,7 +230,7 @@ class FleetStore:
                 hint="put it back and start the server again: what comes until then is refused",
             )
 
-    def _insert(self, rows: dict[bytes, tuple[object, ...]]) -> set[bytes]:
+    def _insert(self, rows: Mapping[bytes, tuple[object, ...]]) -> set[bytes]:
         # Few statements: between two of them a busy server lets this thread wait.
         self._connection.execute("BEGIN IMMEDIATE")
         marks = ", ".join("?" * len(rows))
@@ -202,6 +261,38 @@ class FleetStore:
             except sqlite3.Error as error:
                 raise self._translated("device reports cannot be read", error) from error
         return tuple(_stored(row) for row in rows)
+
+    def read_messages(self, *, since_s: int) -> Iterator[StoredMessage]:
+        """Yield each report as it came, the oldest first.
+
+        Args:
+            since_s: Reports that came before are left out; seconds since 1970.
+
+        Raises:
+            FleetStoreError: They cannot be read.
+        """
+        statement = (
+            "SELECT received_at_s, serial_number, message FROM report"
+            " WHERE received_at_s >= ? ORDER BY received_at_s, digest"
+        )
+        try:
+            yield from map(StoredMessage._make, self._connection.execute(statement, (since_s,)))
+        except sqlite3.Error as error:
+            raise self._translated("device reports cannot be read", error) from error
+
+    def count_messages(self, *, since_s: int) -> int:
+        """Return how many `read_messages` will yield.
+
+        Raises:
+            FleetStoreError: They cannot be read.
+        """
+        statement = "SELECT count(*) FROM report WHERE received_at_s >= ?"
+        with self._lock:
+            try:
+                (count,) = self._connection.execute(statement, (since_s,)).fetchone()
+            except sqlite3.Error as error:
+                raise self._translated("device reports cannot be read", error) from error
+        return int(count)
 
     def list_held_back(self, manifest_sha256: bytes) -> dict[str, tuple[str, ...]]:
         """Return which devices cannot come to a release, by what they say is missing.
@@ -273,25 +364,6 @@ def _identity_of(path: Path) -> tuple[int, int]:
 def digest_of(report: DeviceReport) -> bytes:
     """Return a report's key: SHA-256 of what the device signed (docs/decisions/0075)."""
     return hashlib.sha256(serialize_device_report(report)).digest()
-
-
-def _row(digest: bytes, received: ReceivedReport) -> tuple[object, ...]:
-    report = received.report
-    return (
-        digest,
-        int(received.received_at.timestamp()),
-        report.serial_number,
-        report.hardware_class,
-        int(report.result),
-        report.release_counter,
-        report.app_sha256,
-        report.table_sha256,
-        report.manifest_sha256,
-        report.assignment_sequence,
-        report.freshness_sequence,
-        report.reason,
-        received.message,
-    )
 
 
 def _stored(row: tuple[object, ...]) -> StoredReport:

@@ -10,12 +10,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from manifests.carried_reports import CARRIED_MAX, CARRIED_MAX_BYTES
 from manifests.device_report import REPORT_MAX_BYTES
 from manifests.message_fields import MESSAGE_MAX_BYTES
 from manifests.server_health import HealthStatus, ReportsState, TimestampState
-from manifests.server_paths import FRESHNESS_PATH, HEALTH_PATH, OPENAPI_PATH, REPORTS_PATH
+from manifests.server_paths import (
+    FRESHNESS_PATH,
+    HEALTH_PATH,
+    OPENAPI_PATH,
+    REPORT_BATCHES_PATH,
+    REPORTS_PATH,
+)
 
-DESCRIPTION_VERSION = "1.1.0"
+DESCRIPTION_VERSION = "1.2.0"
 _NO_STORE = {
     "Cache-Control": {
         "description": "Never to be cached.",
@@ -52,6 +59,7 @@ def openapi_document() -> dict[str, Any]:
         "paths": {
             FRESHNESS_PATH: {"post": _freshness()},
             REPORTS_PATH: {"post": _reports()},
+            REPORT_BATCHES_PATH: {"post": _report_batches()},
             HEALTH_PATH: {"get": _health()},
             OPENAPI_PATH: {"get": _description()},
         },
@@ -92,6 +100,38 @@ def _reports() -> dict[str, Any]:
             "201": _text("Stored: it is on the disk.", _NO_STORE),
             "403": _text("The operator takes no reports of this device.", _NO_STORE),
             **_refusals(),
+        },
+    }
+
+
+def _report_batches() -> dict[str, Any]:
+    outcome = {
+        "type": "object",
+        "required": ["status", "text"],
+        "properties": {"status": {"enum": [200, 201, 400, 403, 503]}, "text": {"type": "string"}},
+        "additionalProperties": False,
+    }
+    outcomes = {"type": "array", "items": outcome, "minItems": 1, "maxItems": CARRIED_MAX}
+    schema = {
+        "type": "object",
+        "required": ["outcomes"],
+        "properties": {"outcomes": outcomes},
+        "additionalProperties": False,
+    }
+    return {
+        "operationId": "storeReports",
+        "summary": "Store reports of several devices, each durably or not at all.",
+        "description": "docs/spec/device-report.md §6. Sending them again changes nothing.",
+        "requestBody": _body(
+            CARRIED_MAX_BYTES, f"Deterministic CBOR: an array of 1 to {CARRIED_MAX} byte strings."
+        ),
+        "responses": {
+            "200": {
+                "description": "What became of each, in the same order.",
+                "headers": _NO_STORE,
+                "content": {"application/json": {"schema": schema}},
+            },
+            **{status: one for status, one in _refusals().items() if status != "503"},
         },
     }
 

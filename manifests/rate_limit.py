@@ -34,6 +34,17 @@ class RateLimit:
         self._clock_s = clock_s
         self._whole_at_s: OrderedDict[str, float] = OrderedDict()
 
+    def charge(self, client: str, count: int) -> None:
+        """Count more, of a request that was allowed: the next ones wait for it.
+
+        Args:
+            client: As given to `take`.
+            count: As many as this many requests would have been.
+        """
+        whole_at_s = self._whole_at_s.get(client)
+        if whole_at_s is not None:
+            self._whole_at_s[client] = whole_at_s + count * self._interval_s
+
     def take(self, client: str) -> int:
         """Count one request.
 

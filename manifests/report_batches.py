@@ -82,6 +82,14 @@ class ReportBatches:
         Raises:
             FleetStoreError: It could not be stored, or too many wait.
         """
+        return await self.begin(received)
+
+    def begin(self, received: ReceivedReport) -> asyncio.Future[bool]:
+        """Begin with what `add` does; the future is done when the report is on the disk.
+
+        Raises:
+            FleetStoreError: Too many wait.
+        """
         if len(self._waiting) >= WAITING_MAX or self._is_closed:
             raise FleetStoreError(
                 "too many device reports wait for the database",
@@ -92,7 +100,7 @@ class ReportBatches:
         stored: asyncio.Future[bool] = loop.create_future()
         self._waiting.append((received, stored))
         self._gather(loop)
-        return await stored
+        return stored
 
     def find_failure(self, *, now_s: float) -> FleetStoreError | None:
         """Return why reports cannot be stored, as the last attempt to write has told.

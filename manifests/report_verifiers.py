@@ -8,37 +8,31 @@ A process holds no state but certificates that it remembers. One that dies costs
 what it was sent goes to another, once; a report that two died with is answered "try again", and is
 never verified in the server's own process. A process ends when its parent does.
 
-    to it:   u32 bytes that follow | i64 present, seconds | (u16 bytes | report) ...
-    from it: u32 bytes that follow | JSON: for each report its values, or the parts of a refusal
+What is written to a process and read from it is in `report_frames`; what it does with it, in
+`report_verifying`. The first frame is the trust record.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
-import json
 import os
-import signal
 import socket
 import struct
 import subprocess
 import sys
 from collections import deque
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from manifests.device_report import DeviceReport, ReportedResult, verify_whole_report
 from manifests.errors import DeviceMessageError, FleetStoreError
-from manifests.fleet import ReceivedReport
-from signing.certificate_memory import CertificateMemory
-from signing.refusal import REFUSAL_PARTS, Refusal
-from signing.trust import verify_trust_record
+from manifests.report_frames import FRAME_HEAD, pack_frame, pack_reports, unpack_outcomes
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
     from collections.abc import Sequence
+    from datetime import datetime
+
+    from manifests.fleet import ReceivedReport
 
 WAITING_MAX: Final = 4096
 """Reports that wait to be verified; more are refused, and their devices come again."""
@@ -46,18 +40,17 @@ SENT_MAX: Final = 16
 """Reports in one message to a process."""
 AHEAD_MAX: Final = 2
 """Messages to one process that are not answered: the next lies there when it is ready."""
+HELPED_FROM: Final = 2 * SENT_MAX
+"""Reports that wait for each further process: below, batches would only become smaller."""
 PROCESSES_MAX: Final = 4
 DEATHS_MAX: Final = 2
 ANSWER_TIMEOUT_S: Final = 10.0
 """A process that does not answer for so long counts as dead."""
-_LENGTH: Final = struct.Struct("!I")
-_PRESENT: Final = struct.Struct("!q")
-_REPORT_LENGTH: Final = struct.Struct("!H")
 
 
 def usual_processes() -> int:
-    """Return how many processes fit this machine: one stays for the event loop and the commits."""
-    return max(1, min(PROCESSES_MAX, (os.cpu_count() or 1) - 1))
+    """Return how many processes fit this machine: one for each processor."""
+    return min(PROCESSES_MAX, os.cpu_count() or 1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,7 +58,7 @@ class _Asked:
     """One report that is to be verified, and who waits for it."""
 
     body: bytes
-    now: datetime
+    now_s: int
     verified: asyncio.Future[ReceivedReport]
     deaths: int = 0
 
@@ -75,14 +68,14 @@ class ReportVerifiers:
 
     Args:
         trust_record: The product's trust record, verified by whoever gives it.
-        processes: How many.
+        processes: How many; all but the first are started, and used, when many reports wait.
     """
 
     def __init__(self, trust_record: bytes, *, processes: int) -> None:
         self._trust_record = trust_record
         self._processes = processes
         self._waiting: deque[_Asked] = deque()
-        self._has_waiting: asyncio.Event | None = None
+        self._are_needed: list[asyncio.Event] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def verify(self, body: bytes, *, now: datetime) -> ReceivedReport:
@@ -96,62 +89,78 @@ class ReportVerifiers:
             DeviceMessageError: What `verify_whole_report` refuses, in its words.
             FleetStoreError: It could not be verified now: too many wait, or two processes died.
         """
+        return await self.begin(body, now=now)
+
+    def begin(self, body: bytes, *, now: datetime) -> asyncio.Future[ReceivedReport]:
+        """Begin with what `verify` does; the future has its outcome, whatever it is."""
+        verified: asyncio.Future[ReceivedReport] = asyncio.get_running_loop().create_future()
         if len(self._waiting) >= WAITING_MAX:
-            raise FleetStoreError(
+            error = FleetStoreError(
                 "too many device reports wait to be verified",
                 expected=f"at most {WAITING_MAX}",
                 hint="send it again later",
             )
-        if self._has_waiting is None:
-            self._has_waiting = asyncio.Event()
-            self._tasks = [asyncio.create_task(self._keep_busy()) for _ in range(self._processes)]
-        asked = _Asked(body=body, now=now, verified=asyncio.get_running_loop().create_future())
-        self._waiting.append(asked)
-        self._has_waiting.set()
-        return await asked.verified
+            verified.set_exception(error)
+            return verified
+        if not self._tasks:
+            numbers = range(self._processes)
+            self._are_needed = [asyncio.Event() for _ in numbers]
+            self._tasks = [asyncio.create_task(self._keep_busy(number)) for number in numbers]
+        self._waiting.append(_Asked(body=body, now_s=int(now.timestamp()), verified=verified))
+        number = (len(self._waiting) - 1) // HELPED_FROM
+        if number < self._processes:
+            self._are_needed[number].set()
+        return verified
 
-    async def _keep_busy(self) -> None:
+    def _is_needed(self, number: int) -> bool:
+        return len(self._waiting) > number * HELPED_FROM
+
+    async def _keep_busy(self, number: int) -> None:
         while True:
-            await self._wait()
+            await self._wait(number)
             owed: deque[list[_Asked]] = deque()
             try:
-                await self._use_one_process(owed)
-            except (OSError, EOFError, ValueError, KeyError, TypeError):
-                # It died, could not be started, or does not speak as agreed.
+                process, reader, writer = await self._start()
+            except OSError:
+                if number:
+                    return  # the first does it alone
+                owed.append(list(self._waiting))
+                self._waiting.clear()
                 self._take_back(owed)
+                continue
+            try:
+                await self._use_one_process(number, owed, reader, writer)
+            except (OSError, EOFError, ValueError, TypeError, struct.error):
+                # It died, or does not speak as agreed.
+                self._take_back(owed)
+            finally:
+                writer.close()
+                process.kill()
+                process.wait()
 
-    async def _wait(self) -> None:
-        assert self._has_waiting is not None
-        while not self._waiting:
-            self._has_waiting.clear()
-            await self._has_waiting.wait()
+    async def _wait(self, number: int) -> None:
+        while not self._is_needed(number):
+            self._are_needed[number].clear()
+            await self._are_needed[number].wait()
 
-    async def _use_one_process(self, owed: deque[list[_Asked]]) -> None:
+    async def _use_one_process(
+        self, number: int, owed: deque[list[_Asked]], reader: StreamReader, writer: StreamWriter
+    ) -> None:
         """Have one process verify for as long as it lives; `owed` is what it has not answered."""
-        try:
-            process, reader, writer = await self._start()
-        except OSError:
-            owed.append(list(self._waiting))
-            self._waiting.clear()
-            raise
-        try:
-            while True:
-                while self._waiting and len(owed) < AHEAD_MAX:
-                    count = min(SENT_MAX, len(self._waiting))
-                    owed.append([self._waiting.popleft() for _ in range(count)])
-                    _send(writer, owed[-1])
-                if not owed:
-                    await self._wait()
-                    continue
-                async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                    answers = await _receive(reader)
-                for asked, answer in zip(owed[0], answers, strict=True):
-                    _resolve(asked, answer)
-                owed.popleft()
-        finally:
-            writer.close()
-            process.kill()
-            process.wait()
+        while True:
+            while self._is_needed(number) and len(owed) < AHEAD_MAX:
+                count = min(SENT_MAX, len(self._waiting))
+                owed.append([self._waiting.popleft() for _ in range(count)])
+                bodies = [asked.body for asked in owed[-1]]
+                writer.write(pack_reports(bodies, now_s=owed[-1][-1].now_s))
+            if not owed:
+                await self._wait(number)
+                continue
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                (size_bytes,) = FRAME_HEAD.unpack(await reader.readexactly(FRAME_HEAD.size))
+                content = await reader.readexactly(size_bytes)
+            _resolve(owed[0], content)
+            owed.popleft()
 
     def _take_back(self, owed: deque[list[_Asked]]) -> None:
         for asked in [one for batch in reversed(owed) for one in reversed(batch)]:
@@ -170,7 +179,7 @@ class ReportVerifiers:
     async def _start(self) -> tuple[subprocess.Popen[bytes], StreamReader, StreamWriter]:
         process, connection = _start_process()
         reader, writer = await asyncio.open_connection(sock=connection)
-        writer.write(_LENGTH.pack(len(self._trust_record)) + self._trust_record)
+        writer.write(pack_frame(self._trust_record))
         return process, reader, writer
 
 
@@ -178,7 +187,7 @@ def _start_process() -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, its = socket.socketpair()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "manifests.report_verifiers"],
+            [sys.executable, "-P", "-m", "manifests.report_verifying"],
             stdin=its.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -191,103 +200,13 @@ def _start_process() -> tuple[subprocess.Popen[bytes], socket.socket]:
     return process, ours
 
 
-def _send(writer: StreamWriter, batch: Sequence[_Asked]) -> None:
-    parts = [_PRESENT.pack(int(batch[-1].now.timestamp()))]
-    for asked in batch:
-        parts += (_REPORT_LENGTH.pack(len(asked.body)), asked.body)
-    content = b"".join(parts)
-    writer.write(_LENGTH.pack(len(content)) + content)
-
-
-async def _receive(reader: StreamReader) -> list[list[Any]]:
-    (size_bytes,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-    answers: list[list[Any]] = json.loads(await reader.readexactly(size_bytes))
-    return answers
-
-
-def _resolve(asked: _Asked, answer: list[Any]) -> None:
-    if asked.verified.done():
-        return
-    if len(answer) == len(REFUSAL_PARTS):
-        parts = dict(zip(REFUSAL_PARTS, answer, strict=True))
-        asked.verified.set_exception(DeviceMessageError(**parts))
-        return
-    serial, hardware_class, result, counter, app, table, manifest, assignment, freshness, *rest = (
-        answer
-    )
-    reason, digest, mac, key_id = rest
-    report = DeviceReport(
-        serial_number=serial,
-        hardware_class=hardware_class,
-        result=ReportedResult(result),
-        release_counter=counter,
-        app_sha256=bytes.fromhex(app),
-        table_sha256=bytes.fromhex(table),
-        manifest_sha256=bytes.fromhex(manifest),
-        assignment_sequence=assignment,
-        freshness_sequence=freshness,
-        reason=reason,
-    )
-    received = ReceivedReport(
-        report=report,
-        message=asked.body,
-        received_at=asked.now,
-        digest=bytes.fromhex(digest),
-        mac=mac,
-        key_id=bytes.fromhex(key_id),
-    )
-    asked.verified.set_result(received)
-
-
-def _judge(body: bytes, certificates: CertificateMemory, *, now: datetime) -> list[Any]:
-    """Return a report's values, or the parts of its refusal."""
-    try:
-        verified = verify_whole_report(body, certificates, now=now)
-    except Refusal as error:
-        return [getattr(error, name) for name in REFUSAL_PARTS]
-    report = verified.report
-    return [
-        report.serial_number,
-        report.hardware_class,
-        int(report.result),
-        report.release_counter,
-        report.app_sha256.hex(),
-        report.table_sha256.hex(),
-        report.manifest_sha256.hex(),
-        report.assignment_sequence,
-        report.freshness_sequence,
-        report.reason,
-        hashlib.sha256(verified.payload).hexdigest(),
-        verified.certificate.common_name,
-        verified.certificate.public_key.key_id.hex(),
-    ]
-
-
-def _verify_for_parent(connection: socket.socket) -> None:
-    stream = connection.makefile("rwb")
-
-    def read() -> bytes:
-        head = stream.read(_LENGTH.size)
-        return stream.read(*_LENGTH.unpack(head)) if len(head) == _LENGTH.size else b""
-
-    certificates = CertificateMemory(verify_trust_record(read(), current=None))
-    while content := read():
-        (now_s,) = _PRESENT.unpack_from(content)
-        now = datetime.fromtimestamp(now_s, UTC)
-        answers, offset_bytes = [], _PRESENT.size
-        while offset_bytes < len(content):
-            (size_bytes,) = _REPORT_LENGTH.unpack_from(content, offset_bytes)
-            offset_bytes += _REPORT_LENGTH.size
-            body = content[offset_bytes : offset_bytes + size_bytes]
-            offset_bytes += size_bytes
-            answers.append(_judge(body, certificates, now=now))
-        answer = json.dumps(answers).encode()
-        stream.write(_LENGTH.pack(len(answer)) + answer)
-        stream.flush()
-
-
-if __name__ == "__main__":
-    # A terminal's Ctrl-C is the server's to answer: it gives the answers that it owes.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError):
-        _verify_for_parent(socket.socket(fileno=0))
+def _resolve(batch: Sequence[_Asked], content: bytes) -> None:
+    bodies = [asked.body for asked in batch]
+    outcomes = list(unpack_outcomes(content, bodies, now_s=batch[-1].now_s))
+    for asked, outcome in zip(batch, outcomes, strict=True):
+        if asked.verified.done():
+            continue
+        if isinstance(outcome, DeviceMessageError):
+            asked.verified.set_exception(outcome)
+        else:
+            asked.verified.set_result(outcome)

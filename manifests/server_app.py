@@ -5,6 +5,7 @@
 | `GET`, `HEAD` of `metadata/`, `targets/`, `device/` | the file: 200, 206, 304, 404, 412 or 416 |
 | `POST /api/freshness` | a signed answer to a device's nonce (docs/spec/freshness.md) |
 | `POST /api/reports` | 201 when it was stored, 200 when it was known, 403 if denied |
+| `POST /api/report-batches` | 200, with the same for each report of the batch |
 | `GET /api/health` | 200 while metadata holds and reports can be stored |
 | `GET /api/openapi.json` | the description of these services (docs/spec/openapi.json) |
 

@@ -6,11 +6,14 @@ from typing import Final
 
 FRESHNESS_PATH: Final = "/api/freshness"
 REPORTS_PATH: Final = "/api/reports"
+REPORT_BATCHES_PATH: Final = "/api/report-batches"
 HEALTH_PATH: Final = "/api/health"
 OPENAPI_PATH: Final = "/api/openapi.json"
 TIMESTAMP_PATH: Final = "/metadata/timestamp.json"
 METRICS_PATH: Final = "/metrics"
-SERVICE_PATHS: Final = frozenset({FRESHNESS_PATH, REPORTS_PATH, HEALTH_PATH, OPENAPI_PATH})
+SERVICE_PATHS: Final = frozenset(
+    {FRESHNESS_PATH, REPORTS_PATH, REPORT_BATCHES_PATH, HEALTH_PATH, OPENAPI_PATH}
+)
 
 
 def base_url_of(host: str, port: int, *, scheme: str = "http") -> str:

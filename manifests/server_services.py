@@ -10,18 +10,16 @@ import json
 from typing import TYPE_CHECKING
 
 from manifests.assignment import verify_assignment
+from manifests.carried_reports import CARRIED_MAX_BYTES, parse_carried_reports, serialize_outcomes
 from manifests.client_address import limit_key
-from manifests.device_report import REPORT_MAX_BYTES, verify_whole_report
-from manifests.errors import DeniedDeviceError, DeviceMessageError, FleetStoreError
-from manifests.fleet import ReceivedReport
+from manifests.device_report import REPORT_MAX_BYTES
+from manifests.errors import DeviceMessageError
 from manifests.freshness import Freshness, parse_freshness_request, sign_freshness
 from manifests.message_fields import MESSAGE_MAX_BYTES
 from manifests.openapi import openapi_document
-from manifests.report_batches import ReportBatches
+from manifests.report_intake import KNOWN, STORED, ReportIntake
 from manifests.rsgi import (
     BAD_REQUEST,
-    CREATED,
-    FORBIDDEN,
     LENGTH_REQUIRED,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
@@ -39,32 +37,37 @@ from manifests.server_paths import (
     FRESHNESS_PATH,
     HEALTH_PATH,
     OPENAPI_PATH,
+    REPORT_BATCHES_PATH,
     REPORTS_PATH,
 )
-from signing.certificate_memory import CertificateMemory
 from signing.errors import SigningError
 from signing.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from manifests.report_intake import ReportOutcome
     from manifests.rsgi import Exchange, Scope
     from manifests.served_files import ServedFiles
     from manifests.service_parts import ServiceParts
 
-BODY_MAX_BYTES = {FRESHNESS_PATH: MESSAGE_MAX_BYTES, REPORTS_PATH: REPORT_MAX_BYTES}
+BODY_MAX_BYTES = {
+    FRESHNESS_PATH: MESSAGE_MAX_BYTES,
+    REPORTS_PATH: REPORT_MAX_BYTES,
+    REPORT_BATCHES_PATH: CARRIED_MAX_BYTES,
+}
 NO_STORE = ("cache-control", "no-store")
 RETRY_AFTER_S = 5
 _COSE = "application/cose"
 
 
-def _prepare(status: int, word: str) -> tuple[int, FixedHeaders, bytes]:
-    body = word.encode() + b"\n"
+def _prepare(outcome: ReportOutcome) -> tuple[int, FixedHeaders, bytes]:
+    body = outcome.text.encode() + b"\n"
     length = ("content-length", str(len(body)))
-    return status, FixedHeaders([("content-type", TEXT), length, NO_STORE]), body
+    return outcome.status, FixedHeaders([("content-type", TEXT), length, NO_STORE]), body
 
 
-_STORED, _KNOWN = _prepare(CREATED, "stored"), _prepare(OK, "known")
+_USUAL = {outcome: _prepare(outcome) for outcome in (STORED, KNOWN)}
 
 
 class ServerServices:
@@ -78,17 +81,22 @@ class ServerServices:
     def __init__(self, files: ServedFiles, parts: ServiceParts) -> None:
         self._files = files
         self._parts = parts
-        trust = parts.trust
-        self._certificates = None if trust is None else CertificateMemory(trust)
-        self._reports = None if parts.fleet is None else ReportBatches(parts.fleet)
+        self._reports: ReportIntake | None = None
+        self._offered: set[str] = set()
+        if parts.trust is not None and parts.fleet is not None:
+            self._reports = ReportIntake(parts, parts.trust, parts.fleet)
+            self._offered |= {REPORTS_PATH, REPORT_BATCHES_PATH}
+        if parts.trust is not None and parts.freshness_signer is not None:
+            self._offered.add(FRESHNESS_PATH)
         self._last_sequence = 0
         self._openapi = json.dumps(openapi_document()).encode()
         self._documents: dict[str, Callable[[], tuple[int, bytes]]] = {
             HEALTH_PATH: self._health,
             OPENAPI_PATH: lambda: (OK, self._openapi),
         }
-        health = self._judge = ServerHealth(files, self._reports, clock=parts.clock)
-        counts, reports = parts.counts, self._reports
+        reports = None if self._reports is None else self._reports.batches
+        health = self._judge = ServerHealth(files, reports, clock=parts.clock)
+        counts = parts.counts
         counts.timestamp_expiry = health.find_expiry
         if reports is not None:
             counts.batches = lambda: reports.commits
@@ -105,12 +113,7 @@ class ServerServices:
         if path in self._documents:
             self._answer_document(scope, exchange)
             return
-        is_offered = {
-            FRESHNESS_PATH: self._parts.freshness_signer is not None
-            and self._parts.trust is not None,
-            REPORTS_PATH: self._reports is not None and self._parts.trust is not None,
-        }.get(path, False)
-        if not is_offered:
+        if path not in self._offered:
             answer_text(exchange, NOT_FOUND, "this server offers no such service")
         elif scope.method != "POST":
             answer_text(exchange, METHOD_NOT_ALLOWED, "use POST", [("allow", "POST")])
@@ -122,34 +125,30 @@ class ServerServices:
         body = await _read_body(scope, exchange)
         if body is None:
             return
+        if scope.path == REPORTS_PATH:
+            await self._take_report(exchange, body)
+            return
         try:
             if scope.path == FRESHNESS_PATH:
                 self._answer_freshness(exchange, body)
             else:
-                await self._take_report(exchange, body)
-        except FleetStoreError as error:
-            self._parts.counts.reports["failed"] += 1
-            retry = ("retry-after", str(RETRY_AFTER_S))
-            answer_text(exchange, UNAVAILABLE, _without_place(error), [NO_STORE, retry])
-        except DeniedDeviceError as error:
-            self._parts.counts.reports["denied"] += 1
-            answer_text(exchange, FORBIDDEN, str(error), [NO_STORE])
+                await self._take_carried(scope, exchange, body)
         except Refusal as error:
-            if scope.path == REPORTS_PATH:
-                self._parts.counts.reports["refused"] += 1
             answer_text(exchange, BAD_REQUEST, str(error), [NO_STORE])
 
     def _is_allowed(self, scope: Scope, exchange: Exchange) -> bool:
         if self._parts.limit is None:
             return True
-        client = limit_key(self._parts.addresses.find(scope.client, scope.headers))
-        wait_s = self._parts.limit.take(client)
+        wait_s = self._parts.limit.take(self._client_of(scope))
         if wait_s:
             self._parts.counts.limited += 1
             retry = ("retry-after", str(wait_s))
             text = f"too many requests, try again in {wait_s} s"
             answer_text(exchange, TOO_MANY_REQUESTS, text, [NO_STORE, retry])
         return not wait_s
+
+    def _client_of(self, scope: Scope) -> str:
+        return limit_key(self._parts.addresses.find(scope.client, scope.headers))
 
     def _answer_document(self, scope: Scope, exchange: Exchange) -> None:
         if scope.method not in {"GET", "HEAD"}:
@@ -204,31 +203,29 @@ class ServerServices:
 
     async def _take_report(self, exchange: Exchange, body: bytes) -> None:
         assert self._reports is not None
-        assert self._certificates is not None
-        now = self._parts.clock()
-        if self._parts.verifiers is not None:
-            with self._reports.expecting():
-                received = await self._parts.verifiers.verify(body, now=now)
-        else:
-            verified = verify_whole_report(body, self._certificates, now=now)
-            received = ReceivedReport(
-                report=verified.report,
-                message=body,
-                received_at=now,
-                mac=verified.certificate.common_name,
-                key_id=verified.certificate.public_key.key_id,
-            )
-        # Only now: an answer of its own is for who has the device's key.
-        if self._parts.denials is not None:
-            self._parts.denials.refuse(received)
-        is_new = await self._reports.add(received)
-        self._parts.counts.reports["stored" if is_new else "known"] += 1
-        exchange.response_bytes(*(_STORED if is_new else _KNOWN))
+        outcome = await self._reports.take(body)
+        usual = _USUAL.get(outcome)
+        if usual is not None:
+            exchange.response_bytes(*usual)
+            return
+        headers = [NO_STORE]
+        if outcome.status == UNAVAILABLE:
+            headers.append(("retry-after", str(RETRY_AFTER_S)))
+        answer_text(exchange, outcome.status, outcome.text, headers)
 
-
-def _without_place(error: Refusal) -> str:
-    # Where the database lies is not the client's business.
-    return f"{error.what}: {error.hint}" if error.hint else error.what
+    async def _take_carried(self, scope: Scope, exchange: Exchange, body: bytes) -> None:
+        assert self._reports is not None
+        bodies = parse_carried_reports(body)
+        if self._parts.limit is not None:
+            self._parts.limit.charge(self._client_of(scope), len(bodies) - 1)
+        outcomes = await self._reports.take_all(bodies)
+        content = serialize_outcomes((one.status, one.text) for one in outcomes)
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(content))),
+            NO_STORE,
+        ]
+        exchange.response_bytes(OK, headers, content)
 
 
 async def _read_body(scope: Scope, exchange: Exchange) -> bytes | None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from tuf.ngclient import Updater, UpdaterConfig
 
+from manifests.carried_reports import parse_outcomes, serialize_carried_reports
 from manifests.denied_devices import DeniedDevices
 from manifests.device_report import verify_device_report
 from manifests.errors import UpdateRefusedError
@@ -222,6 +223,9 @@ def test_reports_pass_and_are_never_kept_and_a_long_one_is_refused(get, tmp_path
         answer = get("/api/reports", "POST", body)
         assert (answer[0], answer[1]["Cache-Control"]) == (status, "no-store")
     assert get("/api/reports", "POST", bytes(5000))[0] == 413
+    status, _, answer = get("/api/report-batches", "POST", serialize_carried_reports([body] * 64))
+    assert (status, parse_outcomes(answer, count=64)) == (200, [(200, "known")] * 64)
+    assert get("/api/report-batches", "POST", bytes(65_537))[0] == 413
 
 
 @needs_nginx

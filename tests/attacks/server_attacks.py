@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from manifests.carried_reports import serialize_carried_reports
 from manifests.device_report import DeviceReport, ReportedResult, sign_device_report
-from manifests.server_paths import REPORTS_PATH
+from manifests.server_paths import REPORT_BATCHES_PATH, REPORTS_PATH
 from signing.certificate_issuing import create_ca_certificate, issue_certificate
 from signing.certificate_requests import create_csr
 from tests.attacks.attack import Attack, Origin, Reader, Refuses, Request, Scene
@@ -66,8 +67,8 @@ def altered_report(_: Ground) -> Scene:
     return Scene(requests=(_post(success),))
 
 
-def forged_fleet(_: Ground) -> Scene:
-    """Boards that no factory made report success, to carry a campaign over its gate."""
+def _unmade_board_report() -> bytes:
+    """A report by a board that no factory made."""
     ca, key = signer("thief-ca"), signer("thief")
     request = create_csr(key, serial_number="FL26A000099", mac=MAC.hex(":"), job_id=JOB)
     certificate = issue_certificate(
@@ -80,7 +81,23 @@ def forged_fleet(_: Ground) -> Scene:
         not_before=BEFORE,
     )
     report = replace(REPORT, serial_number="FL26A000099")
-    return Scene(requests=(_post(_signed(report, "thief", certificate)),))
+    return _signed(report, "thief", certificate)
+
+
+def forged_fleet(_: Ground) -> Scene:
+    """Boards that no factory made report success, to carry a campaign over its gate."""
+    return Scene(requests=(_post(_unmade_board_report()),))
+
+
+def forged_batch(_: Ground) -> Scene:
+    """A carrier puts its own among reports that are true."""
+    true = honest_report(3)
+    altered = honest_report(4).replace(b"m" * 32, b"n" * 32)
+    batch = serialize_carried_reports([true, _unmade_board_report(), altered])
+    return Scene(
+        first=(_post(true),),
+        requests=(Request(method="POST", path=REPORT_BATCHES_PATH, body=batch),),
+    )
 
 
 def another_units_report(_: Ground) -> Scene:
@@ -121,6 +138,13 @@ SERVER_ATTACKS = tuple(
             "reports success for boards that no factory made",
             forged_fleet,
             "^400 a certificate was not issued by the factory CA",
+        ),
+        (
+            "forged reports in a batch",
+            "keys of its own",
+            "carries true reports, and puts altered and invented ones among them",
+            forged_batch,
+            '^200 .*"status": 200, .*"status": 400, .*factory CA.*"status": 400, .*not match',
         ),
         (
             "report for another unit",

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from manifests.assignment import ASSIGNMENT_CONTENT_TYPE, serialize_assignment
+from manifests.carried_reports import serialize_carried_reports
 from manifests.device_report import sign_device_report
 from manifests.freshness import serialize_freshness_request, sign_freshness
 from manifests.manifest import MANIFEST_CONTENT_TYPE, serialize_manifest
@@ -66,6 +67,10 @@ def build() -> dict[str, bytes]:
     manifest, assignment = serialize_manifest(MANIFEST), serialize_assignment(ASSIGNMENT)
     constrained = serialize_manifest(CONSTRAINED)
     stepped = serialize_assignment(STEPPED)
+    placeholder = sign_device_report(REPORT, DEVICE, PLACEHOLDER_CERTIFICATE)
+    certified = sign_device_report(
+        CERTIFIED_REPORT, CERTIFIED, (SIGNING / "device.der").read_bytes()
+    )
     return {
         "trust-record.cose": sign_trust_record(golden_trust(), [fixed_signer("root-1")]),
         "manifest.cbor": manifest,
@@ -78,10 +83,9 @@ def build() -> dict[str, bytes]:
         "assignment-2.cose": sign_one(stepped, CAMPAIGN, content_type=ASSIGNMENT_CONTENT_TYPE),
         "freshness-request.cbor": serialize_freshness_request(REQUEST),
         "freshness.cose": sign_freshness(FRESHNESS, FRESH),
-        "report.cbor": sign_device_report(REPORT, DEVICE, PLACEHOLDER_CERTIFICATE),
-        "report-certified.cbor": sign_device_report(
-            CERTIFIED_REPORT, CERTIFIED, (SIGNING / "device.der").read_bytes()
-        ),
+        "report.cbor": placeholder,
+        "report-certified.cbor": certified,
+        "report-batch.cbor": serialize_carried_reports([certified, placeholder, certified]),
     }
 
 

@@ -12,7 +12,7 @@ import pytest
 from manifests.denied_devices import DeniedDevices
 from manifests.device_report import verify_whole_report
 from manifests.errors import DeniedDeviceError, ServerError
-from manifests.fleet import FleetStore, ReceivedReport
+from manifests.fleet import FleetStore, receive_report
 from manifests.server_app import RepositoryApp
 from manifests.service_parts import ServiceParts
 from tests.manifests.server_process import ServerProcess, running, whole_plan
@@ -24,10 +24,10 @@ VERIFIED = verify_whole_report(signed_report(), trust(), now=NOW)
 SERIAL = VERIFIED.report.serial_number
 MAC = VERIFIED.certificate.common_name
 KEY = VERIFIED.certificate.public_key.key_id.hex()
-RECEIVED = ReceivedReport(
-    report=VERIFIED.report,
-    message=b"",
-    received_at=NOW,
+RECEIVED = receive_report(
+    VERIFIED.report,
+    b"",
+    now=NOW,
     mac=MAC,
     key_id=bytes.fromhex(KEY),
 )

@@ -8,14 +8,14 @@ from contextlib import closing
 import pytest
 
 from manifests.errors import FleetStoreError, RepositoryError
-from manifests.fleet import FleetStore, ReceivedReport
+from manifests.fleet import FleetStore, receive_report
 from manifests.store import FolderStore
 from tests.manifests.test_device_messages import REPORT
 from tests.manifests.world import NOW
 
 
 def received(message):
-    return ReceivedReport(report=REPORT, message=message, received_at=NOW)
+    return receive_report(REPORT, message, now=NOW)
 
 
 def test_reports_survive_being_reopened_and_come_back_as_they_were(tmp_path):

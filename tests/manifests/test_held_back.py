@@ -11,7 +11,7 @@ import pytest
 from cli.held_back import describe_held_back, format_held_back
 from manifests.device_report import ReportedResult, verify_device_report
 from manifests.errors import TransportError, UpdateRefusedError
-from manifests.fleet import FleetStore, ReceivedReport
+from manifests.fleet import FleetStore, receive_report
 from manifests.poll_memory import PollMemory
 from manifests.release_life import withdraw_release
 from manifests.repository_status import describe_repository
@@ -36,7 +36,7 @@ class Reports:
             raise TransportError("no server")
         self.posted.append(fetch.body)
         report = verify_device_report(fetch.body, trust(), now=NOW)
-        self.fleet.add_reports([ReceivedReport(report=report, message=fetch.body, received_at=NOW)])
+        self.fleet.add_reports([receive_report(report, fetch.body, now=NOW)])
         return b"ok"
 
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from manifests.carried_reports import serialize_carried_reports
 from manifests.fleet import FleetStore
 from manifests.freshness import serialize_freshness_request
 from manifests.openapi import openapi_document, serialize_openapi
@@ -35,7 +36,14 @@ def flip(message: bytes, position: int) -> bytes:
 
 def bodies() -> st.SearchStrategy[bytes]:
     """Bytes at random, true messages, and true messages with one bit or the end missing."""
-    true = st.sampled_from([serialize_freshness_request(REQUEST), signed_report()])
+    reports = [signed_report(), b"x", signed_report()[:-1]]
+    true = st.sampled_from(
+        [
+            serialize_freshness_request(REQUEST),
+            signed_report(),
+            serialize_carried_reports(reports),
+        ]
+    )
     flipped = st.builds(flip, true, st.integers(0, 4000))
     cut = st.builds(lambda message, size: message[:size], true, st.integers(1, 700))
     return st.one_of(st.binary(min_size=1, max_size=4000), true, flipped, cut)

@@ -14,7 +14,7 @@ import pytest
 
 from manifests import report_batches
 from manifests.errors import FleetStoreError
-from manifests.fleet import FleetStore, ReceivedReport
+from manifests.fleet import FleetStore, ReceivedReport, receive_report
 from manifests.report_batches import ReportBatches
 from tests.manifests.test_device_messages import REPORT
 from tests.manifests.world import NOW
@@ -22,7 +22,7 @@ from tests.manifests.world import NOW
 
 def received(number: int) -> ReceivedReport:
     report = replace(REPORT, freshness_sequence=number)
-    return ReceivedReport(report=report, message=b"signed", received_at=NOW)
+    return receive_report(report, b"signed", now=NOW)
 
 
 def count_rows(path) -> int:

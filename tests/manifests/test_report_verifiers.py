@@ -18,7 +18,7 @@ from manifests import report_verifiers
 from manifests.device_report import verify_device_report
 from manifests.errors import DeviceMessageError, FleetStoreError
 from manifests.fleet import digest_of
-from manifests.report_verifiers import SENT_MAX, ReportVerifiers
+from manifests.report_verifiers import HELPED_FROM, SENT_MAX, ReportVerifiers
 from manifests.server_plan import ServerPlan
 from signing.refusal import Refusal
 from tests.manifests.server_process import running
@@ -54,7 +54,7 @@ def children(pid: int | None = None) -> list[int]:
     found = []
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split():
         with suppress(FileNotFoundError):
-            if b"report_verifiers" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"report_verifying" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(int(child))
     return found
 
@@ -64,7 +64,7 @@ def check(bodies, outcomes):
         if body in GOOD:
             report = verify_device_report(body, trust(), now=NOW)
             assert outcome.report == report
-            assert (outcome.message, outcome.received_at) == (body, NOW)
+            assert (outcome.message, outcome.received_at_s) == (body, NOW.timestamp())
             assert outcome.digest == digest_of(report)
             continue
         with pytest.raises(Refusal) as refused:
@@ -146,6 +146,28 @@ def test_where_no_process_can_be_started_reports_are_to_be_sent_again(monkeypatc
     monkeypatch.setattr(report_verifiers.sys, "executable", "/nowhere/python")
     outcomes = run(GOOD[:3])
     assert [type(one) for one in outcomes] == [FleetStoreError] * 3
+
+
+def test_further_processes_are_started_only_when_many_reports_wait():
+    async def scenario():
+        verifiers = ReportVerifiers(trust_bytes(), processes=3)
+        await verify_all(verifiers, GOOD[:HELPED_FROM])
+        counts = [len(children())]
+        await verify_all(verifiers, GOOD * 4)
+        counts.append(len(children()))
+        return counts
+
+    assert asyncio.run(scenario()) == [1, 3]
+
+
+def test_where_no_further_process_can_be_started_the_first_does_it_all(monkeypatch):
+    async def scenario():
+        verifiers = ReportVerifiers(trust_bytes(), processes=2)
+        await verify_all(verifiers, GOOD[:1])
+        monkeypatch.setattr(report_verifiers.sys, "executable", "/nowhere/python")
+        return await verify_all(verifiers, GOOD * 3)
+
+    check(GOOD * 3, asyncio.run(scenario()))
 
 
 def test_more_than_may_wait_are_refused(monkeypatch):
