@@ -43,6 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import uvloop
 
 from benchmarks.processes import free_port, list_children, processor_s
+from manifests.carried_reports import serialize_carried_reports
 from manifests.device_report import (
     REPORT_CONTENT_TYPE,
     DeviceReport,
@@ -50,10 +51,10 @@ from manifests.device_report import (
     sign_device_report,
     verify_device_report,
 )
-from manifests.fleet import FleetStore, ReceivedReport
+from manifests.fleet import FleetStore, receive_report
 from manifests.message_fields import MESSAGE_MAX_BYTES
 from manifests.server import ServerPlan, serve_in_background
-from manifests.server_paths import METRICS_PATH, REPORTS_PATH
+from manifests.server_paths import METRICS_PATH, REPORT_BATCHES_PATH, REPORTS_PATH
 from signing.algorithms import Algorithm
 from signing.canonical_cbor import parse_cbor
 from signing.certificate_fields import CertificateKind
@@ -86,12 +87,14 @@ class Fleet:
         warm_up: Reports that are not measured.
         first: One report of each device.
         again: More of each.
+        carried: As many again, which gateways carry.
     """
 
     trust_record: bytes
     warm_up: tuple[bytes, ...]
     first: tuple[bytes, ...]
     again: tuple[bytes, ...]
+    carried: tuple[bytes, ...]
 
 
 def make_fleet(devices: int) -> Fleet:
@@ -105,7 +108,7 @@ def make_fleet(devices: int) -> Fleet:
         minimum_policy_version=1,
         factory_ca_der=ca_der,
     )
-    bodies: list[list[bytes]] = [[] for _ in range(1 + REPORTS_AGAIN)]
+    bodies: list[list[bytes]] = [[] for _ in range(1 + 2 * REPORTS_AGAIN)]
     for number in range(devices + WARM_UP):
         key = SoftwareSigner.generate(Algorithm.ECDSA_P256)
         serial, mac = f"FL26A{number:06d}", (0x02A1B2000000 + number).to_bytes(6, "big").hex(":")
@@ -124,7 +127,8 @@ def make_fleet(devices: int) -> Fleet:
         trust_record=sign_trust_record(record, roots[:1]),
         warm_up=tuple(bodies[0][devices:]),
         first=tuple(bodies[0][:devices]),
-        again=tuple(body for sent in bodies[1:] for body in sent[:devices]),
+        again=tuple(body for sent in bodies[1 : 1 + REPORTS_AGAIN] for body in sent[:devices]),
+        carried=tuple(body for sent in bodies[1 + REPORTS_AGAIN :] for body in sent[:devices]),
     )
 
 
@@ -144,11 +148,15 @@ def _report(serial: str, attempt: int) -> DeviceReport:
 
 
 class _Poster(asyncio.Protocol):
-    """One device's connection after the other's: posts the next body when one is answered."""
+    """One device's or gateway's connection: posts the next body when one is answered."""
 
-    def __init__(self, bodies: Iterable[bytes], on_end: Callable[[str], None]) -> None:
+    def __init__(
+        self, bodies: Iterable[Sequence[bytes]], on_end: Callable[[str], None], *, is_carrying: bool
+    ) -> None:
         self._bodies = iter(bodies)
         self._on_end = on_end
+        self._is_carrying = is_carrying
+        self._expected = 0
         self._answer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -157,9 +165,15 @@ class _Poster(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
-        if not self._answer.endswith(b"\r\n\r\nstored\n"):
-            if b"\r\n\r\n" in self._answer and not self._answer.startswith(b"HTTP/1.1 201 "):
-                self._on_end(f"the server answered {self._answer[:300]!r}")
+        head, found, body = self._answer.partition(b"\r\n\r\n")
+        if not found or not body.endswith(b"\n"):
+            return
+        if self._is_carrying:
+            is_stored = body.count(b'{"status": 201, "text": "stored"}') == self._expected
+        else:
+            is_stored = head.startswith(b"HTTP/1.1 201 ")
+        if not is_stored:
+            self._on_end(f"the server answered {self._answer[:300]!r}")
             return
         self._answer = b""
         self._next()
@@ -168,25 +182,39 @@ class _Poster(asyncio.Protocol):
         self._on_end(f"a connection ended: {exc}")
 
     def _next(self) -> None:
-        body = next(self._bodies, None)
-        if body is None:
+        bodies = next(self._bodies, None)
+        if bodies is None:
             self._on_end("")
             return
+        self._expected = len(bodies)
+        path, body = REPORTS_PATH, bodies[0]
+        if self._is_carrying:
+            path, body = REPORT_BATCHES_PATH, serialize_carried_reports(bodies)
         head = (
-            f"POST {REPORTS_PATH} HTTP/1.1\r\nHost: ampforge\r\nContent-Type: application/cbor\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: ampforge\r\nContent-Type: application/cbor\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         self._transport.write(head.encode() + body)  # type: ignore[attr-defined]
 
 
-async def post_all(url: str, bodies: Sequence[bytes], *, connections: int) -> float:
-    """Post bodies over so many connections; return how long it took until all were stored."""
+async def post_all(
+    url: str, bodies: Sequence[bytes], *, connections: int, carried: int = 0
+) -> float:
+    """Post bodies over so many connections; return how long it took until all were stored.
+
+    Args:
+        url: The server's root.
+        bodies: Reports.
+        connections: How many.
+        carried: Reports in one request; 0 for devices that report themselves.
+    """
     loop = asyncio.get_running_loop()
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
     address = (parts.hostname, parts.port)
-    shared = iter(bodies)
+    step = carried or 1
+    shared = iter([bodies[begin : begin + step] for begin in range(0, len(bodies), step)])
     ended = [loop.create_future() for _ in range(connections)]
 
     def end(number: int) -> Callable[[str], None]:
@@ -194,7 +222,9 @@ async def post_all(url: str, bodies: Sequence[bytes], *, connections: int) -> fl
 
     start_s = time.perf_counter()
     opened = [
-        await loop.create_connection(lambda number=number: _Poster(shared, end(number)), *address)
+        await loop.create_connection(
+            lambda number=number: _Poster(shared, end(number), is_carrying=bool(carried)), *address
+        )
         for number in range(connections)
     ]
     failures = [text for text in await asyncio.gather(*ended) if text]
@@ -227,8 +257,10 @@ class Measured:
     bare_us: float
 
 
-def measure_round(fleet: Fleet, folder: Path, *, connections: int) -> tuple[Measured, Measured]:
-    """Measure new devices, then known ones, by a server that starts with an empty database."""
+def measure_round(
+    fleet: Fleet, folder: Path, *, connections: int, carriers: int, carried: int
+) -> list[Measured]:
+    """Measure new devices, known ones and gateways, by a server that starts with no reports."""
     (folder / "root").mkdir(parents=True)
     metrics_port = free_port()
     plan = ServerPlan(
@@ -237,23 +269,30 @@ def measure_round(fleet: Fleet, folder: Path, *, connections: int) -> tuple[Meas
         reports_path=folder / "served.sqlite",
         metrics=("127.0.0.1", metrics_port),
     )
-    kinds = (fleet.first, fleet.again)
+    kinds = (
+        (fleet.first, connections, 0),
+        (fleet.again, connections, 0),
+        (fleet.carried, carriers, carried),
+    )
     served_s, batches, used_s = [], [], []
     with serve_in_background(plan) as url:
         # What is started by the first report is there before anything is measured.
         uvloop.run(post_all(url, fleet.warm_up, connections=1))
         commits_before = _read_commits(metrics_port)
-        for bodies in kinds:
+        for bodies, count, together in kinds:
             used_before_s = _processor_below_s(os.getpid())
-            served_s.append(uvloop.run(post_all(url, bodies, connections=connections)))
+            posting = post_all(url, bodies, connections=count, carried=together)
+            served_s.append(uvloop.run(posting))
             used_s.append(_processor_below_s(os.getpid()) - used_before_s)
             commits = _read_commits(metrics_port)
             batches.append(len(bodies) / (commits - commits_before))
             commits_before = commits
     rows = read_rows(folder / "served.sqlite", fleet)
     bare = insert_bare(folder / "bare.sqlite", rows, [max(1, round(batch)) for batch in batches])
-    full = insert_bare(folder / "full.sqlite", rows, [connections] * len(kinds))
-    new, known = (
+    full = insert_bare(
+        folder / "full.sqlite", rows, [count * max(1, together) for _, count, together in kinds]
+    )
+    return [
         Measured(
             batch=batches[kind],
             served=len(bodies) / served_s[kind],
@@ -262,9 +301,8 @@ def measure_round(fleet: Fleet, folder: Path, *, connections: int) -> tuple[Meas
             served_us=used_s[kind] * 1e6 / len(bodies),
             bare_us=bare[kind].processor_s * 1e6 / len(bodies),
         )
-        for kind, bodies in enumerate(kinds)
-    )
-    return new, known
+        for kind, (bodies, _, _) in enumerate(kinds)
+    ]
 
 
 def read_rows(path: Path, fleet: Fleet) -> tuple[list[tuple[object, ...]], ...]:
@@ -276,8 +314,9 @@ def read_rows(path: Path, fleet: Fleet) -> tuple[list[tuple[object, ...]], ...]:
         columns = [row[1] for row in database.execute("PRAGMA table_info(report)")]
         place = columns.index("message")
         by_message = {row[place]: row for row in database.execute("SELECT * FROM report")}
-    assert len(by_message) == len(fleet.warm_up) + len(fleet.first) + len(fleet.again)
-    return tuple([by_message[body] for body in bodies] for bodies in (fleet.first, fleet.again))
+    kinds = (fleet.first, fleet.again, fleet.carried)
+    assert len(by_message) == len(fleet.warm_up) + sum(map(len, kinds))
+    return tuple([by_message[body] for body in bodies] for bodies in kinds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,10 +406,7 @@ def print_parts(fleet: Fleet, folder: Path) -> None:
     for name, step in steps.items():
         print(f"| {name} | {_median_us(step, len(bodies)):.0f} µs |")
     received = [
-        ReceivedReport(
-            report=verify_device_report(body, trust, now=NOW), message=body, received_at=NOW
-        )
-        for body in bodies
+        receive_report(verify_device_report(body, trust, now=NOW), body, now=NOW) for body in bodies
     ]
     for batch in (16, 64, 256):
         with closing(FleetStore(folder / f"{batch}.sqlite")) as store:
@@ -415,6 +451,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--devices", type=int, default=2000)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--carriers", type=int, default=4, help="connections of gateways")
+    parser.add_argument("--carried", type=int, default=32, help="reports in a gateway's request")
     parser.add_argument("--parts", action="store_true", help="what one report costs, by steps")
     arguments = parser.parse_args()
     fleet = make_fleet(arguments.devices)
@@ -423,21 +461,25 @@ def main() -> int:
             print_parts(fleet, Path(name))
             return 0
         rounds = [
-            measure_round(fleet, Path(name) / str(number), connections=arguments.connections)
+            measure_round(
+                fleet,
+                Path(name) / str(number),
+                connections=arguments.connections,
+                carriers=arguments.carriers,
+                carried=arguments.carried,
+            )
             for number in range(arguments.rounds + 1)
         ][1:]
-    new, known = (
-        format_row(title, [one[kind] for one in rounds])
-        for kind, title in enumerate(("new devices", "known devices"))
-    )
+    titles = ("new devices", "known devices", "known devices, carried by gateways")
+    rows = [format_row(title, [one[kind] for one in rounds]) for kind, title in enumerate(titles)]
     print(
         "| reports of | stored by the server | bare database | ratio (middle half) | target | "
         f"| against commits of {arguments.connections} | processor, report | row |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    print(f"{new}\n{known}")
+    print("\n".join(rows))
     print(f"\n{arguments.connections} connections; load {os.getloadavg()[0]:.1f} at the end.")
-    return int(any("MISSED" in row for row in (new, known)))
+    return int(any("MISSED" in row for row in rows))
 
 
 if __name__ == "__main__":

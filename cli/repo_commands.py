@@ -19,6 +19,7 @@ from cli.params import (
     passphrase_source,
 )
 from cli.repo_life_commands import extend, promote, refresh, withdraw
+from cli.repo_reports_command import forward_reports
 from cli.repo_rotate_command import rotate
 from cli.repo_suit_commands import export_suit, verify_suit
 from cli.repo_trust_command import publish_trust
@@ -157,6 +158,7 @@ for command in (
     verify,
     export_suit,
     verify_suit,
+    forward_reports,
 ):
     group.add_command(command)
 # What `refresh` was called first; daily jobs may still say so.
