@@ -33,7 +33,8 @@ from firmware_images.unit_values import EXAMPLE_UNIT
 from signing.key_files import load_public_key
 from signing.keys import SECURE_BOOT_ALGORITHMS
 from signing.value_class import dataclass
-from signing.written_table import flag, member, several, text, written
+from signing.written_checks import flag, member, several, text
+from signing.written_table import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
