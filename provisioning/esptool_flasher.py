@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import serial
 
-from firmware_images.efuse_plan import DIGEST_SLOTS
+from firmware_images.efuse_fields import DIGEST_SLOTS
 from provisioning.efuse_access import EspefuseAccess
 from provisioning.errors import FlashError, LockedChipError, PortError
 from provisioning.flasher import ChipFacts, RegionReport, SecurityFacts
