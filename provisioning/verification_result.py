@@ -12,21 +12,25 @@ from typing import TYPE_CHECKING, Annotated, Final, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from provisioning.bounded_figures import (
+    AskedCurrent,
+    Count,
+    Finite,
+    NotNegative,
+    PositiveInt,
+    ReadCurrent,
+    ReadScatter,
+    Whole,
+)
 from provisioning.errors import VerificationError
 from provisioning.instruments import InstrumentIdentity
 from provisioning.measurement_settings import MetrologySettings
 from provisioning.stored_result import (
     FIRST_FORMAT,
     SECOND_FORMAT,
-    AskedCurrent,
-    Count,
     MaybeCelsius,
     MaybeRecipe,
     MaybeTime,
-    PositiveCount,
-    ReadCurrent,
-    ReadScatter,
-    Whole,
     first_format_document,
     parse_stored_result,
 )
@@ -55,8 +59,6 @@ FIRST_FORMAT_FIELDS: Final = {
     ),
 }
 """What a result of the first format holds."""
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Document(BaseModel):
@@ -120,10 +122,10 @@ class PointResult(_Document):
     mode: str
     level_index: Whole
     target_na: AskedCurrent
-    load_ohm: PositiveCount
+    load_ohm: PositiveInt
     code: Whole
-    range_ua: PositiveCount
-    count: PositiveCount
+    range_ua: PositiveInt
+    count: PositiveInt
     sd_na: ReadScatter
     is_overload: bool
     measured_na: ReadCurrent
@@ -256,8 +258,8 @@ class WaveformResult(_Document):
     mode: str
     level_index: Whole
     peak_na: Annotated[int, Field(gt=0, le=SAMPLE_NA_MAX)]
-    load_ohm: PositiveCount
-    range_ua: PositiveCount
+    load_ohm: PositiveInt
+    range_ua: PositiveInt
     period_us: Annotated[int, Field(ge=0, le=2**53)]
     expected_period_us: Annotated[int, Field(gt=0, le=2**53)]
     aperture_s: NotNegative
@@ -307,7 +309,7 @@ class ExpectedRecord(_Document):
         offset_na: Offset, nA.
     """
 
-    gain_ppm: PositiveCount
+    gain_ppm: PositiveInt
     offset_na: Whole
 
 
