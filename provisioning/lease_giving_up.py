@@ -15,7 +15,7 @@ from provisioning.classification import (
     RecordCondition,
 )
 from provisioning.errors import LeaseError, LedgerError
-from provisioning.lease_folder import find_lease_files, holding_lease, open_outbox_database
+from provisioning.lease_folder import find_lease_files, holding_lease
 from provisioning.ledger import Ledger
 from provisioning.ledger_checks import settle_check, settle_lost
 from provisioning.ledger_events import Phase
@@ -24,6 +24,7 @@ from provisioning.ledger_leases import find_lease
 from provisioning.ledger_queries import find_by, list_units
 from provisioning.ledger_schema import units
 from provisioning.ledger_supervision import open_quarantine
+from provisioning.outbox_database import open_outbox_database
 from provisioning.outbox_events import GIVE_UP_STEP
 from provisioning.outbox_memory import has_forgotten
 

@@ -10,11 +10,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from provisioning.errors import LeaseError, LedgerError
-from provisioning.lease_folder import CLOSED_FOLDER, find_all_lease_files, open_outbox_database
+from provisioning.lease_folder import CLOSED_FOLDER, find_all_lease_files
 from provisioning.ledger import Ledger
 from provisioning.ledger_journal import read_end, read_part
 from provisioning.ledger_leases import open_names
 from provisioning.offline_ledger import read_use
+from provisioning.outbox_database import open_outbox_database
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,13 +15,7 @@ from sqlalchemy import func, insert, select
 
 from provisioning.errors import LeaseError
 from provisioning.lease import verify_lease
-from provisioning.lease_folder import (
-    find_lease_files,
-    holding_lease,
-    open_outbox_database,
-    refusing_damage,
-    remember_own_units,
-)
+from provisioning.lease_folder import find_lease_files, holding_lease
 from provisioning.lease_recalling import find_to_recall, recall
 from provisioning.lease_replay import Replay
 from provisioning.ledger import Ledger
@@ -31,6 +25,8 @@ from provisioning.ledger_leases import LEASE_END_STEP, find_lease
 from provisioning.ledger_schema import events
 from provisioning.ledger_values import Writer
 from provisioning.offline_ledger import OfflineLedger, read_use
+from provisioning.outbox_chips import remember_own_units
+from provisioning.outbox_database import open_outbox_database, refusing_damage
 from provisioning.outbox_events import SYNC_STEP
 from provisioning.station_files import (
     CA_CERTIFICATE_NAME,

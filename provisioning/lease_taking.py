@@ -13,19 +13,15 @@ from typing import TYPE_CHECKING
 from provisioning.errors import LeaseError
 from provisioning.lease import REQUEST_BYTES, Lease, sign_lease
 from provisioning.lease_acts import confirm_lease, require_possible, take_block
-from provisioning.lease_folder import (
-    create_outbox,
-    find_lease_files,
-    holding_lease,
-    open_outbox_database,
-    remember_all_chips,
-)
+from provisioning.lease_folder import find_lease_files, holding_lease
 from provisioning.lease_sync import verify_held
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import Phase
 from provisioning.ledger_leases import LEASE_STEP
 from provisioning.ledger_values import Writer
 from provisioning.offline_ledger import read_use
+from provisioning.outbox_chips import remember_all_chips
+from provisioning.outbox_database import create_outbox, open_outbox_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
