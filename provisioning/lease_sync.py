@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, insert, select
 
 from provisioning.errors import LeaseError
-from provisioning.lease import verify_lease
+from provisioning.held_lease import verify_held
 from provisioning.lease_folder import find_lease_files, holding_lease
 from provisioning.lease_recalling import find_to_recall, recall
 from provisioning.lease_replay import Replay
@@ -28,18 +28,11 @@ from provisioning.offline_ledger import OfflineLedger, read_use
 from provisioning.outbox_chips import remember_own_units
 from provisioning.outbox_database import open_outbox_database, refusing_damage
 from provisioning.outbox_events import SYNC_STEP
-from provisioning.station_files import (
-    CA_CERTIFICATE_NAME,
-    STATION_CERTIFICATE_NAME,
-    read_certificate,
-)
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable
     from pathlib import Path
 
-    from provisioning.lease import Lease
     from provisioning.lease_folder import LeaseFiles
     from provisioning.ledger_leases import LeaseRecord
 
@@ -145,48 +138,7 @@ def _synchronise_held(
         if result.record.closed_at is None:
             return result
         archive = files.archive()
-    return SyncResult(
-        record=result.record,
-        event_count=result.event_count,
-        refused=result.refused,
-        is_in_place=result.is_in_place,
-        archive=archive,
-    )
-
-
-def verify_held(files: LeaseFiles, *, station: str, now: dt.datetime) -> Lease:
-    """Return the lease in a station's folder after it was verified.
-
-    Raises:
-        LeaseError: It is missing, is no lease, or is another station's or request's.
-        SigningError: It does not verify.
-        StationError: The station's certificates cannot be read.
-    """
-    document = files.read_document()
-    if document is None:
-        raise LeaseError(
-            "the signed lease is missing",
-            expected="the file that `ampforge serials lease` wrote",
-            got="no such file",
-            where=files.document,
-            hint="put it back from where it went; see the how-to on leases",
-        )
-    lease = verify_lease(
-        document,
-        station=station,
-        station_der=read_certificate(files.folder / STATION_CERTIFICATE_NAME),
-        ca_der=read_certificate(files.folder / CA_CERTIFICATE_NAME),
-        now=now,
-    )
-    if lease.request != files.request:
-        raise LeaseError(
-            "the lease is another one than the outbox beside it",
-            expected=files.request.hex(),
-            got=lease.request.hex(),
-            where=files.document,
-            hint="put the right file back",
-        )
-    return lease
+    return replace(result, archive=archive)
 
 
 class _Sync:

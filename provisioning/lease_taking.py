@@ -11,10 +11,10 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from provisioning.errors import LeaseError
+from provisioning.held_lease import verify_held
 from provisioning.lease import REQUEST_BYTES, Lease, sign_lease
 from provisioning.lease_acts import confirm_lease, require_possible, take_block
 from provisioning.lease_folder import find_lease_files, holding_lease
-from provisioning.lease_sync import verify_held
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import Phase
 from provisioning.ledger_leases import LEASE_STEP

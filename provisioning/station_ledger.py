@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from provisioning.check_entry import ChainPlace
 from provisioning.errors import LeaseError, LedgerError, LedgerUnreachableError
+from provisioning.held_lease import verify_held
 from provisioning.lease_folder import find_lease_files, holding_lease
-from provisioning.lease_sync import SyncResult, synchronise, verify_held
+from provisioning.lease_sync import SyncResult, synchronise
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import format_time
 from provisioning.ledger_values import Writer
