@@ -18,7 +18,6 @@ from provisioning.held_lease import verify_held
 from provisioning.lease_folder import find_lease_files, holding_lease
 from provisioning.lease_recalling import find_to_recall, recall
 from provisioning.lease_replay import Replay
-from provisioning.ledger import Ledger
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event, event_row, read_end, read_part
 from provisioning.ledger_leases import LEASE_END_STEP, find_lease
@@ -26,7 +25,7 @@ from provisioning.ledger_schema import events
 from provisioning.ledger_values import Writer
 from provisioning.offline_ledger import OfflineLedger, read_use
 from provisioning.outbox_chips import remember_own_units
-from provisioning.outbox_database import open_outbox_database, refusing_damage
+from provisioning.outbox_database import opened_outbox, refusing_damage
 from provisioning.outbox_events import SYNC_STEP
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioning.lease_folder import LeaseFiles
+    from provisioning.ledger import Ledger
     from provisioning.ledger_leases import LeaseRecord
 
 EVENTS_PER_PART: Final = 200
@@ -123,8 +123,7 @@ def _synchronise_held(
         files = find_lease_files(folder)
         if files is None:
             return None
-        outbox = Ledger(open_outbox_database(files.outbox))
-        try:
+        with opened_outbox(files.outbox) as outbox:
             with refusing_damage(files.outbox):
                 is_complete = read_use(outbox).is_complete
             if not is_complete:
@@ -133,8 +132,6 @@ def _synchronise_held(
             held = OfflineLedger(outbox.database, lease)
             sync = _Sync(files, held, ledger, writer, on_progress)
             result = sync.run(is_given_back=is_given_back)
-        finally:
-            outbox.close()
         if result.record.closed_at is None:
             return result
         archive = files.archive()

@@ -13,6 +13,7 @@ from sqlalchemy import insert
 
 from provisioning.errors import LeaseError, LedgerError
 from provisioning.lease_folder import LeaseFiles
+from provisioning.ledger import Ledger
 from provisioning.ledger_database import create_database, open_any_revision
 from provisioning.ledger_events import format_time
 from provisioning.ledger_migrations import migrate, require_known
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from provisioning.ledger import Ledger
     from provisioning.ledger_database import LedgerDatabase
     from provisioning.ledger_values import LedgerIdentity
 
@@ -67,6 +67,20 @@ def open_outbox_database(path: Path) -> LedgerDatabase:
             database.close()
             raise
     return database
+
+
+@contextmanager
+def opened_outbox(path: Path) -> Iterator[Ledger]:
+    """Have an outbox open as a ledger while the block runs.
+
+    Raises:
+        LeaseError: It is of a later revision, or cannot be used.
+    """
+    outbox = Ledger(open_outbox_database(path))
+    try:
+        yield outbox
+    finally:
+        outbox.close()
 
 
 @contextmanager
