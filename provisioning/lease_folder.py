@@ -27,7 +27,7 @@ from provisioning.errors import LeaseError, StationError
 from provisioning.file_birth import read_birth_ns
 from provisioning.ledger_sqlite import COMPANIONS, fold_log
 from provisioning.outbox_memory import memory_path
-from signing.durable_file import save_durably
+from signing.durable_file import flush_folder, save_durably
 from signing.input_file import read_input
 
 if TYPE_CHECKING:
@@ -137,8 +137,8 @@ class LeaseFiles:
             for path in (self.document, memory_path(self.outbox), *log, self.outbox):
                 with suppress(FileNotFoundError):
                     path.rename(closed / path.name)
-            _flush_folder(closed)
-            _flush_folder(self.folder)
+            flush_folder(closed)
+            flush_folder(self.folder)
         except OSError as error:
             raise StationError(
                 "the ended lease cannot be put away", got=error.strerror, where=closed,
@@ -150,7 +150,7 @@ class LeaseFiles:
         """Remove an outbox of a request that never became a lease: nothing was done under it."""
         for path in (self.document, memory_path(self.outbox), self.outbox):
             path.unlink(missing_ok=True)
-        _flush_folder(self.folder)
+        flush_folder(self.folder)
 
 
 def find_lease_files(folder: Path) -> LeaseFiles | None:
@@ -212,13 +212,5 @@ def holding_lease(folder: Path, *, is_alone: bool) -> Iterator[None]:
                 hint="let it come to its end, then start again",
             ) from error
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -15,7 +15,6 @@ The folder is made complete or not at all: a half-made one could not be told fro
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from contextlib import suppress
@@ -30,7 +29,7 @@ from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat
 from signing.certificate_fields import CertificateKind
 from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
 from signing.certificates import Certificate, ca_public_key, verify_certificate
-from signing.durable_file import create_durably
+from signing.durable_file import create_durably, flush_folder
 from signing.input_file import read_input
 from signing.key_files import generate_key
 from signing.key_uris import load_signer
@@ -352,8 +351,4 @@ def _cannot_make(folder: Path, error: OSError) -> StationError:
 
 def _sync_folder(folder: Path) -> None:
     with suppress(OSError):  # some file systems cannot flush a folder
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_folder(folder)
