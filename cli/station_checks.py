@@ -101,7 +101,7 @@ def check_station(
             ledger.close()
 
     def check_keys() -> str:
-        from provisioning.station_files import load_station_keys
+        from provisioning.station_keys import load_station_keys
 
         keys = load_station_keys(
             folder, station_name=settings.name, now=now(), passphrase=passphrase, ca_uri=ca_uri

@@ -29,7 +29,8 @@ from provisioning.ledger_witness import save_witness
 from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES
 from provisioning.serial_port import open_port
 from provisioning.slot_meter import open_slot_meter, refuse_optimistic_accuracy, station_description
-from provisioning.station_files import LEDGER_NAME, load_station_keys
+from provisioning.station_files import LEDGER_NAME
+from provisioning.station_keys import load_station_keys
 from provisioning.station_ledger import StationLedger, open_station_ledger
 from provisioning.station_trust import remember_trust_record, verify_successor
 from provisioning.udi import require_gtin
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from provisioning.ledger import Ledger
     from provisioning.ledger_address import LedgerAddress
     from provisioning.serial_port import BoardPort
-    from provisioning.station_files import StationKeys
+    from provisioning.station_keys import StationKeys
     from provisioning.station_settings import SerialSettings, StationSettings
     from provisioning.station_values import SlotConfig
     from signing.trust import TrustRecord
