@@ -175,7 +175,7 @@ def _measure_serials(
     from provisioning.errors import SerialNumberError
     from provisioning.ledger import Ledger
     from provisioning.serial_capacity import measure_capacity
-    from provisioning.station import require_ledger_format
+    from provisioning.station_opening import require_ledger_format
 
     ledger = Ledger.open(ledger_address)
     try:
