@@ -8,33 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firmware_images.waveform_table import table_digest
-from provisioning.errors import (
-    BoardRefusalError,
-    IdentityError,
-    LinkTimeoutError,
-    LockedChipError,
-    StationError,
-)
-from provisioning.identity import NONCE_BYTES, ExpectedIdentity, install_identity, verify_identity
-from provisioning.ledger_values import SerialState
-from provisioning.link_release import (
-    ReleaseReadRequest,
-    ReleaseReadResponse,
-    ReleaseWriteRequest,
-    ReleaseWriteResponse,
-)
-from provisioning.station_values import Step, UnitRejection
+from provisioning.errors import LinkTimeoutError, LockedChipError, StationError
+from provisioning.station_values import Step, UnitRejection, reject_for
 from provisioning.transfer_rates import describe_fall_back
-from provisioning.unit_judgement import (
-    judge_handshake,
-    judge_record,
-    judge_release_floor,
-    judge_restart,
-)
+from provisioning.unit_identity import UnitIdentity
+from provisioning.unit_judgement import judge_handshake, judge_record, judge_restart
 from provisioning.unit_key_storage import UnitKeyStorage
 from provisioning.unit_nvs import UnitNvs
-from signing.errors import SigningError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,6 +59,7 @@ class UnitBringUp:
         self._link = link
         self._flasher = flasher
         self._on_progress = on_progress
+        self._identity = UnitIdentity(station, job, link)
         self._is_in_loader = not is_locked
         self.is_locked = is_locked
         self.info: InfoReadResponse | None = None
@@ -149,16 +130,7 @@ class UnitBringUp:
             UnitRejection: The board had a newer release before.
             SigningError: Request, certificate or signature do not verify.
         """
-        self._job.perform(
-            Step.IDENTITY,
-            intent={
-                "trust_version": self._station.trust.version,
-                "release_counter": self._station.bundle.statement.release_counter,
-            },
-            act=self._install_identity,
-            still_holds=self._proves_again,
-            serial_state=SerialState.ASSIGNED,
-        )
+        self._identity.install()
 
     def power_cycle(self, *, read_record: Callable[[], bytes], written: bytes) -> None:
         """Reset the board by its line; everything that it was given must still be there.
@@ -172,10 +144,7 @@ class UnitBringUp:
         """
 
         def find_faults(info: InfoReadResponse) -> tuple[str, ...]:
-            reservation, bundle = self._job.reservation, self._station.bundle
-            restarted = judge_restart(
-                info, bundle=bundle, mac=reservation.mac, serial=reservation.serial
-            )
+            reservation = self._job.reservation
             record = judge_record(
                 read_record(),
                 written=written,
@@ -184,11 +153,11 @@ class UnitBringUp:
                 serial=reservation.serial,
                 mac=reservation.mac,
             )
-            return restarted + record + judge_release_floor(self._read_floor(), bundle=bundle)
+            return self._judge_restart(info) + record + self._identity.find_floor_faults()
 
         def act() -> Mapping[str, object]:
             info = self._restart(Step.POWER_CYCLE, "the board does not start again after a reset")
-            _reject_unless_empty(Step.POWER_CYCLE, find_faults(info))
+            reject_for(Step.POWER_CYCLE, find_faults(info))
             return {"app_sha256": info.appsha.hex(), "slot_generation": info.calgen}
 
         self._job.perform(
@@ -212,21 +181,17 @@ class UnitBringUp:
         """
 
         def find_faults(info: InfoReadResponse) -> tuple[str, ...]:
-            reservation, bundle = self._job.reservation, self._station.bundle
-            restarted = judge_restart(
-                info, bundle=bundle, mac=reservation.mac, serial=reservation.serial
-            )
-            return restarted + judge_release_floor(self._read_floor(), bundle=bundle)
+            return self._judge_restart(info) + self._identity.find_floor_faults()
 
         def act() -> Mapping[str, object]:
             info = self._restart(Step.RECHECK, "the locked board does not start")
-            _reject_unless_empty(Step.RECHECK, find_faults(info))
-            return {"key_id": self._prove_identity()["key_id"], **measure()}
+            reject_for(Step.RECHECK, find_faults(info))
+            return {"key_id": self._identity.prove()["key_id"], **measure()}
 
         def still_holds(confirmed: Mapping[str, object]) -> bool:
             info = self._restart(Step.RECHECK, "the locked board does not start")
             return not find_faults(info) and (
-                self._prove_identity()["key_id"] == confirmed.get("key_id")
+                self._identity.prove()["key_id"] == confirmed.get("key_id")
             )
 
         self._job.perform(Step.RECHECK, intent={}, act=act, still_holds=still_holds)
@@ -247,7 +212,7 @@ class UnitBringUp:
         reports = self._flasher.write(regions, on_progress=tell)
         self._on_progress(Step.FLASH, 1.0, "starting the application")
         info = self._restart(Step.FLASH, "the application does not answer on the factory link")
-        _reject_unless_empty(Step.FLASH, self._judge_handshake(info))
+        reject_for(Step.FLASH, self._judge_handshake(info))
         return {
             "regions": [_region_document(report) for report in reports],
             "app_sha256": info.appsha.hex(),
@@ -326,70 +291,13 @@ class UnitBringUp:
             serial=self._job.reservation.serial,
         )
 
-    def _install_identity(self) -> Mapping[str, object]:
-        install_identity(
-            self._link,
-            keys=self._station.keys,
-            trust_bytes=self._station.trust_bytes,
-            trust_version=self._station.trust.version,
-            reservation=self._job.reservation,
+    def _judge_restart(self, info: InfoReadResponse) -> tuple[str, ...]:
+        return judge_restart(
+            info,
+            bundle=self._station.bundle,
+            mac=self._job.reservation.mac,
+            serial=self._job.reservation.serial,
         )
-        proof = self._prove_identity()
-        # Last, because the board compares the statement with the table, which needs its trust.
-        self._link.request(
-            ReleaseWriteRequest,
-            ReleaseWriteResponse,
-            stmt=self._station.bundle.signed_statement,
-        )
-        floor = self._read_floor()
-        _reject_unless_empty(Step.IDENTITY, judge_release_floor(floor, bundle=self._station.bundle))
-        return {**proof, **_floor_document(floor)}
-
-    def _read_floor(self) -> ReleaseReadResponse:
-        return self._link.request(ReleaseReadRequest, ReleaseReadResponse)
-
-    def _proves_again(self, confirmed: Mapping[str, object]) -> bool:
-        try:
-            return {**self._prove_identity(), **_floor_document(self._read_floor())} == confirmed
-        except (BoardRefusalError, IdentityError, SigningError):
-            return False
-
-    def _prove_identity(self) -> Mapping[str, object]:
-        station, reservation = self._station, self._job.reservation
-        certificate = verify_identity(
-            self._link,
-            expected=ExpectedIdentity(
-                serial=reservation.serial,
-                mac=reservation.mac,
-                app_sha256=station.bundle.image.image_sha256,
-                trust=station.trust,
-                now=station.outside.now(),
-            ),
-            nonce=station.outside.random_bytes(NONCE_BYTES),
-        )
-        wanted, used = table_digest(station.bundle.table_bytes), self._link.read_info().tabsha
-        if used != wanted:
-            raise IdentityError(
-                "the board does not accept the waveform table of the release",
-                expected=wanted.hex(),
-                got=used.hex() or "no approved table",
-                where=self._link.where,
-                hint="check that the trust record names the policy keys that approved the table",
-            )
-        return {
-            "certificate": certificate.der.hex(),
-            "key_id": certificate.public_key.key_id.hex(),
-            "trust_version": station.trust.version,
-        }
-
-
-def _reject_unless_empty(step: Step, reasons: tuple[str, ...]) -> None:
-    if reasons:
-        raise UnitRejection(step, reasons)
-
-
-def _floor_document(floor: ReleaseReadResponse) -> dict[str, object]:
-    return {"release_counter": floor.counter, "policy_version_floor": floor.policy}
 
 
 def _region_document(report: RegionReport) -> dict[str, object]:
