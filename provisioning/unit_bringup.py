@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provisioning.errors import LinkTimeoutError, LockedChipError, StationError
-from provisioning.station_values import Step, UnitRejection, reject_for
+from provisioning.errors import LinkTimeoutError, LockedChipError
+from provisioning.station_values import Step, reject_for
 from provisioning.transfer_rates import describe_fall_back
 from provisioning.unit_identity import UnitIdentity
 from provisioning.unit_judgement import judge_handshake, judge_record, judge_restart
 from provisioning.unit_key_storage import UnitKeyStorage
 from provisioning.unit_nvs import UnitNvs
+from provisioning.unit_start import UnitStart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,8 +41,6 @@ class UnitBringUp:
 
     Attributes:
         is_locked: Whether the board's flash cannot be written or read any more.
-        info: What the application said last; `None` while nothing answered.
-        is_silent: Whether the application was found silent, and the chip the right one.
     """
 
     def __init__(
@@ -60,10 +59,20 @@ class UnitBringUp:
         self._flasher = flasher
         self._on_progress = on_progress
         self._identity = UnitIdentity(station, job, link)
-        self._is_in_loader = not is_locked
+        self._start = UnitStart(
+            station, link, flasher, mac=job.reservation.mac, is_in_loader=not is_locked
+        )
         self.is_locked = is_locked
-        self.info: InfoReadResponse | None = None
-        self.is_silent = False
+
+    @property
+    def info(self) -> InfoReadResponse | None:
+        """What the application said last; `None` while nothing answered."""
+        return self._start.info
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the application was found silent, and the chip the right one."""
+        return self._start.is_silent
 
     @property
     def fall_back(self) -> str | None:
@@ -114,7 +123,7 @@ class UnitBringUp:
             self._job,
             self._link,
             open_efuses=self._flasher.open_efuses,
-            restart=lambda: self._restart(
+            restart=lambda: self._start.restart(
                 Step.KEY_STORAGE, "the board does not start after its key storage was encrypted"
             ),
             is_locked=self.is_locked,
@@ -156,7 +165,9 @@ class UnitBringUp:
             return self._judge_restart(info) + record + self._identity.find_floor_faults()
 
         def act() -> Mapping[str, object]:
-            info = self._restart(Step.POWER_CYCLE, "the board does not start again after a reset")
+            info = self._start.restart(
+                Step.POWER_CYCLE, "the board does not start again after a reset"
+            )
             reject_for(Step.POWER_CYCLE, find_faults(info))
             return {"app_sha256": info.appsha.hex(), "slot_generation": info.calgen}
 
@@ -184,12 +195,12 @@ class UnitBringUp:
             return self._judge_restart(info) + self._identity.find_floor_faults()
 
         def act() -> Mapping[str, object]:
-            info = self._restart(Step.RECHECK, "the locked board does not start")
+            info = self._start.restart(Step.RECHECK, "the locked board does not start")
             reject_for(Step.RECHECK, find_faults(info))
             return {"key_id": self._identity.prove()["key_id"], **measure()}
 
         def still_holds(confirmed: Mapping[str, object]) -> bool:
-            info = self._restart(Step.RECHECK, "the locked board does not start")
+            info = self._start.restart(Step.RECHECK, "the locked board does not start")
             return not find_faults(info) and (
                 self._identity.prove()["key_id"] == confirmed.get("key_id")
             )
@@ -200,7 +211,7 @@ class UnitBringUp:
         if self.is_locked:
             return self._find_flashed()
         regions = self._station.bundle.flash_regions()
-        if not self._is_in_loader:
+        if not self._start.is_in_loader:
             self._flasher.detect()  # the read-back of an earlier CONFIRM started the application
 
         def tell(done: float) -> None:
@@ -211,7 +222,9 @@ class UnitBringUp:
 
         reports = self._flasher.write(regions, on_progress=tell)
         self._on_progress(Step.FLASH, 1.0, "starting the application")
-        info = self._restart(Step.FLASH, "the application does not answer on the factory link")
+        info = self._start.restart(
+            Step.FLASH, "the application does not answer on the factory link"
+        )
         reject_for(Step.FLASH, self._judge_handshake(info))
         return {
             "regions": [_region_document(report) for report in reports],
@@ -225,7 +238,7 @@ class UnitBringUp:
 
     def _find_flashed(self) -> Mapping[str, object]:
         """Accept a locked board that runs the release already; nobody could write it."""
-        info = self._restart(Step.FLASH, "the locked board does not start")
+        info = self._start.restart(Step.FLASH, "the locked board does not start")
         if reasons := self._judge_handshake(info):
             raise LockedChipError(
                 "the locked board runs something else than the release",
@@ -238,50 +251,11 @@ class UnitBringUp:
         return {"regions": [], "app_sha256": info.appsha.hex(), "app": f"{info.app} {info.ver}"}
 
     def _runs_the_release(self) -> bool:
-        self._reset_board()
         try:
-            self.info = self._wait_until_ready()
+            info = self._start.start_once()
         except LinkTimeoutError:
             return False
-        return not self._judge_handshake(self.info)
-
-    def _restart(self, step: Step, silence: str) -> InfoReadResponse:
-        self._reset_board()
-        try:
-            self.info = self._wait_until_ready()
-        except LinkTimeoutError:
-            self._require_link()
-            self._reset_board()
-            try:
-                self.info = self._wait_until_ready()
-            except LinkTimeoutError as error:
-                self.is_silent = True
-                raise UnitRejection(step, (f"{silence}: {error.hint}",)) from error
-        return self.info
-
-    def _require_link(self) -> None:
-        """Tell a silent application from a dead cable: only the first is the unit's fault.
-
-        Raises:
-            FlashError: The chip's ROM does not answer either.
-            PortError: The port died.
-        """
-        mac = self._flasher.detect().mac
-        if mac != self._job.reservation.mac:
-            raise StationError(
-                "there is another board in the slot now",
-                expected=self._job.reservation.mac.hex(":"),
-                got=mac.hex(":"),
-                where=self._link.where,
-                hint="leave boards in their slots until the station is done with them",
-            )
-
-    def _reset_board(self) -> None:
-        self._is_in_loader = False
-        self._link.reset_board()
-
-    def _wait_until_ready(self) -> InfoReadResponse:
-        return self._link.wait_until_ready(timeout_s=self._station.settings.boot_timeout_s)
+        return not self._judge_handshake(info)
 
     def _judge_handshake(self, info: InfoReadResponse) -> tuple[str, ...]:
         return judge_handshake(
