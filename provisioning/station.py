@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from provisioning.boards_in_work import BoardsInWork
 from provisioning.chain_heads import StationCertificates
 from provisioning.errors import InstrumentDescriptionError, LedgerError, StationError
 from provisioning.esptool_flasher import EsptoolFlasher
@@ -18,7 +19,6 @@ from provisioning.ledger_meeting import meet
 from provisioning.ledger_witness import save_witness
 from provisioning.serial_port import open_port
 from provisioning.slot_meter import open_slot_meter, refuse_optimistic_accuracy, station_description
-from provisioning.unit_admission import BoardsInWork
 from signing.errors import DurableFileError, SigningError
 
 if TYPE_CHECKING:
