@@ -167,7 +167,6 @@ def replace_key(play: Play) -> None:
     roots = [key for key in world.keys[Role.ROOT] if key is not play.stolen]
     if play.role is Role.ROOT:
         roots.append(play.new)
-
     follow_record(play, following, roots)
     play.publisher = world.publisher(play.record, play.keys)
 
