@@ -24,7 +24,8 @@ from firmware_images.limits import load_limits
 from firmware_images.waveform_files import build_table
 from provisioning.calibration import calibrate_unit
 from provisioning.instrument_time import MeasuringPace, measuring_pace
-from provisioning.measurement_settings import LevelChoice, MetrologySettings, WaveformCheck
+from provisioning.measurement_choices import LevelChoice, WaveformCheck
+from provisioning.measurement_settings import MetrologySettings
 from provisioning.simulator.analog import draw_truth
 from provisioning.simulator.output_bench import SimulatedBench
 from provisioning.uncertainty import Outcome

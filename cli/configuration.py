@@ -12,7 +12,7 @@ from signing.input_file import is_present, read_input
 from signing.value_class import dataclass
 
 if TYPE_CHECKING:
-    from signing.written_table import Problem
+    from signing.written_checks import Problem
 
 Model = TypeVar("Model")
 
@@ -66,7 +66,8 @@ class Configuration:
         if not is_dataclass(model):
             validated: Model = self._validate(name, table, model)
             return validated
-        from signing.written_table import UnfitTableError, read_table
+        from signing.written_checks import UnfitTableError
+        from signing.written_table import read_table
 
         try:
             return read_table(model, table)
@@ -77,7 +78,7 @@ class Configuration:
         from pydantic import ValidationError
 
         from signing.validation_words import describe_problem
-        from signing.written_table import Problem
+        from signing.written_checks import Problem
 
         try:
             return model.model_validate_json(_as_json(table))

@@ -91,7 +91,7 @@ class FactoryFloor:
 
     def _open_station(self) -> Station:
         from cli.station_access import real_outside
-        from provisioning.station import open_station
+        from provisioning.station_opening import open_station
 
         path = self._product.bundle_path(FIRST_VERSION)
         return open_station(

@@ -115,7 +115,8 @@ def _create_station(product: DemoProduct, console: Console) -> None:
     import uuid
 
     from cli.station_access import utc_now
-    from provisioning.station_files import CA_CERTIFICATE_NAME, create_station
+    from provisioning.station_files import CA_CERTIFICATE_NAME
+    from provisioning.station_founding import create_station
     from signing.trust import sign_trust_record, verify_trust_record
     from signing.trust_file import next_trust_record
 

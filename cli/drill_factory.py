@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.drill_field import MAC, SERIAL, sign_calibration, try_update
 from cli.drill_findings import Moment
-from cli.drill_play import DEVICE, STATION, Play, show_forgery
+from cli.drill_play import DEVICE, STATION, Play, follow_record, show_forgery
 from cli.drill_world import make_key
 from firmware_images.calibration_record import verify_calibration_record
 from firmware_images.efuse_digests import BoardKeys, find_refusing
@@ -21,14 +21,10 @@ from signing.certificate_issuing import create_ca_certificate, issue_station_cer
 from signing.key_life import revoke_key
 from signing.keys import Algorithm
 from signing.roles import Role
-from signing.trust import sign_trust_record, verify_trust_record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from signing.keys import PublicKey
     from signing.signers import SoftwareSigner
-    from signing.trust_record import TrustRecord
 
 BOARD = "board's boot ROM"
 _COMMON_NAME = "drill station"
@@ -45,7 +41,11 @@ def play_station(play: Play) -> None:
         STATION,
         lambda: _accept_calibration(play, forged),
     )
-    _follow(play, revoke_key(play.record, factory.station.public_key.key_id))
+    follow_record(
+        play,
+        revoke_key(play.record, factory.station.public_key.key_id),
+        world.keys[Role.ROOT],
+    )
     show_forgery(
         play,
         Moment.AFTER,
@@ -96,7 +96,7 @@ def play_factory_ca(play: Play) -> None:
                 play.new, common_name="drill factory CA 2", not_before=begin
             )
             following = replace(play.record, version=play.record.version + 1, factory_ca_der=ca_der)
-            _follow(play, following)
+            follow_record(play, following, play.world.keys[Role.ROOT])
         show_forgery(
             play,
             moment,
@@ -224,19 +224,3 @@ def _certify(play: Play, ca: SoftwareSigner, ca_der: bytes) -> bytes:
     begin = play.world.now - timedelta(days=1)
     key: PublicKey = play.new.public_key
     return issue_station_certificate(ca, ca_der, key, station_name=_COMMON_NAME, not_before=begin)
-
-
-def _follow(play: Play, following: TrustRecord) -> None:
-    before, roots = play.record, play.world.keys[Role.ROOT]
-
-    def sign(signers: Sequence[SoftwareSigner] = roots) -> None:
-        play.signed_record = sign_trust_record(following, signers)
-
-    play.act("sign the next trust record", sign)
-    play.findings.accepts(
-        Moment.AFTER,
-        "the next trust record",
-        DEVICE,
-        lambda: verify_trust_record(play.signed_record, current=before),
-    )
-    play.record = following

@@ -27,7 +27,7 @@ from signing.roles import Role
 from signing.trust import sign_trust_record, verify_trust_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from manifests.publishing import Publisher
     from signing.signers import SoftwareSigner
@@ -167,6 +167,13 @@ def replace_key(play: Play) -> None:
     roots = [key for key in world.keys[Role.ROOT] if key is not play.stolen]
     if play.role is Role.ROOT:
         roots.append(play.new)
+    follow_record(play, following, roots)
+    play.publisher = world.publisher(play.record, play.keys)
+
+
+def follow_record(play: Play, following: TrustRecord, roots: Sequence[SoftwareSigner]) -> None:
+    """Have root sign the next trust record, see that a device takes it, and go on with it."""
+    before = play.record
 
     def sign() -> None:
         play.signed_record = sign_trust_record(following, roots)
@@ -179,7 +186,6 @@ def replace_key(play: Play) -> None:
         lambda: verify_trust_record(play.signed_record, current=before),
     )
     play.record = following
-    play.publisher = world.publisher(play.record, play.keys)
 
 
 def rotate_repository(play: Play) -> None:

@@ -126,8 +126,8 @@ def _take(
     from firmware_images.product import ProductSettings
     from provisioning.lease_sync import synchronise
     from provisioning.lease_taking import take_lease
-    from provisioning.station import require_ledger_format
-    from provisioning.station_files import load_station_keys
+    from provisioning.station_keys import load_station_keys
+    from provisioning.station_opening import require_ledger_format
 
     settings, outside = load_station_settings(configuration), real_outside()
     require_ledger_format(settings.serials, ledger)

@@ -152,8 +152,8 @@ def restore(
     identity, lost = restored.identity, restored.lost_event_count
     voided = [
         {
-            "first": void.serial(void.first_sequence, identity.serial_format),
-            "last": void.serial(void.last_sequence, identity.serial_format),
+            "first": void.serial_in(identity.serial_format, void.first_sequence),
+            "last": void.serial_in(identity.serial_format, void.last_sequence),
             "reason": void.reason,
         }
         for void in restored.voided

@@ -101,7 +101,7 @@ def check_station(
             ledger.close()
 
     def check_keys() -> str:
-        from provisioning.station_files import load_station_keys
+        from provisioning.station_keys import load_station_keys
 
         keys = load_station_keys(
             folder, station_name=settings.name, now=now(), passphrase=passphrase, ca_uri=ca_uri
@@ -175,7 +175,7 @@ def _measure_serials(
     from provisioning.errors import SerialNumberError
     from provisioning.ledger import Ledger
     from provisioning.serial_capacity import measure_capacity
-    from provisioning.station import require_ledger_format
+    from provisioning.station_opening import require_ledger_format
 
     ledger = Ledger.open(ledger_address)
     try:

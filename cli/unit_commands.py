@@ -108,7 +108,7 @@ def export(
     from pathlib import Path as RealPath
 
     from cli.configuration import load_configuration
-    from provisioning.station_files import load_station_keys
+    from provisioning.station_keys import load_station_keys
     from provisioning.unit_exports import export_unit
     from signing.durable_file import save_durably
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from firmware_images.bundle_contents import PROVENANCE, SBOM
 from firmware_images.bundle_diff_components import state_components
 from firmware_images.bundle_diff_remarks import find_remarks
+from firmware_images.bundle_inspection import describe_release
 from firmware_images.limits_policy import format_value
 from firmware_images.provenance import read_tool_versions
-from firmware_images.release_constraints import describe_constraints
 from firmware_images.waveform_diff import Change, diff_waveforms
 from firmware_images.waveform_sides import state_table
 from signing.value_class import dataclass
@@ -190,19 +190,7 @@ def _describe_release(view: ReleaseView) -> dict[str, object]:
 
 
 def _state_release(statement: ReleaseStatement) -> dict[str, Facts]:
-    return {
-        "": {
-            "product": statement.product,
-            "version": statement.version,
-            "release_counter": statement.release_counter,
-            "hardware_class": statement.hardware_class,
-            "hardware_revision_min": statement.hardware_revision_min,
-            "hardware_revision_max": statement.hardware_revision_max,
-            "chip": statement.chip,
-            "flash_size_bytes": statement.flash_size_bytes,
-            **describe_constraints(statement.constraints),
-        }
-    }
+    return {"": describe_release(statement)}
 
 
 def _state_app(image: EspImage) -> dict[str, Facts]:

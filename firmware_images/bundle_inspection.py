@@ -82,8 +82,8 @@ def _inspect_bundle(untrusted_bytes: bytes, *, where: str, is_judged: bool) -> d
     }
 
 
-def _describe_statement(statement: ReleaseStatement) -> dict[str, object]:
-    app = statement.app
+def describe_release(statement: ReleaseStatement) -> dict[str, int | str | bool | None]:
+    """Return what a statement says of the release itself, for scripts: what it is, and for whom."""
     return {
         "product": statement.product,
         "version": statement.version,
@@ -94,6 +94,13 @@ def _describe_statement(statement: ReleaseStatement) -> dict[str, object]:
         "chip": statement.chip,
         "flash_size_bytes": statement.flash_size_bytes,
         **describe_constraints(statement.constraints),
+    }
+
+
+def _describe_statement(statement: ReleaseStatement) -> dict[str, object]:
+    app = statement.app
+    return {
+        **describe_release(statement),
         "app": {
             "project_name": app.project_name,
             "version": app.version,

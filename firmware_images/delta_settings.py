@@ -12,7 +12,8 @@ from firmware_images.delta_format import (
 )
 from firmware_images.errors import DeltaError
 from signing.value_class import dataclass
-from signing.written_table import member, nested, several, whole, written
+from signing.written_checks import member, several, whole
+from signing.written_table import nested, written
 
 ENCODINGS_MAX = 8
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
-from firmware_images.efuse_plan import show_value
+from firmware_images.efuse_fields import show_value
 from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from firmware_images.efuse_plan import EfuseField
+    from firmware_images.efuse_fields import EfuseField
 
 
 class Status(StrEnum):

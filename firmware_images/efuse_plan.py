@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import field, replace
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.bounded_file import read_bounded
 from firmware_images.efuse_chips import DEFAULT_CHIP, find_efuse_chip, refuse_unsound_keys
+from firmware_images.efuse_fields import DIGEST_SLOTS, EfuseField, Stage
 from firmware_images.errors import EfusePlanError
 from firmware_images.product import RELATIVE_PATH
 from firmware_images.secure_boot import verify_signed_image
@@ -33,7 +34,8 @@ from firmware_images.unit_values import EXAMPLE_UNIT
 from signing.key_files import load_public_key
 from signing.keys import SECURE_BOOT_ALGORITHMS
 from signing.value_class import dataclass
-from signing.written_table import flag, member, several, text, written
+from signing.written_checks import flag, member, several, text
+from signing.written_table import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from signing.keys import PublicKey
 
 EFUSE_PLAN_MAX_BYTES: Final = 64 * 1024
-DIGEST_SLOTS: Final = 3
 USER_DATA_BYTES: Final = 32
 
 _FIRST_DIGEST_PURPOSE: Final = 9
@@ -61,47 +62,6 @@ class DownloadMode(StrEnum):
     """It takes flash content, and tells nothing."""
     OFF = "off"
     """It never starts again."""
-
-
-class Stage(IntEnum):
-    """When a field is burned; each stage is read back before the next."""
-
-    DATA = 0
-    LOCK = 1
-    LAST = 2
-    """After it the chip does not tell its eFuses any more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EfuseField:
-    """One field as it shall be.
-
-    Attributes:
-        name: As espefuse names it.
-        wanted: Its value; `None` for a field that shall only be protected against writing.
-        stage: When it is burned.
-        is_number: Whether its bits mean something only together.
-    """
-
-    name: str
-    wanted: int | bytes | None
-    stage: Stage
-    is_number: bool = False
-
-    @property
-    def shown(self) -> str:
-        """What is wanted, as the events and the tables have it."""
-        return "protected" if self.wanted is None else show_value(self.wanted)
-
-    @property
-    def label(self) -> str:
-        """Name of the field, or of its protection."""
-        return f"{self.name} protected" if self.wanted is None else self.name
-
-
-def show_value(value: int | bytes) -> str:
-    """Return a value as the events and the tables have it: bytes in hexadecimal."""
-    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,21 +1,7 @@
 """What an ESP32 application image says about itself.
 
-An image is a 24-byte header, segments, padding, a checksum byte that ends a 16-byte row, and the
-SHA-256 of all that. The header fields that matter here, little endian:
-
-| offset | bytes | field | meaning |
-|---|---|---|---|
-| 0 | 1 | magic | E9 |
-| 1 | 1 | segments | 1 to 16 |
-| 4 | 4 | entry | address of the first instruction |
-| 12 | 2 | chip id | 5 is ESP32-C3 |
-| 15 | 2 | lowest revision | of the silicon, as 100 * major + minor |
-| 17 | 2 | highest revision | likewise; 65535 means any |
-| 23 | 1 | digest | 1: a SHA-256 follows the checksum; 0: none does |
-
-A segment is its address and size, four bytes each, and its content. The checksum is the exclusive
-or of EF and every byte of every segment. esptool reads the same format; the tests hold the two
-against each other.
+The checksum is the exclusive or of EF and every byte of every segment; where it and the rest lie is
+`esp_image_layout`. esptool reads the same format; the tests hold the two against each other.
 
 What an ESP-IDF application says about itself in its first segment is in `app_descriptor`. An
 image without a descriptor is still an image: those fields are then `None`. Nothing here runs or
@@ -25,15 +11,15 @@ disassembles code, and a Secure Boot signature sector is recognised but not veri
 from __future__ import annotations
 
 import hashlib
-import struct
 from dataclasses import asdict
 from functools import reduce
 from operator import xor
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from firmware_images.app_descriptor import parse_app_descriptor
 from firmware_images.errors import EspImageError
+from firmware_images.esp_image_layout import DAMAGED_HINT, DIGEST_FLAG_OFFSET, lay_out
 from signing.input_file import read_input
 from signing.value_class import dataclass
 
@@ -41,10 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from firmware_images.esp_image_layout import ImageLayout
+
 IMAGE_MAX_BYTES = 16 * 1024 * 1024
-IMAGE_MAGIC = 0xE9
-SEGMENT_COUNT_MAX = 16
-DIGEST_BYTES = 32
 SIGNATURE_SECTOR_BYTES = 4096
 # The chip id of the header, and esptool's name of the chip.
 CHIP_NAMES: Mapping[int, str] = MappingProxyType(
@@ -68,12 +53,6 @@ CHIP_NAMES: Mapping[int, str] = MappingProxyType(
 _CHECKSUM_SEED = 0xEF
 _FOLDED_BYTES = 4096
 _SIGNATURE_MAGICS = (b"\xe7\x02", b"\xe7\x03")
-_CHECKSUM_ROW_BYTES = 16
-_HEADER = struct.Struct("<BBBBIBBBBHBHHBBBBB")
-assert _HEADER.size == 24  # noqa: PLR2004 - the size in the text above
-_CHIP_ID_FIELD = 9
-_SEGMENT_HEADER = struct.Struct("<II")
-_HINT = "build the image again, or copy it again from where it was built"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,83 +127,6 @@ def load_image(path: Path) -> tuple[bytes, EspImage]:
     return content, inspect_image(content, where=str(path))
 
 
-def measure_image(untrusted_bytes: bytes, *, where: str) -> int:
-    """Return how many bytes the image at the start of a buffer has, without what follows it.
-
-    Args:
-        untrusted_bytes: A file, or a partition whose end is erased.
-        where: The file or partition, for messages.
-
-    Raises:
-        EspImageError: It does not start like an image, or ends before the image does.
-    """
-    return _lay_out(untrusted_bytes, where=where).end
-
-
-class _Layout(NamedTuple):
-    """Where everything of an image lies, nothing of it judged yet.
-
-    Attributes:
-        header: The fields of the 24 bytes.
-        segments: Address, and where its content begins and ends in the file.
-        checksum_at: Where the checksum byte lies.
-        end: Where the image ends, its digest included.
-    """
-
-    header: tuple[int, ...]
-    segments: tuple[tuple[int, int, int], ...]
-    checksum_at: int
-    end: int
-
-
-def _lay_out(untrusted_bytes: bytes, *, where: str) -> _Layout:
-    if len(untrusted_bytes) < _HEADER.size:
-        raise _truncated(_HEADER.size, untrusted_bytes, where)
-    header = _HEADER.unpack_from(untrusted_bytes)
-    magic, segment_count, has_digest = header[0], header[1], header[-1]
-    if magic != IMAGE_MAGIC:
-        raise EspImageError(
-            "this is not an ESP32 image",
-            expected=f"a first byte {IMAGE_MAGIC:02x}",
-            got=f"{magic:02x}",
-            where=where,
-            hint="give the .bin that `esptool elf2image` or the ESP-IDF build made, not the ELF",
-        )
-    if not 1 <= segment_count <= SEGMENT_COUNT_MAX:
-        raise EspImageError(
-            "the image has an impossible number of segments",
-            expected=f"1 to {SEGMENT_COUNT_MAX}",
-            got=segment_count,
-            where=where,
-            hint=_HINT,
-        )
-    segments = []
-    end = _HEADER.size
-    for _ in range(segment_count):
-        start = end + _SEGMENT_HEADER.size
-        if start > len(untrusted_bytes):
-            raise _truncated(start, untrusted_bytes, where)
-        address, size_bytes = _SEGMENT_HEADER.unpack_from(untrusted_bytes, end)
-        end = start + size_bytes
-        segments.append((address, start, end))
-    end += _CHECKSUM_ROW_BYTES - end % _CHECKSUM_ROW_BYTES
-    checksum_at = end - 1
-    end += DIGEST_BYTES if has_digest == 1 else 0
-    if end > len(untrusted_bytes):
-        raise _truncated(end, untrusted_bytes, where)
-    return _Layout(header, tuple(segments), checksum_at, end)
-
-
-def _truncated(expected_bytes: int, untrusted_bytes: bytes, where: str) -> EspImageError:
-    return EspImageError(
-        "the image ends too early",
-        expected=f"at least {expected_bytes} bytes",
-        got=f"{len(untrusted_bytes)} bytes",
-        where=where,
-        hint=_HINT,
-    )
-
-
 def inspect_image(untrusted_bytes: bytes, *, where: str) -> EspImage:
     """Return what an image says, if it is whole and nothing else is in the file.
 
@@ -244,22 +146,22 @@ def inspect_image(untrusted_bytes: bytes, *, where: str) -> EspImage:
             where=where,
             hint="give the application image alone, not an image of the whole flash",
         )
-    layout = _lay_out(untrusted_bytes, where=where)
-    chip = _find_chip(layout.header[_CHIP_ID_FIELD], where=where)
-    has_digest = _judge_digest_flag(layout.header[-1], where=where)
+    layout = lay_out(untrusted_bytes, where=where)
+    chip = _find_chip(layout.chip_id, where=where)
+    has_digest = _judge_digest_flag(layout.digest_flag, where=where)
     _judge_checksum(untrusted_bytes, layout, where=where)
     appended, image_sha256 = _judge_digest(untrusted_bytes, layout, has_digest, where=where)
     segments = tuple(
         ImageSegment(address=address, size_bytes=stop - start)
         for address, start, stop in layout.segments
     )
-    entry_point = layout.header[4]
+    entry_point = layout.entry_point
     if not any(s.address <= entry_point < s.address + s.size_bytes for s in segments):
         raise EspImageError(
             "the image's entry point is in none of its segments",
             got=f"{entry_point:#x}",
             where=where,
-            hint=_HINT,
+            hint=DAMAGED_HINT,
         )
     _, start, stop = layout.segments[0]
     return EspImage(
@@ -269,8 +171,8 @@ def inspect_image(untrusted_bytes: bytes, *, where: str) -> EspImage:
         appended_sha256=appended,
         entry_point=entry_point,
         segments=segments,
-        min_chip_revision=layout.header[11],
-        max_chip_revision=layout.header[12],
+        min_chip_revision=layout.min_chip_revision,
+        max_chip_revision=layout.max_chip_revision,
         signature_bytes=_measure_signature(untrusted_bytes, layout.end, where=where),
         **_descriptor_fields(untrusted_bytes[start:stop], where=where),
     )
@@ -283,7 +185,7 @@ def _find_chip(chip_id: int, *, where: str) -> str:
             expected=", ".join(f"{number} ({name})" for number, name in CHIP_NAMES.items()),
             got=f"chip id {chip_id}",
             where=where,
-            hint=_HINT,
+            hint=DAMAGED_HINT,
         )
     return CHIP_NAMES[chip_id]
 
@@ -294,13 +196,13 @@ def _judge_digest_flag(flag: int, *, where: str) -> bool:
             "the image's digest flag is not a flag",
             expected="0 or 1",
             got=flag,
-            where=f"{where}, byte {_HEADER.size - 1}",
-            hint=_HINT,
+            where=f"{where}, byte {DIGEST_FLAG_OFFSET}",
+            hint=DAMAGED_HINT,
         )
     return flag == 1
 
 
-def _judge_checksum(untrusted_bytes: bytes, layout: _Layout, *, where: str) -> None:
+def _judge_checksum(untrusted_bytes: bytes, layout: ImageLayout, *, where: str) -> None:
     # Folded block by block as one large number each: a loop over the bytes takes far longer than
     # everything else that is done with an image.
     content = memoryview(untrusted_bytes)
@@ -315,12 +217,12 @@ def _judge_checksum(untrusted_bytes: bytes, layout: _Layout, *, where: str) -> N
             expected=f"{checksum:02x}",
             got=f"{untrusted_bytes[layout.checksum_at]:02x}",
             where=where,
-            hint=_HINT,
+            hint=DAMAGED_HINT,
         )
 
 
 def _judge_digest(
-    untrusted_bytes: bytes, layout: _Layout, has_digest: bool, *, where: str
+    untrusted_bytes: bytes, layout: ImageLayout, has_digest: bool, *, where: str
 ) -> tuple[bytes | None, bytes]:
     """Return the appended digest, once it matches, and the digest of the whole file."""
     content = memoryview(untrusted_bytes)
@@ -334,7 +236,7 @@ def _judge_digest(
                 expected=digest.hexdigest(),
                 got=appended.hex(),
                 where=where,
-                hint=_HINT,
+                hint=DAMAGED_HINT,
             )
     digest.update(content[layout.checksum_at + 1 :])
     return appended, digest.digest()

@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from firmware_images.errors import EspImageError
-from firmware_images.esp_image import measure_image
+from firmware_images.esp_image_layout import measure_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

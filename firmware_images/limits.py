@@ -24,7 +24,8 @@ from firmware_images.limits_policy_bytes import parse_policy
 from firmware_images.toml_document import TOML_BYTES_MAX, parse_toml_document
 from firmware_images.waveform import Balance, Regulation
 from signing.value_class import dataclass
-from signing.written_table import flag, keyed, nested, number, only, text, whole, written
+from signing.written_checks import flag, keyed, number, only, text, whole
+from signing.written_table import nested, written
 
 if TYPE_CHECKING:
     from decimal import Decimal

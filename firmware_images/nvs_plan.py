@@ -29,7 +29,8 @@ from firmware_images.partition_model import SUBTYPE_DATA_NVS, SUBTYPE_DATA_NVS_K
 from firmware_images.toml_document import parse_toml_document
 from firmware_images.unit_values import EXAMPLE_UNIT
 from signing.value_class import dataclass
-from signing.written_table import keyed, nested, text, whole, written, written_values
+from signing.written_checks import keyed, text, whole
+from signing.written_table import nested, written, written_values
 
 if TYPE_CHECKING:
     from pathlib import Path

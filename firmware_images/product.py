@@ -13,7 +13,8 @@ from firmware_images.errors import BundleError
 from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.release_constraints import DATE_PATTERN, ReleaseConstraints, support_end_of
 from signing.value_class import dataclass
-from signing.written_table import several, text, whole, written
+from signing.written_checks import several, text, whole
+from signing.written_table import written
 
 GTIN_DIGITS = 14
 RELATIVE_PATH = r"^[^\x00]{1,256}$"

@@ -6,7 +6,8 @@ from dataclasses import field
 
 from firmware_images.spec_sheet import NOT_STATED, OUTPUT_IMPEDANCE_OHM_MAX, TEXT_CHARACTERS_MAX
 from signing.value_class import dataclass
-from signing.written_table import text, whole, written
+from signing.written_checks import text, whole
+from signing.written_table import written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

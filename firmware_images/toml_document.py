@@ -11,11 +11,12 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, TypeVar
 
 from signing.bounded_toml import parse_toml
-from signing.written_table import UnfitTableError, read_table, show_value
+from signing.written_checks import UnfitTableError
+from signing.written_table import read_table, show_value
 
 if TYPE_CHECKING:
     from firmware_images.errors import FirmwareImageError
-    from signing.written_table import Problem
+    from signing.written_checks import Problem
 
 TOML_BYTES_MAX = 256 * 1024
 _SHOWN_CHARACTERS = 60

@@ -19,7 +19,8 @@ from firmware_images.waveform_curve import (
 )
 from firmware_images.waveform_shape import ShapeSegment
 from signing.value_class import dataclass
-from signing.written_table import nested, number, several, whole, written, written_values
+from signing.written_checks import number, several, whole
+from signing.written_table import nested, written, written_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

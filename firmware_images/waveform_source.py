@@ -30,7 +30,8 @@ from firmware_images.waveform_segments import (
 )
 from firmware_images.waveform_shape import Shape, build_csv_shape, build_shape
 from signing.value_class import dataclass
-from signing.written_table import flag, nested, number, only, several, text, whole, written
+from signing.written_checks import flag, number, only, several, text, whole
+from signing.written_table import nested, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable

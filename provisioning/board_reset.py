@@ -3,7 +3,7 @@
 Behind a UART bridge, RTS pulls EN. On the chip's own USB unit (USB-Serial-JTAG) there is no such
 wire: the unit takes RTS without DTR as an order to reset, needs longer to notice, and may leave the
 bus meanwhile, so that the port has to be opened again. The way into the ROM loader is esptool's
-(`provisioning.esptool_flasher`).
+(`provisioning.esptool_loader`).
 """
 
 from __future__ import annotations

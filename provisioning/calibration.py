@@ -26,7 +26,7 @@ from provisioning.calibration_result import CalibrationResult, CodeReading, Read
 from provisioning.calibration_sampling import NOISE_SAMPLES
 from provisioning.errors import BoardRestartError, InstrumentOverloadError
 from provisioning.instrument_certificates import age_of_certificate, refuse_uncertified
-from provisioning.measurement_settings import SweepPlan
+from provisioning.measurement_choices import SweepPlan
 from provisioning.overload_checks import confirm_overload
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ from provisioning.calibration_result import ReadingStep
 from provisioning.calibration_sampling import plan_sampling
 from provisioning.calibration_way_back import compare_ways
 from provisioning.errors import CalibrationError
-from provisioning.measurement_settings import SweepPlan
+from provisioning.measurement_choices import SweepPlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from provisioning.bounded_figures import Count, Finite, PositiveInt, ReadCurrent, ReadScatter
 from provisioning.errors import CalibrationError
 from provisioning.instruments import InstrumentIdentity
 from provisioning.measurement_settings import MetrologySettings
@@ -19,13 +20,9 @@ from provisioning.recipe import canonical_digest
 from provisioning.stored_result import (
     FIRST_FORMAT,
     SECOND_FORMAT,
-    Count,
     MaybeCelsius,
     MaybeRecipe,
     MaybeTime,
-    PositiveCount,
-    ReadCurrent,
-    ReadScatter,
     first_format_document,
     parse_stored_result,
 )
@@ -42,7 +39,6 @@ FIRST_FORMAT_FIELDS: Final = {
     ),
 }
 """What a result of the first format holds."""
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
 
 
@@ -106,11 +102,11 @@ class CodeReading(_Document):
 
     step: ReadingStep
     code: Count
-    load_ohm: PositiveCount
-    range_ua: PositiveCount
+    load_ohm: PositiveInt
+    range_ua: PositiveInt
     mean_na: ReadCurrent
     sd_na: ReadScatter
-    count: PositiveCount
+    count: PositiveInt
     is_overload: bool = False
     is_restart: bool = False
     at: MaybeTime = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from provisioning.ledger_values import UnitState
-from provisioning.measurement_settings import ONE_SIDED_95_SIGMAS, CoverageRule, DecisionRule
+from provisioning.measurement_choices import ONE_SIDED_95_SIGMAS, CoverageRule, DecisionRule
 from provisioning.uncertainty import COVERAGE_FACTOR, Outcome, normal_cdf
 
 if TYPE_CHECKING:

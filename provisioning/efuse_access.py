@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from firmware_images.efuse_comparison import EfuseFact
-from firmware_images.efuse_plan import Stage
+from firmware_images.efuse_fields import Stage
 from provisioning.errors import EfuseError, FlashError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from firmware_images.efuse_plan import EfuseField
+    from firmware_images.efuse_fields import EfuseField
 
 _KEY_BLOCK: Final = "BLOCK_KEY"
 _PURPOSE: Final = "KEY_PURPOSE_"

@@ -1,39 +1,32 @@
-"""Finds the chip behind a port and reads and writes its flash, through esptool as a library.
+"""Reads and writes the flash of the chip behind a port, through esptool as a library.
 
 A region whose MD5 in the chip is right already is not written again, so that flashing is safe to
 repeat and a unit that was interrupted is not worn. esptool checks the MD5 of what it wrote. A
-transfer that fails is tried again at the next lower rate (`transfer_rates`), on the same chip. This
-module starts no application and does not know what the regions mean.
+transfer that fails is tried again at the next lower rate (`transfer_rates`), on the same chip; how
+that is found and talked to is `esptool_loader`. This module starts no application and does not know
+what the regions mean.
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import serial
-
-from firmware_images.efuse_plan import DIGEST_SLOTS
+from firmware_images.efuse_fields import DIGEST_SLOTS
 from provisioning.efuse_access import EspefuseAccess
-from provisioning.errors import FlashError, LockedChipError, PortError
+from provisioning.errors import FlashError
+from provisioning.esptool_loader import EsptoolLoader
 from provisioning.flasher import ChipFacts, RegionReport, SecurityFacts
 from provisioning.serial_port import LINK_BAUD
 from provisioning.transfer_rates import FLASH_BAUD, RateAttempt, TransferRates, describe_fall_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from provisioning.efuse_access import EfuseAccess
     from provisioning.flasher import Region
     from provisioning.serial_port import BoardPort
 
-_CONNECT_ATTEMPTS: Final = 3
-_PROBES: Final = 3
-_PROBE_TIMEOUT_S: Final = 0.3
-_CHIP_DETECT_REGISTER: Final = 0x40001000
-"""In the ROM of every ESP32: what it holds does not matter, only that it is answered."""
 _Outcome = TypeVar("_Outcome")
 
 
@@ -57,15 +50,11 @@ class EsptoolFlasher:
         use_stub: bool = True,
         on_line: Callable[[str], None] = lambda _line: None,
     ) -> None:
-        self._port = port
         self._where = where
-        self._use_stub = use_stub
         self._on_line = on_line
+        self._loader = EsptoolLoader(port, where=where, use_stub=use_stub, on_line=on_line)
         # The ROM alone stays at the link's rate, and the chip's own USB unit has none.
         self._rates = TransferRates(baud if use_stub and not port.is_usb_serial_jtag else LINK_BAUD)
-        self._esp: Any = None
-        self._is_prepared = False
-        self._mac: bytes | None = None
 
     @property
     def rates(self) -> tuple[RateAttempt, ...]:
@@ -80,49 +69,7 @@ class EsptoolFlasher:
             FlashError: No ROM loader answers, or it does not say the same twice.
             PortError: The port died.
         """
-        try:
-            return self._connect()
-        except FlashError:
-            # esptool closes a port on which no loader answers; the application may be behind it.
-            if not self._port.is_open:
-                with suppress(serial.SerialException, OSError):
-                    self._port.open()
-            raise
-
-    def _connect(self) -> ChipFacts:
-        from esptool import cmds
-
-        with self._talking(lambda _fraction: None):
-            if not self._port.is_open:
-                self._port.open()
-            self._port.baudrate = LINK_BAUD
-            esp: Any = cmds.detect_chip(
-                cast("Any", self._port),  # esptool takes an open port as well as a name
-                baud=LINK_BAUD,
-                connect_mode="usb-reset" if self._port.is_usb_serial_jtag else "default-reset",
-                connect_attempts=_CONNECT_ATTEMPTS,
-            )
-            self._esp = esp
-            self._is_prepared = False
-            self._require_open_chip()
-            revision = esp.get_chip_revision()
-            # A loader's answer has no checksum, and a number is given to what stands here.
-            macs = {bytes(esp.read_mac("BASE_MAC")) for _ in range(2)}
-        if len(macs) > 1:
-            self._esp = None
-            raise FlashError(
-                "the chip's MAC cannot be read reliably",
-                expected="the same twice",
-                got=" and ".join(sorted(mac.hex(":") for mac in macs)),
-                where=self._where,
-                hint="check the cable, then start the slot again; it got no serial number",
-            )
-        (self._mac,) = macs
-        return ChipFacts(
-            chip=esp.CHIP_NAME,
-            revision=f"{revision // 100}.{revision % 100}",
-            mac=self._mac,
-        )
+        return self._loader.find()
 
     def read(self, offset_bytes: int, size_bytes: int) -> bytes | None:
         """Return a part of the flash; `detect` has found the chip.
@@ -140,7 +87,7 @@ class EsptoolFlasher:
         """
         from esptool import cmds
 
-        if self._esp is not None and self._esp.secure_download_mode:
+        if self._loader.is_hiding_flash:
             return None
         content = self._transfer(lambda esp: cmds.read_flash(esp, offset_bytes, size_bytes))
         if not isinstance(content, bytes) or len(content) != size_bytes:
@@ -230,13 +177,11 @@ class EsptoolFlasher:
             PortError: The port died.
         """
         while True:
-            if self._esp is None:
-                self._find_same_chip()
-            self._require_open_chip()
+            self._loader.require_same_chip()
             baud = self._rates.current
             try:
-                with self._talking(on_progress):
-                    outcome = act(self._prepared_loader(baud))
+                with self._loader.talking(on_progress):
+                    outcome = act(self._loader.prepare(baud))
             except FlashError as error:
                 if not self._rates.fail(error.got or error.what):
                     error.got = describe_fall_back(self._rates.attempts)
@@ -255,9 +200,7 @@ class EsptoolFlasher:
             PortError: The port died.
         """
         self.detect()  # espefuse is made for the ROM's loader, not for the stub
-        return EspefuseAccess(
-            self._esp, talking=lambda: self._talking(lambda _fraction: None), where=self._where
-        )
+        return EspefuseAccess(self._loader.esp, talking=self._loader.talking, where=self._where)
 
     def read_security(self) -> SecurityFacts:
         """Return what even a locked chip tells of its locks; `detect` has found it.
@@ -266,8 +209,8 @@ class EsptoolFlasher:
             FlashError: The chip does not answer.
             PortError: The port died.
         """
-        with self._talking(lambda _fraction: None):
-            flags = self._esp.get_security_info(cache=False)["parsed_flags"]
+        with self._loader.talking():
+            flags = self._loader.esp.get_security_info(cache=False)["parsed_flags"]
         return SecurityFacts(
             is_secure_boot_enabled=flags["SECURE_BOOT_EN"],
             is_secure_download=flags["SECURE_DOWNLOAD_ENABLE"],
@@ -275,98 +218,4 @@ class EsptoolFlasher:
             revoked_digests=frozenset(
                 slot for slot in range(DIGEST_SLOTS) if flags[f"SECURE_BOOT_KEY_REVOKE{slot}"]
             ),
-        )
-
-    def _find_same_chip(self) -> None:
-        expected = self._mac
-        found = self.detect().mac
-        if expected not in {None, found}:
-            self._esp, self._mac = None, expected
-            raise FlashError(
-                "there is another board in the slot now",
-                expected=(expected or b"").hex(":"),
-                got=found.hex(":"),
-                where=self._where,
-                hint="leave boards in their slots until the station is done with them",
-            )
-
-    def _prepared_loader(self, baud: int) -> Any:
-        """Return esptool's loader with the stub running and the flash attached."""
-        from esptool import cmds
-
-        esp: Any = self._esp
-        if not self._is_prepared:
-            if self._use_stub:
-                esp = cmds.run_stub(esp)
-            if esp.IS_STUB and baud != LINK_BAUD:
-                esp.change_baud(baud)
-                _probe(esp)
-            cmds.attach_flash(esp)
-            self._esp = esp
-            self._is_prepared = True
-        return esp
-
-    def _require_open_chip(self) -> None:
-        """Refuse a chip that hides its flash: esptool would write without checking."""
-        if self._esp.secure_download_mode:
-            raise LockedChipError(
-                "the chip does not say who it is or what is in its flash",
-                expected="a chip that is not locked yet",
-                got="secure download mode",
-                where=self._where,
-                hint="a finished board proves who it is through its application; if that is "
-                "silent, this board cannot be provisioned again",
-            )
-
-    @contextmanager
-    def _talking(self, on_progress: Callable[[float], None]) -> Iterator[None]:
-        from esptool.util import FatalError
-
-        from provisioning.esptool_log import listening
-
-        try:
-            with listening(on_line=self._on_line, on_progress=on_progress):
-                yield
-        except FatalError as error:
-            self._esp = None
-            raise FlashError(
-                "the board's flash loader failed",
-                expected="a chip in download mode",
-                got=next(iter(str(error).splitlines()), type(error).__name__),
-                where=self._where,
-                hint="check that the board is seated and powered, then start the slot again",
-            ) from error
-        except (LookupError, ValueError, struct.error) as error:
-            # esptool takes answers apart without looking whether they are long enough.
-            self._esp = None
-            raise FlashError(
-                "the board's flash loader answered something unusable",
-                expected="a chip in download mode",
-                got=f"{type(error).__name__}: {error}",
-                where=self._where,
-                hint="check that a board is at this port, and nothing else, then start again",
-            ) from error
-        except (serial.SerialException, OSError) as error:
-            self._esp = None
-            raise PortError(
-                "the serial port died while the board was flashed",
-                got=str(error),
-                where=self._where,
-                hint="check the cable, then start the slot again: it goes on where it stopped",
-            ) from error
-
-
-def _probe(esp: Any) -> None:
-    """Find out in a moment whether anything is answered at a new rate; esptool waits for seconds.
-
-    Raises:
-        esptool.util.FatalError: Nothing is.
-    """
-    register = struct.pack("<I", _CHIP_DETECT_REGISTER)
-    for _ in range(_PROBES):
-        esp.check_command(
-            "answer at the new rate",
-            esp.ESP_CMDS["READ_REG"],
-            register,
-            timeout=_PROBE_TIMEOUT_S,
         )

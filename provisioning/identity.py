@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from provisioning.device_link import DeviceLink
     from provisioning.ledger_values import Reservation
-    from provisioning.station_files import StationKeys
+    from provisioning.station_keys import StationKeys
     from signing.certificates import Certificate
     from signing.trust import TrustRecord
 

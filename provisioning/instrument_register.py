@@ -22,7 +22,7 @@ from provisioning.instrument_description import Accuracy
 from provisioning.ledger_events import Phase
 from provisioning.ledger_journal import append_event, read_row
 from provisioning.ledger_schema import INSTRUMENT_STEP, IS_METROLOGY, events
-from provisioning.measurement_settings import InstrumentCalibration
+from provisioning.meter_accuracy import InstrumentCalibration
 from signing.durable_file import save_durably
 from signing.input_file import is_present, read_input
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provisioning.calibration_result import CalibrationResult
-    from provisioning.verification_result import VerificationResult, WaveformResult
+    from provisioning.verification_result import VerificationResult
+    from provisioning.waveform_result import WaveformResult
 
 SECONDS_PER_HOUR: Final = 3_600
 

@@ -38,8 +38,8 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioning.errors import LeaseError, ProvisioningError
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import STATION_PATTERN, format_time, parse_time
+from provisioning.number_span import NumberSpan
 from provisioning.serial_formats import SerialFormat, parse_format
-from provisioning.serial_numbers import SerialNumber
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.certificate_fields import CertificateKind
 from signing.certificates import verify_certificate
@@ -65,7 +65,7 @@ _HINT: Final = "do not use it; when the ledger can be reached: `ampforge station
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class Lease(NumberSpan):
     """One block of serial numbers, and who may give them until when.
 
     Attributes:
@@ -75,12 +75,6 @@ class Lease:
         station: The only station that may use it.
         number: Number of the lease among the station's, from 1.
         request: Name of the request that it answers, 16 bytes.
-        prefix: Maker's code of the serial numbers.
-        model: Model code of the serial numbers.
-        year: ISO year of the serial numbers.
-        week: ISO week of the serial numbers.
-        first_sequence: First of the block.
-        last_sequence: Last of the block.
         issued_at: When the ledger gave it, aware.
         expires_at: From when on no number of it may be given, aware.
         event_count: Events in the station's chain when it was written.
@@ -95,12 +89,6 @@ class Lease:
     station: str
     number: int
     request: bytes
-    prefix: str
-    model: str
-    year: int
-    week: int
-    first_sequence: int
-    last_sequence: int
     issued_at: dt.datetime
     expires_at: dt.datetime
     event_count: int
@@ -113,28 +101,9 @@ class Lease:
         """Name of the chain of what is done under it."""
         return f"{self.station}/{self.number}"
 
-    @property
-    def count(self) -> int:
-        """How many numbers it holds."""
-        return self.last_sequence - self.first_sequence + 1
-
-    @property
-    def sequences(self) -> range:
-        """Its sequences."""
-        return range(self.first_sequence, self.last_sequence + 1)
-
     def serial(self, sequence: int) -> str:
         """Return the serial number of one sequence."""
-        return str(
-            SerialNumber(
-                prefix=self.prefix,
-                model=self.model,
-                year=self.year,
-                week=self.week,
-                sequence=sequence,
-                format=self.serial_format,
-            )
-        )
+        return self.serial_in(self.serial_format, sequence)
 
 
 def serialize_lease(lease: Lease) -> bytes:

@@ -15,8 +15,7 @@ from provisioning.classification import (
     RecordCondition,
 )
 from provisioning.errors import LeaseError, LedgerError
-from provisioning.lease_folder import find_lease_files, holding_lease, open_outbox_database
-from provisioning.ledger import Ledger
+from provisioning.lease_folder import find_lease_files, holding_lease
 from provisioning.ledger_checks import settle_check, settle_lost
 from provisioning.ledger_events import Phase
 from provisioning.ledger_journal import list_stations, verify_station_chain
@@ -24,6 +23,7 @@ from provisioning.ledger_leases import find_lease
 from provisioning.ledger_queries import find_by, list_units
 from provisioning.ledger_schema import units
 from provisioning.ledger_supervision import open_quarantine
+from provisioning.outbox_database import opened_outbox
 from provisioning.outbox_events import GIVE_UP_STEP
 from provisioning.outbox_memory import has_forgotten
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from provisioning.check_entry import ToldCheck
     from provisioning.lease_folder import LeaseFiles
+    from provisioning.ledger import Ledger
     from provisioning.ledger_values import UnitRecord, Writer
 
 REASON_MAX_LENGTH: Final = 120
@@ -181,16 +182,13 @@ def _hold_what_it_may_have_known(
 def _why_lost(files: LeaseFiles) -> str | None:
     """Return why readings of an outbox may be lost of which the boards can be told."""
     try:
-        outbox = Ledger(open_outbox_database(files.outbox))
-        try:
+        with opened_outbox(files.outbox) as outbox:
             with outbox.database.reading() as connection:
                 for chain in list_stations(connection):
                     verify_station_chain(connection, chain)
                     read_checks(connection, chain)
             if has_forgotten(outbox, files.outbox):
                 return "the outbox is an older copy of itself"
-        finally:
-            outbox.close()
     except (LeaseError, LedgerError) as error:
         return str(error)[:_DAMAGE_MAX_LENGTH]
     return None
@@ -225,10 +223,7 @@ def _read_outbox(
 ) -> tuple[tuple[UnitRecord, ...], list[ToldCheck], str | None]:
     """Return boards and bad readings of an outbox, and why they cannot be told if they cannot."""
     try:
-        outbox = Ledger(open_outbox_database(files.outbox))
-        try:
+        with opened_outbox(files.outbox) as outbox:
             return list_units(outbox.database), _read_bad(outbox), None
-        finally:
-            outbox.close()
     except (LeaseError, LedgerError) as error:
         return (), [], str(error)[:_DAMAGE_MAX_LENGTH]

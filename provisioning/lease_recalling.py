@@ -6,20 +6,20 @@ over like any other (docs/spec/lease.md §6): else boards that were sold long ag
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from provisioning.errors import LeaseError, LedgerError
-from provisioning.lease_folder import CLOSED_FOLDER, find_all_lease_files, open_outbox_database
-from provisioning.ledger import Ledger
+from provisioning.lease_folder import CLOSED_FOLDER, find_all_lease_files
 from provisioning.ledger_journal import read_end, read_part
 from provisioning.ledger_leases import open_names
 from provisioning.offline_ledger import read_use
+from provisioning.outbox_database import opened_outbox
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioning.lease_folder import LeaseFiles
+    from provisioning.ledger import Ledger
     from provisioning.ledger_journal import ChainEnd
 
 
@@ -59,7 +59,7 @@ def recall(files: LeaseFiles, folder: Path) -> None:
 
 def _goes_on_from(outbox: Path, chain: str, end: ChainEnd) -> bool:
     try:
-        with closing(Ledger(open_outbox_database(outbox))) as ledger:
+        with opened_outbox(outbox) as ledger:
             if read_use(ledger).end_reason is None:
                 return False
             if end.count == 0:

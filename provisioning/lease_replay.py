@@ -2,40 +2,34 @@
 
 The events are taken over as they were written, all of them. What follows from an event in the
 outbox follows from it in the ledger, too, unless the ledger knows better: then the event stays
-without effect, one event of the synchronising station says from where on and why, the chip goes
-into quarantine, and a number that was given for nothing becomes void. Implements
-docs/spec/lease.md §5.
+without effect, and `lease_refusals` says so. Implements docs/spec/lease.md §5.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, update
 
 from provisioning.check_entry import parse_check
-from provisioning.classification import BoardClass
 from provisioning.errors import LeaseError, SerialNumberError
 from provisioning.lease_acts import end_lease
+from provisioning.lease_conflicts import (
+    find_number_conflict,
+    find_other_hand,
+    read_quarantine,
+    read_unit_state,
+)
+from provisioning.lease_refusals import Refusals
 from provisioning.ledger_allocation import withdraw_release
 from provisioning.ledger_checks import take_over_check
-from provisioning.ledger_events import Phase, format_time, parse_event
-from provisioning.ledger_journal import append_event
-from provisioning.ledger_leases import LEASE_END_STEP, is_void
+from provisioning.ledger_events import Phase, format_time
+from provisioning.ledger_leases import LEASE_END_STEP
 from provisioning.ledger_retelling import HOLD_STEP, hex_field
-from provisioning.ledger_schema import (
-    CHECK_STANDARD_STEP,
-    events,
-    jobs,
-    quarantines,
-    replaced_modules,
-    serial_numbers,
-    units,
-)
+from provisioning.ledger_schema import CHECK_STANDARD_STEP, jobs, quarantines, serial_numbers, units
 from provisioning.ledger_supervision import QUARANTINE_STEP
-from provisioning.ledger_values import JobState, Reservation, SerialState, UnitState
-from provisioning.ledger_voids import REASON_MAX_LENGTH, VoidedRange, void_range
-from provisioning.outbox_events import CHANGED_HINT, REFUSE_STEP, require_own_word
+from provisioning.ledger_values import JobState, SerialState, UnitState
+from provisioning.outbox_events import CHANGED_HINT, require_own_word
 from provisioning.serial_numbers import parse_serial
 
 if TYPE_CHECKING:
@@ -52,7 +46,6 @@ if TYPE_CHECKING:
 _RUN_MAX_CHARACTERS: Final = 36
 _RESERVE, _IDENTITY, _FINAL = "reserve", "identity", "final"
 _UNIT_STEPS: Final = (_RESERVE, _IDENTITY, _FINAL)
-_STEPS_OF_UNITS: Final = (*_UNIT_STEPS, HOLD_STEP)
 
 
 class Replay:
@@ -81,8 +74,12 @@ class Replay:
         self._record = record
         self._now = now
         self._format = ledger.identity.serial_format
-        self.refused: list[str] = []
+        self._refusals = Refusals(connection, ledger, writer, record, now=now)
+
+    @property
+    def refused(self) -> tuple[str, ...]:
         """Sentences about what could not follow, for the operator."""
+        return tuple(self._refusals.sentences)
 
     def follow(self, chained: ChainedEvent) -> None:
         """Change the rows as an event says, or say why not.
@@ -100,9 +97,9 @@ class Replay:
             self._follow_end(event)
         elif event.step == CHECK_STANDARD_STEP:
             self._follow_check(event)
-        elif event.step == HOLD_STEP and not self._is_refused(event):
+        elif event.step == HOLD_STEP and not self._refusals.has_refused(event):
             self._follow_hold(event)
-        elif event.step in _UNIT_STEPS and not self._is_refused(event):
+        elif event.step in _UNIT_STEPS and not self._refusals.has_refused(event):
             if event.step == _RESERVE and event.data.get("new"):
                 self._follow_new(event)
             else:
@@ -128,43 +125,11 @@ class Replay:
                 where=f"{record.name}, event {event.number}",
                 hint=CHANGED_HINT,
             )
-        problem = self._find_problem(event, number)
+        problem = find_number_conflict(self._connection, self._record, event, number)
         if problem is None:
             self._begin_unit(event, number)
-            return
-        if not self._is_explained(event, number):
-            self._void(number, f"lease {record.name}: {problem}")
-        self._refuse(event, problem)
-
-    def _is_explained(self, event: Event, number: SerialNumber) -> bool:
-        """Whether the ledger knows the number: void, or given back to its board (`adopt`)."""
-        given = self._connection.execute(
-            select(serial_numbers.c.serial).where(serial_numbers.c.serial == event.serial)
-        ).scalar()
-        return given is not None or is_void(self._connection, number) is not None
-
-    def _find_problem(self, event: Event, number: SerialNumber) -> str | None:
-        """Return why the ledger cannot give a number that the outbox gave, or `None`."""
-        if event.at >= self._record.expires_at:
-            return "the number was given after the lease had expired"
-        if (reason := is_void(self._connection, number)) is not None:
-            return f"the number is void: {reason}"
-        connection, mac = self._connection, event.mac
-        holder = connection.execute(
-            select(serial_numbers.c.mac).where(serial_numbers.c.serial == event.serial)
-        ).scalar()
-        if holder is not None and holder != mac:  # an outbox that was set back, and gave it twice
-            return f"the number belongs to {bytes(holder).hex(':')} now"
-        known = connection.execute(select(units.c.serial).where(units.c.mac == mac)).scalar()
-        if known is not None:
-            return f"the ledger gave the chip {known} meanwhile"
-        replaced = connection.execute(
-            select(replaced_modules.c.serial).where(replaced_modules.c.mac == mac)
-        ).scalar()
-        if replaced is not None:
-            return f"the chip was taken out of unit {replaced}"
-        reason = self._quarantine_of(mac)
-        return None if reason is None else f"the chip is in quarantine: {reason}"
+        else:
+            self._refusals.refuse_number(event, number, problem)
 
     def _begin_unit(self, event: Event, number: SerialNumber) -> None:
         connection, at = self._connection, format_time(event.at)
@@ -187,45 +152,15 @@ class Replay:
 
     def _follow_work(self, event: Event) -> None:
         """Follow an event of a unit that was taken over before, while nobody else has it."""
-        problem = self._find_other_hand(event)
+        problem = find_other_hand(self._connection, self._record, event)
         if problem is not None:
-            self._refuse(event, problem)
+            self._refusals.refuse(event, problem)
         elif event.step == _RESERVE:
             self._go_on(event)
         elif event.step == _IDENTITY:
             self._move_serial(event, SerialState.ASSIGNED)
         else:
             self._finish(event)
-
-    def _find_other_hand(self, event: Event) -> str | None:
-        """Return who else has the unit, or `None`."""
-        last = self._connection.execute(
-            select(jobs).where(jobs.c.serial == event.serial).order_by(jobs.c.number.desc())
-        ).first()
-        if last is None:
-            raise LeaseError(
-                "the outbox goes on with a unit that the ledger does not have",
-                expected="its `reserve` before",
-                got=event.serial,
-                where=f"{self._record.name}, event {event.number}",
-                hint=CHANGED_HINT,
-            )
-        if last.station != self._record.name:
-            return f"{last.station} worked on {event.serial} meanwhile"
-        opens_job = event.step == _RESERVE and not event.data.get("resumed")
-        if not opens_job and (last.job, last.state) != (event.job, JobState.OPEN.value):
-            return f"the job on {event.serial} was ended meanwhile"
-        if self._state_of(event) is UnitState.HOLD:
-            return "the unit was put on hold meanwhile"
-        if (reason := self._quarantine_of(event.mac)) is not None:
-            return f"the chip is in quarantine: {reason}"
-        return None
-
-    def _state_of(self, event: Event) -> UnitState | None:
-        state = self._connection.execute(
-            select(units.c.state).where(units.c.serial == event.serial)
-        ).scalar()
-        return None if state is None else UnitState(state)
 
     def _go_on(self, event: Event) -> None:
         connection, at = self._connection, format_time(event.at)
@@ -281,8 +216,8 @@ class Replay:
         )
 
     def _follow_quarantine(self, event: Event) -> None:
-        if self._quarantine_of(event.mac) is not None:
-            self._say_refused(event, "the chip is in quarantine already")
+        if read_quarantine(self._connection, event.mac) is not None:
+            self._refusals.say(event, "the chip is in quarantine already")
             return
         self._connection.execute(
             insert(quarantines).values(
@@ -301,8 +236,13 @@ class Replay:
 
     def _follow_hold(self, event: Event) -> None:
         """Say when a unit went on that was put on hold: the ledger did so with the reading."""
-        if self._state_of(event) not in {UnitState.HOLD, UnitState.REWORK}:
-            self._refuse(event, "it was put on hold without the ledger, and went on meanwhile")
+        if read_unit_state(self._connection, event.serial) not in {
+            UnitState.HOLD,
+            UnitState.REWORK,
+        }:
+            self._refusals.refuse(
+                event, "it was put on hold without the ledger, and went on meanwhile"
+            )
 
     def _follow_end(self, event: Event) -> None:
         if self._record.closed_at is None:
@@ -310,88 +250,6 @@ class Replay:
                 self._connection, self._writer, self._record, ledger=self._ledger,
                 reason=str(event.data.get("reason")), ended_at=event.at, now=self._now,
             )  # fmt: skip
-
-    def _refuse(self, event: Event, problem: str) -> None:
-        self._say_refused(event, problem)
-        if self._quarantine_of(event.mac) is None:
-            self._open_quarantine(event, problem)
-
-    def _say_refused(self, event: Event, problem: str) -> None:
-        self.refused.append(f"{event.serial or bytes(event.mac or b'').hex(':')}: {problem}")
-        self._tell(
-            REFUSE_STEP,
-            {"chain": event.station, "number": event.number, "reason": problem},
-            event,
-            has_serial=event.step in _STEPS_OF_UNITS,
-        )
-
-    def _is_refused(self, event: Event) -> bool:
-        """Whether what this chain tells of the unit has no effect any more."""
-        told = self._connection.execute(
-            select(events.c.content).where(
-                events.c.serial == event.serial, events.c.step == REFUSE_STEP
-            )
-        ).scalars()
-        return any(
-            parse_event(content, where=f"a refusal of {event.serial}").data.get("chain")
-            == event.station
-            for content in told
-        )
-
-    def _open_quarantine(self, event: Event, problem: str) -> None:
-        reason = f"made under lease {self._record.name} as {event.serial}: {problem}"[:400]
-        board_class = BoardClass.FOREIGN.value
-        known = self._connection.execute(
-            select(units.c.serial).where(units.c.mac == event.mac)
-        ).scalar()
-        chained = self._tell(
-            QUARANTINE_STEP,
-            {"board_class": board_class, "reason": reason, "record_digest": "", "serial": known},
-            event,
-            has_serial=False,
-        )
-        self._connection.execute(
-            insert(quarantines).values(
-                station=self._writer.station, number=chained.event.number, mac=event.mac,
-                serial=known, board_class=board_class, reason=reason, record_digest=None,
-                opened_at=format_time(self._now),
-            )
-        )  # fmt: skip
-
-    def _tell(
-        self, step: str, data: dict[str, Any], event: Event, *, has_serial: bool
-    ) -> ChainedEvent:
-        about = None
-        if has_serial:
-            about = Reservation(
-                serial=str(event.serial), mac=bytes(event.mac or b""), job=None, job_number=None,
-                opened_at=self._now, is_new=False, is_resumed=False,
-                unit_state=UnitState.IN_WORK, bundle_digest=b"",
-            )  # fmt: skip
-        return append_event(
-            self._connection, self._writer, epoch=self._ledger.identity.epoch, step=step,
-            phase=Phase.CONFIRM, data=data, mac=event.mac, reservation=about, at=self._now,
-        )  # fmt: skip
-
-    def _void(self, number: SerialNumber, reason: str) -> None:
-        void = VoidedRange(
-            prefix=number.prefix, model=number.model, year=number.year, week=number.week,
-            first_sequence=number.sequence, last_sequence=number.sequence,
-            epoch=self._record.epoch, reason=reason[:REASON_MAX_LENGTH],
-            voided_at=format_time(self._now),
-        )  # fmt: skip
-        void_range(
-            self._connection, self._writer, epoch=self._ledger.identity.epoch, void=void,
-            at=self._now,
-        )  # fmt: skip
-
-    def _quarantine_of(self, mac: bytes | None) -> str | None:
-        reason: str | None = self._connection.execute(
-            select(quarantines.c.reason).where(
-                quarantines.c.mac == mac, quarantines.c.closed_at.is_(None)
-            )
-        ).scalar()
-        return reason
 
 
 def _run_of(event: Event) -> str | None:

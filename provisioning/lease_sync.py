@@ -14,37 +14,26 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, insert, select
 
 from provisioning.errors import LeaseError
-from provisioning.lease import verify_lease
-from provisioning.lease_folder import (
-    find_lease_files,
-    holding_lease,
-    open_outbox_database,
-    refusing_damage,
-    remember_own_units,
-)
+from provisioning.held_lease import verify_held
+from provisioning.lease_folder import find_lease_files, holding_lease
 from provisioning.lease_recalling import find_to_recall, recall
 from provisioning.lease_replay import Replay
-from provisioning.ledger import Ledger
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event, event_row, read_end, read_part
 from provisioning.ledger_leases import LEASE_END_STEP, find_lease
 from provisioning.ledger_schema import events
 from provisioning.ledger_values import Writer
 from provisioning.offline_ledger import OfflineLedger, read_use
+from provisioning.outbox_chips import remember_own_units
+from provisioning.outbox_database import opened_outbox, refusing_damage
 from provisioning.outbox_events import SYNC_STEP
-from provisioning.station_files import (
-    CA_CERTIFICATE_NAME,
-    STATION_CERTIFICATE_NAME,
-    read_certificate,
-)
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable
     from pathlib import Path
 
-    from provisioning.lease import Lease
     from provisioning.lease_folder import LeaseFiles
+    from provisioning.ledger import Ledger
     from provisioning.ledger_leases import LeaseRecord
 
 EVENTS_PER_PART: Final = 200
@@ -134,8 +123,7 @@ def _synchronise_held(
         files = find_lease_files(folder)
         if files is None:
             return None
-        outbox = Ledger(open_outbox_database(files.outbox))
-        try:
+        with opened_outbox(files.outbox) as outbox:
             with refusing_damage(files.outbox):
                 is_complete = read_use(outbox).is_complete
             if not is_complete:
@@ -144,53 +132,10 @@ def _synchronise_held(
             held = OfflineLedger(outbox.database, lease)
             sync = _Sync(files, held, ledger, writer, on_progress)
             result = sync.run(is_given_back=is_given_back)
-        finally:
-            outbox.close()
         if result.record.closed_at is None:
             return result
         archive = files.archive()
-    return SyncResult(
-        record=result.record,
-        event_count=result.event_count,
-        refused=result.refused,
-        is_in_place=result.is_in_place,
-        archive=archive,
-    )
-
-
-def verify_held(files: LeaseFiles, *, station: str, now: dt.datetime) -> Lease:
-    """Return the lease in a station's folder after it was verified.
-
-    Raises:
-        LeaseError: It is missing, is no lease, or is another station's or request's.
-        SigningError: It does not verify.
-        StationError: The station's certificates cannot be read.
-    """
-    document = files.read_document()
-    if document is None:
-        raise LeaseError(
-            "the signed lease is missing",
-            expected="the file that `ampforge serials lease` wrote",
-            got="no such file",
-            where=files.document,
-            hint="put it back from where it went; see the how-to on leases",
-        )
-    lease = verify_lease(
-        document,
-        station=station,
-        station_der=read_certificate(files.folder / STATION_CERTIFICATE_NAME),
-        ca_der=read_certificate(files.folder / CA_CERTIFICATE_NAME),
-        now=now,
-    )
-    if lease.request != files.request:
-        raise LeaseError(
-            "the lease is another one than the outbox beside it",
-            expected=files.request.hex(),
-            got=lease.request.hex(),
-            where=files.document,
-            hint="put the right file back",
-        )
-    return lease
+    return replace(result, archive=archive)
 
 
 class _Sync:

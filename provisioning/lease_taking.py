@@ -11,21 +11,16 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from provisioning.errors import LeaseError
+from provisioning.held_lease import verify_held
 from provisioning.lease import REQUEST_BYTES, Lease, sign_lease
 from provisioning.lease_acts import confirm_lease, require_possible, take_block
-from provisioning.lease_folder import (
-    create_outbox,
-    find_lease_files,
-    holding_lease,
-    open_outbox_database,
-    remember_all_chips,
-)
-from provisioning.lease_sync import verify_held
-from provisioning.ledger import Ledger
+from provisioning.lease_folder import find_lease_files, holding_lease
 from provisioning.ledger_events import Phase
 from provisioning.ledger_leases import LEASE_STEP
 from provisioning.ledger_values import Writer
 from provisioning.offline_ledger import read_use
+from provisioning.outbox_chips import remember_all_chips
+from provisioning.outbox_database import create_outbox, opened_outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +28,7 @@ if TYPE_CHECKING:
 
     from provisioning.lease_acts import TakenBlock
     from provisioning.lease_folder import LeaseFiles
+    from provisioning.ledger import Ledger
     from provisioning.ledger_leases import LeaseRecord
     from signing.signers import Signer
 
@@ -71,8 +67,7 @@ def take_lease(
     require_possible(writer.station, count=count, days=days)
     with holding_lease(folder, is_alone=True):
         files = _prepare(folder, ledger, random_bytes)
-        outbox = Ledger(open_outbox_database(files.outbox))
-        try:
+        with opened_outbox(files.outbox) as outbox:
             block = take_block(
                 ledger, writer, request=files.request, prefix=prefix, model=model, count=count,
                 days=days,
@@ -89,8 +84,6 @@ def take_lease(
                 own, step=LEASE_STEP, phase=Phase.CONFIRM,
                 data={"lease": record.name, "document": digest.hex()},
             )  # fmt: skip
-        finally:
-            outbox.close()
     return record
 
 
@@ -98,11 +91,8 @@ def _prepare(folder: Path, ledger: Ledger, random_bytes: Callable[[int], bytes])
     """Return an outbox that was made for a request to this very ledger, and never used."""
     files = find_lease_files(folder)
     if files is not None:
-        outbox = Ledger(open_outbox_database(files.outbox))
-        try:
+        with opened_outbox(files.outbox) as outbox:
             use, asked = read_use(outbox), outbox.identity
-        finally:
-            outbox.close()
         if use.is_complete:
             raise LeaseError(
                 "the station holds a lease already",

@@ -17,7 +17,7 @@ from provisioning.ledger_formats import read_format
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import leases, serial_numbers, voided_ranges
 from provisioning.ledger_voids import find_range
-from provisioning.serial_numbers import SerialNumber
+from provisioning.number_span import NumberSpan
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from provisioning.ledger import Ledger
     from provisioning.serial_formats import SerialFormat
+    from provisioning.serial_numbers import SerialNumber
 
 LEASE_STEP: Final = "lease"
 LEASE_END_STEP: Final = "lease-end"
@@ -34,19 +35,13 @@ _NO_MAC: Final = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseRecord:
+class LeaseRecord(NumberSpan):
     """One lease as the ledger knows it.
 
     Attributes:
         station: Who holds it.
         number: Its number among the station's, from 1.
         request: Name of the request, 16 bytes.
-        prefix: Maker's code of the serial numbers.
-        model: Model code of the serial numbers.
-        year: ISO year of the serial numbers.
-        week: ISO week of the serial numbers.
-        first_sequence: First of the block.
-        last_sequence: Last of the block.
         epoch: Epoch that gave it.
         issued_at: When, aware.
         expires_at: From when on no number of it may be given, aware.
@@ -61,12 +56,6 @@ class LeaseRecord:
     station: str
     number: int
     request: bytes
-    prefix: str
-    model: str
-    year: int
-    week: int
-    first_sequence: int
-    last_sequence: int
     epoch: int
     issued_at: dt.datetime
     expires_at: dt.datetime
@@ -79,16 +68,7 @@ class LeaseRecord:
 
     def serial(self, sequence: int) -> str:
         """Return the serial number of one sequence."""
-        return str(
-            SerialNumber(
-                prefix=self.prefix,
-                model=self.model,
-                year=self.year,
-                week=self.week,
-                sequence=sequence,
-                format=self.serial_format,
-            )
-        )
+        return self.serial_in(self.serial_format, sequence)
 
     @property
     def name(self) -> str:
@@ -96,20 +76,9 @@ class LeaseRecord:
         return f"{self.station}/{self.number}"
 
     @property
-    def count(self) -> int:
-        """How many numbers the block has."""
-        return self.last_sequence - self.first_sequence + 1
-
-    @property
     def left(self) -> int:
         """How many of them are LEASED."""
         return 0 if self.closed_at is not None else self.count - self.given - self.voided
-
-    def has(self, number: SerialNumber) -> bool:
-        """Whether a number is one of the block."""
-        series = (number.prefix, number.model, number.year, number.week)
-        is_of_series = series == (self.prefix, self.model, self.year, self.week)
-        return is_of_series and self.first_sequence <= number.sequence <= self.last_sequence
 
     def is_of(self, lease: Lease) -> bool:
         """Whether a signed lease says of itself what the ledger says of it."""
@@ -177,7 +146,7 @@ def unused_ranges(connection: Connection, record: LeaseRecord) -> list[range]:
     for void in _voids_of(connection, record):
         taken.update(void)
     ranges: list[range] = []
-    for sequence in range(record.first_sequence, record.last_sequence + 1):
+    for sequence in record.sequences:
         if sequence in taken:
             continue
         if ranges and ranges[-1].stop == sequence:

@@ -11,24 +11,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import select, update
 
 from provisioning.chain_heads import StationCertificates
 from provisioning.errors import LedgerError
 from provisioning.ledger import Ledger
 from provisioning.ledger_audit import audit_ledger
-from provisioning.ledger_backup import reflect_tables
 from provisioning.ledger_backup_reading import BackupReader
+from provisioning.ledger_backup_rows import insert_rows, require_chains
 from provisioning.ledger_database import create_database
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase, format_time, parse_time
-from provisioning.ledger_failures import describe_failure
 from provisioning.ledger_formats import read_format
 from provisioning.ledger_heads import audit_heads
-from provisioning.ledger_journal import append_event, list_stations, read_head
+from provisioning.ledger_journal import append_event
+from provisioning.ledger_lost_ranges import find_lost_ranges
 from provisioning.ledger_migrations import migrate
-from provisioning.ledger_schema import leases, ledger_identity, serial_numbers
+from provisioning.ledger_schema import ledger_identity
 from provisioning.ledger_values import LedgerIdentity
 from provisioning.ledger_voids import RESTORE_STEP, VoidedRange, void_range
 from provisioning.ledger_witness import load_witness, save_witness
@@ -36,7 +35,7 @@ from provisioning.station_files import find_ca_certificate
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from sqlalchemy import Connection
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from provisioning.ledger_backup_reading import BackupHeader
     from provisioning.ledger_values import Writer
 
-_ROWS_AT_ONCE: Final = 1000
 REASON_MAX_LENGTH: Final = 120
 
 
@@ -114,8 +112,8 @@ def restore_ledger(
         results: list[Restored] = []
 
         def fill(connection: Connection) -> None:
-            _insert_rows(connection, reader)
-            _require_chains(connection, header, where=backup)
+            insert_rows(connection, reader)
+            require_chains(connection, header, where=backup)
             migrate(connection)
             identity = _open_epoch(connection, header, epoch=epoch, opening=opening)
             append_event(
@@ -127,7 +125,7 @@ def restore_ledger(
                 },
                 mac=None, reservation=None, at=now,
             )  # fmt: skip
-            voided = tuple(_lost_ranges(connection, header, identity, now=now, reason=reason))
+            voided = tuple(find_lost_ranges(connection, header, identity, now=now, reason=reason))
             for void in voided:
                 void_range(connection, writer, epoch=epoch, void=void, at=now)
             results.append(
@@ -225,58 +223,6 @@ def _require_restorable(
         )
 
 
-def _insert_rows(connection: Connection, reader: BackupReader) -> None:
-    tables = reflect_tables(connection)
-    for name, table in tables.items():
-        stated = reader.header.tables.get(name)
-        if stated is None or set(stated.columns) != set(table.columns.keys()):
-            raise LedgerError(
-                "the backup is damaged",
-                expected=f"table {name} with {', '.join(table.columns.keys())}",
-                got="no such table" if stated is None else ", ".join(stated.columns),
-                where=reader.path,
-                hint="use another copy of it, or another backup",
-            )
-    try:
-        for name, rows in _in_batches(reader):
-            connection.execute(insert(tables[name]), rows)
-    except SQLAlchemyError as error:
-        raise LedgerError(
-            "the backup's rows cannot be stored",
-            got=describe_failure(error, reader.path).got,
-            where=reader.path,
-            hint="use another copy of it, or another backup",
-        ) from error
-
-
-def _in_batches(reader: BackupReader) -> Iterator[tuple[str, list[dict[str, object]]]]:
-    of_table, batch = "", list[dict[str, object]]()
-    for name, values in reader.rows():
-        if batch and (name != of_table or len(batch) == _ROWS_AT_ONCE):
-            yield of_table, batch
-            batch = []
-        of_table = name
-        batch.append(values)
-    if batch:
-        yield of_table, batch
-
-
-def _require_chains(connection: Connection, header: BackupHeader, *, where: Path) -> None:
-    found = {
-        station: (count, head.hex())
-        for station in list_stations(connection)
-        for count, head in [read_head(connection, station)]
-    }
-    if found != header.chains:
-        raise LedgerError(
-            "the backup's chains do not end where it says",
-            expected=header.chains,
-            got=found,
-            where=where,
-            hint="use another copy of it, or another backup",
-        )
-
-
 def _open_epoch(
     connection: Connection, header: BackupHeader, *, epoch: int, opening: str
 ) -> LedgerIdentity:
@@ -297,58 +243,3 @@ def _open_epoch(
         opening=opening,
         serial_format=read_format(connection),
     )
-
-
-def _lost_ranges(
-    connection: Connection,
-    header: BackupHeader,
-    identity: LedgerIdentity,
-    *,
-    now: dt.datetime,
-    reason: str,
-) -> Iterator[VoidedRange]:
-    """Yield what may have been given since the backup: the rest of each series of its weeks.
-
-    A model that was first made in the lost time is not known here; its numbers are of a past epoch
-    all the same, and so never given again.
-    """
-    taken_at = parse_time(header.taken_at)
-    epoch, serial_format = identity.epoch, identity.serial_format
-    weeks = serial_format.periods_between(taken_at, now)
-    known = select(serial_numbers.c.prefix, serial_numbers.c.model).union(
-        select(leases.c.prefix, leases.c.model)
-    )
-    for prefix, model in sorted(tuple(row) for row in connection.execute(known)):
-        template = VoidedRange(
-            prefix=prefix, model=model, year=0, week=0, first_sequence=0, last_sequence=0, epoch=0,
-            reason=f"may have been given between {header.taken_at} and the restore: {reason}",
-            voided_at=format_time(now),
-        )  # fmt: skip
-        for year, week in weeks:
-            for lost_epoch in range(header.ledger.epoch, epoch):
-                allowed = sequences_of_epoch(lost_epoch, serial_format)
-                # Leased numbers are explained: their station alone can give them, and reports.
-                last = max(
-                    filter(
-                        None,
-                        (
-                            connection.execute(
-                                select(func.max(sequence)).where(
-                                    sequence.table.c.prefix == prefix,
-                                    sequence.table.c.model == model,
-                                    sequence.table.c.year == year,
-                                    sequence.table.c.week == week,
-                                    sequence.table.c.epoch == lost_epoch,
-                                )
-                            ).scalar()
-                            for sequence in (serial_numbers.c.sequence, leases.c.last_sequence)
-                        ),
-                    ),
-                    default=None,
-                )
-                first = allowed[0] if last is None else last + 1
-                if first in allowed:
-                    yield replace(
-                        template, year=year, week=week, epoch=lost_epoch,
-                        first_sequence=first, last_sequence=allowed[-1],
-                    )  # fmt: skip

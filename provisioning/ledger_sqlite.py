@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from provisioning.errors import LedgerError
 from provisioning.ledger_failures import translated
 from provisioning.ledger_writes import ANSWER
+from signing.durable_file import flush_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -201,7 +202,7 @@ class SqliteBackend:
                 os.link(draft, path)  # unlike a rename, never replaces one that came up meanwhile
             except FileExistsError as error:
                 raise _exists(path) from error
-            _sync_folder(path.parent)
+            flush_folder(path.parent)
         except OSError as error:
             raise LedgerError(
                 "the ledger cannot be created", got=error.strerror, where=path
@@ -306,11 +307,3 @@ def _exists(path: Path) -> LedgerError:
         hint="use the one there is: a second would start a second series of serial numbers; to "
         "restore a backup, move this one away first, with its -wal and -shm files",
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,7 @@ from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import voided_ranges
-from provisioning.serial_numbers import SerialNumber
+from provisioning.number_span import NumberSpan
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from provisioning.ledger_events import Event
     from provisioning.ledger_values import Writer
-    from provisioning.serial_formats import SerialFormat
+    from provisioning.serial_numbers import SerialNumber
 
 RESTORE_STEP: Final = "restore"
 VOID_STEP: Final = "void"
@@ -35,44 +35,22 @@ _NUMBERS: Final = ("year", "week", "first_sequence", "last_sequence", "epoch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VoidedRange:
+class VoidedRange(NumberSpan):
     """Sequences of one series that must never be given.
 
     Attributes:
-        prefix: Maker.
-        model: Model.
-        year: ISO year.
-        week: ISO week.
-        first_sequence: The first of them.
-        last_sequence: The last of them.
         epoch: The epoch whose sequences they are.
         reason: Why, at most 200 characters.
         voided_at: Since when, as `format_time` writes it.
     """
 
-    prefix: str
-    model: str
-    year: int
-    week: int
-    first_sequence: int
-    last_sequence: int
     epoch: int
     reason: str
     voided_at: str
 
-    def serial(self, sequence: int, serial_format: SerialFormat) -> str:
-        """Return the serial number of one sequence of the series, in the ledger's format."""
-        number = SerialNumber(
-            prefix=self.prefix, model=self.model, year=self.year, week=self.week,
-            sequence=sequence, format=serial_format,
-        )  # fmt: skip
-        return str(number)
-
     def without(self, number: SerialNumber) -> tuple[VoidedRange, ...]:
         """Return what is left of the range when a board got a number back."""
-        series = (number.prefix, number.model, number.year, number.week)
-        is_inside = self.first_sequence <= number.sequence <= self.last_sequence
-        if not is_inside or series != (self.prefix, self.model, self.year, self.week):
+        if not self.has(number):
             return (self,)
         before = replace(self, last_sequence=number.sequence - 1)
         behind = replace(self, first_sequence=number.sequence + 1)

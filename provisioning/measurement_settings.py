@@ -8,117 +8,26 @@ recomputed without this file. This module measures nothing.
 from __future__ import annotations
 
 import math
-from datetime import date
-from enum import StrEnum, unique
 from itertools import pairwise
-from typing import Annotated, Final, Self, assert_never
+from typing import Annotated, Self, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from provisioning.bounded_figures import NonNegativeFloat, PositiveFloat, PositiveInt
 from provisioning.errors import MetrologySettingsError
-
-FIGURE_MAX: Final = 10**12
-"""No figure of a line that measures microamps is larger, in any of its units: 1 kA, 1 TΩ."""
-PositiveInt = Annotated[int, Field(gt=0, le=FIGURE_MAX)]
-PositiveFloat = Annotated[float, Field(gt=0, le=FIGURE_MAX, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, le=FIGURE_MAX, allow_inf_nan=False)]
-
-
-@unique
-class DecisionRule(StrEnum):
-    """How wide the guard band w between a limit and its acceptance limit is."""
-
-    SIMPLE = "simple"
-    """w = 0: simple acceptance (ILAC-G8:09/2019 §4.2.1). The reading is trusted."""
-    ILAC_G8 = "ilac-g8"
-    """w = r·U with r = `guard_factor`, normally 1 (ILAC-G8:09/2019 §4.2.3)."""
-    ONE_SIDED_95 = "one-sided-95"
-    """w = 1.645·u: at most 5 % false accepts on one side (JCGM 106 §8.3.2)."""
-
-
-@unique
-class CoverageRule(StrEnum):
-    """Where the coverage factor k in U = k·u comes from."""
-
-    STUDENT = "student-95.45"
-    """Student's t for 95.45 % and the effective degrees of freedom (JCGM 100 §G.4)."""
-    TWO = "k-2"
-    """2 whatever the degrees of freedom."""
-
-
-@unique
-class SweepPlan(StrEnum):
-    """In which directions the codes of the fit are visited."""
-
-    BOTH_WAYS = "both-ways"
-    """From the middle outward, and back inward at the first load."""
-    OUTWARD = "outward"
-    """Outward only, with a fixed number of samples: drift and hysteresis are not seen."""
-
-
-ONE_SIDED_95_SIGMAS: Final = 1.645
-"""Standard normal quantile of 95 %, as the rule is published."""
-
-
-@unique
-class LevelChoice(StrEnum):
-    """Which levels of a mode are verified as static currents."""
-
-    THREE = "three"
-    ALL = "all"
-
-
-@unique
-class WaveformCheck(StrEnum):
-    """How much of a mode's repeat period is played and captured."""
-
-    WINDOWS = "windows"
-    WHOLE = "whole"
+from provisioning.measurement_choices import (
+    ONE_SIDED_95_SIGMAS,
+    CoverageRule,
+    DecisionRule,
+    LevelChoice,
+    SweepPlan,
+    WaveformCheck,
+)
+from provisioning.meter_accuracy import AccuracyRange, InstrumentCalibration
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-
-class AgedAccuracy(_Section):
-    """A column of the accuracy table for an instrument that was calibrated not long ago.
-
-    Attributes:
-        days: The column holds up to this many days after calibration: 1, 90 and so on.
-        reading_percent: Part of the reading, percent.
-        range_percent: Part of the full scale, percent.
-    """
-
-    days: PositiveInt
-    reading_percent: NonNegativeFloat
-    range_percent: NonNegativeFloat
-
-
-class AccuracyRange(_Section):
-    """One range of the multimeter, as its maker specifies it.
-
-    Attributes:
-        range_ua: Full scale, µA.
-        reading_percent: Part of the reading, percent, up to `accuracy_days` after calibration.
-        range_percent: Part of the full scale, percent.
-        younger: Columns for less time since calibration, ascending.
-    """
-
-    range_ua: PositiveInt
-    reading_percent: NonNegativeFloat
-    range_percent: NonNegativeFloat
-    younger: tuple[AgedAccuracy, ...] = ()
-
-    def at_age(self, age_days: int | None) -> tuple[float, float]:
-        """Return the parts of reading and range, percent, so many days after calibration.
-
-        Args:
-            age_days: Days since calibration; `None`, when that is not known, is the longest time.
-        """
-        for column in self.younger:
-            if age_days is not None and age_days <= column.days:
-                return column.reading_percent, column.range_percent
-        return self.reading_percent, self.range_percent
 
 
 class LoadChannel(_Section):
@@ -131,29 +40,6 @@ class LoadChannel(_Section):
 
     load_ohm: PositiveInt
     channel: PositiveInt
-
-
-class InstrumentCalibration(_Section):
-    """A calibration certificate of an instrument that this station may use.
-
-    Attributes:
-        serial_number: As `*IDN?` tells it.
-        certificate: Number of the certificate.
-        due: Last day on which the certificate may be relied on.
-        calibrated: The day of the calibration; without it the accuracy is that of
-            `accuracy_days`.
-    """
-
-    serial_number: Annotated[str, Field(min_length=1, max_length=64)]
-    certificate: Annotated[str, Field(min_length=1, max_length=128)]
-    due: date
-    calibrated: date | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.calibrated is not None and self.calibrated > self.due:
-            raise ValueError("due: before the day of the calibration")
-        return self
 
 
 class MetrologySettings(_Section):

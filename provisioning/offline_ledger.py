@@ -15,12 +15,12 @@ from sqlalchemy import func, select
 
 from provisioning.classification import RecordCondition
 from provisioning.errors import LeaseError, SetAsideError
-from provisioning.lease_folder import is_known_chip, remember_chip
 from provisioning.ledger import Ledger
 from provisioning.ledger_allocation import Known, NumberBlock
 from provisioning.ledger_events import Phase, format_time, parse_event, parse_time
 from provisioning.ledger_leases import LEASE_END_STEP, LEASE_STEP
 from provisioning.ledger_schema import events, serial_numbers, units
+from provisioning.outbox_chips import is_known_chip, remember_chip
 from provisioning.outbox_memory import has_forgotten, remember_outbox
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioning.capability_plot import plot_charts
 from provisioning.control_charts import chart_ewma, chart_individuals, find_baseline
 from provisioning.errors import ReportError
-from provisioning.measurement_settings import DecisionRule
+from provisioning.measurement_choices import DecisionRule
 from provisioning.report_error_plot import (
     plot_certificate_errors,
     plot_line_errors,

@@ -5,7 +5,8 @@ round trips: the reading and the error queue. Nothing that the instrument said i
 queue was empty. Implements docs/spec/calibration.md §3.
 
 Current is measured directly, or as the voltage across a load; then the input resistance, which is
-in parallel to the load, is corrected. This module does not decide which range to use.
+in parallel to the load, is corrected. This module does not decide which range to use; the loads are
+connected by `load_switch`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from provisioning.errors import InstrumentError, InstrumentSettlingError
 from provisioning.instrument_description import Quantity, built_in_description
-from provisioning.instruments import (
-    NANOAMPS_PER_AMPERE,
-    Reading,
-    parse_identity,
-    parse_samples,
-)
+from provisioning.instruments import NANOAMPS_PER_AMPERE, Reading, parse_identity, parse_samples
+from provisioning.load_switch import LoadSwitch
 from provisioning.meter_settings import MeterSettings
 from provisioning.scpi_session import ScpiSession, open_session
 
@@ -51,7 +48,6 @@ class ScpiMeter:
         description: What it is told.
         settings: When a block has settled.
         switch: The dialogue with what switches the loads; the instrument itself when absent.
-        switch_description: What that is told.
 
     Raises:
         InstrumentError: It does not identify itself, or is another model.
@@ -67,26 +63,24 @@ class ScpiMeter:
         description: InstrumentDescription | None = None,
         settings: MeterSettings = _DEFAULTS,
         switch: ScpiSession | None = None,
-        switch_description: InstrumentDescription | None = None,
     ) -> None:
         self._session = session
-        self._switch = session if switch is None else switch
         self._description = description or built_in_description()
         self._function = self._description.function
-        self._switching = (
-            self._description if switch is None else switch_description or built_in_description()
-        ).commands
-        self._load_channels = dict(load_channels)
+        self._loads = LoadSwitch(
+            session if switch is None else switch,
+            self._description if switch is None else built_in_description(),
+            channels=load_channels,
+        )
         self._line_frequency_hz = line_frequency_hz
         self._clock = clock
         self._settings = settings
-        self._load_ohm: int | None = None
         self._configuration: tuple[str, ...] = ()
         self._identity = parse_identity(session.ask("*IDN?"), where=session.where)
         self._refuse_other_model()
         session.check_errors(after=self._description.commands.begin)
         if switch is not None:
-            switch.check_errors(after=self._switching.open_loads)
+            self._loads.open_all()
 
     @property
     def identity(self) -> InstrumentIdentity:
@@ -99,30 +93,7 @@ class ScpiMeter:
         Raises:
             InstrumentError: The fixture has no such load, or the instrument refuses.
         """
-        if load_ohm == self._load_ohm:
-            return
-        channel = self._load_channels.get(load_ohm)
-        if channel is None:
-            raise InstrumentError(
-                "the fixture has no such load",
-                expected=", ".join(f"{load} Ω" for load in sorted(self._load_channels)),
-                got=f"{load_ohm} Ω",
-                where=self._switch.where,
-                hint="name its relay in [station.metrology] load_channels",
-            )
-        close_load = self._switching.close_load
-        if close_load is None:
-            raise InstrumentError(
-                "the instrument cannot switch loads",
-                expected="a description with open_loads and close_load, or a switch of its own",
-                got=self._description.name,
-                where=self._session.where,
-                hint="give the slot a switch=… (its VISA address)",
-            )
-        self._load_ohm = None
-        close = close_load.format(channel=channel)
-        self._switch.check_errors(after=(*self._switching.open_loads, close))
-        self._load_ohm = load_ohm
+        self._loads.select(load_ohm)
 
     def read_current(
         self, *, range_ua: int, nplc: float, count: int, scatter_na: float = 0.0
@@ -170,7 +141,7 @@ class ScpiMeter:
             "the reading does not settle",
             expected=f"the first sample within {limit_na:.0f} nA of the mean of the others",
             got=f"{apart_na:.0f} nA apart, the last of {self._settings.settling_attempts} times",
-            where=f"{self._session.where}, {self._load_ohm} Ω",
+            where=f"{self._session.where}, {self._loads.load_ohm} Ω",
             hint="check leads and contacts; if they are good, look at the unit's output",
         )
 
@@ -203,19 +174,17 @@ class ScpiMeter:
 
     def close(self) -> None:
         """Open the relays if they still answer, and end the session."""
-        if self._switch is not self._session:
-            self._switch.close(last=self._switching.open_loads)
-            self._session.close()
-        else:
-            self._session.close(last=self._switching.open_loads)
+        self._loads.close()
+        self._session.close()
 
     def _read(self, integration: str, range_ua: int, aperture_s: float, count: int) -> Reading:
-        if self._load_ohm is None:
+        load_ohm = self._loads.load_ohm
+        if load_ohm is None:
             raise InstrumentError(
                 "no load is connected", where=self._session.where, hint="select a load"
             )
         function, commands = self._function, self._description.commands
-        per_ampere, where = self._per_ampere(self._load_ohm), self._session.where
+        per_ampere, where = self._per_ampere(load_ohm), self._session.where
         selected = function.range_for(range_ua * _AMPERE_PER_MICROAMP * per_ampere)
         wanted = (
             function.configure.format(range=selected),
@@ -242,7 +211,7 @@ class ScpiMeter:
             samples_na=samples_na,
             range_ua=range_ua,
             aperture_s=aperture_s,
-            load_ohm=self._load_ohm,
+            load_ohm=load_ohm,
             at=self._clock(),
         )
 

@@ -9,22 +9,24 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
+from provisioning.simulation_counts import (
+    FaultTrial,
+    Population,
+    summarise_fault,
+    summarise_population,
+)
 from provisioning.simulation_decisions import DecisionRow, draw_decision, weigh_decisions
 from provisioning.simulation_study import (
     BROWN_OUT,
     CHECK_STANDARD,
     FAULT_NAMES,
     FOREIGN_RECORD,
-    FaultTrial,
-    Population,
     StudyPlan,
     run_brown_out,
     run_fault,
     run_fixture_drift,
     run_foreign_record,
     run_unit,
-    summarise_fault,
-    summarise_population,
 )
 from provisioning.simulator.faults import AnalogFault
 from provisioning.uncertainty import COVERAGE_FACTOR

@@ -3,13 +3,14 @@
 Three questions, each with an answer that can be held against the hidden truth:
 
 1. Of units as they come from production, how many pass, and is every one that does not rightly
-   refused (`run_population`)?
-2. Is each fault found, and by its own name (`run_faults`)?
-3. Does a unit pass that works without its own calibration record (`run_population`, too)?
+   refused (`run_unit`)?
+2. Is each fault found, and by its own name (`run_fault` and the others)?
+3. Does a unit pass that works without its own calibration record (`run_unit`, too)?
 
-How often a decision is wrong is `simulation_decisions`. The measuring, fitting and judging are the
-station's own (docs/spec/calibration.md §4 and §6); what stands in for the factory is the output
-stage and the instrument alone. The same seed gives the same study.
+The answers are counted by `simulation_counts`; how often a decision is wrong is
+`simulation_decisions`. The measuring, fitting and judging are the station's own
+(docs/spec/calibration.md §4 and §6); what stands in for the factory is the output stage and the
+instrument alone. The same seed gives the same study.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import fmean
@@ -29,6 +29,7 @@ from provisioning.calibration_result import FindingName
 from provisioning.calibration_sampling import NOISE_SAMPLES
 from provisioning.control_charts import chart_ewma
 from provisioning.report_figures import build_risk_figures
+from provisioning.simulation_counts import UnitTrial
 from provisioning.simulator.analog import NOISE_RMS_NA, AnalogTruth, draw_truth
 from provisioning.simulator.faults import NO_FAULTS, AnalogFault, FaultPlan
 from provisioning.simulator.output_bench import SimulatedBench
@@ -36,8 +37,6 @@ from provisioning.uncertainty import Outcome
 from provisioning.verification import verify_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from firmware_images.waveform import WaveformTable
     from provisioning.calibration_result import CalibrationResult
     from provisioning.measurement_settings import MetrologySettings
@@ -87,82 +86,6 @@ class StudyPlan:
     def draw_truth(self, name: str) -> AnalogTruth:
         """Return the hidden figures of one unit."""
         return draw_truth(hashlib.sha256(name.encode()).digest()[:_MAC_BYTES])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitTrial:
-    """What became of one unit.
-
-    Attributes:
-        name: What it was drawn from.
-        is_good: Whether it should pass.
-        verdict: `PASS` and so on, or `refused: ` and the findings of its calibration.
-        wrong_points: Verified points whose true error is beyond a limit; `None` if not verified.
-        stated_risk: The bound of a false accept that its report states; `None` if it did not pass.
-        verdict_without_record: What it got while it worked without its own record.
-        claim_without_record: Whether its readings were then within the claim limit.
-        calibration_without_record: Whether they were within the calibration limit, too.
-    """
-
-    name: str
-    is_good: bool
-    verdict: str
-    wrong_points: int | None = None
-    stated_risk: float | None = None
-    verdict_without_record: str | None = None
-    claim_without_record: bool = False
-    calibration_without_record: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Population:
-    """What became of all units.
-
-    Attributes:
-        good_count: Units that should pass.
-        good_pass_count: How many of them did.
-        bad_count: Units with too much nonlinearity.
-        bad_pass_count: How many of them passed.
-        verdicts: How often each verdict was given.
-        wrong_pass_count: Units that passed with a point whose true error is beyond a limit.
-        stated_risk_sum: The sum of the bounds that the reports of passed units state: at most so
-            many of them should be wrong.
-        uncalibrated_count: Units that were tried without their own record.
-        uncalibrated_pass_count: How many of them passed.
-        uncalibrated_claim_count: How many of them were within the claim limit all the same.
-        uncalibrated_limit_count: How many were within the calibration limit, too.
-    """
-
-    good_count: int
-    good_pass_count: int
-    bad_count: int
-    bad_pass_count: int
-    verdicts: dict[str, int]
-    wrong_pass_count: int
-    stated_risk_sum: float
-    uncalibrated_count: int
-    uncalibrated_pass_count: int
-    uncalibrated_claim_count: int
-    uncalibrated_limit_count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaultTrial:
-    """How one fault was found.
-
-    Attributes:
-        fault: What was wrong.
-        expected: The name it must be found by.
-        count: Units that had it.
-        named: How many were refused by that name, first.
-        others: What the others got.
-    """
-
-    fault: str
-    expected: str
-    count: int
-    named: int
-    others: dict[str, int]
 
 
 class _Clock:
@@ -297,40 +220,6 @@ def run_fixture_drift(plan: StudyPlan, index: int, *, is_drifting: bool = True) 
     drift_percent = chart.signals[0] * _CHECK_INTERVAL_S / 3_600
     is_early = drift_percent <= settings.calibration_limit_percent / 2
     return CHECK_STANDARD if is_early else "late"
-
-
-def summarise_population(trials: Iterable[UnitTrial]) -> Population:
-    """Count what became of all units."""
-    units = list(trials)
-    good = [unit for unit in units if unit.is_good]
-    bad = [unit for unit in units if not unit.is_good]
-    passed = [unit for unit in units if unit.verdict == Outcome.PASS]
-    tried = [unit for unit in units if unit.verdict_without_record is not None]
-    return Population(
-        good_count=len(good),
-        good_pass_count=sum(unit.verdict == Outcome.PASS for unit in good),
-        bad_count=len(bad),
-        bad_pass_count=sum(unit.verdict == Outcome.PASS for unit in bad),
-        verdicts=dict(Counter(unit.verdict for unit in units).most_common()),
-        wrong_pass_count=sum(bool(unit.wrong_points) for unit in passed),
-        stated_risk_sum=sum(unit.stated_risk or 0.0 for unit in passed),
-        uncalibrated_count=len(tried),
-        uncalibrated_pass_count=sum(unit.verdict_without_record == Outcome.PASS for unit in tried),
-        uncalibrated_claim_count=sum(unit.claim_without_record for unit in tried),
-        uncalibrated_limit_count=sum(unit.calibration_without_record for unit in tried),
-    )
-
-
-def summarise_fault(fault: str, expected: str, found: Sequence[str]) -> FaultTrial:
-    """Count how a fault was found."""
-    others = Counter(name for name in found if name != expected)
-    return FaultTrial(
-        fault=fault,
-        expected=expected,
-        count=len(found),
-        named=len(found) - others.total(),
-        others=dict(others.most_common()),
-    )
 
 
 def is_within_design(truth: AnalogTruth) -> bool:

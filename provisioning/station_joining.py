@@ -16,12 +16,10 @@ from provisioning.station_files import (
     CA_KEY_NAME,
     STATION_CERTIFICATE_NAME,
     STATION_KEY_NAME,
-    StationKeys,
-    load_ca_signer,
     make_station_folder,
     read_certificate,
-    require_ca_key,
 )
+from provisioning.station_keys import StationKeys, load_ca_signer, require_ca_key
 from signing.certificate_issuing import issue_station_certificate
 from signing.durable_file import create_durably
 from signing.input_file import read_input

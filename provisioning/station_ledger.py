@@ -13,18 +13,15 @@ from typing import TYPE_CHECKING
 
 from provisioning.check_entry import ChainPlace
 from provisioning.errors import LeaseError, LedgerError, LedgerUnreachableError
-from provisioning.lease_folder import (
-    find_lease_files,
-    holding_lease,
-    open_outbox_database,
-    refusing_damage,
-)
-from provisioning.lease_sync import SyncResult, synchronise, verify_held
+from provisioning.held_lease import verify_held
+from provisioning.lease_folder import find_lease_files, holding_lease
+from provisioning.lease_sync import SyncResult, synchronise
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import format_time
 from provisioning.ledger_values import Writer
 from provisioning.ledger_witness import load_witness, require_witnessed, save_witness
 from provisioning.offline_ledger import OfflineLedger, read_use, require_in_force
+from provisioning.outbox_database import open_outbox_database, refusing_damage
 from provisioning.station_lock import StationLock
 
 if TYPE_CHECKING:

@@ -95,6 +95,16 @@ class UnitRejection(Exception):  # noqa: N818 - a verdict on its way, never an e
         self.verdict = Verdict(state=UnitState.FAIL, failed_step=step, reasons=reasons)
 
 
+def reject_for(step: Step, reasons: tuple[str, ...]) -> None:
+    """Fail the unit at a step for these reasons; for none, go on.
+
+    Raises:
+        UnitRejection: There are reasons.
+    """
+    if reasons:
+        raise UnitRejection(step, reasons)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitReport:
     """What came of one board.

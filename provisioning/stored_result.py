@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
-from provisioning.measurement_settings import (
-    FIGURE_MAX,
+from provisioning.measurement_choices import (
     CoverageRule,
     DecisionRule,
     LevelChoice,
@@ -63,16 +62,6 @@ _INSTRUMENT_FIELDS: Final = frozenset(("serial_number", "certificate", "due"))
 def _is_absent(value: object) -> bool:
     return value is None
 
-
-# What was read or asked for, from which all else is computed: bounded, far beyond what a meter
-# shows, so that nothing computed from it leaves the floats.
-_READING_NA_MAX: Final = 10**18
-ReadCurrent = Annotated[float, Field(ge=-_READING_NA_MAX, le=_READING_NA_MAX, allow_inf_nan=False)]
-ReadScatter = Annotated[float, Field(ge=0, le=_READING_NA_MAX, allow_inf_nan=False)]
-AskedCurrent = Annotated[int, Field(ge=-_READING_NA_MAX, le=_READING_NA_MAX)]
-Whole = Annotated[int, Field(ge=-FIGURE_MAX, le=FIGURE_MAX)]
-Count = Annotated[int, Field(ge=0, le=FIGURE_MAX)]
-PositiveCount = Annotated[int, Field(gt=0, le=FIGURE_MAX)]
 
 # What results of earlier versions do not have: absent stays absent when one is written again, so
 # that its digest and its replay stay what they were.

@@ -14,7 +14,7 @@ from enum import StrEnum, unique
 from typing import TYPE_CHECKING, Final
 
 from provisioning.coverage import coverage_factor, welch_satterthwaite
-from provisioning.measurement_settings import CoverageRule
+from provisioning.measurement_choices import CoverageRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,8 +7,6 @@ worked on. Erases a record that a supervisor let be erased. Implements docs/spec
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.device_record import IDENTITY_SECTORS
@@ -35,8 +33,6 @@ from provisioning.ledger_supervision import find_quarantine, open_quarantine, vi
 from provisioning.ledger_values import UnitState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from firmware_images.partitions import Partition
     from provisioning.device_link import DeviceLink
     from provisioning.flasher import Flasher
@@ -48,26 +44,6 @@ ERASE_STEP: Final = "erase-record"
 _PARTITION: Final = "devrec"
 NOT_ADMITTED: Final = (QuarantineError, HeldUnitError, ReleaseOrderError)
 """What `admit_board` keeps a board out with; nothing was written to it."""
-
-
-class BoardsInWork:
-    """The chips that the slots of one station work on at this moment."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._slots: dict[bytes, str] = {}
-
-    @contextmanager
-    def holding(self, mac: bytes, slot: str) -> Iterator[str | None]:
-        """Hold a MAC while the block runs; gives the slot that holds it already, or `None`."""
-        with self._lock:
-            holder = self._slots.setdefault(mac, slot)
-        try:
-            yield None if holder == slot else holder
-        finally:
-            if holder == slot:
-                with self._lock:
-                    del self._slots[mac]
 
 
 def admit_board(

@@ -8,33 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firmware_images.waveform_table import table_digest
-from provisioning.errors import (
-    BoardRefusalError,
-    IdentityError,
-    LinkTimeoutError,
-    LockedChipError,
-    StationError,
-)
-from provisioning.identity import NONCE_BYTES, ExpectedIdentity, install_identity, verify_identity
-from provisioning.ledger_values import SerialState
-from provisioning.link_release import (
-    ReleaseReadRequest,
-    ReleaseReadResponse,
-    ReleaseWriteRequest,
-    ReleaseWriteResponse,
-)
-from provisioning.station_values import Step, UnitRejection
+from provisioning.errors import LinkTimeoutError, LockedChipError
+from provisioning.station_values import Step, reject_for
 from provisioning.transfer_rates import describe_fall_back
-from provisioning.unit_judgement import (
-    judge_handshake,
-    judge_record,
-    judge_release_floor,
-    judge_restart,
-)
+from provisioning.unit_identity import UnitIdentity
+from provisioning.unit_judgement import judge_handshake, judge_record, judge_restart
 from provisioning.unit_key_storage import UnitKeyStorage
 from provisioning.unit_nvs import UnitNvs
-from signing.errors import SigningError
+from provisioning.unit_start import UnitStart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,8 +41,6 @@ class UnitBringUp:
 
     Attributes:
         is_locked: Whether the board's flash cannot be written or read any more.
-        info: What the application said last; `None` while nothing answered.
-        is_silent: Whether the application was found silent, and the chip the right one.
     """
 
     def __init__(
@@ -79,10 +58,21 @@ class UnitBringUp:
         self._link = link
         self._flasher = flasher
         self._on_progress = on_progress
-        self._is_in_loader = not is_locked
+        self._identity = UnitIdentity(station, job, link)
+        self._start = UnitStart(
+            station, link, flasher, mac=job.reservation.mac, is_in_loader=not is_locked
+        )
         self.is_locked = is_locked
-        self.info: InfoReadResponse | None = None
-        self.is_silent = False
+
+    @property
+    def info(self) -> InfoReadResponse | None:
+        """What the application said last; `None` while nothing answered."""
+        return self._start.info
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the application was found silent, and the chip the right one."""
+        return self._start.is_silent
 
     @property
     def fall_back(self) -> str | None:
@@ -133,7 +123,7 @@ class UnitBringUp:
             self._job,
             self._link,
             open_efuses=self._flasher.open_efuses,
-            restart=lambda: self._restart(
+            restart=lambda: self._start.restart(
                 Step.KEY_STORAGE, "the board does not start after its key storage was encrypted"
             ),
             is_locked=self.is_locked,
@@ -149,16 +139,7 @@ class UnitBringUp:
             UnitRejection: The board had a newer release before.
             SigningError: Request, certificate or signature do not verify.
         """
-        self._job.perform(
-            Step.IDENTITY,
-            intent={
-                "trust_version": self._station.trust.version,
-                "release_counter": self._station.bundle.statement.release_counter,
-            },
-            act=self._install_identity,
-            still_holds=self._proves_again,
-            serial_state=SerialState.ASSIGNED,
-        )
+        self._identity.install()
 
     def power_cycle(self, *, read_record: Callable[[], bytes], written: bytes) -> None:
         """Reset the board by its line; everything that it was given must still be there.
@@ -172,10 +153,7 @@ class UnitBringUp:
         """
 
         def find_faults(info: InfoReadResponse) -> tuple[str, ...]:
-            reservation, bundle = self._job.reservation, self._station.bundle
-            restarted = judge_restart(
-                info, bundle=bundle, mac=reservation.mac, serial=reservation.serial
-            )
+            reservation = self._job.reservation
             record = judge_record(
                 read_record(),
                 written=written,
@@ -184,11 +162,13 @@ class UnitBringUp:
                 serial=reservation.serial,
                 mac=reservation.mac,
             )
-            return restarted + record + judge_release_floor(self._read_floor(), bundle=bundle)
+            return self._judge_restart(info) + record + self._identity.find_floor_faults()
 
         def act() -> Mapping[str, object]:
-            info = self._restart(Step.POWER_CYCLE, "the board does not start again after a reset")
-            _reject_unless_empty(Step.POWER_CYCLE, find_faults(info))
+            info = self._start.restart(
+                Step.POWER_CYCLE, "the board does not start again after a reset"
+            )
+            reject_for(Step.POWER_CYCLE, find_faults(info))
             return {"app_sha256": info.appsha.hex(), "slot_generation": info.calgen}
 
         self._job.perform(
@@ -212,21 +192,17 @@ class UnitBringUp:
         """
 
         def find_faults(info: InfoReadResponse) -> tuple[str, ...]:
-            reservation, bundle = self._job.reservation, self._station.bundle
-            restarted = judge_restart(
-                info, bundle=bundle, mac=reservation.mac, serial=reservation.serial
-            )
-            return restarted + judge_release_floor(self._read_floor(), bundle=bundle)
+            return self._judge_restart(info) + self._identity.find_floor_faults()
 
         def act() -> Mapping[str, object]:
-            info = self._restart(Step.RECHECK, "the locked board does not start")
-            _reject_unless_empty(Step.RECHECK, find_faults(info))
-            return {"key_id": self._prove_identity()["key_id"], **measure()}
+            info = self._start.restart(Step.RECHECK, "the locked board does not start")
+            reject_for(Step.RECHECK, find_faults(info))
+            return {"key_id": self._identity.prove()["key_id"], **measure()}
 
         def still_holds(confirmed: Mapping[str, object]) -> bool:
-            info = self._restart(Step.RECHECK, "the locked board does not start")
+            info = self._start.restart(Step.RECHECK, "the locked board does not start")
             return not find_faults(info) and (
-                self._prove_identity()["key_id"] == confirmed.get("key_id")
+                self._identity.prove()["key_id"] == confirmed.get("key_id")
             )
 
         self._job.perform(Step.RECHECK, intent={}, act=act, still_holds=still_holds)
@@ -235,7 +211,7 @@ class UnitBringUp:
         if self.is_locked:
             return self._find_flashed()
         regions = self._station.bundle.flash_regions()
-        if not self._is_in_loader:
+        if not self._start.is_in_loader:
             self._flasher.detect()  # the read-back of an earlier CONFIRM started the application
 
         def tell(done: float) -> None:
@@ -246,8 +222,10 @@ class UnitBringUp:
 
         reports = self._flasher.write(regions, on_progress=tell)
         self._on_progress(Step.FLASH, 1.0, "starting the application")
-        info = self._restart(Step.FLASH, "the application does not answer on the factory link")
-        _reject_unless_empty(Step.FLASH, self._judge_handshake(info))
+        info = self._start.restart(
+            Step.FLASH, "the application does not answer on the factory link"
+        )
+        reject_for(Step.FLASH, self._judge_handshake(info))
         return {
             "regions": [_region_document(report) for report in reports],
             "app_sha256": info.appsha.hex(),
@@ -260,7 +238,7 @@ class UnitBringUp:
 
     def _find_flashed(self) -> Mapping[str, object]:
         """Accept a locked board that runs the release already; nobody could write it."""
-        info = self._restart(Step.FLASH, "the locked board does not start")
+        info = self._start.restart(Step.FLASH, "the locked board does not start")
         if reasons := self._judge_handshake(info):
             raise LockedChipError(
                 "the locked board runs something else than the release",
@@ -273,50 +251,11 @@ class UnitBringUp:
         return {"regions": [], "app_sha256": info.appsha.hex(), "app": f"{info.app} {info.ver}"}
 
     def _runs_the_release(self) -> bool:
-        self._reset_board()
         try:
-            self.info = self._wait_until_ready()
+            info = self._start.start_once()
         except LinkTimeoutError:
             return False
-        return not self._judge_handshake(self.info)
-
-    def _restart(self, step: Step, silence: str) -> InfoReadResponse:
-        self._reset_board()
-        try:
-            self.info = self._wait_until_ready()
-        except LinkTimeoutError:
-            self._require_link()
-            self._reset_board()
-            try:
-                self.info = self._wait_until_ready()
-            except LinkTimeoutError as error:
-                self.is_silent = True
-                raise UnitRejection(step, (f"{silence}: {error.hint}",)) from error
-        return self.info
-
-    def _require_link(self) -> None:
-        """Tell a silent application from a dead cable: only the first is the unit's fault.
-
-        Raises:
-            FlashError: The chip's ROM does not answer either.
-            PortError: The port died.
-        """
-        mac = self._flasher.detect().mac
-        if mac != self._job.reservation.mac:
-            raise StationError(
-                "there is another board in the slot now",
-                expected=self._job.reservation.mac.hex(":"),
-                got=mac.hex(":"),
-                where=self._link.where,
-                hint="leave boards in their slots until the station is done with them",
-            )
-
-    def _reset_board(self) -> None:
-        self._is_in_loader = False
-        self._link.reset_board()
-
-    def _wait_until_ready(self) -> InfoReadResponse:
-        return self._link.wait_until_ready(timeout_s=self._station.settings.boot_timeout_s)
+        return not self._judge_handshake(info)
 
     def _judge_handshake(self, info: InfoReadResponse) -> tuple[str, ...]:
         return judge_handshake(
@@ -326,70 +265,13 @@ class UnitBringUp:
             serial=self._job.reservation.serial,
         )
 
-    def _install_identity(self) -> Mapping[str, object]:
-        install_identity(
-            self._link,
-            keys=self._station.keys,
-            trust_bytes=self._station.trust_bytes,
-            trust_version=self._station.trust.version,
-            reservation=self._job.reservation,
+    def _judge_restart(self, info: InfoReadResponse) -> tuple[str, ...]:
+        return judge_restart(
+            info,
+            bundle=self._station.bundle,
+            mac=self._job.reservation.mac,
+            serial=self._job.reservation.serial,
         )
-        proof = self._prove_identity()
-        # Last, because the board compares the statement with the table, which needs its trust.
-        self._link.request(
-            ReleaseWriteRequest,
-            ReleaseWriteResponse,
-            stmt=self._station.bundle.signed_statement,
-        )
-        floor = self._read_floor()
-        _reject_unless_empty(Step.IDENTITY, judge_release_floor(floor, bundle=self._station.bundle))
-        return {**proof, **_floor_document(floor)}
-
-    def _read_floor(self) -> ReleaseReadResponse:
-        return self._link.request(ReleaseReadRequest, ReleaseReadResponse)
-
-    def _proves_again(self, confirmed: Mapping[str, object]) -> bool:
-        try:
-            return {**self._prove_identity(), **_floor_document(self._read_floor())} == confirmed
-        except (BoardRefusalError, IdentityError, SigningError):
-            return False
-
-    def _prove_identity(self) -> Mapping[str, object]:
-        station, reservation = self._station, self._job.reservation
-        certificate = verify_identity(
-            self._link,
-            expected=ExpectedIdentity(
-                serial=reservation.serial,
-                mac=reservation.mac,
-                app_sha256=station.bundle.image.image_sha256,
-                trust=station.trust,
-                now=station.outside.now(),
-            ),
-            nonce=station.outside.random_bytes(NONCE_BYTES),
-        )
-        wanted, used = table_digest(station.bundle.table_bytes), self._link.read_info().tabsha
-        if used != wanted:
-            raise IdentityError(
-                "the board does not accept the waveform table of the release",
-                expected=wanted.hex(),
-                got=used.hex() or "no approved table",
-                where=self._link.where,
-                hint="check that the trust record names the policy keys that approved the table",
-            )
-        return {
-            "certificate": certificate.der.hex(),
-            "key_id": certificate.public_key.key_id.hex(),
-            "trust_version": station.trust.version,
-        }
-
-
-def _reject_unless_empty(step: Step, reasons: tuple[str, ...]) -> None:
-    if reasons:
-        raise UnitRejection(step, reasons)
-
-
-def _floor_document(floor: ReleaseReadResponse) -> dict[str, object]:
-    return {"release_counter": floor.counter, "policy_version_floor": floor.policy}
 
 
 def _region_document(report: RegionReport) -> dict[str, object]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from provisioning.calibration_result import CalibrationResult
     from provisioning.certificate_rows import LevelRow
     from provisioning.ledger_events import Event
-    from provisioning.measurement_settings import InstrumentCalibration
+    from provisioning.meter_accuracy import InstrumentCalibration
     from provisioning.unit_events import UnitEvents
     from provisioning.verification_result import VerificationResult
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firmware_images.efuse_comparison import Status, compare_efuses
-from firmware_images.efuse_plan import DIGEST_SLOTS, DownloadMode, Stage
+from firmware_images.efuse_fields import DIGEST_SLOTS, Stage
+from firmware_images.efuse_plan import DownloadMode
 from firmware_images.unit_values import UnitValues
 from provisioning.errors import EfuseError, FlashError, LockedChipError
 from provisioning.ledger_events import Phase

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from provisioning.ledger import Ledger
     from provisioning.ledger_events import ChainedEvent
-    from provisioning.station_files import StationKeys
+    from provisioning.station_keys import StationKeys
 
 
 def export_unit(

@@ -12,24 +12,19 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from provisioning.board_output import BoardOutput
-from provisioning.classification import BoardIdentity, RecordCondition
 from provisioning.device_link import DeviceLink
 from provisioning.errors import (
     BoardRefusalError,
-    FlashError,
     IdentityError,
     LedgerError,
     LinkAnswerError,
     LinkTimeoutError,
-    LockedChipError,
     ProvisioningError,
     StationError,
 )
 from provisioning.ledger import RESERVE_STEP
 from provisioning.ledger_events import Phase
-from provisioning.ledger_supervision import view_board
 from provisioning.ledger_values import UnitState
-from provisioning.locked_board import FoundBoard, identify_locked_board
 from provisioning.station_values import (
     Progress,
     SlotConfig,
@@ -37,6 +32,7 @@ from provisioning.station_values import (
     UnitRejection,
     UnitReport,
     Verdict,
+    reject_for,
 )
 from provisioning.unit_admission import (
     NOT_ADMITTED,
@@ -45,6 +41,7 @@ from provisioning.unit_admission import (
     require_same_board,
 )
 from provisioning.unit_bringup import UnitBringUp
+from provisioning.unit_detection import detect_board
 from provisioning.unit_efuses import UnitEfuses
 from provisioning.unit_job import UnitJob
 from provisioning.unit_judgement import judge_calibration, judge_verification
@@ -59,7 +56,6 @@ if TYPE_CHECKING:
 
     from firmware_images.bundle import Bundle
     from provisioning.classification import Classification
-    from provisioning.flasher import Flasher
     from provisioning.instruments import Meter
     from provisioning.ledger_values import Reservation
     from provisioning.station import Station
@@ -110,7 +106,8 @@ class UnitRun:
             self._resources.callback(port.close)
             flasher = self._station.open_flasher(port, self._slot.port)
             link = DeviceLink(port, where=self._slot.port)
-            chip = self._detect(flasher, link)
+            self._begin(Step.DETECT, "connecting")
+            chip = detect_board(self._station, self._slot, flasher, link, on_progress=self._tell)
             holding = self._station.in_work.holding(chip.mac, self._slot.name)
             other_slot = self._resources.enter_context(holding)
             self._mac = chip.mac
@@ -195,8 +192,7 @@ class UnitRun:
             bring_up.identify()
             self._begin(Step.CALIBRATE, "measuring at two loads")
             calibration = measuring.calibrate()
-            if findings := judge_calibration(calibration):
-                raise UnitRejection(Step.CALIBRATE, findings)
+            reject_for(Step.CALIBRATE, judge_calibration(calibration))
             self._begin(Step.RECORD, "writing the calibration record")
             record_bytes = measuring.write_record(calibration)
             self._begin(Step.POWER_CYCLE, "reset and read back")
@@ -214,56 +210,6 @@ class UnitRun:
             raise UnitRejection(self._step, (str(error),)) from error
         failed_step = None if state is UnitState.PASS else Step.VERIFY
         return Verdict(state=state, failed_step=failed_step, reasons=reasons)
-
-    def _detect(self, flasher: Flasher, link: DeviceLink) -> FoundBoard:
-        self._begin(Step.DETECT, "connecting")
-        writer, ledger = self._station.writer, self._station.ledger
-        where = {"slot": self._slot.name, "port": self._slot.port}
-        ledger.append(writer, step=Step.DETECT.value, phase=Phase.INTENT, data=where)
-        chip = self._find_board(flasher, link)
-        wanted = self._station.bundle.statement.chip
-        if chip.chip.lower().replace("-", "") != wanted:
-            raise FlashError(
-                "this is not the product's chip",
-                expected=wanted,
-                got=chip.chip,
-                where=self._slot.port,
-                hint="check which board is in the slot; it got no serial number",
-            )
-        ledger.append(
-            writer,
-            step=Step.DETECT.value,
-            phase=Phase.CONFIRM,
-            data=where
-            | {
-                "chip": chip.chip,
-                "revision": chip.revision,
-                "identified_by": "signed identity" if chip.is_locked else "loader",
-            },
-            mac=chip.mac,
-        )
-        return chip
-
-    def _find_board(self, flasher: Flasher, link: DeviceLink) -> FoundBoard:
-        try:
-            facts = flasher.detect()
-        except FlashError as error:
-            self._tell(Step.DETECT, 0.0, "no answer from the loader: asking the application")
-            found = identify_locked_board(self._station, link, error)
-            if not isinstance(error, LockedChipError) and not self._is_locked_by_us(found.mac):
-                # An open board whose loader is out of reach is no locked one: nothing on it was
-                # compared, and it would pass with what an earlier job left there.
-                raise
-            return found
-        return FoundBoard(chip=facts.chip, revision=facts.revision, mac=facts.mac)
-
-    def _is_locked_by_us(self, mac: bytes) -> bool:
-        ledger = self._station.ledger
-        unit = view_board(ledger, mac, BoardIdentity(condition=RecordCondition.UNREADABLE)).unit
-        return unit is not None and any(
-            chained.event.step == Step.LOCK.value and chained.event.mac == mac
-            for chained in ledger.events(serial=unit.serial)
-        )
 
     def _reserve(self, mac: bytes, classification: Classification) -> Reservation:
         board_class = classification.board_class.value

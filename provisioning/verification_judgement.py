@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from firmware_images.calibration_record import round_half_away
 from provisioning.uncertainty import Outcome, build_budget, judge_error, worst_outcome
 from provisioning.verification_budgets import budget_of_point, pool_scatter
-from provisioning.verification_result import PointBudget, PointResult, WaveformResult
+from provisioning.verification_result import PointBudget, PointResult
+from provisioning.waveform_result import WaveformResult
 from provisioning.window_judgement import describe_windows, judge_windows
 
 if TYPE_CHECKING:

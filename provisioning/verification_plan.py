@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from provisioning.errors import MetrologySettingsError
-from provisioning.measurement_settings import LevelChoice
+from provisioning.measurement_choices import LevelChoice
 from provisioning.uncertainty import build_budget
 from provisioning.verification_readings import RawPoint
 

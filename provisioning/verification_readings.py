@@ -13,7 +13,8 @@ from provisioning.waveform_windows import Window
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from provisioning.verification_result import PointResult, WaveformResult
+    from provisioning.verification_result import PointResult
+    from provisioning.waveform_result import WaveformResult
     from provisioning.waveform_train import WaveformShape
 
 STORED_DECIMALS: Final = 3

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from provisioning.errors import InstrumentOverloadError
-from provisioning.measurement_settings import WaveformCheck
+from provisioning.measurement_choices import WaveformCheck
 from provisioning.overload_checks import confirm_overload
 from provisioning.verification_readings import STORED_DECIMALS, RawWaveform, RawWindow
 from provisioning.waveform_expectation import WaveformExpectation

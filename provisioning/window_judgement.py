@@ -17,7 +17,7 @@ from provisioning.uncertainty import (
     judge_error,
     worst_outcome,
 )
-from provisioning.verification_result import StretchResult, WaveformResult, WindowResult
+from provisioning.waveform_result import StretchResult, WaveformResult, WindowResult
 from provisioning.waveform_train import PulseTrain
 from provisioning.window_matching import WindowMatcher
 

@@ -40,7 +40,7 @@ def save_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         except BaseException:
             os.unlink(partial)  # noqa: PTH108 - the temporary name is a str
             raise
-        _flush_folder(path)
+        flush_folder(path.parent)
     except OSError as error:
         raise _translated(path, error) from error
 
@@ -78,7 +78,7 @@ def create_durably_from(path: Path, chunks: Iterable[bytes], *, mode: int = 0o60
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(partial)  # noqa: PTH108 - the temporary name is a str
-        _flush_folder(path)
+        flush_folder(path.parent)
     except FileExistsError as error:
         raise DurableFileError(
             "a file exists already and is not overwritten",
@@ -112,6 +112,19 @@ def hold_folder(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise _translated(folder, error) from error
         yield
+    finally:
+        os.close(descriptor)
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the names in a folder survive a power cut: files that came, went or were renamed.
+
+    Raises:
+        OSError: The folder cannot be opened, or its file system cannot flush one.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -152,14 +165,6 @@ def _open_partial(path: Path) -> tuple[int, str]:
         )
         with suppress(FileExistsError):  # one that a kill left behind
             return os.open(partial, flags, 0o600), partial
-
-
-def _flush_folder(path: Path) -> None:
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _translated(path: Path, error: OSError) -> DurableFileError:

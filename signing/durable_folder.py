@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from signing.durable_file import flush_folder
 from signing.errors import DurableFileError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def create_folder_durably(folder: Path, files: Mapping[str, bytes]) -> None:
             content = draft / "content"
             _write_files(content, files)
             content.rename(target)
-            _flush(target.parent)
+            flush_folder(target.parent)
         finally:
             shutil.rmtree(draft)
     except OSError as error:
@@ -92,12 +93,4 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
             os.fsync(file.fileno())
     for path in (*folder.iterdir(), folder):
         if path.is_dir():
-            _flush(path)
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            flush_folder(path)

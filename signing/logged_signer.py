@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from signing.canonical_cbor import parse_cbor
-from signing.durable_file import save_durably
+from signing.durable_file import flush_folder, save_durably
 from signing.errors import CborError, ChainError, DurableFileError
 from signing.input_file import is_present, read_input
 from signing.sign_log import (
@@ -241,11 +241,7 @@ def _open_locked(path: Path) -> Iterator[int]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if is_new:
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            flush_folder(path.parent)
         yield descriptor
     finally:
         os.close(descriptor)

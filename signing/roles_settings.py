@@ -30,7 +30,8 @@ from signing.key_files import load_public_key
 from signing.key_uris import load_signer
 from signing.roles import MAX_KEYS_PER_ROLE, Role, RoleKeys
 from signing.value_class import dataclass
-from signing.written_table import keyed, member, nested, path, several, text, whole, written
+from signing.written_checks import keyed, member, path, several, text, whole
+from signing.written_table import nested, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,6 +1,6 @@
 """What is wrong with a value of a document, in our words.
 
-Pydantic finds it, or our own reader of what people write (`written_table`). Pydantic has words of
+Pydantic finds it, or our own reader of what people write (`written_checks`). Pydantic has words of
 its own, which are another library's: they speak of inputs and change with its versions. Here each
 kind of problem is told as a part of our own errors is; a kind that is not listed keeps Pydantic's
 words. This module does not import Pydantic.

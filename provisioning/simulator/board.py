@@ -1,4 +1,4 @@
-"""One simulated board: chip, flash, eFuses, output stage, and the lines that reset it.
+"""One simulated board: chip, flash, eFuses, output stage; `reset_lines` says when it starts.
 
 State on disk, in the board's folder: `flash.bin`, `efuse.bin` (of `espefuse --virt`),
 `hmac-key.bin` (what the chip hides, once it is burned) and `board.json`. A board made again from
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from firmware_images.errors import FirmwareImageError
 from firmware_images.otadata import OtaState, read_otadata, select_boot
@@ -27,6 +27,7 @@ from provisioning.simulator.hidden_key import HiddenKey
 from provisioning.simulator.loader import Loader, NextStep
 from provisioning.simulator.product import FLARE, SimulatedProduct
 from provisioning.simulator.registers import ChipRegisters
+from provisioning.simulator.reset_lines import LineOrder, ResetLines
 from provisioning.simulator.rom_loader import RomLoader
 from provisioning.simulator.stub_loader import GREETING, StubLoader
 
@@ -102,11 +103,7 @@ class SimulatedBoard:
             efuse_file=self._efuses, flash_size_bytes=self.flash.size_bytes
         )
         self._update_session_factory = update_session_factory
-        self._is_dtr_asserted = False
-        self._is_rts_asserted = False
-        self._is_strapped = False
-        self._is_download_ordered = False
-        self._usb_lines = (False, False)
+        self._lines = ResetLines(has_usb_plug=has_usb_plug)
         self._loader: Loader | None = None
         self.application: Application | None = None
         self.running: BootedImage | None = None
@@ -122,53 +119,37 @@ class SimulatedBoard:
             self.application = None
             self.flash.close()
 
-    # The lines. EN follows RTS, the strap on GPIO9 follows DTR, both through the usual pair of
-    # transistors: with both asserted neither pin is pulled, so that merely opening a port does not
-    # stop the board. EN stays low until RTS is released, as its capacitor would hold it.
-    # The USB-Serial-JTAG unit has no such wires; the lines are orders to it (ESP32-C3 Technical
-    # Reference Manual, USB Serial/JTAG Controller, reset and download by RTS and DTR).
-
     def set_dtr(self, *, is_asserted: bool) -> bytes:
         """Change DTR; return what the board sends because of it."""
         with self.lock:
-            self._is_dtr_asserted = is_asserted
-            return self._follow_lines()
+            is_held = self.mode is BoardMode.HELD
+            return self._obey(self._lines.set_dtr(is_asserted=is_asserted, is_held=is_held))
 
     def set_rts(self, *, is_asserted: bool) -> bytes:
         """Change RTS; return what the board sends because of it."""
         with self.lock:
-            self._is_rts_asserted = is_asserted
-            return self._follow_lines()
+            is_held = self.mode is BoardMode.HELD
+            return self._obey(self._lines.set_rts(is_asserted=is_asserted, is_held=is_held))
 
-    def _follow_lines(self) -> bytes:
-        if self._has_usb_plug:
-            self._follow_usb_orders()
-        elif self._is_rts_asserted and not self._is_dtr_asserted:
-            self._stop()
-        elif self.mode is BoardMode.HELD and not self._is_rts_asserted:
-            self._is_strapped = self._is_dtr_asserted
-            self._reset(reason="POWERON")
-        return self._take_output()
-
-    def _follow_usb_orders(self) -> None:
-        lines = (self._is_rts_asserted, self._is_dtr_asserted)
-        was, self._usb_lines = self._usb_lines, lines
-        if lines == was:
-            return
-        match lines:
-            case (False, is_download):
-                self._is_download_ordered = is_download
-            case (True, False):
-                self._is_strapped = self._is_download_ordered
+    def _obey(self, order: LineOrder) -> bytes:
+        match order:
+            case LineOrder.GO_ON:
+                pass
+            case LineOrder.HOLD:
+                self._stop()
+            case LineOrder.POWER_ON:
+                self._reset(reason="POWERON")
+            case LineOrder.USB_RESET:
                 self._reset(reason="USB_UART_CHIP_RESET")
             case _:
-                pass
+                assert_never(order)
+        return self._take_output()
 
     def power_cycle(self) -> None:
         """Take the supply away and give it back, with the strap released."""
         with self.lock:
             self._stop()
-            self._is_strapped = False
+            self._lines.release_strap()
             self._reset(reason="POWERON")
 
     def receive(self, untrusted_bytes: bytes, *, line_baud: int | None = None) -> bytes:
@@ -223,7 +204,7 @@ class SimulatedBoard:
             case NextStep.RESTART_LOADER:
                 self._start_loader()
             case NextStep.WATCHDOG_RESET:
-                self._is_strapped = self._is_dtr_asserted
+                self._lines.sample_strap()
                 self._reset(reason="RTCWDT_SYS_RST")
 
     def _run_uploaded(self, loader: Loader) -> None:
@@ -253,7 +234,7 @@ class SimulatedBoard:
         self._stop()
         self.boot_count += 1
         self.baud = DEFAULT_BAUD
-        is_loader_due = self._is_strapped and not self._efuses.is_download_disabled
+        is_loader_due = self._lines.is_strapped and not self._efuses.is_download_disabled
         boot = "0x4 (DOWNLOAD(USB/UART0/1))" if is_loader_due else "0xc (SPI_FAST_FLASH_BOOT)"
         self._pending_output = f"{_ROM_BANNER}rst:0x1 ({reason}),boot:{boot}\r\n".encode()
         if is_loader_due:

@@ -20,7 +20,7 @@ from operator import xor
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.errors import FirmwareImageError
-from firmware_images.esp_image import measure_image
+from firmware_images.esp_image_layout import measure_image
 from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.otadata import OtaState, boot_order, write_boot
 from firmware_images.partitions import (

@@ -20,7 +20,8 @@ from firmware_images.delta_format import (
 )
 from firmware_images.delta_settings import DeltaSettings
 from firmware_images.errors import DeltaError
-from signing.written_table import UnfitTableError, read_table
+from signing.written_checks import UnfitTableError
+from signing.written_table import read_table
 from tests.firmware_images.release_parts import APP_1_4_0, APP_1_5_0, HEATSHRINK
 
 PLAIN = PatchEncoding(compression=PatchCompression.NONE)

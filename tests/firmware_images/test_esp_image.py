@@ -18,9 +18,9 @@ from firmware_images.esp_image import (
     ImageSegment,
     inspect_image,
     load_image,
-    measure_image,
 )
 from firmware_images.esp_image_check import check_with_esptool
+from firmware_images.esp_image_layout import measure_image
 from tests.firmware_images.release_parts import APP_1_4_0, APP_1_5_0, FOREIGN_APP
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from firmware_images.errors import BundleError
 from firmware_images.product import ProductSettings, ReleaseSettings, gtin_check_digit
-from signing.written_table import UnfitTableError, read_table
+from signing.written_checks import UnfitTableError
+from signing.written_table import read_table
 from tests.firmware_images.release_parts import FLARE
 
 DOCUMENT = tomllib.loads((FLARE / "ampforge.toml").read_text())

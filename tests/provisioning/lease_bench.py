@@ -17,7 +17,7 @@ from provisioning.ledger_events import Phase
 from provisioning.ledger_values import SerialState, UnitState, Writer
 from provisioning.ledger_witness import save_witness
 from provisioning.serial_formats import STANDARD_PICTURE, parse_format
-from provisioning.station_files import create_station
+from provisioning.station_founding import create_station
 from provisioning.station_joining import join_station
 from provisioning.station_ledger import open_station_ledger
 from signing.key_uris import load_signer

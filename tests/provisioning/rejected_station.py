@@ -23,7 +23,7 @@ from provisioning.link_frames import BadFrame, LineAssembler, serialize_frame
 from provisioning.link_messages import BOARD_BUFFER_BYTES, BoardErrorCode
 from provisioning.serial_numbers import parse_serial
 from provisioning.serial_port import open_port
-from provisioning.station_files import StationKeys
+from provisioning.station_keys import StationKeys
 from provisioning.station_settings import StationSettings
 from provisioning.unit_export_checking import verify_export
 from provisioning.unit_exports import export_unit

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from firmware_images.bundle_building import build_bundle, sign_bundle
 from firmware_images.efuse_plan import load_efuse_plan
-from provisioning.station import Outside, Station, open_station
-from provisioning.station_files import create_station
+from provisioning.station import Outside, Station
+from provisioning.station_founding import create_station
+from provisioning.station_opening import open_station
 from provisioning.station_settings import StationSettings
 from provisioning.station_values import PLANNED_STEPS, SlotConfig, Step
 from signing.roles import Role

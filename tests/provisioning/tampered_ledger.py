@@ -33,7 +33,7 @@ from provisioning.ledger_values import SerialState, UnitState, Writer
 from provisioning.ledger_verification import verify_state
 from provisioning.ledger_witness import load_witness, require_witnessed, save_witness
 from provisioning.station import meet_others
-from provisioning.station_files import StationKeys
+from provisioning.station_keys import StationKeys
 from provisioning.supervision import Act, sign_act
 from signing.certificate_issuing import create_ca_certificate, issue_station_certificate
 from signing.hash_chain import GENESIS

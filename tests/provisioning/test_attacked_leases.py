@@ -15,7 +15,7 @@ import provisioning.ledger_sqlite
 from provisioning.classification import BoardIdentity, RecordCondition
 from provisioning.errors import LeaseError, LedgerDamageError, SetAsideError, StationError
 from provisioning.file_birth import read_birth_ns
-from provisioning.lease_folder import CLOSED_FOLDER, find_lease_files, open_outbox_database
+from provisioning.lease_folder import CLOSED_FOLDER, find_lease_files
 from provisioning.lease_giving_up import give_up
 from provisioning.ledger import Ledger
 from provisioning.ledger_audit import audit_ledger
@@ -27,6 +27,7 @@ from provisioning.ledger_restore import restore_for_station
 from provisioning.ledger_schema import jobs, serial_numbers, units
 from provisioning.ledger_values import UnitState, Writer
 from provisioning.ledger_witness import load_witness
+from provisioning.outbox_database import open_outbox_database
 from provisioning.outbox_memory import memory_path
 from provisioning.station_ledger import open_station_ledger
 from tests.conftest import IS_SOAK

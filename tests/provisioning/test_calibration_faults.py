@@ -12,12 +12,9 @@ from provisioning.calibration import calibrate_unit, recompute_calibration
 from provisioning.calibration_result import FindingName, ReadingStep
 from provisioning.calibration_sampling import plan_sampling, wanted_step
 from provisioning.errors import CalibrationError, InstrumentError
-from provisioning.measurement_settings import (
-    AgedAccuracy,
-    InstrumentCalibration,
-    MetrologySettings,
-    SweepPlan,
-)
+from provisioning.measurement_choices import SweepPlan
+from provisioning.measurement_settings import MetrologySettings
+from provisioning.meter_accuracy import AgedAccuracy, InstrumentCalibration
 from provisioning.simulation_study import FAULT_NAMES, is_within_design
 from provisioning.simulator.analog import AnalogTruth, draw_truth
 from provisioning.simulator.faults import AnalogFault

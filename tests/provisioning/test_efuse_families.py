@@ -10,7 +10,8 @@ from espefuse import get_esp
 
 from firmware_images.efuse_chips import EFUSE_CHIPS
 from firmware_images.efuse_comparison import Status, compare_efuses
-from firmware_images.efuse_plan import Stage, parse_efuse_plan
+from firmware_images.efuse_fields import Stage
+from firmware_images.efuse_plan import parse_efuse_plan
 from firmware_images.errors import EfusePlanError
 from firmware_images.secure_boot_chips import CHIPS
 from firmware_images.signature_sector import key_digest

@@ -134,7 +134,7 @@ def test_boards_swapped_between_two_rates_are_found(tmp_path):
         with closing(open_port(url, timeout_s=3)) as port:
             flasher = EsptoolFlasher(port, where=url)
             flasher.detect()
-            flasher._mac = bytes(6)  # the one that was found is in somebody's hand now
+            flasher._loader._mac = bytes(6)  # the one that was found is in somebody's hand now
             with pytest.raises(FlashError, match="another board in the slot"):
                 flasher.write((REGION,), on_progress=lambda _fraction: None)
         assert line.slots[0].board.flash.read(REGION.offset_bytes, 100) == b"\xff" * 100

@@ -24,7 +24,8 @@ from provisioning.errors import (
 )
 from provisioning.instrument_certificates import refuse_uncertified
 from provisioning.instruments import InstrumentIdentity, parse_identity, parse_samples
-from provisioning.measurement_settings import InstrumentCalibration, MetrologySettings
+from provisioning.measurement_settings import MetrologySettings
+from provisioning.meter_accuracy import InstrumentCalibration
 from provisioning.scpi_meter import open_meter
 from provisioning.station_settings import StationSettings
 from tests.provisioning.metrology_bench import NOON, PYVISA_SIM, SETTINGS, MetrologyBench

@@ -35,7 +35,7 @@ from provisioning.ledger_witness import save_witness
 from provisioning.outbox_memory import memory_path
 from provisioning.serial_formats import parse_format
 from provisioning.serial_numbers import parse_serial
-from provisioning.station_files import load_station_keys
+from provisioning.station_keys import load_station_keys
 from provisioning.station_ledger import open_station_ledger
 from provisioning.unit_export_checking import verify_export
 from provisioning.unit_exports import export_unit

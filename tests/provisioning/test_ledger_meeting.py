@@ -25,13 +25,10 @@ from provisioning.ledger_witness import (
     writing_as_station,
 )
 from provisioning.station import meet_others
-from provisioning.station_files import (
-    CA_CERTIFICATE_NAME,
-    CA_KEY_NAME,
-    create_station,
-    load_station_keys,
-)
+from provisioning.station_files import CA_CERTIFICATE_NAME, CA_KEY_NAME
+from provisioning.station_founding import create_station
 from provisioning.station_joining import join_station
+from provisioning.station_keys import load_station_keys
 from provisioning.station_lock import StationLock
 from signing.key_files import generate_key
 from signing.keys import Algorithm

@@ -19,8 +19,10 @@ from provisioning.ledger_witness import (
     save_witness,
 )
 from provisioning.serial_formats import parse_format
-from provisioning.station_files import create_station, find_ledger, load_station_keys
+from provisioning.station_files import find_ledger
+from provisioning.station_founding import create_station
 from provisioning.station_joining import join_station
+from provisioning.station_keys import load_station_keys
 from signing.errors import SigningError
 from tests.provisioning.ledger_sites import START, a_writer, create, empty_site, reserve
 

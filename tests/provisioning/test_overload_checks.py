@@ -12,7 +12,7 @@ from provisioning.calibration_result import (
     serialize_calibration_result,
 )
 from provisioning.errors import InstrumentError, InstrumentOverloadError
-from provisioning.measurement_settings import WaveformCheck
+from provisioning.measurement_choices import WaveformCheck
 from provisioning.simulator.analog import AnalogTruth
 from provisioning.simulator.faults import AnalogFault
 from provisioning.uncertainty import Outcome

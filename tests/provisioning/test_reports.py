@@ -11,7 +11,7 @@ import pytest
 from provisioning.calibration import calibrate_unit
 from provisioning.errors import ReportError
 from provisioning.inline_svg import SVG_MAX_CHARACTERS, inline_svg
-from provisioning.measurement_settings import DecisionRule
+from provisioning.measurement_choices import DecisionRule
 from provisioning.report_figures import build_mode_figures, build_risk_figures, rebuild_budget
 from provisioning.report_texts import format_probability
 from provisioning.reports import (

@@ -186,7 +186,7 @@ def test_a_restored_ledger_keeps_its_format_and_voids_in_it(back_end, tmp_path, 
     assert restored.identity.serial_format == serial_format
     assert [(void.first_sequence, void.last_sequence) for void in restored.voided] == [(2, 1023)]
     ledger = Ledger.open(tmp_path / "new.sqlite3")
-    lost = parse_serial(restored.voided[0].serial(2, serial_format), serial_format)
+    lost = parse_serial(restored.voided[0].serial_in(serial_format, 2), serial_format)
     assert "the disk broke" in find_void(ledger.database, lost).reason
     assert find_void(ledger.database, parse_serial(first, serial_format)) is None
     second = reserve(ledger, a_writer(start=later), mac=bytes(6), model="").serial

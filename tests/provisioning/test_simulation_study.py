@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioning.measurement_settings import MetrologySettings
+from provisioning.simulation_counts import summarise_population
 from provisioning.simulation_decisions import draw_decision, weigh_decisions, wilson_interval
 from provisioning.simulation_report import format_study
 from provisioning.simulation_run import StudySize, decision_targets_na, guard_factors, run_study
@@ -23,7 +24,6 @@ from provisioning.simulation_study import (
     run_fixture_drift,
     run_foreign_record,
     run_unit,
-    summarise_population,
 )
 from tests.provisioning.metrology_bench import SETTINGS, TABLE, ignore_progress
 

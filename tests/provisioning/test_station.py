@@ -30,7 +30,8 @@ from provisioning.serial_numbers import parse_serial
 from provisioning.simulator.faults import AnalogFault, FaultPlan
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
-from provisioning.station_files import create_station, load_station_keys
+from provisioning.station_founding import create_station
+from provisioning.station_keys import load_station_keys
 from provisioning.station_settings import StationSettings
 from provisioning.station_values import SlotConfig, Step
 from signing.errors import SigningError

@@ -15,7 +15,7 @@ from provisioning.calibration_result import (
     serialize_calibration_result,
 )
 from provisioning.errors import CalibrationError, VerificationError
-from provisioning.measurement_settings import CoverageRule, SweepPlan
+from provisioning.measurement_choices import CoverageRule, SweepPlan
 from provisioning.verification import recompute_verification
 from provisioning.verification_result import (
     parse_verification_result,

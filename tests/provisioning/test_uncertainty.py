@@ -11,12 +11,9 @@ from hypothesis import strategies as st
 
 from provisioning.decision_risk import compute_risk
 from provisioning.errors import RiskError
-from provisioning.measurement_settings import (
-    AgedAccuracy,
-    CoverageRule,
-    DecisionRule,
-    MetrologySettings,
-)
+from provisioning.measurement_choices import CoverageRule, DecisionRule
+from provisioning.measurement_settings import MetrologySettings
+from provisioning.meter_accuracy import AgedAccuracy
 from provisioning.uncertainty import (
     Outcome,
     Source,

@@ -15,7 +15,7 @@ from provisioning.conformity_statement import state_conformity
 from provisioning.errors import ReportError
 from provisioning.instrument_register import add_instrument, build_entry
 from provisioning.ledger_queries import list_units
-from provisioning.measurement_settings import CoverageRule, DecisionRule
+from provisioning.measurement_choices import CoverageRule, DecisionRule
 from provisioning.reports import render_certificate
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots

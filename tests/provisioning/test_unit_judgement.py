@@ -11,7 +11,8 @@ from firmware_images.calibration_record import CalibrationRecord, sign_calibrati
 from provisioning.ledger_values import UnitState
 from provisioning.link_messages import InfoReadResponse
 from provisioning.link_release import ReleaseReadResponse
-from provisioning.station_files import create_station, load_station_keys
+from provisioning.station_founding import create_station
+from provisioning.station_keys import load_station_keys
 from provisioning.uncertainty import Outcome
 from provisioning.unit_judgement import (
     judge_handshake,

@@ -14,7 +14,8 @@ from firmware_images.waveform import Level, Regulation
 from provisioning.calibration import calibrate_unit
 from provisioning.errors import InstrumentError, VerificationError
 from provisioning.instrument_time import measuring_pace, verification_time_s
-from provisioning.measurement_settings import LevelChoice, MetrologySettings, WaveformCheck
+from provisioning.measurement_choices import LevelChoice, WaveformCheck
+from provisioning.measurement_settings import MetrologySettings
 from provisioning.report_figures import rebuild_budget
 from provisioning.simulator.analog import AnalogTruth
 from provisioning.uncertainty import Outcome, Source, build_budget

@@ -10,7 +10,8 @@ from signing.key_files import generate_key
 from signing.keys import Algorithm
 from signing.roles import Role
 from signing.roles_settings import SigningSettings
-from signing.written_table import UnfitTableError, read_table
+from signing.written_checks import UnfitTableError
+from signing.written_table import read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
