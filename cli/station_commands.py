@@ -57,7 +57,8 @@ def init(
     import uuid
 
     from firmware_images.product import ProductSettings
-    from provisioning.station_files import CA_CERTIFICATE_NAME, create_station, find_ledger
+    from provisioning.ledger_address import find_ledger
+    from provisioning.station_files import CA_CERTIFICATE_NAME, create_station
 
     configuration = load_configuration(config_path)
     settings = load_station_settings(configuration)

@@ -30,9 +30,9 @@ from provisioning.errors import LeaseError, LedgerError, StationError
 from provisioning.file_birth import read_birth_ns
 from provisioning.ledger_database import create_database, open_any_revision
 from provisioning.ledger_events import format_time
-from provisioning.ledger_migrations import migrate, require_known
+from provisioning.ledger_migrations import migrate
+from provisioning.ledger_revisions import HEAD_REVISION, require_known
 from provisioning.ledger_schema import (
-    HEAD_REVISION,
     ledger_identity,
     quarantines,
     replaced_modules,

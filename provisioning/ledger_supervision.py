@@ -14,8 +14,10 @@ from sqlalchemy import and_, insert, select, update
 from provisioning.classification import LedgerView
 from provisioning.errors import SupervisionError
 from provisioning.ledger_allocation import withdraw_release
+from provisioning.ledger_connection import ConnectionQuestions
+from provisioning.ledger_event_rows import read_events
 from provisioning.ledger_events import Phase, format_time, parse_time
-from provisioning.ledger_journal import append_event, read_events
+from provisioning.ledger_journal import append_event
 from provisioning.ledger_queries import find_by
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import (
@@ -356,7 +358,7 @@ def _require_free(connection: Connection, new_mac: bytes) -> None:
 
 
 def _refuse_known_order(connection: Connection, serial: str, signed: bytes) -> None:
-    for chained in read_events(connection, serial=serial):
+    for chained in read_events(ConnectionQuestions(connection), serial=serial):
         if chained.event.step == SUPERVISE_STEP and chained.event.data.get("order") == signed.hex():
             raise SupervisionError(
                 "the order was carried out before",

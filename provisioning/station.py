@@ -23,13 +23,14 @@ from provisioning.instrument_register import (
     read_register,
     save_copy,
 )
+from provisioning.ledger_address import LEDGER_NAME
 from provisioning.ledger_meeting import meet
 from provisioning.ledger_values import Writer
 from provisioning.ledger_witness import save_witness
 from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES
 from provisioning.serial_port import open_port
 from provisioning.slot_meter import open_slot_meter, refuse_optimistic_accuracy, station_description
-from provisioning.station_files import LEDGER_NAME, load_station_keys
+from provisioning.station_files import load_station_keys
 from provisioning.station_ledger import StationLedger, open_station_ledger
 from provisioning.station_trust import remember_trust_record, verify_successor
 from provisioning.udi import require_gtin

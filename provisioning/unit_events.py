@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from provisioning.ledger_events import format_time
 
 if TYPE_CHECKING:
-    from provisioning.ledger import Ledger
+    from typing import Any
+
     from provisioning.ledger_events import Event
+    from provisioning.ledger_reader import LedgerReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class UnitEvents:
     hashes: tuple[str, ...]
 
 
-def read_unit_events(ledger: Ledger, serial: str) -> UnitEvents:
+def read_unit_events(ledger: LedgerReader[Any], serial: str) -> UnitEvents:
     """Return the events of a unit from the ledger.
 
     Raises:

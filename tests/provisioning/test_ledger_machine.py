@@ -30,8 +30,9 @@ from hypothesis.stateful import (
 
 from provisioning.classification import BoardClass, BoardIdentity, Classification, RecordCondition
 from provisioning.errors import LedgerError, QuarantineError, SupervisionError
-from provisioning.ledger import Ledger, create_ledger
+from provisioning.ledger import Ledger
 from provisioning.ledger_backup import write_backup
+from provisioning.ledger_creation import create_ledger
 from provisioning.ledger_events import Phase
 from provisioning.ledger_queries import list_jobs, list_serials, list_units
 from provisioning.ledger_restore import restore_ledger

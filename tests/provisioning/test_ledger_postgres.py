@@ -10,8 +10,9 @@ import psycopg
 import pytest
 
 from provisioning.errors import LedgerError
-from provisioning.ledger import Ledger, create_ledger
+from provisioning.ledger import Ledger
 from provisioning.ledger_address import PostgresAddress, parse_ledger_address
+from provisioning.ledger_creation import create_ledger
 from provisioning.ledger_events import Phase
 from provisioning.ledger_postgres import _LOCK
 from provisioning.ledger_queries import list_units

@@ -10,6 +10,7 @@ import pytest
 import provisioning.station_joining
 from provisioning.errors import LedgerError, StationError
 from provisioning.ledger import Ledger
+from provisioning.ledger_address import find_ledger
 from provisioning.ledger_backup import write_backup
 from provisioning.ledger_restore import restore_for_station
 from provisioning.ledger_witness import (
@@ -19,7 +20,7 @@ from provisioning.ledger_witness import (
     save_witness,
 )
 from provisioning.serial_formats import parse_format
-from provisioning.station_files import create_station, find_ledger, load_station_keys
+from provisioning.station_files import create_station, load_station_keys
 from provisioning.station_joining import join_station
 from signing.errors import SigningError
 from tests.provisioning.ledger_sites import START, a_writer, create, empty_site, reserve
