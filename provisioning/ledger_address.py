@@ -6,12 +6,12 @@ A PostgreSQL address never holds a password: libpq takes it from PGPASSFILE, PGP
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from provisioning.errors import LedgerError
+from signing.value_class import dataclass
 
 LEDGER_NAME: Final = "ledger.sqlite3"
 """In the station's folder, unless `[station] ledger` names another place."""

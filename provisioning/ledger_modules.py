@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from provisioning.ledger_columns import REPLACED_MODULES
 from provisioning.ledger_events import parse_time
 from provisioning.ledger_questions import select_all
 from provisioning.ledger_rows import check_row
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     import datetime as dt

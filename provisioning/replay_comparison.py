@@ -5,8 +5,9 @@ Implements docs/spec/calibration.md §9.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -5,10 +5,10 @@ By itself, so that who reads the ledger need not import what reads exports.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioning.ledger_events import format_time
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from typing import Any

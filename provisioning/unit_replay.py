@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -36,6 +36,7 @@ from provisioning.verification_result import (
     parse_verification_result,
     serialize_verification_result,
 )
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -7,7 +7,6 @@ points (docs/spec/calibration.md §6.3).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.calibration_record import round_half_away
@@ -15,6 +14,7 @@ from provisioning.uncertainty import Outcome, build_budget, judge_error, worst_o
 from provisioning.verification_budgets import budget_of_point, pool_scatter
 from provisioning.verification_result import PointBudget, PointResult, WaveformResult
 from provisioning.window_judgement import describe_windows, judge_windows
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

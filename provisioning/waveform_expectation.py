@@ -7,11 +7,11 @@ Implements docs/spec/calibration.md §8. This module measures and judges nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.waveform_session import Session
 from provisioning.waveform_train import PulseTrain, WaveformShape
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

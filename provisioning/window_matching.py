@@ -8,12 +8,12 @@ docs/spec/calibration.md §8.3.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from provisioning.waveform_train import PulseTrain
 from provisioning.waveform_windows import WindowName, is_fast
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
