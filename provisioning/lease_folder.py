@@ -32,12 +32,7 @@ from provisioning.ledger_database import create_database, open_any_revision
 from provisioning.ledger_events import format_time
 from provisioning.ledger_migrations import migrate
 from provisioning.ledger_revisions import HEAD_REVISION, require_known
-from provisioning.ledger_schema import (
-    ledger_identity,
-    quarantines,
-    replaced_modules,
-    units,
-)
+from provisioning.ledger_schema import ledger_identity, quarantines, replaced_modules, units
 from provisioning.ledger_sqlite import COMPANIONS, fold_log
 from provisioning.outbox_memory import memory_path
 from signing.durable_file import save_durably

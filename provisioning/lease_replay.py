@@ -22,6 +22,7 @@ from provisioning.ledger_checks import take_over_check
 from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_journal import append_event
 from provisioning.ledger_leases import LEASE_END_STEP, is_void
+from provisioning.ledger_quarantine import QUARANTINE_STEP
 from provisioning.ledger_retelling import HOLD_STEP, hex_field
 from provisioning.ledger_schema import (
     CHECK_STANDARD_STEP,
@@ -32,7 +33,6 @@ from provisioning.ledger_schema import (
     serial_numbers,
     units,
 )
-from provisioning.ledger_supervision import QUARANTINE_STEP
 from provisioning.ledger_values import JobState, Reservation, SerialState, UnitState
 from provisioning.ledger_voids import REASON_MAX_LENGTH, VoidedRange, void_range
 from provisioning.outbox_events import CHANGED_HINT, REFUSE_STEP, require_own_word

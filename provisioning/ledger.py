@@ -32,13 +32,7 @@ from provisioning.ledger_journal import append_event
 from provisioning.ledger_reader import LedgerReader
 from provisioning.ledger_rows import check_row, check_state
 from provisioning.ledger_schema import jobs, serial_numbers, units
-from provisioning.ledger_values import (
-    JobState,
-    Reservation,
-    SerialState,
-    UnitState,
-    Writer,
-)
+from provisioning.ledger_values import JobState, Reservation, SerialState, UnitState, Writer
 from provisioning.ledger_writes import ANSWER, change_row
 from provisioning.serial_numbers import parse_serial
 from provisioning.unit_states import VERDICT_CAUSES, Cause, next_state

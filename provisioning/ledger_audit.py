@@ -25,6 +25,7 @@ from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_formats import FORMAT_STEP, refuse_late_format
 from provisioning.ledger_heads import audit_heads
 from provisioning.ledger_journal import list_stations, walk_chain
+from provisioning.ledger_quarantine import QUARANTINE_STEP
 from provisioning.ledger_retelling import (
     TELLING_STEPS,
     Fields,
@@ -44,7 +45,7 @@ from provisioning.ledger_schema import (
     units,
     voided_ranges,
 )
-from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
+from provisioning.ledger_supervision import SUPERVISE_STEP
 from provisioning.ledger_told_orders import require_told_order, require_told_steps
 from provisioning.ledger_values import SerialState
 from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, VoidedRange, parse_void

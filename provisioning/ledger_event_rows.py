@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_columns import EVENTS
-from provisioning.ledger_events import (
-    ChainedEvent,
-    Event,
-    event_digest,
-    format_time,
-    parse_event,
-)
+from provisioning.ledger_events import ChainedEvent, Event, event_digest, format_time, parse_event
 from provisioning.ledger_questions import select_all
 from provisioning.ledger_rows import check_row
 from signing.hash_chain import link_hash

@@ -10,13 +10,7 @@ from provisioning.ledger_events import parse_time
 from provisioning.ledger_rows import check_row, check_state
 from provisioning.ledger_schema import jobs, serial_numbers, units
 from provisioning.ledger_units import read_unit
-from provisioning.ledger_values import (
-    JobRecord,
-    JobState,
-    SerialRecord,
-    SerialState,
-    UnitState,
-)
+from provisioning.ledger_values import JobRecord, JobState, SerialRecord, SerialState, UnitState
 from provisioning.ledger_voids import VoidedRange, find_range
 
 if TYPE_CHECKING:

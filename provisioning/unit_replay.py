@@ -22,11 +22,7 @@ from provisioning.instrument_certificates import age_of_certificate, refuse_unce
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_values import UnitState
 from provisioning.recipe import RECIPE_KEY, canonical_digest, recipe_document, recompute_recipe
-from provisioning.replay_comparison import (
-    RESULT_KEY,
-    ReplayedResult,
-    compare_values,
-)
+from provisioning.replay_comparison import RESULT_KEY, ReplayedResult, compare_values
 from provisioning.station_values import Step
 from provisioning.unit_calibration_record import REACH_KEY, build_calibration_record
 from provisioning.unit_judgement import judge_calibration, judge_verification

@@ -26,8 +26,8 @@ from provisioning.errors import (
     StationError,
 )
 from provisioning.ledger import RESERVE_STEP
+from provisioning.ledger_board_view import view_board
 from provisioning.ledger_events import Phase
-from provisioning.ledger_supervision import view_board
 from provisioning.ledger_values import UnitState
 from provisioning.locked_board import FoundBoard, identify_locked_board
 from provisioning.station_values import (

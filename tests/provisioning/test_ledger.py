@@ -15,12 +15,7 @@ from provisioning.ledger import Ledger
 from provisioning.ledger_creation import create_ledger
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase
-from provisioning.ledger_queries import (
-    count_serials,
-    list_jobs,
-    list_serials,
-    list_units,
-)
+from provisioning.ledger_queries import count_serials, list_jobs, list_serials, list_units
 from provisioning.ledger_units import find_unit
 from provisioning.ledger_values import JobState, SerialState, UnitState, Writer
 from provisioning.serial_numbers import parse_serial
