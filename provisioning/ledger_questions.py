@@ -23,9 +23,11 @@ class Questions(Protocol):
 
     def ask(self, sql: str, **values: object) -> Sequence[Any]:
         """Return all rows of a question, as named tuples; `:name` in it stands for a value."""
+        ...
 
     def has_table(self, name: str) -> bool:
         """Whether there is such a table."""
+        ...
 
 
 class Askable(Protocol):
@@ -34,12 +36,15 @@ class Askable(Protocol):
     @property
     def address(self) -> LedgerAddress:
         """Where the ledger lies."""
+        ...
 
     def asking(self) -> AbstractContextManager[Questions]:
         """A transaction that sees one consistent state and changes nothing."""
+        ...
 
     def close(self) -> None:
         """Close it."""
+        ...
 
 
 def select_all(table: StoredTable, rest: str) -> str:

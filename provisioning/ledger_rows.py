@@ -27,6 +27,7 @@ class HasName(Protocol):
     @property
     def name(self) -> str:
         """Name of the table."""
+        ...
 
 
 def check_row(row: Row, table: HasName, *, where: str) -> Row:
