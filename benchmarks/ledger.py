@@ -37,8 +37,9 @@ from psycopg import sql
 from sqlalchemy import text
 
 from benchmarks.pairing import Comparison, format_table, measure_pairs
-from provisioning.ledger import Ledger, create_ledger
+from provisioning.ledger import Ledger
 from provisioning.ledger_address import PostgresAddress, parse_ledger_address
+from provisioning.ledger_creation import create_ledger
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Event, Phase, chain_event, format_time
 from provisioning.ledger_postgres import PostgresBackend

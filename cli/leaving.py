@@ -3,7 +3,8 @@
 Python takes every module and object apart before it ends, which is a tenth of a short command's
 time and changes nothing outside of the process. What does change something is still done: what was
 registered for the end of the program, and what waits to be printed. Where a database or another
-thread may be open, Python ends as it always does: an open ledger is closed then.
+thread may be open, Python ends as it always does: an open ledger is closed then. Who only reads one
+closes it himself (`provisioning.ledger_file`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import threading
 from typing import NoReturn
 
-_CLOSED_BY_PYTHON = ("sqlite3", "psycopg", "multiprocessing")
+_CLOSED_BY_PYTHON = ("sqlalchemy", "manifests.fleet", "psycopg", "multiprocessing")
 
 
 def leave(code: int) -> NoReturn:

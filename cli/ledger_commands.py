@@ -199,7 +199,7 @@ def upgrade(
     as_json: bool,
 ) -> None:
     """Bring a ledger of an earlier Ampforge to the present form; stop the stations first."""
-    from provisioning.ledger_schema import HEAD_REVISION
+    from provisioning.ledger_revisions import HEAD_REVISION
     from provisioning.ledger_upgrade import upgrade_ledger
 
     address = find_ledger_address(config_path, station_folder)

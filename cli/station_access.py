@@ -8,7 +8,7 @@ import uuid
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cli.configuration import Configuration
     from provisioning.ledger import Ledger
     from provisioning.ledger_address import LedgerAddress
+    from provisioning.ledger_reader import LedgerReader
     from provisioning.ledger_values import Writer
     from provisioning.station import Outside
     from provisioning.station_settings import StationSettings
@@ -100,7 +101,7 @@ def find_ledger_address(config_path: Path | None, station_folder: Path | None) -
 
     A folder that was named on the command line needs no configuration.
     """
-    from provisioning.station_files import find_ledger
+    from provisioning.ledger_address import find_ledger
 
     configuration = _load_unless_needless(config_path, station_folder)
     folder = find_station_folder(config_path, station_folder)
@@ -125,6 +126,20 @@ def open_ledger(config_path: Path | None, station_folder: Path | None) -> Iterat
     from provisioning.ledger import Ledger
 
     ledger = Ledger.open(find_ledger_address(config_path, station_folder))
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@contextmanager
+def read_ledger(
+    config_path: Path | None, station_folder: Path | None
+) -> Iterator[LedgerReader[Any]]:
+    """Open the same ledger for reading what was done to units, without what only writers need."""
+    from provisioning.ledger_reader import open_reader
+
+    ledger = open_reader(find_ledger_address(config_path, station_folder))
     try:
         yield ledger
     finally:

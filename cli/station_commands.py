@@ -57,7 +57,8 @@ def init(
     import uuid
 
     from firmware_images.product import ProductSettings
-    from provisioning.station_files import CA_CERTIFICATE_NAME, find_ledger
+    from provisioning.ledger_address import find_ledger
+    from provisioning.station_files import CA_CERTIFICATE_NAME
     from provisioning.station_founding import create_station
 
     configuration = load_configuration(config_path)

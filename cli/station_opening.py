@@ -44,7 +44,7 @@ def open_configured_station(
     from firmware_images.efuse_plan import load_efuse_plan
     from firmware_images.nvs_plan import load_nvs_plan
     from firmware_images.product import ProductSettings
-    from provisioning.station_files import find_ledger
+    from provisioning.ledger_address import find_ledger
     from provisioning.station_opening import open_station
     from provisioning.udi import require_lot
     from provisioning.verification_plan import refuse_unverified_claim

@@ -31,7 +31,7 @@ def recover(*, station_folder: Path | None, config_path: Path | None, as_json: b
     nothing else: a board goes on where it stopped when it is put back on a fixture and `ampforge
     station run` is started.
     """
-    from provisioning.ledger_supervision import list_quarantines
+    from provisioning.ledger_quarantine import list_quarantines
     from provisioning.ledger_verification import verify_ledger
     from provisioning.recovery import find_unfinished
 

@@ -61,7 +61,7 @@ def check(
     """
     from cli.station_checks import check_station
     from firmware_images.product import ProductSettings
-    from provisioning.station_files import find_ledger
+    from provisioning.ledger_address import find_ledger
 
     configuration = load_configuration(config_path)
     settings = load_station_settings(configuration)

@@ -127,7 +127,8 @@ def _find_kind(output: Path, *, count: int, all_released: bool) -> LabelFormat:
 
 def _require_udi(ledger: Ledger, serial: str) -> Udi:
     from provisioning.errors import UdiError
-    from provisioning.ledger_queries import find_given, find_unit
+    from provisioning.ledger_queries import find_given
+    from provisioning.ledger_units import find_unit
     from provisioning.ledger_values import SerialState, UnitState
     from provisioning.unit_udi import load_udi
 

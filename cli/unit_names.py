@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from cli.failures import UsageRefusal
 
 if TYPE_CHECKING:
-    from provisioning.ledger import Ledger
+    from typing import Any
+
+    from provisioning.ledger_reader import LedgerReader
 
 MAC_PATTERN = re.compile(r"([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}")
 
 
-def find_serial(ledger: Ledger, typed: str) -> str:
+def find_serial(ledger: LedgerReader[Any], typed: str) -> str:
     """Return the serial number of the unit that a person named; it need not be in the ledger.
 
     Raises:
@@ -22,7 +24,7 @@ def find_serial(ledger: Ledger, typed: str) -> str:
         LedgerError: No unit has such a MAC.
     """
     from provisioning.ledger_modules import list_replaced
-    from provisioning.ledger_queries import find_unit
+    from provisioning.ledger_units import find_unit
     from provisioning.serial_numbers import normalise_typed_serial, parse_serial
     from provisioning.udi import is_scanned, parse_udi
 
@@ -36,9 +38,9 @@ def find_serial(ledger: Ledger, typed: str) -> str:
     return str(parse_serial(named, ledger.identity.serial_format))
 
 
-def find_mac(ledger: Ledger, typed: str) -> bytes:
+def find_mac(ledger: LedgerReader[Any], typed: str) -> bytes:
     """Return the MAC of the board that a person named; a MAC need not be in the ledger."""
-    from provisioning.ledger_queries import find_unit
+    from provisioning.ledger_units import find_unit
 
     if MAC_PATTERN.fullmatch(typed):
         return parse_mac(typed)

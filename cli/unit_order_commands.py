@@ -64,7 +64,7 @@ def quarantine(
 ) -> None:
     """List the boards that must not be worked on, with the reason of each."""
     from cli.station_recovery import format_quarantines, quarantine_document
-    from provisioning.ledger_supervision import list_quarantines
+    from provisioning.ledger_quarantine import list_quarantines
 
     with open_ledger(config_path, station_folder) as ledger:
         found = list_quarantines(ledger, is_open_only=not is_all)

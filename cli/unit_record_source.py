@@ -8,7 +8,7 @@ import click
 
 from cli.failures import UsageRefusal
 from cli.params import EXISTING_FILE
-from cli.station_access import open_ledger, read_file, utc_now
+from cli.station_access import read_file, read_ledger, utc_now
 from cli.unit_names import find_serial
 
 if TYPE_CHECKING:
@@ -85,6 +85,6 @@ def read_unit_record(
     from provisioning.unit_events import read_unit_events
 
     assert unit is not None
-    with open_ledger(config_path, station_folder) as ledger:
+    with read_ledger(config_path, station_folder) as ledger:
         serial = find_serial(ledger, unit)
         return read_unit_events(ledger, serial), serial

@@ -34,7 +34,8 @@ from provisioning.errors import (
 )
 from provisioning.identity import NONCE_BYTES, ExpectedIdentity, ask_for_proof
 from provisioning.ledger_adoption import carry_out_adoption, prepare_adoption
-from provisioning.ledger_supervision import find_quarantine, open_quarantine, view_board
+from provisioning.ledger_board_view import view_board
+from provisioning.ledger_quarantine import find_quarantine, open_quarantine
 from provisioning.link_key_storage import (
     KeyStorageReadRequest,
     KeyStorageReadResponse,

@@ -7,7 +7,6 @@ board: the station does, and only when `is_accepted`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +27,7 @@ from provisioning.errors import BoardRestartError, InstrumentOverloadError
 from provisioning.instrument_certificates import age_of_certificate, refuse_uncertified
 from provisioning.measurement_choices import SweepPlan
 from provisioning.overload_checks import confirm_overload
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,7 +10,6 @@ docs/spec/calibration.md §4.2 to §4.4. This module judges nothing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from provisioning.calibration_result import CalibrationFit, CodeDeviation
@@ -25,6 +24,7 @@ from provisioning.small_matrices import (
     pseudo_inverse,
     transpose,
 )
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

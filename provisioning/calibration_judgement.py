@@ -7,7 +7,7 @@ Implements docs/spec/calibration.md §4. This module measures nothing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provisioning.calibration_conditions import (
@@ -40,6 +40,7 @@ from provisioning.calibration_sampling import plan_sampling
 from provisioning.calibration_way_back import compare_ways
 from provisioning.errors import CalibrationError
 from provisioning.measurement_choices import SweepPlan
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from provisioning.check_entry import ToldCheck, parse_check
+from provisioning.ledger_event_rows import read_row
 from provisioning.ledger_events import Phase
-from provisioning.ledger_journal import read_row
 from provisioning.ledger_schema import CHECK_STANDARD_STEP, IS_METROLOGY, events
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from firmware_images.unit_values import EXAMPLE_UNIT, UnitValues
 from provisioning.device_link import DeviceLink
 from provisioning.errors import FlashError, LedgerError, LockedChipError, ProvisioningError
 from provisioning.esptool_flasher import EsptoolFlasher
-from provisioning.ledger_queries import find_unit
+from provisioning.ledger_units import find_unit
 from provisioning.serial_port import open_port
 
 if TYPE_CHECKING:

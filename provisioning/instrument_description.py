@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from provisioning.errors import InstrumentDescriptionError
+from provisioning.meter_settings import DEFAULT_DESCRIPTION
 from signing.input_file import read_input
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DESCRIPTION_MAX_BYTES: Final = 65_536
-DEFAULT_DESCRIPTION: Final = "scpi-switching-meter"
 _FOLDER: Final = "instrument_descriptions"
 _SUFFIX: Final = ".toml"
 _NAMES_OF: Final = {

@@ -16,8 +16,9 @@ from provisioning.check_coverage import measured_since
 from provisioning.check_history import read_history
 from provisioning.errors import InstrumentRegisterError
 from provisioning.instrument_register import read_register
+from provisioning.ledger_event_rows import read_row
 from provisioning.ledger_events import Phase, format_time
-from provisioning.ledger_journal import list_stations, read_row
+from provisioning.ledger_journal import list_stations
 from provisioning.ledger_schema import events, units
 from provisioning.station_values import Step
 

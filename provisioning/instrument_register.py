@@ -19,8 +19,9 @@ from sqlalchemy import select
 
 from provisioning.errors import InstrumentRegisterError
 from provisioning.instrument_description import Accuracy
+from provisioning.ledger_event_rows import read_row
 from provisioning.ledger_events import Phase
-from provisioning.ledger_journal import append_event, read_row
+from provisioning.ledger_journal import append_event
 from provisioning.ledger_schema import INSTRUMENT_STEP, IS_METROLOGY, events
 from provisioning.meter_accuracy import InstrumentCalibration
 from signing.durable_file import save_durably

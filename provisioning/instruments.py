@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from string import ascii_letters
 from typing import TYPE_CHECKING, Final, Protocol
 
 from provisioning.errors import InstrumentError, InstrumentOverloadError
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from datetime import datetime

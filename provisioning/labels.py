@@ -17,6 +17,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioning.errors import UdiError
+from provisioning.numpy_threads import keep_numpy_in_one_thread
 from provisioning.udi import GROUP_SEPARATOR, SYMBOLOGY_IDENTIFIER
 
 if TYPE_CHECKING:
@@ -211,6 +212,7 @@ def _draw_symbol(udi: Udi) -> tuple[tuple[bool, ...], ...]:
 
 
 def _as_rows(image: Any) -> list[list[int]]:
+    keep_numpy_in_one_thread()
     import numpy as np
 
     rows: list[list[int]] = np.asarray(image).tolist()

@@ -20,9 +20,9 @@ from provisioning.ledger_checks import settle_check, settle_lost
 from provisioning.ledger_events import Phase
 from provisioning.ledger_journal import list_stations, verify_station_chain
 from provisioning.ledger_leases import find_lease
+from provisioning.ledger_quarantine import open_quarantine
 from provisioning.ledger_queries import find_by, list_units
 from provisioning.ledger_schema import units
-from provisioning.ledger_supervision import open_quarantine
 from provisioning.outbox_database import opened_outbox
 from provisioning.outbox_events import GIVE_UP_STEP
 from provisioning.outbox_memory import has_forgotten

@@ -16,8 +16,8 @@ from provisioning.lease_conflicts import read_quarantine
 from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_journal import append_event
 from provisioning.ledger_leases import is_void
+from provisioning.ledger_quarantine import QUARANTINE_STEP
 from provisioning.ledger_schema import events, quarantines, serial_numbers, units
-from provisioning.ledger_supervision import QUARANTINE_STEP
 from provisioning.ledger_values import Reservation, UnitState
 from provisioning.ledger_voids import REASON_MAX_LENGTH, VoidedRange, void_range
 from provisioning.outbox_events import REFUSE_STEP

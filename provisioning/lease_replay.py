@@ -25,9 +25,9 @@ from provisioning.ledger_allocation import withdraw_release
 from provisioning.ledger_checks import take_over_check
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_leases import LEASE_END_STEP
+from provisioning.ledger_quarantine import QUARANTINE_STEP
 from provisioning.ledger_retelling import HOLD_STEP, hex_field
 from provisioning.ledger_schema import CHECK_STANDARD_STEP, jobs, quarantines, serial_numbers, units
-from provisioning.ledger_supervision import QUARANTINE_STEP
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.outbox_events import CHANGED_HINT, require_own_word
 from provisioning.serial_numbers import parse_serial

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select, update
 
-from provisioning.errors import LedgerError
 from provisioning.ledger_allocation import (
     ask_about_board,
     begin_unit,
@@ -21,31 +20,20 @@ from provisioning.ledger_allocation import (
     withdraw_release,
 )
 from provisioning.ledger_at_once import RESERVE_AT_ONCE, Expectations, reservation_data
-from provisioning.ledger_database import create_database, open_database
+from provisioning.ledger_database import open_database
 from provisioning.ledger_events import ChainedEvent, Phase, format_time, parse_time
-from provisioning.ledger_formats import read_format, write_format
 from provisioning.ledger_guards import (
     ask_about_job,
     read_standing,
     refuse_excluded,
     require_own_job,
 )
-from provisioning.ledger_journal import (
-    append_event,
-    read_events,
-)
+from provisioning.ledger_journal import append_event
+from provisioning.ledger_reader import LedgerReader
 from provisioning.ledger_rows import check_row, check_state
-from provisioning.ledger_schema import jobs, ledger_identity, serial_numbers, units
-from provisioning.ledger_values import (
-    JobState,
-    LedgerIdentity,
-    Reservation,
-    SerialState,
-    UnitState,
-    Writer,
-)
+from provisioning.ledger_schema import jobs, serial_numbers, units
+from provisioning.ledger_values import JobState, Reservation, SerialState, UnitState, Writer
 from provisioning.ledger_writes import ANSWER, change_row
-from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat
 from provisioning.serial_numbers import parse_serial
 from provisioning.unit_states import VERDICT_CAUSES, Cause, next_state
 
@@ -85,54 +73,7 @@ _JUDGE_UNIT = (
 )
 
 
-def create_ledger(
-    address: LedgerAddress,
-    *,
-    product: str,
-    ledger_uuid: str,
-    created_at: dt.datetime,
-    serial_format: SerialFormat = STANDARD_FORMAT,
-    station: str = "",
-) -> LedgerIdentity:
-    """Create the one ledger of a factory. Only `ampforge station init` does this.
-
-    Args:
-        address: A file that must not exist, or an empty database of PostgreSQL.
-        product: Product whose units are counted here.
-        ledger_uuid: A new UUID.
-        created_at: Now, aware.
-        serial_format: What its serial numbers look like, for ever.
-        station: The station whose chain says so; needed when the format is not the standard one.
-
-    Raises:
-        LedgerError: There is a ledger already, or it cannot be written.
-    """
-    identity = LedgerIdentity(
-        uuid=ledger_uuid,
-        epoch=1,
-        product=product,
-        created_at=created_at,
-        serial_format=serial_format,
-    )
-
-    def first_rows(connection: Connection) -> None:
-        connection.execute(
-            insert(ledger_identity).values(
-                row=1,
-                uuid=identity.uuid,
-                epoch=identity.epoch,
-                product=identity.product,
-                created_at=format_time(identity.created_at),
-            )
-        )
-        if serial_format != STANDARD_FORMAT:
-            write_format(connection, serial_format, station=station, at=created_at)
-
-    create_database(address, fill=first_rows)
-    return identity
-
-
-class Ledger:
+class Ledger(LedgerReader["LedgerDatabase"]):
     """An open ledger. Safe to use from several threads and several processes at once.
 
     Attributes:
@@ -144,28 +85,9 @@ class Ledger:
     begins_in: tuple[int, str | None] = (1, None)
 
     def __init__(self, database: LedgerDatabase) -> None:
-        self.database = database
-        with database.reading() as connection:
-            row = connection.execute(select(ledger_identity)).one_or_none()
-            serial_format = read_format(connection)
-        if row is None:
-            raise LedgerError(
-                "the ledger has no identity",
-                expected="one row with its UUID",
-                where=database.address,
-                hint="this ledger was not made by `ampforge station init`; restore a backup",
-            )
-        check_row(row, ledger_identity, where=str(database.address))
-        self.identity = LedgerIdentity(
-            uuid=row.uuid,
-            epoch=row.epoch,
-            product=row.product,
-            created_at=parse_time(row.created_at),
-            opening=row.opening,
-            serial_format=serial_format,
-        )
+        super().__init__(database)
         self._expectations = Expectations()
-        database.identity = (row.uuid, row.epoch, row.opening)
+        database.identity = (self.identity.uuid, self.identity.epoch, self.identity.opening)
 
     @classmethod
     def open(cls, address: LedgerAddress) -> Ledger:
@@ -179,10 +101,6 @@ class Ledger:
     def numbers_at(self, moment: dt.datetime) -> NumberBlock:
         """Return the numbers that a board which is new at a moment may get."""
         return numbers_of_period(self.identity, moment)
-
-    def close(self) -> None:
-        """Close the database."""
-        self.database.close()
 
     def append(
         self,
@@ -410,17 +328,6 @@ class Ledger:
                 _move_serial(connection, reservation.serial, SerialState.RELEASED)
         self._expectations.note_event(chained)
         return chained
-
-    def events(
-        self, *, serial: str | None = None, job: str | None = None
-    ) -> tuple[ChainedEvent, ...]:
-        """Return the events of one unit or of one job, in the order in which they were written.
-
-        Raises:
-            LedgerError: An event is damaged.
-        """
-        with self.database.reading() as connection:
-            return read_events(connection, serial=serial, job=job)
 
     def verify_chains(
         self, *, on_progress: Callable[[int, int], None] = lambda _done, _total: None

@@ -6,13 +6,15 @@ A PostgreSQL address never holds a password: libpq takes it from PGPASSFILE, PGP
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from provisioning.errors import LedgerError
+from signing.value_class import dataclass
 
+LEDGER_NAME: Final = "ledger.sqlite3"
+"""In the station's folder, unless `[station] ledger` names another place."""
 DEFAULT_PORT: Final = 5432
 SCHEMES: Final = ("postgresql", "postgres")
 OPTIONS: Final = ("host", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")
@@ -98,6 +100,34 @@ def parse_ledger_address(text: str, *, root: Path) -> LedgerAddress:
         user=None if parts.username is None else unquote(parts.username),
         options=tuple(sorted(options)),
     )
+
+
+def find_ledger(folder: Path, setting: str | None, *, root: Path) -> LedgerAddress:
+    """Return where a station's ledger is.
+
+    Args:
+        folder: The station's folder.
+        setting: `ledger` of section `[station]`: a path or a URL; `None` for the folder itself.
+        root: Folder that a relative path starts from.
+
+    Raises:
+        LedgerError: The setting cannot be used, or the folder holds another ledger than it names.
+    """
+    own = folder / LEDGER_NAME
+    if setting is None:
+        return own
+    address = parse_ledger_address(setting, root=root)
+    is_own = isinstance(address, Path) and address.resolve() == own.resolve()
+    if own.exists() and not is_own:
+        raise LedgerError(
+            "there are two ledgers for this station",
+            expected=f"{address} alone",
+            got=f"{own}, too",
+            where="[station] ledger",
+            hint="find out which one the boards were made with, and move the other one away; two "
+            "ledgers give the same serial numbers twice",
+        )
+    return address
 
 
 def _refused(got: str) -> LedgerError:

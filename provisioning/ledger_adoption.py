@@ -22,12 +22,9 @@ from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event
 from provisioning.ledger_lost_numbers import require_free, take_out_of_void
 from provisioning.ledger_lost_steps import lost_steps
+from provisioning.ledger_quarantine import close_quarantine, require_quarantined
 from provisioning.ledger_schema import jobs, serial_numbers, units
-from provisioning.ledger_supervision import (
-    SUPERVISE_STEP,
-    close_quarantine,
-    require_quarantined,
-)
+from provisioning.ledger_supervision import SUPERVISE_STEP
 from provisioning.ledger_values import JobState, Reservation, SerialState, UnitState
 from provisioning.supervision import Act, SupervisedAct
 from provisioning.unit_states import Cause, next_state

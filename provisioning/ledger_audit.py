@@ -5,66 +5,59 @@ Units, jobs, serial numbers, epoch and voided ranges follow from the events
 chain, leaves a contradiction; this finds it. Who cuts the events and undoes the rows to match
 leaves none: only an export, a backup or a station's own memory from before shows that.
 
-However large the ledger is, a few hundred units at a time are in memory.
+Nothing piles up, however large the ledger is. Rows are compared by `provisioning.ledger_row_audit`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
 
 from provisioning.chain_heads import StationCertificates
 from provisioning.check_audit import CheckAudit
 from provisioning.instrument_register import parse_entry
-from provisioning.lease_audit import LeaseFacts, count_leased, leased_ranges, read_refusals
-from provisioning.ledger_epochs import sequences_of_epoch
+from provisioning.lease_audit import LeaseFacts
 from provisioning.ledger_events import Phase, format_time, parse_event
 from provisioning.ledger_formats import FORMAT_STEP, refuse_late_format
 from provisioning.ledger_heads import audit_heads
 from provisioning.ledger_journal import list_stations, walk_chain
-from provisioning.ledger_retelling import (
-    TELLING_STEPS,
-    Fields,
-    contradiction,
-    hex_field,
-    retell_unit,
+from provisioning.ledger_quarantine import QUARANTINE_STEP
+from provisioning.ledger_retelling import Fields, contradiction, hex_field
+from provisioning.ledger_row_audit import (
+    audit_few,
+    audit_gaps,
+    audit_rows_without_events,
+    audit_units,
+    serials_in_events,
 )
-from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import (
     INSTRUMENT_STEP,
     events,
-    jobs,
     leases,
     quarantines,
     replaced_modules,
-    serial_numbers,
     units,
     voided_ranges,
 )
-from provisioning.ledger_supervision import QUARANTINE_STEP, SUPERVISE_STEP
+from provisioning.ledger_supervision import SUPERVISE_STEP
 from provisioning.ledger_told_orders import require_told_order, require_told_steps
-from provisioning.ledger_values import SerialState
 from provisioning.ledger_voids import RESTORE_STEP, VOID_STEP, VoidedRange, parse_void
-from provisioning.outbox_events import REFUSE_STEP
 from provisioning.serial_numbers import SerialNumber, parse_serial
 from provisioning.supervision import Act
 from signing.hash_chain import GENESIS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable
 
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Connection
 
     from provisioning.ledger_events import ChainedEvent, Event
     from provisioning.ledger_values import LedgerIdentity
-    from provisioning.serial_formats import SerialFormat
 
     Progress = Callable[[int, int], None]
 
-_UNITS_AT_ONCE: Final = 400
 _EVENTS_PER_REPORT: Final = 1000
 
 
@@ -187,19 +180,19 @@ def audit_ledger(
     for event in adoptions:
         require_told_steps(event, _read_job_before(connection, event))
     adopted = frozenset(str(event.serial) for event in adoptions)
-    for serials in _serials_in_events(connection):
-        _audit_units(connection, serials, identity.serial_format)
+    for serials in serials_in_events(connection):
+        audit_units(connection, serials, identity.serial_format)
         done += len(serials)
         on_progress(done, total)
-    _audit_rows_without_events(connection)
-    _audit_few(connection, quarantines, beside.told_quarantines(lease_facts.refused))
-    _audit_few(connection, replaced_modules, beside.replaced)
+    audit_rows_without_events(connection)
+    audit_few(connection, quarantines, beside.told_quarantines(lease_facts.refused))
+    audit_few(connection, replaced_modules, beside.replaced)
     _audit_identity(facts, identity)
     # What is no number was refused with its unit.
     given_back = [parse_serial(serial, identity.serial_format) for serial in sorted(adopted)]
-    _audit_few(connection, voided_ranges, facts.told_voids(given_back))
-    _audit_few(connection, leases, lease_facts.told_leases())
-    _audit_gaps(connection, identity.serial_format, block, adopted)
+    audit_few(connection, voided_ranges, facts.told_voids(given_back))
+    audit_few(connection, leases, lease_facts.told_leases())
+    audit_gaps(connection, identity.serial_format, block, adopted)
     on_progress(total, total)
     return heads
 
@@ -236,118 +229,6 @@ def _read_job_before(connection: Connection, order: Event) -> list[Event]:
     ]
 
 
-def _serials_in_events(connection: Connection) -> Iterator[list[str]]:
-    last = ""
-    while True:
-        statement = (
-            select(events.c.serial)
-            .where(events.c.serial > last)
-            .distinct()
-            .order_by(events.c.serial)
-            .limit(_UNITS_AT_ONCE)
-        )
-        serials = list(connection.execute(statement).scalars())
-        if not serials:
-            return
-        yield serials
-        last = serials[-1]
-
-
-def _audit_units(connection: Connection, serials: list[str], serial_format: SerialFormat) -> None:
-    refusals = read_refusals(connection, serials)
-    named: dict[str, set[str | None]] = {}
-    of_job = (events.c.serial, events.c.job, events.c.station)
-    pairs = (
-        select(*of_job, func.min(events.c.number))
-        .where(events.c.serial.in_(serials), events.c.step != REFUSE_STEP)
-        .group_by(*of_job)
-    )
-    for serial, job, station, number in connection.execute(pairs):
-        if not refusals.cover(serial, station, number):
-            named.setdefault(serial, set()).add(job)
-    statement = (
-        select(events.c.serial, events.c.station, events.c.number, events.c.content)
-        .where(
-            events.c.serial.in_(serials),
-            events.c.step.in_(TELLING_STEPS),
-            events.c.phase == Phase.CONFIRM.value,
-        )
-        .order_by(events.c.serial, events.c.station, events.c.number)
-    )
-    telling = {
-        serial: [
-            parse_event(row.content, where=f"station {row.station}, event {row.number}")
-            for row in rows
-            if not refusals.cover(serial, row.station, row.number)
-        ]
-        for serial, rows in groupby(connection.execute(statement), key=lambda row: row.serial)
-    }
-    told = {
-        serial: retell_unit(
-            serial, telling.get(serial, ()), jobs=named[serial], serial_format=serial_format
-        )
-        for serial in serials
-        if serial in named
-    }
-    _refuse_rows(connection, [serial for serial in serials if serial not in named])
-    _compare(
-        connection, serial_numbers, "serial", {serial: unit.number for serial, unit in told.items()}
-    )
-    _compare(connection, units, "serial", {serial: unit.unit for serial, unit in told.items()})
-    _compare(
-        connection, jobs, "job",
-        {job: {"serial": serial, **fields}
-         for serial, unit in told.items() for job, fields in unit.jobs.items()},
-    )  # fmt: skip
-
-
-def _refuse_rows(connection: Connection, serials: list[str]) -> None:
-    """Refuse rows of units that the ledger refused to follow from their beginning."""
-    for table in (serial_numbers, units, jobs):
-        found = connection.execute(
-            select(table.c.serial).where(table.c.serial.in_(serials)).limit(1)
-        ).scalar()
-        if found is not None:
-            raise contradiction(f"{table.name} {found}", "no such row", "one without effect")
-
-
-def _compare(connection: Connection, table: Table, key: str, told: dict[str, Fields]) -> None:
-    column = table.c[key]
-    keys, found = list(told), {}
-    for start in range(0, len(keys), _UNITS_AT_ONCE):
-        chosen = select(table).where(column.in_(keys[start : start + _UNITS_AT_ONCE]))
-        for row in connection.execute(chosen):
-            values = check_row(row, table, where=f"table {table.name}")._mapping  # noqa: SLF001 - public
-            found[values[key]] = values
-    for name in keys:
-        if name not in found:
-            raise contradiction(f"{table.name} {name}", "a row", "none")
-        for field_name, value in told[name].items():
-            is_one_of = isinstance(value, frozenset) and found[name][field_name] in value
-            if not is_one_of and found[name][field_name] != value:
-                raise contradiction(
-                    f"{table.name} {name}, {field_name}",
-                    _shown(value),
-                    _shown(found[name][field_name]),
-                )
-
-
-def _audit_rows_without_events(connection: Connection) -> None:
-    for table, key, in_events in (
-        (serial_numbers, serial_numbers.c.serial, events.c.serial),
-        (units, units.c.serial, events.c.serial),
-        (jobs, jobs.c.job, events.c.job),
-    ):
-        alone = select(table).where(~select(in_events).where(in_events == key).exists())
-        for row in connection.execute(alone):
-            values = check_row(row, table, where=f"table {table.name}")._mapping  # noqa: SLF001 - public
-            where = f"{table.name} {values[key.name]}"
-            if table is not serial_numbers:
-                raise contradiction(where, "no such row", "one without events")
-            if values["state"] != SerialState.VOIDED.value:
-                raise contradiction(f"{where}, state", SerialState.VOIDED.value, values["state"])
-
-
 def _audit_identity(facts: _LedgerFacts, identity: LedgerIdentity) -> None:
     if (facts.epoch, facts.opening) != (identity.epoch, identity.opening):
         raise contradiction(
@@ -355,63 +236,3 @@ def _audit_identity(facts: _LedgerFacts, identity: LedgerIdentity) -> None:
             f"{facts.epoch}, opened by {facts.opening or 'station init'}",
             f"{identity.epoch}, opened by {identity.opening or 'station init'}",
         )
-
-
-def _audit_few(connection: Connection, table: Table, told: Mapping[Any, Fields]) -> None:
-    """Compare a table whose rows are few with all that the events tell of it."""
-    remaining = dict(told)
-    for row in connection.execute(select(table)):
-        values = check_row(row, table, where=f"table {table.name}")._mapping  # noqa: SLF001 - public
-        key: tuple[Any, ...] = tuple(values[column.name] for column in table.primary_key)
-        named = f"{table.name} {' '.join(str(_shown(part)) for part in key)}"
-        expected = remaining.pop(key if len(key) > 1 else next(iter(key)), None)
-        if expected is None:
-            raise contradiction(named, "no such row", "one without events")
-        for name, value in expected.items():
-            if values[name] != value:
-                raise contradiction(f"{named}, {name}", _shown(value), _shown(values[name]))
-    if remaining:
-        missing = min(remaining, key=repr)
-        raise contradiction(f"{table.name} {_shown(missing)}", "a row", "none")
-
-
-def _audit_gaps(
-    connection: Connection,
-    serial_format: SerialFormat,
-    block: range | None,
-    adopted: frozenset[str],
-) -> None:
-    """Refuse a series in which a number is neither given nor leased nor voided."""
-    series = [serial_numbers.c[name] for name in ("prefix", "model", "year", "week")]
-    statement = select(
-        *series,
-        serial_numbers.c.epoch,
-        func.count().label("given"),
-        func.min(serial_numbers.c.sequence).label("low"),
-        func.max(serial_numbers.c.sequence).label("high"),
-    ).group_by(*series, serial_numbers.c.epoch)
-    leased = leased_ranges(connection, adopted)
-    ranges = [row._mapping for row in connection.execute(select(voided_ranges))]  # noqa: SLF001 - public
-    for row in connection.execute(statement):
-        first = (block or sequences_of_epoch(row.epoch, serial_format))[0]
-        voided = sum(
-            max(0, min(row.high, one["last_sequence"]) - max(first, one["first_sequence"]) + 1)
-            for one in ranges
-            if (one["prefix"], one["model"], one["year"], one["week"])
-            == (row.prefix, row.model, row.year, row.week)
-        )
-        series_key = (row.prefix, row.model, row.year, row.week)
-        missing = row.high - first + 1 - row.given - voided
-        missing -= count_leased(leased, series_key, range(first, row.high + 1))
-        if missing:
-            raise contradiction(
-                f"series {row.prefix}{row.model} {row.year}-W{row.week:02d}",
-                f"every number from {first} to {row.high} given, leased or voided",
-                f"{missing} unexplained",
-            )
-
-
-def _shown(value: Any) -> object:
-    if isinstance(value, frozenset):
-        return " or ".join(sorted(map(str, value)))
-    return value.hex() if isinstance(value, bytes) else value

@@ -23,7 +23,7 @@ from provisioning.errors import LedgerError
 from provisioning.ledger_database import open_any_revision
 from provisioning.ledger_events import format_time
 from provisioning.ledger_journal import list_stations, read_head
-from provisioning.ledger_migrations import require_known
+from provisioning.ledger_revisions import require_known
 from signing.durable_file import create_durably_from
 
 if TYPE_CHECKING:

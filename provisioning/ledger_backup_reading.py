@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_backup import BACKUP_SCHEMA, TABLES
-from provisioning.ledger_migrations import require_known
+from provisioning.ledger_revisions import require_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

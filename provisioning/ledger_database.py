@@ -16,10 +16,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from provisioning.errors import LedgerError
+from provisioning.ledger_connection import ConnectionQuestions
 from provisioning.ledger_failures import describe_failure, is_connection_lost, translated
 from provisioning.ledger_journal import PROOF
-from provisioning.ledger_migrations import migrate, read_revision, require_head
-from provisioning.ledger_schema import HEAD_REVISION, events
+from provisioning.ledger_migrations import migrate
+from provisioning.ledger_revisions import HEAD_REVISION, read_revision, require_head
+from provisioning.ledger_schema import events
 from provisioning.ledger_sqlite import SqliteBackend
 from provisioning.ledger_writes import QUEUE
 
@@ -71,6 +73,12 @@ class LedgerDatabase:
             connection.begin(),
         ):
             yield connection
+
+    @contextmanager
+    def asking(self) -> Iterator[ConnectionQuestions]:
+        """The same, for questions in plain SQL."""
+        with self.reading() as connection:
+            yield ConnectionQuestions(connection)
 
     @contextmanager
     def writing(
@@ -249,8 +257,8 @@ def open_any_revision(address: LedgerAddress) -> tuple[LedgerDatabase, str | Non
     engine = backend.open()
     database = LedgerDatabase(backend, engine)
     try:
-        with database.reading() as connection:
-            revision = read_revision(connection)
+        with database.asking() as questions:
+            revision = read_revision(questions)
     except BaseException:
         database.close()
         raise

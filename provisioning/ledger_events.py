@@ -26,7 +26,6 @@ import datetime as dt
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, cast
 
@@ -34,6 +33,7 @@ from provisioning.errors import LedgerError
 from signing.canonical_cbor import parse_cbor, serialize_cbor
 from signing.errors import CborError
 from signing.hash_chain import link_hash
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

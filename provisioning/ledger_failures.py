@@ -1,4 +1,7 @@
-"""From what a database driver says to what a person does next: one table for each back end."""
+"""From what a database driver says through SQLAlchemy to what a person does next.
+
+What SQLite says is told by `provisioning.sqlite_failures`.
+"""
 
 from __future__ import annotations
 
@@ -9,47 +12,27 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from provisioning.errors import LedgerError, LedgerUnreachableError
+from provisioning.sqlite_failures import (
+    BUSY,
+    DISK_FULL,
+    OTHER,
+    READ_ONLY,
+    classify_sqlite,
+    first_line,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NOT_READABLE: Final = "the ledger cannot be read or written"
-_DISK_FULL: Final = (
-    "the disk of the ledger is full",
-    "nothing half-done was kept; make room, then start again: every board goes on where it was",
-)
-_READ_ONLY: Final = (
-    "the ledger can only be read",
-    "give the database back its right to write, then start again: every board goes on where it was",
-)
-_BUSY: Final = (
-    "another writer holds the ledger for too long",
-    "find the station that hangs and stop it; nothing half-done was kept",
-)
-_OTHER: Final = (
-    _NOT_READABLE,
-    "check disk space and rights; if the file is damaged, restore a backup",
-)
-_SQLITE: Final = {
-    "SQLITE_FULL": _DISK_FULL,
-    "SQLITE_READONLY": _READ_ONLY,
-    "SQLITE_BUSY": _BUSY,
-    "SQLITE_CORRUPT": (_NOT_READABLE, "the file is damaged: restore a backup"),
-    "SQLITE_NOTADB": (_NOT_READABLE, "this is no ledger: name the right file, or restore a backup"),
-    "SQLITE_IOERR": (
-        "the disk of the ledger failed",
-        "nothing half-done was kept; check the disk and its space before anything else",
-    ),
-}
 _GONE: Final = (
     "the ledger's server cannot be reached",
     "nothing half-done was kept; check PostgreSQL and the network, then start again",
 )
 # By SQLSTATE, the longest prefix first: PostgreSQL, appendix "Error Codes".
 _POSTGRES: Final = {
-    "53100": _DISK_FULL,
-    "25006": _READ_ONLY,
-    "55P03": _BUSY,
+    "53100": DISK_FULL,
+    "25006": READ_ONLY,
+    "55P03": BUSY,
     "25P03": (
         "this station held the ledger for too long and was cut off",
         "start again: nothing half-done was kept",
@@ -96,7 +79,7 @@ def describe_failure(error: SQLAlchemyError, place: object) -> LedgerError:
     cause = getattr(error, "orig", None) or error
     what, hint = found = _classify(error, cause)
     kind = LedgerUnreachableError if found == _GONE else LedgerError
-    return kind(what, got=_first_line(cause), where=place, hint=hint)
+    return kind(what, got=first_line(cause), where=place, hint=hint)
 
 
 def is_connection_lost(error: SQLAlchemyError) -> bool:
@@ -106,15 +89,14 @@ def is_connection_lost(error: SQLAlchemyError) -> bool:
 
 def _classify(error: SQLAlchemyError, cause: BaseException) -> tuple[str, str]:
     if isinstance(cause, sqlite3.Error):
-        name = getattr(cause, "sqlite_errorname", "") or ""
-        return next((found for key, found in _SQLITE.items() if name.startswith(key)), _OTHER)
+        return classify_sqlite(cause)
     state = getattr(cause, "sqlstate", None) or _state_in(str(cause))
     for length in (5, 2):
         if state is not None and state[:length] in _POSTGRES:
             return _POSTGRES[state[:length]]
     if is_connection_lost(error) or (state is None and type(cause).__name__ == "OperationalError"):
         return _GONE
-    return _OTHER
+    return OTHER
 
 
 def _state_in(message: str) -> str | None:
@@ -126,8 +108,3 @@ def _state_in(message: str) -> str | None:
     if "too many" in message:
         return "53300"
     return None
-
-
-def _first_line(cause: BaseException) -> str:
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(cause).__name__

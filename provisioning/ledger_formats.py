@@ -10,58 +10,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, select
-
 from provisioning.errors import LedgerError, SerialNumberError
-from provisioning.ledger_events import Phase
-from provisioning.ledger_journal import append_event, read_row
-from provisioning.ledger_schema import events
-from provisioning.ledger_values import Writer
+from provisioning.ledger_columns import EVENTS
+from provisioning.ledger_event_rows import read_row
+from provisioning.ledger_questions import select_all
+from provisioning.ledger_rows import check_row, only_row
 from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat, parse_format
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection
-
     from provisioning.ledger_events import Event
+    from provisioning.ledger_questions import Questions
 
 FORMAT_STEP: Final = "serial-format"
-_KEY: Final = "format"
+FORMAT_KEY: Final = "format"
+"""Under which its data has the picture of the format."""
+_FIRST_OF: Final = select_all(EVENTS, "WHERE station = :station AND number = 0")
+_NEXT_STATION: Final = "SELECT min(station) AS station FROM events WHERE station > :station"
 
 
-def write_format(
-    connection: Connection, serial_format: SerialFormat, *, station: str, at: dt.datetime
-) -> None:
-    """Write the format down as the first event of a new ledger, in the transaction that makes it.
-
-    Args:
-        connection: Inside that transaction.
-        serial_format: The format, for ever.
-        station: The station that makes the ledger.
-        at: Now, aware.
-    """
-    writer = Writer(station=station, now=lambda: at, new_job=lambda: "")
-    append_event(
-        connection, writer, epoch=1, step=FORMAT_STEP, phase=Phase.CONFIRM,
-        data={_KEY: serial_format.picture}, mac=None, reservation=None, at=at,
-    )  # fmt: skip
-
-
-def read_format(connection: Connection) -> SerialFormat:
+def read_format(questions: Questions) -> SerialFormat:
     """Return the format of a ledger's serial numbers.
 
     Raises:
         LedgerError: Its first events say something that is no format, or two of them.
     """
-    found = [event for event in _first_events(connection) if event.step == FORMAT_STEP]
+    found = [event for event in _first_events(questions) if event.step == FORMAT_STEP]
     if not found:
         return STANDARD_FORMAT
     if len(found) > 1:
         raise _damaged(found[1], expected="one event that states it", got=f"{len(found)}")
     try:
-        return parse_format(str(found[0].data.get(_KEY)))
+        return parse_format(str(found[0].data.get(FORMAT_KEY)))
     except SerialNumberError as error:
         raise _damaged(found[0], expected=error.expected, got=error.got) from error
 
@@ -76,16 +57,16 @@ def refuse_late_format(event: Event) -> None:
         raise _damaged(event, expected="only in the first event of a ledger", got="a later one")
 
 
-def _first_events(connection: Connection) -> Iterator[Event]:
+def _first_events(questions: Questions) -> Iterator[Event]:
     station = ""
     while True:  # one look-up for each station: the table of events has no index by number
-        following = select(func.min(events.c.station)).where(events.c.station > station)
-        found = connection.execute(following).scalar()
-        if found is None:
+        (following,) = questions.ask(_NEXT_STATION, station=station)
+        if following.station is None:
             return
-        station = str(found)
-        chosen = select(events).where(events.c.station == station, events.c.number == 0)
-        row = connection.execute(chosen).one_or_none()
+        # A station that is no text comes after every text, for ever.
+        station = check_row(following, EVENTS, where="table events").station
+        rows = questions.ask(_FIRST_OF, station=station)
+        row = only_row(rows, EVENTS, where=f"station {station}")
         if row is not None:  # the audit says what a chain without beginning is
             yield read_row(row)
 

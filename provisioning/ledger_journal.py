@@ -1,4 +1,4 @@
-"""Events in the database: appended to the station's chain, read back, and verified.
+"""The chains of the stations: events are appended, chains are walked and verified.
 
 Every function takes a connection inside a transaction of `provisioning.ledger_database`.
 """
@@ -12,24 +12,23 @@ from sqlalchemy import bindparam, func, select
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_diagnosis import diagnose
+from provisioning.ledger_event_rows import read_chained
 from provisioning.ledger_events import (
     ChainedEvent,
     Event,
     Phase,
     chain_event,
-    event_digest,
     format_time,
-    parse_event,
     verify_next,
 )
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import events
 from provisioning.ledger_writes import add_row, send_changes
-from signing.hash_chain import GENESIS, link_hash
+from signing.hash_chain import GENESIS
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from sqlalchemy import Connection, Row, Select
 
@@ -198,43 +197,6 @@ def event_row(chained: ChainedEvent) -> dict[str, object]:
     }
 
 
-def read_events(
-    connection: Connection, *, serial: str | None = None, job: str | None = None
-) -> tuple[ChainedEvent, ...]:
-    """Return the events of one unit or one job, in the order in which they were written.
-
-    Raises:
-        LedgerError: An event is damaged, or its columns say something else than its content.
-    """
-    condition = events.c.serial == serial if job is None else events.c.job == job
-    return in_order(_chained(row) for row in connection.execute(select(events).where(condition)))
-
-
-def in_order(chained_events: Iterable[ChainedEvent]) -> tuple[ChainedEvent, ...]:
-    """Return one unit's events as they were written: by job, then by time.
-
-    A clock that was set back does not change the order within a chain: an event counts as written
-    no earlier than the one before it.
-    """
-    latest: dict[str, dt.datetime] = {}
-    job_numbers: dict[str | None, int] = {}
-    stations = sorted(chained_events, key=lambda one: (one.event.station, one.event.number))
-    for chained in stations:
-        told = chained.event.data.get("job_number")
-        if isinstance(told, int):
-            job_numbers[chained.event.job] = told
-    newest = max(job_numbers.values(), default=0)
-    placed: list[tuple[tuple[int, dt.datetime, str, int], ChainedEvent]] = []
-    for chained in stations:
-        event = chained.event
-        at = max(event.at, latest.get(event.station, event.at))
-        latest[event.station] = at
-        job_number = job_numbers.get(event.job, newest)
-        place = (job_number, at, event.station, event.number)
-        placed.append((place, chained))
-    return tuple(chained for _, chained in sorted(placed, key=lambda entry: entry[0]))
-
-
 def list_stations(connection: Connection) -> tuple[str, ...]:
     """Return the stations that ever wrote an event, in the order of their names."""
     # One step of the index for each station: a DISTINCT would read every event.
@@ -305,7 +267,7 @@ def _verified_next(row: Row[Any], place: int, head: bytes) -> ChainedEvent:
             got=f"number {row.number!r:.40}",
             where=f"station {row.station}",
         )
-    chained = _chained(row)
+    chained = read_chained(row)
     verify_next(head, chained, where=f"station {row.station}, event {place}")
     return chained
 
@@ -324,7 +286,7 @@ def read_part(
         .order_by(events.c.number)
         .limit(count)
     )
-    return tuple(_chained(row) for row in connection.execute(statement))
+    return tuple(read_chained(row) for row in connection.execute(statement))
 
 
 def verify_station_chain(connection: Connection, station: str) -> tuple[int, bytes]:
@@ -353,45 +315,3 @@ def read_head(connection: Connection, station: str) -> tuple[int, bytes]:
     """Return count and head of a station's chain as the database has them, unverified."""
     end = read_end(connection, station)
     return end.count, end.head
-
-
-def read_row(row: Row[Any]) -> Event:
-    """Return the event of a row, which must have its station, number and content.
-
-    Raises:
-        LedgerError: A column has another type than declared, or the content is damaged.
-    """
-    where = f"station {row.station}, event {row.number}"
-    return parse_event(check_row(row, events, where=where).content, where=where)
-
-
-def _chained(row: Row[Any]) -> ChainedEvent:
-    event = read_row(row)
-    where = f"station {row.station}, event {row.number}"
-    columns = (row.station, row.number, row.at, row.job, row.serial, row.step, row.phase)
-    stated = (
-        event.station,
-        event.number,
-        format_time(event.at),
-        event.job,
-        event.serial,
-        event.step,
-        event.phase.value,
-    )
-    if columns != stated:
-        raise LedgerError(
-            "the columns of an event say something else than its content",
-            expected=stated,
-            got=columns,
-            where=where,
-            hint="the ledger was changed outside Ampforge; compare it with a backup",
-        )
-    if row.hash != link_hash(row.previous, event_digest(row.content)):
-        raise LedgerError(
-            "an event was changed after it was written",
-            expected=f"hash {row.hash.hex()}",
-            got="another content",
-            where=where,
-            hint="the ledger was changed outside Ampforge; compare it with a backup",
-        )
-    return ChainedEvent(event=event, content=row.content, previous=row.previous, hash=row.hash)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import and_, select
 
 from provisioning.lease import NUMBER_MAX, Lease
+from provisioning.ledger_connection import ConnectionQuestions
 from provisioning.ledger_events import parse_time
 from provisioning.ledger_formats import read_format
 from provisioning.ledger_rows import check_row
@@ -105,14 +106,18 @@ def list_lease_records(connection: Connection) -> tuple[LeaseRecord, ...]:
     rows = connection.execute(select(leases).order_by(*order)).all()
     if not rows:
         return ()
-    serial_format = read_format(connection)
+    serial_format = read_format(ConnectionQuestions(connection))
     return tuple(_record(connection, row, serial_format) for row in rows)
 
 
 def find_lease(connection: Connection, *, request: bytes) -> LeaseRecord | None:
     """Return the lease that a request got, or `None`."""
     row = connection.execute(select(leases).where(leases.c.request == request)).one_or_none()
-    return None if row is None else _record(connection, row, read_format(connection))
+    return (
+        None
+        if row is None
+        else _record(connection, row, read_format(ConnectionQuestions(connection)))
+    )
 
 
 def find_named(connection: Connection, name: str) -> LeaseRecord | None:
@@ -123,7 +128,11 @@ def find_named(connection: Connection, name: str) -> LeaseRecord | None:
     row = connection.execute(
         select(leases).where(leases.c.station == station, leases.c.number == int(number))
     ).one_or_none()
-    return None if row is None else _record(connection, row, read_format(connection))
+    return (
+        None
+        if row is None
+        else _record(connection, row, read_format(ConnectionQuestions(connection)))
+    )
 
 
 def open_names(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import select
-
+from provisioning.ledger_columns import REPLACED_MODULES
 from provisioning.ledger_events import parse_time
+from provisioning.ledger_questions import select_all
 from provisioning.ledger_rows import check_row
-from provisioning.ledger_schema import replaced_modules
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from provisioning.ledger_database import LedgerDatabase
+    from provisioning.ledger_questions import Askable
+
+_ORDER: Final = "ORDER BY replaced_at"
+_BY_SERIAL: Final = select_all(REPLACED_MODULES, f"WHERE serial = :serial {_ORDER}")
+_BY_MAC: Final = select_all(REPLACED_MODULES, f"WHERE mac = :mac {_ORDER}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,21 +46,21 @@ class ReplacedModule:
 
 
 def list_replaced(
-    database: LedgerDatabase, *, serial: str | None = None, mac: bytes | None = None
+    database: Askable, *, serial: str | None = None, mac: bytes | None = None
 ) -> tuple[ReplacedModule, ...]:
     """Return the modules that were taken out of a unit, or the one of a MAC, in order.
 
     Raises:
         LedgerError: The database cannot be read.
     """
-    table = replaced_modules
-    condition = table.c.serial == serial if mac is None else table.c.mac == mac
-    with database.reading() as connection:
-        rows = connection.execute(
-            select(table).where(condition).order_by(table.c.replaced_at)
-        ).all()
+    with database.asking() as questions:
+        rows = (
+            questions.ask(_BY_SERIAL, serial=serial)
+            if mac is None
+            else questions.ask(_BY_MAC, mac=mac)
+        )
     for row in rows:
-        check_row(row, table, where=str(database.address))
+        check_row(row, REPLACED_MODULES, where=str(database.address))
     return tuple(
         ReplacedModule(
             mac=row.mac,

@@ -1,42 +1,32 @@
 """The ledger on a PostgreSQL server, for several stations (psycopg 3, the extra `postgres`).
 
-Every connection asks for `synchronous_commit=on` and refuses a server that would not keep what it
-confirmed, or would change the text. A writer takes the ledger's write lock first: the next one
-waits, and then sees all that was written before.
+A writer takes the ledger's write lock first: the next one waits, and then sees all that was written
+before. What server is good enough is `provisioning.postgres_engine`'s to say.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
-from importlib.util import find_spec
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import URL, create_engine, event, inspect
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_failures import is_connection_lost, translated
 from provisioning.ledger_sqlite import IDENTITY_QUESTION, Identity
 from provisioning.ledger_writes import ANSWER, INSERTS
+from provisioning.postgres_engine import create_postgres_engine
+from provisioning.postgres_statements import PreparedStatements, exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from sqlalchemy import Connection, Dialect, Engine
+    from sqlalchemy import Connection, Engine
 
     from provisioning.ledger_address import PostgresAddress
     from provisioning.ledger_writes import Question, QueuedChange, Statement
 
-CONNECT_TIMEOUT_S: Final = 10
-LOCK_TIMEOUT_S: Final = 30
-IDLE_IN_TRANSACTION_TIMEOUT_S: Final = 60
-"""A writer that hangs longer between two statements is cut off, so that the others can go on."""
-_OLDEST_SERVER: Final = 130_000
-_PREPARED: Final = "ampforge_prepared_statements"
 _FOUND_IDENTITY: Final = "ampforge_found_identity"
 _WRITE_LOCK: Final = 0x414D5046_4C454447
 """Of this database alone; PostgreSQL gives it to those who wait in the order in which they came."""
@@ -52,28 +42,6 @@ _LOCK_TO_RELEASE: Final = (
 _FINISH: Final = "COMMIT; SELECT pg_logical_emit_message(true, 'ampforge', '')"
 """As `_RELEASE` and `_FLUSH`, in fewer statements: the last is a transaction of its own."""
 _CREATE_LOCK: Final = 0x414D5046  # "AMPF"; only while a ledger is created
-_MAX_CONNECTIONS: Final = 64  # one for each slot of the largest fixture
-_SETTINGS: Final = (
-    "SELECT current_setting('synchronous_commit'), current_setting('fsync'),"
-    " current_setting('server_encoding'), current_setting('server_version_num')::int"
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """A statement as the server prepares it.
-
-    Attributes:
-        name: Its name within a connection.
-        text: The statement, with $1, $2, ...
-        parameters: Names of the parameters, in this order.
-        constants: Values of those that are the same each time.
-    """
-
-    name: str
-    text: str
-    parameters: tuple[str, ...]
-    constants: dict[str, object]
 
 
 class PostgresBackend:
@@ -81,10 +49,7 @@ class PostgresBackend:
 
     def __init__(self, address: PostgresAddress) -> None:
         self.address = address
-        self._plans: dict[object, _Plan] = {}
-        self._numbers = count()
-        # As PREPARE wants parameters: $1, $2, ...
-        self._dialect: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+        self._statements = PreparedStatements()
 
     def open(self) -> Engine:
         """Return an engine on the database.
@@ -92,7 +57,7 @@ class PostgresBackend:
         Raises:
             LedgerError: The extra is not installed. (Connections are made and judged when used.)
         """
-        return _create_engine(self.address)
+        return create_postgres_engine(self.address)
 
     def begin_reading(self, engine: Engine) -> Connection:
         """Return a connection whose transactions see one state."""
@@ -134,9 +99,9 @@ class PostgresBackend:
         driver: Any = pooled.driver_connection
         try:
             driver.autocommit = True
-            self._prepare(driver, pooled.info, (statement,))
-            run = self._run_of(driver, statement, values)
-            _, rows, *_ = _exchange(driver, f"{_BEGIN}; {_LOCK_TO_RELEASE}; {run}; {_FINISH}")
+            self._statements.prepare(driver, pooled.info, (statement,))
+            run = self._statements.run_of(driver, statement, values)
+            _, rows, *_ = exchange(driver, f"{_BEGIN}; {_LOCK_TO_RELEASE}; {run}; {_FINISH}")
         except DBAPIError as error:
             if is_connection_lost(error):
                 pooled.invalidate(error)
@@ -159,10 +124,10 @@ class PostgresBackend:
         """Take the lock, and ask under it; all in one message, because others wait meanwhile."""
         asked = () if question is None else (question[0],)
         driver = _driver_connection(connection)
-        self._prepare(driver, connection.info, (*INSERTS.values(), *asked))
+        self._statements.prepare(driver, connection.info, (*INSERTS.values(), *asked))
         statements = [f"{_BEGIN}; {_LOCK}; {IDENTITY_QUESTION}"]
         if question is not None:
-            statements.append(self._run_of(driver, *question))
+            statements.append(self._statements.run_of(driver, *question))
         _, identity, *answers = _send(connection, "; ".join(statements))
         connection.info[_FOUND_IDENTITY] = identity[0] if identity else None
         connection.info[ANSWER] = answers[0][0] if answers else None
@@ -181,8 +146,8 @@ class PostgresBackend:
         behind it in the same message waits for the log up to its own end, which is later.
         """
         driver = _driver_connection(connection)
-        self._prepare(driver, connection.info, (statement for statement, _ in changes))
-        statements = [self._run_of(driver, *change) for change in changes]
+        self._statements.prepare(driver, connection.info, (statement for statement, _ in changes))
+        statements = [self._statements.run_of(driver, *change) for change in changes]
         _send(connection, "; ".join([*statements, _RELEASE, _FLUSH]))
 
     def flush(self, engine: Engine) -> None:
@@ -204,7 +169,7 @@ class PostgresBackend:
         Raises:
             LedgerError: The database is not empty, or cannot be written.
         """
-        engine = _create_engine(self.address)
+        engine = create_postgres_engine(self.address)
         try:
             with translated(self.address), engine.begin() as connection:
                 # The second of two at once waits here, and then finds the tables of the first.
@@ -234,166 +199,16 @@ class PostgresBackend:
                 hint="create a database for the ledger alone: `createdb NAME`",
             )
 
-    def _plan_of(self, statement: Statement) -> _Plan:
-        """Return how a statement of this package is prepared and run; made once."""
-        if statement not in self._plans:
-            compiled = statement.compile(dialect=self._dialect)
-            assert isinstance(compiled, SQLCompiler)
-            assert compiled.positiontup is not None
-            plan = _Plan(
-                # Of one statement alone, even when two threads come here at once.
-                name=f"ampforge_{next(self._numbers)}",
-                text=str(compiled),
-                parameters=tuple(compiled.positiontup),
-                constants={k: v for k, v in compiled.params.items() if v is not None},
-            )
-            return self._plans.setdefault(statement, plan)
-        return self._plans[statement]
-
-    def _prepare(self, driver: Any, info: dict[Any, Any], statements: Iterable[Statement]) -> None:
-        """Have the server plan statements, once for each connection, before anybody waits."""
-        known: set[str] = info.setdefault(_PREPARED, set())
-        plans = [self._plan_of(statement) for statement in statements]
-        missing = [plan for plan in plans if plan.name not in known]
-        if missing:
-            _exchange(driver, "; ".join(f"PREPARE {plan.name} AS {plan.text}" for plan in missing))
-            known.update(plan.name for plan in missing)
-
-    def _run_of(
-        self,
-        driver: Any,
-        statement: Statement,
-        values: Mapping[str, object],
-    ) -> str:
-        """Return the text that runs a prepared statement, its values quoted by libpq."""
-        from psycopg.pq import Escaping
-
-        plan = self._plan_of(statement)
-        given, escaping = {**plan.constants, **values}, Escaping(driver.pgconn)
-        quoted = ", ".join(_quoted(given[name], escaping) for name in plan.parameters)
-        return f"EXECUTE {plan.name} ({quoted})"
-
-
-def _quoted(value: object, escaping: Any) -> str:
-    """Return a value as a literal: a cursor that does this looks at each type again each time."""
-    match value:
-        case str() if "\0" not in value:  # libpq would end the text there
-            return str(escaping.escape_literal(value.encode()), "utf-8")
-        case bytes():
-            return f"E'\\\\x{value.hex()}'"
-        case int():
-            return str(value)
-        case None:
-            return "NULL"
-        case _:
-            raise TypeError(value)
-
 
 def _driver_connection(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
 def _send(connection: Connection, statements: str) -> list[list[Any]]:
-    """Have the server run several statements in one journey; return the rows of each that has any.
-
-    Raises:
-        DBAPIError: As SQLAlchemy raises it for a statement of its own.
-    """
+    """Have the server run several statements, and note when the connection is lost."""
     try:
-        return _exchange(_driver_connection(connection), statements)
+        return exchange(_driver_connection(connection), statements)
     except DBAPIError as error:
         if is_connection_lost(error):
             connection.invalidate(error)
         raise
-
-
-def _exchange(driver: Any, statements: str) -> list[list[Any]]:
-    from psycopg import Error as PsycopgError
-
-    try:
-        cursor = driver.execute(statements, prepare=False)
-        answers = []
-        while True:
-            if cursor.rownumber is not None:  # it returned rows, or none of them
-                answers.append(cursor.fetchall())
-            if not cursor.nextset():
-                return answers
-    except PsycopgError as error:
-        lost = bool(driver.closed or driver.broken)
-        statement = statements.partition(";")[0]
-        raise DBAPIError(statement, None, error, connection_invalidated=lost) from error
-
-
-def _create_engine(address: PostgresAddress) -> Engine:
-    if find_spec("psycopg") is None:
-        raise LedgerError(
-            "a ledger on PostgreSQL needs the driver psycopg",
-            where=address,
-            hint="install it: `pip install 'ampforge[postgres]'`",
-        )
-    url = URL.create(
-        "postgresql+psycopg",
-        username=address.user,
-        host=address.host,
-        port=address.port,
-        database=address.database,
-        query=dict(address.options),
-    )
-    engine = create_engine(
-        url,
-        pool_size=8,
-        max_overflow=_MAX_CONNECTIONS - 8,
-        connect_args={
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "application_name": "ampforge",
-            "client_encoding": "utf8",
-            "tcp_user_timeout": 1000 * LOCK_TIMEOUT_S,
-            "options": "-c synchronous_commit=on"
-            f" -c lock_timeout={LOCK_TIMEOUT_S}s"
-            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_S}s",
-        },
-    )
-
-    @event.listens_for(engine, "connect")
-    def _judge(dbapi_connection: Any, _record: object) -> None:
-        cursor = dbapi_connection.cursor()
-        try:
-            found = cursor.execute(_SETTINGS).fetchone()
-            dbapi_connection.rollback()
-            _require_durable(address, *found)
-        except BaseException:
-            dbapi_connection.close()
-            raise
-        cursor.close()
-
-    return engine
-
-
-def _require_durable(
-    address: PostgresAddress, commit: str, fsync: str, encoding: str, version: int
-) -> None:
-    if version < _OLDEST_SERVER:
-        raise LedgerError(
-            "the ledger's server is too old",
-            expected="PostgreSQL 13 or newer",
-            got=f"version number {version}",
-            where=address,
-            hint="upgrade the server; PostgreSQL no longer maintains this version",
-        )
-    for name, value in (("synchronous_commit", commit), ("fsync", fsync)):
-        if value != "on":
-            raise LedgerError(
-                "the ledger's server would lose what it confirmed in a power cut",
-                expected=f"{name} = on",
-                got=value,
-                where=address,
-                hint=f"set {name} = on in postgresql.conf; a serial number must not be forgotten",
-            )
-    if encoding != "UTF8":
-        raise LedgerError(
-            "the ledger's database has another encoding",
-            expected="UTF8",
-            got=encoding,
-            where=address,
-            hint="create it again: `createdb --encoding=UTF8 --template=template0 NAME`",
-        )

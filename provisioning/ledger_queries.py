@@ -6,18 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from provisioning.errors import LedgerError
 from provisioning.ledger_events import parse_time
 from provisioning.ledger_rows import check_row, check_state
 from provisioning.ledger_schema import jobs, serial_numbers, units
-from provisioning.ledger_values import (
-    JobRecord,
-    JobState,
-    SerialRecord,
-    SerialState,
-    UnitRecord,
-    UnitState,
-)
+from provisioning.ledger_units import read_unit
+from provisioning.ledger_values import JobRecord, JobState, SerialRecord, SerialState, UnitState
 from provisioning.ledger_voids import VoidedRange, find_range
 
 if TYPE_CHECKING:
@@ -26,33 +19,14 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Row
 
     from provisioning.ledger_database import LedgerDatabase
+    from provisioning.ledger_values import UnitRecord
     from provisioning.serial_numbers import SerialNumber
-
-
-def find_unit(
-    database: LedgerDatabase, *, serial: str | None = None, mac: bytes | None = None
-) -> UnitRecord:
-    """Return one unit by serial number or MAC.
-
-    Raises:
-        LedgerError: There is no such unit.
-    """
-    with database.reading() as connection:
-        unit = find_by(connection, units.c.serial == serial if mac is None else units.c.mac == mac)
-    if unit is None:
-        raise LedgerError(
-            "the ledger knows no such unit",
-            got=serial if mac is None else mac.hex(":"),
-            where=database.address,
-            hint="`ampforge serials status` lists the numbers that were given",
-        )
-    return unit
 
 
 def find_by(connection: Connection, condition: ColumnElement[bool]) -> UnitRecord | None:
     """Return the one unit that a condition names, or `None`."""
     row = connection.execute(select(units).where(condition)).one_or_none()
-    return None if row is None else _unit(row)
+    return None if row is None else read_unit(row)
 
 
 def list_units(
@@ -64,7 +38,7 @@ def list_units(
         statement = statement.where(units.c.bundle_digest == bundle_digest)
     with database.reading() as connection:
         rows = connection.execute(statement).all()
-    return tuple(_unit(row) for row in rows)
+    return tuple(read_unit(row) for row in rows)
 
 
 def list_jobs(database: LedgerDatabase, serial: str) -> tuple[JobRecord, ...]:
@@ -128,19 +102,6 @@ def _serial(row: Row[Any], where: str) -> SerialRecord:
         state=check_state(SerialState, row.state, where=row.serial),
         mac=row.mac,
         reserved_at=parse_time(row.reserved_at),
-    )
-
-
-def _unit(row: Row[Any]) -> UnitRecord:
-    check_row(row, units, where="table units")
-    return UnitRecord(
-        serial=row.serial,
-        mac=row.mac,
-        state=check_state(UnitState, row.state, where=row.serial),
-        bundle_digest=row.bundle_digest,
-        last_job=row.last_job,
-        first_seen_at=parse_time(row.first_seen_at),
-        changed_at=parse_time(row.changed_at),
     )
 
 

@@ -19,6 +19,7 @@ from provisioning.ledger import Ledger
 from provisioning.ledger_audit import audit_ledger
 from provisioning.ledger_backup_reading import BackupReader
 from provisioning.ledger_backup_rows import insert_rows, require_chains
+from provisioning.ledger_connection import ConnectionQuestions
 from provisioning.ledger_database import create_database
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase, format_time, parse_time
@@ -241,5 +242,5 @@ def _open_epoch(
         product=row.product,
         created_at=parse_time(row.created_at),
         opening=opening,
-        serial_format=read_format(connection),
+        serial_format=read_format(ConnectionQuestions(connection)),
     )

@@ -6,39 +6,59 @@ refused with its place, not crash the one who reads it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from sqlalchemy import LargeBinary
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from provisioning.errors import LedgerError
+from provisioning.ledger_columns import STORED_TABLES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from enum import StrEnum
 
-    from sqlalchemy import Column, Row, Table
+    from provisioning.ledger_columns import StoredColumn
 
 State = TypeVar("State", bound="StrEnum")
+Row = TypeVar("Row")
 
 
-def check_row(row: Any, table: Table, *, where: str) -> Row[Any]:
+class HasName(Protocol):
+    """A table, as it is declared or as SQLAlchemy has it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the table."""
+        ...
+
+
+def check_row(row: Row, table: HasName, *, where: str) -> Row:
     """Return a row whose values have the types and sizes of their columns.
 
     Args:
-        row: As read; columns of the table that it does not have are not looked at.
+        row: As read, a named tuple; what the table has no column for is not looked at.
         table: Whose columns they are.
         where: What to name in an error.
 
     Raises:
         LedgerError: A value has another type, or bytes have another length.
     """
-    checked: Row[Any] = row
-    values = checked._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
-    for column in table.columns:
-        if column.name in values and not _is_as_declared(values[column.name], column):
-            raise _damaged(
-                f"{table.name}.{column.name}", column.type, repr(values[column.name])[:80], where
-            )
-    return checked
+    columns = STORED_TABLES[table.name].columns
+    named: Any = row
+    for name, value in zip(named._fields, named, strict=True):
+        column = columns.get(name)
+        if column is not None and not _is_as_declared(value, column):
+            raise _damaged(f"{table.name}.{name}", _describe(column), repr(value)[:80], where)
+    return row
+
+
+def only_row(rows: Sequence[Any], table: HasName, *, where: str) -> Any | None:
+    """Return the one row that was asked for by something unique; `None` without one.
+
+    Raises:
+        LedgerError: There are several.
+    """
+    if len(rows) > 1:
+        raise _damaged(table.name, "one row", f"{len(rows)} rows", where)
+    return rows[0] if rows else None
 
 
 def check_state(states: type[State], text: str, *, where: str) -> State:
@@ -53,13 +73,18 @@ def check_state(states: type[State], text: str, *, where: str) -> State:
         raise _damaged("state", ", ".join(states), repr(text[:40]), where) from error
 
 
-def _is_as_declared(value: object, column: Column[Any]) -> bool:
+def _is_as_declared(value: object, column: StoredColumn) -> bool:
     if value is None:
-        return bool(column.nullable)
-    if type(value) is not column.type.python_type:
+        return column.is_nullable
+    if type(value) is not column.kind:
         return False
-    length = column.type.length if isinstance(column.type, LargeBinary) else None
-    return length is None or (isinstance(value, bytes) and len(value) == length)
+    return not isinstance(value, bytes) or column.length in {None, len(value)}
+
+
+def _describe(column: StoredColumn) -> str:
+    if column.kind is bytes and column.length is not None:
+        return f"{column.length} bytes"
+    return {int: "a whole number", str: "text", bytes: "bytes"}[column.kind]
 
 
 def _damaged(what: str, expected: object, got: str, where: str) -> LedgerError:

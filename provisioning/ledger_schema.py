@@ -9,7 +9,7 @@ The tables change only through `provisioning/migrations`; a test proves that bot
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     CheckConstraint,
@@ -25,9 +25,22 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
-HEAD_REVISION: Final = REVISIONS[-1]
-TIME_LENGTH: Final = 27
+from provisioning.ledger_columns import (
+    EVENTS,
+    JOBS,
+    LEASES,
+    LEDGER_IDENTITY,
+    QUARANTINES,
+    REPLACED_MODULES,
+    SERIAL_NUMBERS,
+    UNITS,
+    VOIDED_RANGES,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy.schema import Constraint
+
+    from provisioning.ledger_columns import StoredColumn, StoredTable
 
 metadata = MetaData(
     naming_convention={
@@ -39,111 +52,57 @@ metadata = MetaData(
     }
 )
 
-ledger_identity = Table(
-    "ledger_identity",
-    metadata,
-    Column("row", Integer, primary_key=True),
-    Column("uuid", String(36), nullable=False),
-    Column("epoch", Integer, nullable=False),
-    Column("product", String(64), nullable=False),
-    Column("created_at", String(TIME_LENGTH), nullable=False),
-    Column("opening", String(36), nullable=True),
-    CheckConstraint("row = 1", name="only_one_row"),
-)
 
-serial_numbers = Table(
-    "serial_numbers",
-    metadata,
-    Column("serial", String(20), primary_key=True),
-    Column("prefix", String(3), nullable=False),
-    Column("model", String(3), nullable=False),
-    Column("year", Integer, nullable=False),
-    Column("week", Integer, nullable=False),
-    Column("sequence", Integer, nullable=False),
-    Column("epoch", Integer, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("mac", LargeBinary(6), nullable=True, unique=True),
-    Column("reserved_at", String(TIME_LENGTH), nullable=False),
+def _table(
+    stored: StoredTable, *constraints: Constraint, key: str, unique: str = "", refers_to: str = ""
+) -> Table:
+    """Return a table of declared columns.
+
+    Args:
+        stored: Name and columns.
+        constraints: Over several columns.
+        key: Columns of the primary key, space separated.
+        unique: Column that holds no value twice.
+        refers_to: Another table's `serial`, which this one's names.
+    """
+    keys = key.split()
+    columns: list[Column[Any]] = [
+        Column(
+            name,
+            _type_of(column),
+            *([ForeignKey(f"{refers_to}.serial")] if refers_to and name == "serial" else []),
+            primary_key=name in keys,
+            autoincrement="auto" if len(keys) == 1 else False,
+            nullable=column.is_nullable,
+            unique=name == unique or None,
+        )
+        for name, column in stored.columns.items()
+    ]
+    return Table(stored.name, metadata, *columns, *constraints)
+
+
+def _type_of(column: StoredColumn) -> Integer | String | LargeBinary:
+    if column.kind is int:
+        return Integer()
+    return (String if column.kind is str else LargeBinary)(column.length)
+
+
+ledger_identity = _table(
+    LEDGER_IDENTITY, CheckConstraint("row = 1", name="only_one_row"), key="row"
+)
+serial_numbers = _table(
+    SERIAL_NUMBERS,
     UniqueConstraint("prefix", "model", "year", "week", "sequence"),
+    key="serial",
+    unique="mac",
 )
-
-voided_ranges = Table(
-    "voided_ranges",
-    metadata,
-    Column("prefix", String(3), primary_key=True),
-    Column("model", String(3), primary_key=True),
-    Column("year", Integer, primary_key=True, autoincrement=False),
-    Column("week", Integer, primary_key=True, autoincrement=False),
-    Column("first_sequence", Integer, primary_key=True, autoincrement=False),
-    Column("last_sequence", Integer, nullable=False),
-    Column("epoch", Integer, nullable=False),
-    Column("reason", String(200), nullable=False),
-    Column("voided_at", String(TIME_LENGTH), nullable=False),
+voided_ranges = _table(VOIDED_RANGES, key="prefix model year week first_sequence")
+leases = _table(
+    LEASES, UniqueConstraint("station", "number"), key="prefix model year week first_sequence"
 )
-
-leases = Table(
-    "leases",
-    metadata,
-    Column("prefix", String(3), primary_key=True),
-    Column("model", String(3), primary_key=True),
-    Column("year", Integer, primary_key=True, autoincrement=False),
-    Column("week", Integer, primary_key=True, autoincrement=False),
-    Column("first_sequence", Integer, primary_key=True, autoincrement=False),
-    Column("last_sequence", Integer, nullable=False),
-    Column("epoch", Integer, nullable=False),
-    Column("station", String(64), nullable=False),
-    Column("number", Integer, nullable=False),
-    Column("request", LargeBinary(16), nullable=False),
-    Column("issued_at", String(TIME_LENGTH), nullable=False),
-    Column("expires_at", String(TIME_LENGTH), nullable=False),
-    Column("document_digest", LargeBinary(32), nullable=True),
-    Column("closed_at", String(TIME_LENGTH), nullable=True),
-    Column("reason", String(200), nullable=True),
-    UniqueConstraint("station", "number"),
-)
-
-units = Table(
-    "units",
-    metadata,
-    Column("serial", String(20), ForeignKey("serial_numbers.serial"), primary_key=True),
-    Column("mac", LargeBinary(6), nullable=False, unique=True),
-    Column("state", String(24), nullable=False),
-    Column("bundle_digest", LargeBinary(32), nullable=False),
-    Column("last_job", String(36), nullable=True),
-    Column("first_seen_at", String(TIME_LENGTH), nullable=False),
-    Column("changed_at", String(TIME_LENGTH), nullable=False),
-)
-
-jobs = Table(
-    "jobs",
-    metadata,
-    Column("job", String(36), primary_key=True),
-    Column("serial", String(20), ForeignKey("units.serial"), nullable=False),
-    Column("number", Integer, nullable=False),
-    Column("station", String(64), nullable=False),
-    Column("bundle_digest", LargeBinary(32), nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("outcome", String(24), nullable=True),
-    Column("opened_at", String(TIME_LENGTH), nullable=False),
-    Column("closed_at", String(TIME_LENGTH), nullable=True),
-    Column("run", String(36), nullable=True),
-    UniqueConstraint("serial", "number"),
-)
-
-events = Table(
-    "events",
-    metadata,
-    Column("station", String(64), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("at", String(TIME_LENGTH), nullable=False),
-    Column("job", String(36), nullable=True),
-    Column("serial", String(20), nullable=True),
-    Column("step", String(24), nullable=False),
-    Column("phase", String(8), nullable=False),
-    Column("content", LargeBinary, nullable=False),
-    Column("previous", LargeBinary(32), nullable=False),
-    Column("hash", LargeBinary(32), nullable=False, unique=True),
-)
+units = _table(UNITS, key="serial", unique="mac", refers_to="serial_numbers")
+jobs = _table(JOBS, UniqueConstraint("serial", "number"), key="job", refers_to="units")
+events = _table(EVENTS, key="station number", unique="hash")
 
 Index("ix_events_serial", events.c.serial)
 Index("ix_events_job", events.c.job)
@@ -164,27 +123,7 @@ IS_METROLOGY: Final = text(f"step IN ('{INSTRUMENT_STEP}', '{CHECK_STANDARD_STEP
 """As a text, likewise; and likewise the index says nothing of it here."""
 Index("ix_events_metrology", events.c.station, events.c.number)
 
-quarantines = Table(
-    "quarantines",
-    metadata,
-    Column("station", String(64), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("mac", LargeBinary(6), nullable=False),
-    Column("serial", String(20), nullable=True),
-    Column("board_class", String(16), nullable=False),
-    Column("reason", String(400), nullable=False),
-    Column("record_digest", LargeBinary(32), nullable=True),
-    Column("opened_at", String(TIME_LENGTH), nullable=False),
-    Column("closed_at", String(TIME_LENGTH), nullable=True),
-)
-
-replaced_modules = Table(
-    "replaced_modules",
-    metadata,
-    Column("mac", LargeBinary(6), primary_key=True),
-    Column("serial", String(20), ForeignKey("units.serial"), nullable=False),
-    Column("replaced_by", LargeBinary(6), nullable=False),
-    Column("replaced_at", String(TIME_LENGTH), nullable=False),
-)
+quarantines = _table(QUARANTINES, key="station number")
+replaced_modules = _table(REPLACED_MODULES, key="mac", refers_to="units")
 
 Index("ix_quarantines_mac", quarantines.c.mac)

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_failures import translated
+from provisioning.ledger_file import BUSY_TIMEOUT_S, require_file
 from provisioning.ledger_writes import ANSWER
 from signing.durable_file import flush_folder
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from provisioning.ledger_writes import Question, QueuedChange, Statement
 
-BUSY_TIMEOUT_S: Final = 30
 IDENTITY_QUESTION: Final = "SELECT uuid, epoch, opening FROM ledger_identity"
 COMPANIONS: Final = ("-wal", "-shm", "-journal")
 """Ends of the names of the files beside a database."""
@@ -84,14 +84,7 @@ class SqliteBackend:
             LedgerError: There is none, or its file system cannot keep a write-ahead log.
         """
         path = self.address
-        if not path.is_file():
-            raise LedgerError(
-                "there is no ledger",
-                expected="a ledger made by `ampforge station init`",
-                got="no such file",
-                where=path,
-                hint="check the folder; only a new factory runs `ampforge station init`",
-            )
+        require_file(path)
         self._inode = _inode_of(path)
         engine = _create_engine(path)
         with translated(path):

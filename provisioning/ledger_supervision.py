@@ -1,4 +1,4 @@
-"""Quarantine, and what supervisors order: each is one event and its rows, in one transaction.
+"""What supervisors order: each order is one event and its rows, in one transaction.
 
 Implements docs/spec/provisioning.md §4 and §5. Orders are verified by the caller
 (`provisioning.supervision`); what is decided here is whether an order fits the ledger as it stands.
@@ -7,156 +7,35 @@ Implements docs/spec/provisioning.md §4 and §5. Orders are verified by the cal
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import insert, select, update
 
-from provisioning.classification import LedgerView
 from provisioning.errors import SupervisionError
 from provisioning.ledger_allocation import withdraw_release
-from provisioning.ledger_events import Phase, format_time, parse_time
-from provisioning.ledger_journal import append_event, read_events
+from provisioning.ledger_connection import ConnectionQuestions
+from provisioning.ledger_event_rows import read_events
+from provisioning.ledger_events import Phase, format_time
+from provisioning.ledger_journal import append_event
+from provisioning.ledger_quarantine import (
+    close_quarantine,
+    find_open_quarantine,
+    require_quarantined,
+)
 from provisioning.ledger_queries import find_by
-from provisioning.ledger_rows import check_row
-from provisioning.ledger_schema import (
-    events,
-    jobs,
-    quarantines,
-    replaced_modules,
-    serial_numbers,
-    units,
-)
-from provisioning.ledger_values import (
-    JobState,
-    Quarantine,
-    Reservation,
-    UnitState,
-)
+from provisioning.ledger_schema import events, jobs, replaced_modules, serial_numbers, units
+from provisioning.ledger_values import JobState, Reservation, UnitState
 from provisioning.supervision import Act, SupervisedAct
 from provisioning.unit_states import Cause, next_state
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
-    from provisioning.classification import BoardIdentity, Classification
     from provisioning.ledger import Ledger
     from provisioning.ledger_events import ChainedEvent
     from provisioning.ledger_values import UnitRecord, Writer
 
-QUARANTINE_STEP: Final = "quarantine"
 SUPERVISE_STEP: Final = "supervise"
-_SELECT: Final = select(quarantines, events.c.hash).join(
-    events,
-    and_(events.c.station == quarantines.c.station, events.c.number == quarantines.c.number),
-)
-
-
-def view_board(ledger: Ledger, mac: bytes, identity: BoardIdentity) -> LedgerView:
-    """Return what the ledger knows of a board, in one consistent look.
-
-    Args:
-        ledger: The open ledger.
-        mac: MAC of the chip.
-        identity: What its flash says.
-    """
-    with ledger.database.reading() as connection:
-        unit = find_by(connection, units.c.mac == mac)
-        open_job = connection.execute(
-            select(jobs.c.job)
-            .join(units, units.c.serial == jobs.c.serial)
-            .where(units.c.mac == mac, jobs.c.state == JobState.OPEN.value)
-            .limit(1)
-        ).scalar()
-        replaced_in = connection.execute(
-            select(replaced_modules.c.serial).where(replaced_modules.c.mac == mac)
-        ).scalar()
-        last = connection.execute(
-            select(quarantines.c.record_digest, quarantines.c.closed_at)
-            .where(quarantines.c.mac == mac)
-            .order_by(quarantines.c.opened_at.desc(), quarantines.c.number.desc())
-            .limit(1)
-        ).one_or_none()
-        # The last quarantine alone: what a supervisor let go by once is no rule for later.
-        is_erasable = (
-            last is not None
-            and last.closed_at is not None
-            and last.record_digest is not None
-            and last.record_digest == identity.digest
-        )
-        return LedgerView(
-            unit=unit,
-            has_open_job=open_job is not None,
-            named_unit=find_by(connection, units.c.serial == identity.serial)
-            if identity.serial
-            else None,
-            replaced_in=replaced_in,
-            is_erasable=is_erasable,
-        )
-
-
-def find_quarantine(ledger: Ledger, mac: bytes) -> Quarantine | None:
-    """Return the open quarantine of a board, or `None`."""
-    with ledger.database.reading() as connection:
-        return _open_quarantine(connection, mac)
-
-
-def list_quarantines(ledger: Ledger, *, is_open_only: bool = True) -> tuple[Quarantine, ...]:
-    """Return the quarantines, oldest first."""
-    statement = _SELECT.order_by(quarantines.c.opened_at, quarantines.c.number)
-    if is_open_only:
-        statement = statement.where(quarantines.c.closed_at.is_(None))
-    with ledger.database.reading() as connection:
-        return tuple(_quarantine(row) for row in connection.execute(statement).all())
-
-
-def open_quarantine(
-    ledger: Ledger,
-    writer: Writer,
-    *,
-    mac: bytes,
-    classification: Classification,
-    identity: BoardIdentity,
-) -> Quarantine:
-    """Put a board into quarantine; one that is there already stays as it is.
-
-    Returns:
-        The open quarantine.
-
-    Raises:
-        LedgerError: The database cannot be written.
-    """
-    with ledger.database.writing() as connection:
-        known = _open_quarantine(connection, mac)
-        if known is not None:
-            return known
-        unit = find_by(connection, units.c.mac == mac)
-        now = writer.now()
-        chained = append_event(
-            connection, writer, epoch=ledger.identity.epoch, step=QUARANTINE_STEP,
-            phase=Phase.CONFIRM,
-            data={
-                "board_class": classification.board_class.value,
-                "reason": classification.reason,
-                "record_digest": identity.digest.hex(),
-                "serial": None if unit is None else unit.serial,
-            },
-            mac=mac, reservation=None, at=now,
-        )  # fmt: skip
-        connection.execute(
-            insert(quarantines).values(
-                station=writer.station,
-                number=chained.event.number,
-                mac=mac,
-                serial=None if unit is None else unit.serial,
-                board_class=classification.board_class.value,
-                reason=classification.reason,
-                record_digest=identity.digest or None,
-                opened_at=format_time(now),
-            )
-        )
-        opened = _open_quarantine(connection, mac)
-    assert opened is not None, "it was opened just now"
-    return opened
 
 
 def prepare_order(
@@ -274,31 +153,6 @@ def _replace_module(
     )
 
 
-def require_quarantined(connection: Connection, mac: bytes) -> Quarantine:
-    """Return the open quarantine of a board.
-
-    Raises:
-        SupervisionError: It is in none.
-    """
-    quarantine = _open_quarantine(connection, mac)
-    if quarantine is None:
-        raise SupervisionError(
-            "the board is not in quarantine",
-            got=mac.hex(":"),
-            hint="`ampforge unit quarantine` lists those that are",
-        )
-    return quarantine
-
-
-def close_quarantine(connection: Connection, mac: bytes, *, at: str) -> None:
-    """End the open quarantine of a board; `at` is now, as `format_time` writes it."""
-    connection.execute(
-        update(quarantines)
-        .where(quarantines.c.mac == mac, quarantines.c.closed_at.is_(None))
-        .values(closed_at=at)
-    )
-
-
 def _answered_hash(connection: Connection, act: Act, mac: bytes) -> bytes:
     if act is Act.RELEASE:
         return require_quarantined(connection, mac).event_hash
@@ -323,7 +177,7 @@ def _answered_hash(connection: Connection, act: Act, mac: bytes) -> bytes:
             where=unit.serial,
             hint="put it on the fixture: it goes on where it stopped",
         )
-    if act is Act.REBIND and _open_quarantine(connection, mac) is not None:
+    if act is Act.REBIND and find_open_quarantine(connection, mac) is not None:
         raise SupervisionError(
             "the unit is in quarantine",
             where=unit.serial,
@@ -343,7 +197,7 @@ def _require_free(connection: Connection, new_mac: bytes) -> None:
         got = f"the module of unit {taken.serial}"
     elif replaced is not None:
         got = f"a module that was taken out of unit {replaced}"
-    elif _open_quarantine(connection, new_mac) is not None:
+    elif find_open_quarantine(connection, new_mac) is not None:
         got = "a module in quarantine"
     if got is not None:
         raise SupervisionError(
@@ -356,7 +210,7 @@ def _require_free(connection: Connection, new_mac: bytes) -> None:
 
 
 def _refuse_known_order(connection: Connection, serial: str, signed: bytes) -> None:
-    for chained in read_events(connection, serial=serial):
+    for chained in read_events(ConnectionQuestions(connection), serial=serial):
         if chained.event.step == SUPERVISE_STEP and chained.event.data.get("order") == signed.hex():
             raise SupervisionError(
                 "the order was carried out before",
@@ -397,24 +251,4 @@ def last_job(unit: UnitRecord, mac: bytes) -> Reservation:
         is_resumed=False,
         unit_state=unit.state,
         bundle_digest=unit.bundle_digest,
-    )
-
-
-def _open_quarantine(connection: Connection, mac: bytes) -> Quarantine | None:
-    row = connection.execute(
-        _SELECT.where(quarantines.c.mac == mac, quarantines.c.closed_at.is_(None))
-    ).one_or_none()
-    return None if row is None else _quarantine(row)
-
-
-def _quarantine(row: Row[Any]) -> Quarantine:
-    check_row(row, quarantines, where="table quarantines")
-    return Quarantine(
-        mac=row.mac,
-        serial=row.serial,
-        board_class=row.board_class,
-        reason=row.reason,
-        opened_at=parse_time(row.opened_at),
-        closed_at=None if row.closed_at is None else parse_time(row.closed_at),
-        event_hash=row.hash,
     )

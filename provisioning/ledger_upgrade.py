@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
-
 from provisioning.ledger_audit import audit_ledger
 from provisioning.ledger_backup import write_backup
+from provisioning.ledger_connection import ConnectionQuestions
 from provisioning.ledger_database import open_any_revision
-from provisioning.ledger_events import parse_time
-from provisioning.ledger_formats import read_format
-from provisioning.ledger_migrations import migrate, read_revision, require_known
-from provisioning.ledger_schema import HEAD_REVISION, ledger_identity
-from provisioning.ledger_values import LedgerIdentity
+from provisioning.ledger_identity import read_identity
+from provisioning.ledger_migrations import migrate
+from provisioning.ledger_revisions import HEAD_REVISION, read_revision, require_known
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -52,17 +49,10 @@ def upgrade_ledger(
             return before
         write_backup(address, backup, now=now)
         with database.changing_tables() as connection:
-            if read_revision(connection) == before:  # else somebody else was faster
+            questions = ConnectionQuestions(connection)
+            if read_revision(questions) == before:  # else somebody else was faster
                 migrate(connection)
-            row = connection.execute(select(ledger_identity)).one()
-            identity = LedgerIdentity(
-                uuid=row.uuid,
-                epoch=row.epoch,
-                product=row.product,
-                created_at=parse_time(row.created_at),
-                opening=row.opening,
-                serial_format=read_format(connection),
-            )
+            identity = read_identity(questions, where=address)
             audit_ledger(connection, identity, on_progress=on_progress)
     finally:
         database.close()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from provisioning.errors import LedgerError
 from provisioning.ledger_events import CHAIN_PATTERN
 from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import TYPE_CHECKING, NamedTuple
 
 from provisioning.errors import FitDataError
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

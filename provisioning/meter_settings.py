@@ -5,12 +5,12 @@ These figures stop a station, never a unit: what decides about units is in `meas
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from provisioning.instrument_description import DEFAULT_DESCRIPTION
-
+DEFAULT_DESCRIPTION: Final = "scpi-switching-meter"
+"""Name of the description that is meant when none is named."""
 _Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

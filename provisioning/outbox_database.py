@@ -16,8 +16,9 @@ from provisioning.lease_folder import LeaseFiles
 from provisioning.ledger import Ledger
 from provisioning.ledger_database import create_database, open_any_revision
 from provisioning.ledger_events import format_time
-from provisioning.ledger_migrations import migrate, require_known
-from provisioning.ledger_schema import HEAD_REVISION, ledger_identity
+from provisioning.ledger_migrations import migrate
+from provisioning.ledger_revisions import HEAD_REVISION, require_known
+from provisioning.ledger_schema import ledger_identity
 from provisioning.outbox_chips import create_known_chips
 
 if TYPE_CHECKING:

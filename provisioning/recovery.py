@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from provisioning.ledger_connection import ConnectionQuestions
+from provisioning.ledger_event_rows import read_events
 from provisioning.ledger_events import Phase
-from provisioning.ledger_journal import read_events
 from provisioning.ledger_rows import check_row
 from provisioning.ledger_schema import jobs, units
 from provisioning.ledger_values import JobState
@@ -61,9 +62,10 @@ def find_unfinished(ledger: Ledger) -> tuple[UnfinishedJob, ...]:
     )
     found = []
     with ledger.database.reading() as connection:
+        questions = ConnectionQuestions(connection)
         for row in connection.execute(statement).all():
             check_row(row, jobs, where="table jobs")
-            events = [chained.event for chained in read_events(connection, job=row.job)]
+            events = [chained.event for chained in read_events(questions, job=row.job)]
             acts = [event for event in events if event.phase is not Phase.NOTE]
             errors = [event for event in events if "error" in event.data]
             is_stopped = bool(errors) and events[-1] is errors[-1]

@@ -5,12 +5,13 @@ Implements docs/spec/calibration.md §9.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from signing.value_class import dataclass
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from provisioning.ledger_events import Event
 
 RESULT_KEY: Final = "result"
@@ -55,18 +56,27 @@ def compare_values(
     recomputed: Mapping[str, object],
     *,
     reading_count: int,
-    filled: Mapping[str, object] = MappingProxyType({}),
+    read_filled: Callable[[], Mapping[str, object]] = dict,
 ) -> ReplayedResult:
     """Return which values of an event differ from those that its readings give.
 
     Args:
         event: The event.
-        stored: What it states.
-        recomputed: What the readings give.
+        stored: What it states, JSON values.
+        recomputed: What the readings give, JSON values.
         reading_count: Readings that it was judged from.
-        filled: What reading the stored form filled in; it is no statement of the event.
+        read_filled: Returns the stored form as this version reads it; what reading filled in is no
+            statement of the event.
     """
-    told, given = dict(flatten_values("", stored)), dict(flatten_values("", recomputed))
+    if stored == recomputed:  # nearly always, and then no value needs the name of its place
+        return ReplayedResult(
+            event=event,
+            reading_count=reading_count,
+            value_count=_count_values(stored),
+            differences=(),
+        )
+    told, given = _flatten(stored), _flatten(recomputed)
+    filled = _flatten(read_filled())
     given = {
         path: value
         for path, value in given.items()
@@ -89,14 +99,28 @@ def compare_values(
     )
 
 
-def flatten_values(path: str, value: object) -> Iterator[tuple[str, object]]:
-    """Yield each value of a JSON document with its path."""
-    # An empty list or object is a value of its own, so that it differs from one that is missing.
-    if isinstance(value, Mapping) and value:
+# An empty list or object is a value of its own, so that it differs from one that is missing.
+
+
+def _count_values(value: object) -> int:
+    if isinstance(value, dict) and value:
+        return sum(map(_count_values, value.values()))
+    if isinstance(value, list) and value:
+        return sum(map(_count_values, value))
+    return 1
+
+
+def _flatten(document: Mapping[str, object]) -> dict[str, object]:
+    """Return each value of a JSON document by its path."""
+    return dict(_walk("", document))
+
+
+def _walk(path: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict) and value:
         for key, inner in value.items():
-            yield from flatten_values(f"{path}.{key}" if path else str(key), inner)
-    elif isinstance(value, (list, tuple)) and value:
+            yield from _walk(f"{path}.{key}" if path else str(key), inner)
+    elif isinstance(value, list) and value:
         for index, inner in enumerate(value):
-            yield from flatten_values(f"{path}[{index}]", inner)
+            yield from _walk(f"{path}[{index}]", inner)
     else:
-        yield path, list(value) if isinstance(value, tuple) else value
+        yield path, value

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from provisioning.errors import SerialNumberError
+from signing.value_class import dataclass
 
 GS1_SERIAL_MAX_LENGTH: Final = 20
 SEQUENCE_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

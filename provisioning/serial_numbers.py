@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass
 from typing import Final, assert_never
 
 from provisioning.errors import SerialNumberError
@@ -30,6 +29,7 @@ from provisioning.serial_formats import (
     SerialFormat,
     check_character,
 )
+from signing.value_class import dataclass
 
 _CENTURY: Final = 2000
 _CODE_PATTERN: Final = re.compile(r"[0-9A-Z]*", re.ASCII)

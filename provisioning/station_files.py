@@ -21,17 +21,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioning.errors import LedgerError, StationError
-from provisioning.ledger_address import parse_ledger_address
+from provisioning.errors import StationError
 from signing.durable_file import flush_folder
 from signing.input_file import read_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provisioning.ledger_address import LedgerAddress
 
-LEDGER_NAME: Final = "ledger.sqlite3"
 CA_KEY_NAME: Final = "factory-ca.pem"
 CA_CERTIFICATE_NAME: Final = "factory-ca.cert.der"
 STATION_KEY_NAME: Final = "station.pem"
@@ -75,34 +72,6 @@ def make_station_folder(folder: Path, fill: Callable[[Path], None]) -> None:
             flush_folder(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def find_ledger(folder: Path, setting: str | None, *, root: Path) -> LedgerAddress:
-    """Return where a station's ledger is.
-
-    Args:
-        folder: The station's folder.
-        setting: `ledger` of section `[station]`: a path or a URL; `None` for the folder itself.
-        root: Folder that a relative path starts from.
-
-    Raises:
-        LedgerError: The setting cannot be used, or the folder holds another ledger than it names.
-    """
-    own = folder / LEDGER_NAME
-    if setting is None:
-        return own
-    address = parse_ledger_address(setting, root=root)
-    is_own = isinstance(address, Path) and address.resolve() == own.resolve()
-    if own.exists() and not is_own:
-        raise LedgerError(
-            "there are two ledgers for this station",
-            expected=f"{address} alone",
-            got=f"{own}, too",
-            where="[station] ledger",
-            hint="find out which one the boards were made with, and move the other one away; two "
-            "ledgers give the same serial numbers twice",
-        )
-    return address
 
 
 def read_certificate(path: Path) -> bytes:

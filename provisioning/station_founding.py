@@ -9,12 +9,12 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from provisioning.ledger import create_ledger
+from provisioning.ledger_address import LEDGER_NAME
+from provisioning.ledger_creation import create_ledger
 from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat
 from provisioning.station_files import (
     CA_CERTIFICATE_NAME,
     CA_KEY_NAME,
-    LEDGER_NAME,
     STATION_CERTIFICATE_NAME,
     STATION_KEY_NAME,
     make_station_folder,

@@ -13,12 +13,12 @@ from firmware_images.key_storage import FACTORY_PARTITION, find_key_storage
 from firmware_images.waiver_judging import refuse_out_of_force
 from provisioning.errors import StationError
 from provisioning.instrument_register import apply_register, load_copy, read_register, save_copy
+from provisioning.ledger_address import LEDGER_NAME
 from provisioning.ledger_values import Writer
 from provisioning.ledger_witness import save_witness
 from provisioning.link_release import RELEASE_STATEMENT_MAX_BYTES
 from provisioning.slot_meter import station_description
 from provisioning.station import Outside, Station, meet_others
-from provisioning.station_files import LEDGER_NAME
 from provisioning.station_keys import load_station_keys
 from provisioning.station_ledger import open_station_ledger
 from provisioning.station_trust import remember_trust_record, verify_successor

@@ -15,8 +15,9 @@ from firmware_images.waveform_plot import plot_mode
 from provisioning.capability_report import report_line
 from provisioning.errors import CapabilityDataError, ReportError
 from provisioning.instruments import SIMULATED_NOTE
-from provisioning.ledger_queries import find_unit, list_units
+from provisioning.ledger_queries import list_units
 from provisioning.ledger_retelling import HOLD_STEP
+from provisioning.ledger_units import find_unit
 from provisioning.ledger_values import UnitState
 from provisioning.line_yield import LineYield, count_yield
 from provisioning.reports import (

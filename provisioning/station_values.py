@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from provisioning.ledger_values import UnitState
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from provisioning.calibration_result import CalibrationResult

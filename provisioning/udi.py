@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.product import GTIN_DIGITS, gtin_check_digit
 from provisioning.errors import UdiError
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,12 +9,12 @@ measures nothing and knows no unit under test.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import TYPE_CHECKING, Final
 
 from provisioning.coverage import coverage_factor, welch_satterthwaite
 from provisioning.measurement_choices import CoverageRule
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -28,8 +28,9 @@ from provisioning.errors import (
     StationError,
 )
 from provisioning.flash_admission import refuse_out_of_order
+from provisioning.ledger_board_view import view_board
 from provisioning.ledger_events import Phase, format_time
-from provisioning.ledger_supervision import find_quarantine, open_quarantine, view_board
+from provisioning.ledger_quarantine import find_quarantine, open_quarantine
 from provisioning.ledger_values import UnitState
 
 if TYPE_CHECKING:

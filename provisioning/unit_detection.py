@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from provisioning.classification import BoardIdentity, RecordCondition
 from provisioning.errors import FlashError, LockedChipError
+from provisioning.ledger_board_view import view_board
 from provisioning.ledger_events import Phase
-from provisioning.ledger_supervision import view_board
 from provisioning.locked_board import FoundBoard, identify_locked_board
 from provisioning.station_values import Step
 

@@ -5,14 +5,16 @@ By itself, so that who reads the ledger need not import what reads exports.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioning.ledger_events import format_time
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
-    from provisioning.ledger import Ledger
+    from typing import Any
+
     from provisioning.ledger_events import Event
+    from provisioning.ledger_reader import LedgerReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class UnitEvents:
     hashes: tuple[str, ...]
 
 
-def read_unit_events(ledger: Ledger, serial: str) -> UnitEvents:
+def read_unit_events(ledger: LedgerReader[Any], serial: str) -> UnitEvents:
     """Return the events of a unit from the ledger.
 
     Raises:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from provisioning.ledger_connection import ConnectionQuestions
+from provisioning.ledger_event_rows import read_events
 from provisioning.ledger_events import event_digest, format_time
-from provisioning.ledger_journal import read_events, read_links, verify_station_chain
-from provisioning.ledger_queries import find_unit, list_jobs
+from provisioning.ledger_journal import read_links, verify_station_chain
+from provisioning.ledger_queries import list_jobs
+from provisioning.ledger_units import find_unit
 from provisioning.unit_events import event_document
 from provisioning.unit_export_checking import EXPORT_SCHEMA, HEAD_CONTENT_TYPE, serialize_heads
 from provisioning.unit_records import job_document, unit_document
@@ -46,7 +49,7 @@ def export_unit(
     """
     unit = find_unit(ledger.database, serial=serial)
     with ledger.database.reading() as connection:  # one state of the ledger for all of it
-        events = read_events(connection, serial=serial)
+        events = read_events(ConnectionQuestions(connection), serial=serial)
         stations = sorted({chained.event.station for chained in events})
         chains = [_chain_document(connection, name, events) for name in stations]
         heads: dict[str, list[object]] = {

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 from provisioning.calibration_result import CalibrationResult, parse_calibration_result
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_modules import list_replaced
-from provisioning.ledger_queries import awaits_check, find_unit, list_jobs
-from provisioning.ledger_supervision import SUPERVISE_STEP, find_quarantine
+from provisioning.ledger_quarantine import find_quarantine
+from provisioning.ledger_queries import awaits_check, list_jobs
+from provisioning.ledger_supervision import SUPERVISE_STEP
+from provisioning.ledger_units import find_unit
 from provisioning.recipe import recipe_document
 from provisioning.station_values import Step
 from provisioning.supervision import Act

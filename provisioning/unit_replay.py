@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from firmware_images.calibration_record import parse_signed_record
@@ -21,12 +22,7 @@ from provisioning.instrument_certificates import age_of_certificate, refuse_unce
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_values import UnitState
 from provisioning.recipe import RECIPE_KEY, canonical_digest, recipe_document, recompute_recipe
-from provisioning.replay_comparison import (
-    RESULT_KEY,
-    ReplayedResult,
-    compare_values,
-    flatten_values,
-)
+from provisioning.replay_comparison import RESULT_KEY, ReplayedResult, compare_values
 from provisioning.station_values import Step
 from provisioning.unit_calibration_record import REACH_KEY, build_calibration_record
 from provisioning.unit_judgement import judge_calibration, judge_verification
@@ -36,9 +32,10 @@ from provisioning.verification_result import (
     parse_verification_result,
     serialize_verification_result,
 )
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from firmware_images.calibration_record import CalibrationRecord
     from provisioning.calibration_result import CalibrationResult
@@ -162,7 +159,7 @@ def _replay_calibration(event: Event, known: _Known) -> ReplayedResult:
     return _compare_results(
         event,
         result,
-        read=serialize_calibration_result(read),
+        read=partial(serialize_calibration_result, read),
         given=serialize_calibration_result(result),
         reading_count=len(result.readings),
     )
@@ -199,7 +196,7 @@ def _judge_again(event: Event, known: _Known) -> tuple[VerificationResult, Repla
     return result, _compare_results(
         event,
         result,
-        read=serialize_verification_result(read),
+        read=partial(serialize_verification_result, read),
         given=serialize_verification_result(result),
         reading_count=sum(len(part) for part in (result.points, result.idle, result.waveforms)),
     )
@@ -219,7 +216,7 @@ def _compare_results(
     event: Event,
     result: CalibrationResult | VerificationResult,
     *,
-    read: dict[str, object],
+    read: Callable[[], dict[str, object]],
     given: dict[str, object],
     reading_count: int,
 ) -> ReplayedResult:
@@ -228,7 +225,8 @@ def _compare_results(
     Args:
         event: The event that holds it.
         result: The recomputed one.
-        read: The stored one as this version reads it, which may fill in what later ones added.
+        read: Returns the stored one as this version reads it, which may fill in what later ones
+            added.
         given: The recomputed one.
         reading_count: Readings that it was judged from.
     """
@@ -236,7 +234,6 @@ def _compare_results(
     told: dict[str, object] = {RESULT_KEY: stored}
     if RECIPE_KEY in event.data:
         told[RECIPE_KEY] = event.data[RECIPE_KEY]
-    filled = dict(flatten_values(RESULT_KEY, read))
     recomputed: dict[str, object] = {RESULT_KEY: given}
     if result.recipe is not None:
         settings = stored["settings"]
@@ -246,7 +243,13 @@ def _compare_results(
         recomputed[RECIPE_KEY] = recipe.sha256
     # The schema was checked when the result was read; what was filled in is no statement of it.
     given["schema"] = stored["schema"]
-    return compare_values(event, told, recomputed, reading_count=reading_count, filled=filled)
+    return compare_values(
+        event,
+        told,
+        recomputed,
+        reading_count=reading_count,
+        read_filled=lambda: {RESULT_KEY: read()},
+    )
 
 
 def _stored_result(event: Event) -> dict[str, object]:

@@ -7,11 +7,11 @@ here, so they cannot differ.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from provisioning.uncertainty import build_budget
 from provisioning.verification_readings import RawPoint
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

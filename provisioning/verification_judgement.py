@@ -7,7 +7,6 @@ points (docs/spec/calibration.md §6.3).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.calibration_record import round_half_away
@@ -16,6 +15,7 @@ from provisioning.verification_budgets import budget_of_point, pool_scatter
 from provisioning.verification_result import PointBudget, PointResult
 from provisioning.waveform_result import WaveformResult
 from provisioning.window_judgement import describe_windows, judge_windows
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

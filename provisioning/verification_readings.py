@@ -5,10 +5,11 @@ A stored result holds the readings beside the judgement; `from_result` takes the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from provisioning.waveform_windows import Window
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from datetime import datetime

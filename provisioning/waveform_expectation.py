@@ -7,11 +7,12 @@ Implements docs/spec/calibration.md §8. This module measures and judges nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.waveform_session import Session
+from provisioning.numpy_threads import keep_numpy_in_one_thread
 from provisioning.waveform_train import PulseTrain, WaveformShape
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +75,7 @@ class WaveformExpectation:
             aperture_s: Integration time of each.
             delay_max_s: How late after the start of the mode the first sample may be.
         """
+        keep_numpy_in_one_thread()
         import numpy as np
 
         step_s = aperture_s / _DELAY_STEPS_PER_SAMPLE

@@ -8,13 +8,13 @@ docs/spec/calibration.md §8.2. This module measures and judges nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.waveform_session import Session
 from provisioning.waveform_train import WaveformShape
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from firmware_images.waveform import Mode

@@ -8,12 +8,13 @@ docs/spec/calibration.md §8.3.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from provisioning.numpy_threads import keep_numpy_in_one_thread
 from provisioning.waveform_train import PulseTrain
 from provisioning.waveform_windows import WindowName, is_fast
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -95,6 +96,7 @@ class WindowMatcher:
 
     def match(self, window: Window, samples_na: Sequence[int]) -> WindowMatch:
         """Return the best delay of a captured window, and what it says."""
+        keep_numpy_in_one_thread()
         import numpy as np
 
         count, steps = len(samples_na), self._steps

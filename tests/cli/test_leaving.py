@@ -40,7 +40,7 @@ def test_what_was_printed_and_registered_is_done_and_the_code_is_given(code):
     assert ended(f"leave({code})") == (code, "printed registered\n", "")
 
 
-@pytest.mark.parametrize("module", ["sqlite3", "multiprocessing"])
+@pytest.mark.parametrize("module", ["sqlalchemy", "manifests.fleet", "multiprocessing"])
 def test_where_a_database_may_be_open_python_closes_it(module):
     code, out, _ = ended(f"import {module}\nleave(4)")
     assert (code, out) == (4, "printed registered\ntaken apart\n")

@@ -9,13 +9,14 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provisioning.ledger import Ledger, create_ledger
 from provisioning.ledger_address import parse_ledger_address
+from provisioning.ledger_creation import create_ledger
 from provisioning.ledger_values import Writer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from provisioning.ledger import Ledger
     from provisioning.ledger_address import LedgerAddress
     from tests.postgres_server import PostgresServer
 

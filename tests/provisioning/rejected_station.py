@@ -17,7 +17,8 @@ from cli.configuration import load_configuration
 from cli.failures import UsageRefusal
 from cli.slot_option import SlotType
 from provisioning.errors import BoardRefusalError, LinkTimeoutError
-from provisioning.ledger import Ledger, create_ledger
+from provisioning.ledger import Ledger
+from provisioning.ledger_creation import create_ledger
 from provisioning.ledger_values import Writer
 from provisioning.link_frames import BadFrame, LineAssembler, serialize_frame
 from provisioning.link_messages import BOARD_BUFFER_BYTES, BoardErrorCode

@@ -26,9 +26,10 @@ from provisioning.classification import (
 from provisioning.errors import LedgerError
 from provisioning.ledger import Ledger
 from provisioning.ledger_events import Phase, chain_event, format_time, parse_event
-from provisioning.ledger_queries import find_unit
+from provisioning.ledger_quarantine import open_quarantine
 from provisioning.ledger_schema import events, metadata
-from provisioning.ledger_supervision import carry_out, open_quarantine, prepare_order
+from provisioning.ledger_supervision import carry_out, prepare_order
+from provisioning.ledger_units import find_unit
 from provisioning.ledger_values import SerialState, UnitState, Writer
 from provisioning.ledger_verification import verify_state
 from provisioning.ledger_witness import load_witness, require_witnessed, save_witness

@@ -26,13 +26,10 @@ from provisioning.errors import (
     StationError,
     SupervisionError,
 )
-from provisioning.ledger_queries import find_unit, list_jobs, list_serials
-from provisioning.ledger_supervision import (
-    carry_out,
-    find_quarantine,
-    list_quarantines,
-    prepare_order,
-)
+from provisioning.ledger_quarantine import find_quarantine, list_quarantines
+from provisioning.ledger_queries import list_jobs, list_serials
+from provisioning.ledger_supervision import carry_out, prepare_order
+from provisioning.ledger_units import find_unit
 from provisioning.ledger_values import JobState, SerialState, UnitRecord, UnitState
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots

@@ -23,14 +23,10 @@ from provisioning.errors import (
 from provisioning.lease_taking import take_lease
 from provisioning.ledger import Ledger
 from provisioning.ledger_backup import write_backup
+from provisioning.ledger_quarantine import find_quarantine, list_quarantines
 from provisioning.ledger_queries import find_void, list_jobs, list_serials, list_units
 from provisioning.ledger_restore import restore_for_station
-from provisioning.ledger_supervision import (
-    carry_out,
-    find_quarantine,
-    list_quarantines,
-    prepare_order,
-)
+from provisioning.ledger_supervision import carry_out, prepare_order
 from provisioning.ledger_values import JobState, SerialState, UnitState, Writer
 from provisioning.ledger_verification import verify_ledger
 from provisioning.ledger_witness import writing_as_station

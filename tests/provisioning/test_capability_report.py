@@ -14,7 +14,8 @@ from cli.failures import run_and_exit
 from provisioning.calibration import calibrate_unit
 from provisioning.capability_report import report_line
 from provisioning.errors import CapabilityDataError, VerificationError
-from provisioning.ledger import Ledger, create_ledger
+from provisioning.ledger import Ledger
+from provisioning.ledger_creation import create_ledger
 from provisioning.ledger_events import Phase
 from provisioning.ledger_queries import list_units
 from provisioning.ledger_supervision import carry_out, prepare_order

@@ -13,7 +13,7 @@ from provisioning.instrument_impact import find_touched_units
 from provisioning.instrument_register import build_entry
 from provisioning.lease_sync import EVENTS_PER_PART
 from provisioning.ledger_events import Phase
-from provisioning.ledger_supervision import find_quarantine
+from provisioning.ledger_quarantine import find_quarantine
 from provisioning.ledger_values import Writer
 from tests.provisioning import check_bench
 from tests.provisioning.check_bench import BAD_NA, check, measure, standing

@@ -11,7 +11,8 @@ from firmware_images.device_record import DeviceRecord
 from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.release_constraints import ReleaseConstraints
 from provisioning.errors import ReleaseOrderError
-from provisioning.ledger_queries import find_unit, list_jobs, list_units
+from provisioning.ledger_queries import list_jobs, list_units
+from provisioning.ledger_units import find_unit
 from provisioning.ledger_values import JobState, UnitState
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots

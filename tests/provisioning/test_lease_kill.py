@@ -16,9 +16,9 @@ import pytest
 from provisioning.lease_folder import CLOSED_FOLDER, find_lease_files
 from provisioning.ledger_backup import write_backup
 from provisioning.ledger_leases import list_leases
+from provisioning.ledger_quarantine import list_quarantines
 from provisioning.ledger_queries import list_serials, list_units
 from provisioning.ledger_restore import restore_for_station
-from provisioning.ledger_supervision import list_quarantines
 from tests.conftest import IS_SOAK
 from tests.provisioning.lease_bench import START, FactoryTemplate
 from tests.provisioning.ledger_sites import BACK_ENDS

@@ -26,17 +26,12 @@ from provisioning.errors import LeaseError, LedgerError, QuarantineError, SetAsi
 from provisioning.lease_acts import declare_lost
 from provisioning.lease_folder import find_lease_files
 from provisioning.lease_sync import synchronise
+from provisioning.ledger_board_view import view_board
 from provisioning.ledger_leases import is_void, list_lease_records, unused_ranges
+from provisioning.ledger_quarantine import find_quarantine, list_quarantines, open_quarantine
 from provisioning.ledger_queries import list_serials, list_units
 from provisioning.ledger_schema import voided_ranges
-from provisioning.ledger_supervision import (
-    carry_out,
-    find_quarantine,
-    list_quarantines,
-    open_quarantine,
-    prepare_order,
-    view_board,
-)
+from provisioning.ledger_supervision import carry_out, prepare_order
 from provisioning.ledger_values import UnitState
 from provisioning.ledger_witness import writing_as_station
 from provisioning.serial_numbers import parse_serial

@@ -27,9 +27,10 @@ from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_backup import write_backup
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_leases import list_leases
-from provisioning.ledger_queries import find_unit, list_jobs, list_serials, list_units
+from provisioning.ledger_quarantine import find_quarantine, list_quarantines, open_quarantine
+from provisioning.ledger_queries import list_jobs, list_serials, list_units
 from provisioning.ledger_restore import restore_for_station
-from provisioning.ledger_supervision import find_quarantine, list_quarantines, open_quarantine
+from provisioning.ledger_units import find_unit
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.ledger_witness import save_witness
 from provisioning.outbox_memory import memory_path

@@ -11,16 +11,12 @@ import psycopg
 import pytest
 
 from provisioning.errors import LedgerError, SerialNumberError
-from provisioning.ledger import Ledger, create_ledger
+from provisioning.ledger import Ledger
+from provisioning.ledger_creation import create_ledger
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase
-from provisioning.ledger_queries import (
-    count_serials,
-    find_unit,
-    list_jobs,
-    list_serials,
-    list_units,
-)
+from provisioning.ledger_queries import count_serials, list_jobs, list_serials, list_units
+from provisioning.ledger_units import find_unit
 from provisioning.ledger_values import JobState, SerialState, UnitState, Writer
 from provisioning.serial_numbers import parse_serial
 from tests.conftest import IS_SOAK
@@ -124,7 +120,8 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(site, ledger):
     from alembic.script import ScriptDirectory
 
     from provisioning import ledger_migrations
-    from provisioning.ledger_schema import HEAD_REVISION, metadata
+    from provisioning.ledger_revisions import HEAD_REVISION
+    from provisioning.ledger_schema import metadata
 
     with ledger.database.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []

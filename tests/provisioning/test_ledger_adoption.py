@@ -21,10 +21,12 @@ from provisioning.lease_acts import declare_lost
 from provisioning.ledger import Ledger
 from provisioning.ledger_backup import write_backup
 from provisioning.ledger_leases import list_leases
-from provisioning.ledger_queries import find_unit, list_serials, list_units
+from provisioning.ledger_quarantine import find_quarantine, open_quarantine
+from provisioning.ledger_queries import list_serials, list_units
 from provisioning.ledger_restore import restore_ledger
 from provisioning.ledger_schema import voided_ranges
-from provisioning.ledger_supervision import carry_out, find_quarantine, open_quarantine
+from provisioning.ledger_supervision import carry_out
+from provisioning.ledger_units import find_unit
 from provisioning.ledger_values import SerialState, UnitState
 from provisioning.ledger_verification import verify_state
 from provisioning.serial_numbers import parse_serial

@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy import select
 
 from provisioning.errors import LedgerError, QuarantineError, SerialNumberError
-from provisioning.ledger import Ledger, create_ledger
+from provisioning.ledger import Ledger
 from provisioning.ledger_address import parse_ledger_address
 from provisioning.ledger_at_once import NUMBERS_AHEAD
+from provisioning.ledger_creation import create_ledger
 from provisioning.ledger_epochs import sequences_of_epoch
 from provisioning.ledger_events import Phase
 from provisioning.ledger_queries import list_jobs, list_serials

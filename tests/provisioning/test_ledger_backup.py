@@ -16,7 +16,7 @@ from provisioning.ledger_epochs import EPOCH_MAX, sequences_of_epoch
 from provisioning.ledger_events import Phase
 from provisioning.ledger_queries import list_jobs, list_serials, list_units
 from provisioning.ledger_restore import restore_ledger
-from provisioning.ledger_schema import HEAD_REVISION, REVISIONS
+from provisioning.ledger_revisions import HEAD_REVISION, REVISIONS
 from provisioning.ledger_upgrade import upgrade_ledger
 from provisioning.ledger_values import SerialState, UnitState
 from provisioning.serial_numbers import parse_serial

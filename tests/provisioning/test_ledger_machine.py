@@ -30,18 +30,15 @@ from hypothesis.stateful import (
 
 from provisioning.classification import BoardClass, BoardIdentity, Classification, RecordCondition
 from provisioning.errors import LedgerError, QuarantineError, SupervisionError
-from provisioning.ledger import Ledger, create_ledger
+from provisioning.ledger import Ledger
 from provisioning.ledger_backup import write_backup
+from provisioning.ledger_board_view import view_board
+from provisioning.ledger_creation import create_ledger
 from provisioning.ledger_events import Phase
+from provisioning.ledger_quarantine import find_quarantine, open_quarantine
 from provisioning.ledger_queries import list_jobs, list_serials, list_units
 from provisioning.ledger_restore import restore_ledger
-from provisioning.ledger_supervision import (
-    carry_out,
-    find_quarantine,
-    open_quarantine,
-    prepare_order,
-    view_board,
-)
+from provisioning.ledger_supervision import carry_out, prepare_order
 from provisioning.ledger_values import JobState, SerialState, UnitState, Writer
 from provisioning.ledger_voids import find_range
 from provisioning.serial_numbers import parse_serial

@@ -10,8 +10,9 @@ import psycopg
 import pytest
 
 from provisioning.errors import LedgerError
-from provisioning.ledger import Ledger, create_ledger
+from provisioning.ledger import Ledger
 from provisioning.ledger_address import PostgresAddress, parse_ledger_address
+from provisioning.ledger_creation import create_ledger
 from provisioning.ledger_events import Phase
 from provisioning.ledger_postgres import _LOCK
 from provisioning.ledger_queries import list_units
@@ -177,7 +178,7 @@ def test_no_database_no_user_and_no_rights_are_three_different_errors(site, post
 
 
 def test_a_hanging_writer_is_cut_off_and_others_say_who_waits(site, monkeypatch):
-    monkeypatch.setattr("provisioning.ledger_postgres.LOCK_TIMEOUT_S", 1)
+    monkeypatch.setattr("provisioning.postgres_engine.LOCK_TIMEOUT_S", 1)
     ledger = Ledger.open(site.address)
     with psycopg.connect(site.server.url(site.address.database)) as hanging:
         hanging.execute(_LOCK.encode())
@@ -304,7 +305,7 @@ def test_an_address_that_cannot_be_used_is_refused_and_keeps_its_secret(text):
 
 
 def test_without_the_driver_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr("provisioning.ledger_postgres.find_spec", lambda _name: None)
+    monkeypatch.setattr("provisioning.postgres_engine.find_spec", lambda _name: None)
     with pytest.raises(LedgerError, match="needs the driver") as refusal:
         Ledger.open(parse_ledger_address("postgresql://h/d", root=ROOT))
     assert "ampforge[postgres]" in refusal.value.hint

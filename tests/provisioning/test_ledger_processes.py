@@ -198,7 +198,7 @@ def test_a_station_that_is_stopped_holds_the_others_up_for_no_longer_than_the_li
     tmp_path, request, monkeypatch
 ):
     """A frozen process keeps its lock on PostgreSQL; the server takes it away."""
-    monkeypatch.setattr("provisioning.ledger_postgres.IDLE_IN_TRANSACTION_TIMEOUT_S", 1)
+    monkeypatch.setattr("provisioning.postgres_engine.IDLE_IN_TRANSACTION_TIMEOUT_S", 1)
     site = made_site("postgres", tmp_path, request)
     frozen, other = Ledger.open(site.address), Ledger.open(site.address)
     started_s = time.monotonic()

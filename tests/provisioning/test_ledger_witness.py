@@ -10,6 +10,7 @@ import pytest
 import provisioning.station_joining
 from provisioning.errors import LedgerError, StationError
 from provisioning.ledger import Ledger
+from provisioning.ledger_address import find_ledger
 from provisioning.ledger_backup import write_backup
 from provisioning.ledger_restore import restore_for_station
 from provisioning.ledger_witness import (
@@ -19,7 +20,6 @@ from provisioning.ledger_witness import (
     save_witness,
 )
 from provisioning.serial_formats import parse_format
-from provisioning.station_files import find_ledger
 from provisioning.station_founding import create_station
 from provisioning.station_joining import join_station
 from provisioning.station_keys import load_station_keys

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioning.errors import LedgerError, SerialNumberError
-from provisioning.ledger import Ledger, create_ledger
+from provisioning.ledger import Ledger
 from provisioning.ledger_backup import write_backup
+from provisioning.ledger_creation import create_ledger
 from provisioning.ledger_epochs import epoch_of_sequence, sequences_of_epoch
 from provisioning.ledger_events import Phase
 from provisioning.ledger_formats import FORMAT_STEP

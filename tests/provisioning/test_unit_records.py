@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from provisioning.errors import ExportError, LedgerError
 from provisioning.ledger_events import Phase
-from provisioning.ledger_queries import find_unit, list_units
+from provisioning.ledger_queries import list_units
+from provisioning.ledger_units import find_unit
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
 from provisioning.unit_export_checking import verify_export
