@@ -24,10 +24,10 @@ import re
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from signing.validation_words import words_for
+from signing.validation_words import suggest, words_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from decimal import Decimal
     from enum import StrEnum
     from pathlib import Path
@@ -48,6 +48,7 @@ class Problem(NamedTuple):
         value: What was written, or `None` where a word of it would not help.
         is_rule: Whether it is a rule over several values, which names them itself.
         has_value: Whether `value` is what was written.
+        known: The keys that are known there, for a key that is not.
     """
 
     place: tuple[str | int, ...]
@@ -55,13 +56,19 @@ class Problem(NamedTuple):
     value: object = None
     is_rule: bool = False
     has_value: bool = True
+    known: Collection[str] = ()
+
+    def tell(self) -> str:
+        """Return `words`, and the key that may have been meant."""
+        return self.words + suggest(self.place[-1], self.known) if self.known else self.words
 
 
 class UnfitTableError(ValueError):
     """Raised when a table is not what was asked for; the owner of the file says so in its words.
 
     Attributes:
-        problems: All that was found, in the order of the fields, unknown keys last.
+        problems: All that was found: first unknown keys, which may be why others are missing,
+            then in the order of the fields.
     """
 
     def __init__(self, *problems: Problem) -> None:
@@ -100,7 +107,8 @@ def read_table(table: type[Table], written_value: object) -> Table:
         entry = plan.entries.get(key)
         if entry is None:
             unknown = words_for("extra_forbidden")
-            problems.append((len(plan.entries), Problem((key,), unknown, has_value=False)))
+            problem = Problem((key,), unknown, has_value=False, known=plan.entries.keys())
+            problems.append((-1, problem))
             continue
         try:
             values[entry.name] = entry.check(value)
