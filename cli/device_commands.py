@@ -30,6 +30,7 @@ from cli.params import (
     server_url_option,
 )
 from cli.station_access import read_file
+from signing.input_file import read_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,15 +150,15 @@ def open_simulated_board(folder: Path) -> SimulatedBoard:
 
     path = folder / BOARD_FILE
     try:
-        with path.open("rb") as file:
-            facts = json.loads(file.read(BOARD_FILE_MAX_BYTES))
+        facts = json.loads(read_input(path, BOARD_FILE_MAX_BYTES))
         seed, index = int(facts["seed"]), int(facts["index"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageRefusal(
             "the folder is not that of a simulated board",
             expected=f"a folder with {BOARD_FILE}, as `ampforge station simulate` makes it",
-            got=type(error).__name__,
+            got=error.strerror if isinstance(error, OSError) else f"another {BOARD_FILE}",
             where=path,
+            hint="name a board's own folder, such as station/simulated-line/board-1",
         ) from error
     return SimulatedBoard(folder, seed, index, now=lambda: datetime.now(UTC))
 

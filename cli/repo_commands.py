@@ -141,7 +141,9 @@ def publish(
     roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
     plan = AssignmentPlan(campaign=campaign or "", drawn_ppm=round(percent * 10_000))
-    publication = publisher.publish_bundle(content, plan, now=_now(), delta_plan=delta_plan)
+    publication = publisher.publish_bundle(
+        content, plan, now=_now(), delta_plan=delta_plan, where=str(bundle_path)
+    )
     print_result(
         describe_publication(publication), format_publication(publication), as_json=as_json
     )

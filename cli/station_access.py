@@ -136,10 +136,19 @@ def read_file(path: Path, *, max_bytes: int) -> bytes:
     try:
         content = read_input(path, max_bytes)
     except OSError as error:
-        raise UsageRefusal("the file cannot be read", got=error.strerror, where=path) from error
+        raise UsageRefusal(
+            "the file cannot be read",
+            got=error.strerror,
+            where=path,
+            hint="check the path and its permissions",
+        ) from error
     if len(content) > max_bytes:
         raise UsageRefusal(
-            "the file is too long", expected=f"at most {max_bytes} bytes", got="more", where=path
+            "the file is too long",
+            expected=f"at most {max_bytes} bytes",
+            got="more",
+            where=path,
+            hint="check that this is the file that was meant",
         )
     return content
 

@@ -54,6 +54,7 @@ from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import refuse_withdrawn, refuse_withdrawn_version
 from signing.cose import sign_many, sign_one
+from signing.refusal import refusing_in
 from signing.roles import Role
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Publisher:
         *,
         now: datetime,
         delta_plan: DeltaPlan | None = None,
+        where: str = "bundle",
     ) -> Publication:
         """Verify a bundle, publish its release, and assign it.
 
@@ -105,6 +107,7 @@ class Publisher:
             plan: Who installs it; `None` assigns it to every device.
             now: The present, UTC.
             delta_plan: Which deltas to publish with it; `None` publishes the full image alone.
+            where: The bundle's file, for messages.
 
         Raises:
             SigningError, FirmwareImageError: The bundle, or a delta's base, is refused.
@@ -114,8 +117,9 @@ class Publisher:
             SecureVersionError: Its secure version is beyond the product's budget.
             WaiverError: What of the limits was waived no longer is.
         """
-        bundle = verify_bundle(untrusted_bytes, self.trust)
-        refuse_out_of_force(bundle.waivers, now=now)
+        bundle = verify_bundle(untrusted_bytes, self.trust, where=where)
+        with refusing_in(where):
+            refuse_out_of_force(bundle.waivers, now=now)
         statement = bundle.statement
         refuse_unsupported(statement.version, statement.constraints, now=now)
         deltas = make_release_deltas(bundle, delta_plan, self.trust) if delta_plan else ()
