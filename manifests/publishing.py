@@ -155,23 +155,12 @@ class Publisher:
                 refuse_step_back(self.store, current, known, manifest)
                 refuse_gaps(way, known, manifest)
             digest = message_digest(message)
-            assignment = self._assign(current, plan, manifest, way, manifest_sha256=digest, now=now)
-            publish_files(
-                self.store,
-                self.signers,
-                self.settings,
-                before=current,
-                releases=releases,
-                assignments=(self.assignment_file(assignment),),
-                now=now,
+            publication = self._put_in_force(
+                current, plan, manifest, way, manifest_sha256=digest, releases=releases, now=now
             )
-        return Publication(
-            manifest=manifest,
-            manifest_sha256=assignment.manifest_sha256,
-            assignment=assignment,
-            is_new_release=bool(releases),
+        return replace(
+            publication,
             cost=cost if releases else None,
-            way=way,
             is_first_constrained=bool(releases) and is_first_constrained(known, manifest),
             waivers=tuple(waiver.to_json() for waiver in bundle.waivers),
             deltas=deltas,
@@ -238,23 +227,10 @@ class Publisher:
         releases = list_releases(current)
         way = plan_steps(self.store, current, self.trust, releases, manifest, now=now)
         digest = published.manifest_sha256
-        assignment = self._assign(current, plan, manifest, way, manifest_sha256=digest, now=now)
-        publish_files(
-            self.store,
-            self.signers,
-            self.settings,
-            before=current,
-            assignments=(self.assignment_file(assignment),),
-            now=now,
+        publication = self._put_in_force(
+            current, plan, manifest, way, manifest_sha256=digest, now=now
         )
-        return Publication(
-            manifest=manifest,
-            manifest_sha256=assignment.manifest_sha256,
-            assignment=assignment,
-            is_new_release=False,
-            way=way,
-            waivers=published.waivers,
-        )
+        return replace(publication, waivers=published.waivers)
 
     def renew(self, *, now: datetime) -> RepositoryMetadata:
         """Sign snapshot and timestamp again, so that the repository does not expire.
@@ -273,6 +249,38 @@ class Publisher:
             serialize_manifest(manifest),
             self._signers(Role.RELEASE),
             content_type=MANIFEST_CONTENT_TYPE,
+        )
+
+    def _put_in_force(
+        self,
+        current: RepositoryMetadata,
+        plan: AssignmentPlan,
+        manifest: Manifest,
+        way: StepPlan,
+        *,
+        manifest_sha256: bytes,
+        now: datetime,
+        releases: tuple[NewFile, ...] = (),
+    ) -> Publication:
+        """Publish the assignment of a release, with the release's own files where it is new."""
+        assignment = self._assign(
+            current, plan, manifest, way, manifest_sha256=manifest_sha256, now=now
+        )
+        publish_files(
+            self.store,
+            self.signers,
+            self.settings,
+            before=current,
+            releases=releases,
+            assignments=(self.assignment_file(assignment),),
+            now=now,
+        )
+        return Publication(
+            manifest=manifest,
+            manifest_sha256=manifest_sha256,
+            assignment=assignment,
+            is_new_release=bool(releases),
+            way=way,
         )
 
     def _assign(
