@@ -166,6 +166,7 @@ def require_trust(config_path: Path | None, trust_path: Path | None) -> TrustRec
         raise UsageRefusal(
             "there is no trust record to verify the bundle with",
             expected="the file that [signing] trust_record names, or --trust FILE",
+            where=None if configuration is None else configuration.path,
             hint="make one with `ampforge trust sign`, or get it from the product's owner",
         )
     return trust

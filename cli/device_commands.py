@@ -55,7 +55,8 @@ def group() -> None:
 
 @group.command(
     "update",
-    epilog="Example: ampforge device update --board line/board-0 --url http://127.0.0.1:8470",
+    epilog="Example: ampforge device update --board station/simulated-line/board-1 "
+    "--url http://127.0.0.1:8470",
 )
 @server_url_option(text="Server with the published repository.", required=True)
 @click.option("--board", "board_folder", type=EXISTING_FOLDER, help="Folder of a simulated board.")
@@ -112,6 +113,8 @@ def update(
             raise UsageRefusal(
                 "a gateway serves a board on a port, and cannot make it install again",
                 expected="--gateway --port URL, without --reinstall",
+                got="no --port" if port is None else "--reinstall",
+                hint="see `ampforge device update --help`",
             )
         from manifests.gateway import ROOT_MAX_BYTES
 
@@ -128,7 +131,12 @@ def update(
 def info(*, port: str | None, board_folder: Path | None, as_json: bool) -> None:
     """Show what a board says that it is and runs. Nothing of it is verified."""
     if (port is None) == (board_folder is None):
-        raise UsageRefusal("give one board", expected="--port URL or --board FOLDER")
+        raise UsageRefusal(
+            "it is not clear which board to ask",
+            expected="--port URL or --board FOLDER",
+            got="neither" if port is None else "both",
+            hint="see `ampforge device info --help`",
+        )
     if board_folder is not None:
         with closing(open_simulated_board(board_folder)) as board:
             document = describe_simulated(board)
@@ -281,6 +289,7 @@ def _default_root(config_path: Path | None) -> Path:
             "there is no TUF root to trust",
             expected="--root FILE, from a trusted place and not from the server",
             where=path,
+            hint="it is the metadata/1.root.json that `ampforge repo init` made",
         )
     return path
 

@@ -160,6 +160,8 @@ def verify_suit(
                 "keys are for verifying, and nothing is to be verified",
                 expected="--key or --unverified",
                 got="both",
+                where=envelope_path,
+                hint="leave out --unverified to verify it with these keys",
             )
         envelope = parse_suit_envelope(content)
     elif key_paths:

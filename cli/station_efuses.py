@@ -68,6 +68,9 @@ def efuse_plan(
         raise UsageRefusal(
             "there is no slot to look at",
             expected="--slots port=URL,meter=ADDRESS, or [[station.slots]]",
+            got="none",
+            where=configuration.path,
+            hint="`ampforge station ports` lists what is plugged in",
         )
     with open_ledger(config_path, station_folder) as ledger:
         previews = {slot.name: preview_efuses(slot.port, plan, ledger) for slot in chosen}

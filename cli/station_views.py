@@ -225,5 +225,5 @@ def report(
 
 def _link(path: Path, page: Path) -> str:
     """Return where a file is as a page that lies elsewhere links it."""
-    relative = os.path.relpath(path.resolve(), page.resolve().parent)
+    relative = os.path.relpath(os.path.realpath(path), os.path.realpath(page.parent))
     return quote(Path(relative).as_posix())

@@ -114,10 +114,12 @@ def trust_record_path(configuration: Configuration) -> Path:
 def _read_certificate(path: Path) -> bytes:
     from cli.failures import UsageRefusal
     from signing.certificate_fields import MAX_CERTIFICATE_BYTES
+    from signing.certificates import parse_ca_certificate
     from signing.input_file import read_input
+    from signing.refusal import refusing_in
 
     try:
-        return read_input(path, MAX_CERTIFICATE_BYTES)
+        certificate_der = read_input(path, MAX_CERTIFICATE_BYTES)
     except OSError as error:
         raise UsageRefusal(
             "the factory CA's certificate cannot be read",
@@ -125,6 +127,9 @@ def _read_certificate(path: Path) -> bytes:
             where=path,
             hint="name the factory-ca.cert.der that `ampforge station init` wrote",
         ) from error
+    with refusing_in(path):
+        parse_ca_certificate(certificate_der)
+    return certificate_der
 
 
 def _document(record: TrustRecord, path: Path) -> dict[str, object]:

@@ -244,7 +244,7 @@ def inspect(*, table_path: Path, as_json: bool) -> None:
     "folder",
     type=FOLDER,
     default=Path(),
-    help="Folder for one picture per mode (default: this).",
+    help="Folder for one picture per mode (default: this one).",
 )
 @click.option(
     "--format",
