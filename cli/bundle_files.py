@@ -107,7 +107,7 @@ def refuse_signed_output(output: Path, digest: object) -> None:
     if not is_signed:
         return
     got = "a bundle that is signed"
-    hint = f"give another --output, or {REPLACE_SIGNED_OPTION} if nobody was given that release"
+    hint = f"give another --output, or {REPLACE_SIGNED_OPTION} if that file is not needed any more"
     with suppress(Refusal):  # a statement that we cannot read is no less signed
         there = inspect_bundle(content)
         got = f"{there['version']}, release counter {there['release_counter']}, signed"

@@ -57,6 +57,7 @@ def efuse_plan(
         raise UsageRefusal(
             "no eFuse plan is configured, so that nothing is ever burned",
             expected="efuses in section [station], or --plan FILE",
+            where=configuration.path,
             hint="docs/spec/efuses.md describes the file; the example product has one",
         )
     plan = load_efuse_plan(

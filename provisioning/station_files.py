@@ -187,7 +187,7 @@ def find_ledger(folder: Path, setting: str | None, *, root: Path) -> LedgerAddre
     if setting is None:
         return own
     address = parse_ledger_address(setting, root=root)
-    is_own = isinstance(address, Path) and address.resolve() == own.resolve()
+    is_own = isinstance(address, Path) and os.path.realpath(address) == os.path.realpath(own)
     if own.exists() and not is_own:
         raise LedgerError(
             "there are two ledgers for this station",
@@ -347,7 +347,12 @@ def require_ca_key(ca_der: bytes, signer: Signer, *, where: object) -> None:
 
 
 def _cannot_make(folder: Path, error: OSError) -> StationError:
-    return StationError("the station's folder cannot be made", got=error.strerror, where=folder)
+    return StationError(
+        "the station's folder cannot be made",
+        got=error.strerror,
+        where=folder,
+        hint="name another folder, or check the permissions of the one above",
+    )
 
 
 def _sync_folder(folder: Path) -> None:

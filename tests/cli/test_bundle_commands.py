@@ -400,7 +400,7 @@ def test_a_signed_bundle_is_replaced_only_when_asked_to(approved, run, signing):
     assert "`ampforge bundle sign`" in message
     message = run(*build, "--release-counter", 2, code=2)
     assert "1.4.0, release counter 1, signed" in message
-    assert "--replace-signed if nobody was given that release" in message
+    assert "--replace-signed if that file is not needed any more" in message
     assert (Path(SIGNED).read_bytes(), Path("sign-log.jsonl").read_bytes()) == before
     run(*build, "--release-counter", 2, "--replace-signed")
     assert json.loads(run("bundle", "inspect", SIGNED, "--json"))["release_counter"] == 2
