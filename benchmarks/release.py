@@ -69,12 +69,12 @@ class Workshop:
 
     def release(self) -> None:
         """Build and sign a bundle."""
-        self.ours("bundle", "build")
+        self.ours("bundle", "build", "--replace-signed")
         self.ours("bundle", "sign", self._bundle("1.4.0"), *KEYS, *TRUST)
 
     def release_at_once(self) -> None:
         """Build and sign a bundle in one process."""
-        self.ours("bundle", "build", "--sign", *KEYS, *TRUST)
+        self.ours("bundle", "build", "--sign", "--replace-signed", *KEYS, *TRUST)
 
     def verify(self) -> None:
         """Verify the bundle."""

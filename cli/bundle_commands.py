@@ -12,9 +12,11 @@ from cli.bundle_diff_commands import diff
 from cli.bundle_extract_commands import extract
 from cli.bundle_files import (
     OPTIONAL_BUNDLE_ARGUMENT,
+    REPLACE_SIGNED_OPTION,
     choose_bundle,
     find_trust,
     read_bundle,
+    refuse_signed_output,
     require_trust,
     trust_option,
 )
@@ -83,6 +85,12 @@ def group() -> None:
 @click.option(
     "-o", "--output", type=FILE, help="Bundle to write (default: [release] output folder)."
 )
+@click.option(
+    REPLACE_SIGNED_OPTION,
+    "is_replacing",
+    is_flag=True,
+    help="Let it take the place of a signed bundle, whose signatures are lost.",
+)
 @click.option("--sign", "is_signing", is_flag=True, help="Sign it, too, as `bundle sign` does.")
 @signing_options
 @trust_option
@@ -91,6 +99,7 @@ def group() -> None:
 def build(
     *,
     output: Path | None,
+    is_replacing: bool,
     is_signing: bool,
     keys: tuple[str, ...],
     spend_reason: str | None,
@@ -105,7 +114,7 @@ def build(
 
     The inputs come from [product] and [release]; each can be given as an option. The waveforms are
     compiled and judged against the limits, and the policy role must have approved the table. With
-    --sign nothing is written before it is signed.
+    --sign nothing is written before it is signed. A signed bundle is not replaced unasked.
     """
     from firmware_images.bundle_building import build_bundle
     from firmware_images.bundle_inspection import inspect_bundle
@@ -135,6 +144,8 @@ def build(
     content = build_bundle(inputs)
     document = inspect_bundle(content, is_judged=True)
     path = output or configuration.resolve(release.bundle_name(product, str(document["version"])))
+    if not is_replacing:
+        refuse_signed_output(path, document["digest"])
     human = [
         f"built {path}",
         f"  {product.name} {document['version']}, release counter {release.release_counter}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from signing.trust import TrustRecord
 
 _BUNDLE_PATTERN = "*.bundle.zip"
+REPLACE_SIGNED_OPTION = "--replace-signed"
 
 BUNDLE_ARGUMENT = click.argument("bundle_path", metavar="BUNDLE", type=EXISTING_FILE)
 OPTIONAL_BUNDLE_ARGUMENT = click.argument(
@@ -78,6 +80,49 @@ def read_bundle(path: Path) -> bytes:
     return read_bounded(path, ARCHIVE_MAX_BYTES, BundleError)
 
 
+def refuse_signed_output(output: Path, digest: object) -> None:
+    """Refuse to write a bundle where a signed one lies: its signatures would be lost.
+
+    Args:
+        output: Where the bundle is to go.
+        digest: That of the statement which is about to be written there, hexadecimal.
+
+    Raises:
+        UsageRefusal: There is a signed bundle.
+        BundleError: What is there cannot be read.
+    """
+    from firmware_images.bundle_archive import parse_archive
+    from firmware_images.bundle_contents import SIGNED_STATEMENT
+    from firmware_images.bundle_inspection import inspect_bundle
+    from firmware_images.errors import BundleError
+    from signing.refusal import Refusal
+
+    if not output.is_file():  # a pipe or a device is not opened
+        return
+    content = read_bundle(output)
+    try:
+        is_signed = SIGNED_STATEMENT in parse_archive(content)
+    except BundleError:
+        is_signed = False  # no bundle, so nobody signed it
+    if not is_signed:
+        return
+    got = "a bundle that is signed"
+    hint = f"give another --output, or {REPLACE_SIGNED_OPTION} if that file is not needed any more"
+    with suppress(Refusal):  # a statement that we cannot read is no less signed
+        there = inspect_bundle(content)
+        got = f"{there['version']}, release counter {there['release_counter']}, signed"
+        if there["digest"] == digest:
+            got = "this very release, signed"
+            hint = "nothing needs to be built; add a signature to it with `ampforge bundle sign`"
+    raise UsageRefusal(
+        "the output would take the place of a signed bundle",
+        expected="a new file, or an unsigned bundle",
+        got=got,
+        where=output,
+        hint=hint,
+    )
+
+
 def find_trust(configuration: Configuration | None, trust_path: Path | None) -> TrustRecord | None:
     """Return the named trust record, else the configuration's if its file is there."""
     from signing.trust_file import load_trust_record
@@ -121,6 +166,7 @@ def require_trust(config_path: Path | None, trust_path: Path | None) -> TrustRec
         raise UsageRefusal(
             "there is no trust record to verify the bundle with",
             expected="the file that [signing] trust_record names, or --trust FILE",
+            where=None if configuration is None else configuration.path,
             hint="make one with `ampforge trust sign`, or get it from the product's owner",
         )
     return trust

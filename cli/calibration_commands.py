@@ -9,7 +9,7 @@ import click
 
 from cli.failures import UsageRefusal
 from cli.noun_group import NounGroup
-from cli.output import print_result
+from cli.output import per_million, print_result
 from cli.params import EXISTING_FILE, json_option
 from cli.simulate_command import simulate
 
@@ -133,8 +133,8 @@ def risk(
     accept_ua = tolerance_ua - guard_band_ua
     human = (
         f"limits ±{tolerance_ua:g} µA, accepted within ±{accept_ua:g} µA\n"
-        f"probability of false accept  {result.pfa:.3e}  ({result.pfa * 1e6:.3g} in a million)\n"
-        f"probability of false reject  {result.pfr:.3e}  ({result.pfr * 1e6:.3g} in a million)"
+        f"probability of false accept  {result.pfa:.3e}  ({per_million(result.pfa)} in a million)\n"
+        f"probability of false reject  {result.pfr:.3e}  ({per_million(result.pfr)} in a million)"
     )
     print_result({"pfa": result.pfa, "pfr": result.pfr}, human, as_json=as_json)
 

@@ -18,6 +18,7 @@ from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import EXISTING_FILE, FiniteFloat, config_option, json_option
 from cli.picture_option import plot_option, save_picture
+from cli.progress import showing_progress
 from cli.station_access import open_ledger, station_option
 from signing.refusal import refusing_in
 
@@ -178,8 +179,11 @@ def report(
     """
     from provisioning.capability_report import report_line
 
-    with open_ledger(config_path, station_folder) as ledger:
-        line = report_line(ledger, bundle_prefix=bundle_prefix)
+    with (
+        open_ledger(config_path, station_folder) as ledger,
+        showing_progress("reading the units", as_json=as_json) as shown,
+    ):
+        line = report_line(ledger, bundle_prefix=bundle_prefix, on_progress=shown)
     print_result(line_document(line), tell_line(line), as_json=as_json)
 
 

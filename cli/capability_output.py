@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from cli.output import per_million
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -50,7 +52,7 @@ def tell_study(capability: Capability, limits: Limits, plot_path: Path | None) -
         "",
         (
             f"outside     {capability.outside_count} of {capability.count}; a normal process has "
-            f"{1e6 * capability.outside_expected:.3g} in a million"
+            f"{per_million(capability.outside_expected)} in a million"
         ),
         *(f"note: {remark}" for remark in capability.remarks),
     ]

@@ -184,6 +184,7 @@ def _parse_quorum(text: str) -> tuple[int, int]:
             expected="T-of-N, as 2-of-3",
             got=ascii(text[:40]),
             where="--root",
+            hint="give how many root keys must sign, and of how many, such as 2-of-3",
         )
     return int(threshold), int(count)
 
@@ -196,6 +197,7 @@ def _parse_check(text: str) -> tuple[int, str]:
             expected="STEP:VALUE, as 2:1a2b-3c4d-5e6f-7081-92a3",
             got=ascii(text[:80]),
             where="--check",
+            hint="type the number of the step, a colon, and what the witness wrote down",
         )
     return int(number), value.strip().lower()
 

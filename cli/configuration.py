@@ -58,8 +58,12 @@ class Configuration:
         """
         table = self._find(name)
         if table is None:
+            from signing.validation_words import find_near
+
+            near = find_near(name, (key for key in self.document if key != name))
             raise UsageRefusal(
                 f"the configuration has no section [{name}]",
+                got=None if near is None else f"[{near}]",
                 where=self.path,
                 hint=f"add [{name}]; `ampforge init` writes a complete example to compare with",
             )
@@ -77,16 +81,16 @@ class Configuration:
     def _validate(self, name: str, table: dict[str, object], model: Any) -> Any:
         from pydantic import ValidationError
 
-        from signing.validation_words import describe_problem
+        from signing.validation_words import describe_problem, first_problem
         from signing.written_checks import Problem
 
         try:
             return model.model_validate_json(_as_json(table))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
+            first = first_problem(error)
             problem = Problem(
                 place=first["loc"],
-                words=describe_problem(first),
+                words=describe_problem(first, model),
                 value=first.get("input"),
                 is_rule=first["type"] == "value_error",
                 has_value=first["type"] not in {"missing", "extra_forbidden"},
@@ -100,7 +104,7 @@ class Configuration:
         key = "" if problem.is_rule or not problem.place else f"{problem.place[-1]} "
         has_value = problem.has_value and not problem.is_rule
         return UsageRefusal(
-            f"the configuration is not acceptable: {key}{problem.words}",
+            f"the configuration is not acceptable: {key}{problem.tell()}",
             got=show_value(problem.value)[:120] if has_value else None,
             where=f"{self.path}, {'.'.join(str(part) for part in (name, *problem.place))}",
             hint="correct the value; `ampforge init` writes an example to compare with",

@@ -83,4 +83,5 @@ def refuse_other_chip(base: Application, new: Application) -> None:
             expected=base.chip,
             got=new.chip,
             where=new.name,
+            hint="name two releases for the same boards",
         )

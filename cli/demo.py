@@ -58,7 +58,7 @@ def demo(*, folder: Path, boards: int, seed: int, as_json: bool) -> None:
 
     prepare_folder(folder)
     console = Console(stderr=as_json, quiet=as_json, highlight=False, soft_wrap=True)
-    document = run_demo(folder.resolve(), console, board_count=boards, seed=seed, as_json=as_json)
+    document = run_demo(folder.absolute(), console, board_count=boards, seed=seed, as_json=as_json)
     if as_json:
         print_result(document, as_json=True)
     if document["passed"] != boards or document["updated"] != boards:
@@ -85,7 +85,10 @@ def prepare_folder(folder: Path) -> None:
         (folder / MARK_NAME).touch()
     except OSError as error:
         raise UsageRefusal(
-            "the demo's folder cannot be made", got=error.strerror, where=folder
+            "the demo's folder cannot be made",
+            got=error.strerror,
+            where=folder,
+            hint="name another one: `ampforge demo --output NAME`",
         ) from error
 
 

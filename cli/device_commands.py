@@ -30,6 +30,7 @@ from cli.params import (
     server_url_option,
 )
 from cli.station_access import read_file
+from signing.input_file import read_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,8 @@ def group() -> None:
 
 @group.command(
     "update",
-    epilog="Example: ampforge device update --board line/board-0 --url http://127.0.0.1:8470",
+    epilog="Example: ampforge device update --board station/simulated-line/board-1 "
+    "--url http://127.0.0.1:8470",
 )
 @server_url_option(text="Server with the published repository.", required=True)
 @click.option("--board", "board_folder", type=EXISTING_FOLDER, help="Folder of a simulated board.")
@@ -111,6 +113,8 @@ def update(
             raise UsageRefusal(
                 "a gateway serves a board on a port, and cannot make it install again",
                 expected="--gateway --port URL, without --reinstall",
+                got="no --port" if port is None else "--reinstall",
+                hint="see `ampforge device update --help`",
             )
         from manifests.gateway import ROOT_MAX_BYTES
 
@@ -127,7 +131,12 @@ def update(
 def info(*, port: str | None, board_folder: Path | None, as_json: bool) -> None:
     """Show what a board says that it is and runs. Nothing of it is verified."""
     if (port is None) == (board_folder is None):
-        raise UsageRefusal("give one board", expected="--port URL or --board FOLDER")
+        raise UsageRefusal(
+            "it is not clear which board to ask",
+            expected="--port URL or --board FOLDER",
+            got="neither" if port is None else "both",
+            hint="see `ampforge device info --help`",
+        )
     if board_folder is not None:
         with closing(open_simulated_board(board_folder)) as board:
             document = describe_simulated(board)
@@ -149,15 +158,15 @@ def open_simulated_board(folder: Path) -> SimulatedBoard:
 
     path = folder / BOARD_FILE
     try:
-        with path.open("rb") as file:
-            facts = json.loads(file.read(BOARD_FILE_MAX_BYTES))
+        facts = json.loads(read_input(path, BOARD_FILE_MAX_BYTES))
         seed, index = int(facts["seed"]), int(facts["index"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageRefusal(
             "the folder is not that of a simulated board",
             expected=f"a folder with {BOARD_FILE}, as `ampforge station simulate` makes it",
-            got=type(error).__name__,
+            got=error.strerror if isinstance(error, OSError) else f"another {BOARD_FILE}",
             where=path,
+            hint="name a board's own folder, such as station/simulated-line/board-1",
         ) from error
     return SimulatedBoard(folder, seed, index, now=lambda: datetime.now(UTC))
 
@@ -280,6 +289,7 @@ def _default_root(config_path: Path | None) -> Path:
             "there is no TUF root to trust",
             expected="--root FILE, from a trusted place and not from the server",
             where=path,
+            hint="it is the metadata/1.root.json that `ampforge repo init` made",
         )
     return path
 

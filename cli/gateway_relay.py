@@ -53,6 +53,7 @@ def relay_update(
             "the board refused the update",
             got=result.removeprefix(REFUSED_PREFIX),
             where=link.where,
+            hint="it keeps what it runs; `ampforge repo verify` finds what is published wrong",
         )
     word, _, message = result.partition(": ")
     return {
@@ -70,7 +71,10 @@ def _relay_session(link: DeviceLink, source: Transport, on_fetch: Callable[[Fetc
     while not answer.done:
         if answer.path is None or answer.len is None:
             raise LinkAnswerError(
-                "the board asks for nothing", expected="path and len", where=link.where
+                "the board asks for nothing",
+                expected="path and len",
+                where=link.where,
+                hint="its firmware speaks another group 64 than docs/spec/serial-link.md",
             )
         fetch = Fetch(
             path=answer.path,

@@ -106,6 +106,7 @@ def rr(
             expected="a width that six standard deviations of the gauge can be compared with",
             got=tolerance,
             where="--tolerance",
+            hint="give its whole width in the unit of the column value",
         )
     if full:
         value = {**_describe_fully(value, study), "percent_tolerance": percent}

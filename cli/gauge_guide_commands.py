@@ -265,5 +265,6 @@ def _whole_nanoamps(current_ua: float) -> int:
             expected="whole nanoamps, not 0",
             got=f"{current_ua:g} µA",
             where="--current-ua",
+            hint="give at most three digits after the point",
         )
     return current_na

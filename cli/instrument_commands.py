@@ -156,7 +156,7 @@ def list_command(
 @group.command(
     "impact", epilog="Example: ampforge instrument impact MY12345678 --since 2026-01-17 --json"
 )
-@click.argument("serial_number", required=False, metavar="SERIAL")
+@click.argument("serial_number", required=False, metavar="[SERIAL]")
 @click.option("--since", type=_DAY, help="Only measurements from this day on, UTC.")
 @click.option(
     "--since-check",

@@ -130,7 +130,7 @@ def list_keys(*, folder: Path | None, config_path: Path | None, as_json: bool) -
     )
 
 
-@group.command("inspect", epilog="Example: ampforge key inspect keys/release.pub.pem")
+@group.command("inspect", epilog="Example: ampforge key inspect keys/release-1.pub.pem")
 @click.argument("path", type=EXISTING_FILE)
 @config_option
 @passphrase_file_option

@@ -35,9 +35,7 @@ root_key_option = click.option(
 )
 
 
-@click.command(
-    "revoke", epilog="Example: ampforge key revoke 1cb566db17f16b37 (ids: ampforge trust show)"
-)
+@click.command("revoke", epilog="Example: ampforge key revoke 1cb566db17f16b37")
 @click.argument("key_id", metavar="KEY_ID")
 @root_key_option
 @config_option
@@ -53,8 +51,9 @@ def revoke(
 ) -> None:
     """Write the next trust record, in which a key counts nowhere, and sign it with root's keys.
 
-    KEY_ID is the beginning of a key's id, or the whole id of a station's or a device's key. Refused
-    where the role would have too few keys left: rotate the key instead.
+    KEY_ID is the beginning of a key's id (`ampforge trust show` lists them), or the whole id of a
+    station's or a device's key. Refused where the role would have too few keys left: rotate the key
+    instead.
     """
     from cli.repository_files import load_trust
     from signing.key_life import find_key_id, revoke_key, role_of_key

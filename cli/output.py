@@ -53,6 +53,12 @@ def print_result(value: Mapping[str, object], human: str | None = None, *, as_js
         ) from error
 
 
+def per_million(probability: float) -> str:
+    """Return a probability as so many in a million, never with an exponent for many."""
+    count = 1e6 * probability
+    return f"{count:.0f}" if count >= 999.5 else f"{count:.3g}"  # noqa: PLR2004 - 3 digits
+
+
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun, such as `1 unit` or `2 units`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -68,7 +68,11 @@ def _parse_server_url(
         return parse_base_url(text)
     except TransportError as error:
         raise UsageRefusal(
-            error.what, expected=error.expected, got=error.got, where="--url"
+            error.what,
+            expected=error.expected,
+            got=error.got,
+            where="--url",
+            hint=error.hint or "give the address that `ampforge serve` printed",
         ) from error
 
 

@@ -38,6 +38,7 @@ def picture_format_of(path: Path) -> PictureFormat:
                 expected="a name that ends in .svg or .png",
                 got=other or path.name,
                 where="--plot",
+                hint="SVG is sharp at any size; PNG is for programs that take nothing else",
             )
 
 

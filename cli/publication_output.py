@@ -1,4 +1,4 @@
-"""What a publication is said to be, as a document and in words."""
+"""What a publication, or a manifest that was extended, is said to be: a document, and words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from manifests.release_words import describe_asked
 if TYPE_CHECKING:
     from manifests.publication import Publication
     from manifests.release_admission import SecureVersionCost
+    from manifests.release_extension import Extension
 
 
 def describe_publication(publication: Publication) -> dict[str, object]:
@@ -20,11 +21,8 @@ def describe_publication(publication: Publication) -> dict[str, object]:
     manifest, assignment = publication.manifest, publication.assignment
     return {
         "schema": "ampforge.publication/1",
-        "version": manifest.version,
-        "release_counter": manifest.release_counter,
-        "hardware_class": manifest.hardware_class,
+        **_describe_manifest(publication),
         "is_new_release": publication.is_new_release,
-        "manifest_sha256": publication.manifest_sha256.hex(),
         "app_sha256": manifest.app.sha256.hex(),
         "deltas": [
             {"base_version": one.base_version, **describe_delta(one.delta)}
@@ -80,6 +78,56 @@ def format_publication(publication: Publication) -> str:
         f"  campaign {assignment.campaign!r}, assignment {assignment.sequence}, "
         f"until {assignment.expires_at:%Y-%m-%d}{waived}{asked}{patched}{spent}"
     )
+
+
+def describe_extension(extension: Extension) -> dict[str, object]:
+    """Return a manifest that was signed again as a document for scripts."""
+    manifest, assignment = extension.manifest, extension.assignment
+    return {
+        "schema": "ampforge.extension/1",
+        **_describe_manifest(extension),
+        "expires_at": manifest.expires_at.isoformat(),
+        "expired_at": extension.replaced.expires_at.isoformat(),
+        "assignment_sequence": None if assignment is None else assignment.sequence,
+        "assignment_expires_at": None if assignment is None else assignment.expires_at.isoformat(),
+    }
+
+
+def format_extension(extension: Extension, *, now: datetime) -> str:
+    """Return a manifest that was signed again as a person reads it."""
+    manifest, assignment = extension.manifest, extension.assignment
+    name = (
+        f"release {manifest.version} (counter {manifest.release_counter}, "
+        f"{manifest.hardware_class})"
+    )
+    lines = [
+        f"the manifest of {name} holds until {manifest.expires_at:%Y-%m-%d %H:%M} UTC",
+        *describe_asked(extension.way, manifest, now=now),
+    ]
+    if assignment is None:
+        lines.append("no assignment names it: give it out with `ampforge campaign create`")
+    elif assignment.expires_at <= now:
+        lines.append(
+            f"campaign {assignment.campaign!r} has expired: nobody installs it until "
+            "`ampforge campaign create`"
+        )
+    else:
+        words = "stays HALTED" if assignment.is_halted else "goes on with it"
+        lines.append(
+            f"campaign {assignment.campaign!r} {words}, until "
+            f"{assignment.expires_at:%Y-%m-%d %H:%M} UTC as before"
+        )
+    return "\n  ".join(lines)
+
+
+def _describe_manifest(signed: Publication | Extension) -> dict[str, object]:
+    manifest = signed.manifest
+    return {
+        "version": manifest.version,
+        "release_counter": manifest.release_counter,
+        "hardware_class": manifest.hardware_class,
+        "manifest_sha256": signed.manifest_sha256.hex(),
+    }
 
 
 def _describe_cost(cost: SecureVersionCost | None) -> dict[str, int] | None:

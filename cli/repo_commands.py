@@ -13,6 +13,7 @@ from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
+    FiniteFloat,
     config_option,
     json_option,
     passphrase_file_option,
@@ -92,7 +93,7 @@ def init(
 @click.option("--campaign", help="Name of the campaign (default: the release's).")
 @click.option(
     "--percent",
-    type=click.FloatRange(0, 100),
+    type=FiniteFloat(0, 100),
     default=100.0,
     show_default=True,
     help="Share of the devices that install it.",
@@ -142,7 +143,9 @@ def publish(
     roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
     plan = AssignmentPlan(campaign=campaign or "", drawn_ppm=round(percent * 10_000))
-    publication = publisher.publish_bundle(content, plan, now=_now(), delta_plan=delta_plan)
+    publication = publisher.publish_bundle(
+        content, plan, now=_now(), delta_plan=delta_plan, where=str(bundle_path)
+    )
     print_result(
         describe_publication(publication), format_publication(publication), as_json=as_json
     )

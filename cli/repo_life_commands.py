@@ -10,6 +10,7 @@ import click
 from cli.configuration import load_configuration
 from cli.output import print_result
 from cli.params import (
+    FiniteFloat,
     config_option,
     hardware_class_option,
     json_option,
@@ -20,7 +21,6 @@ from cli.params import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from manifests.release_extension import Extension
 
 _release_counter_option = click.option(
     "--release-counter",
@@ -33,7 +33,7 @@ _release_counter_option = click.option(
 @click.argument("version")
 @click.option(
     "--percent",
-    type=click.FloatRange(0, 100),
+    type=FiniteFloat(0, 100),
     default=100.0,
     show_default=True,
     help="Share of the devices from now on; above what it is.",
@@ -96,6 +96,7 @@ def extend(
     The release stays what it is, counter included: devices that have it are up to date, others take
     it. If it is the one that is assigned, the assignment follows; its share and its end stay.
     """
+    from cli.publication_output import describe_extension, format_extension
     from cli.repository_files import open_publisher
     from manifests.release_extension import extend_release
     from signing.roles import Role
@@ -112,50 +113,7 @@ def extend(
         release_counter=release_counter,
         now=now,
     )
-    print_result(_describe_extension(done), _format_extension(done, now=now), as_json=as_json)
-
-
-def _describe_extension(extension: Extension) -> dict[str, object]:
-    manifest, assignment = extension.manifest, extension.assignment
-    return {
-        "schema": "ampforge.extension/1",
-        "version": manifest.version,
-        "release_counter": manifest.release_counter,
-        "hardware_class": manifest.hardware_class,
-        "manifest_sha256": extension.manifest_sha256.hex(),
-        "expires_at": manifest.expires_at.isoformat(),
-        "expired_at": extension.replaced.expires_at.isoformat(),
-        "assignment_sequence": None if assignment is None else assignment.sequence,
-        "assignment_expires_at": None if assignment is None else assignment.expires_at.isoformat(),
-    }
-
-
-def _format_extension(extension: Extension, *, now: datetime) -> str:
-    from manifests.release_words import describe_asked
-
-    manifest, assignment = extension.manifest, extension.assignment
-    name = (
-        f"release {manifest.version} (counter {manifest.release_counter}, "
-        f"{manifest.hardware_class})"
-    )
-    lines = [
-        f"the manifest of {name} holds until {manifest.expires_at:%Y-%m-%d %H:%M} UTC",
-        *describe_asked(extension.way, manifest, now=now),
-    ]
-    if assignment is None:
-        lines.append("no assignment names it: give it out with `ampforge campaign create`")
-    elif assignment.expires_at <= now:
-        lines.append(
-            f"campaign {assignment.campaign!r} has expired: nobody installs it until "
-            "`ampforge campaign create`"
-        )
-    else:
-        words = "stays HALTED" if assignment.is_halted else "goes on with it"
-        lines.append(
-            f"campaign {assignment.campaign!r} {words}, until "
-            f"{assignment.expires_at:%Y-%m-%d %H:%M} UTC as before"
-        )
-    return "\n  ".join(lines)
+    print_result(describe_extension(done), format_extension(done, now=now), as_json=as_json)
 
 
 @click.command(

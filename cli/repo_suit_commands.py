@@ -150,6 +150,7 @@ def verify_suit(
     from manifests.suit_manifest import ENVELOPE_MAX_BYTES
     from manifests.suit_words import describe_envelope, format_envelope
     from signing.keys import parse_public_key
+    from signing.refusal import refusing_in
 
     # One byte more than there may be, so that the reader is the one that says so.
     content = read_file(envelope_path, max_bytes=ENVELOPE_MAX_BYTES + 1)
@@ -160,8 +161,11 @@ def verify_suit(
                 "keys are for verifying, and nothing is to be verified",
                 expected="--key or --unverified",
                 got="both",
+                where=envelope_path,
+                hint="leave out --unverified to verify it with these keys",
             )
-        envelope = parse_suit_envelope(content)
+        with refusing_in(envelope_path):
+            envelope = parse_suit_envelope(content)
     elif key_paths:
         parsed = {
             key.key_id: key
@@ -170,10 +174,14 @@ def verify_suit(
                 parse_public_key(read_file(path, max_bytes=KEY_MAX_BYTES), where=str(path)),
             )
         }
-        envelope, signed_by = verify_suit_envelope(content, parsed.values(), threshold=len(parsed))
+        with refusing_in(envelope_path):
+            envelope, signed_by = verify_suit_envelope(
+                content, parsed.values(), threshold=len(parsed)
+            )
     else:
         trust = load_trust(load_configuration(config_path))
-        envelope, signed_by = verify_release_envelope(content, trust)
+        with refusing_in(envelope_path):
+            envelope, signed_by = verify_release_envelope(content, trust)
     document = describe_envelope(envelope, signed_by)
     print_result(document, format_envelope(document), as_json=as_json)
 

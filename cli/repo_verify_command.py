@@ -41,6 +41,8 @@ def verify(
     code 4 if anything is wrong.
     """
     from cli.repository_files import load_trust, open_store
+    from cli.station_access import read_file
+    from manifests.gateway import ROOT_MAX_BYTES
     from manifests.repository_audit import AUDIT_SCHEMA, audit_repository
 
     configuration = load_configuration(config_path)
@@ -52,11 +54,12 @@ def verify(
     else:
         store = open_store(configuration)
     trust = load_trust(configuration)
+    root = None if root_path is None else read_file(root_path, max_bytes=ROOT_MAX_BYTES)
     audit = audit_repository(
         store,
         trust,
         now=datetime.now(UTC),
-        trusted_root=root_path.read_bytes() if root_path else None,
+        trusted_root=root,
         lists=url is None,
     )
     document = {

@@ -111,6 +111,7 @@ class SigningChoice:
                 "it is not said how to sign",
                 expected="one of --key, --export-digest and --import-signature",
                 got=f"{sum(ways)} of them",
+                hint="--key signs here; the others, in this order, are for a signer elsewhere",
             )
         if self.export_digest is not None:
             if len(self.public_key_paths) > 1:
@@ -118,12 +119,14 @@ class SigningChoice:
                     "a digest is exported for one key at a time",
                     expected="at most one --public-key",
                     got=len(self.public_key_paths),
+                    hint="export once for each key: P-384 signs another digest than the others",
                 )
         elif len(self.signature_paths) != len(self.public_key_paths):
             raise UsageRefusal(
                 "each imported signature needs its public key",
                 expected=f"{len(self.signature_paths)} --public-key",
                 got=len(self.public_key_paths),
+                hint="give --import-signature and --public-key in the same order",
             )
 
     def open_signers(
@@ -248,7 +251,13 @@ def parse_revision(text: str | None) -> int:
         return 0
     matched = _REVISION.fullmatch(text)
     if matched is None:
-        raise UsageRefusal("this is no chip revision", expected="such as 0.3 or v3.0", got=text)
+        raise UsageRefusal(
+            "this is no chip revision",
+            expected="such as 0.3 or v3.0",
+            got=text,
+            where="--chip-revision",
+            hint="esptool prints it when it connects to a board",
+        )
     return 100 * int(matched[1]) + int(matched[2])
 
 

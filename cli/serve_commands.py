@@ -250,6 +250,7 @@ def _with_options(
             expected="tls_certificate and tls_key, both or neither",
             got=f"only {plan.tls_certificate or plan.tls_key}",
             where="[serve], --tls-certificate, --tls-key",
+            hint="name both, or neither behind a proxy that does TLS",
         )
     if is_successor and plan.control is None:
         raise UsageRefusal(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -12,14 +11,12 @@ from cli.failures import UnitFailed
 from cli.output import print_result
 from cli.output_file import refuse_input_as_output
 from cli.params import FILE, config_option, json_option
+from cli.progress import showing_progress
 from cli.release_defaults import ReleaseDefaults
 from cli.waveform_options import waveform_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-_BAR_CELLS = 30
 
 
 @click.command(
@@ -101,7 +98,8 @@ def simulate(
     station: StationSettings = defaults.configuration().section("station", StationSettings)
     plan = StudyPlan(settings=station.metrology, table=table, seed=seed)
     size = StudySize(unit_count=unit_count, fault_count=fault_count, decision_count=decision_count)
-    result = run_study(plan, size, process_count=process_count, progress=_progress())
+    with showing_progress("simulating", as_json=as_json) as shown:
+        result = run_study(plan, size, process_count=process_count, progress=shown.step)
     command = (
         f"ampforge calibration simulate --units {unit_count} --faults {fault_count} "
         f"--decisions {decision_count} --seed {seed}"
@@ -112,15 +110,3 @@ def simulate(
     print_result(result.to_document(), text.rstrip(), as_json=as_json)
     if result.shortcomings:
         raise UnitFailed
-
-
-def _progress() -> Callable[[str, float], None]:
-    # A bar on a terminal, nothing elsewhere.
-    is_terminal = sys.stderr.isatty()
-
-    def tell(step: str, fraction: float) -> None:
-        if is_terminal:
-            bar = ("=" * round(fraction * _BAR_CELLS)).ljust(_BAR_CELLS)
-            click.echo(f"\r[{bar}] {fraction:4.0%} {step:<24}", nl=fraction >= 1, err=True)
-
-    return tell

@@ -151,12 +151,46 @@ def read_file(path: Path, *, max_bytes: int) -> bytes:
     try:
         content = read_input(path, max_bytes)
     except OSError as error:
-        raise UsageRefusal("the file cannot be read", got=error.strerror, where=path) from error
+        raise UsageRefusal(
+            "the file cannot be read",
+            got=error.strerror,
+            where=path,
+            hint="check the path and its permissions",
+        ) from error
     if len(content) > max_bytes:
         raise UsageRefusal(
-            "the file is too long", expected=f"at most {max_bytes} bytes", got="more", where=path
+            "the file is too long",
+            expected=f"at most {max_bytes} bytes",
+            got="more",
+            where=path,
+            hint="check that this is the file that was meant",
         )
     return content
+
+
+def read_factory_ca(path: Path) -> bytes:
+    """Return the factory CA's certificate, DER, if that is what the file holds.
+
+    Raises:
+        UsageRefusal: The file cannot be read.
+        CertificateError: It is no CA's certificate.
+    """
+    from signing.certificate_fields import MAX_CERTIFICATE_BYTES
+    from signing.certificates import parse_ca_certificate
+    from signing.refusal import refusing_in
+
+    try:
+        untrusted_der = read_input(path, MAX_CERTIFICATE_BYTES)
+    except OSError as error:
+        raise UsageRefusal(
+            "the factory CA's certificate cannot be read",
+            got=error.strerror,
+            where=path,
+            hint="name the factory-ca.cert.der that `ampforge station init` wrote",
+        ) from error
+    with refusing_in(path):
+        parse_ca_certificate(untrusted_der)
+    return untrusted_der
 
 
 def trust_path(configuration: Configuration, given: Path | None) -> Path:

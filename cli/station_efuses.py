@@ -57,6 +57,7 @@ def efuse_plan(
         raise UsageRefusal(
             "no eFuse plan is configured, so that nothing is ever burned",
             expected="efuses in section [station], or --plan FILE",
+            where=configuration.path,
             hint="docs/spec/efuses.md describes the file; the example product has one",
         )
     plan = load_efuse_plan(
@@ -68,6 +69,9 @@ def efuse_plan(
         raise UsageRefusal(
             "there is no slot to look at",
             expected="--slots port=URL,meter=ADDRESS, or [[station.slots]]",
+            got="none",
+            where=configuration.path,
+            hint="`ampforge station ports` lists what is plugged in",
         )
     with open_ledger(config_path, station_folder) as ledger:
         previews = {slot.name: preview_efuses(slot.port, plan, ledger) for slot in chosen}

@@ -60,6 +60,7 @@ def open_configured_station(
     )
     nvs_plan = None if settings.nvs is None else load_nvs_plan(configuration.resolve(settings.nvs))
     efuses = settings.efuses
+    record_path = trust_path(configuration, trust_file)
     folder = station_folder or configuration.resolve(settings.folder)
     return open_station(
         folder,
@@ -67,10 +68,11 @@ def open_configured_station(
         product_model=product.model,
         gtin=product.gtin,
         bundle_bytes=read_file(bundle_path, max_bytes=BUNDLE_MAX_BYTES),
-        trust_bytes=read_file(trust_path(configuration, trust_file), max_bytes=TRUST_MAX_BYTES),
+        trust_bytes=read_file(record_path, max_bytes=TRUST_MAX_BYTES),
         outside=real_outside(),
         passphrase=passphrase_source(passphrase_file, prompt=PASSPHRASE_PROMPT),
         bundle_where=str(bundle_path),
+        trust_where=str(record_path),
         ca_uri=find_ca(configuration),
         nvs_plan=nvs_plan,
         efuse_plan=None

@@ -21,6 +21,7 @@ from cli.params import (
     passphrase_file_option,
     passphrase_source,
 )
+from cli.progress import showing_progress
 from cli.slot_option import slot_configs, slots_option
 from cli.station_access import (
     PASSPHRASE_PROMPT,
@@ -166,11 +167,16 @@ def report(
         where=str(path),
     )
     now = utc_now()
-    with open_ledger(config_path, station_folder) as ledger:
+    with (
+        open_ledger(config_path, station_folder) as ledger,
+        showing_progress("looking at the ledger", as_json=as_json) as shown,
+    ):
         verified = None
         if is_verifying:
             folder = find_station_folder(config_path, station_folder)
-            verified = verify_ledger(ledger, folder=folder, now=now, is_ca_needed=True)
+            verified = verify_ledger(
+                ledger, folder=folder, now=now, is_ca_needed=True, on_progress=shown
+            )
         chosen = None if serial is None else find_serial(ledger, serial)
         written = {}
         if certificates is not None:
@@ -182,6 +188,7 @@ def report(
                     find_station_folder(config_path, station_folder) / CA_CERTIFICATE_NAME
                 ),
                 lot=lot,
+                progress=shown.step,
             )
         made = render_report(
             ledger,
@@ -192,6 +199,7 @@ def report(
             is_verified=is_verifying,
             lot=lot,
             links={name: _link(path, output) for name, path in written.items()},
+            progress=shown.step,
         )
     save_durably(output, made.page.encode())
     document = {
@@ -217,5 +225,5 @@ def report(
 
 def _link(path: Path, page: Path) -> str:
     """Return where a file is as a page that lies elsewhere links it."""
-    relative = os.path.relpath(path.resolve(), page.resolve().parent)
+    relative = os.path.relpath(os.path.realpath(path), os.path.realpath(page.parent))
     return quote(Path(relative).as_posix())

@@ -18,6 +18,7 @@ from cli.params import (
     passphrase_source,
 )
 from cli.signing_keys import open_signers
+from cli.station_access import read_factory_ca
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +80,7 @@ def sign(
         product=configuration.section("product", ProductSettings).name,
         roles=settings.load_role_keys(configuration.root),
         minimum_policy_version=minimum_policy_version,
-        factory_ca_der=None if factory_ca is None else _read_certificate(factory_ca),
+        factory_ca_der=None if factory_ca is None else read_factory_ca(factory_ca),
         boards_verify=settings.boards_verify,
     )
     signers = open_signers(
@@ -109,22 +110,6 @@ def trust_record_path(configuration: Configuration) -> Path:
     from signing.roles_settings import SigningSettings
 
     return configuration.resolve(configuration.section("signing", SigningSettings).trust_record)
-
-
-def _read_certificate(path: Path) -> bytes:
-    from cli.failures import UsageRefusal
-    from signing.certificate_fields import MAX_CERTIFICATE_BYTES
-    from signing.input_file import read_input
-
-    try:
-        return read_input(path, MAX_CERTIFICATE_BYTES)
-    except OSError as error:
-        raise UsageRefusal(
-            "the factory CA's certificate cannot be read",
-            got=error.strerror,
-            where=path,
-            hint="name the factory-ca.cert.der that `ampforge station init` wrote",
-        ) from error
 
 
 def _document(record: TrustRecord, path: Path) -> dict[str, object]:

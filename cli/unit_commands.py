@@ -23,6 +23,7 @@ from cli.station_access import (
     find_station_folder,
     load_station_settings,
     open_ledger,
+    read_factory_ca,
     read_file,
     station_option,
     utc_now,
@@ -157,7 +158,7 @@ def verify(*, export_path: Path, factory_ca: Path, as_json: bool) -> None:
 
     events = verify_export(
         read_file(export_path, max_bytes=EXPORT_MAX_BYTES),
-        read_file(factory_ca, max_bytes=4096),
+        read_factory_ca(factory_ca),
         now=utc_now(),
         where=str(export_path),
     )

@@ -55,6 +55,9 @@ def parse_mac(typed: str) -> bytes:
     """
     if MAC_PATTERN.fullmatch(typed) is None:
         raise UsageRefusal(
-            "this is not a MAC", expected="six bytes, such as 7c:df:a1:00:00:02", got=typed
+            "this is not a MAC",
+            expected="six bytes, such as 7c:df:a1:00:00:02",
+            got=typed[:80],
+            hint="`ampforge serials status` lists the chips that the ledger knows",
         )
     return bytes.fromhex(typed.replace("-", "").replace(":", ""))

@@ -154,14 +154,15 @@ def _order(
 
     configuration = load_configuration(config_path)
     settings = load_station_settings(configuration)
-    trust_bytes = read_file(trust_path(configuration, trust_file), max_bytes=TRUST_MAX_BYTES)
+    record_path = trust_path(configuration, trust_file)
+    trust_bytes = read_file(record_path, max_bytes=TRUST_MAX_BYTES)
     folder = find_station_folder(config_path, station_folder)
     writer = Writer(station=settings.name, now=utc_now, new_job=lambda: str(uuid.uuid4()))
     with (
         open_ledger(config_path, station_folder) as ledger,
         writing_as_station(folder, ledger, station=settings.name),
     ):
-        trust = accept_trust_record(folder, trust_bytes)
+        trust = accept_trust_record(folder, trust_bytes, where=record_path)
         mac = find_mac(ledger, unit)
         order = prepare_order(ledger, writer, act=act, mac=mac, reason=reason, new_mac=new_mac)
         signers = open_signers(

@@ -8,7 +8,7 @@ import click
 
 from cli.failures import UsageRefusal
 from cli.params import EXISTING_FILE
-from cli.station_access import read_file, read_ledger, utc_now
+from cli.station_access import read_factory_ca, read_file, read_ledger, utc_now
 from cli.unit_names import find_serial
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from provisioning.unit_events import UnitEvents
 
     Command = Callable[..., Any]
-
-_CA_MAX_BYTES = 4096
 
 
 def record_options(command: Command) -> Command:
@@ -77,7 +75,7 @@ def read_unit_record(
 
         record = verify_export_links(
             read_file(record_path, max_bytes=EXPORT_MAX_BYTES),
-            read_file(factory_ca, max_bytes=_CA_MAX_BYTES),
+            read_factory_ca(factory_ca),
             now=utc_now(),
             where=str(record_path),
         )

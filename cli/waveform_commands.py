@@ -239,7 +239,12 @@ def inspect(*, table_path: Path, as_json: bool) -> None:
 @limits_option
 @csv_mode_options
 @click.option(
-    "-o", "--output", "folder", type=FOLDER, default=Path(), help="Folder for one picture per mode."
+    "-o",
+    "--output",
+    "folder",
+    type=FOLDER,
+    default=Path(),
+    help="Folder for one picture per mode (default: this one).",
 )
 @click.option(
     "--format",
@@ -282,6 +287,6 @@ def plot(
         save_durably(Path(plots[mode.name]), picture)
     print_result(
         {"schema": "ampforge.waveform-plots/1", "format": picture_format, "plots": plots},
-        "\n".join(plots.values()),
+        "\n".join(f"wrote {path}" for path in plots.values()),
         as_json=as_json,
     )

@@ -87,6 +87,7 @@ def sign_slot(
             "it is not said where the signed slot goes",
             expected="-o FILE, or waveform_slot in [release]",
             where=defaults.configuration().path,
+            hint="give -o, such as `-o build/waveform.slot`",
         )
     # A slot image may be signed in place, as an image is; nothing else is its own output.
     refuse_input_as_output(path, approval_path, limits_path, None if is_slot else source)

@@ -33,6 +33,7 @@ from firmware_images.waveform_source import load_waveforms
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
 from signing.cose_message import parse_message, refuse_content_type
 from signing.input_file import is_present
+from signing.refusal import refusing_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,9 +161,10 @@ def _load_approval(
             hint=hint,
         )
     approval = read_bounded(path, APPROVAL_BYTES_MAX, ApprovalError)
-    message = parse_message(approval, max_bytes=APPROVAL_BYTES_MAX)
-    refuse_content_type(message, APPROVAL_CONTENT_TYPE)
-    claimed = parse_approval(message.payload)
+    with refusing_in(path):
+        message = parse_message(approval, max_bytes=APPROVAL_BYTES_MAX)
+        refuse_content_type(message, APPROVAL_CONTENT_TYPE)
+        claimed = parse_approval(message.payload)
     if claimed.table_digest != digest:
         raise ApprovalError(
             "the approval is for another waveform table",
@@ -171,11 +173,12 @@ def _load_approval(
             where=path,
             hint=f"waveforms or limits changed since: {hint}",
         )
-    match_waivers(waivers, claimed)
-    if trust is not None:
-        verify_approval(
-            approval, trust, table_bytes=table_bytes, hardware_class=product.hardware_class
-        )
+    with refusing_in(path):
+        match_waivers(waivers, claimed)
+        if trust is not None:
+            verify_approval(
+                approval, trust, table_bytes=table_bytes, hardware_class=product.hardware_class
+            )
     return approval
 
 

@@ -74,7 +74,7 @@ def parse_toml_document(
 
 def _describe(problem: Problem) -> str:
     key = ".".join(_show_key(part) for part in problem.place) or "the whole document"
-    return f"{key} {problem.words}"
+    return f"{key} {problem.tell()}"
 
 
 def _parse_decimal(text: str) -> Decimal:

@@ -93,6 +93,7 @@ class CsvWaveform:
                 expected="a row at time 0 and one at the end of the period",
                 got="1 row" if len(self.rows) == 1 else f"{len(self.rows)} rows",
                 where=self.where,
+                hint="write one full period, a row t_us,i_ua for each moment",
             )
         if self.rows[0].t_us != 0:
             raise self._refuse(self.rows[0], "the period must begin at time 0", "0")

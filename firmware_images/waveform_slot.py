@@ -123,6 +123,7 @@ def split_waveform_slot(untrusted_bytes: bytes, *, where: str = "waveform slot")
             expected=f"at least {_HEADER.size} bytes",
             got=f"{len(untrusted_bytes)} bytes",
             where=where,
+            hint="read the whole waveform partition, or sign the slot again",
         )
     magic, version, header_bytes, table_size, approval_size = _HEADER.unpack_from(untrusted_bytes)
     expected = (MAGIC, FORMAT_VERSION, _HEADER.size)
@@ -145,6 +146,7 @@ def split_waveform_slot(untrusted_bytes: bytes, *, where: str = "waveform slot")
             expected=f"{end} bytes",
             got=f"{len(untrusted_bytes)} bytes",
             where=where,
+            hint="read the whole waveform partition, or sign the slot again",
         )
     return WaveformSlot(
         table=untrusted_bytes[_HEADER.size : approval_at],

@@ -104,6 +104,7 @@ def import_waveform(
             expected="a file that begins with SampleRate=",
             got=f"{full_scale_ua} µA",
             where=path,
+            hint="leave out --full-scale-ua, or check that this is the instrument's file",
         )
     return _quantise_rows(content, str(path), tick_us)
 

@@ -54,6 +54,7 @@ from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import refuse_withdrawn, refuse_withdrawn_version
 from signing.cose import sign_many, sign_one
+from signing.refusal import refusing_in
 from signing.roles import Role
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Publisher:
         *,
         now: datetime,
         delta_plan: DeltaPlan | None = None,
+        where: str = "bundle",
     ) -> Publication:
         """Verify a bundle, publish its release, and assign it.
 
@@ -105,6 +107,7 @@ class Publisher:
             plan: Who installs it; `None` assigns it to every device.
             now: The present, UTC.
             delta_plan: Which deltas to publish with it; `None` publishes the full image alone.
+            where: The bundle's file, for messages.
 
         Raises:
             SigningError, FirmwareImageError: The bundle, or a delta's base, is refused.
@@ -114,8 +117,9 @@ class Publisher:
             SecureVersionError: Its secure version is beyond the product's budget.
             WaiverError: What of the limits was waived no longer is.
         """
-        bundle = verify_bundle(untrusted_bytes, self.trust)
-        refuse_out_of_force(bundle.waivers, now=now)
+        bundle = verify_bundle(untrusted_bytes, self.trust, where=where)
+        with refusing_in(where):
+            refuse_out_of_force(bundle.waivers, now=now)
         statement = bundle.statement
         refuse_unsupported(statement.version, statement.constraints, now=now)
         deltas = make_release_deltas(bundle, delta_plan, self.trust) if delta_plan else ()
@@ -151,23 +155,12 @@ class Publisher:
                 refuse_step_back(self.store, current, known, manifest)
                 refuse_gaps(way, known, manifest)
             digest = message_digest(message)
-            assignment = self._assign(current, plan, manifest, way, manifest_sha256=digest, now=now)
-            publish_files(
-                self.store,
-                self.signers,
-                self.settings,
-                before=current,
-                releases=releases,
-                assignments=(self.assignment_file(assignment),),
-                now=now,
+            publication = self._put_in_force(
+                current, plan, manifest, way, manifest_sha256=digest, releases=releases, now=now
             )
-        return Publication(
-            manifest=manifest,
-            manifest_sha256=assignment.manifest_sha256,
-            assignment=assignment,
-            is_new_release=bool(releases),
+        return replace(
+            publication,
             cost=cost if releases else None,
-            way=way,
             is_first_constrained=bool(releases) and is_first_constrained(known, manifest),
             waivers=tuple(waiver.to_json() for waiver in bundle.waivers),
             deltas=deltas,
@@ -234,23 +227,10 @@ class Publisher:
         releases = list_releases(current)
         way = plan_steps(self.store, current, self.trust, releases, manifest, now=now)
         digest = published.manifest_sha256
-        assignment = self._assign(current, plan, manifest, way, manifest_sha256=digest, now=now)
-        publish_files(
-            self.store,
-            self.signers,
-            self.settings,
-            before=current,
-            assignments=(self.assignment_file(assignment),),
-            now=now,
+        publication = self._put_in_force(
+            current, plan, manifest, way, manifest_sha256=digest, now=now
         )
-        return Publication(
-            manifest=manifest,
-            manifest_sha256=assignment.manifest_sha256,
-            assignment=assignment,
-            is_new_release=False,
-            way=way,
-            waivers=published.waivers,
-        )
+        return replace(publication, waivers=published.waivers)
 
     def renew(self, *, now: datetime) -> RepositoryMetadata:
         """Sign snapshot and timestamp again, so that the repository does not expire.
@@ -269,6 +249,38 @@ class Publisher:
             serialize_manifest(manifest),
             self._signers(Role.RELEASE),
             content_type=MANIFEST_CONTENT_TYPE,
+        )
+
+    def _put_in_force(
+        self,
+        current: RepositoryMetadata,
+        plan: AssignmentPlan,
+        manifest: Manifest,
+        way: StepPlan,
+        *,
+        manifest_sha256: bytes,
+        now: datetime,
+        releases: tuple[NewFile, ...] = (),
+    ) -> Publication:
+        """Publish the assignment of a release, with the release's own files where it is new."""
+        assignment = self._assign(
+            current, plan, manifest, way, manifest_sha256=manifest_sha256, now=now
+        )
+        publish_files(
+            self.store,
+            self.signers,
+            self.settings,
+            before=current,
+            releases=releases,
+            assignments=(self.assignment_file(assignment),),
+            now=now,
+        )
+        return Publication(
+            manifest=manifest,
+            manifest_sha256=manifest_sha256,
+            assignment=assignment,
+            is_new_release=bool(releases),
+            way=way,
         )
 
     def _assign(

@@ -22,7 +22,7 @@ from provisioning.verification_result import PointResult, parse_verification_res
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Container, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from provisioning.ledger import Ledger
     from provisioning.ledger_events import ChainedEvent
@@ -81,7 +81,11 @@ class LineReport:
 
 
 def report_line(
-    ledger: Ledger, *, bundle_prefix: str | None = None, serials: Container[str] | None = None
+    ledger: Ledger,
+    *,
+    bundle_prefix: str | None = None,
+    serials: Container[str] | None = None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> LineReport:
     """Read yield and capability from the ledger.
 
@@ -90,6 +94,7 @@ def report_line(
         bundle_prefix: Only units whose first finished job was with this release: first hex digits
             of its digest; `None` for all.
         serials: Only these units; `None` for all.
+        on_progress: Told how many of how many units were looked at.
 
     Raises:
         LedgerError: An event is damaged.
@@ -99,7 +104,9 @@ def report_line(
     prefix = "" if bundle_prefix is None else bundle_prefix.lower()
     histories: list[tuple[Attempt, ...]] = []
     first_results: list[tuple[dt.datetime, tuple[PointResult, ...]]] = []
-    for unit in list_units(ledger.database):
+    units = list_units(ledger.database)
+    for count, unit in enumerate(units):
+        on_progress(count, len(units))
         if serials is not None and unit.serial not in serials:
             continue
         jobs = list_jobs(ledger.database, unit.serial)

@@ -143,10 +143,8 @@ def _measured_in(
 
 
 def _measuring(connection: Connection, instrument: str, stretches: list[_Part]) -> Iterator[Event]:
-    for chain, first, end in stretches:
-        for event in _confirmed(connection, chain, MEASURING_STEPS, first=first, end=end):
-            if instrument_of(event) == instrument:
-                yield event
+    told = _told_in(connection, stretches, MEASURING_STEPS)
+    return (event for event in told if instrument_of(event) == instrument)
 
 
 def finished_since(
@@ -175,26 +173,25 @@ def finished_since(
     Raises:
         LedgerError: An event is damaged.
     """
-    serials: dict[str, None] = {}
-    for chain, first, end in _stretches_behind(connection, station, last_good, under_way):
-        for event in _confirmed(connection, chain, (Step.FINAL.value,), first=first, end=end):
-            if (
-                _has_standard(event)
-                and verified_by(connection, event.job, station=station) == instrument
-            ):
-                serials[str(event.serial)] = None
-    return tuple(serials)
+    stretches = _stretches_behind(connection, station, last_good, under_way)
+    return tuple(
+        dict.fromkeys(
+            str(final.serial)
+            for final in _verdicts_to_wait_for(connection, stretches)
+            if verified_by(connection, final.job, station=station) == instrument
+        )
+    )
 
 
 def _measured_under_standard(
     connection: Connection, instrument: str, stretches: list[_Part]
 ) -> tuple[str, ...]:
     """Return the units of jobs that had a check standard to wait for, and of those still open."""
-    serials: dict[str, None] = {}
-    for chain, first, end in stretches:
-        for event in _confirmed(connection, chain, (Step.FINAL.value,), first=first, end=end):
-            if _has_standard(event) and instrument in instruments_of_job(connection, event.job):
-                serials[str(event.serial)] = None
+    serials = dict.fromkeys(
+        str(final.serial)
+        for final in _verdicts_to_wait_for(connection, stretches)
+        if instrument in instruments_of_job(connection, final.job)
+    )
     open_jobs = connection.execute(
         select(jobs.c.job, jobs.c.serial).where(
             jobs.c.state == JobState.OPEN.value,
@@ -207,9 +204,17 @@ def _measured_under_standard(
     return tuple(serials)
 
 
-def _has_standard(final: Event) -> bool:
-    """Whether a verdict was given where there is a check standard to wait for."""
-    return final.data.get("awaits_check") is True
+def _verdicts_to_wait_for(connection: Connection, stretches: list[_Part]) -> Iterator[Event]:
+    """Yield the verdicts that were given where there is a check standard to wait for."""
+    finals = _told_in(connection, stretches, (Step.FINAL.value,))
+    return (final for final in finals if final.data.get("awaits_check") is True)
+
+
+def _told_in(
+    connection: Connection, stretches: list[_Part], steps: tuple[str, ...]
+) -> Iterator[Event]:
+    for chain, first, end in stretches:
+        yield from walk_confirmed(connection, chain, steps, first=first, end=end)
 
 
 def _stretches_behind(
@@ -254,9 +259,28 @@ def _stretches(
     return [*found, (station, first_own, end_own)]
 
 
-def _confirmed(
-    connection: Connection, chain: str, steps: tuple[str, ...], *, first: int, end: int | None
-) -> list[Event]:
+def walk_confirmed(
+    connection: Connection,
+    chain: str,
+    steps: tuple[str, ...],
+    *,
+    first: int = 0,
+    end: int | None = None,
+    is_forward: bool = True,
+) -> Iterator[Event]:
+    """Yield the events of a chain that confirm one of some steps.
+
+    Args:
+        connection: Inside a transaction.
+        chain: A station, or a lease, STATION/n.
+        steps: The steps.
+        first: Only those from this number on.
+        end: Only those before this number; `None`: all.
+        is_forward: On from the first; else back from the last.
+
+    Raises:
+        LedgerError: An event is damaged.
+    """
     statement = (
         select(events.c.number, events.c.content)
         .where(
@@ -265,11 +289,9 @@ def _confirmed(
             events.c.step.in_(steps),
             events.c.phase == Phase.CONFIRM.value,
         )
-        .order_by(events.c.number)
+        .order_by(events.c.number if is_forward else events.c.number.desc())
     )
     if end is not None:
         statement = statement.where(events.c.number < end)
-    return [
-        parse_event(row.content, where=f"station {chain}, event {row.number}")
-        for row in connection.execute(statement)
-    ]
+    for row in connection.execute(statement).all():
+        yield parse_event(row.content, where=f"station {chain}, event {row.number}")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from provisioning.check_coverage import measured_behind, measured_since
+from provisioning.check_coverage import measured_behind, measured_since, walk_confirmed
 from provisioning.check_entry import ChainPlace, SeenChain
 from provisioning.check_history import walk_checks
-from provisioning.ledger_events import Phase, parse_event
+from provisioning.ledger_events import parse_event
 from provisioning.ledger_heads import read_heads
 from provisioning.ledger_journal import list_stations, read_head
 from provisioning.ledger_leases import LEASE_STEP
@@ -57,27 +57,21 @@ def find_place(
         lease: Under which it was taken, STATION/n.
     """
     if told is not None and told.count:
-        found = connection.execute(
-            select(events.c.hash).where(
-                events.c.station == station, events.c.number == told.count - 1
-            )
-        ).scalar()
-        if found is not None and found.hex() == told.head:
+        there = _place_of(connection, station, told.count - 1)
+        if there is not None and there.head == told.head:
             return told
-    rows = connection.execute(
-        select(events.c.number, events.c.content, events.c.hash)
-        .where(
-            events.c.station == station,
-            events.c.step == LEASE_STEP,
-            events.c.phase == Phase.CONFIRM.value,
-        )
-        .order_by(events.c.number.desc())
-    )
-    for row in rows.all():
-        event = parse_event(row.content, where=f"station {station}, event {row.number}")
+    for event in walk_confirmed(connection, station, (LEASE_STEP,), is_forward=False):
         if event.data.get("lease") == lease:
-            return ChainPlace(count=row.number + 1, head=row.hash.hex())
+            return _place_of(connection, station, event.number) or NOWHERE
     return NOWHERE
+
+
+def _place_of(connection: Connection, station: str, number: int) -> ChainPlace | None:
+    """Return the place right behind an event, if the ledger has it."""
+    found = connection.execute(
+        select(events.c.hash).where(events.c.station == station, events.c.number == number)
+    ).scalar()
+    return None if found is None else ChainPlace(count=number + 1, head=found.hex())
 
 
 def known_before(connection: Connection, told: ToldCheck) -> dict[str, int]:

@@ -93,6 +93,7 @@ class CsvTable:
             expected="a number such as 478.8055 or 1.2e-3",
             got=repr(self.columns[name][row][:40]),
             where=self.place(row, name),
+            hint="correct the field; numbers have a decimal point, and no unit",
         )
 
 
@@ -150,6 +151,7 @@ def iterate_blocks(untrusted_bytes: bytes, form: CsvForm, *, where: str) -> Iter
             expected=f"at most {form.max_bytes} bytes",
             got="more",
             where=where,
+            hint="check that this is the file that was meant",
         )
     if count_lines(untrusted_bytes) > form.max_rows:
         raise form.error_class(
@@ -157,6 +159,7 @@ def iterate_blocks(untrusted_bytes: bytes, form: CsvForm, *, where: str) -> Iter
             expected=f"at most {form.max_rows}",
             got=count_lines(untrusted_bytes),
             where=where,
+            hint="check that this is the file that was meant",
         )
     rows = _iterate_rows(untrusted_bytes, form, where)
     is_data = (row for row in rows if not row[1][0].lstrip(_SPACES).startswith("#"))

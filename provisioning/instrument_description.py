@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from provisioning.errors import InstrumentDescriptionError
 from provisioning.meter_settings import DEFAULT_DESCRIPTION
 from signing.input_file import read_input
+from signing.validation_words import describe_problem, first_problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -306,8 +307,9 @@ def parse_description(untrusted_bytes: bytes, *, where: str) -> InstrumentDescri
         document = tomllib.loads(untrusted_bytes.decode("utf-8"))
         return InstrumentDescription.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        got = f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+        first = first_problem(error)
+        words = describe_problem(first, InstrumentDescription)
+        got = f"{'.'.join(map(str, first['loc'])) or 'the whole'} {words}"
         raise _not_one(got, where) from error
     except (ValueError, RecursionError) as error:
         raise _not_one(str(error) or type(error).__name__, where) from error

@@ -6,6 +6,7 @@ A PostgreSQL address never holds a password: libpq takes it from PGPASSFILE, PGP
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -117,7 +118,7 @@ def find_ledger(folder: Path, setting: str | None, *, root: Path) -> LedgerAddre
     if setting is None:
         return own
     address = parse_ledger_address(setting, root=root)
-    is_own = isinstance(address, Path) and address.resolve() == own.resolve()
+    is_own = isinstance(address, Path) and os.path.realpath(address) == os.path.realpath(own)
     if own.exists() and not is_own:
         raise LedgerError(
             "there are two ledgers for this station",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from provisioning.errors import LedgerError
 from provisioning.ledger_backup import BACKUP_SCHEMA, TABLES
 from provisioning.ledger_revisions import require_known
+from signing.input_file import open_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,7 @@ class BackupReader:
             LedgerError: It cannot be read, is no backup, or is of a later version.
         """
         try:
-            stream = path.open("rb")
+            stream = open_input(path)
         except OSError as error:
             raise _unreadable(path, error) from error
         try:

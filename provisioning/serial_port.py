@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -197,6 +198,7 @@ def _locate_remote(name: str) -> tuple[str, str, bool]:
     return name, key, bool(query)
 
 
+_SYSTEM_NUMBER: Final = re.compile(r"\[Errno -?\d+\] ")
 _PORT_HINT: Final = "check the cable and the address, and that nothing else uses the port"
 _FORBIDDEN_HINT: Final = (
     "this user may not use it: join the group that owns it (`sudo usermod -aG dialout $USER` on "
@@ -215,7 +217,17 @@ def translated_port_errors(where: object, *, what: str = "the serial port died")
         raise PortError(
             what,
             expected="a port that answers",
-            got=str(error) or type(error).__name__,
+            got=_tell_cause(error),
             where=where,
             hint=_FORBIDDEN_HINT if getattr(error, "errno", None) == errno.EACCES else _PORT_HINT,
         ) from error
+
+
+def _tell_cause(error: Exception) -> str:
+    """Return what the system said: pyserial puts its number before it, and the port around it."""
+    number = getattr(error, "errno", None)
+    if number == errno.EAGAIN:  # of the lock that pyserial takes on a device
+        return "another program uses it"
+    if number is not None:
+        return os.strerror(number)
+    return _SYSTEM_NUMBER.sub("", str(error)) or "no reason"

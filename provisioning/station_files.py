@@ -111,4 +111,9 @@ def find_ca_certificate(folder: Path) -> bytes | None:
 
 
 def _cannot_make(folder: Path, error: OSError) -> StationError:
-    return StationError("the station's folder cannot be made", got=error.strerror, where=folder)
+    return StationError(
+        "the station's folder cannot be made",
+        got=error.strerror,
+        where=folder,
+        hint="name another folder, or check the permissions of the one above",
+    )

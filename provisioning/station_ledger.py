@@ -6,6 +6,7 @@ station with a lease in force goes on within its block; one without stops (docs/
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +118,8 @@ def is_out_of_reach(error: LedgerError, address: LedgerAddress, folder: Path) ->
     return (
         isinstance(address, Path)
         and not address.exists()
-        and address.resolve().parent != folder.resolve()
+        # Not `Path.resolve`: a circle of links would leave it with a RuntimeError.
+        and Path(os.path.realpath(address)).parent != Path(os.path.realpath(folder))
     )
 
 

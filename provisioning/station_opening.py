@@ -52,6 +52,7 @@ def open_station(
     outside: Outside,
     passphrase: Callable[[], bytes] | None,
     bundle_where: str = "bundle",
+    trust_where: str = "trust record",
     nvs_plan: NvsPlan | None = None,
     efuse_plan: EfusePlan | None = None,
     ca_uri: str | None = None,
@@ -69,6 +70,7 @@ def open_station(
         outside: Clocks and randomness.
         passphrase: Asked when a key is encrypted.
         bundle_where: The bundle's file, for messages.
+        trust_where: The trust record's file, for messages.
         nvs_plan: What each board's NVS partition holds, if anything.
         efuse_plan: What each board's eFuses shall be, if any are burned.
         ca_uri: The factory CA's key, if it is not the one in the folder.
@@ -91,7 +93,7 @@ def open_station(
     if gtin is not None:
         require_gtin(gtin)
     station_description(settings)
-    trust = verify_successor(folder, trust_bytes)
+    trust = verify_successor(folder, trust_bytes, where=trust_where)
     bundle = verify_bundle(bundle_bytes, trust, where=bundle_where)
     with refusing_in(bundle_where):
         refuse_out_of_force(bundle.waivers, now=outside.now())

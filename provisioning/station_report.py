@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from firmware_images.waiver_text import format_waiver
 from firmware_images.waveform_plot import plot_mode
@@ -36,11 +36,13 @@ from signing.durable_file import save_durably
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from firmware_images.bundle import Bundle
     from provisioning.ledger import Ledger
+
+T = TypeVar("T")
 
 AWAITS_CHECK: Final = "PASS_AWAITS_CHECK"
 """A PASS that releases nothing until the check standard was read and is good."""
@@ -71,6 +73,7 @@ def render_report(
     is_verified: bool = False,
     lot: str | None = None,
     links: Mapping[str, str] | None = None,
+    progress: Callable[[str, float], None] = lambda _step, _fraction: None,
 ) -> StationReport:
     """Return the report of the line, or of one unit, as an HTML document.
 
@@ -83,6 +86,7 @@ def render_report(
         is_verified: Whether the ledger was verified just now, with all that is known of it.
         lot: Only the units of this lot; `None` for all.
         links: Where the page of a unit is, relative to the report, by serial number.
+        progress: Told what is done, and how much of it, from 0 to 1.
 
     Returns:
         The page, and what is counted in it.
@@ -92,11 +96,14 @@ def render_report(
         LedgerError: The ledger was changed outside Ampforge.
     """
     if not is_verified:
-        ledger.verify_chains()
-    units = tuple(
-        load_reported_unit(ledger, unit.serial)
+        ledger.verify_chains(on_progress=_counting(progress, "looking at the ledger"))
+    known = [
+        unit.serial
         for unit in list_units(ledger.database, bundle_digest=bundle.digest)
         if serial in {None, unit.serial}
+    ]
+    units = tuple(
+        load_reported_unit(ledger, one) for one in _telling(known, progress, "reading the units")
     )
     if lot is not None:
         units = tuple(unit for unit in units if unit.lot == lot)
@@ -124,7 +131,8 @@ def render_report(
     )
     table = bundle.waveform_table
     pictures = {
-        mode.name: plot_mode(mode, bundle.policy, tick_us=table.tick_us) for mode in table.modes
+        mode.name: plot_mode(mode, bundle.policy, tick_us=table.tick_us)
+        for mode in _telling(table.modes, progress, "drawing the modes")
     }
     if serial is not None:
         page = render_unit_report(units[0], header, pictures)
@@ -134,8 +142,12 @@ def render_report(
     capability = None
     with suppress(CapabilityDataError):  # no unit was first made with this release
         capability = report_line(
-            ledger, bundle_prefix=bundle.digest.hex(), serials={unit.serial for unit in units}
+            ledger,
+            bundle_prefix=bundle.digest.hex(),
+            serials={unit.serial for unit in units},
+            on_progress=_counting(progress, "counting what the line does"),
         )
+    progress("drawing the units", 0.0)
     page = render_line_report(
         units,
         header,
@@ -146,6 +158,18 @@ def render_report(
         links=links,
     )
     return StationReport(page=page, unit_count=len(units), line_yield=line_yield)
+
+
+def _counting(progress: Callable[[str, float], None], step: str) -> Callable[[int, int], None]:
+    """Return what takes counts and tells them as a part of a step."""
+    return lambda done, total: progress(step, done / total if total else 1.0)
+
+
+def _telling(things: Sequence[T], progress: Callable[[str, float], None], step: str) -> Iterator[T]:
+    """Yield each of some things, and tell before how many are done."""
+    for count, thing in enumerate(things):
+        progress(step, count / len(things))
+        yield thing
 
 
 def _tell_simulated(reported: Sequence[ReportedUnit]) -> str:
@@ -169,6 +193,7 @@ def write_certificates(
     *,
     ca_der: bytes,
     lot: str | None = None,
+    progress: Callable[[str, float], None] = lambda _step, _fraction: None,
 ) -> dict[str, Path]:
     """Write the certificate of each unit that has a verdict on a verification.
 
@@ -178,6 +203,7 @@ def write_certificates(
         folder: Where to write them; made if it is not there.
         ca_der: Certificate of the factory CA.
         lot: Only the units of this lot; `None` for all.
+        progress: Told what is done, and how much of it, from 0 to 1.
 
     Returns:
         The file of each unit, by serial number.
@@ -188,7 +214,8 @@ def write_certificates(
         SigningError: A unit's record was not signed by a station of this factory.
     """
     written = {}
-    for unit in list_units(ledger.database, bundle_digest=bundle.digest):
+    units = list_units(ledger.database, bundle_digest=bundle.digest)
+    for unit in _telling(units, progress, "writing certificates"):
         if unit.state is UnitState.IN_WORK or unit.state is UnitState.REWORK:
             continue
         record = read_unit_events(ledger, unit.serial)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from provisioning.errors import StationError
 from signing.durable_file import save_durably
 from signing.input_file import read_input
+from signing.refusal import refusing_in
 from signing.trust import MAX_TRUST_RECORD_BYTES, verify_trust_record
 
 if TYPE_CHECKING:
@@ -23,41 +24,49 @@ if TYPE_CHECKING:
 SEEN_NAME: Final = "trust-seen.cose"
 
 
-def accept_trust_record(folder: Path, untrusted_bytes: bytes) -> TrustRecord:
+def accept_trust_record(
+    folder: Path, untrusted_bytes: bytes, *, where: object = "trust record"
+) -> TrustRecord:
     """Return a trust record after it was verified as a successor of the one seen before.
 
     Args:
         folder: The station's folder.
         untrusted_bytes: The signed record.
+        where: Its file, for messages.
 
     Raises:
         SigningError: It does not verify, is older, or is not signed by the roots of the one before.
         StationError: What the station remembers cannot be read.
         DurableFileError: The folder cannot be written.
     """
-    record = verify_successor(folder, untrusted_bytes)
+    record = verify_successor(folder, untrusted_bytes, where=where)
     remember_trust_record(folder, untrusted_bytes)
     return record
 
 
-def verify_successor(folder: Path, untrusted_bytes: bytes) -> TrustRecord:
+def verify_successor(
+    folder: Path, untrusted_bytes: bytes, *, where: object = "trust record"
+) -> TrustRecord:
     """Return a trust record that follows from the one seen before; nothing is remembered yet.
 
     Args:
         folder: The station's folder.
         untrusted_bytes: The signed record.
+        where: Its file, for messages.
 
     Raises:
         SigningError: It does not verify, is older, or is not signed by the roots of the one before.
         StationError: What the station remembers cannot be read.
     """
     seen_bytes = _read_seen(folder)
-    if seen_bytes is None:
-        return verify_trust_record(untrusted_bytes, current=None)
-    seen = verify_trust_record(seen_bytes, current=None)
-    if seen_bytes == untrusted_bytes:
+    seen = None
+    if seen_bytes is not None:
+        with refusing_in(folder / SEEN_NAME):
+            seen = verify_trust_record(seen_bytes, current=None)
+    if seen is not None and seen_bytes == untrusted_bytes:
         return seen
-    return verify_trust_record(untrusted_bytes, current=seen)
+    with refusing_in(where):
+        return verify_trust_record(untrusted_bytes, current=seen)
 
 
 def remember_trust_record(folder: Path, signed: bytes) -> None:

@@ -20,6 +20,7 @@ from signing.certificate_fields import CertificateKind
 from signing.certificates import verify_certificate
 from signing.cose import verify_one
 from signing.hash_chain import link_hash
+from signing.refusal import refusing_in
 from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
@@ -105,14 +106,15 @@ def verify_export_links(
         SigningError: Certificate or signature do not verify.
     """
     export = _parse_export(untrusted_bytes, where)
-    certificate = verify_certificate(
-        bytes.fromhex(export.station_certificate), ca_der, now=now, kind=CertificateKind.STATION
-    )
-    verified = verify_one(
-        bytes.fromhex(export.heads_cose),
-        [certificate.public_key],
-        content_type=HEAD_CONTENT_TYPE,
-    )
+    with refusing_in(where):
+        certificate = verify_certificate(
+            bytes.fromhex(export.station_certificate), ca_der, now=now, kind=CertificateKind.STATION
+        )
+        verified = verify_one(
+            bytes.fromhex(export.heads_cose),
+            [certificate.public_key],
+            content_type=HEAD_CONTENT_TYPE,
+        )
     contents: dict[str, bytes] = {}
     heads: dict[str, list[object]] = {
         chain.station: _verify_chain(chain, contents, where) for chain in export.chains

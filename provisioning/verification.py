@@ -9,6 +9,7 @@ the closing measurement of a check standard, which is the station's matter.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_images.waveform import Regulation
@@ -24,12 +25,12 @@ from provisioning.verification_result import ExpectedRecord, VerificationResult
 from provisioning.waveform_reading import read_waveform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from firmware_images.waveform import WaveformTable
     from provisioning.calibration_result import CalibrationResult
-    from provisioning.instruments import Meter, Reading
+    from provisioning.instruments import InstrumentIdentity, Meter, Reading
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.output_port import OutputPort
 
@@ -63,12 +64,10 @@ def verify_unit(
         InstrumentError: The measurement failed, which says nothing about the unit.
         ProvisioningError: The link to the board failed, or the board refuses a level.
     """
-    started_at = clock()
-    certificate = refuse_uncertified(meter.identity, settings, today=started_at.date())
-    age_days = age_of_certificate(meter.identity, settings, today=started_at.date())
-    refuse_unmeasurable(table, settings, age_days)
+    begun = _begin(meter, table, settings, calibration, clock)
+    refuse_unmeasurable(table, settings, begun.age_days)
     scatter_na = calibration.fit.repeatability_na if calibration and calibration.fit else None
-    plan = plan_points(table, settings, sample_sd_na=scatter_na, age_days=age_days)
+    plan = plan_points(table, settings, sample_sd_na=scatter_na, age_days=begun.age_days)
     total = len(plan) + len(table.modes)
     points: list[RawPoint] = []
     waveforms: list[RawWaveform] = []
@@ -81,25 +80,7 @@ def verify_unit(
             progress(f"verify {mode.name}", (len(points) + len(waveforms)) / total)
     finally:
         output.output_off()
-    record = None
-    if calibration is not None:
-        record = ExpectedRecord(gain_ppm=calibration.gain_ppm, offset_na=calibration.offset_na)
-    judged = judge_readings(points, waveforms, settings, record, age_days)
-    return VerificationResult(
-        settings=settings,
-        instrument=meter.identity,
-        certificate=certificate,
-        started_at=started_at,
-        finished_at=clock(),
-        table_digest=table_digest(serialize_waveform_table(table)).hex(),
-        record=record,
-        points=judged.points,
-        idle=judged.idle,
-        waveforms=judged.waveforms,
-        outcome=judged.outcome,
-        reasons=judged.reasons,
-        certificate_age_days=age_days,
-    )
+    return begun.judge(points, waveforms, clock)
 
 
 def measure_one_current(
@@ -128,9 +109,7 @@ def measure_one_current(
         InstrumentError: The measurement failed, which says nothing about the unit.
         ProvisioningError: The link to the board failed, or the board refuses the level.
     """
-    started_at = clock()
-    certificate = refuse_uncertified(meter.identity, settings, today=started_at.date())
-    age_days = age_of_certificate(meter.identity, settings, today=started_at.date())
+    begun = _begin(meter, table, settings, calibration, clock)
     mode = table.modes[0]
     level_index = len(mode.levels) - 1
     target_na = mode.levels[level_index].peak_na
@@ -139,23 +118,7 @@ def measure_one_current(
         raw = _read_point(output, meter, settings, planned)
     finally:
         output.output_off()
-    record = ExpectedRecord(gain_ppm=calibration.gain_ppm, offset_na=calibration.offset_na)
-    judged = judge_readings([raw], [], settings, record, age_days)
-    return VerificationResult(
-        settings=settings,
-        instrument=meter.identity,
-        certificate=certificate,
-        started_at=started_at,
-        finished_at=clock(),
-        table_digest=table_digest(serialize_waveform_table(table)).hex(),
-        record=record,
-        points=judged.points,
-        idle=(),
-        waveforms=(),
-        outcome=judged.outcome,
-        reasons=judged.reasons,
-        certificate_age_days=age_days,
-    )
+    return begun.judge([raw], [], clock)
 
 
 def recompute_verification(result: VerificationResult) -> VerificationResult:
@@ -235,6 +198,65 @@ def _refuse_poor_ratio(
             where=f"{name}, {target_na / 1_000:g} µA",
             hint="use a better instrument or range, or a wider limit",
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """A verification before anything was read; attributes as in `VerificationResult`."""
+
+    settings: MetrologySettings
+    instrument: InstrumentIdentity
+    certificate: str | None
+    age_days: int | None
+    started_at: datetime
+    table_digest: str
+    record: ExpectedRecord | None
+
+    def judge(
+        self,
+        points: Sequence[RawPoint],
+        waveforms: Sequence[RawWaveform],
+        clock: Callable[[], datetime],
+    ) -> VerificationResult:
+        judged = judge_readings(points, waveforms, self.settings, self.record, self.age_days)
+        return VerificationResult(
+            settings=self.settings,
+            instrument=self.instrument,
+            certificate=self.certificate,
+            started_at=self.started_at,
+            finished_at=clock(),
+            table_digest=self.table_digest,
+            record=self.record,
+            points=judged.points,
+            idle=judged.idle,
+            waveforms=judged.waveforms,
+            outcome=judged.outcome,
+            reasons=judged.reasons,
+            certificate_age_days=self.age_days,
+        )
+
+
+def _begin(
+    meter: Meter,
+    table: WaveformTable,
+    settings: MetrologySettings,
+    calibration: CalibrationResult | None,
+    clock: Callable[[], datetime],
+) -> _Begun:
+    started_at = clock()
+    certificate = refuse_uncertified(meter.identity, settings, today=started_at.date())
+    record = None
+    if calibration is not None:
+        record = ExpectedRecord(gain_ppm=calibration.gain_ppm, offset_na=calibration.offset_na)
+    return _Begun(
+        settings=settings,
+        instrument=meter.identity,
+        certificate=certificate,
+        age_days=age_of_certificate(meter.identity, settings, today=started_at.date()),
+        started_at=started_at,
+        table_digest=table_digest(serialize_waveform_table(table)).hex(),
+        record=record,
+    )
 
 
 def _read_point(

@@ -29,7 +29,7 @@ from signing.pkcs11_uri import is_pkcs11_uri
 from signing.role_algorithms import allowed_algorithms
 from signing.roles import MAX_KEYS_PER_ROLE, Role
 from signing.trust_record import LARGEST_VERSION
-from signing.validation_words import describe_problem
+from signing.validation_words import describe_problem, first_problem
 from signing.value_class import dataclass
 
 if TYPE_CHECKING:
@@ -46,11 +46,7 @@ _SPKI_BYTES: Final = {
 MAX_KEYS: Final = MAX_KEYS_PER_ROLE * len(Role)
 
 _HINT: Final = "correct the plan; `ampforge key ceremony plan` writes one to compare with"
-_OWN_WORDS: Final = {
-    "extra_forbidden": "is not a key of a plan",
-    "missing": "is missing",
-    "string_pattern_mismatch": "is not one line of plain characters, or too long",
-}
+_NOT_PLAIN: Final = "is not one line of plain characters, or too long"
 _Text = Annotated[
     str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f|`]{1,80}$", strip_whitespace=False)
 ]
@@ -212,20 +208,19 @@ def parse_plan(untrusted_bytes: bytes, *, where: object) -> CeremonyPlan:
 
 
 def _unacceptable(error: ValidationError, where: object) -> CeremonyError:
-    first = error.errors(include_url=False)[0]
+    first = first_problem(error)
     kind = first["type"]
     place = ".".join(str(part + 1 if isinstance(part, int) else part) for part in first["loc"])
     place = ascii(place[:120])[1:-1]
     if kind == "value_error":
         return CeremonyError(describe_problem(first), where=where, hint=_HINT)
-    if kind in _OWN_WORDS:
-        what = f"the ceremony's plan is not acceptable: {place} {_OWN_WORDS[kind]}"
-        # An unknown key may be a passphrase that somebody wanted to put there.
-        got = ascii(first["input"])[:120] if kind == "string_pattern_mismatch" else None
-        return CeremonyError(what, got=got, where=where, hint=_HINT)
+    is_pattern = kind == "string_pattern_mismatch"
+    words = _NOT_PLAIN if is_pattern else describe_problem(first, CeremonyPlan)
+    # The value of an unknown key may be a passphrase that somebody wanted to put there.
+    has_value = kind not in {"extra_forbidden", "missing"}
     return CeremonyError(
-        f"the ceremony's plan is not acceptable: {place or 'all of it'} {describe_problem(first)}",
-        got=ascii(first.get("input"))[:120],
+        f"the ceremony's plan is not acceptable: {place or 'all of it'} {words}",
+        got=ascii(first.get("input"))[:120] if has_value else None,
         where=where,
         hint=_HINT,
     )

@@ -42,9 +42,11 @@ def create_folder_durably(folder: Path, files: Mapping[str, bytes]) -> None:
                 expected="letters, digits, dot, dash, and at most one folder",
                 got=ascii(name[:80]),
                 where=folder,
+                hint="get the file that names it again from its origin",
             )
     try:
-        target = folder.resolve()
+        # Not `Path.resolve`, which leaves with a RuntimeError where links lead round in a circle.
+        target = Path(os.path.realpath(folder))
         _refuse_used(target, folder)
         draft = Path(
             tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from io import BufferedReader
     from pathlib import Path
 
 
@@ -30,14 +31,23 @@ def read_input_and_mode(path: Path, bytes_max: int) -> tuple[bytes, int]:
     Raises:
         OSError: It cannot be read.
     """
+    with open_input(path) as file:
+        return file.read(bytes_max + 1), os.fstat(file.fileno()).st_mode
+
+
+def open_input(path: Path) -> BufferedReader:
+    """Open a file that is too long to be read at once; a pipe without a writer reads as empty.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:  # a zero byte, which a configuration can spell
         raise OSError(errno.EINVAL, "Not a file name", str(path)) from error
-    with os.fdopen(descriptor, "rb") as file:
-        # Only opening must not wait: a writer that is there may take its time.
-        os.set_blocking(descriptor, True)
-        return file.read(bytes_max + 1), os.fstat(descriptor).st_mode
+    # Only opening must not wait: a writer that is there may take its time.
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "rb")
 
 
 def is_present(path: Path) -> bool:

@@ -163,7 +163,13 @@ def load_sign_log(path: Path, *, heads: tuple[Head, ...] = ()) -> tuple[SignLogE
             hint="it lies beside the trust record, from the first signature on",
         ) from error
     if len(content) > SIGN_LOG_MAX_BYTES:
-        raise ChainError("the sign log is too long", where=path, got="over 64 MiB")
+        raise ChainError(
+            "the sign log is too long",
+            expected=f"at most {SIGN_LOG_MAX_BYTES >> 20} MiB",
+            got="more",
+            where=path,
+            hint="check that this is a sign log; it has one line for each signature",
+        )
     beside = _read_head(path)
     entries = verify_sign_log(
         content, heads=heads if beside is None else (beside, *heads), where=str(path)

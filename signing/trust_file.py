@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from signing.cose_message import MAX_MESSAGE_BYTES
 from signing.errors import TrustError
 from signing.input_file import is_present, read_input
+from signing.refusal import refusing_in
 from signing.trust import verify_trust_record
 from signing.trust_record import TrustRecord
 
@@ -50,7 +51,9 @@ def load_trust_record(path: Path) -> TrustRecord:
     Raises:
         SigningError: It cannot be read, or its own root keys did not sign it.
     """
-    return verify_trust_record(read_trust_record(path), current=None)
+    untrusted_bytes = read_trust_record(path)
+    with refusing_in(path):
+        return verify_trust_record(untrusted_bytes, current=None)
 
 
 def save_trust_record(path: Path, signed: bytes, *, current: TrustRecord | None) -> None:

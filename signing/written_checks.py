@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from signing.validation_words import words_for
+from signing.validation_words import suggest, words_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from decimal import Decimal
     from enum import StrEnum
     from pathlib import Path
@@ -31,6 +31,7 @@ class Problem(NamedTuple):
         value: What was written, or `None` where a word of it would not help.
         is_rule: Whether it is a rule over several values, which names them itself.
         has_value: Whether `value` is what was written.
+        known: The keys that are known there, for a key that is not.
     """
 
     place: tuple[str | int, ...]
@@ -38,6 +39,11 @@ class Problem(NamedTuple):
     value: object = None
     is_rule: bool = False
     has_value: bool = True
+    known: Collection[str] = ()
+
+    def tell(self) -> str:
+        """Return `words`, and the key that may have been meant."""
+        return self.words + suggest(self.place[-1], self.known) if self.known else self.words
 
     def inside(self, key: str | int) -> Problem:
         """Return the same problem as one of a table or list that has it under a key."""
@@ -48,7 +54,8 @@ class UnfitTableError(ValueError):
     """Raised when a table is not what was asked for; the owner of the file says so in its words.
 
     Attributes:
-        problems: All that was found, in the order of the fields, unknown keys last.
+        problems: All that was found: first unknown keys, which may be why others are missing,
+            then in the order of the fields.
     """
 
     def __init__(self, *problems: Problem) -> None:

@@ -64,7 +64,8 @@ def read_table(table: type[Table], written_value: object) -> Table:
         entry = plan.entries.get(key)
         if entry is None:
             unknown = words_for("extra_forbidden")
-            problems.append((len(plan.entries), Problem((key,), unknown, has_value=False)))
+            problem = Problem((key,), unknown, has_value=False, known=plan.entries.keys())
+            problems.append((-1, problem))
             continue
         try:
             values[entry.name] = entry.check(value)

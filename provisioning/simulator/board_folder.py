@@ -54,8 +54,14 @@ def _check_board_file(path: Path, *, mac: bytes, seed: int, index: int) -> None:
         return
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise SimulatorError("the board's file cannot be read", got=error, where=path) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise SimulatorError(
+            "the board's file cannot be read",
+            expected="the file that was made with the board",
+            got=error.strerror if isinstance(error, OSError) else "something else",
+            where=path,
+            hint="use another folder",
+        ) from error
     if found != wanted:
         raise SimulatorError(
             "the folder holds another board",

@@ -390,6 +390,30 @@ def test_building_with_one_key_says_who_is_missing(approved, run):
     run("bundle", "verify", BUNDLE)
 
 
+@pytest.mark.parametrize("signing", [[], ["--sign", "--key", "keys/release-3.pem"]])
+def test_a_signed_bundle_is_replaced_only_when_asked_to(approved, run, signing):
+    build = ("bundle", "build", "--output", SIGNED, *signing)
+    before = (Path(SIGNED).read_bytes(), Path("sign-log.jsonl").read_bytes())
+    message = run(*build, code=2)
+    assert "would take the place of a signed bundle" in message
+    assert "this very release, signed" in message
+    assert "`ampforge bundle sign`" in message
+    message = run(*build, "--release-counter", 2, code=2)
+    assert "1.4.0, release counter 1, signed" in message
+    assert "--replace-signed if that file is not needed any more" in message
+    assert (Path(SIGNED).read_bytes(), Path("sign-log.jsonl").read_bytes()) == before
+    run(*build, "--release-counter", 2, "--replace-signed")
+    assert json.loads(run("bundle", "inspect", SIGNED, "--json"))["release_counter"] == 2
+
+
+def test_a_signed_bundle_whose_statement_cannot_be_read_is_not_replaced_either(approved, run):
+    members = parse_archive(Path(SIGNED).read_bytes())
+    Path(SIGNED).write_bytes(serialize_archive(members | {"statement.cose": b"later"}))
+    before = Path(SIGNED).read_bytes()
+    assert "a bundle that is signed" in run("bundle", "build", "--output", SIGNED, code=2)
+    assert Path(SIGNED).read_bytes() == before
+
+
 def test_what_may_not_be_signed_is_not_left_unsigned_either(approved, run):
     ledger = approved / "secure-version-flare-c3.jsonl"
     before = (Path("sign-log.jsonl").read_bytes(), ledger.read_bytes())

@@ -156,6 +156,8 @@ def test_risk_tells_a_person_the_same(call):
     code, out, _ = call("risk", *RISK, "--guard-band-ua", "0.3")
     assert code == 0
     assert "accepted within ±1.2 µA" in out
+    assert "(60.9 in a million)" in out
+    assert "(2445 in a million)" in call("risk", *RISK)[1]
 
 
 def test_a_guard_band_that_leaves_nothing_is_a_usage_error(call):

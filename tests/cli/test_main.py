@@ -18,8 +18,10 @@ from cli.init_command import copy_example
 from cli.main import COMMANDS, ampforge
 from cli.params import passphrase_source, read_passphrase_file
 from firmware_images.errors import FirmwareImageError
+from firmware_images.product import ReleaseSettings
 from manifests.errors import ManifestError
 from provisioning.errors import ProvisioningError
+from provisioning.station_settings import StationSettings
 from signing.errors import DurableFileError, SigningError, TrustError
 
 HEAVY = {
@@ -88,6 +90,21 @@ def test_each_verb_has_an_example_and_json(noun):
         options = {option for parameter in verb.params for option in parameter.opts}
         assert "--json" in options, f"{noun} {verb.name} has no --json"
         assert "--output" not in options or "-o" in options, f"{noun} {verb.name} has no -o"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("repo", "publish", __file__),
+        ("repo", "promote", "1.0"),
+        ("campaign", "create", "--release", "1.0", "--name", "a"),
+    ],
+)
+def test_a_share_that_is_no_number_is_a_usage_error(capsys, command):
+    with pytest.raises(SystemExit) as exited:
+        run_and_exit(ampforge, [*command, "--percent", "nan"])
+    assert exited.value.code == 2
+    assert "'nan' is not a finite number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -293,6 +310,36 @@ def test_a_wrong_configuration_is_refused_by_name(tmp_path, content, told):
         load_configuration(path).section("a", Section)
     assert told in str(refused.value)
     assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "likely"),
+    [
+        ("[release]\nrelase_counter = 1\n", "relase_counter", "release_counter"),
+        ('[station]\nnme = "x"\n', "nme", "name"),
+        ('[[station.slots]]\nport = "a"\nmetre = "b"\n', "metre", "meter"),
+    ],
+)
+def test_a_misspelled_key_is_told_with_the_one_that_it_may_have_been(
+    tmp_path, content, key, likely
+):
+    configuration = load_configuration(_write(tmp_path, content))
+    section, model = (
+        ("release", ReleaseSettings)
+        if configuration.has_section("release")
+        else ("station", StationSettings)
+    )
+    told = f"{key} is not a key that is known here \\(did you mean {likely}\\?\\)"
+    with pytest.raises(UsageRefusal, match=told):
+        configuration.section(section, model)
+
+
+def test_nothing_is_guessed_of_what_is_like_no_key_and_a_misspelled_section_is_named(tmp_path):
+    configuration = load_configuration(_write(tmp_path, "[relase]\n[station.metrology]\nzz = 1\n"))
+    with pytest.raises(UsageRefusal, match=r"zz is not a key that is known here \("):
+        configuration.section("station", StationSettings)
+    with pytest.raises(UsageRefusal, match=r"no section \[release\]: got \[relase\]"):
+        configuration.section("release", ReleaseSettings)
 
 
 def test_a_missing_configuration_says_how_to_start(tmp_path, monkeypatch):

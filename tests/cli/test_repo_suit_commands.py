@@ -101,7 +101,7 @@ def test_withdrawing_a_step_names_the_releases_that_nothing_leads_to(product, ru
     assert "NOTHING LEADS" not in run("repo withdraw 1.5.0 --reason late")
     text = config.read_text().replace("release_counter = 2 #", "release_counter = 3 #")
     config.write_text(text)
-    run("bundle build --sign")
+    run("bundle build --sign --replace-signed")
     run("repo publish build/flare-1.5.0.bundle.zip")
     told = run("repo withdraw 1.4.0 --reason early")
     assert "NOTHING LEADS TO release 1.5.0 any more" in told
@@ -173,19 +173,20 @@ def test_step_support_and_budget_are_kept_to_from_build_to_publication(product, 
     assert "supported until" in told
     told = run("repo publish build/flare-1.5.0.bundle.zip", code=4)
     assert "no published release leads to release 1.5.0" in told
-    run(f"{build} --minimum-current-counter 1")
+    run(f"{build} --minimum-current-counter 1 --replace-signed")
     told = run("repo publish build/flare-1.5.0.bundle.zip")
     assert "others take 1.4.0 (counter 1) first" in told
     status = json.loads(run("repo status --json"))["releases"][-1]
     assert status["minimum_current_counter"] == 1
     assert status["support_ends_at"] == "2036-01-01T00:00:00+00:00"
     beyond = "bundle build --app app-2.bin --release-counter 4 --sign --spend-secure-version x"
-    assert "at most 1, one eFuse bit each" in run(beyond, code=5)
+    assert "at most 1, one eFuse bit each" in run(f"{beyond} --replace-signed", code=5)
     config = product / "ampforge.toml"
     text = config.read_text()
     config.write_text(text.replace("secure_version_bits = 1 ", "secure_version_bits = 20 "))
     assert "more eFuse bits than the esp32c3 has" in run("bundle secure-version status", code=5)
     config.write_text(text.replace('"2035-12-31"', '"2024-12-31"'))
-    run("bundle build --app firmware/images/flare-1.5.0.bin --release-counter 4 --sign")
+    build = build.replace("counter 3", "counter 4")
+    run(f"{build} --replace-signed")
     told = run("repo publish build/flare-1.5.0.bundle.zip", code=4)
     assert "support of release 1.5.0 has ended" in told

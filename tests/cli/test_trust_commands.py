@@ -91,7 +91,9 @@ def test_a_changed_record_is_refused_by_show(product):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert isinstance(_run("show", path).exception, SigningError)
+    error = _run("show", path).exception
+    assert isinstance(error, SigningError)
+    assert error.where.startswith(str(path))
 
 
 def test_a_copy_of_the_example_that_fails_leaves_nothing(tmp_path, monkeypatch):

@@ -298,8 +298,13 @@ def test_an_unclear_board_is_a_usage_error(run, arguments):
 
 
 def test_a_folder_that_is_no_board_and_a_blank_board_are_refused(run, tmp_path):
-    with pytest.raises(Refusal, match="not that of a simulated board"):
-        run("device", "info", "--board", str(tmp_path))
+    for content, got in ((None, "No such file"), ("{}", "another board.json"), ("[" * 4000, "oth")):
+        if content is not None:
+            (tmp_path / "board.json").write_text(content)
+        with pytest.raises(Refusal, match="not that of a simulated board") as refused:
+            run("device", "info", "--board", str(tmp_path))
+        assert got in refused.value.got
+        assert "Error" not in refused.value.got
     from datetime import UTC, datetime
 
     SimulatedBoard(tmp_path / "blank", SEED, 5, now=lambda: datetime.now(UTC)).close()

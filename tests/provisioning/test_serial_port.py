@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import pty
 import socket
 import threading
 
@@ -192,6 +194,20 @@ def test_a_port_that_is_not_there_is_our_error(url):
     with pytest.raises(PortError, match="cannot be opened") as refusal:
         open_port(url, timeout_s=1.0)
     assert refusal.value.hint is not None
+    assert refusal.value.got in {"Connection refused", "No such file or directory"}
+
+
+def test_a_device_that_another_program_locked_is_told_as_in_use():
+    other, name = pty.openpty()
+    path = os.ttyname(name)
+    with (
+        contextlib.closing(serial.Serial(path, exclusive=True)),
+        pytest.raises(PortError) as refusal,
+    ):
+        open_port(path, timeout_s=1.0)
+    assert refusal.value.got == "another program uses it"
+    os.close(name)
+    os.close(other)
 
 
 def test_an_address_without_a_port_number_is_refused():

@@ -81,3 +81,11 @@ def test_a_folder_above_that_is_not_there_is_told(tmp_path):
     with pytest.raises(DurableFileError, match="No such file"):
         create_folder_durably(tmp_path / "missing" / "new", FILES)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_circle_of_links_is_refused(tmp_path):
+    circle = tmp_path / "circle"
+    circle.symlink_to("circle")
+    with pytest.raises(DurableFileError, match="cannot be written"):
+        create_folder_durably(circle, FILES)
+    assert [path.name for path in tmp_path.iterdir()] == ["circle"]

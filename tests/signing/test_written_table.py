@@ -67,7 +67,7 @@ def test_a_table_becomes_the_value_and_gives_back_what_was_written():
     assert written_values(value.parts[0]) == {"width_um": 4}
 
 
-def test_everything_wrong_is_told_in_the_order_of_the_fields_and_unknown_keys_last():
+def test_everything_wrong_is_told_unknown_keys_first_and_then_in_the_order_of_the_fields():
     table = {
         "colour": 1,
         "named": {"UP": {"width_um": 1}, "b": {"width_um": 0}},
@@ -75,13 +75,13 @@ def test_everything_wrong_is_told_in_the_order_of_the_fields_and_unknown_keys_la
         "least_um": True,
     }
     assert problems_of(table) == [
+        ("colour", "is not a key that is known here"),
         ("name", "is missing"),
         ("least_um", "must be a whole number"),
-        ("parts.1.width_um", "is missing"),
         ("parts.1.from_", "is not a key that is known here"),
+        ("parts.1.width_um", "is missing"),
         ("parts.2", "must be a table"),
         ("named.UP", "must be of the form ^[a-z]{1,3}$"),
-        ("colour", "is not a key that is known here"),
     ]
     assert problems_of({"name": "a", "named": {"b": {"width_um": 0}}}) == [
         ("named.b.width_um", "must be at least 1")
