@@ -12,14 +12,8 @@ from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
-from manifests.assignment import (
-    ASSIGNMENT_CONTENT_TYPE,
-    SALT_BYTES,
-    Assignment,
-    following_sequence,
-    serialize_assignment,
-    verify_assignment,
-)
+from manifests.assignment import SALT_BYTES, Assignment, following_sequence
+from manifests.assignment_file import build_assignment_file
 from manifests.errors import RepositoryError
 from manifests.manifest import (
     MANIFEST_CONTENT_TYPE,
@@ -31,7 +25,6 @@ from manifests.manifest import (
 from manifests.publication import AssignmentPlan, Publication
 from manifests.published_releases import (
     PublishedRelease,
-    assignment_target_path,
     find_release,
     list_releases,
     read_listed_assignment,
@@ -53,7 +46,7 @@ from manifests.release_steps import plan_steps, refuse_gaps
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import refuse_withdrawn, refuse_withdrawn_version
-from signing.cose import sign_many, sign_one
+from signing.cose import sign_many
 from signing.roles import Role
 
 if TYPE_CHECKING:
@@ -158,7 +151,7 @@ class Publisher:
                 self.settings,
                 before=current,
                 releases=releases,
-                assignments=(self.assignment_file(assignment),),
+                assignments=(self.assignment_file(assignment, current),),
                 now=now,
             )
         return Publication(
@@ -240,7 +233,7 @@ class Publisher:
             self.signers,
             self.settings,
             before=current,
-            assignments=(self.assignment_file(assignment),),
+            assignments=(self.assignment_file(assignment, current),),
             now=now,
         )
         return Publication(
@@ -303,24 +296,10 @@ class Publisher:
             steps_sha256=() if plan.is_halted else way.manifests_sha256(),
         )
 
-    def assignment_file(self, assignment: Assignment) -> NewFile:
-        """Sign an assignment, verify it as a device does, and return its file."""
-        message = sign_one(
-            serialize_assignment(assignment),
-            self._signers(Role.CAMPAIGN)[0],
-            content_type=ASSIGNMENT_CONTENT_TYPE,
-        )
-        verify_assignment(message, self.trust)
-        return NewFile(
-            path=assignment_target_path(assignment.hardware_class),
-            content=message,
-            custom={
-                "kind": "assignment",
-                "sequence": assignment.sequence,
-                "campaign": assignment.campaign,
-            },
-            device_path=f"device/{assignment.hardware_class}/assignment.cose",
-        )
+    def assignment_file(self, assignment: Assignment, current: RepositoryMetadata) -> NewFile:
+        """Sign an assignment that follows a state, and return its file."""
+        signer = self._signers(Role.CAMPAIGN)[0]
+        return build_assignment_file(assignment, signer, self.trust, current)
 
     def _signers(self, role: Role) -> Sequence[Signer]:
         signers = self.signers.get(role, ())

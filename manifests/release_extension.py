@@ -111,7 +111,9 @@ def extend_release(
             before=current,
             releases=(build_manifest_file(message, custom | {"replaces": replaces}),),
             withdrawn_paths=(release.target_path,),
-            assignments=() if assignment is None else (publisher.assignment_file(assignment),),
+            assignments=()
+            if assignment is None
+            else (publisher.assignment_file(assignment, current),),
             now=now,
         )
     return Extension(

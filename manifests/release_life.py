@@ -128,11 +128,18 @@ def withdraw_release(
             expires_at = now + publisher.settings.lifetime("campaign")
             following = replace(
                 succeed_assignment(running, now=now),
-                is_halted=running.is_halted or is_halted,
-                expires_at_s=int(expires_at.timestamp()) if is_halted else running.expires_at_s,
                 steps_sha256=tuple(one for one in running.steps_sha256 if one != digest),
             )
-            changed = (publisher.assignment_file(following),)
+            if is_halted:
+                # Nobody is selected: without steps and pins, no lack of room can keep the halt.
+                following = replace(
+                    following,
+                    is_halted=True,
+                    expires_at_s=int(expires_at.timestamp()),
+                    steps_sha256=(),
+                    pinned_serial_numbers=(),
+                )
+            changed = (publisher.assignment_file(following, current),)
         after = publish_files(
             publisher.store,
             publisher.signers,

@@ -176,11 +176,13 @@ def test_the_old_manifest_replayed_is_refused_as_it_was_before(publisher):
     named = verify_assignment(old_assignment, trust())
     last = verify_assignment(shown(publisher)[0], trust())
     stolen = replace(last, manifest_sha256=named.manifest_sha256, sequence=last.sequence + 1)
+    current = load_repository(publisher.store)
     publish_files(
         publisher.store,
         publisher.signers,
         publisher.settings,
-        assignments=(publisher.assignment_file(stolen),),
+        before=current,
+        assignments=(publisher.assignment_file(stolen, current),),
         now=LATE,
     )
     assert shown(publisher)[1] == old_manifest

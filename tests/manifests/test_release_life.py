@@ -63,12 +63,14 @@ def shown(publisher):
 def test_a_campaign_is_promoted_though_a_thief_drove_the_sequence_to_its_end(publisher):
     """What follows the last sequence is the first, and the share still grows."""
     last = replace(shown(publisher), sequence=0xFFFFFFFF)
+    current = load_repository(publisher.store)
     with publisher.store.exclusively():
         publish_files(
             publisher.store,
             publisher.signers,
             publisher.settings,
-            assignments=(publisher.assignment_file(last),),
+            before=current,
+            assignments=(publisher.assignment_file(last, current),),
             now=NOW,
         )
     promote_release(publisher, "1.5.0", drawn_ppm=250_000, now=NOW)
