@@ -29,6 +29,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
 )
 
 from manifests.errors import RepositoryError
+from manifests.metadata_room import METADATA_MAX_BYTES
 from manifests.repository_reading import (
     DESCRIPTION_PATH,
     DESCRIPTION_SCHEMA,
@@ -39,7 +40,6 @@ from manifests.repository_reading import (
 )
 from manifests.tuf_metadata import (
     CAMPAIGN,
-    METADATA_MAX_BYTES,
     RepositoryMetadata,
     build_delegations,
     build_root,
