@@ -15,8 +15,8 @@ from signing.bounded_json import count_values
 METADATA_MAX_BYTES = 4 << 20
 """Below the 5 000 000 bytes at which python-tuf's and tuf-js's clients stop, too."""
 METADATA_VALUES_MAX = 250_000
-KEPT_FOR_WITHDRAWALS = 1 / 16
-"""Share of the list that new releases leave: some 200 withdrawals."""
+FILL_MAX = 15 / 16
+"""Share of the list that releases may fill; the rest is for withdrawals, some 200."""
 SOON_FULL = 0.75
 _HINT_FULL = (
     "nothing was written: what is published can still be assigned, extended and withdrawn, but the "
@@ -38,14 +38,14 @@ def describe_fill(content: bytes) -> tuple[int, str]:
     fill = measure_fill(content)
     words = (
         f"the list of releases is {fill:.0%} full; no release is published beyond "
-        f"{1 - KEPT_FOR_WITHDRAWALS:.0%}: plan a repository in a folder of its own for the next "
+        f"{FILL_MAX:.1%}: plan a repository in a folder of its own for the next "
         "hardware class"
     )
     return math.floor(fill * 100), words if fill >= SOON_FULL else ""
 
 
-def refuse_too_large(name: str, content: bytes, *, where: str, hint: str | None = None) -> None:
-    """Refuse a document that readers refuse by its size, whoever signed it.
+def refuse_too_large(name: str, content: bytes, *, where: str, hint: str | None = None) -> float:
+    """Return how full a document is; refuse one that readers refuse by its size, whoever signed it.
 
     Args:
         name: TUF name of its role.
@@ -56,7 +56,8 @@ def refuse_too_large(name: str, content: bytes, *, where: str, hint: str | None 
     Raises:
         RepositoryError: It is too large.
     """
-    if measure_fill(content) > 1:
+    fill = measure_fill(content)
+    if fill > 1:
         raise RepositoryError(
             f"the repository's {name} metadata is too large",
             expected=f"at most {METADATA_MAX_BYTES} bytes and {METADATA_VALUES_MAX} values",
@@ -64,32 +65,27 @@ def refuse_too_large(name: str, content: bytes, *, where: str, hint: str | None 
             where=where,
             hint=hint,
         )
+    return fill
 
 
-def refuse_unreadable(name: str, content: bytes) -> None:
+def refuse_unreadable(name: str, content: bytes, *, fill_max: float = 1) -> None:
     """Refuse to publish a document that nobody could read.
+
+    Args:
+        name: TUF name of its role.
+        content: Its file.
+        fill_max: Share of what readers take that it may fill; `FILL_MAX` for one that lists a new
+            release.
 
     Raises:
         RepositoryError: It is too large.
     """
-    refuse_too_large(name, content, where=f"{name}.json", hint=_HINT_FULL)
-
-
-def refuse_full_list(content: bytes) -> None:
-    """Refuse another release where the list has room for withdrawals alone.
-
-    Args:
-        content: The file of the targets metadata.
-
-    Raises:
-        RepositoryError: It is full.
-    """
-    fill = measure_fill(content)
-    if fill > 1 - KEPT_FOR_WITHDRAWALS:
+    fill = refuse_too_large(name, content, where=f"{name}.json", hint=_HINT_FULL)
+    if fill > fill_max:
         raise RepositoryError(
             "the list of releases is full",
-            expected=f"at most {1 - KEPT_FOR_WITHDRAWALS:.0%} of what clients read",
+            expected=f"at most {fill_max:.1%} of what clients read",
             got=f"{fill:.1%}: {len(content)} bytes, {count_values(content)} values",
-            where="targets.json",
+            where=f"{name}.json",
             hint=_HINT_FULL,
         )

@@ -22,7 +22,7 @@ from manifests.manifest import (
     serialize_manifest,
     verify_manifest,
 )
-from manifests.metadata_room import refuse_full_list
+from manifests.metadata_room import FILL_MAX
 from manifests.publication import AssignmentPlan, Publication
 from manifests.published_releases import (
     PublishedRelease,
@@ -46,7 +46,6 @@ from manifests.release_files import build_release_files, derive_manifest
 from manifests.release_steps import plan_steps, refuse_gaps
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
-from manifests.tuf_metadata import serialize_document
 from manifests.withdrawal import refuse_withdrawn, refuse_withdrawn_version
 from signing.cose import sign_many
 from signing.roles import Role
@@ -133,7 +132,6 @@ class Publisher:
                 )
                 releases: tuple[NewFile, ...] = ()
             else:
-                refuse_full_list(serialize_document(current.targets))
                 until = expires_at(now, self.settings.lifetime("manifest"), statement.constraints)
                 message = self.sign_manifest(
                     derive_manifest(bundle, issued_at=now, expires_at=until, deltas=deltas)
@@ -154,6 +152,7 @@ class Publisher:
                 self.settings,
                 before=current,
                 releases=releases,
+                fill_max=FILL_MAX if releases else 1,
                 assignments=(self.assignment_file(assignment, current),),
                 now=now,
             )

@@ -147,6 +147,7 @@ def publish_files(
     releases: Sequence[NewFile] = (),
     withdrawn_paths: Sequence[str] = (),
     assignments: Sequence[NewFile] = (),
+    fill_max: float = 1,
     now: datetime,
 ) -> RepositoryMetadata:
     """Add files, sign what names them, and write both so that every moment is verifiable.
@@ -162,6 +163,7 @@ def publish_files(
         releases: Files for the release role's list.
         withdrawn_paths: Target paths that the release role's list no longer has.
         assignments: Files for the campaign role's list; each replaces its predecessor.
+        fill_max: Share of what readers take that the release role's list may fill.
         now: The present, UTC.
 
     Raises:
@@ -180,7 +182,7 @@ def publish_files(
             files=listed,
             delegations=before.targets.signed.delegations,
         )
-        sign_document(Targets.type, targets, signers, before.root)
+        sign_document(Targets.type, targets, signers, before.root, fill_max=fill_max)
     if assignments:
         campaign = build_targets(
             version=before.campaign.signed.version + 1,

@@ -145,6 +145,8 @@ def sign_document(
     document: Metadata[Document],
     signers: Mapping[Role, Sequence[Signer]],
     delegator: Metadata[Root] | Metadata[Targets],
+    *,
+    fill_max: float = 1,
 ) -> Metadata[Document]:
     """Sign a document and verify it as its readers will.
 
@@ -153,6 +155,7 @@ def sign_document(
         document: The unsigned document.
         signers: The private keys at hand, by our role.
         delegator: Who says which keys the role has: root, or targets for campaign.
+        fill_max: Share of what readers take that the document may fill.
 
     Raises:
         RepositoryError: The keys at hand do not make up the role's threshold, or its readers would
@@ -168,7 +171,7 @@ def sign_document(
         hint=f"give the private keys of the role {role} to sign with; if a key was rotated, "
         "`ampforge repo rotate` comes first",
     )
-    refuse_unreadable(name, serialize_document(document))
+    refuse_unreadable(name, serialize_document(document), fill_max=fill_max)
     return document
 
 
