@@ -22,7 +22,7 @@ from manifests.device_report import DeviceReport, ReportedResult, serialize_devi
 from manifests.errors import FleetStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 SCHEMA_VERSION = 1
@@ -273,6 +273,27 @@ def _identity_of(path: Path) -> tuple[int, int]:
 def digest_of(report: DeviceReport) -> bytes:
     """Return a report's key: SHA-256 of what the device signed (docs/decisions/0075)."""
     return hashlib.sha256(serialize_device_report(report)).digest()
+
+
+def read_rows_after(
+    connection: sqlite3.Connection, digest: bytes, rows_max: int
+) -> Iterator[tuple[bytes, DeviceReport, bytes]]:
+    """Yield digest, report and message of stored reports, by ascending digest.
+
+    Args:
+        connection: To a report database.
+        digest: The one to begin after; empty for the first.
+        rows_max: How many at most.
+
+    Raises:
+        sqlite3.Error: They cannot be read.
+        ValueError, TypeError, ArithmeticError, OSError: A column is none that was stored.
+    """
+    statement = (
+        f"SELECT digest, {_COLUMNS}, message FROM report WHERE digest > ? ORDER BY digest LIMIT ?"  # noqa: S608 - constants
+    )
+    for key, *columns, message in connection.execute(statement, (digest, rows_max)):
+        yield key, _stored(tuple(columns)).report, message
 
 
 def _row(digest: bytes, received: ReceivedReport) -> tuple[object, ...]:
