@@ -281,7 +281,7 @@ def _audit_files(
                 audit.notice(
                     "a document that nothing names yet: a publication was cut off",
                     where=path,
-                    hint="publishing again replaces it",
+                    hint="publishing again passes its number over",
                 )
         elif path.startswith(f"targets/{assignment_target_path('')[:10]}"):
             continue  # the assignments before this one: history
