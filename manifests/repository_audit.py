@@ -253,6 +253,7 @@ def _name_what_stays(audit: Audit, metadata: RepositoryMetadata) -> None:
             f"targets/manifests/{digest}.{digest}.cose",
             f"device/manifests/{digest}.cose",
         }
+    audit.named |= {one.bundle_path for one in withdrawals}
     for path in metadata.targets.signed.targets:
         if path.startswith("artifacts/"):
             audit.named.add(f"device/{path}")

@@ -10,8 +10,10 @@ import pytest
 
 from manifests.assignment import verify_assignment
 from manifests.errors import RepositoryError, TransportError
+from manifests.folder_client import FolderClient
 from manifests.gateway import Gateway
 from manifests.publication import AssignmentPlan
+from manifests.published_releases import find_bundle
 from manifests.release_life import promote_release, withdraw_release
 from manifests.repository import publish_files
 from manifests.repository_audit import audit_repository
@@ -194,6 +196,19 @@ def test_the_counter_of_a_withdrawn_release_is_not_given_again(publisher):
     withdraw_release(publisher, "1.5.0", reason="x", now=NOW)
     with pytest.raises(RepositoryError, match="counter"):
         publisher.publish_bundle(bundle(release_counter=2, peak_na=200_000), None, now=NOW)
+
+
+def test_no_tuf_client_is_given_the_bundle_of_a_withdrawn_release(publisher, tmp_path):
+    """It holds the whole release; its file stays, and who looks into it is told where."""
+    path, _ = find_bundle(load_repository(publisher.store), 2)
+    root = publisher.store.root
+    client = FolderClient((root / "metadata/1.root.json").read_bytes(), tmp_path / "client")
+    assert client.read_target(root, path) == new_bundle()
+    withdrawal, _ = withdraw_release(publisher, "1.5.0", reason="x", now=NOW)
+    assert (root / withdrawal.bundle_path).read_bytes() == new_bundle()
+    with pytest.raises(RepositoryError, match="lists no such target"):
+        client.read_target(root, path)
+    assert audit_repository(publisher.store, trust(), now=NOW).findings == []
 
 
 def test_a_gateway_gives_out_no_withdrawn_manifest(publisher, tmp_path):
