@@ -139,6 +139,7 @@ class Publisher:
                 releases = build_release_files(bundle, message, untrusted_bytes, deltas)
             manifest = verify_manifest(message, self.trust)
             refuse_expired(manifest, now=now)
+            refuse_expired_root(current, now=now)
             way = plan_steps(self.store, current, self.trust, known, manifest, now=now)
             refuse_missing_deltas(deltas, manifest)
             if releases:
@@ -226,6 +227,7 @@ class Publisher:
         if not plan.is_halted:
             refuse_unsupported(published.version, manifest.constraints, now=now)
             refuse_expired(manifest, now=now)
+            refuse_expired_root(current, now=now)
         releases = list_releases(current)
         way = plan_steps(self.store, current, self.trust, releases, manifest, now=now)
         digest = published.manifest_sha256
@@ -255,7 +257,7 @@ class Publisher:
         """
         with self.store.exclusively():
             before = load_repository(self.store)
-            _refuse_expired_root(before, now)
+            refuse_expired_root(before, now=now)
             return publish_files(self.store, self.signers, self.settings, before=before, now=now)
 
     def sign_manifest(self, manifest: Manifest) -> bytes:
@@ -315,8 +317,15 @@ class Publisher:
         return signers
 
 
-def _refuse_expired_root(before: RepositoryMetadata, now: datetime) -> None:
-    # A clock far ahead would sign a timestamp that protects nobody from a freeze until then.
+def refuse_expired_root(before: RepositoryMetadata, *, now: datetime) -> None:
+    """Refuse to sign for clients under a root that has expired by this machine's clock.
+
+    A clock far ahead would sign a timestamp that protects nobody from a freeze until then. What
+    takes something back is not asked: devices learn of it from messages of their own.
+
+    Raises:
+        RepositoryError: It has expired.
+    """
     expires = before.root.signed.expires
     if now >= expires:
         raise RepositoryError(
