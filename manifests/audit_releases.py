@@ -17,7 +17,7 @@ from manifests.published_releases import (
     list_releases,
     name_extension,
 )
-from manifests.release_files import derive_manifest, list_differing_facts
+from manifests.release_files import derive_manifest, describe_revisions, list_differing_facts
 from manifests.release_steps import plan_steps
 from manifests.release_words import SUPPORT_ENDS_SOON
 from manifests.repository_reading import TARGET_MAX_BYTES
@@ -94,12 +94,16 @@ def _audit_release(
         )
         _audit_copy(audit, store, f"device/{where}", message)
         return
+    custom = metadata.targets.signed.targets[where].custom or {}
+    told = {"secure_version": manifest.app.secure_version} | describe_revisions(manifest)
     audit.require(
         f"the list of releases says something else than the manifest of {release.version}",
         is_met=(release.version, release.release_counter, release.hardware_class)
         == (manifest.version, manifest.release_counter, manifest.hardware_class)
         and (release.bundle_sha256, release.constraints)
-        == (manifest.bundle_sha256, manifest.constraints),
+        == (manifest.bundle_sha256, manifest.constraints)
+        # Earlier publishers did not tell all of it.
+        and all(custom.get(name, value) == value for name, value in told.items()),
         where=where,
     )
     _audit_constraints(audit, store, metadata, release, releases, trust=trust, now=now)
@@ -285,4 +289,11 @@ def _audit_bundle(
         f"the manifest says something else than its bundle: {', '.join(differing)}",
         is_met=not differing,
         where=where,
+    )
+    custom = metadata.targets.signed.targets[where].custom or {}
+    audit.require(
+        "the list of releases says something else than the bundle of what was waived",
+        is_met=list(custom.get("waivers", ())) == [one.to_json() for one in bundle.waivers],
+        where=where,
+        hint="gateways show what is listed: publish its content as a new release",
     )

@@ -366,6 +366,27 @@ def digest_of(report: DeviceReport) -> bytes:
     return hashlib.sha256(serialize_device_report(report)).digest()
 
 
+def read_rows_after(
+    connection: sqlite3.Connection, digest: bytes, rows_max: int
+) -> Iterator[tuple[bytes, DeviceReport, bytes]]:
+    """Yield digest, report and message of stored reports, by ascending digest.
+
+    Args:
+        connection: To a report database.
+        digest: The one to begin after; empty for the first.
+        rows_max: How many at most.
+
+    Raises:
+        sqlite3.Error: They cannot be read.
+        ValueError, TypeError, ArithmeticError, OSError: A column is none that was stored.
+    """
+    statement = (
+        f"SELECT digest, {_COLUMNS}, message FROM report WHERE digest > ? ORDER BY digest LIMIT ?"  # noqa: S608 - constants
+    )
+    for key, *columns, message in connection.execute(statement, (digest, rows_max)):
+        yield key, _stored(tuple(columns)).report, message
+
+
 def _stored(row: tuple[object, ...]) -> StoredReport:
     names = [name.strip() for name in _COLUMNS.split(",")]
     fields: dict[str, object] = dict(zip(names, row, strict=True))

@@ -12,14 +12,8 @@ from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
-from manifests.assignment import (
-    ASSIGNMENT_CONTENT_TYPE,
-    SALT_BYTES,
-    Assignment,
-    following_sequence,
-    serialize_assignment,
-    verify_assignment,
-)
+from manifests.assignment import SALT_BYTES, Assignment, following_sequence
+from manifests.assignment_file import build_assignment_file
 from manifests.errors import RepositoryError
 from manifests.manifest import (
     MANIFEST_CONTENT_TYPE,
@@ -28,10 +22,10 @@ from manifests.manifest import (
     serialize_manifest,
     verify_manifest,
 )
+from manifests.metadata_room import FILL_MAX
 from manifests.publication import AssignmentPlan, Publication
 from manifests.published_releases import (
     PublishedRelease,
-    assignment_target_path,
     find_release,
     list_releases,
     read_listed_assignment,
@@ -53,7 +47,7 @@ from manifests.release_steps import plan_steps, refuse_gaps
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import refuse_withdrawn, refuse_withdrawn_version
-from signing.cose import sign_many, sign_one
+from signing.cose import sign_many
 from signing.refusal import refusing_in
 from signing.roles import Role
 
@@ -149,6 +143,7 @@ class Publisher:
                 releases = build_release_files(bundle, message, untrusted_bytes, deltas)
             manifest = verify_manifest(message, self.trust)
             refuse_expired(manifest, now=now)
+            refuse_expired_root(current, now=now)
             way = plan_steps(self.store, current, self.trust, known, manifest, now=now)
             refuse_missing_deltas(deltas, manifest)
             if releases:
@@ -224,6 +219,7 @@ class Publisher:
         if not plan.is_halted:
             refuse_unsupported(published.version, manifest.constraints, now=now)
             refuse_expired(manifest, now=now)
+            refuse_expired_root(current, now=now)
         releases = list_releases(current)
         way = plan_steps(self.store, current, self.trust, releases, manifest, now=now)
         digest = published.manifest_sha256
@@ -240,7 +236,7 @@ class Publisher:
         """
         with self.store.exclusively():
             before = load_repository(self.store)
-            _refuse_expired_root(before, now)
+            refuse_expired_root(before, now=now)
             return publish_files(self.store, self.signers, self.settings, before=before, now=now)
 
     def sign_manifest(self, manifest: Manifest) -> bytes:
@@ -272,7 +268,8 @@ class Publisher:
             self.settings,
             before=current,
             releases=releases,
-            assignments=(self.assignment_file(assignment),),
+            fill_max=FILL_MAX if releases else 1,
+            assignments=(self.assignment_file(assignment, current),),
             now=now,
         )
         return Publication(
@@ -315,24 +312,10 @@ class Publisher:
             steps_sha256=() if plan.is_halted else way.manifests_sha256(),
         )
 
-    def assignment_file(self, assignment: Assignment) -> NewFile:
-        """Sign an assignment, verify it as a device does, and return its file."""
-        message = sign_one(
-            serialize_assignment(assignment),
-            self._signers(Role.CAMPAIGN)[0],
-            content_type=ASSIGNMENT_CONTENT_TYPE,
-        )
-        verify_assignment(message, self.trust)
-        return NewFile(
-            path=assignment_target_path(assignment.hardware_class),
-            content=message,
-            custom={
-                "kind": "assignment",
-                "sequence": assignment.sequence,
-                "campaign": assignment.campaign,
-            },
-            device_path=f"device/{assignment.hardware_class}/assignment.cose",
-        )
+    def assignment_file(self, assignment: Assignment, current: RepositoryMetadata) -> NewFile:
+        """Sign an assignment that follows a state, and return its file."""
+        signer = self._signers(Role.CAMPAIGN)[0]
+        return build_assignment_file(assignment, signer, self.trust, current)
 
     def _signers(self, role: Role) -> Sequence[Signer]:
         signers = self.signers.get(role, ())
@@ -346,8 +329,15 @@ class Publisher:
         return signers
 
 
-def _refuse_expired_root(before: RepositoryMetadata, now: datetime) -> None:
-    # A clock far ahead would sign a timestamp that protects nobody from a freeze until then.
+def refuse_expired_root(before: RepositoryMetadata, *, now: datetime) -> None:
+    """Refuse to sign for clients under a root that has expired by this machine's clock.
+
+    A clock far ahead would sign a timestamp that protects nobody from a freeze until then. What
+    takes something back is not asked: devices learn of it from messages of their own.
+
+    Raises:
+        RepositoryError: It has expired.
+    """
     expires = before.root.signed.expires
     if now >= expires:
         raise RepositoryError(

@@ -21,8 +21,14 @@ from manifests.published_releases import (
     list_releases,
     read_listed_assignment,
 )
+from manifests.publishing import refuse_expired_root
 from manifests.release_admission import expires_at, refuse_unsupported
-from manifests.release_files import build_manifest_file, derive_manifest, list_differing_facts
+from manifests.release_files import (
+    build_manifest_file,
+    derive_manifest,
+    describe_revisions,
+    list_differing_facts,
+)
 from manifests.release_steps import plan_steps
 from manifests.repository import publish_files
 from manifests.repository_reading import load_repository, read_target
@@ -83,6 +89,7 @@ def extend_release(
     """
     with publisher.store.exclusively():
         current = load_repository(publisher.store)
+        refuse_expired_root(current, now=now)
         refuse_withdrawn_version(current, version, hardware_class)
         release = find_release(
             current, version, hardware_class, release_counter=release_counter, is_only=True
@@ -100,7 +107,10 @@ def extend_release(
         if running is not None:
             assignment = _follow(running, release.manifest_sha256, message_digest(message), now=now)
         custom = current.targets.signed.targets[release.target_path].custom
-        replaces = [*custom.get("replaces", ()), release.manifest_sha256.hex()]
+        # A release of before is told with its hardware revisions from now on.
+        told = describe_revisions(manifest) | {
+            "replaces": [*custom.get("replaces", ()), release.manifest_sha256.hex()]
+        }
         way = plan_steps(
             publisher.store, current, publisher.trust, list_releases(current), release, now=now
         )
@@ -109,9 +119,11 @@ def extend_release(
             publisher.signers,
             publisher.settings,
             before=current,
-            releases=(build_manifest_file(message, custom | {"replaces": replaces}),),
+            releases=(build_manifest_file(message, custom | told),),
             withdrawn_paths=(release.target_path,),
-            assignments=() if assignment is None else (publisher.assignment_file(assignment),),
+            assignments=()
+            if assignment is None
+            else (publisher.assignment_file(assignment, current),),
             now=now,
         )
     return Extension(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from firmware_images.bundle import Bundle
+    from firmware_images.release_statement import ReleaseStatement
     from manifests.release_deltas import ReleaseDelta
 
 _UNFIT = re.compile(r"[^A-Za-z0-9._+-]")
@@ -85,6 +86,14 @@ def build_manifest_file(message: bytes, custom: Mapping[str, object]) -> NewFile
     )
 
 
+def describe_revisions(release: ReleaseStatement | Manifest) -> dict[str, int]:
+    """Return for TUF clients which hardware revisions a release is for, both inclusive."""
+    return {
+        "hardware_revision_min": release.hardware_revision_min,
+        "hardware_revision_max": release.hardware_revision_max,
+    }
+
+
 def build_release_files(
     bundle: Bundle, manifest: bytes, bundle_bytes: bytes, deltas: Sequence[ReleaseDelta] = ()
 ) -> tuple[NewFile, ...]:
@@ -106,6 +115,7 @@ def build_release_files(
     told = {
         "bundle_sha256": bundle.digest.hex(),
         "secure_version": statement.app.secure_version or 0,
+        **describe_revisions(statement),
         **({} if statement.constraints.is_empty else describe_constraints(statement.constraints)),
         **({"waivers": waivers} if waivers else {}),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from manifests.assignment import ALL_DEVICES_PPM, succeed_assignment
 from manifests.errors import RepositoryError
 from manifests.publication import AssignmentPlan
-from manifests.published_releases import find_release, read_listed_assignment
+from manifests.published_releases import find_bundle, find_release, read_listed_assignment
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository
 from manifests.withdrawal import (
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from manifests.publication import Publication
     from manifests.published_releases import PublishedRelease
     from manifests.publishing import Publisher
+    from manifests.tuf_metadata import RepositoryMetadata
     from manifests.withdrawal import Withdrawal
 
 
@@ -128,18 +129,28 @@ def withdraw_release(
             expires_at = now + publisher.settings.lifetime("campaign")
             following = replace(
                 succeed_assignment(running, now=now),
-                is_halted=running.is_halted or is_halted,
-                expires_at_s=int(expires_at.timestamp()) if is_halted else running.expires_at_s,
                 steps_sha256=tuple(one for one in running.steps_sha256 if one != digest),
             )
-            changed = (publisher.assignment_file(following),)
+            if is_halted:
+                # Nobody is selected: without steps and pins, no lack of room can keep the halt.
+                following = replace(
+                    following,
+                    is_halted=True,
+                    expires_at_s=int(expires_at.timestamp()),
+                    steps_sha256=(),
+                    pinned_serial_numbers=(),
+                )
+            changed = (publisher.assignment_file(following, current),)
+        bundles, lies_at = _find_bundle(current, published)
         after = publish_files(
             publisher.store,
             publisher.signers,
             publisher.settings,
             before=current,
-            releases=(build_withdrawal_file(published, reason=reason, now=now),),
-            withdrawn_paths=(published.target_path,),
+            releases=(
+                build_withdrawal_file(published, reason=reason, now=now, bundle_path=lies_at),
+            ),
+            withdrawn_paths=(published.target_path, *bundles),
             assignments=changed,
             now=now,
         )
@@ -147,3 +158,14 @@ def withdraw_release(
         one for one in list_withdrawals(after) if one.manifest_sha256 == published.manifest_sha256
     )
     return withdrawal, is_halted
+
+
+def _find_bundle(
+    metadata: RepositoryMetadata, release: PublishedRelease
+) -> tuple[tuple[str, ...], str]:
+    """Return the target of a release's bundle and where it lies; nothing if none is listed."""
+    try:
+        path, entry = find_bundle(metadata, release.release_counter)
+    except RepositoryError:
+        return (), ""  # `repo verify` says so; it must not keep a release from being taken back
+    return (path,), f"targets/{entry.get_prefixed_paths()[0]}"

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-exported without __all__
     Root,
@@ -29,6 +29,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
 )
 
 from manifests.errors import RepositoryError
+from manifests.metadata_room import METADATA_MAX_BYTES
 from manifests.repository_reading import (
     DESCRIPTION_PATH,
     DESCRIPTION_SCHEMA,
@@ -39,7 +40,6 @@ from manifests.repository_reading import (
 )
 from manifests.tuf_metadata import (
     CAMPAIGN,
-    METADATA_MAX_BYTES,
     RepositoryMetadata,
     build_delegations,
     build_root,
@@ -147,6 +147,7 @@ def publish_files(
     releases: Sequence[NewFile] = (),
     withdrawn_paths: Sequence[str] = (),
     assignments: Sequence[NewFile] = (),
+    fill_max: float = 1,
     now: datetime,
 ) -> RepositoryMetadata:
     """Add files, sign what names them, and write both so that every moment is verifiable.
@@ -162,6 +163,7 @@ def publish_files(
         releases: Files for the release role's list.
         withdrawn_paths: Target paths that the release role's list no longer has.
         assignments: Files for the campaign role's list; each replaces its predecessor.
+        fill_max: Share of what readers take that the release role's list may fill.
         now: The present, UTC.
 
     Raises:
@@ -175,15 +177,15 @@ def publish_files(
         for path in withdrawn_paths:
             del listed[path]
         targets = build_targets(
-            version=before.targets.signed.version + 1,
+            version=following_version(store, before.targets),
             expires=now + settings.lifetime("targets"),
             files=listed,
             delegations=before.targets.signed.delegations,
         )
-        sign_document(Targets.type, targets, signers, before.root)
+        sign_document(Targets.type, targets, signers, before.root, fill_max=fill_max)
     if assignments:
         campaign = build_targets(
-            version=before.campaign.signed.version + 1,
+            version=following_version(store, before.campaign, CAMPAIGN),
             expires=now + settings.lifetime(CAMPAIGN),
             files=before.campaign.signed.targets | _described(assignments),
             delegations=None,
@@ -196,7 +198,7 @@ def publish_files(
         signers,
         settings,
         now=now,
-        snapshot_version=before.snapshot.signed.version + 1,
+        snapshot_version=following_version(store, before.snapshot),
         version=before.timestamp.signed.version + 1,
     )
     for new in (*releases, *assignments):
@@ -206,6 +208,24 @@ def publish_files(
             store.copy(served_target_path(new.path, new.content), new.device_path)
     _write_metadata(store, after, replaced=assignments)
     return after
+
+
+def following_version(store: Store, document: Metadata[Any], name: str = "") -> int:
+    """Return the version after a document's of which no file is there.
+
+    A publication that was cut off may have left one. Nothing names it, but somebody may have asked
+    for it: caches keep what has a version in its name for a year, and would give out that one.
+
+    Args:
+        store: The repository.
+        document: The one in force.
+        name: Its TUF name, if that is not its type.
+    """
+    version: int = document.signed.version + 1
+    name = name or document.signed.type
+    while store.read(f"metadata/{version}.{name}.json", max_bytes=METADATA_MAX_BYTES) is not None:
+        version += 1
+    return version
 
 
 def refuse_test_keys(signers: Mapping[Role, Sequence[Signer]], *, allows_test_keys: bool) -> None:

@@ -19,6 +19,7 @@ from manifests.audit_client import second_opinion
 from manifests.audit_releases import audit_releases
 from manifests.audit_trust import TRUST_TARGETS, audit_trust_records
 from manifests.errors import RepositoryError
+from manifests.metadata_room import METADATA_MAX_BYTES
 from manifests.published_releases import assignment_target_path, list_releases
 from manifests.repository_reading import (
     DESCRIPTION_PATH,
@@ -27,12 +28,7 @@ from manifests.repository_reading import (
     load_repository,
     load_roots,
 )
-from manifests.tuf_metadata import (
-    CAMPAIGN,
-    CAMPAIGN_PATHS,
-    METADATA_MAX_BYTES,
-    list_differing_roles,
-)
+from manifests.tuf_metadata import CAMPAIGN, CAMPAIGN_PATHS, list_differing_roles
 from manifests.withdrawal import list_withdrawals
 
 if TYPE_CHECKING:
@@ -257,6 +253,7 @@ def _name_what_stays(audit: Audit, metadata: RepositoryMetadata) -> None:
             f"targets/manifests/{digest}.{digest}.cose",
             f"device/manifests/{digest}.cose",
         }
+    audit.named |= {one.bundle_path for one in withdrawals}
     for path in metadata.targets.signed.targets:
         if path.startswith("artifacts/"):
             audit.named.add(f"device/{path}")
@@ -285,7 +282,7 @@ def _audit_files(
                 audit.notice(
                     "a document that nothing names yet: a publication was cut off",
                     where=path,
-                    hint="publishing again replaces it",
+                    hint="publishing again passes its number over",
                 )
         elif path.startswith(f"targets/{assignment_target_path('')[:10]}"):
             continue  # the assignments before this one: history

@@ -18,9 +18,9 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
 )
 
 from manifests.errors import RepositoryError
+from manifests.metadata_room import METADATA_MAX_BYTES
 from manifests.tuf_metadata import (
     CAMPAIGN,
-    METADATA_MAX_BYTES,
     RepositoryMetadata,
     parse_document,
     verify_document,

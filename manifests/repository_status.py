@@ -13,6 +13,7 @@ from firmware_images.waiver_text import format_waiver
 from manifests.assignment import verify_assignment
 from manifests.errors import DeviceMessageError
 from manifests.manifest import verify_manifest
+from manifests.metadata_room import describe_fill
 from manifests.published_releases import (
     assignment_target_path,
     list_releases,
@@ -23,7 +24,7 @@ from manifests.published_releases import (
 from manifests.release_steps import plan_steps
 from manifests.release_words import describe_asked
 from manifests.repository_reading import load_description, load_repository, read_target
-from manifests.tuf_metadata import SIGNING_ROLES, list_differing_roles
+from manifests.tuf_metadata import SIGNING_ROLES, list_differing_roles, serialize_document
 from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError
 
@@ -85,11 +86,14 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
         _describe(name, document.signed.version, document.signed.expires, now)
         for name, document in metadata.documents.items()
     ]
+    filled_percent, list_words = describe_fill(serialize_document(metadata.targets))
     return {
         "schema": STATUS_SCHEMA,
         "product": description.get("product"),
         "allows_test_keys": description.get("allows_test_keys"),
         "documents": documents,
+        "list_filled_percent": filled_percent,
+        "list_words": list_words,
         "superseded_keys": [
             f"the keys of {name} are not those of trust record version {trust.version}: "
             f"{_REMEDIES['root']}"
@@ -136,7 +140,7 @@ def format_status(status: dict[str, object]) -> str:
         lines.append("  accepts test keys: never point customers' devices at it")
     superseded = status["superseded_keys"]
     assert isinstance(superseded, list)
-    lines += [f"  {words}" for words in superseded]
+    lines += [f"  {words}" for words in (*superseded, status["list_words"]) if words]
     releases, assignments = status["releases"], status["assignments"]
     withdrawn = status["withdrawn"]
     assert isinstance(withdrawn, list)

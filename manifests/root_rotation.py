@@ -18,7 +18,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
 )
 
 from manifests.errors import RepositoryError
-from manifests.repository import refuse_test_keys
+from manifests.repository import following_version, refuse_test_keys
 from manifests.repository_reading import (
     TIMESTAMP_PATH,
     load_description,
@@ -82,7 +82,7 @@ def rotate_root(
         allowed = load_description(store)["allows_test_keys"] is True
         refuse_test_keys(signers, allows_test_keys=allowed)
         root = published or _build_root(before, trust, signers, settings, now)
-        after = _build(before, root, trust, signers, settings, now=now)
+        after = _build(store, before, root, trust, signers, settings=settings, now=now)
         _write(store, before, after)
     return after
 
@@ -118,30 +118,31 @@ def _build_root(
 
 
 def _build(
+    store: Store,
     before: RepositoryMetadata,
     root: Metadata[Root],
     trust: TrustRecord,
     signers: Mapping[Role, Sequence[Signer]],
-    settings: RepositorySettings,
     *,
+    settings: RepositorySettings,
     now: datetime,
 ) -> RepositoryMetadata:
     targets = build_targets(
-        version=before.targets.signed.version + 1,
+        version=following_version(store, before.targets),
         expires=now + settings.lifetime("targets"),
         files=before.targets.signed.targets,
         delegations=build_delegations(trust.roles),
     )
     sign_document(Targets.type, targets, signers, root)
     campaign = build_targets(
-        version=before.campaign.signed.version + 1,
+        version=following_version(store, before.campaign, CAMPAIGN),
         expires=now + settings.lifetime(CAMPAIGN),
         files=before.campaign.signed.targets,
         delegations=None,
     )
     sign_document(CAMPAIGN, campaign, signers, targets)
     snapshot = build_snapshot(
-        version=before.snapshot.signed.version + 1,
+        version=following_version(store, before.snapshot),
         expires=now + settings.lifetime("snapshot"),
         targets=targets,
         campaign=campaign,

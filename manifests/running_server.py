@@ -23,6 +23,7 @@ from manifests.listening_socket import (
     raise_descriptor_limit,
 )
 from manifests.rate_limit import RateLimit
+from manifests.report_database_check import ReportDatabaseChecks
 from manifests.report_verifiers import ReportVerifiers, usual_processes
 from manifests.server_app import RepositoryApp
 from manifests.server_control import ControlSocket, Predecessor
@@ -48,6 +49,7 @@ def build_app(
     plan: ServerPlan,
     *,
     fleet: FleetStore | None = None,
+    database_checks: ReportDatabaseChecks | None = None,
     denials: DeniedDevices | None = None,
     addresses: ClientAddresses | None = None,
     counts: ServerCounts | None = None,
@@ -57,6 +59,7 @@ def build_app(
     Args:
         plan: What is served.
         fleet: Where reports go; its owner closes it.
+        database_checks: Look for damage there; their owner runs them.
         denials: Devices whose reports are refused.
         addresses: Says who the client is.
         counts: Takes note.
@@ -80,6 +83,7 @@ def build_app(
             trust=trust,
             freshness_signer=signer,
             fleet=fleet,
+            database_checks=database_checks,
             verifiers=verifiers,
             denials=denials,
             limit=None if per_minute is None else RateLimit(per_minute),
@@ -107,6 +111,7 @@ class RunningServer:
         self._tls: TlsFiles | None = None
         self._log: AccessLog | None = None
         self._denials: DeniedDevices | None = None
+        self._checks: ReportDatabaseChecks | None = None
         self._predecessor: Predecessor | None = None
         self._stop: asyncio.Event | None = None
         self._at_once: asyncio.Event | None = None
@@ -131,11 +136,15 @@ class RunningServer:
         if plan.reports_path is not None:
             fleet = FleetStore(plan.reports_path)
             self._parts.callback(fleet.close)
+            self._checks = ReportDatabaseChecks(
+                plan.reports_path, on_damage=lambda damage: _say(f"{damage}; {damage.hint}")
+            )
         if plan.denied_devices is not None:
             self._denials = DeniedDevices(plan.denied_devices)
         app = build_app(
             plan,
             fleet=fleet,
+            database_checks=self._checks,
             denials=self._denials,
             addresses=addresses,
             counts=self._counts,
@@ -211,6 +220,8 @@ class RunningServer:
         if plan.control is not None:
             control = ControlSocket(plan.control, listening, on_replaced=self._be_replaced)
             others.append(asyncio.ensure_future(control.serve()))
+        if self._checks is not None:
+            others.append(asyncio.ensure_future(self._checks.run()))
         if plan.metrics is not None and (socket_ := await self._bind_metrics(*plan.metrics)):
             metrics = HttpHost(MetricsApp(self._counts), connections_max=METRICS_CONNECTIONS_MAX)
             others.append(asyncio.ensure_future(metrics.serve(socket_, self._stop)))

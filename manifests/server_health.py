@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from manifests.report_batches import ReportBatches
+    from manifests.report_database_check import ReportDatabaseChecks
     from manifests.served_files import ServedFiles
 
 SOON: Final = timedelta(hours=12)
@@ -33,6 +34,7 @@ class HealthStatus(StrEnum):
     NO_REPOSITORY = "no repository to serve"
     EXPIRED = "the timestamp has expired"
     NOT_STORING = "device reports cannot be stored"
+    DAMAGED = "the report database is damaged"
 
 
 class TimestampState(StrEnum):
@@ -45,10 +47,11 @@ class TimestampState(StrEnum):
 
 
 class ReportsState(StrEnum):
-    """Whether device reports can be stored."""
+    """Whether device reports can be stored, and those that were are still there."""
 
     STORED = "stored"
     FAILING = "cannot be stored"
+    DAMAGED = "stored beside damaged ones"
     NOT_OFFERED = "not offered"
 
 
@@ -58,6 +61,7 @@ class ServerHealth:
     Args:
         files: The repository's files.
         reports: Stores reports; `None` where none are taken.
+        checks: Look for damage in the report database; `None` where nobody does.
         clock: The present, UTC.
         clock_s: Monotonic clock, seconds.
     """
@@ -67,11 +71,13 @@ class ServerHealth:
         files: ServedFiles,
         reports: ReportBatches | None,
         *,
+        checks: ReportDatabaseChecks | None = None,
         clock: Callable[[], datetime],
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._files = files
         self._reports = reports
+        self._checks = checks
         self._clock = clock
         self._clock_s = clock_s
 
@@ -97,11 +103,17 @@ class ServerHealth:
         return TimestampState.SOON if left <= SOON else TimestampState.CURRENT
 
     def judge_reports(self) -> ReportsState:
-        """Return whether reports can be stored, as the last attempt to write has told."""
+        """Return whether reports can be stored, as the last attempt to write and checks tell."""
         if self._reports is None:
             return ReportsState.NOT_OFFERED
         failure = self._reports.find_failure(now_s=self._clock_s())
-        return ReportsState.STORED if failure is None else ReportsState.FAILING
+        if failure is not None:
+            return ReportsState.FAILING
+        return ReportsState.DAMAGED if self.is_database_damaged() else ReportsState.STORED
+
+    def is_database_damaged(self) -> bool:
+        """Return whether a check of the report database has found damage."""
+        return self._checks is not None and self._checks.damage is not None
 
     def describe(self) -> tuple[HealthStatus, dict[str, object]]:
         """Return the status, and the whole document as JSON values."""
@@ -117,6 +129,8 @@ class ServerHealth:
             status = HealthStatus.EXPIRED
         elif reports is ReportsState.FAILING:
             status = HealthStatus.NOT_STORING
+        elif reports is ReportsState.DAMAGED:
+            status = HealthStatus.DAMAGED
         return status, {
             "status": status,
             "timestamp": {

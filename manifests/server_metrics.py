@@ -64,6 +64,8 @@ class ServerCounts:
         open_connections: Says how many there are now.
         timestamp_expiry: Says when the timestamp that is served expires.
         are_reports_failing: Says whether reports cannot be stored.
+        is_database_damaged: Says whether a check of the report database found damage.
+        database_checked_at: Says when the last such check ended.
     """
 
     def __init__(self) -> None:
@@ -80,6 +82,8 @@ class ServerCounts:
         self.lost_log_lines: Callable[[], int] = lambda: 0
         self.timestamp_expiry: Callable[[], datetime | None] = lambda: None
         self.are_reports_failing: Callable[[], bool] = lambda: False
+        self.is_database_damaged: Callable[[], bool] = lambda: False
+        self.database_checked_at: Callable[[], datetime | None] = lambda: None
 
     def observe(self, path: str, duration_s: float) -> None:
         """Count the duration of a service's answer; its path is one of `SERVICE_PATHS`."""
@@ -128,6 +132,17 @@ class ServerCounts:
             "ampforge_device_reports_failing",
             "1 while device reports cannot be stored.",
             value=float(self.are_reports_failing()),
+        )
+        yield GaugeMetricFamily(
+            "ampforge_report_database_damaged",
+            "1 once a check of the report database has found damage.",
+            value=float(self.is_database_damaged()),
+        )
+        checked_at = self.database_checked_at()
+        yield GaugeMetricFamily(
+            "ampforge_report_database_checked_seconds",
+            "When the last check of the report database ended, since 1970; 0 before the first.",
+            value=0.0 if checked_at is None else checked_at.timestamp(),
         )
         histogram = HistogramMetricFamily(
             "ampforge_service_duration_seconds", "From request to answer.", labels=["path"]

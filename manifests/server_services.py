@@ -95,12 +95,17 @@ class ServerServices:
             OPENAPI_PATH: lambda: (OK, self._openapi),
         }
         reports = None if self._reports is None else self._reports.batches
-        health = self._judge = ServerHealth(files, reports, clock=parts.clock)
+        health = self._judge = ServerHealth(
+            files, reports, checks=parts.database_checks, clock=parts.clock
+        )
         counts = parts.counts
         counts.timestamp_expiry = health.find_expiry
         if reports is not None:
             counts.batches = lambda: reports.commits
             counts.are_reports_failing = lambda: health.judge_reports() is ReportsState.FAILING
+        if (checks := parts.database_checks) is not None:
+            counts.is_database_damaged = health.is_database_damaged
+            counts.database_checked_at = lambda: checks.checked_at
 
     def close(self) -> None:
         """Store the reports that wait."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from manifests.denied_devices import DeniedDevices
     from manifests.fleet import FleetStore
     from manifests.rate_limit import RateLimit
+    from manifests.report_database_check import ReportDatabaseChecks
     from manifests.report_verifiers import ReportVerifiers
     from signing.signers import Signer
     from signing.trust_record import TrustRecord
@@ -32,6 +33,7 @@ class ServiceParts:
         trust: The product's trust record: devices' factory CA, and who signs assignments.
         freshness_signer: Signs answers to nonces; `None` leaves `/api/freshness` out.
         fleet: Where reports go; `None` leaves `/api/reports` out.
+        database_checks: Look for damage where reports go; `None` leaves that out.
         verifiers: Verify reports in other processes; `None` has it done in this one.
         denials: Devices whose reports are refused; `None` refuses none.
         limit: How many nonces and reports a client may ask for; `None` sets no limit.
@@ -43,6 +45,7 @@ class ServiceParts:
     trust: TrustRecord | None = None
     freshness_signer: Signer | None = None
     fleet: FleetStore | None = None
+    database_checks: ReportDatabaseChecks | None = None
     verifiers: ReportVerifiers | None = None
     denials: DeniedDevices | None = None
     limit: RateLimit | None = None

@@ -100,7 +100,7 @@ def publish_trust(
                 publisher.settings,
                 before=current,
                 releases=tuple(_record_file(untrusted_record, record, n) for n in follows),
-                assignments=tuple(map(publisher.assignment_file, assignments)),
+                assignments=tuple(publisher.assignment_file(one, current) for one in assignments),
                 now=now,
             )
     return TrustPublication(

@@ -24,8 +24,8 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
 
 from manifests.connection_failures import describe_cause
 from manifests.errors import RepositoryError
+from manifests.metadata_room import refuse_too_large, refuse_unreadable
 from manifests.tuf_document import MalformedDocumentError, TufDocument, parse_tuf_document
-from signing.bounded_json import count_values
 from signing.roles import Role
 from signing.tuf_signers import as_tuf_key, as_tuf_signer
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 CAMPAIGN = "campaign"
 CAMPAIGN_PATHS = ("campaigns/*/*",)
-METADATA_MAX_BYTES = 4 << 20
-METADATA_VALUES_MAX = 250_000
 # The four top-level roles of TUF, and who holds them with us.
 TOP_LEVEL_ROLES: Mapping[str, Role] = {
     Root.type: Role.ROOT,
@@ -147,6 +145,8 @@ def sign_document(
     document: Metadata[Document],
     signers: Mapping[Role, Sequence[Signer]],
     delegator: Metadata[Root] | Metadata[Targets],
+    *,
+    fill_max: float = 1,
 ) -> Metadata[Document]:
     """Sign a document and verify it as its readers will.
 
@@ -155,9 +155,11 @@ def sign_document(
         document: The unsigned document.
         signers: The private keys at hand, by our role.
         delegator: Who says which keys the role has: root, or targets for campaign.
+        fill_max: Share of what readers take that the document may fill.
 
     Raises:
-        RepositoryError: The keys at hand do not make up the role's threshold.
+        RepositoryError: The keys at hand do not make up the role's threshold, or its readers would
+            refuse the document by its size.
     """
     role = SIGNING_ROLES[name]
     for signer in signers.get(role, ()):
@@ -169,6 +171,7 @@ def sign_document(
         hint=f"give the private keys of the role {role} to sign with; if a key was rotated, "
         "`ampforge repo rotate` comes first",
     )
+    refuse_unreadable(name, serialize_document(document), fill_max=fill_max)
     return document
 
 
@@ -230,16 +233,7 @@ def parse_document(
     Raises:
         RepositoryError: It is not one.
     """
-    if (
-        len(untrusted_bytes) > METADATA_MAX_BYTES
-        or count_values(untrusted_bytes) > METADATA_VALUES_MAX
-    ):
-        raise RepositoryError(
-            f"the repository's {name} metadata is too large",
-            expected=f"at most {METADATA_MAX_BYTES} bytes and {METADATA_VALUES_MAX} values",
-            got=f"{len(untrusted_bytes)} bytes, {count_values(untrusted_bytes)} values",
-            where=where,
-        )
+    refuse_too_large(name, untrusted_bytes, where=where)
     try:
         document: Metadata[Any] = parse_tuf_document(untrusted_bytes)
     except MalformedDocumentError as error:

@@ -1,9 +1,10 @@
 """Releases that were withdrawn: gone from the list of releases, and listed as withdrawn with why.
 
 The release role signs it, in its targets metadata: the manifest is no target any more, so that no
-gateway gives it out, and `withdrawals/DIGEST.json` says which it was and for what reason. The
-assignments that named it are halted in the same publication; a device that is shown an older one
-learns from freshness that it is not in force. Implements docs/spec/repository-layout.md §9.
+gateway gives it out, nor is its bundle, and `withdrawals/DIGEST.json` says which it was and for
+what reason. The assignments that named it are halted in the same publication; a device that is
+shown an older one learns from freshness that it is not in force. Implements
+docs/spec/repository-layout.md §9.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Withdrawal:
         reason: Why, for people.
         withdrawn_at: When, UTC.
         replaces: Digests of the manifests that it had before.
+        bundle_path: Where its bundle still lies, for who looks into what was wrong; empty if that
+            is listed still, as by earlier publishers.
     """
 
     version: str
@@ -50,6 +53,7 @@ class Withdrawal:
     reason: str
     withdrawn_at: datetime
     replaces: tuple[bytes, ...] = ()
+    bundle_path: str = ""
 
 
 def list_withdrawals(metadata: RepositoryMetadata) -> tuple[Withdrawal, ...]:
@@ -64,14 +68,23 @@ def list_withdrawals(metadata: RepositoryMetadata) -> tuple[Withdrawal, ...]:
             reason=str(custom["reason"]),
             withdrawn_at=datetime.fromisoformat(custom["withdrawn_at"]),
             replaces=tuple(map(bytes.fromhex, custom.get("replaces", ()))),
+            bundle_path=str(custom.get("bundle_path", "")),
         )
         for _, _, custom in entries_of_kind(metadata.targets, WITHDRAWAL_KIND)
     ]
     return tuple(sorted(withdrawals, key=lambda withdrawal: withdrawal.release_counter))
 
 
-def build_withdrawal_file(release: PublishedRelease, *, reason: str, now: datetime) -> NewFile:
+def build_withdrawal_file(
+    release: PublishedRelease, *, reason: str, now: datetime, bundle_path: str = ""
+) -> NewFile:
     """Return the target that says that a release is withdrawn.
+
+    Args:
+        release: The release.
+        reason: Why, for people.
+        now: The present, UTC.
+        bundle_path: Where its bundle still lies.
 
     Raises:
         RepositoryError: The reason says nothing, or too much.
@@ -93,6 +106,7 @@ def build_withdrawal_file(release: PublishedRelease, *, reason: str, now: dateti
         "reason": reason,
         "withdrawn_at": now.isoformat(),
         **({"replaces": [one.hex() for one in release.replaces]} if release.replaces else {}),
+        **({"bundle_path": bundle_path} if bundle_path else {}),
     }
     content = json.dumps({"schema": WITHDRAWAL_SCHEMA} | facts, indent=2).encode() + b"\n"
     return NewFile(

@@ -106,7 +106,7 @@ def assign_without_steps(publisher):
         publisher.signers,
         publisher.settings,
         before=current,
-        assignments=(publisher.assignment_file(without),),
+        assignments=(publisher.assignment_file(without, current),),
         now=NOW,
     )
 

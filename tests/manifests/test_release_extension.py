@@ -19,7 +19,7 @@ from manifests.published_releases import list_releases, name_extension
 from manifests.release_extension import extend_release
 from manifests.release_life import withdraw_release
 from manifests.release_steps import list_unled
-from manifests.repository import publish_files
+from manifests.repository import NewFile, publish_files
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository, read_target
 from manifests.repository_status import describe_repository, format_status
@@ -176,11 +176,13 @@ def test_the_old_manifest_replayed_is_refused_as_it_was_before(publisher):
     named = verify_assignment(old_assignment, trust())
     last = verify_assignment(shown(publisher)[0], trust())
     stolen = replace(last, manifest_sha256=named.manifest_sha256, sequence=last.sequence + 1)
+    current = load_repository(publisher.store)
     publish_files(
         publisher.store,
         publisher.signers,
         publisher.settings,
-        assignments=(publisher.assignment_file(stolen),),
+        before=current,
+        assignments=(publisher.assignment_file(stolen, current),),
         now=LATE,
     )
     assert shown(publisher)[1] == old_manifest
@@ -204,6 +206,29 @@ def test_tuf_clients_see_the_new_manifest_alone_and_the_audit_finds_nothing(publ
     assert audit_repository(publisher.store, trust(), now=NOW + 2 * DAY).findings == []
     withdraw_release(publisher, "1.5.0", reason="it was a trial", now=NOW + 2 * DAY)
     assert audit_repository(publisher.store, trust(), now=NOW + 2 * DAY).findings == []
+
+
+def test_a_release_of_an_earlier_publisher_is_told_with_its_hardware_revisions(publisher):
+    """They were not listed: that is no error, and extending the manifest lists them."""
+    metadata = load_repository(publisher.store)
+    release = list_releases(metadata)[-1]
+    entry = metadata.targets.signed.targets[release.target_path]
+    told = {k: v for k, v in entry.custom.items() if not k.startswith("hardware_revision")}
+    content = read_target(publisher.store, entry)
+    publish_files(
+        publisher.store,
+        publisher.signers,
+        publisher.settings,
+        releases=(NewFile(path=release.target_path, content=content, custom=told),),
+        now=NOW,
+    )
+    assert audit_repository(publisher.store, trust(), now=NOW).findings == []
+    extend_release(publisher, "1.5.0", now=NOW + DAY)
+    metadata = load_repository(publisher.store)
+    path = list_releases(metadata)[-1].target_path
+    custom = metadata.targets.signed.targets[path].custom
+    assert (custom["hardware_revision_min"], custom["hardware_revision_max"]) == (1, 2)
+    assert custom["version"] == told["version"]
 
 
 def test_the_campaign_keeps_its_share_its_halt_and_its_end(publisher):

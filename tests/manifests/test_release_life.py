@@ -10,10 +10,14 @@ import pytest
 
 from manifests.assignment import verify_assignment
 from manifests.errors import RepositoryError, TransportError
+from manifests.folder_client import FolderClient
 from manifests.gateway import Gateway
+from manifests.manifests_settings import RepositorySettings
 from manifests.publication import AssignmentPlan
+from manifests.published_releases import find_bundle
+from manifests.release_extension import extend_release
 from manifests.release_life import promote_release, withdraw_release
-from manifests.repository import publish_files
+from manifests.repository import init_repository, publish_files
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository
 from manifests.repository_status import describe_repository, format_status
@@ -36,6 +40,7 @@ from tests.manifests.world import (
     make_publisher,
     new_bundle,
     old_bundle,
+    open_publisher,
     signers,
     trust,
 )
@@ -63,12 +68,14 @@ def shown(publisher):
 def test_a_campaign_is_promoted_though_a_thief_drove_the_sequence_to_its_end(publisher):
     """What follows the last sequence is the first, and the share still grows."""
     last = replace(shown(publisher), sequence=0xFFFFFFFF)
+    current = load_repository(publisher.store)
     with publisher.store.exclusively():
         publish_files(
             publisher.store,
             publisher.signers,
             publisher.settings,
-            assignments=(publisher.assignment_file(last),),
+            before=current,
+            assignments=(publisher.assignment_file(last, current),),
             now=NOW,
         )
     promote_release(publisher, "1.5.0", drawn_ppm=250_000, now=NOW)
@@ -192,6 +199,43 @@ def test_the_counter_of_a_withdrawn_release_is_not_given_again(publisher):
     withdraw_release(publisher, "1.5.0", reason="x", now=NOW)
     with pytest.raises(RepositoryError, match="counter"):
         publisher.publish_bundle(bundle(release_counter=2, peak_na=200_000), None, now=NOW)
+
+
+def test_under_an_expired_root_a_release_is_taken_back_and_never_given_out(tmp_path):
+    """As by a clock far ahead: its timestamp would protect nobody from a freeze until then."""
+    publisher = open_publisher(tmp_path / "short")
+    lifetimes = RepositorySettings(root_expires_days=30)
+    init_repository(publisher.store, trust(), publisher.signers, lifetimes, now=NOW)
+    publisher.publish_bundle(new_bundle(), PILOT, now=NOW)
+    late = load_repository(publisher.store).root.signed.expires
+    halt = replace(PILOT, is_halted=True)
+    for act in (
+        lambda: publisher.publish_bundle(bundle(release_counter=3), PILOT, now=late),
+        lambda: publisher.publish_plan("1.5.0", PILOT, now=late),
+        lambda: promote_release(publisher, "1.5.0", now=late),
+        lambda: extend_release(publisher, "1.5.0", now=late),
+        lambda: publisher.renew(now=late),
+    ):
+        before = files(publisher)
+        with pytest.raises(RepositoryError, match="root has expired by this machine's clock"):
+            act()
+        assert files(publisher) == before
+    publisher.publish_plan("1.5.0", halt, now=late)
+    assert shown(publisher).is_halted
+    withdraw_release(publisher, "1.5.0", reason="x", now=late)
+
+
+def test_no_tuf_client_is_given_the_bundle_of_a_withdrawn_release(publisher, tmp_path):
+    """It holds the whole release; its file stays, and who looks into it is told where."""
+    path, _ = find_bundle(load_repository(publisher.store), 2)
+    root = publisher.store.root
+    client = FolderClient((root / "metadata/1.root.json").read_bytes(), tmp_path / "client")
+    assert client.read_target(root, path) == new_bundle()
+    withdrawal, _ = withdraw_release(publisher, "1.5.0", reason="x", now=NOW)
+    assert (root / withdrawal.bundle_path).read_bytes() == new_bundle()
+    with pytest.raises(RepositoryError, match="lists no such target"):
+        client.read_target(root, path)
+    assert audit_repository(publisher.store, trust(), now=NOW).findings == []
 
 
 def test_a_gateway_gives_out_no_withdrawn_manifest(publisher, tmp_path):

@@ -8,7 +8,7 @@ knows none of them.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,11 +18,13 @@ from cli.publication_output import describe_publication, format_publication
 from firmware_images.device_record import UpdateState
 from firmware_images.release_constraints import ReleaseConstraints
 from manifests.assignment import STEPS_MAX_COUNT
-from manifests.errors import DeviceMessageError, RepositoryError, UpdateRefusedError
+from manifests.errors import RepositoryError, UpdateRefusedError
+from manifests.message_fields import MESSAGE_MAX_BYTES
 from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases, read_listed_assignment
 from manifests.release_life import withdraw_release
 from manifests.release_steps import list_unled, plan_steps
+from manifests.repository import publish_files
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository
 from manifests.repository_status import describe_repository, format_status
@@ -252,10 +254,75 @@ def test_nobody_names_more_steps_than_a_message_has_room_for(publisher):
     publish(publisher, *graph)
     with pytest.raises(RepositoryError, match="too many releases lead to this one"):
         publish(publisher, (STEPS_MAX_COUNT + 2, STEPS_MAX_COUNT + 1, 1, 3))
+
+
+def files(publisher):
+    root = publisher.store.root
+    return {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_an_assignment_that_is_too_long_is_refused_with_what_to_leave_out(publisher):
+    """The refusal says how many pins suffice: one less does not, and nothing is written."""
+    graph = [(counter, counter - 1, 1, 3) for counter in range(1, STEPS_MAX_COUNT + 2)]
+    publish(publisher, *graph)
+    before = files(publisher)
     pins = tuple(f"FL1-{number:016}" for number in range(24))
-    plan = AssignmentPlan(campaign="p" * 48, drawn_ppm=0, pinned_serial_numbers=pins)
-    with pytest.raises(DeviceMessageError, match="assignment has a length"):
+
+    def plan(count):
+        return AssignmentPlan(campaign="p" * 48, drawn_ppm=0, pinned_serial_numbers=pins[:count])
+
+    with pytest.raises(RepositoryError, match="does not fit into a device message") as refused:
+        publisher.publish_plan("1.4.0", plan(24), now=NOW)
+    assert "for steps by 1.4.0 (1), 1.4.0 (2)," in refused.value.got
+    assert f"for 24 pinned: {pins[0]}, " in refused.value.got
+    fewer = int(re.search(r"pin (\d+) fewer", refused.value.hint)[1])
+    with pytest.raises(RepositoryError, match="does not fit") as refused:
+        publisher.publish_plan("1.4.0", plan(24 - fewer + 1), now=NOW)
+    assert "pin 1 fewer" in refused.value.hint
+    assert files(publisher) == before
+    publisher.publish_plan("1.4.0", plan(24 - fewer), now=NOW)
+
+
+@pytest.mark.parametrize("pins", [tuple(f"FL{n}" for n in range(25)), ("FL" * 11,), ("FLÄ",)])
+def test_pins_that_no_message_can_carry_are_refused_before_anything_is_written(publisher, pins):
+    publish(publisher, (1, 0, 1, 3))
+    before = files(publisher)
+    plan = AssignmentPlan(campaign="all", pinned_serial_numbers=pins)
+    with pytest.raises(RepositoryError, match="pin") as refused:
         publisher.publish_plan("1.4.0", plan, now=NOW)
+    assert refused.value.hint
+    assert files(publisher) == before
+
+
+def test_a_release_whose_campaign_fills_its_message_is_withdrawn_all_the_same(publisher):
+    """Its next sequence takes two bytes more; the halt has room, for it names nobody."""
+    graph = [(counter, counter - 1, 1, 3) for counter in range(1, STEPS_MAX_COUNT + 2)]
+    publish(publisher, *graph)
+    current = load_repository(publisher.store)
+    running = read_listed_assignment(publisher.store, current, HARDWARE_CLASS)
+    pins = tuple(f"FL1-{number:016}" for number in range(23))
+    full = replace(running, sequence=0xFFFF, campaign="p" * 30, pinned_serial_numbers=pins)
+    left = MESSAGE_MAX_BYTES - len(publisher.assignment_file(full, current).content)
+    full = replace(full, campaign="p" * (30 + left))
+    file = publisher.assignment_file(full, current)
+    assert len(file.content) == MESSAGE_MAX_BYTES
+    with publisher.store.exclusively():
+        publish_files(
+            publisher.store,
+            publisher.signers,
+            publisher.settings,
+            before=current,
+            assignments=(file,),
+            now=NOW,
+        )
+    current = load_repository(publisher.store)
+    with pytest.raises(RepositoryError, match="does not fit"):
+        publisher.assignment_file(replace(full, sequence=0x10000), current)
+    _, is_halted = withdraw_release(publisher, "1.4.0", release_counter=9, reason="drawn", now=NOW)
+    assert is_halted
+    current = load_repository(publisher.store)
+    last = read_listed_assignment(publisher.store, current, HARDWARE_CLASS)
+    assert (last.sequence, last.is_halted, last.steps_sha256) == (0x10000, True, ())
 
 
 def test_a_step_that_was_given_up_is_not_tried_again(publisher, c_verifier_if_any):

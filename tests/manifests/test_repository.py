@@ -19,6 +19,7 @@ from manifests.published_releases import list_releases
 from manifests.repository import init_repository
 from manifests.repository_reading import load_repository, read_target
 from manifests.repository_status import describe_repository, expiry_in_words, format_status
+from manifests.served_files import is_immutable_name
 from manifests.server import ServerPlan, serve_in_background
 from manifests.store import FolderStore
 from signing.errors import SigningError
@@ -139,7 +140,15 @@ def test_a_campaign_key_cannot_add_a_release(publisher, tmp_path):
         assert not role.is_delegated_path(path)
 
 
+def assert_no_immutable_file_changed(folder, seen):
+    """What a cache may keep for a year is what it was when anybody could first ask for it."""
+    shown = {path: path.read_bytes() for path in folder.rglob("*") if is_immutable_name(path.name)}
+    assert seen.items() <= shown.items()
+    seen |= shown
+
+
 def test_every_moment_of_a_publication_is_verifiable(tmp_path):
+    seen = {}
     make_publisher(tmp_path / "repository").publish_bundle(old_bundle(), None, now=NOW)
     folder = tmp_path / "repository"
     with serve_in_background(ServerPlan(folder=folder)) as url:
@@ -149,10 +158,12 @@ def test_every_moment_of_a_publication_is_verifiable(tmp_path):
             dying = open_publisher(folder)
             object.__setattr__(dying, "store", store)
             try:
-                dying.publish_bundle(new_bundle(), None, now=NOW)
+                # Each time at another moment: so each time with other bytes.
+                dying.publish_bundle(new_bundle(), None, now=NOW + timedelta(seconds=cut_at))
                 finished = True
             except KeyboardInterrupt:
                 finished = False
+            assert_no_immutable_file_changed(folder, seen)
             updater = client(url, tmp_path / f"client-{cut_at}", root)
             updater.refresh()
             entry = updater.get_targetinfo(f"campaigns/{HARDWARE_CLASS}/assignment.cose")

@@ -12,6 +12,8 @@ import pytest
 from manifests.audit_client import SecondOpinion, second_opinion
 from manifests.errors import RepositoryError
 from manifests.publication import AssignmentPlan
+from manifests.published_releases import list_releases
+from manifests.repository import NewFile, publish_files
 from manifests.repository_audit import Severity, audit_repository
 from manifests.repository_reading import load_repository, read_target
 from manifests.server import ServerPlan, serve_in_background
@@ -135,6 +137,39 @@ def test_what_the_second_opinion_refuses_is_an_error(publisher, monkeypatch):
     monkeypatch.setattr(SecondOpinion, "look_at", lambda self, *_: self._refused(ValueError("no")))
     (finding,) = audit(publisher).findings
     assert finding.what == "python-tuf's client refuses the repository: ValueError: no"
+
+
+@pytest.mark.parametrize(
+    ("told", "telling"),
+    [
+        ({"hardware_revision_max": 9}, "than the manifest"),
+        ({"secure_version": 9}, "than the manifest"),
+        ({"release_counter": 9}, "than the manifest"),
+        ({"waivers": [{"rule": "PEAK"}]}, "than the bundle"),
+    ],
+)
+def test_what_the_list_says_of_a_release_is_compared_with_what_was_signed(publisher, told, telling):
+    """TUF clients decide by the list alone."""
+    metadata = load_repository(publisher.store)
+    release = list_releases(metadata)[-1]
+    entry = metadata.targets.signed.targets[release.target_path]
+    assert entry.custom["hardware_revision_min"] == 1
+    publish_files(
+        publisher.store,
+        publisher.signers,
+        publisher.settings,
+        releases=(
+            NewFile(
+                path=release.target_path,
+                content=read_target(publisher.store, entry),
+                custom=entry.custom | told,
+            ),
+        ),
+        now=NOW,
+    )
+    whats = [finding.what for finding in audit(publisher).findings]
+    assert any("the list of releases says something else" in what for what in whats)
+    assert any(telling in what for what in whats)
 
 
 def test_an_expired_document_is_told_with_who_must_act(publisher):

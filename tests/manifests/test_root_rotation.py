@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -18,7 +19,7 @@ from signing.errors import RevokedKeyError
 from signing.key_life import rotate_key
 from signing.roles import Role
 from tests.firmware_images.release_parts import signer
-from tests.manifests.test_repository import CutStore
+from tests.manifests.test_repository import CutStore, assert_no_immutable_file_changed
 from tests.manifests.world import (
     HARDWARE_CLASS,
     NOW,
@@ -84,14 +85,15 @@ def test_a_cut_at_every_write_leaves_what_verifies_or_is_rotated_again(
     if with_old_keys:
         keys[Role.TIMESTAMP] = (*keys[Role.TIMESTAMP], signer("timestamp-1-ed"))
     root = publisher.store.root
-    refused = 0
+    refused, seen = 0, {}
     for cut_at in range(10):
         store = CutStore(root, cut_at)
         try:
-            rotate_root(store, record, keys, publisher.settings, now=NOW)
+            now = NOW + timedelta(seconds=cut_at)
+            rotate_root(store, record, keys, publisher.settings, now=now)
             break
         except KeyboardInterrupt:
-            pass
+            assert_no_immutable_file_changed(root, seen)
         reader = client(publisher, tmp_path / f"client-{cut_at}")
         if (root / "metadata/2.root.json").exists() and not with_old_keys:
             with pytest.raises(RepositoryError, match="does not verify"):

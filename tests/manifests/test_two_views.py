@@ -71,6 +71,7 @@ class Publish:
 
     hardware_class: str
     is_newer_app: bool = False
+    revisions: tuple[int, int] = (0, 3)
     raised: int = 0
     step_below: int = 0  # how far below its own counter its step lies; 0 for none
     support_days: int | None = None
@@ -110,6 +111,7 @@ PUBLISHED = st.builds(
     Publish,
     hardware_class=st.sampled_from([CLASSES[0], *CLASSES]),
     is_newer_app=st.booleans(),
+    revisions=st.sampled_from([(0, 3), (0, 3), (1, 1), (2, 4)]),
     raised=st.integers(0, 2),
     step_below=st.sampled_from([0, 0, 1, 2]),
     support_days=st.none() | st.sampled_from([10, 80, 1000]),
@@ -183,6 +185,8 @@ class Life:
             "release_counter": counter,
             "hardware_class": act.hardware_class,
             "is_newer_app": act.is_newer_app,
+            "hardware_revision_min": act.revisions[0],
+            "hardware_revision_max": act.revisions[1],
             "secure_version": self.secure_version + act.raised,
             "peak_na": 80_000 + 1000 * counter,
             "constraints": ReleaseConstraints(
@@ -255,6 +259,8 @@ def assert_every_release_agrees(life, updater):
         manifest, custom = verify_manifest(message, trust()), entry.custom
         assert constraints_from_document(custom, where="custom") == manifest.constraints
         assert custom["secure_version"] == manifest.app.secure_version
+        assert custom["hardware_revision_min"] == manifest.hardware_revision_min
+        assert custom["hardware_revision_max"] == manifest.hardware_revision_max
         assert custom["release_counter"] == manifest.release_counter
         assert custom["hardware_class"] == manifest.hardware_class
         assert custom["version"] == manifest.version

@@ -272,7 +272,7 @@ def save_records(record: DeviceRecord, *, span_na: int) -> None:
     record.calibration.save(calibration(span_na=span_na))
 
 
-def calibration(*, span_na: int, serial: str = SERIAL) -> bytes:
+def calibration(*, span_na: int, serial: str = SERIAL, lowest_na: int | None = None) -> bytes:
     record = CalibrationRecord(
         serial=serial,
         mac=MAC,
@@ -284,7 +284,7 @@ def calibration(*, span_na: int, serial: str = SERIAL) -> bytes:
         offset_na=4200,
         reference_load_ohm=5000,
         output_impedance_ohm=1_000_000,
-        verified_min_na=-span_na,
+        verified_min_na=-span_na if lowest_na is None else lowest_na,
         verified_max_na=span_na,
         verified_load_min_ohm=500,
         verified_load_max_ohm=10_000,
