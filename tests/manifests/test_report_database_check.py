@@ -18,7 +18,7 @@ from manifests.service_parts import ServiceParts
 from tests.manifests.test_device_messages import REPORT
 from tests.manifests.test_server_health import health, publisher, serving, wait_until  # noqa: F401 - a fixture
 from tests.manifests.test_server_metrics import ask as ask_port
-from tests.manifests.world import NOW
+from tests.manifests.world import NOW, trust
 
 COUNT = 200
 
@@ -112,7 +112,7 @@ def test_what_was_found_is_told_once_by_who_checks_and_by_health(path, publisher
 
     with closing(FleetStore(path)) as fleet:
         checks = ReportDatabaseChecks(path, on_damage=told.append, clock=clock, first_s=0)
-        parts = ServiceParts(fleet=fleet, database_checks=checks)
+        parts = ServiceParts(trust=trust(), fleet=fleet, database_checks=checks)
         app = RepositoryApp(publisher.store.root, parts)
         asyncio.run(check_once())
         assert (checks.damage, checks.checked_at, told) == (None, NOW, [])
