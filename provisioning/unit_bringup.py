@@ -15,6 +15,7 @@ from provisioning.errors import (
     LinkTimeoutError,
     LockedChipError,
     StationError,
+    VerificationError,
 )
 from provisioning.identity import NONCE_BYTES, ExpectedIdentity, install_identity, verify_identity
 from provisioning.ledger_values import SerialState
@@ -199,17 +200,26 @@ class UnitBringUp:
             still_holds=lambda _confirmed: not find_faults(self._link.read_info()),
         )
 
-    def recheck(self, *, measure: Callable[[], Mapping[str, object]]) -> None:
+    def recheck(
+        self,
+        *,
+        measure: Callable[[], Mapping[str, object]],
+        judge: Callable[[Mapping[str, object]], tuple[str, ...]],
+    ) -> None:
         """After the locks: start once more, prove the key again, and measure one current.
+
+        What was measured is written down before it is judged, so that a refusal has its readings.
 
         Args:
             measure: Measures it and says what it was.
+            judge: Told that; what is wrong with it.
 
         Raises:
             UnitRejection: It does not start, lost something, or its current is not right.
             IdentityError: The proof fails.
             SigningError: Certificate or signature do not verify.
         """
+        told: Mapping[str, object] = {}
 
         def find_faults(info: InfoReadResponse) -> tuple[str, ...]:
             reservation, bundle = self._job.reservation, self._station.bundle
@@ -219,17 +229,27 @@ class UnitBringUp:
             return restarted + judge_release_floor(self._read_floor(), bundle=bundle)
 
         def act() -> Mapping[str, object]:
+            nonlocal told
             info = self._restart(Step.RECHECK, "the locked board does not start")
             _reject_unless_empty(Step.RECHECK, find_faults(info))
-            return {"key_id": self._prove_identity()["key_id"], **measure()}
+            told = {"key_id": self._prove_identity()["key_id"], **measure()}
+            return told
 
         def still_holds(confirmed: Mapping[str, object]) -> bool:
+            nonlocal told
+            told = confirmed
+            try:
+                if judge(confirmed):
+                    return True  # nothing that the board does now makes that another
+            except VerificationError:
+                return False
             info = self._restart(Step.RECHECK, "the locked board does not start")
             return not find_faults(info) and (
                 self._prove_identity()["key_id"] == confirmed.get("key_id")
             )
 
         self._job.perform(Step.RECHECK, intent={}, act=act, still_holds=still_holds)
+        _reject_unless_empty(Step.RECHECK, judge(told))
 
     def _write_flash(self) -> Mapping[str, object]:
         if self.is_locked:

@@ -47,7 +47,7 @@ from provisioning.unit_admission import (
 from provisioning.unit_bringup import UnitBringUp
 from provisioning.unit_efuses import UnitEfuses
 from provisioning.unit_job import UnitJob
-from provisioning.unit_judgement import judge_calibration, judge_verification
+from provisioning.unit_judgement import judge_calibration, judge_recheck, judge_verification
 from provisioning.unit_measuring import UnitMeasuring
 from provisioning.unit_records import load_results
 from provisioning.unit_udi import choose_udi, describe_udi, load_udi
@@ -209,7 +209,10 @@ class UnitRun:
                 self._begin(Step.LOCK, "burning the locks")
                 efuses.lock()
                 self._begin(Step.RECHECK, "start, proof and one current")
-                bring_up.recheck(measure=lambda: measuring.measure_one_current(calibration))
+                bring_up.recheck(
+                    measure=lambda: measuring.measure_one_current(calibration),
+                    judge=judge_recheck,
+                )
         except (BoardRefusalError, IdentityError, SigningError) as error:
             raise UnitRejection(self._step, (str(error),)) from error
         failed_step = None if state is UnitState.PASS else Step.VERIFY
