@@ -6,7 +6,7 @@ A stored result holds the readings beside the judgement; `from_result` takes the
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from provisioning.waveform_windows import Window
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from provisioning.verification_result import PointResult, WaveformResult
     from provisioning.waveform_train import WaveformShape
-
-STORED_DECIMALS: Final = 3
-"""Readings are kept to the picoampere, far below the uncertainty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +33,7 @@ class RawPoint:
         count: Samples.
         is_overload: The current was larger than every range.
         at: When the meter answered, UTC; `None` for an overload.
+        samples_na: The samples, nA; `None` for an overload, and before the third format.
     """
 
     mode: str
@@ -49,6 +47,7 @@ class RawPoint:
     count: int = 1
     is_overload: bool = False
     at: datetime | None = None
+    samples_na: tuple[float, ...] | None = None
 
     def measured(
         self,
@@ -60,6 +59,7 @@ class RawPoint:
         count: int,
         is_overload: bool = False,
         at: datetime | None = None,
+        samples_na: tuple[float, ...] | None = None,
     ) -> Self:
         """Return the planned point with its reading."""
         return replace(
@@ -71,6 +71,7 @@ class RawPoint:
             count=count,
             is_overload=is_overload,
             at=at,
+            samples_na=samples_na,
         )
 
     @classmethod
@@ -88,6 +89,7 @@ class RawPoint:
             count=point.count,
             is_overload=point.is_overload,
             at=point.at,
+            samples_na=point.samples_na,
         )
 
 
