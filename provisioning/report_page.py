@@ -11,6 +11,7 @@ from provisioning.report_texts import (
     format_kohm,
     format_percent,
     format_probability,
+    format_ratio,
     format_short_probability,
     format_signed_ua,
     format_time,
@@ -75,6 +76,7 @@ def render_template(template: str, **values: object) -> str:
         "probability": format_probability,
         "short_probability": format_short_probability,
         "percent": format_percent,
+        "ratio": format_ratio,
         # Pictures only: inline_svg has refused everything that is not drawing.
         "picture": Markup,
     }

@@ -39,6 +39,11 @@ def format_percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} %"
 
 
+def format_ratio(value: float) -> str:
+    """Return an index such as Cpk, or a bound of it."""
+    return f"{value:z.2f}".replace("-", "\N{MINUS SIGN}")
+
+
 def format_time(at: datetime) -> str:
     """Return a moment, which is in UTC, to the second."""
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"

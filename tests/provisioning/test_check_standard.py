@@ -95,7 +95,9 @@ def test_a_unit_is_released_only_by_the_reading_after_it(folder, tmp_path):
         assert result.error is None
         assert seen == [(UnitState.PASS, SerialState.ASSIGNED)]
         assert states(station) == [(UnitState.PASS, SerialState.RELEASED)]
-        assert certify(station).verdict == "PASS"
+        certificate = certify(station)
+        assert (certificate.verdict, certificate.is_released_by_check) == ("PASS", True)
+        assert certificate.anchors[-1].step == "release"
         station.ledger.verify_chains()
         station.close()
 

@@ -191,7 +191,7 @@ def by_rule(unit, **changes):
 
 
 def test_a_line_report_promises_only_what_its_rule_does(good):
-    promise = "below 2.5 % whatever the process does"
+    promise = "beyond the limit fewer than 2.5 % are accepted, whatever the process does"
     assert promise in text_of(render_line_report([good], HEADER, {}))
     other = by_rule(good, decision_rule=DecisionRule.ONE_SIDED_95)
     for render in (lambda: render_line_report([other], HEADER, {}),
