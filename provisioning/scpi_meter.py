@@ -161,7 +161,7 @@ class ScpiMeter:
         command = self._function.nplc.format(nplc=nplc)
         apart_na = math.inf
         for _ in range(self._settings.settling_attempts):
-            reading = self._read(command, range_ua, nplc / self._line_frequency_hz, count)
+            reading = self._read((command,), range_ua, nplc / self._line_frequency_hz, count)
             first_na, *others_na = reading.samples_na
             apart_na = abs(first_na - statistics.fmean(others_na or [first_na]))
             if apart_na <= limit_na:
@@ -199,7 +199,7 @@ class ScpiMeter:
                 hint="waveforms need an instrument whose aperture is set in seconds",
             )
         command = function.aperture.format(aperture_s=aperture_s)
-        return self._read(command, range_ua, aperture_s, count)
+        return self._read((command, *function.after_aperture), range_ua, aperture_s, count)
 
     def close(self) -> None:
         """Open the relays if they still answer, and end the session."""
@@ -209,7 +209,9 @@ class ScpiMeter:
         else:
             self._session.close(last=self._switching.open_loads)
 
-    def _read(self, integration: str, range_ua: int, aperture_s: float, count: int) -> Reading:
+    def _read(
+        self, integration: tuple[str, ...], range_ua: int, aperture_s: float, count: int
+    ) -> Reading:
         if self._load_ohm is None:
             raise InstrumentError(
                 "no load is connected", where=self._session.where, hint="select a load"
@@ -220,7 +222,7 @@ class ScpiMeter:
         wanted = (
             function.configure.format(range=selected),
             *function.after_configure,
-            integration,
+            *integration,
             commands.count.format(count=count),
         )
         changes = () if wanted == self._configuration else wanted

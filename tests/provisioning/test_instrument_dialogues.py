@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,24 @@ def test_a_voltage_across_the_load_is_corrected_for_the_input_resistance(address
 def test_what_goes_wrong_is_an_error_with_its_own_name(addresses, name, error, telling):
     with pytest.raises(error, match=telling), opened(addresses, name) as meter:
         read(meter)
+
+
+@pytest.mark.parametrize("description", [TRUEVOLT, VOLTMETER], ids=["current", "voltage"])
+def test_the_samples_of_a_capture_follow_each_other_without_a_gap(addresses, description):
+    """Autozero and an automatic delay would come between them: what rises slowly would tell."""
+
+    def every_s(reading):
+        steps = [after - before for before, after in pairwise(reading.samples_na)]
+        assert steps == pytest.approx([steps[0]] * (reading.count - 1), rel=1e-4)
+        risen_per_s = 1e3 if description is TRUEVOLT else 1e3 * (1 / 10_000 + 1 / 10_000_000)
+        return steps[0] / risen_per_s
+
+    with opened(addresses, "ramp", description=description) as meter:
+        meter.select_load(10_000)
+        captured = meter.read_aperture(range_ua=100, aperture_s=2e-3, count=5)
+        assert every_s(captured) == pytest.approx(2e-3, rel=1e-4)
+        # Where a current stands still both are on again.
+        assert every_s(read(meter, nplc=1.0)) == pytest.approx(2 * 20e-3 + 1.5e-3, rel=1e-4)
 
 
 def test_a_block_that_had_not_settled_is_taken_again(addresses):
