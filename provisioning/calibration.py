@@ -136,7 +136,7 @@ def _read_again(reading: CodeReading, version: int) -> CodeReading:
         error_class=CalibrationError,
         where=f"step {reading.step}, code {reading.code} at {reading.load_ohm} Ω",
     )
-    return reading.model_copy(update=figures)
+    return reading if figures is None else reading.model_copy(update=dict(figures))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +277,6 @@ def _filled(planned: CodeReading, reading: Reading) -> CodeReading:
         update={
             "range_ua": reading.range_ua,
             "at": reading.at,
-            **figures_of(reading.samples_na)._asdict(),
+            **figures_of(reading.samples_na),
         }
     )

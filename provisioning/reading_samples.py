@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from provisioning.stored_result import THIRD_FORMAT
 
@@ -21,7 +21,7 @@ STORED_DECIMALS: Final = 3
 """Readings are kept to the picoampere, far below the uncertainty."""
 
 
-class ReadingFigures(NamedTuple):
+class ReadingFigures(TypedDict):
     """What is said of a reading, nA; its fields are named as in `CodeReading` and `RawPoint`."""
 
     samples_na: tuple[float, ...]
@@ -53,7 +53,7 @@ def figures_again(
     version: int,
     error_class: type[ProvisioningError],
     where: str,
-) -> dict[str, object]:
+) -> ReadingFigures | None:
     """Return the figures of a stored reading as its samples give them.
 
     Args:
@@ -64,17 +64,18 @@ def figures_again(
         where: Which reading it is.
 
     Returns:
-        By name; nothing where there was no number, or a format before the third kept no samples.
+        The figures; `None` where there was no number, or a format before the third kept no samples.
 
     Raises:
         ProvisioningError: As `error_class`: samples are missing, or there are some of no number.
     """
-    if not samples_na if is_read and version >= THIRD_FORMAT else samples_na is not None:
+    has_samples = is_read and version >= THIRD_FORMAT
+    if bool(samples_na) is not has_samples:
         raise error_class(
             "the samples of a reading are not what its result must have",
-            expected="at least one" if is_read and version >= THIRD_FORMAT else "none",
+            expected="at least one" if has_samples else "none",
             got="none" if not samples_na else f"{len(samples_na)}",
             where=where,
             hint="restore the ledger from its backup",
         )
-    return {} if samples_na is None else figures_of(samples_na)._asdict()
+    return figures_of(samples_na) if samples_na else None

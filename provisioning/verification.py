@@ -191,7 +191,8 @@ def _read_again(point: PointResult, version: int) -> RawPoint:
         error_class=VerificationError,
         where=f"{point.mode or 'idle current'}, {point.target_na} nA at {point.load_ohm} Ω",
     )
-    return replace(RawPoint.from_result(point), **figures)
+    raw = RawPoint.from_result(point)
+    return raw if figures is None else replace(raw, **figures)
 
 
 def refuse_unmeasurable(
@@ -273,7 +274,7 @@ def _read_point(
             code=code,
             range_ua=entry.range_ua,
             at=reading.at,
-            **figures_of(reading.samples_na)._asdict(),
+            **figures_of(reading.samples_na),
         )
     largest_ua = settings.accuracy[-1].range_ua
 
