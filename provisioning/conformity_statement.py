@@ -33,7 +33,7 @@ def state_conformity(final: Event, verification: VerificationResult) -> str:
     match verification.outcome:
         case Outcome.PASS:
             return (
-                f"{rule}PASS for all that was measured; the unit did not pass for the reasons "
+                f"{rule}PASS for all that was verified; the unit did not pass for the reasons "
                 "stated, and no conformity of the unit is stated."
             )
         case Outcome.CONDITIONAL_PASS:

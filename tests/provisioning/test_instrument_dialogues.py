@@ -22,6 +22,7 @@ from provisioning.fixture_checks import check_fixture
 from provisioning.instrument_description import Quantity, built_in_description
 from provisioning.meter_settings import MeterSettings
 from provisioning.scpi_meter import open_meter
+from provisioning.simulator.analog import AnalogTruth
 from tests.provisioning.metrology_bench import NOON, SETTINGS, MetrologyBench
 from tests.untraced import untraced_environment
 
@@ -174,3 +175,13 @@ def test_current_with_the_output_off_is_an_error_of_the_station():
         bench.output_off = lambda: bench.stage.set_code(2_060)  # a second source on the fixture
         with pytest.raises(InstrumentError, match="current flows although the output is off"):
             check_fixture(bench, bench.meter, SETTINGS, MeterSettings())
+
+
+def test_a_zero_that_no_budget_holds_is_an_error_of_the_station_unless_it_is_configured():
+    """A budget grants 25 nA to the instrument's zero and 5 nA to leakage."""
+    truth = AnalogTruth(offset_na=100, noise_rms_na=0)
+    with MetrologyBench(truth) as bench:
+        bench.output_off = lambda: bench.stage.set_code(SETTINGS.mid_code)
+        with pytest.raises(InstrumentError, match=r"expected at most 60 nA, got 95\.8 nA"):
+            check_fixture(bench, bench.meter, SETTINGS, MeterSettings())
+        check_fixture(bench, bench.meter, SETTINGS, MeterSettings(zero_limit_na=200.0))
