@@ -204,18 +204,19 @@ class UnitBringUp:
         self,
         *,
         measure: Callable[[], Mapping[str, object]],
-        judge: Callable[[Mapping[str, object]], tuple[str, ...]],
-    ) -> None:
+        is_right: Callable[[Mapping[str, object]], bool],
+    ) -> Mapping[str, object]:
         """After the locks: start once more, prove the key again, and measure one current.
-
-        What was measured is written down before it is judged, so that a refusal has its readings.
 
         Args:
             measure: Measures it and says what it was.
-            judge: Told that; what is wrong with it.
+            is_right: Told that; whether the current passes.
+
+        Returns:
+            What the CONFIRM says; it is written down before anybody judges the current.
 
         Raises:
-            UnitRejection: It does not start, lost something, or its current is not right.
+            UnitRejection: It does not start, or lost something.
             IdentityError: The proof fails.
             SigningError: Certificate or signature do not verify.
         """
@@ -239,7 +240,7 @@ class UnitBringUp:
             nonlocal told
             told = confirmed
             try:
-                if judge(confirmed):
+                if not is_right(confirmed):
                     return True  # nothing that the board does now makes that another
             except VerificationError:
                 return False
@@ -249,7 +250,7 @@ class UnitBringUp:
             )
 
         self._job.perform(Step.RECHECK, intent={}, act=act, still_holds=still_holds)
-        _reject_unless_empty(Step.RECHECK, judge(told))
+        return told
 
     def _write_flash(self) -> Mapping[str, object]:
         if self.is_locked:

@@ -151,8 +151,8 @@ def judge_verification(result: VerificationResult) -> tuple[UnitState, tuple[str
     return state, result.reasons
 
 
-def judge_recheck(confirmed: Mapping[str, object]) -> tuple[str, ...]:
-    """Return what is wrong with the current after the locks.
+def judge_recheck(confirmed: Mapping[str, object]) -> tuple[UnitState, tuple[str, ...]]:
+    """Return where a unit stands after the current that was read behind the locks, and why.
 
     Args:
         confirmed: What the CONFIRM says. An older Ampforge wrote down what was right alone, and no
@@ -162,5 +162,5 @@ def judge_recheck(confirmed: Mapping[str, object]) -> tuple[str, ...]:
         VerificationError: The stored result cannot be read.
     """
     if RESULT_KEY not in confirmed:
-        return ()
-    return parse_verification_result(confirmed[RESULT_KEY]).reasons
+        return UnitState.PASS, ()
+    return judge_verification(parse_verification_result(confirmed[RESULT_KEY]))

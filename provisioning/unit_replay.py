@@ -311,7 +311,7 @@ def _replay_verdict(event: Event, known: _Known) -> Iterator[ReplayedResult]:
         and known.recheck is not None
         and known.recheck.reasons  # what else fails after the locks is no measurement
     ):
-        state, reasons = UnitState.FAIL, known.recheck.reasons
+        state, reasons = judge_verification(known.recheck)
     elif failed_step in {None, Step.VERIFY.value} and known.verification is not None:
         state, reasons = judge_verification(known.verification)
     else:

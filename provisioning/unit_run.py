@@ -209,13 +209,14 @@ class UnitRun:
                 self._begin(Step.LOCK, "burning the locks")
                 efuses.lock()
                 self._begin(Step.RECHECK, "start, proof and one current")
-                bring_up.recheck(
+                recheck = bring_up.recheck(
                     measure=lambda: measuring.measure_one_current(calibration),
-                    judge=judge_recheck,
+                    is_right=lambda told: judge_recheck(told)[0] is UnitState.PASS,
                 )
+                state, reasons = judge_recheck(recheck)
         except (BoardRefusalError, IdentityError, SigningError) as error:
             raise UnitRejection(self._step, (str(error),)) from error
-        failed_step = None if state is UnitState.PASS else Step.VERIFY
+        failed_step = None if state is UnitState.PASS else self._step
         return Verdict(state=state, failed_step=failed_step, reasons=reasons)
 
     def _detect(self, flasher: Flasher, link: DeviceLink) -> FoundBoard:

@@ -17,7 +17,7 @@ from firmware_images.errors import EfusePlanError
 from firmware_images.secure_boot import sign_image
 from firmware_images.signature_sector import key_digest
 from provisioning.efuse_preview import preview_efuses
-from provisioning.errors import EfuseError, FlashError
+from provisioning.errors import EfuseError, FlashError, LedgerError
 from provisioning.ledger_queries import list_units
 from provisioning.ledger_values import UnitState
 from provisioning.simulator.faults import AnalogFault, FaultPlan
@@ -202,17 +202,29 @@ def changed_by(board, act):
     return {name for name in after if after[name] != before[name]}, result, events
 
 
-def test_a_current_that_is_wrong_after_the_locks_fails_the_unit_with_its_reading(folder):
-    """It was right before them; what it was then is on record, and gives the verdict again."""
+def test_a_current_that_is_wrong_after_the_locks_fails_the_unit_with_its_reading(
+    folder, monkeypatch
+):
+    """It was right before them; what it was then is on record, decides, and is judged again."""
+
+    def lose_ledger(*_, **__):
+        raise LedgerError("the ledger is lost")
+
     with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
         stage = line.slots[0].board.output
+        truth = stage.truth
 
         def on_progress(progress):
-            if progress.step is Step.RECHECK and stage.truth == truth:
+            if progress.step is Step.RECHECK:
                 stage.truth = replace(truth, gain=truth.gain * 1.05)
 
-        truth = stage.truth
-        result, events = run(folder, line, plan(), on_progress=on_progress)
+        with monkeypatch.context() as patch:
+            patch.setattr("provisioning.ledger.Ledger.finish", lose_ledger)
+            stopped, _ = run(folder, line, plan(), on_progress=on_progress)
+            assert isinstance(stopped.error, LedgerError)
+        # Right again, which changes nothing: it is not measured until it passes.
+        stage.truth = truth
+        result, events = run(folder, line, plan())
         assert result.error is None, result.error
         assert (result.report.state, result.report.failed_step) == (UnitState.FAIL, Step.RECHECK)
         assert "limit ±" in result.report.reasons[0]
