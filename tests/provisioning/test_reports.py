@@ -13,7 +13,12 @@ from provisioning.errors import ReportError
 from provisioning.inline_svg import SVG_MAX_CHARACTERS, inline_svg
 from provisioning.measurement_settings import DecisionRule
 from provisioning.report_figures import build_mode_figures, build_risk_figures, rebuild_budget
-from provisioning.report_texts import format_probability
+from provisioning.report_texts import (
+    digits_of_ua,
+    format_probability,
+    format_ratio_with_u,
+    format_ua,
+)
 from provisioning.reports import (
     ReportedUnit,
     ReportHeader,
@@ -220,6 +225,16 @@ def test_a_line_report_states_every_rule_that_its_units_were_judged_by(good):
 )  # fmt: skip
 def test_a_bound_is_never_rounded_down(value, told):
     assert format_probability(value) == told
+
+
+@pytest.mark.parametrize(
+    ("expanded_na", "digits", "told"),
+    [(320.4, 2, "0.32"), (99.6, 2, "0.10"), (34.6, 3, "0.035"), (1_234, 1, "1.2"), (0, 6, None)],
+)
+def test_an_uncertainty_has_two_significant_digits(expanded_na, digits, told):
+    assert digits_of_ua(expanded_na) == digits
+    assert told is None or format_ua(expanded_na, digits) == told
+    assert format_ratio_with_u(1.0038912, 0.000676) == "1.00389 ± 0.00068"
 
 
 def test_the_same_results_give_the_same_bytes(good):

@@ -96,8 +96,8 @@ def test_it_states_everything_that_an_auditor_asks_for(made, record):
         assert part in text, part
     for point in made.verification.points:
         if point.calibration_limit_na is not None:
-            measured = f"{point.measured_na / 1_000:+.3f}".replace("-", "\N{MINUS SIGN}")
-            assert measured in text
+            measured = f"{point.measured_na / 1_000:+.2f}".replace("-", "\N{MINUS SIGN}")
+            assert f"{measured} " in text
 
 
 def test_pages_about_simulated_boards_say_so_and_pages_about_real_ones_do_not(station, made):
