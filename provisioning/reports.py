@@ -222,6 +222,8 @@ def render_line_report(
         rules=(rules := _rules_of(units)),
         is_guarded_by_u=all(_is_guarded_by_u(settings) for settings in rules),
         instruments=sorted({_name_instrument(result) for _, result in measured}),
+        measured_from=min((result.started_at for _, result in measured), default=None),
+        measured_to=max((result.finished_at for _, result in measured), default=None),
         pictured=RANKED_MAX,
         is_crowded=len(measured) > RANKED_MAX,
         risk_worst=max((risk.worst_point for risk in risks), default=None),

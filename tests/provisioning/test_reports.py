@@ -184,6 +184,8 @@ def test_a_line_report_has_one_row_for_each_unit(good, refused, failed):
     assert "1 \N{MULTIPLICATION SIGN} PASS" in text
     assert "2 \N{MULTIPLICATION SIGN} FAIL" in text
     assert "sense resistor" in text
+    first, last = good.verification.started_at, failed.verification.finished_at
+    assert f"measured {first:%Y-%m-%d %H:%M:%S} UTC to {last:%Y-%m-%d %H:%M:%S} UTC" in text
     for unit in (good, refused, failed):
         assert unit.serial in text
     assert "Probability of false accept" in text
