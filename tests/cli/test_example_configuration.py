@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from dataclasses import fields, is_dataclass
 
@@ -80,7 +81,7 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     path = tmp_path / "ampforge.toml"
     text, count = EXAMPLE_LINE.subn(r"\1", EXAMPLE.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    assert count == 26
+    assert count == 28
     configuration = load_configuration(path)
     product = configuration.section("product", ProductSettings)
     assert (product.supported_until, product.secure_version_bits) == ("2031-12-31", 16)
@@ -94,6 +95,7 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     standard = settings.check_standard
     assert standard is not None
     assert (standard.name, standard.every_units, standard.every_s) == ("source 7", 20, 28_800.0)
+    assert (standard.certificate, standard.due) == ("SRC-7-2026", dt.date(2027, 3, 1))
     assert settings.nvs is not None
     plan = load_nvs_plan(EXAMPLE.parent / settings.nvs)
     plan.check(load_partition_table(EXAMPLE.parent / "partitions.csv"))
