@@ -91,7 +91,7 @@ def _state_rule(settings: MetrologySettings) -> str:
         case DecisionRule.ONE_SIDED_95:
             return (
                 f"Non-binary decision rule with guard band, JCGM 106:2012: {accepted} "
-                f"\N{MINUS SIGN} w, w = {ONE_SIDED_95_SIGMAS:g}·u"
+                f"\N{MINUS SIGN} w, w = {ONE_SIDED_95_SIGMAS:g}·u, u taken as known"
             )
         case _:
             assert_never(rule)
