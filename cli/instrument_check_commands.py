@@ -116,6 +116,7 @@ def _slot_document(one: SlotCheck) -> dict[str, object]:
     facts, judgement = one.result.facts, one.result.judgement
     return document | {
         "standard": facts.standard,
+        "standard_certificate": facts.standard_certificate,
         "instrument": facts.instrument,
         "certificate": facts.certificate,
         "mean_na": facts.mean_na,

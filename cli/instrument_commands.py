@@ -175,9 +175,10 @@ def impact(
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """List every unit that an instrument calibrated or verified, and where it stands.
+    """List every unit that an instrument measured, and where it stands.
 
-    SERIAL is the instrument's serial number; without it, --since names the units of all.
+    SERIAL is the instrument's serial number; without it, --since names the units of all. Readings
+    are counted as those of calibration + verification + after the locks.
     """
     import datetime as dt
 

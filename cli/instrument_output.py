@@ -75,7 +75,8 @@ def format_touched(touched: Sequence[TouchedUnit]) -> Iterator[str]:
         yield (
             f"{one.serial}  {one.state}  {one.first_at:%Y-%m-%d %H:%M} to "
             f"{one.last_at:%Y-%m-%d %H:%M}  {one.calibration_readings} + "
-            f"{one.verification_readings} readings by {one.instrument} ({certificates})"
+            f"{one.verification_readings} + {one.recheck_readings} readings by {one.instrument} "
+            f"({certificates})"
         )
     units = len({one.serial for one in touched})
     instruments = len({one.instrument for one in touched})

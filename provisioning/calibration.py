@@ -23,10 +23,11 @@ from provisioning.calibration_plan import (
 )
 from provisioning.calibration_result import CalibrationResult, CodeReading, ReadingStep
 from provisioning.calibration_sampling import NOISE_SAMPLES
-from provisioning.errors import BoardRestartError, InstrumentOverloadError
+from provisioning.errors import BoardRestartError, CalibrationError, InstrumentOverloadError
 from provisioning.instrument_certificates import age_of_certificate, refuse_uncertified
 from provisioning.measurement_choices import SweepPlan
 from provisioning.overload_checks import confirm_overload
+from provisioning.reading_samples import figures_again, figures_of
 from signing.value_class import dataclass
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.output_port import OutputPort
 
-STORED_DECIMALS: Final = 3
-"""Readings are kept to the picoampere, far below the uncertainty."""
 _PROBE_SAMPLES: Final = 2
 
 
@@ -108,19 +107,36 @@ def recompute_calibration(result: CalibrationResult) -> CalibrationResult:
     """Fit and judge the readings of a stored result again, with its own settings.
 
     Raises:
-        CalibrationError: Readings are missing.
+        CalibrationError: Readings are missing, or the samples of one.
     """
+    readings = tuple(_read_again(reading, result.format) for reading in result.readings)
     stage = judge_calibration(
-        result.readings, result.settings, result.certificate_age_days, is_complete=True
+        readings,
+        result.settings,
+        result.certificate_age_days,
+        is_complete=True,
+        version=result.format,
     )
     return result.model_copy(
         update={
+            "readings": readings,
             "fit": stage.fit,
             "findings": stage.findings,
             "sampling": stage.sampling,
             "way_back": stage.way_back,
         }
     )
+
+
+def _read_again(reading: CodeReading, version: int) -> CodeReading:
+    figures = figures_again(
+        reading.samples_na,
+        is_read=not (reading.is_overload or reading.is_restart),
+        version=version,
+        error_class=CalibrationError,
+        where=f"step {reading.step}, code {reading.code} at {reading.load_ohm} Ω",
+    )
+    return reading if figures is None else reading.model_copy(update=dict(figures))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,9 +276,7 @@ def _filled(planned: CodeReading, reading: Reading) -> CodeReading:
     return planned.model_copy(
         update={
             "range_ua": reading.range_ua,
-            "mean_na": round(reading.mean_na, STORED_DECIMALS),
-            "sd_na": round(reading.sd_na, STORED_DECIMALS),
-            "count": reading.count,
             "at": reading.at,
+            **figures_of(reading.samples_na),
         }
     )

@@ -13,6 +13,7 @@ from provisioning.calibration_findings import PPM, make_finding
 from provisioning.calibration_plan import working_codes
 from provisioning.calibration_result import FindingName
 from provisioning.calibration_sampling import wanted_step
+from provisioning.stored_result import THIRD_FORMAT
 from provisioning.uncertainty import build_budget
 
 if TYPE_CHECKING:
@@ -72,27 +73,20 @@ def judge_noise(
     )
 
 
-def judge_way_back(way_back: WayBack | None, settings: MetrologySettings) -> tuple[Finding, ...]:
-    """Judge what changed between the way out and the way back."""
+def judge_way_back(
+    way_back: WayBack | None, settings: MetrologySettings, *, version: int
+) -> tuple[Finding, ...]:
+    """Judge what changed between the way out and the way back.
+
+    Args:
+        way_back: What changed; `None` without a way back.
+        settings: Limits and converter.
+        version: Format of the result that states the findings.
+    """
     if way_back is None:
         return ()
-    limit_ppm = max(settings.drift_limit_ppm, _DRIFT_SIGMAS * way_back.gain_drift_u_ppm)
-    offset_limit_na = max(
-        settings.drift_limit_ppm * settings.working_span_na / PPM,
-        _DRIFT_SIGMAS * way_back.offset_drift_u_na,
-    )
-    if abs(way_back.gain_drift_ppm) > limit_ppm or abs(way_back.offset_drift_na) > offset_limit_na:
-        return (
-            make_finding(
-                FindingName.DRIFT,
-                f"between the way out and the way back the gain changed by "
-                f"{way_back.gain_drift_ppm:+.0f} ppm and the offset by "
-                f"{way_back.offset_drift_na:+.0f} nA: the unit or the fixture drifts",
-                measured=way_back.gain_drift_ppm,
-                limit=limit_ppm,
-                unit="ppm",
-            ),
-        )
+    if findings := _judge_drift(way_back, settings, version):
+        return findings
     # In LSB, four deviations of one code's difference: the mean of all is in the drift already.
     noise_lsb = way_back.gain_drift_u_ppm / PPM * _spread(settings)
     limit_lsb = max(settings.hysteresis_limit_lsb, _DRIFT_SIGMAS * noise_lsb)
@@ -108,6 +102,42 @@ def judge_way_back(way_back: WayBack | None, settings: MetrologySettings) -> tup
             ),
         )
     return ()
+
+
+def _judge_drift(
+    way_back: WayBack, settings: MetrologySettings, version: int
+) -> tuple[Finding, ...]:
+    limit_ppm = max(settings.drift_limit_ppm, _DRIFT_SIGMAS * way_back.gain_drift_u_ppm)
+    offset_limit_na = max(
+        settings.drift_limit_ppm * settings.working_span_na / PPM,
+        _DRIFT_SIGMAS * way_back.offset_drift_u_na,
+    )
+    gain = make_finding(
+        FindingName.DRIFT,
+        f"between the way out and the way back the gain changed by "
+        f"{way_back.gain_drift_ppm:+.0f} ppm: the unit or the fixture drifts",
+        measured=way_back.gain_drift_ppm,
+        limit=limit_ppm,
+        unit="ppm",
+    )
+    offset = make_finding(
+        FindingName.DRIFT,
+        f"between the way out and the way back the current at mid-code changed by "
+        f"{way_back.offset_drift_na:+.0f} nA: the unit or the fixture drifts",
+        measured=way_back.offset_drift_na,
+        limit=offset_limit_na,
+        unit="nA",
+    )
+    findings = tuple(one for one in (gain, offset) if abs(one.measured) > one.limit)
+    if findings and version < THIRD_FORMAT:
+        # It stated the gain's figures whichever decided; its results stay what they were.
+        both = (
+            f"between the way out and the way back the gain changed by "
+            f"{way_back.gain_drift_ppm:+.0f} ppm and the offset by "
+            f"{way_back.offset_drift_na:+.0f} nA: the unit or the fixture drifts"
+        )
+        return (gain.model_copy(update={"message": both}),)
+    return findings
 
 
 def judge_idle(

@@ -40,6 +40,7 @@ from provisioning.calibration_sampling import plan_sampling
 from provisioning.calibration_way_back import compare_ways
 from provisioning.errors import CalibrationError
 from provisioning.measurement_choices import SweepPlan
+from provisioning.stored_result import THIRD_FORMAT
 from signing.value_class import dataclass
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def judge_calibration(
     age_days: int | None,
     *,
     is_complete: bool = False,
+    version: int = THIRD_FORMAT,
 ) -> Stage:
     """Judge what was read so far.
 
@@ -89,11 +91,12 @@ def judge_calibration(
         settings: What they were taken with.
         age_days: Days since the instrument's calibration; `None` is the longest time.
         is_complete: No more readings will come, so that a unit without a finding needs them all.
+        version: Format of the result that states the findings.
 
     Raises:
         CalibrationError: A step lacks readings.
     """
-    stage = _judge_steps(readings, settings, age_days)
+    stage = _judge_steps(readings, settings, age_days, version)
     if is_complete and not stage.findings:
         last = ReadingStep.IDLE if settings.sweep is SweepPlan.BOTH_WAYS else ReadingStep.SWEEP
         if stage.fit is None or not any(reading.step is last for reading in readings):
@@ -107,7 +110,10 @@ def judge_calibration(
 
 
 def _judge_steps(
-    readings: Sequence[CodeReading], settings: MetrologySettings, age_days: int | None
+    readings: Sequence[CodeReading],
+    settings: MetrologySettings,
+    age_days: int | None,
+    version: int,
 ) -> Stage:
     if findings := judge_restart(readings, settings):
         return Stage(findings=findings)
@@ -140,7 +146,13 @@ def _judge_steps(
         return replace(stage, findings=findings)
     stage = replace(stage, linearity=fit_linearity(sweep, linearity_codes(settings), settings))
     return _judge_rest(
-        readings, stage, sweep, (response, probe[0].mean_na), settings=settings, age_days=age_days
+        readings,
+        stage,
+        sweep,
+        (response, probe[0].mean_na),
+        settings=settings,
+        age_days=age_days,
+        version=version,
     )
 
 
@@ -152,6 +164,7 @@ def _judge_rest(
     *,
     settings: MetrologySettings,
     age_days: int | None,
+    version: int,
 ) -> Stage:
     # What follows a sweep of the first load on which a line could be drawn.
     linearity = stage.linearity
@@ -198,7 +211,7 @@ def _judge_rest(
             asked_na,
             [_fitted_na(reading, fit, settings) * enough for reading in compliance],
         ),
-        *judge_way_back(stage.way_back, settings),
+        *judge_way_back(stage.way_back, settings, version=version),
     )
     idle = [reading for reading in readings if reading.step is ReadingStep.IDLE]
     if not findings and idle:

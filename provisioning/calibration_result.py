@@ -19,16 +19,17 @@ from provisioning.measurement_settings import MetrologySettings
 from provisioning.recipe import canonical_digest
 from provisioning.stored_result import (
     FIRST_FORMAT,
-    SECOND_FORMAT,
+    THIRD_FORMAT,
     MaybeCelsius,
     MaybeRecipe,
+    MaybeSamples,
     MaybeTime,
     first_format_document,
     parse_stored_result,
 )
 
 CALIBRATION_SCHEMA: Final = "ampforge.calibration-result"
-"""Name of the schema; a version follows it, such as `/2`."""
+"""Name of the schema; a version follows it, such as `/3`."""
 FIRST_FORMAT_FIELDS: Final = {
     "": "settings instrument certificate started_at finished_at readings fit findings",
     "readings": "step code load_ohm range_ua mean_na sd_na count is_overload",
@@ -98,6 +99,7 @@ class CodeReading(_Document):
         is_overload: The current was larger than the range.
         is_restart: The board restarted instead of driving the code; nothing was read.
         at: When the meter answered, UTC; `None` for an overload.
+        samples_na: The samples, nA; `None` where nothing was read, and before the third format.
     """
 
     step: ReadingStep
@@ -110,6 +112,7 @@ class CodeReading(_Document):
     is_overload: bool = False
     is_restart: bool = False
     at: MaybeTime = None
+    samples_na: MaybeSamples = None
 
 
 class Finding(_Document):
@@ -259,7 +262,7 @@ class CalibrationResult(_Document):
     sampling: SamplingPlan | None = None
     way_back: WayBack | None = None
     certificate_age_days: Count | None = None
-    format: Annotated[int, Field(exclude=True)] = SECOND_FORMAT
+    format: Annotated[int, Field(exclude=True)] = THIRD_FORMAT
     temperature_centi_c: MaybeCelsius = None
     recipe: MaybeRecipe = None
 

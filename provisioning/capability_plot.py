@@ -128,10 +128,14 @@ def _draw_chart(axes: Any, chart: ControlChart) -> None:
         linestyle="", marker="X", markersize=8, color=LIMIT,
     )  # fmt: skip
     count = len(chart.signals)
+    figures = (
+        f"center {chart.center:.5g}, limits at the end {chart.lower[-1]:.5g} and "
+        f"{chart.upper[-1]:.5g}"
+    ).replace("-", "\N{MINUS SIGN}")
     axes.set_title(
-        f"{chart.name}: center {chart.center:.5g}, limits at the end {chart.lower[-1]:.5g} and "
-        f"{chart.upper[-1]:.5g}; {count} of {len(chart.points)} outside"
+        f"{chart.name}: {figures}; {count} of {len(chart.points)} outside"
         + (f" (drawn: the last {_DRAWN_MAX})" if skipped else "")
     )
     axes.ticklabel_format(axis="x", style="plain", useOffset=False)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     finish_axes(axes)

@@ -116,7 +116,7 @@ def plot_check_charts(charts: Sequence[CheckChart], *, picture_format: PictureFo
         name = f"{one.standard}, slot {one.slot}: "
         panels.append(
             ControlChart(
-                name=f"{name}reading - its reference, nA",
+                name=f"{name}reading \N{MINUS SIGN} its reference, nA",
                 points=_off((entry.mean_na for entry in entries), own_na),
                 center=0.0,
                 lower=tuple(-entry.limit_na for entry in entries),
@@ -125,7 +125,7 @@ def plot_check_charts(charts: Sequence[CheckChart], *, picture_format: PictureFo
         )
         panels.append(
             ControlChart(
-                name=f"{name}EWMA - last reference, nA",
+                name=f"{name}EWMA \N{MINUS SIGN} last reference, nA",
                 points=_off((entry.ewma_na for entry in entries), last_na),
                 center=entries[-1].center_na - last_na[-1],
                 lower=_off((entry.lower_na for entry in entries), last_na),

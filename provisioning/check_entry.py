@@ -28,6 +28,11 @@ _SAMPLES_MAX = 10_000
 _STATIONS_MAX = 1000
 _MEAN_TOLERANCE_NA = 1e-3
 
+
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
 ChartKey: TypeAlias = tuple[str, str, str, str | None]
 """Standard, slot, instrument and certificate: what a chart is of."""
 
@@ -122,6 +127,7 @@ class CheckFacts(_Section):
         expanded_uncertainty_na: U of that, k = 2, nA.
         limit_na: How far the mean may be from it, nA.
         sd_na: Standard deviation of one reading from check to check, nA.
+        standard_certificate: Where reference and U stand, if that is stated.
     """
 
     standard: _Text
@@ -136,6 +142,7 @@ class CheckFacts(_Section):
     expanded_uncertainty_na: _Positive
     limit_na: _Positive
     sd_na: _Positive
+    standard_certificate: Annotated[_Text | None, Field(exclude_if=_is_absent)] = None
 
     @property
     def chart(self) -> ChartKey:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from provisioning.check_entry import CheckFacts
 from provisioning.control_charts import chart_ewma
+from provisioning.errors import InstrumentError
 from provisioning.instrument_certificates import refuse_uncertified
 from provisioning.measurement_settings import LoadChannel
 from provisioning.slot_meter import open_slot_meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
     from provisioning.check_entry import Moment
     from provisioning.check_standard_settings import CheckStandardSettings
@@ -96,7 +97,7 @@ def read_check_standard(
         The reading; `None` when none is due.
 
     Raises:
-        InstrumentError: The instrument is not certified, or the measurement failed.
+        InstrumentError: Instrument or standard are overdue, or the measurement failed.
     """
     metrology = settings.metrology
     relay = LoadChannel(load_ohm=standard.resistance_ohm, channel=standard.channel)
@@ -108,6 +109,7 @@ def read_check_standard(
         certificate = refuse_uncertified(meter.identity, metrology, today=clock().date())
         if not is_due(meter.identity, certificate):
             return None
+        _refuse_overdue(standard, today=clock().date())
         meter.select_load(standard.resistance_ohm)
         largest_na = abs(standard.reference_na) + standard.limit_na
         reading = meter.read_current(
@@ -130,7 +132,20 @@ def read_check_standard(
         expanded_uncertainty_na=standard.expanded_uncertainty_na,
         limit_na=standard.limit_na,
         sd_na=standard.sd_na,
+        standard_certificate=standard.certificate,
     )
+
+
+def _refuse_overdue(standard: CheckStandardSettings, *, today: date) -> None:
+    if standard.due is not None and today > standard.due:
+        raise InstrumentError(
+            "the check standard's calibration is overdue",
+            expected=f"due {today} or later",
+            got=f"due {standard.due}",
+            where=f"{standard.name}, certificate {standard.certificate}",
+            hint="have it calibrated, and enter its reference, U, certificate and due date in "
+            "[station.check_standard]",
+        )
 
 
 def judge_check(

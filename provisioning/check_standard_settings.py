@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -18,6 +19,8 @@ class CheckStandardSettings(BaseModel):
         resistance_ohm: Its nominal resistance, Ω; information.
         reference_na: Its current as calibrated, nA.
         expanded_uncertainty_na: U of that value, k = 2, nA.
+        certificate: Where both stand; `None`: nowhere, it only shows what changes.
+        due: Last day on which the certificate may be relied on; `None`: it does not end.
         limit_na: How far one reading may be from the reference, nA; U and the specification of the
             instrument are inside.
         sd_na: Standard deviation of one reading from check to check, nA.
@@ -35,6 +38,8 @@ class CheckStandardSettings(BaseModel):
     expanded_uncertainty_na: _Positive
     limit_na: _Positive
     sd_na: _Positive
+    certificate: Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
+    due: dt.date | None = None
     every_units: Annotated[int, Field(ge=1, le=1_000)] = 1
     every_s: Annotated[float, Field(ge=60, le=604_800, allow_inf_nan=False)] = 28_800.0
 
@@ -45,6 +50,8 @@ class CheckStandardSettings(BaseModel):
                 f"limit_na {self.limit_na:g} is not above expanded_uncertainty_na "
                 f"{self.expanded_uncertainty_na:g}, which is inside it"
             )
+        if self.due is not None and self.certificate is None:
+            raise ValueError("due: it is that of a certificate, and none is stated")
         return self
 
     @property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from provisioning.ledger_values import UnitState
 from provisioning.measurement_choices import ONE_SIDED_95_SIGMAS, CoverageRule, DecisionRule
+from provisioning.report_texts import format_probability
 from provisioning.uncertainty import COVERAGE_FACTOR, Outcome, normal_cdf
 
 if TYPE_CHECKING:
@@ -21,18 +22,18 @@ if TYPE_CHECKING:
 def state_conformity(final: Event, verification: VerificationResult) -> str:
     """Return the statement of conformity that a verdict allows."""
     settings = verification.settings
-    # k is never less than that of infinite degrees of freedom, so that this bounds the risk.
-    risk = normal_cdf(-settings.guard_share(COVERAGE_FACTOR) * COVERAGE_FACTOR)
+    sigmas = _guard_sigmas(settings)
     rule = f"{_state_rule(settings)}, U = k·u with {state_coverage(verification)}. "
     if final.data.get("outcome") == UnitState.PASS.value:
         return (
             f"{rule}PASS: every measured error lies within its acceptance limit. The specific risk "
-            f"of a false accept is at most {100 * risk:.1f} % for any one point."
+            f"of a false accept is {format_probability(_accept_risk(verification))} for any one "
+            "point."
         )
     match verification.outcome:
         case Outcome.PASS:
             return (
-                f"{rule}PASS for all that was measured; the unit did not pass for the reasons "
+                f"{rule}PASS for all that was verified; the unit did not pass for the reasons "
                 "stated, and no conformity of the unit is stated."
             )
         case Outcome.CONDITIONAL_PASS:
@@ -49,9 +50,29 @@ def state_conformity(final: Event, verification: VerificationResult) -> str:
         case Outcome.FAIL:
             return (
                 f"{rule}FAIL: a measured error lies beyond its tolerance limit by more than the "
-                f"guard band, or a check without one failed. The risk of a false reject is at most "
-                f"{100 * risk:.1f} % where a point decided."
+                f"guard band, or a check without one failed. The risk of a false reject is "
+                f"{format_probability(normal_cdf(-sigmas))} where a point decided."
             )
+
+
+def _guard_sigmas(settings: MetrologySettings) -> float:
+    """Return the least w/u of a rule: k is never less than that of infinite degrees of freedom."""
+    return settings.guard_share(COVERAGE_FACTOR) * COVERAGE_FACTOR
+
+
+def _accept_risk(verification: VerificationResult) -> float:
+    """Return what bounds the specific risk of an accepted point (JCGM 106 §7).
+
+    An error at the acceptance limit may in truth be beyond the near limit, or, where a limit is
+    little more than u, beyond the far one.
+    """
+    sigmas = _guard_sigmas(verification.settings)
+    far = (
+        normal_cdf(sigmas - 2 * point.deciding_limit_na / point.standard_uncertainty_na)
+        for point in (*verification.points, *verification.idle)
+        if point.standard_uncertainty_na
+    )
+    return normal_cdf(-sigmas) + max(far, default=0.0)
 
 
 def _state_rule(settings: MetrologySettings) -> str:
@@ -70,7 +91,7 @@ def _state_rule(settings: MetrologySettings) -> str:
         case DecisionRule.ONE_SIDED_95:
             return (
                 f"Non-binary decision rule with guard band, JCGM 106:2012: {accepted} "
-                f"\N{MINUS SIGN} w, w = {ONE_SIDED_95_SIGMAS:g}·u"
+                f"\N{MINUS SIGN} w, w = {ONE_SIDED_95_SIGMAS:g}·u, u taken as known"
             )
         case _:
             assert_never(rule)

@@ -80,6 +80,7 @@ class Function(_Section):
         after_configure: Sent after it.
         nplc: Sets the integration time in mains periods; `{nplc}`.
         aperture: Sets it in seconds; `{aperture_s}`. Without it waveforms cannot be verified.
+        after_aperture: Sent after it: what makes one sample follow the other without a gap.
         confirm: Asks what is measured, once for each configuration.
         confirmed: What the answer must begin with, quotation marks aside.
         ranges: Ranges, A or V, ascending; empty: any is asked for as it is.
@@ -94,6 +95,7 @@ class Function(_Section):
     after_configure: Annotated[tuple[_Command, ...], Field(strict=False)] = ()
     nplc: _Command
     aperture: _Command | None = None
+    after_aperture: Annotated[tuple[_Command, ...], Field(strict=False)] = ()
     confirm: _Command | None = None
     confirmed: Annotated[str, Field(max_length=20)] = ""
     ranges: Annotated[tuple[_Positive, ...], Field(strict=False)] = ()

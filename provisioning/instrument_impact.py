@@ -1,6 +1,6 @@
 """Which units an instrument touched: what has to be looked at again when it was found wrong.
 
-Reads every confirmed calibration and verification once, one at a time. Implements
+Reads every confirmed calibration, verification and recheck once, one at a time. Implements
 docs/spec/calibration.md §3.6.
 """
 
@@ -16,6 +16,7 @@ from provisioning.check_coverage import measured_since
 from provisioning.check_history import read_history
 from provisioning.errors import InstrumentRegisterError
 from provisioning.instrument_register import read_register
+from provisioning.job_instruments import MEASURING_STEPS, instrument_of
 from provisioning.ledger_event_rows import read_row
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import list_stations
@@ -31,8 +32,12 @@ if TYPE_CHECKING:
     from provisioning.ledger import Ledger
     from provisioning.ledger_events import Event
 
-_READINGS: Final = {Step.CALIBRATE.value: "readings", Step.VERIFY.value: "points"}
-"""Of each step: under which name its result has them."""
+_READINGS: Final = {
+    Step.CALIBRATE.value: "readings",
+    Step.VERIFY.value: "points",
+    Step.RECHECK.value: "points",
+}
+"""Of each step that measures: under which name its result has them."""
 _ROWS_AT_ONCE: Final = 200
 _NAMED_MAX: Final = 8
 """How many instruments a refusal names."""
@@ -51,6 +56,7 @@ class TouchedUnit:
         last_at: When last.
         calibration_readings: Readings in calibrations.
         verification_readings: Points in verifications.
+        recheck_readings: Points after the locks.
         jobs: Jobs that these were in.
     """
 
@@ -62,6 +68,7 @@ class TouchedUnit:
     last_at: dt.datetime
     calibration_readings: int
     verification_readings: int
+    recheck_readings: int
     jobs: tuple[str, ...]
 
     def document(self) -> dict[str, object]:
@@ -75,6 +82,7 @@ class TouchedUnit:
             "last_at": format_time(self.last_at),
             "calibration_readings": self.calibration_readings,
             "verification_readings": self.verification_readings,
+            "recheck_readings": self.recheck_readings,
             "jobs": list(self.jobs),
         }
 
@@ -139,6 +147,7 @@ def find_touched_units(
             last_at=touch.last_at,
             calibration_readings=touch.readings[Step.CALIBRATE.value],
             verification_readings=touch.readings[Step.VERIFY.value],
+            recheck_readings=touch.readings[Step.RECHECK.value],
             jobs=tuple(touch.jobs),
         )
         for (found, serial), touch in sorted(touches.items())
@@ -172,7 +181,7 @@ def _results(connection: Connection, since: dt.datetime | None) -> Iterator[Even
     statement = (
         select(events)
         .where(
-            events.c.step.in_(tuple(_READINGS)),
+            events.c.step.in_(MEASURING_STEPS),
             events.c.phase == Phase.CONFIRM.value,
         )
         .order_by(events.c.station, events.c.number)
@@ -187,7 +196,7 @@ def _results(connection: Connection, since: dt.datetime | None) -> Iterator[Even
 def _refuse_unknown(ledger: Ledger, instrument: str) -> None:
     known = {one.entry.serial_number for one in read_register(ledger)}
     with ledger.database.reading() as connection:
-        known |= {found for event in _results(connection, None) if (found := _instrument_of(event))}
+        known |= {found for event in _results(connection, None) if (found := instrument_of(event))}
     if instrument not in known:
         raise InstrumentRegisterError(
             "the ledger knows no such instrument",
@@ -199,16 +208,9 @@ def _refuse_unknown(ledger: Ledger, instrument: str) -> None:
         )
 
 
-def _instrument_of(event: Event) -> str | None:
-    result = event.data.get("result")
-    if not isinstance(result, dict) or not isinstance(result.get("instrument"), dict):
-        return None
-    return str(result["instrument"].get("serial_number"))
-
-
 def _take(touches: dict[tuple[str, str], _Touch], event: Event, instrument: str | None) -> None:
     result = event.data.get("result")
-    found = _instrument_of(event)
+    found = instrument_of(event)
     if not isinstance(result, dict) or found is None or event.serial is None:
         return
     if instrument is not None and found != instrument:

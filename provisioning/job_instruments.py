@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from provisioning.ledger_events import Event
 
-MEASURING_STEPS: Final = (Step.CALIBRATE.value, Step.VERIFY.value)
-"""Steps whose results name the instrument."""
+MEASURING_STEPS: Final = (Step.CALIBRATE.value, Step.VERIFY.value, Step.RECHECK.value)
+"""Steps whose results name the instrument; that of an older Ampforge's recheck has none."""
 
 
 def instrument_of(event: Event) -> str | None:
@@ -35,14 +35,29 @@ def instruments_of_job(connection: Connection, job: str | None) -> set[str | Non
     Raises:
         LedgerError: An event is damaged.
     """
-    contents = connection.execute(
-        select(events.c.content).where(
+    return {instrument for _, instrument in places_of_job(connection, job)}
+
+
+def places_of_job(connection: Connection, job: str | None) -> list[tuple[str, str | None]]:
+    """Return where a job was measured, each once: the station and the instrument.
+
+    Raises:
+        LedgerError: An event is damaged.
+    """
+    rows = connection.execute(
+        select(events.c.station, events.c.content)
+        .where(
             events.c.job == job,
             events.c.step.in_(MEASURING_STEPS),
             events.c.phase == Phase.CONFIRM.value,
         )
-    ).scalars()
-    return {instrument_of(parse_event(content, where=f"job {job}")) for content in contents}
+        .order_by(events.c.station, events.c.number)
+    )
+    found = [
+        (row.station.partition("/")[0], instrument_of(parse_event(row.content, where=f"job {job}")))
+        for row in rows
+    ]
+    return list(dict.fromkeys(found))
 
 
 def verified_by(connection: Connection, job: str | None, *, station: str) -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from provisioning.check_concerns import DoubtsOfOthers, doubts_of_bad, doubts_of_good
 from provisioning.check_coverage import Stretch, finished_since, measured_since
 from provisioning.check_entry import (
     ChainPlace,
@@ -21,13 +22,7 @@ from provisioning.check_entry import (
     ToldCheck,
 )
 from provisioning.check_history import read_history
-from provisioning.check_order import (
-    find_bad_elsewhere,
-    find_place,
-    measured_behind_bad,
-    measured_elsewhere,
-    see_chains,
-)
+from provisioning.check_order import find_place, see_chains
 from provisioning.check_standard import BASELINE_COUNT, judge_check
 from provisioning.job_instruments import verified_by
 from provisioning.ledger_events import Phase
@@ -37,11 +32,8 @@ from provisioning.ledger_queries import is_waiting
 from provisioning.ledger_schema import CHECK_STANDARD_STEP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Connection
 
-    from provisioning.check_history import CheckHistory
     from provisioning.check_standard import CheckJudgement
     from provisioning.ledger import Ledger
     from provisioning.ledger_values import Writer
@@ -172,20 +164,25 @@ def settle_check(
     if taken_under is not None:
         under_way = Stretch(chain=taken_under.chain, end=taken_under.number)
     if not judgement.is_good:
-        doubtful = _doubts_of_bad(connection, told, before, under_way)
+        doubtful = doubts_of_bad(connection, told, before, under_way)
         held = hold_all(connection, ledger, writer, doubtful, reasons)
         return CheckResult(facts=facts, judgement=judgement, released=(), held=held)
     kept: list[str] = []
-    for doubtful, why in _doubts_of_good(connection, told, before, under_way):
+    at = (connection, writer.station, facts.instrument)
+    for doubtful, why in doubts_of_good(*at, before, under_way):
         kept += hold_all(connection, ledger, writer, doubtful, why)
     released: list[str] = []
     if may_release:
-        at = (connection, writer.station, facts.instrument)
+        others = DoubtsOfOthers(connection, writer.station, facts.instrument, under_way)
         since = measured_since(*at, before.last_good, under_way=under_way)
         finished = finished_since(*at, before.last_good, under_way=under_way)
         for unit in find_movable(connection, tuple(dict.fromkeys((*since, *finished)))):
             its_meter = verified_by(connection, unit.last_job, station=writer.station)
-            if its_meter == facts.instrument and is_waiting(connection, unit):
+            if its_meter != facts.instrument or not is_waiting(connection, unit):
+                continue
+            if reasons := others.about(unit):
+                kept += hold_all(connection, ledger, writer, (unit.serial,), reasons)
+            else:
                 release_unit(connection, ledger, writer, unit)
                 released.append(unit.serial)
     return CheckResult(facts=facts, judgement=judgement, released=tuple(released), held=tuple(kept))
@@ -222,7 +219,7 @@ def settle_lost(
         seen=see_chains(connection, writer.station),
     )  # fmt: skip
     told = _tell(connection, ledger, writer, entry)
-    doubtful = _doubts_of_bad(connection, told, before, None)
+    doubtful = doubts_of_bad(connection, told, before, None)
     return hold_all(connection, ledger, writer, doubtful, reasons)
 
 
@@ -237,31 +234,3 @@ def _tell(
         mac=None, reservation=None, at=at,
     )  # fmt: skip
     return ToldCheck(station=writer.station, number=chained.event.number, at=at, entry=entry)
-
-
-def _doubts_of_bad(
-    connection: Connection, told: ToldCheck, before: CheckHistory, under_way: Stretch | None
-) -> tuple[str, ...]:
-    """Return the units that a reading concerns that is not good, or that was lost."""
-    here = measured_since(
-        connection, told.station, told.entry.instrument, before.last_good, under_way=under_way
-    )
-    return tuple(dict.fromkeys((*here, *measured_elsewhere(connection, told))))
-
-
-def _doubts_of_good(
-    connection: Connection, told: ToldCheck, before: CheckHistory, under_way: Stretch | None
-) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Yield units that were measured behind a bad reading, and not yet behind a good one, and why.
-
-    Nothing says whether the cause was removed before them or behind them.
-    """
-    at = (connection, told.station, told.entry.instrument)
-    if before.last is not None and not before.last.entry.is_good:
-        why = ("measured behind a reading that was not good", *before.last.entry.reasons)
-        yield measured_since(*at, before.last, under_way=under_way), why
-    bad = find_bad_elsewhere(*at, before.last_good)
-    if bad:
-        where = f"measured behind a reading at {bad[0].station} that was not good"
-        doubtful = measured_behind_bad(*at, bad, before.last_good, under_way=under_way)
-        yield doubtful, (where, *bad[0].entry.reasons)

@@ -23,7 +23,8 @@ class MeterSettings(BaseModel):
         settling_limit_na: How far the first sample of a block may be from the mean of the others,
             nA; for one mains period or longer, shorter ones are noisier by one over the root.
         settling_attempts: How often a block is taken until it has settled.
-        zero_limit_na: Largest reading with the output off, nA.
+        zero_limit_na: Largest reading with the output off, nA; `None` is twice what budgets grant
+            to the zero: range part of the smallest range's specification, and leakage.
         open_lead_limit_na: With less than this at ±100 µA the leads are taken to be open, nA.
         due_warning_days: How long before its due date an instrument is pointed out, days.
     """
@@ -34,6 +35,6 @@ class MeterSettings(BaseModel):
     timeout_s: Annotated[float, Field(ge=0.1, le=60, allow_inf_nan=False)] = 5.0
     settling_limit_na: _Limit = 1_000.0
     settling_attempts: Annotated[int, Field(ge=1, le=20)] = 3
-    zero_limit_na: _Limit = 200.0
+    zero_limit_na: _Limit | None = None
     open_lead_limit_na: _Limit = 1_000.0
     due_warning_days: Annotated[int, Field(ge=0, le=365)] = 30

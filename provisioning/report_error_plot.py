@@ -82,7 +82,7 @@ def plot_certificate_errors(result: VerificationResult) -> str:
             finish_axes(axes)
         _add_legend(figure, [Series(label=mode, points=()) for mode in modes], (), {})
 
-    return draw_svg(draw, width=7.6, height=2.05, salt="errors certificate")
+    return draw_svg(draw, width=7.6, height=1.85, salt="errors certificate")
 
 
 def plot_line_errors(units: Sequence[tuple[str, VerificationResult]]) -> str:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from provisioning.errors import ReportError
 from provisioning.inline_svg import inline_svg
 from provisioning.report_texts import (
+    digits_of_ua,
     format_kohm,
     format_percent,
     format_probability,
+    format_ratio,
+    format_ratio_with_u,
     format_short_probability,
     format_signed_ua,
     format_time,
@@ -75,6 +78,9 @@ def render_template(template: str, **values: object) -> str:
         "probability": format_probability,
         "short_probability": format_short_probability,
         "percent": format_percent,
+        "ratio": format_ratio,
+        "ratio_with_u": format_ratio_with_u,
+        "digits": digits_of_ua,
         # Pictures only: inline_svg has refused everything that is not drawing.
         "picture": Markup,
     }

@@ -13,6 +13,7 @@ _SMALL_PROBABILITY: Final = 1e-9
 _PERCENT_FROM: Final = 1e-4
 _SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _INFINITE_OHM: Final = 100_000_000
+_DIGITS_MAX: Final = 6
 
 
 def format_ua(current_na: float, digits: int = 3) -> str:
@@ -23,6 +24,26 @@ def format_ua(current_na: float, digits: int = 3) -> str:
 def format_signed_ua(current_na: float, digits: int = 3) -> str:
     """Return a current in microamps with its sign, nanoamps given."""
     return f"{current_na / _NA_PER_UA:+z.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def digits_of_ua(expanded_na: float) -> int:
+    """Return with how many decimals, in µA, an uncertainty has two significant digits.
+
+    A result is stated to the decimals of its uncertainty (JCGM 100 §7.2.6).
+    """
+    return _digits_of(expanded_na / _NA_PER_UA)
+
+
+def format_ratio_with_u(value: float, expanded: float) -> str:
+    """Return a number without a unit with its U, both to the two digits of the latter."""
+    digits = _digits_of(expanded)
+    return f"{value:.{digits}f} ± {expanded:.{digits}f}"
+
+
+def _digits_of(expanded: float) -> int:
+    if expanded <= 0:
+        return _DIGITS_MAX
+    return min(max(1 - math.floor(math.log10(float(f"{expanded:.1e}"))), 0), _DIGITS_MAX)
 
 
 def format_kohm(ohm: float) -> str:
@@ -37,6 +58,11 @@ def format_kohm(ohm: float) -> str:
 def format_percent(value: float | None) -> str:
     """Return a percentage, or a dash for none."""
     return "-" if value is None else f"{value:.1f} %"
+
+
+def format_ratio(value: float) -> str:
+    """Return an index such as Cpk, or a bound of it."""
+    return f"{value:z.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def format_time(at: datetime) -> str:

@@ -14,6 +14,7 @@ from provisioning.capability_plot import plot_charts
 from provisioning.control_charts import chart_ewma, chart_individuals, find_baseline
 from provisioning.errors import ReportError
 from provisioning.measurement_choices import DecisionRule
+from provisioning.process_capability import ENOUGH_VALUES
 from provisioning.report_error_plot import (
     plot_certificate_errors,
     plot_line_errors,
@@ -215,11 +216,14 @@ def render_line_report(
         capability=capability,
         targets=() if capability is None else least_capable(capability.currents),
         charts=() if capability is None else _draw_charts(page, capability),
+        enough_values=ENOUGH_VALUES,
         lot=lot,
         links=links or {},
         rules=(rules := _rules_of(units)),
         is_guarded_by_u=all(_is_guarded_by_u(settings) for settings in rules),
         instruments=sorted({_name_instrument(result) for _, result in measured}),
+        measured_from=min((result.started_at for _, result in measured), default=None),
+        measured_to=max((result.finished_at for _, result in measured), default=None),
         pictured=RANKED_MAX,
         is_crowded=len(measured) > RANKED_MAX,
         risk_worst=max((risk.worst_point for risk in risks), default=None),
@@ -236,7 +240,8 @@ def _draw_charts(page: ReportPage, capability: LineReport) -> list[str]:
         if current.capability is None:
             continue
         key = current.key
-        name = f"{key.mode} {key.target_na / _NA_PER_UA:+g} µA into {format_kohm(key.load_ohm)}"
+        target = f"{key.target_na / _NA_PER_UA:+g}".replace("-", "\N{MINUS SIGN}")
+        name = f"{key.mode} {target} µA into {format_kohm(key.load_ohm)}"
         errors_ua = [error / _NA_PER_UA for error in current.errors_na]
         baseline = find_baseline(errors_ua)
         charts = tuple(

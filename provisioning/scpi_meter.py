@@ -132,7 +132,7 @@ class ScpiMeter:
         command = self._function.nplc.format(nplc=nplc)
         apart_na = math.inf
         for _ in range(self._settings.settling_attempts):
-            reading = self._read(command, range_ua, nplc / self._line_frequency_hz, count)
+            reading = self._read((command,), range_ua, nplc / self._line_frequency_hz, count)
             first_na, *others_na = reading.samples_na
             apart_na = abs(first_na - statistics.fmean(others_na or [first_na]))
             if apart_na <= limit_na:
@@ -170,14 +170,16 @@ class ScpiMeter:
                 hint="waveforms need an instrument whose aperture is set in seconds",
             )
         command = function.aperture.format(aperture_s=aperture_s)
-        return self._read(command, range_ua, aperture_s, count)
+        return self._read((command, *function.after_aperture), range_ua, aperture_s, count)
 
     def close(self) -> None:
         """Open the relays if they still answer, and end the session."""
         self._loads.close()
         self._session.close()
 
-    def _read(self, integration: str, range_ua: int, aperture_s: float, count: int) -> Reading:
+    def _read(
+        self, integration: tuple[str, ...], range_ua: int, aperture_s: float, count: int
+    ) -> Reading:
         load_ohm = self._loads.load_ohm
         if load_ohm is None:
             raise InstrumentError(
@@ -189,7 +191,7 @@ class ScpiMeter:
         wanted = (
             function.configure.format(range=selected),
             *function.after_configure,
-            integration,
+            *integration,
             commands.count.format(count=count),
         )
         changes = () if wanted == self._configuration else wanted

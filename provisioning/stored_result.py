@@ -1,6 +1,6 @@
 """Reading back the results of a unit's calibration and verification from the ledger's documents.
 
-A result of the first format is judged as it was then, and written as it was: its document and its
+A result of an earlier format is judged as it was then, and written as it was: its document and its
 digest stay what they were. Normative text: docs/spec/calibration.md §4.6 and §6.4. What a result
 holds is in `calibration_result` and `verification_result`.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
+from provisioning.bounded_figures import ReadCurrent
 from provisioning.measurement_choices import (
     CoverageRule,
     DecisionRule,
@@ -31,7 +32,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 FIRST_FORMAT: Final = 1
 SECOND_FORMAT: Final = 2
-_FORMATS: Final = (FIRST_FORMAT, SECOND_FORMAT)
+THIRD_FORMAT: Final = 3
+_FORMATS: Final = (FIRST_FORMAT, SECOND_FORMAT, THIRD_FORMAT)
 _FORMAT: Final = "format"
 _FIRST_SETTINGS: Final = {
     "loading_ohm": 0.0,
@@ -65,6 +67,9 @@ def _is_absent(value: object) -> bool:
 
 # What results of earlier versions do not have: absent stays absent when one is written again, so
 # that its digest and its replay stay what they were.
+MaybeSamples = Annotated[
+    tuple[ReadCurrent, ...] | None, Field(max_length=10_000, exclude_if=_is_absent)
+]
 MaybeTime = Annotated[AwareDatetime | None, Field(exclude_if=_is_absent)]
 MaybeCelsius = Annotated[int | None, Field(ge=-27_315, le=100_000, exclude_if=_is_absent)]
 MaybeRecipe = Annotated[StoredRecipe | None, Field(exclude_if=_is_absent)]

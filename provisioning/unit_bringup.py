@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provisioning.errors import LinkTimeoutError, LockedChipError
+from provisioning.errors import LinkTimeoutError, LockedChipError, VerificationError
 from provisioning.station_values import Step, reject_for
 from provisioning.transfer_rates import describe_fall_back
 from provisioning.unit_identity import UnitIdentity
@@ -179,33 +179,53 @@ class UnitBringUp:
             still_holds=lambda _confirmed: not find_faults(self._link.read_info()),
         )
 
-    def recheck(self, *, measure: Callable[[], Mapping[str, object]]) -> None:
+    def recheck(
+        self,
+        *,
+        measure: Callable[[], Mapping[str, object]],
+        is_right: Callable[[Mapping[str, object]], bool],
+    ) -> Mapping[str, object]:
         """After the locks: start once more, prove the key again, and measure one current.
 
         Args:
             measure: Measures it and says what it was.
+            is_right: Told that; whether the current passes.
+
+        Returns:
+            What the CONFIRM says; it is written down before anybody judges the current.
 
         Raises:
-            UnitRejection: It does not start, lost something, or its current is not right.
+            UnitRejection: It does not start, or lost something.
             IdentityError: The proof fails.
             SigningError: Certificate or signature do not verify.
         """
+        told: Mapping[str, object] = {}
 
         def find_faults(info: InfoReadResponse) -> tuple[str, ...]:
             return self._judge_restart(info) + self._identity.find_floor_faults()
 
         def act() -> Mapping[str, object]:
+            nonlocal told
             info = self._start.restart(Step.RECHECK, "the locked board does not start")
             reject_for(Step.RECHECK, find_faults(info))
-            return {"key_id": self._identity.prove()["key_id"], **measure()}
+            told = {"key_id": self._identity.prove()["key_id"], **measure()}
+            return told
 
         def still_holds(confirmed: Mapping[str, object]) -> bool:
+            nonlocal told
+            told = confirmed
+            try:
+                if not is_right(confirmed):
+                    return True  # nothing that the board does now makes that another
+            except VerificationError:
+                return False
             info = self._start.restart(Step.RECHECK, "the locked board does not start")
             return not find_faults(info) and (
                 self._identity.prove()["key_id"] == confirmed.get("key_id")
             )
 
         self._job.perform(Step.RECHECK, intent={}, act=act, still_holds=still_holds)
+        return told
 
     def _write_flash(self) -> Mapping[str, object]:
         if self.is_locked:

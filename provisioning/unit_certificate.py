@@ -96,6 +96,7 @@ class UnitCertificate:
         signature: Who signed the unit's record.
         ledger_uuid: UUID of the ledger.
         anchors: Its events behind the certificate.
+        is_released_by_check: A good reading of the check standard followed, and released it.
         replayed_count: Values that were computed again and agreed.
     """
 
@@ -121,6 +122,7 @@ class UnitCertificate:
     signature: Signature
     ledger_uuid: str
     anchors: tuple[Anchor, ...]
+    is_released_by_check: bool
     replayed_count: int
 
 
@@ -165,6 +167,7 @@ def build_certificate(record: UnitEvents, ca_der: bytes, *, where: str) -> UnitC
     rows, omitted_count = build_rows(verification)
     serial, mac = final.serial or "", final.mac or b""
     udi = find_udi(record.events)
+    beside = _find_beside(record, final)
     waivers = final.data.get("waivers")
     return UnitCertificate(
         number=f"{serial}-{_job_number(record.events, final)}",
@@ -199,8 +202,9 @@ def build_certificate(record: UnitEvents, ca_der: bytes, *, where: str) -> UnitC
                 number=record.events[place].number,
                 hash=record.hashes[place],
             )
-            for place in places
+            for place in sorted((*places, *beside.values()))
         ),
+        is_released_by_check=RELEASE_STEP in beside,
         replayed_count=sum(result.value_count for result in replayed),
     )
 
@@ -229,6 +233,17 @@ def _find_places(record: UnitEvents) -> list[int] | str:
     # Of its job, wherever they stand: two chains are put in order by their clocks.
     beside = [event for event in record.events if event.job == final.job]
     return _tell_what_followed(record.events[places[-1] :], beside) or places
+
+
+def _find_beside(record: UnitEvents, final: Event) -> dict[str, int]:
+    """Return where the reading after the locks and the release of a job are, if there are any."""
+    return {
+        event.step: index
+        for index, event in enumerate(record.events)
+        if event.phase is Phase.CONFIRM
+        and event.job == final.job
+        and event.step in {Step.RECHECK.value, RELEASE_STEP}
+    }
 
 
 def _tell_what_followed(events: Sequence[Event], of_job: Sequence[Event]) -> str | None:

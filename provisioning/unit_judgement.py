@@ -11,11 +11,14 @@ from firmware_images.calibration_record import verify_calibration_record
 from firmware_images.errors import FirmwareImageError
 from firmware_images.waveform_table import table_digest
 from provisioning.ledger_values import UnitState
+from provisioning.replay_comparison import RESULT_KEY
 from provisioning.uncertainty import Outcome
+from provisioning.verification_result import parse_verification_result
 from signing.errors import SigningError
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Mapping
 
     from firmware_images.bundle import Bundle
     from provisioning.calibration_result import CalibrationResult
@@ -146,3 +149,18 @@ def judge_verification(result: VerificationResult) -> tuple[UnitState, tuple[str
         case _:
             assert_never(result.outcome)
     return state, result.reasons
+
+
+def judge_recheck(confirmed: Mapping[str, object]) -> tuple[UnitState, tuple[str, ...]]:
+    """Return where a unit stands after the current that was read behind the locks, and why.
+
+    Args:
+        confirmed: What the CONFIRM says. An older Ampforge wrote down what was right alone, and no
+            result.
+
+    Raises:
+        VerificationError: The stored result cannot be read.
+    """
+    if RESULT_KEY not in confirmed:
+        return UnitState.PASS, ()
+    return judge_verification(parse_verification_result(confirmed[RESULT_KEY]))

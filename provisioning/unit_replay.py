@@ -139,10 +139,11 @@ def replay_document(serial: str, replayed: tuple[ReplayedResult, ...]) -> dict[s
 
 @dataclass(slots=True)
 class _Known:
-    # The last calibration and verification so far, as their readings give them.
+    # The last calibration, verification and recheck so far, as their readings give them.
     calibration: CalibrationResult | None = None
     calibration_sha256: bytes = b""
     verification: VerificationResult | None = None
+    recheck: VerificationResult | None = None
     reach_na: int | None = None
 
     @property
@@ -154,6 +155,7 @@ def _replay_calibration(event: Event, known: _Known) -> ReplayedResult:
     read = parse_calibration_result(event.data.get(RESULT_KEY))
     result = recompute_calibration(_look_certificate_up(read))
     known.calibration, known.verification, known.reach_na = result, None, None
+    known.recheck = None
     stored = _stored_result(event)
     known.calibration_sha256 = canonical_digest(stored)
     return _compare_results(
@@ -167,12 +169,14 @@ def _replay_calibration(event: Event, known: _Known) -> ReplayedResult:
 
 def _replay_verification(event: Event, known: _Known) -> ReplayedResult:
     known.verification, replayed = _judge_again(event, known)
+    known.recheck = None
     return replayed
 
 
 def _replay_recheck(event: Event, known: _Known) -> Iterator[ReplayedResult]:
     """Judge the current after the locks again, and compare what the event says of it."""
     result, replayed = _judge_again(event, known)
+    known.recheck = result
     yield replayed
     told = event.data.get("current")
     points = [
@@ -305,6 +309,12 @@ def _replay_verdict(event: Event, known: _Known) -> Iterator[ReplayedResult]:
     failed_step = event.data.get("failed_step")
     if failed_step == Step.CALIBRATE.value and known.calibration is not None:
         state, reasons = UnitState.FAIL, judge_calibration(known.calibration)
+    elif (
+        failed_step in {None, Step.RECHECK.value}
+        and known.recheck is not None
+        and known.recheck.reasons  # what else fails after the locks is no measurement
+    ):
+        state, reasons = judge_verification(known.recheck)
     elif failed_step in {None, Step.VERIFY.value} and known.verification is not None:
         state, reasons = judge_verification(known.verification)
     else:

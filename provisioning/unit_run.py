@@ -44,7 +44,7 @@ from provisioning.unit_bringup import UnitBringUp
 from provisioning.unit_detection import detect_board
 from provisioning.unit_efuses import UnitEfuses
 from provisioning.unit_job import UnitJob
-from provisioning.unit_judgement import judge_calibration, judge_verification
+from provisioning.unit_judgement import judge_calibration, judge_recheck, judge_verification
 from provisioning.unit_measuring import UnitMeasuring
 from provisioning.unit_records import load_results
 from provisioning.unit_udi import choose_udi, describe_udi, load_udi
@@ -205,10 +205,14 @@ class UnitRun:
                 self._begin(Step.LOCK, "burning the locks")
                 efuses.lock()
                 self._begin(Step.RECHECK, "start, proof and one current")
-                bring_up.recheck(measure=lambda: measuring.measure_one_current(calibration))
+                recheck = bring_up.recheck(
+                    measure=lambda: measuring.measure_one_current(calibration),
+                    is_right=lambda told: judge_recheck(told)[0] is UnitState.PASS,
+                )
+                state, reasons = judge_recheck(recheck)
         except (BoardRefusalError, IdentityError, SigningError) as error:
             raise UnitRejection(self._step, (str(error),)) from error
-        failed_step = None if state is UnitState.PASS else Step.VERIFY
+        failed_step = None if state is UnitState.PASS else self._step
         return Verdict(state=state, failed_step=failed_step, reasons=reasons)
 
     def _reserve(self, mac: bytes, classification: Classification) -> Reservation:

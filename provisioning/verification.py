@@ -9,7 +9,7 @@ the closing measurement of a check standard, which is the station's matter.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from firmware_images.waveform import Regulation
@@ -17,10 +17,11 @@ from firmware_images.waveform_table import serialize_waveform_table, table_diges
 from provisioning.errors import InstrumentOverloadError, VerificationError
 from provisioning.instrument_certificates import age_of_certificate, refuse_uncertified
 from provisioning.overload_checks import confirm_overload
+from provisioning.reading_samples import figures_again, figures_of
 from provisioning.uncertainty import Outcome, build_budget
 from provisioning.verification_judgement import judge_readings
 from provisioning.verification_plan import plan_point, plan_points
-from provisioning.verification_readings import STORED_DECIMALS, RawPoint, RawWaveform
+from provisioning.verification_readings import RawPoint, RawWaveform
 from provisioning.verification_result import ExpectedRecord, VerificationResult
 from provisioning.waveform_reading import read_waveform
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from provisioning.instruments import InstrumentIdentity, Meter, Reading
     from provisioning.measurement_settings import MetrologySettings
     from provisioning.output_port import OutputPort
+    from provisioning.verification_result import PointResult
 
 __all__ = ["Outcome", "VerificationResult", "recompute_verification", "verify_unit"]
 
@@ -122,8 +124,12 @@ def measure_one_current(
 
 
 def recompute_verification(result: VerificationResult) -> VerificationResult:
-    """Judge the readings of a stored result again, with its own settings."""
-    points = [RawPoint.from_result(point) for point in (*result.points, *result.idle)]
+    """Judge the readings of a stored result again, with its own settings.
+
+    Raises:
+        VerificationError: A reading lacks its samples.
+    """
+    points = [_read_again(point, result.format) for point in (*result.points, *result.idle)]
     waveforms = [RawWaveform.from_result(waveform) for waveform in result.waveforms]
     judged = judge_readings(
         points, waveforms, result.settings, result.record, result.certificate_age_days
@@ -137,6 +143,18 @@ def recompute_verification(result: VerificationResult) -> VerificationResult:
             "reasons": judged.reasons,
         }
     )
+
+
+def _read_again(point: PointResult, version: int) -> RawPoint:
+    figures = figures_again(
+        point.samples_na,
+        is_read=not point.is_overload,
+        version=version,
+        error_class=VerificationError,
+        where=f"{point.mode or 'idle current'}, {point.target_na} nA at {point.load_ohm} Ω",
+    )
+    raw = RawPoint.from_result(point)
+    return raw if figures is None else replace(raw, **figures)
 
 
 def refuse_unmeasurable(
@@ -276,10 +294,8 @@ def _read_point(
         return planned.measured(
             code=code,
             range_ua=entry.range_ua,
-            mean_na=round(reading.mean_na, STORED_DECIMALS),
-            sd_na=round(reading.sd_na, STORED_DECIMALS),
-            count=reading.count,
             at=reading.at,
+            **figures_of(reading.samples_na),
         )
     largest_ua = settings.accuracy[-1].range_ua
 

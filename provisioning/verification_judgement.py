@@ -129,6 +129,7 @@ def _judge_point(
         outcome=Outcome.FAIL if raw.is_overload else outcome,
         budget=PointBudget.from_budget(budget, guard_band_na=guard_share * expanded_na),
         at=raw.at,
+        samples_na=raw.samples_na,
     )
 
 

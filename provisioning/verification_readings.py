@@ -6,7 +6,7 @@ A stored result holds the readings beside the judgement; `from_result` takes the
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from provisioning.waveform_windows import Window
 from signing.value_class import dataclass
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from provisioning.verification_result import PointResult
     from provisioning.waveform_result import WaveformResult
     from provisioning.waveform_train import WaveformShape
-
-STORED_DECIMALS: Final = 3
-"""Readings are kept to the picoampere, far below the uncertainty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +35,7 @@ class RawPoint:
         count: Samples.
         is_overload: The current was larger than every range.
         at: When the meter answered, UTC; `None` for an overload.
+        samples_na: The samples, nA; `None` for an overload, and before the third format.
     """
 
     mode: str
@@ -51,6 +49,7 @@ class RawPoint:
     count: int = 1
     is_overload: bool = False
     at: datetime | None = None
+    samples_na: tuple[float, ...] | None = None
 
     def measured(
         self,
@@ -62,6 +61,7 @@ class RawPoint:
         count: int,
         is_overload: bool = False,
         at: datetime | None = None,
+        samples_na: tuple[float, ...] | None = None,
     ) -> Self:
         """Return the planned point with its reading."""
         return replace(
@@ -73,6 +73,7 @@ class RawPoint:
             count=count,
             is_overload=is_overload,
             at=at,
+            samples_na=samples_na,
         )
 
     @classmethod
@@ -90,6 +91,7 @@ class RawPoint:
             count=point.count,
             is_overload=point.is_overload,
             at=point.at,
+            samples_na=point.samples_na,
         )
 
 

@@ -27,9 +27,10 @@ from provisioning.instruments import InstrumentIdentity
 from provisioning.measurement_settings import MetrologySettings
 from provisioning.stored_result import (
     FIRST_FORMAT,
-    SECOND_FORMAT,
+    THIRD_FORMAT,
     MaybeCelsius,
     MaybeRecipe,
+    MaybeSamples,
     MaybeTime,
     first_format_document,
     parse_stored_result,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from provisioning.uncertainty import Budget
 
 VERIFICATION_SCHEMA: Final = "ampforge.verification-result"
-"""Name of the schema; a version follows it, such as `/2`."""
+"""Name of the schema; a version follows it, such as `/3`."""
 FIRST_FORMAT_FIELDS: Final = {
     "": (
         "settings instrument certificate started_at finished_at table_digest record points idle "
@@ -116,6 +117,7 @@ class PointResult(_Document):
         outcome: The worse of both decisions.
         budget: How U came about; `None` in a result of the first format.
         at: When the meter answered, UTC; `None` for an overload.
+        samples_na: The samples, nA; `None` for an overload, and before the third format.
     """
 
     mode: str
@@ -135,6 +137,7 @@ class PointResult(_Document):
     outcome: Outcome
     budget: PointBudget | None = None
     at: MaybeTime = None
+    samples_na: MaybeSamples = None
 
     @property
     def deciding_limit_na(self) -> float:
@@ -208,7 +211,7 @@ class VerificationResult(_Document):
     outcome: Outcome
     reasons: tuple[str, ...]
     certificate_age_days: Count | None = None
-    format: Annotated[int, Field(exclude=True)] = SECOND_FORMAT
+    format: Annotated[int, Field(exclude=True)] = THIRD_FORMAT
     temperature_centi_c: MaybeCelsius = None
     recipe: MaybeRecipe = None
 

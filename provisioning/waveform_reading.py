@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from provisioning.errors import InstrumentOverloadError
 from provisioning.measurement_choices import WaveformCheck
 from provisioning.overload_checks import confirm_overload
-from provisioning.verification_readings import STORED_DECIMALS, RawWaveform, RawWindow
+from provisioning.reading_samples import STORED_DECIMALS
+from provisioning.verification_readings import RawWaveform, RawWindow
 from provisioning.waveform_expectation import WaveformExpectation
 from provisioning.waveform_train import WaveformShape
 from provisioning.waveform_windows import plan_windows

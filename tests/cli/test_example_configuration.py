@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from dataclasses import fields, is_dataclass
 
@@ -70,7 +71,7 @@ def test_the_example_leaves_out_no_default(section):
         table = table[part]
     optional = {"slots", "lot", "model", "nvs", "efuses", "ca", "ledger", "bucket", "endpoint"}
     optional |= {"access_log", "control", "metrics_port", "tls_certificate", "tls_key"}
-    optional |= {"check_standard", "denied_devices"}
+    optional |= {"check_standard", "denied_devices", "zero_limit_na"}
     model = DEFAULTS[section]
     known = {f.name for f in fields(model)} if is_dataclass(model) else set(model.model_fields)
     assert known - optional == set(table) - optional
@@ -80,7 +81,7 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     path = tmp_path / "ampforge.toml"
     text, count = EXAMPLE_LINE.subn(r"\1", EXAMPLE.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    assert count == 25
+    assert count == 28
     configuration = load_configuration(path)
     product = configuration.section("product", ProductSettings)
     assert (product.supported_until, product.secure_version_bits) == ("2031-12-31", 16)
@@ -94,9 +95,11 @@ def test_what_is_commented_out_works_when_it_is_not(tmp_path):
     standard = settings.check_standard
     assert standard is not None
     assert (standard.name, standard.every_units, standard.every_s) == ("source 7", 20, 28_800.0)
+    assert (standard.certificate, standard.due) == ("SRC-7-2026", dt.date(2027, 3, 1))
     assert settings.nvs is not None
     plan = load_nvs_plan(EXAMPLE.parent / settings.nvs)
     plan.check(load_partition_table(EXAMPLE.parent / "partitions.csv"))
     assert settings.efuses is not None
+    assert settings.meter.zero_limit_na == 60
     efuses = load_efuse_plan(EXAMPLE.parent / settings.efuses)
     assert (efuses.download_mode, efuses.enable_secure_boot) == (DownloadMode.OPEN, False)

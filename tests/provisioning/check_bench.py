@@ -32,17 +32,19 @@ def ledger_and_writer(opened):
 
 
 def measure(
-    opened, number, *, meter=METER, verified_by=None, verdict=UnitState.PASS, again=False,
-    awaits_check=True,
+    opened, number, *, meter=METER, verified_by=None, rechecked_by=None, verdict=UnitState.PASS,
+    again=False, awaits_check=True,
 ):  # fmt: skip
     """Do with one board what a station with a check standard writes down of it."""
     ledger, writer = ledger_and_writer(opened)
     reservation = reserve(opened, number, again=again)
     if reservation.job is None:
         return reservation.serial  # it passed before
-    meters = {"calibrate": meter, "verify": verified_by or meter}
-    for step in ("identity", "calibrate", "verify"):
-        result = {"instrument": {"serial_number": meters.get(step)}}
+    meters = {"identity": None, "calibrate": meter, "verify": verified_by or meter}
+    if rechecked_by is not None:
+        meters["recheck"] = rechecked_by
+    for step, instrument in meters.items():
+        result = {"instrument": {"serial_number": instrument}}
         for phase in (Phase.INTENT, Phase.CONFIRM):
             is_proof = (step, phase) == ("identity", Phase.CONFIRM)
             ledger.append(

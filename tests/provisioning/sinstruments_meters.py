@@ -17,6 +17,9 @@ CURRENT_A = 80e-6
 LOAD_OHM = 10_000
 INPUT_OHM = 10_000_000
 NPLC = {0.02, 0.06, 0.2, 1, 10, 100}
+MAINS_S = 0.02
+AUTOMATIC_DELAY_S = 1.5e-3
+RAMP_PER_S = 1e-6
 NO_ERROR = '+0,"No error"'
 
 
@@ -28,6 +31,7 @@ class Truevolt(BaseDevice):
         self.fault = fault
         self.errors: list[str] = []
         self.function, self.range, self.count, self.reads = "VOLT", 10.0, 1, 0
+        self.aperture_s, self.is_autozero, self.delay_s = 10 * MAINS_S, True, AUTOMATIC_DELAY_S
 
     def handle_message(self, message: bytes):
         answers = []
@@ -44,7 +48,7 @@ class Truevolt(BaseDevice):
             text.encode() if self.fault == "truncated" and "E-0" in text else f"{text}\n".encode()
         )
 
-    def act(self, line: str) -> str | None:  # noqa: C901 - one case for each command
+    def act(self, line: str) -> str | None:  # noqa: C901, PLR0912 - one case for each command
         header, _, parameter = line.partition(" ")
         match header.upper():
             case "*IDN?":
@@ -55,13 +59,24 @@ class Truevolt(BaseDevice):
             case "CONF:CURR:DC" | "CONF:VOLT:DC":
                 self.function, self.range = header[5:9], float(parameter)
                 self.count = 1
+                self.aperture_s, self.is_autozero = 10 * MAINS_S, True
+                self.delay_s = AUTOMATIC_DELAY_S
             case "CONF?":
                 told = "VOLT" if self.fault == "front-panel" else self.function
                 return f'"{told} {self.range:+.8E},{1e-6 * self.range:+.8E}"'
             case "SENS:CURR:DC:NPLC" | "SENS:VOLT:DC:NPLC":
                 if float(parameter) not in NPLC:
                     self.errors.append('-222,"Data out of range"')
-            case "SENS:CURR:DC:APER" | "SENS:VOLT:DC:APER" | "SENS:VOLT:DC:IMP:AUTO":
+                self.aperture_s = float(parameter) * MAINS_S
+            case "SENS:CURR:DC:APER" | "SENS:VOLT:DC:APER":
+                self.aperture_s = float(parameter)
+            case "SENS:CURR:DC:ZERO:AUTO" | "SENS:VOLT:DC:ZERO:AUTO":
+                self.is_autozero = parameter == "ON"
+            case "TRIG:DEL:AUTO":
+                self.delay_s = AUTOMATIC_DELAY_S
+            case "TRIG:DEL":
+                self.delay_s = float(parameter)
+            case "SENS:VOLT:DC:IMP:AUTO":
                 pass
             case "SAMP:COUN":
                 self.count = int(parameter)
@@ -89,6 +104,9 @@ class Truevolt(BaseDevice):
                 return "VANISH"
             case "restless":
                 values = [value * (1 + 0.1 * index) for index in range(self.count)]
+            case "ramp":  # of the time at which each sample begins
+                every_s = self.aperture_s * (1 + self.is_autozero) + self.delay_s
+                values = [RAMP_PER_S * every_s * index for index in range(self.count)]
             case "settling" if self.reads == 1:
                 values[0] = 2 * value
         unit = " ADC" if self.fault == "units" else ""
@@ -105,7 +123,7 @@ class Switch(BaseDevice):
 
 
 FAULTS = ("", "nan", "overload", "late", "truncated", "vanishing", "restless", "settling")
-MORE_FAULTS = ("units", "front-panel", "model")
+MORE_FAULTS = ("units", "front-panel", "model", "ramp")
 
 
 def main(serial_link: str) -> None:

@@ -172,7 +172,14 @@ def test_a_result_without_its_idle_current_or_its_way_back_cannot_be_judged():
 def test_an_idle_current_is_accepted_inside_its_guarded_limit_only(mean_na, is_found):
     with MetrologyBench(QUIET) as bench:
         result = calibrate(bench)
-    idle = result.readings[-1].model_copy(update={"mean_na": float(mean_na)})
+    idle = result.readings[-1].model_copy(
+        update={
+            "samples_na": tuple(
+                sample - result.readings[-1].mean_na + mean_na
+                for sample in result.readings[-1].samples_na
+            )
+        }
+    )
     judged = recompute_calibration(
         result.model_copy(update={"readings": (*result.readings[:-1], idle)})
     )

@@ -45,13 +45,16 @@ if TYPE_CHECKING:
 
 HERE, THERE = "station-1", "station-2"
 STATIONS = (HERE, THERE)
-TEMPLATES: list[FactoryTemplate] = []
+SECOND = "MY2"
+METERS = (METER, SECOND)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def template(request, tmp_path_factory):
     made = FactoryTemplate(tmp_path_factory.mktemp("template"), stations=(THERE,))
-    CarriedMeterMachine.copy = staticmethod(lambda folder: made.copy("sqlite", folder, request))
+    CarriedMeterMachine.copy = staticmethod(
+        lambda back_end, folder: made.copy(back_end, folder, request)
+    )
     return made
 
 
@@ -265,7 +268,7 @@ def test_who_releases_what_a_bad_reading_elsewhere_put_in_doubt_is_found(factory
     do(factory, HERE, good)
     do(factory, THERE, good, bad)
     do(factory, HERE, board(1))
-    monkeypatch.setattr("provisioning.ledger_checks.find_bad_elsewhere", lambda *_: [])
+    monkeypatch.setattr("provisioning.check_concerns.find_bad_elsewhere", lambda *_: [])
     with pytest.raises(LedgerError, match=r"on hold since station station-2.*release"):
         do(factory, HERE, good)
 
@@ -274,7 +277,7 @@ def test_a_unit_that_passes_still_although_a_bad_reading_put_it_in_doubt_is_foun
     factory, monkeypatch
 ):
     do(factory, HERE, good, board(1))
-    monkeypatch.setattr("provisioning.ledger_checks.measured_elsewhere", lambda *_: ())
+    monkeypatch.setattr("provisioning.check_concerns.measured_elsewhere", lambda *_: ())
     do(factory, THERE, good, bad)
     with (
         pytest.raises(LedgerError, match=r"hold since station station-2|release"),
@@ -282,19 +285,54 @@ def test_a_unit_that_passes_still_although_a_bad_reading_put_it_in_doubt_is_foun
         do(factory, HERE, good)
 
 
+def good_of_second(opened):
+    check(opened, instrument=SECOND)
+
+
+def bad_of_second(opened):
+    check(opened, BAD_NA, instrument=SECOND)
+
+
+@pytest.mark.parametrize(
+    "meters",
+    [{"meter": SECOND, "verified_by": METER}, {"rechecked_by": SECOND}],
+    ids=["calibrated", "rechecked"],
+)
+def test_a_good_reading_does_not_release_what_another_meter_puts_in_doubt(factory, meters):
+    """The one that verified says nothing of the one that calibrated, or read after the locks."""
+
+    def by_two(number):
+        return lambda opened: measure(opened, number, **meters)
+
+    do(factory, HERE, good, good_of_second)
+    do(factory, THERE, good_of_second)
+    do(factory, HERE, by_two(1), is_cut=True)
+    do(factory, THERE, bad_of_second)
+    assert do(factory, HERE) == {1: WAITS}
+    assert do(factory, HERE, good) == {1: HELD}
+    # Neither does it where the other was found bad at this very station.
+    assert do(factory, HERE, good_of_second, bad_of_second, by_two(2)) == {1: HELD, 2: WAITS}
+    assert do(factory, HERE, good) == {1: HELD, 2: HELD}
+    assert do(factory, HERE, good_of_second, by_two(3), good)[3] == RELEASED
+    # A bad one takes back what its instrument measured, whoever released it.
+    assert do(factory, HERE, bad_of_second)[3] == HELD
+
+
 class Happened(NamedTuple):
     station: str
+    meters: frozenset[str]
     board: int | None
     is_good: bool | None
 
 
 class CarriedMeterMachine(RuleBasedStateMachine):
-    copy: Callable[[Path], Factory]
+    back_end = "sqlite"
+    copy: Callable[[str, Path], Factory]
 
     def __init__(self):
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="ampforge-carried-"))
-        self.factory = self.copy(self.root / "factory")
+        self.factory = self.copy(self.back_end, self.root / "factory")
         take_leases(self.factory)
         self.cut: set[str] = set()
         self.was_cut = False
@@ -307,25 +345,39 @@ class CarriedMeterMachine(RuleBasedStateMachine):
         finally:
             shutil.rmtree(self.root)
 
-    def read(self, opened, name, *, is_good):
-        check(opened, GOOD_NA if is_good else BAD_NA)
-        self.truth.append(Happened(name, None, is_good))
+    def read(self, opened, name, meter, *, is_good):
+        check(opened, GOOD_NA if is_good else BAD_NA, instrument=meter)
+        self.truth.append(Happened(name, frozenset({meter}), None, is_good))
 
-    @rule(name=st.sampled_from(STATIONS), is_good=st.booleans())
-    def read_the_standard(self, name, is_good):
+    @rule(name=st.sampled_from(STATIONS), meter=st.sampled_from(METERS), is_good=st.booleans())
+    def read_the_standard(self, name, meter, is_good):
         with at(self.factory, name, is_cut=name in self.cut) as opened:
-            self.read(opened, name, is_good=is_good)
+            self.read(opened, name, meter, is_good=is_good)
 
-    @rule(name=st.sampled_from(STATIONS), count=st.integers(1, 2))
-    def measure_boards(self, name, count):
-        """A station never measures before its first reading."""
+    @rule(
+        name=st.sampled_from(STATIONS),
+        calibrated_by=st.sampled_from(METERS),
+        verified_by=st.sampled_from(METERS),
+        rechecked_by=st.sampled_from((None, *METERS)),
+        count=st.integers(1, 2),
+    )
+    def measure_boards(self, name, calibrated_by, verified_by, rechecked_by, count):
+        """A station never measures by an instrument before its first reading."""
+        meters = frozenset({calibrated_by, verified_by, rechecked_by} - {None})
         with at(self.factory, name, is_cut=name in self.cut) as opened:
-            if not any(one.station == name for one in self.truth):
-                self.read(opened, name, is_good=True)
+            for meter in sorted(meters):
+                if not any(
+                    one.station == name and meter in one.meters and one.board is None
+                    for one in self.truth
+                ):
+                    self.read(opened, name, meter, is_good=True)
             for _ in range(count):
                 self.boards += 1
-                measure(opened, self.boards)
-                self.truth.append(Happened(name, self.boards, None))
+                measure(
+                    opened, self.boards, meter=calibrated_by, verified_by=verified_by,
+                    rechecked_by=rechecked_by,
+                )  # fmt: skip
+                self.truth.append(Happened(name, meters, self.boards, None))
 
     @rule(name=st.sampled_from(STATIONS))
     def lose_the_ledger(self, name):
@@ -344,13 +396,16 @@ class CarriedMeterMachine(RuleBasedStateMachine):
 
     def is_in_doubt(self, place):
         """Whether, in truth, no good reading there lies between a unit and a bad one anywhere."""
-        station = self.truth[place].station
-        for way in (self.truth[place + 1 :], self.truth[:place][::-1]):
-            for one in way:
-                if one.is_good is False:
-                    return True
-                if one.is_good and one.station == station:
-                    break
+        station, meters, _, _ = self.truth[place]
+        for meter in meters:
+            for way in (self.truth[place + 1 :], self.truth[:place][::-1]):
+                for one in way:
+                    if one.board is not None or meter not in one.meters:
+                        continue
+                    if one.is_good is False:
+                        return True
+                    if one.station == station:
+                        break
         return False
 
     def nothing_in_doubt_is_released_in_the_end(self):
@@ -359,7 +414,8 @@ class CarriedMeterMachine(RuleBasedStateMachine):
                 pass
         for name in STATIONS:
             with at(self.factory, name) as opened:
-                self.read(opened, name, is_good=True)
+                for meter in METERS:
+                    self.read(opened, name, meter, is_good=True)
         found = units_of(self.factory)
         assert len(found) == self.boards
         for place, one in enumerate(self.truth):
@@ -375,3 +431,13 @@ CarriedMeterMachine.TestCase.settings = settings(
     max_examples=60 if IS_SOAK else 4, stateful_step_count=25 if IS_SOAK else 12, deadline=None
 )
 TestCarriedMeterMachine = CarriedMeterMachine.TestCase
+
+
+class CarriedMeterMachineOnPostgres(CarriedMeterMachine):
+    back_end = "postgres"
+
+
+CarriedMeterMachineOnPostgres.TestCase.settings = settings(
+    max_examples=20 if IS_SOAK else 1, stateful_step_count=25 if IS_SOAK else 8, deadline=None
+)
+TestCarriedMeterMachineOnPostgres = CarriedMeterMachineOnPostgres.TestCase

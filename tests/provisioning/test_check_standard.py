@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
+from pydantic import ValidationError
 
 from provisioning.check_entry import Moment
 from provisioning.check_standard import judge_check, read_check_standard
 from provisioning.check_standard_settings import CheckStandardSettings
-from provisioning.errors import CheckStandardError, HeldUnitError, LedgerError, ReportError
+from provisioning.errors import (
+    CheckStandardError,
+    HeldUnitError,
+    InstrumentError,
+    LedgerError,
+    ReportError,
+)
 from provisioning.ledger_events import Phase
 from provisioning.ledger_journal import read_end, read_part
 from provisioning.ledger_queries import list_serials, list_units
@@ -80,6 +89,25 @@ def test_the_standard_on_the_simulated_fixture_reads_what_it_is():
     assert (check.instrument, check.certificate, check.range_ua) == ("SM0000", None, 1_000)
 
 
+def test_each_reading_says_where_its_reference_stands_and_an_overdue_standard_is_not_read():
+    dated = {"certificate": "SRC-7", "due": NOON.date()}
+    standard = CheckStandardSettings(**STANDARD_SECTION, **dated)
+    with MetrologyBench() as bench:
+        bench.meter.close()
+        slot = SlotConfig(name="1", port="none", meter=bench.address)
+
+        def read(now):
+            return read_check_standard(
+                slot, SETTINGS, standard, moment=Moment.START, clock=lambda: now
+            )
+
+        assert read(NOON).standard_certificate == "SRC-7"
+        with pytest.raises(InstrumentError, match=r"overdue: expected due 2026-03-03.*SRC-7"):
+            read(NOON + dt.timedelta(days=1))
+    with pytest.raises(ValidationError, match="none is stated"):
+        CheckStandardSettings(**STANDARD_SECTION, due=NOON.date())
+
+
 def test_a_unit_is_released_only_by_the_reading_after_it(folder, tmp_path):
     with SimulatedLine(tmp_path / "line", board_count=1, seed=3) as line:
         station = open_bench(folder, SETTINGS)
@@ -95,7 +123,9 @@ def test_a_unit_is_released_only_by_the_reading_after_it(folder, tmp_path):
         assert result.error is None
         assert seen == [(UnitState.PASS, SerialState.ASSIGNED)]
         assert states(station) == [(UnitState.PASS, SerialState.RELEASED)]
-        assert certify(station).verdict == "PASS"
+        certificate = certify(station)
+        assert (certificate.verdict, certificate.is_released_by_check) == ("PASS", True)
+        assert certificate.anchors[-1].step == "release"
         station.ledger.verify_chains()
         station.close()
 

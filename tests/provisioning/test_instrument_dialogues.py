@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from provisioning.fixture_checks import check_fixture
 from provisioning.instrument_description import Quantity, built_in_description
 from provisioning.meter_settings import MeterSettings
 from provisioning.scpi_meter import open_meter
+from provisioning.simulator.analog import AnalogTruth
 from tests.provisioning.metrology_bench import NOON, SETTINGS, MetrologyBench
 from tests.untraced import untraced_environment
 
@@ -98,6 +100,24 @@ def test_what_goes_wrong_is_an_error_with_its_own_name(addresses, name, error, t
         read(meter)
 
 
+@pytest.mark.parametrize("description", [TRUEVOLT, VOLTMETER], ids=["current", "voltage"])
+def test_the_samples_of_a_capture_follow_each_other_without_a_gap(addresses, description):
+    """Autozero and an automatic delay would come between them: what rises slowly would tell."""
+
+    def every_s(reading):
+        steps = [after - before for before, after in pairwise(reading.samples_na)]
+        assert steps == pytest.approx([steps[0]] * (reading.count - 1), rel=1e-4)
+        risen_per_s = 1e3 if description is TRUEVOLT else 1e3 * (1 / 10_000 + 1 / 10_000_000)
+        return steps[0] / risen_per_s
+
+    with opened(addresses, "ramp", description=description) as meter:
+        meter.select_load(10_000)
+        captured = meter.read_aperture(range_ua=100, aperture_s=2e-3, count=5)
+        assert every_s(captured) == pytest.approx(2e-3, rel=1e-4)
+        # Where a current stands still both are on again.
+        assert every_s(read(meter, nplc=1.0)) == pytest.approx(2 * 20e-3 + 1.5e-3, rel=1e-4)
+
+
 def test_a_block_that_had_not_settled_is_taken_again(addresses):
     with opened(addresses, "settling") as meter:
         assert read(meter).samples_na == pytest.approx([80_000] * 3, rel=1e-7)
@@ -155,3 +175,13 @@ def test_current_with_the_output_off_is_an_error_of_the_station():
         bench.output_off = lambda: bench.stage.set_code(2_060)  # a second source on the fixture
         with pytest.raises(InstrumentError, match="current flows although the output is off"):
             check_fixture(bench, bench.meter, SETTINGS, MeterSettings())
+
+
+def test_a_zero_that_no_budget_holds_is_an_error_of_the_station_unless_it_is_configured():
+    """A budget grants 25 nA to the instrument's zero and 5 nA to leakage."""
+    truth = AnalogTruth(offset_na=100, noise_rms_na=0)
+    with MetrologyBench(truth) as bench:
+        bench.output_off = lambda: bench.stage.set_code(SETTINGS.mid_code)
+        with pytest.raises(InstrumentError, match=r"expected at most 60 nA, got 95\.8 nA"):
+            check_fixture(bench, bench.meter, SETTINGS, MeterSettings())
+        check_fixture(bench, bench.meter, SETTINGS, MeterSettings(zero_limit_na=200.0))

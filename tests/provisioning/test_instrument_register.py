@@ -234,16 +234,24 @@ def test_an_instrument_names_every_unit_that_it_measured(tmp_path):
         for step in ("calibrate", "verify"):
             ledger.append(writer, step=step, phase=Phase.CONFIRM, data={"result": result},
                           reservation=given)  # fmt: skip
+    # What was measured by one instrument was read by another after the locks; a board of an older
+    # Ampforge, whose current alone was written down.
+    after_locks = {"instrument": {"serial_number": "SM3"}, "certificate": "K-3", "points": [1]}
+    for data in ({"current": {}, "result": after_locks}, {"current": {}}):
+        ledger.append(writer, step="recheck", phase=Phase.CONFIRM, data=data, reservation=given)
+    (read_again,) = find_touched_units(ledger, instrument="SM3")
+    assert (read_again.serial, read_again.certificates) == (serials[2], ("K-3",))
+    assert (read_again.verification_readings, read_again.recheck_readings) == (0, 1)
     found = find_touched_units(ledger, instrument="SM1")
     assert [one.serial for one in found] == serials[:2]
     assert {(one.calibration_readings, one.verification_readings) for one in found} == {(3, 1)}
     assert {one.state for one in found} == {"in-work"}
     since = found[1].first_at
-    assert [one.serial for one in find_touched_units(ledger, since=since)] == serials[1:]
+    assert {one.serial for one in find_touched_units(ledger, since=since)} == set(serials[1:])
     later = since + dt.timedelta(days=1)
     assert find_touched_units(ledger, instrument="SM1", since=later) == ()
     with pytest.raises(
-        InstrumentRegisterError, match="knows no such instrument: expected SM1, SM2"
+        InstrumentRegisterError, match="knows no such instrument: expected SM1, SM2, SM3"
     ):
         find_touched_units(ledger, instrument="SM9")
     assert json.dumps([one.document() for one in found])

@@ -307,3 +307,25 @@ def test_an_overload_among_the_readings_is_named_and_not_fitted(overload):
     with pytest.raises(FitDataError, match="overload") as refused:
         parse_fit_data(data, where="readings.csv")
     assert "line 3, column y" in refused.value.where
+
+
+ISO_X = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+ISO_EXAMPLES = (
+    (ISO_X, (3.3, 5.6, 7.1, 9.3, 10.7, 12.1), None, (0.5,) * 6,
+     (1.867, 1.757, 0.465, 0.120, -0.050, 1.665)),
+    (ISO_X, (3.2, 4.3, 7.6, 8.6, 11.7, 12.8), None, (0.5, 0.5, 0.5, 1.0, 1.0, 1.0),
+     (0.885, 2.057, 0.530, 0.178, -0.082, 4.131)),
+    ((1.2, 1.9, 2.9, 4.0, 4.7, 5.9), (3.4, 4.4, 7.2, 8.5, 10.8, 13.5), (0.2,) * 6,
+     (0.2, 0.2, 0.2, 0.4, 0.4, 0.4), (0.5788, 2.1597, 0.4764, 0.1355, -0.0577, 2.743)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("x", "y", "u_x", "u_y", "published"), ISO_EXAMPLES)
+def test_the_examples_of_iso_ts_28037_come_out(x, y, u_x, u_y, published):
+    """Straight-line calibration functions: equal weights, other weights, both coordinates."""
+    line = fit_wls(x, y, u_y) if u_x is None else fit_york(x, y, u_x, u_y)
+    found = (
+        line.intercept, line.slope, line.intercept_se, line.slope_se, line.covariance, line.chi2,
+    )  # fmt: skip
+    for value, told in zip(found, published, strict=True):
+        assert value == pytest.approx(told, abs=0.6 * 10 ** -len(str(told).partition(".")[2]))

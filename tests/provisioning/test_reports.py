@@ -13,7 +13,12 @@ from provisioning.errors import ReportError
 from provisioning.inline_svg import SVG_MAX_CHARACTERS, inline_svg
 from provisioning.measurement_choices import DecisionRule
 from provisioning.report_figures import build_mode_figures, build_risk_figures, rebuild_budget
-from provisioning.report_texts import format_probability
+from provisioning.report_texts import (
+    digits_of_ua,
+    format_probability,
+    format_ratio_with_u,
+    format_ua,
+)
 from provisioning.reports import (
     ReportedUnit,
     ReportHeader,
@@ -179,6 +184,8 @@ def test_a_line_report_has_one_row_for_each_unit(good, refused, failed):
     assert "1 \N{MULTIPLICATION SIGN} PASS" in text
     assert "2 \N{MULTIPLICATION SIGN} FAIL" in text
     assert "sense resistor" in text
+    first, last = good.verification.started_at, failed.verification.finished_at
+    assert f"measured {first:%Y-%m-%d %H:%M:%S} UTC to {last:%Y-%m-%d %H:%M:%S} UTC" in text
     for unit in (good, refused, failed):
         assert unit.serial in text
     assert "Probability of false accept" in text
@@ -191,7 +198,7 @@ def by_rule(unit, **changes):
 
 
 def test_a_line_report_promises_only_what_its_rule_does(good):
-    promise = "below 2.5 % whatever the process does"
+    promise = "beyond the limit fewer than 2.5 % are accepted, whatever the process does"
     assert promise in text_of(render_line_report([good], HEADER, {}))
     other = by_rule(good, decision_rule=DecisionRule.ONE_SIDED_95)
     for render in (lambda: render_line_report([other], HEADER, {}),
@@ -220,6 +227,16 @@ def test_a_line_report_states_every_rule_that_its_units_were_judged_by(good):
 )  # fmt: skip
 def test_a_bound_is_never_rounded_down(value, told):
     assert format_probability(value) == told
+
+
+@pytest.mark.parametrize(
+    ("expanded_na", "digits", "told"),
+    [(320.4, 2, "0.32"), (99.6, 2, "0.10"), (34.6, 3, "0.035"), (1_234, 1, "1.2"), (0, 6, None)],
+)
+def test_an_uncertainty_has_two_significant_digits(expanded_na, digits, told):
+    assert digits_of_ua(expanded_na) == digits
+    assert told is None or format_ua(expanded_na, digits) == told
+    assert format_ratio_with_u(1.0038912, 0.000676) == "1.00389 ± 0.00068"
 
 
 def test_the_same_results_give_the_same_bytes(good):

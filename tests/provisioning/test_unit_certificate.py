@@ -79,7 +79,8 @@ def test_it_states_everything_that_an_auditor_asks_for(made, record):
         "L4711",
         str(made.verification.instrument),
         "none on file",
-        "23.0 °C",
+        "23.0 °C ± 1 °C",
+        "µA (k = 2), INL",
         "station-1, slot",
         made.verification.recipe.sha256,
         made.verification.table_digest,
@@ -95,8 +96,8 @@ def test_it_states_everything_that_an_auditor_asks_for(made, record):
         assert part in text, part
     for point in made.verification.points:
         if point.calibration_limit_na is not None:
-            measured = f"{point.measured_na / 1_000:+.3f}".replace("-", "\N{MINUS SIGN}")
-            assert measured in text
+            measured = f"{point.measured_na / 1_000:+.2f}".replace("-", "\N{MINUS SIGN}")
+            assert f"{measured} " in text
 
 
 def test_pages_about_simulated_boards_say_so_and_pages_about_real_ones_do_not(station, made):
@@ -167,10 +168,11 @@ def test_a_meter_that_was_exchanged_between_calibration_and_verification_is_stat
     ("changes", "rule", "risk"),
     [
         ({}, "w = 1·U", "2.3 %"),
-        ({"guard_factor": 0.5}, "w = 0.5·U", "15.9 %"),
-        ({"guard_factor": 0.0}, "Simple acceptance, ILAC-G8:09/2019", "50.0 %"),
-        ({"decision_rule": DecisionRule.SIMPLE}, "Simple acceptance, ILAC-G8:09/2019", "50.0 %"),
-        ({"decision_rule": DecisionRule.ONE_SIDED_95}, "w = 1.645·u", "5.0 %"),
+        ({"guard_factor": 1.2}, "w = 1.2·U", "0.82 %"),
+        ({"guard_factor": 0.5}, "w = 0.5·U", "16 %"),
+        ({"guard_factor": 0.0}, "Simple acceptance, ILAC-G8:09/2019", "50 %"),
+        ({"decision_rule": DecisionRule.SIMPLE}, "Simple acceptance, ILAC-G8:09/2019", "50 %"),
+        ({"decision_rule": DecisionRule.ONE_SIDED_95}, "w = 1.645·u", "5 %"),
     ],
 )
 @pytest.mark.parametrize("coverage", list(CoverageRule))
@@ -184,6 +186,15 @@ def test_each_rule_and_coverage_is_stated_with_its_own_risk(
     assert rule in statement
     assert f"at most {risk} for any one point" in statement
     assert ("Student" in statement) is (coverage is CoverageRule.STUDENT)
+
+
+def test_a_limit_that_is_no_larger_than_its_u_may_be_missed_on_both_sides(record, made):
+    """An error of nothing is then two u from either limit, and accepted: 2.3 % for each."""
+    idle = made.verification.idle[0]
+    narrow = idle.model_copy(update={"claim_limit_na": 2 * idle.standard_uncertainty_na})
+    final = next(event for event in record.events if event.step == "final")
+    statement = state_conformity(final, made.verification.model_copy(update={"idle": (narrow,)}))
+    assert "at most 4.6 % for any one point" in statement
 
 
 def test_each_level_says_its_worst(made):
@@ -293,6 +304,8 @@ def crowded(made):
         waivers=(words,) * 9,
         rows=(*made.rows[:1] * ROWS_MAX, made.rows[-1]),
         omitted_count=99,
+        anchors=(*made.anchors, made.anchors[-1], made.anchors[-1]),  # recheck and release
+        is_released_by_check=True,
         verification=verification.model_copy(
             update={"waveforms": verification.waveforms * 9, "outcome": Outcome.FAIL}
         ),

@@ -17,12 +17,13 @@ from firmware_images.errors import EfusePlanError
 from firmware_images.secure_boot import sign_image
 from firmware_images.signature_sector import key_digest
 from provisioning.efuse_preview import preview_efuses
-from provisioning.errors import EfuseError, FlashError
+from provisioning.errors import EfuseError, FlashError, LedgerError
 from provisioning.ledger_queries import list_units
 from provisioning.ledger_values import UnitState
 from provisioning.simulator.faults import AnalogFault, FaultPlan
 from provisioning.simulator.line import SimulatedLine
 from provisioning.slots import run_slots
+from provisioning.station_values import Step
 from provisioning.unit_replay import replay_events
 from signing.errors import SignatureError
 from signing.keys import Algorithm
@@ -199,6 +200,47 @@ def changed_by(board, act):
     result, events = act()
     after = summary(board)
     return {name for name in after if after[name] != before[name]}, result, events
+
+
+def test_a_current_that_is_wrong_after_the_locks_fails_the_unit_with_its_reading(
+    folder, monkeypatch
+):
+    """It was right before them; what it was then is on record, decides, and is judged again."""
+
+    def lose_ledger(*_, **__):
+        raise LedgerError("the ledger is lost")
+
+    with SimulatedLine(folder / "line", board_count=1, seed=SEED) as line:
+        stage = line.slots[0].board.output
+        truth = stage.truth
+
+        def on_progress(progress):
+            if progress.step is Step.RECHECK:
+                stage.truth = replace(truth, gain=truth.gain * 1.05)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("provisioning.ledger.Ledger.finish", lose_ledger)
+            stopped, _ = run(folder, line, plan(), on_progress=on_progress)
+            assert isinstance(stopped.error, LedgerError)
+        # Right again, which changes nothing: it is not measured until it passes.
+        stage.truth = truth
+        result, events = run(folder, line, plan())
+        assert result.error is None, result.error
+        assert (result.report.state, result.report.failed_step) == (UnitState.FAIL, Step.RECHECK)
+        assert "limit ±" in result.report.reasons[0]
+    (told,) = (event.data for event in events if is_confirmed(event, Step.RECHECK))
+    assert told["result"]["points"][0]["measured_na"] == told["current"]["measured_na"] > 104_000
+    assert not any(one.differences for one in replay_events(events, where="the unit"))
+    # Nobody calls it another verdict, or a pass, without a difference.
+    (place,) = (n for n, event in enumerate(events) if is_confirmed(event, Step.FINAL))
+    for changes in ({"reasons": []}, {"outcome": "pass", "failed_step": None, "reasons": []}):
+        final = replace(events[place], data={**events[place].data, **changes})
+        replayed = replay_events([*events[:place], final], where="the unit")
+        assert [one.path for one in replayed[-1].differences]
+
+
+def is_confirmed(event, step):
+    return (event.step, event.phase.value) == (step.value, "CONFIRM")
 
 
 OF_KEY_STORAGE = {"BLOCK_KEY4", "KEY_PURPOSE_4", "RD_DIS", "WR_DIS"}

@@ -154,10 +154,25 @@ def test_a_changed_uncertainty_is_named(events):
 def test_a_changed_reading_moves_what_was_computed_from_it(events):
     def change(result):
         swept = [reading for reading in result["readings"] if reading["step"] == "sweep"]
-        swept[-1]["mean_na"] += 50.0
+        swept[-1]["samples_na"][0] += 50.0
 
     paths = [found.path for found in differences(changed(events, "calibrate", change))]
     assert "fit.chi2" in paths
+    assert sum(path.endswith((".mean_na", ".sd_na")) for path in paths) == 2
+
+
+@pytest.mark.parametrize(
+    ("step", "readings", "name"),
+    [("calibrate", "readings", "mean_na"), ("verify", "points", "measured_na"),
+     ("verify", "idle", "sd_na")],
+)  # fmt: skip
+def test_a_mean_or_scatter_that_its_samples_do_not_give_is_named(events, step, readings, name):
+    def change(result):
+        result[readings][-1][name] += 0.001
+
+    found = differences(changed(events, step, change))
+    assert found[0].path.startswith(f"{readings}[")
+    assert found[0].path.endswith(f".{name}")
 
 
 def test_a_changed_verdict_is_named(events):
