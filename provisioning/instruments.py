@@ -107,6 +107,10 @@ class Meter(Protocol):
         """
         ...
 
+    def prepare_aperture(self, *, range_ua: int, aperture_s: float, count: int) -> None:
+        """Be configured for `read_aperture`, so that nothing comes before its first sample."""
+        ...
+
     def read_aperture(self, *, range_ua: int, aperture_s: float, count: int) -> Reading:
         """Take `count` samples back to back, each integrated over `aperture_s` seconds."""
         ...

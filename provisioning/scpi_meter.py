@@ -145,6 +145,29 @@ class ScpiMeter:
             hint="check leads and contacts; if they are good, look at the unit's output",
         )
 
+    def prepare_aperture(self, *, range_ua: int, aperture_s: float, count: int) -> None:
+        """Configure the instrument for `read_aperture`, which then begins with its first sample.
+
+        Configuring takes a real instrument tens of milliseconds: relays, and a reading of zero.
+
+        Args:
+            range_ua: Range, µA.
+            aperture_s: Integration time of one sample, s.
+            count: Samples.
+
+        Raises:
+            InstrumentError: As `read_aperture`.
+        """
+        _, wanted = self._plan(self._in_seconds(aperture_s), range_ua, count)
+        if wanted == self._configuration:
+            return
+        self._configuration = ()
+        if self._function.confirm:
+            self._confirm(*wanted, self._function.confirm)
+        else:
+            self._session.check_errors(after=wanted)
+        self._configuration = wanted
+
     def read_aperture(self, *, range_ua: int, aperture_s: float, count: int) -> Reading:
         """Take samples back to back, each integrated over a stated aperture.
 
@@ -156,6 +179,14 @@ class ScpiMeter:
         Raises:
             InstrumentError: As `read_current`, or the instrument has no such aperture.
         """
+        return self._read(self._in_seconds(aperture_s), range_ua, aperture_s, count)
+
+    def close(self) -> None:
+        """Open the relays if they still answer, and end the session."""
+        self._loads.close()
+        self._session.close()
+
+    def _in_seconds(self, aperture_s: float) -> tuple[str, ...]:
         function = self._function
         if function.aperture is None or not (
             function.aperture_min_s <= aperture_s <= function.aperture_max_s
@@ -169,31 +200,38 @@ class ScpiMeter:
                 where=self._session.where,
                 hint="waveforms need an instrument whose aperture is set in seconds",
             )
-        command = function.aperture.format(aperture_s=aperture_s)
-        return self._read((command, *function.after_aperture), range_ua, aperture_s, count)
+        return (function.aperture.format(aperture_s=aperture_s), *function.after_aperture)
 
-    def close(self) -> None:
-        """Open the relays if they still answer, and end the session."""
-        self._loads.close()
-        self._session.close()
-
-    def _read(
-        self, integration: tuple[str, ...], range_ua: int, aperture_s: float, count: int
-    ) -> Reading:
+    def _connected_ohm(self) -> float:
         load_ohm = self._loads.load_ohm
         if load_ohm is None:
             raise InstrumentError(
                 "no load is connected", where=self._session.where, hint="select a load"
             )
-        function, commands = self._function, self._description.commands
-        per_ampere, where = self._per_ampere(load_ohm), self._session.where
-        selected = function.range_for(range_ua * _AMPERE_PER_MICROAMP * per_ampere)
-        wanted = (
+        return load_ohm
+
+    def _plan(
+        self, integration: tuple[str, ...], range_ua: int, count: int
+    ) -> tuple[float, tuple[str, ...]]:
+        """Return the range, A or V, and all that the instrument is told before a reading."""
+        function = self._function
+        selected = function.range_for(
+            range_ua * _AMPERE_PER_MICROAMP * self._per_ampere(self._connected_ohm())
+        )
+        return selected, (
             function.configure.format(range=selected),
             *function.after_configure,
             *integration,
-            commands.count.format(count=count),
+            self._description.commands.count.format(count=count),
         )
+
+    def _read(
+        self, integration: tuple[str, ...], range_ua: int, aperture_s: float, count: int
+    ) -> Reading:
+        selected, wanted = self._plan(integration, range_ua, count)
+        load_ohm = self._connected_ohm()
+        function, commands = self._function, self._description.commands
+        per_ampere, where = self._per_ampere(load_ohm), self._session.where
         changes = () if wanted == self._configuration else wanted
         self._configuration = ()
         if changes and function.confirm:

@@ -91,16 +91,16 @@ def _read_windows(
     windows: list[RawWindow] = []
     period_us = 0
 
-    def read(range_ua: int) -> Reading:
-        return meter.read_aperture(
-            range_ua=range_ua, aperture_s=aperture_s, count=plan.sample_count
-        )
+    count = plan.sample_count
 
     def play_and_read(start_us: int, range_ua: int) -> Reading:
+        meter.prepare_aperture(range_ua=range_ua, aperture_s=aperture_s, count=count)
         output.run_waveform_from(raw.mode, raw.level_index, start_us)
-        return read(range_ua)
+        return meter.read_aperture(range_ua=range_ua, aperture_s=aperture_s, count=count)
 
     for window in plan.windows:
+        # Before the board begins: what the meter needs to be configured is no delay of the board.
+        meter.prepare_aperture(range_ua=raw.range_ua, aperture_s=aperture_s, count=count)
         answer_us = output.run_waveform_from(raw.mode, raw.level_index, window.start_us)
         if answer_us is None:
             return None
@@ -108,7 +108,7 @@ def _read_windows(
         if not windows or answer_us != raw.expected_period_us:
             period_us = answer_us
         try:
-            capture = read(raw.range_ua)
+            capture = meter.read_aperture(range_ua=raw.range_ua, aperture_s=aperture_s, count=count)
         except InstrumentOverloadError:
             again = partial(play_and_read, window.start_us)
             confirm_overload(output, meter, settings, range_ua=raw.range_ua, again=again)
@@ -129,9 +129,22 @@ def _read_whole(
     delay_max_s = settings.start_delay_max_s
     if expectation.settling_periods:
         delay_max_s += settings.start_delay_max_s
+
+    def prepare(range_ua: int) -> None:
+        _prepare(
+            meter,
+            settings,
+            range_ua,
+            settling_s=expectation.settling_periods * raw.aperture_s,
+            aperture_s=expectation.sample_aperture_s,
+            count=expectation.sample_count,
+        )
+
+    prepare(raw.range_ua)
     raw = replace(raw, period_us=output.run_waveform(raw.mode, raw.level_index))
 
     def play_and_read(range_ua: int) -> Reading:
+        prepare(range_ua)
         output.run_waveform(raw.mode, raw.level_index)
         capture, mean_na = _capture_whole(
             output, meter, settings, raw, expectation, range_ua=range_ua
@@ -181,15 +194,37 @@ def _capture_whole(
     )
     if expectation.is_capture_whole:
         return capture, capture.mean_na
+    aperture_s, count = _parts(period_s, settings)
+    _prepare(meter, settings, range_ua, settling_s=settling_s, aperture_s=aperture_s, count=count)
     output.run_waveform(raw.mode, raw.level_index)
     _let_pass(meter, settings, range_ua, settling_s)
-    count = math.ceil(period_s / settings.aperture_max_s)
-    whole = meter.read_aperture(range_ua=range_ua, aperture_s=period_s / count, count=count)
+    whole = meter.read_aperture(range_ua=range_ua, aperture_s=aperture_s, count=count)
     return capture, whole.mean_na
+
+
+def _prepare(
+    meter: Meter,
+    settings: MetrologySettings,
+    range_ua: int,
+    *,
+    settling_s: float,
+    aperture_s: float,
+    count: int,
+) -> None:
+    """Configure the meter for what it reads first, before the board begins to play."""
+    if settling_s > 0:
+        aperture_s, count = _parts(settling_s, settings)
+    meter.prepare_aperture(range_ua=range_ua, aperture_s=aperture_s, count=count)
 
 
 def _let_pass(meter: Meter, settings: MetrologySettings, range_ua: int, duration_s: float) -> None:
     """Measure for a while and drop the readings: the meter's clock is the one that counts here."""
     if duration_s > 0:
-        count = math.ceil(duration_s / settings.aperture_max_s)
-        meter.read_aperture(range_ua=range_ua, aperture_s=duration_s / count, count=count)
+        aperture_s, count = _parts(duration_s, settings)
+        meter.read_aperture(range_ua=range_ua, aperture_s=aperture_s, count=count)
+
+
+def _parts(duration_s: float, settings: MetrologySettings) -> tuple[float, int]:
+    """Return equal apertures, none too long for the instrument, and how many of them."""
+    count = math.ceil(duration_s / settings.aperture_max_s)
+    return duration_s / count, count

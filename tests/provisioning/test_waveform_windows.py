@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from provisioning.errors import VerificationError
-from provisioning.measurement_settings import MetrologySettings
+from provisioning.measurement_settings import MetrologySettings, WaveformCheck
 from provisioning.simulator.analog import AnalogTruth
+from provisioning.simulator.meter import SimulatedMeter
 from provisioning.uncertainty import Outcome
 from provisioning.verification import recompute_verification, verify_unit
 from provisioning.verification_result import (
@@ -361,6 +362,22 @@ def test_an_overload_in_a_window_fails_the_mode():
     assert result.waveforms[0].is_overload
     assert "larger than 1000 µA" in result.reasons[0]
     assert recompute_verification(result) == result
+
+
+@pytest.mark.parametrize("check", WaveformCheck)
+def test_what_the_meter_needs_to_be_configured_is_no_delay_of_the_board(monkeypatch, check):
+    """A real one needs tens of milliseconds; were they waited while it plays, this would fail."""
+    configure = SimulatedMeter._configure
+
+    def configure_slowly(meter, text):
+        configure(meter, text)
+        meter._output.time_s += 0.115  # more than start_delay_max_s, less than a pulse
+
+    monkeypatch.setattr(SimulatedMeter, "_configure", configure_slowly)
+    table = alone(TABLE.mode("LIFT"))
+    with MetrologyBench(AnalogTruth(noise_rms_na=500)) as bench:
+        bench.table = table
+        assert verify(bench, table, MetrologySettings(waveform_check=check)).reasons == ()
 
 
 def test_more_delay_than_the_settings_allow_is_no_fault_of_the_unit_but_is_seen():
