@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from manifests.assignment import ALL_DEVICES_PPM
+from manifests.assignment import ALL_DEVICES_PPM, CAMPAIGN_MAX_LENGTH
+from manifests.errors import RepositoryError
 from manifests.release_steps import StepPlan
 
 if TYPE_CHECKING:
@@ -33,6 +34,22 @@ class AssignmentPlan:
     drawn_ppm: int = ALL_DEVICES_PPM
     pinned_serial_numbers: tuple[str, ...] = ()
     is_halted: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a name that no assignment can have, before anything is read or signed.
+
+        Raises:
+            RepositoryError: It is too long, or not plain.
+        """
+        name = self.campaign
+        if len(name) > CAMPAIGN_MAX_LENGTH or not (name.isascii() and name.isprintable()):
+            raise RepositoryError(
+                "a campaign cannot have this name",
+                expected=f"1 to {CAMPAIGN_MAX_LENGTH} printable ASCII characters",
+                got=ascii(name[:80]),
+                where="campaign",
+                hint="give it a short plain name; boards may show it",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
