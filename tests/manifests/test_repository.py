@@ -242,9 +242,11 @@ def test_a_bundle_with_a_flipped_bit_is_not_published(publisher):
 
 
 @pytest.mark.parametrize("name", ["ä", "a\nb", "\udcff", "x" * 49])
-def test_a_campaign_whose_name_no_board_shows_is_refused_before_anything_is_signed(name):
+def test_names_and_numbers_that_no_board_shows_are_refused_before_anything_is_signed(name):
     with pytest.raises(RepositoryError, match="a campaign cannot have this name"):
         AssignmentPlan(campaign=name)
+    with pytest.raises(RepositoryError, match="no such serial number"):
+        AssignmentPlan(pinned_serial_numbers=("A", name))
 
 
 def test_a_campaign_keeps_its_draw_and_a_new_one_draws_anew(publisher):
