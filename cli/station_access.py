@@ -172,22 +172,14 @@ def read_factory_ca(path: Path) -> bytes:
     """Return the factory CA's certificate, DER, if that is what the file holds.
 
     Raises:
-        UsageRefusal: The file cannot be read.
+        UsageRefusal: The file cannot be read, or is too long.
         CertificateError: It is no CA's certificate.
     """
     from signing.certificate_fields import MAX_CERTIFICATE_BYTES
     from signing.certificates import parse_ca_certificate
     from signing.refusal import refusing_in
 
-    try:
-        untrusted_der = read_input(path, MAX_CERTIFICATE_BYTES)
-    except OSError as error:
-        raise UsageRefusal(
-            "the factory CA's certificate cannot be read",
-            got=error.strerror,
-            where=path,
-            hint="name the factory-ca.cert.der that `ampforge station init` wrote",
-        ) from error
+    untrusted_der = read_file(path, max_bytes=MAX_CERTIFICATE_BYTES)
     with refusing_in(path):
         parse_ca_certificate(untrusted_der)
     return untrusted_der

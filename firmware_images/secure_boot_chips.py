@@ -85,8 +85,9 @@ def judge_scheme(
         raise SecureBootError(
             "it is not known whether this chip has Secure Boot v2",
             expected=", ".join(sorted(CHIPS)),
-            got=chip,
+            got=chip[:80],
             where=where,
+            hint="name the chip as esptool does, with --chip or in [product]",
         )
     silicon = CHIPS[chip]
     for algorithm in dict.fromkeys(key.algorithm for key in signing_keys):

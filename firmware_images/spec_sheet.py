@@ -66,6 +66,7 @@ class OutputStage:
                 "the output impedance is out of range",
                 expected=f"1 to {OUTPUT_IMPEDANCE_OHM_MAX} Ω",
                 got=impedance_ohm,
+                hint="state it in Ω, or leave it out for an ideal source",
             )
         text = self.impedance_monitoring
         if not text.strip() or len(text) > TEXT_CHARACTERS_MAX or not text.isprintable():
@@ -73,6 +74,7 @@ class OutputStage:
                 "the type of impedance monitoring is not usable",
                 expected=f"1 to {TEXT_CHARACTERS_MAX} printable characters",
                 got=f"{len(text)} characters",
+                hint='one line, such as "continuous, output off above 10 kΩ"',
             )
 
     def current_ua(self, nominal_ua: float, load_ohm: float, regulation: Regulation) -> float:

@@ -255,7 +255,8 @@ class WaveformTable:
             raise WaveformError(
                 "a hardware class is not usable",
                 expected="1 to 32 of a-z, 0-9, dot, hyphen and underscore",
-                got=repr(self.hardware_class),
+                got=repr(self.hardware_class[:80]),
+                hint="name it as hardware_class in [product] does",
             )
         _refuse_outside(self.tick_us, 1, 1_000_000, "a tick in microseconds")
         _refuse_outside(self.clamp_na, 1, CURRENT_NA_MAX, "the clamp in nanoamps")

@@ -175,8 +175,9 @@ def choose_level(
         raise WaveformError(
             "there is no such mode",
             expected=", ".join(m.name for m in side.modes),
-            got=repr(mode),
+            got=repr(mode if mode is None else mode[:80]),
             where=path,
+            hint="give one of these with --mode, or none for all",
         )
     if level is None:
         return replace(side, modes=modes)
@@ -187,6 +188,7 @@ def choose_level(
                 expected=f"1 to {len(m.levels)}",
                 got=level,
                 where=f"{path}, mode {m.name}",
+                hint="give one of these with --level",
             )
     chosen = tuple(replace(m, levels=(m.levels[level - 1],)) for m in modes)
     return replace(side, modes=chosen, first_level=level)

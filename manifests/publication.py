@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from manifests.assignment import ALL_DEVICES_PPM
+from manifests.assignment import ALL_DEVICES_PPM, CAMPAIGN_MAX_LENGTH, SERIAL_MAX_LENGTH
+from manifests.errors import RepositoryError
 from manifests.release_steps import StepPlan
 
 if TYPE_CHECKING:
@@ -33,6 +34,34 @@ class AssignmentPlan:
     drawn_ppm: int = ALL_DEVICES_PPM
     pinned_serial_numbers: tuple[str, ...] = ()
     is_halted: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no assignment can say, before anything is read or signed.
+
+        Raises:
+            RepositoryError: The campaign's name or a serial number is too long, or not plain.
+        """
+        if not _is_plain(self.campaign, CAMPAIGN_MAX_LENGTH):
+            raise RepositoryError(
+                "a campaign cannot have this name",
+                expected=f"1 to {CAMPAIGN_MAX_LENGTH} printable ASCII characters",
+                got=ascii(self.campaign[:80]),
+                where="campaign",
+                hint="give it a short plain name; boards may show it",
+            )
+        for serial in self.pinned_serial_numbers:
+            if not serial or not _is_plain(serial, SERIAL_MAX_LENGTH):
+                raise RepositoryError(
+                    "a pinned device has no such serial number",
+                    expected=f"1 to {SERIAL_MAX_LENGTH} printable ASCII characters",
+                    got=ascii(serial[:80]),
+                    where="pinned devices",
+                    hint="name it as its label does; `ampforge serials status` lists them",
+                )
+
+
+def _is_plain(text: str, most: int) -> bool:
+    return len(text) <= most and text.isascii() and text.isprintable()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from signing.errors import CeremonyError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -65,6 +67,9 @@ def build_plan(
         witnesses: Who watches.
         rehearsal: Whether the keys are test keys.
         no_passphrase: Whether key files are left open.
+
+    Raises:
+        CeremonyError: A name is no text.
     """
     keys = [("root", f"root-{number}") for number in range(1, root_count + 1)]
     keys += [("policy", "policy-1")]
@@ -79,4 +84,13 @@ def build_plan(
     text += "".join(
         _KEY.format(role=role, name=name, holder=f"holder of {name}") + end for role, name in keys
     )
-    return (text + _TAIL).encode()
+    try:
+        return (text + _TAIL).encode()
+    except UnicodeEncodeError as error:
+        raise CeremonyError(
+            "a name is not text",
+            expected="UTF-8",
+            got=ascii(text[error.start : error.end])[:80],
+            where="--product or --witness",
+            hint="type it again on a terminal that is set to UTF-8",
+        ) from error

@@ -242,6 +242,7 @@ def _refuse_unusable(record: TrustRecord) -> None:
                 expected=f"{lowest} to {LARGEST_VERSION}",
                 got=number,
                 where=where,
+                hint="versions count up from one, a step at a time",
             )
     if len(record.revoked_key_ids) > MAX_REVOKED_KEYS or any(
         len(key_id) != KEY_ID_BYTES for key_id in record.revoked_key_ids

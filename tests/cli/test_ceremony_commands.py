@@ -81,6 +81,7 @@ def test_a_passphrase_from_a_file_is_one_keys_and_a_wrong_one_changes_nothing(fo
         (("--no-passphrase",), UsageRefusal, "not left open"),
         (("--witness", "holder of root-1"), CeremonyError, "cannot witness"),
         (("--product", "caf\u00e9"), CeremonyError, "product is not one line of plain"),
+        (("--witness", "\udcff"), CeremonyError, "a name is not text"),
     ],
 )
 def test_a_plan_that_would_be_unsafe_is_not_written(folder, tmp_path, arguments, error, telling):

@@ -180,7 +180,7 @@ def test_a_share_and_pins_are_told_in_words(run, config, product, repository):
     pinned = [*pilot[:-2], "--pin", "FL26A000017", *config]
     assert "0 % of the flare-c3 devices and FL26A000017" in invoke(ampforge, pinned).stdout
     assert "HALTED" in invoke(ampforge, [*pilot, "--halt", *config]).stdout
-    with pytest.raises(Refusal, match="campaign has a wrong length"):
+    with pytest.raises(Refusal, match="a campaign cannot have this name"):
         run("campaign", "create", "--release", "1.5.0", "--name", "n" * 49, *config)
     run("campaign", "create", "--release", "1.5.0", "--name", "all", *config)
 

@@ -252,6 +252,14 @@ def test_a_bundle_with_a_flipped_bit_is_not_published(publisher):
     assert sorted(path.name for path in publisher.store.root.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", ["ä", "a\nb", "\udcff", "x" * 49])
+def test_names_and_numbers_that_no_board_shows_are_refused_before_anything_is_signed(name):
+    with pytest.raises(RepositoryError, match="a campaign cannot have this name"):
+        AssignmentPlan(campaign=name)
+    with pytest.raises(RepositoryError, match="no such serial number"):
+        AssignmentPlan(pinned_serial_numbers=("A", name))
+
+
 def test_a_campaign_keeps_its_draw_and_a_new_one_draws_anew(publisher):
     salts = iter(bytes([n]) * 16 for n in range(9))
     object.__setattr__(publisher, "draw_bytes", lambda _: next(salts))
