@@ -18,8 +18,8 @@ from manifests.paced_answers import PacedAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-    from typing import IO
+    from contextlib import _GeneratorContextManager
+    from typing import IO, Any
 
 PIECE_BYTES = 64 << 10
 
@@ -43,7 +43,7 @@ class GatewayFetcher(Urllib3Fetcher):
         self._find_manager = self._proxy_env.get_pool_manager
         self._proxy_env.get_pool_manager = self._get_paced_manager  # type: ignore[method-assign]
 
-    def download_file(self, url: str, max_length: int) -> AbstractContextManager[IO[bytes]]:
+    def download_file(self, url: str, max_length: int) -> _GeneratorContextManager[IO[Any]]:
         """Download a file, as python-tuf does, at a pace by its largest length."""
         self._answers.expect(max_length)
         return super().download_file(url, max_length)

@@ -19,7 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from manifests.download_pace import MINIMUM_BYTES_PER_S, DownloadPace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from _typeshed import WriteableBuffer
 
@@ -87,7 +87,7 @@ class _PacedBytes(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
-        count: int | None = self._raw.readinto(buffer)  # type: ignore[attr-defined]  # a socket's raw reader has it
+        count: int | None = self._raw.readinto(buffer)
         self._received_bytes += count or 0
         if self._pace is None:
             self._pace = self._begin()
@@ -100,11 +100,11 @@ class _PacedBytes(io.RawIOBase):
         super().close()
 
 
-def _make_pool_classes(answers: PacedAnswers) -> Mapping[str, Any]:
+def _make_pool_classes(answers: PacedAnswers) -> dict[str, type]:
     class Answer(http.client.HTTPResponse):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
-            self.fp = answers.wrap(self.fp)  # type: ignore[has-type]  # as http.client made it
+            self.fp = answers.wrap(self.fp)
 
     class Connection(HTTPConnection):
         response_class = Answer
