@@ -11,12 +11,13 @@ from cli.configuration import load_configuration
 from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
-    FiniteFloat,
+    SHARE_MAX_PPM,
     config_option,
     hardware_class_option,
     json_option,
     passphrase_file_option,
     passphrase_source,
+    share_option,
 )
 
 if TYPE_CHECKING:
@@ -38,11 +39,7 @@ def group() -> None:
     help="Which of several releases with that version (default: the latest).",
 )
 @click.option("--name", required=True, help="Name; the same name keeps the devices drawn before.")
-@click.option(
-    "--percent",
-    type=FiniteFloat(0, 100),
-    help="Share of the devices (default: 100, or 0 beside --pin).",
-)
+@share_option(text="Share of the devices (default: 100, or 0 beside --pin).", default=None)
 @click.option("--pin", "pins", multiple=True, help="Serial number that installs it; repeatable.")
 @click.option("--halt", is_flag=True, help="Nobody installs anything until the next campaign.")
 @hardware_class_option
@@ -54,7 +51,7 @@ def create(
     version: str,
     release_counter: int | None,
     name: str,
-    percent: float | None,
+    drawn_ppm: int | None,
     pins: tuple[str, ...],
     halt: bool,
     hardware_class: str | None,
@@ -76,11 +73,11 @@ def create(
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the online keys")
     roles = (Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
-    if percent is None:
-        percent = 0.0 if pins else 100.0
+    if drawn_ppm is None:
+        drawn_ppm = 0 if pins else SHARE_MAX_PPM
     plan = AssignmentPlan(
         campaign=name,
-        drawn_ppm=round(percent * 10_000),
+        drawn_ppm=drawn_ppm,
         pinned_serial_numbers=pins,
         is_halted=halt,
     )

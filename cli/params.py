@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 PASSPHRASE_FILE_MAX_BYTES = 4096
+SHARE_MAX_PPM = 1_000_000
 _KEY_HEAD_BYTES = 4096
 """How far a private key is looked for: OpenSSL writes parameters or attributes before it."""
 
@@ -53,6 +55,43 @@ def _is_private_key(path: Path) -> bool:
             return b"PRIVATE KEY-----" in file.read(_KEY_HEAD_BYTES)
     except OSError:
         return False  # who writes the file says what is wrong
+
+
+_SHARE = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,4})?", re.ASCII)
+
+
+class _Share(click.ParamType[int]):
+    """A share of the devices: percent as typed, parts per million as a device counts them."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the parts per million; what they cannot say is refused, not rounded to nobody."""
+        text = str(value)
+        whole, _, fraction = text.partition(".")
+        share_ppm = -1
+        if _SHARE.fullmatch(text):
+            share_ppm = int(whole) * 10_000 + int(fraction.ljust(4, "0"))
+        if not 0 <= share_ppm <= SHARE_MAX_PPM:
+            self.fail(f"{text!r} is not 0 to 100 with at most four decimals.", param, ctx)
+        return share_ppm
+
+
+def share_option(*, text: str, default: str | None = "100") -> Callable[[Function], Function]:
+    """`--percent` of the devices, as `drawn_ppm`.
+
+    Args:
+        text: What it is for.
+        default: Percent; `None` leaves it to the command.
+    """
+    return click.option(
+        "--percent",
+        "drawn_ppm",
+        type=_Share(),
+        default=default,
+        show_default=default is not None,
+        help=text,
+    )
 
 
 def _parse_server_url(

@@ -13,11 +13,11 @@ from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
-    FiniteFloat,
     config_option,
     json_option,
     passphrase_file_option,
     passphrase_source,
+    share_option,
 )
 from cli.repo_life_commands import extend, promote, refresh, withdraw
 from cli.repo_reports_command import forward_reports
@@ -91,13 +91,7 @@ def init(
 @group.command("publish", epilog="Example: ampforge repo publish build/flare-1.5.0.bundle.zip")
 @click.argument("bundle_path", metavar="BUNDLE", type=EXISTING_FILE)
 @click.option("--campaign", help="Name of the campaign (default: the release's).")
-@click.option(
-    "--percent",
-    type=FiniteFloat(0, 100),
-    default=100.0,
-    show_default=True,
-    help="Share of the devices that install it.",
-)
+@share_option(text="Share of the devices that install it.")
 @click.option(
     "--delta-from",
     "base_paths",
@@ -113,7 +107,7 @@ def publish(
     bundle_path: Path,
     base_paths: tuple[Path, ...],
     campaign: str | None,
-    percent: float,
+    drawn_ppm: int,
     config_path: Path | None,
     passphrase_file: Path | None,
     as_json: bool,
@@ -142,7 +136,7 @@ def publish(
         delta_plan = DeltaPlan(bases=bases, encodings=load_encodings(configuration))
     roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
-    plan = AssignmentPlan(campaign=campaign or "", drawn_ppm=round(percent * 10_000))
+    plan = AssignmentPlan(campaign=campaign or "", drawn_ppm=drawn_ppm)
     publication = publisher.publish_bundle(
         content, plan, now=_now(), delta_plan=delta_plan, where=str(bundle_path)
     )

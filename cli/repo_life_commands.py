@@ -10,12 +10,12 @@ import click
 from cli.configuration import load_configuration
 from cli.output import print_result
 from cli.params import (
-    FiniteFloat,
     config_option,
     hardware_class_option,
     json_option,
     passphrase_file_option,
     passphrase_source,
+    share_option,
 )
 
 if TYPE_CHECKING:
@@ -31,13 +31,7 @@ _release_counter_option = click.option(
 
 @click.command("promote", epilog="Example: ampforge repo promote 1.5.0 --percent 25")
 @click.argument("version")
-@click.option(
-    "--percent",
-    type=FiniteFloat(0, 100),
-    default=100.0,
-    show_default=True,
-    help="Share of the devices from now on; above what it is.",
-)
+@share_option(text="Share of the devices from now on; above what it is.")
 @hardware_class_option
 @config_option
 @passphrase_file_option
@@ -45,7 +39,7 @@ _release_counter_option = click.option(
 def promote(
     *,
     version: str,
-    percent: float,
+    drawn_ppm: int,
     hardware_class: str | None,
     config_path: Path | None,
     passphrase_file: Path | None,
@@ -66,7 +60,6 @@ def promote(
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the online keys")
     roles = (Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
-    drawn_ppm = round(percent * 10_000)
     publication = promote_release(
         publisher, version, drawn_ppm=drawn_ppm, hardware_class=hardware_class, now=_now()
     )

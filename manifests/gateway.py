@@ -22,6 +22,8 @@ from manifests.download_pace import MINIMUM_BYTES_PER_S
 from manifests.errors import TransportError
 from manifests.http_transport import DEFAULT_TIMEOUT_S, HttpTransport, parse_base_url
 from manifests.published_releases import MANIFEST_KIND, assignment_target_path
+from manifests.update_report import REPORT_PATH
+from manifests.update_sources import FRESHNESS_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +38,7 @@ ROOT_MAX_BYTES = 512_000
 ARTIFACT_MAX_BYTES = 64 << 20
 DEVICE_PREFIX = "device/"
 ASSIGNMENT_SUFFIX = "/assignment.cose"
+BOARD_SERVICES = frozenset({FRESHNESS_PATH, REPORT_PATH})
 
 
 class Gateway:
@@ -102,10 +105,11 @@ class Gateway:
         """Return bytes of a verified target, or the answer to a post.
 
         Raises:
-            TransportError: There is no such target, it does not verify, or it is larger than what
-                was asked for.
+            TransportError: There is no such target, it does not verify, it is larger than what was
+                asked for, or a post is to something else than a service for boards.
         """
         if fetch.body is not None:
+            _refuse_other_service(fetch.path)
             return self._http.fetch(fetch)
         content = self._read_target(target_path_of(fetch.path))
         if not fetch.is_part and len(content) > fetch.max_bytes:
@@ -224,6 +228,16 @@ class Gateway:
                 where=self._cache,
                 hint="check the folder and the space left; a damaged cache may be removed",
             ) from error
+
+
+def _refuse_other_service(path: str) -> None:
+    # The board's own words, sent from the gateway's network: not to whatever else that server has.
+    if path not in BOARD_SERVICES:
+        raise TransportError(
+            "a board posts to something that is not for boards",
+            expected=" or ".join(sorted(BOARD_SERVICES)),
+            got=path,
+        )
 
 
 def target_path_of(device_path: str) -> str:

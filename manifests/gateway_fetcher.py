@@ -1,8 +1,8 @@
 """How the gateway's TUF client fetches: as python-tuf does, but never unpacked and never for ever.
 
 python-tuf's own fetcher bounds each wait and each file's length. Beside that, this one bounds the
-average pace (`download_pace`), and takes bytes as they come: what a server compresses on the way
-is not unpacked, so a small answer cannot become a large one.
+average pace of each whole answer (`paced_answers`), and takes bytes as they come: what a server
+compresses on the way is not unpacked, so a small answer cannot become a large one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import urllib3
 from tuf.api.exceptions import SlowRetrievalError
 from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
 
-from manifests.download_pace import MINIMUM_BYTES_PER_S, DownloadPace
+from manifests.download_pace import MINIMUM_BYTES_PER_S
+from manifests.paced_answers import PacedAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import _GeneratorContextManager
+    from typing import IO, Any
 
 PIECE_BYTES = 64 << 10
 
@@ -35,18 +38,25 @@ class GatewayFetcher(Urllib3Fetcher):
         super().__init__()
         # A number of seconds like any other: urllib3 takes fractions, python-tuf's hint does not.
         self.socket_timeout = timeout_s  # type: ignore[assignment]
-        self._grace_s = timeout_s
-        self._minimum_bytes_per_s = minimum_bytes_per_s
+        self._answers = PacedAnswers(grace_s=timeout_s, minimum_bytes_per_s=minimum_bytes_per_s)
+        # python-tuf makes one manager for each proxy of the environment, and offers no other way.
+        self._find_manager = self._proxy_env.get_pool_manager
+        self._proxy_env.get_pool_manager = self._get_paced_manager  # type: ignore[method-assign]
+
+    def download_file(self, url: str, max_length: int) -> _GeneratorContextManager[IO[Any]]:
+        """Download a file, as python-tuf does, at a pace by its largest length."""
+        self._answers.expect(max_length)
+        return super().download_file(url, max_length)
+
+    def _get_paced_manager(self, scheme: str | None, host: str | None) -> urllib3.PoolManager:
+        manager = self._find_manager(scheme, host)
+        manager.pool_classes_by_scheme = self._answers.pool_classes
+        return manager
 
     def _chunks(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-        pace = DownloadPace(grace_s=self._grace_s, minimum_bytes_per_s=self._minimum_bytes_per_s)
-        received_bytes = 0
         try:
             while piece := response.read1(PIECE_BYTES, decode_content=False):
-                received_bytes += len(piece)
                 yield piece
-                if pace.is_too_slow(received_bytes):
-                    raise SlowRetrievalError(f"{received_bytes} bytes took too long")
         except urllib3.exceptions.TimeoutError as error:
             raise SlowRetrievalError from error
         finally:

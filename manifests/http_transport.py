@@ -2,8 +2,9 @@
 
 A message is one GET, an artifact's chunk one GET with a single `Range`. A connection that breaks
 is taken up at the byte where it broke, a bounded number of times. The body is read through a
-bound, so a server that never stops costs one byte more than was asked for; and at a pace, so one
-that drips is left. Redirects are not followed: the server that was named is the one that is asked.
+bound, so a server that never stops costs one byte more than was asked for; and the whole answer at
+a pace (`paced_answers`), so one that drips is left. Redirects are not followed: the server that
+was named is the one that is asked.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from manifests.connection_failures import describe_cause, refuse_unreachable
-from manifests.download_pace import MINIMUM_BYTES_PER_S, DownloadPace
+from manifests.download_pace import MINIMUM_BYTES_PER_S
 from manifests.errors import TransportError
 
 if TYPE_CHECKING:
@@ -48,13 +49,16 @@ class HttpTransport:
     ) -> None:
         import urllib3
 
+        from manifests.paced_answers import PacedAnswers
+
         self._base_url = parse_base_url(base_url)
         self._attempts = attempts
-        self._timeout_s = timeout_s
         self._minimum_bytes_per_s = minimum_bytes_per_s
+        self._answers = PacedAnswers(grace_s=timeout_s, minimum_bytes_per_s=minimum_bytes_per_s)
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=timeout_s, read=timeout_s), retries=False
         )
+        self._pool.pool_classes_by_scheme = self._answers.pool_classes
 
     def fetch(self, fetch: Fetch) -> bytes:
         """Return at most `fetch.max_bytes` bytes.
@@ -64,12 +68,16 @@ class HttpTransport:
         """
         import urllib3
 
+        from manifests.paced_answers import is_slow
+
         received = bytearray()
         failure: Exception | None = None
         for _ in range(self._attempts if fetch.body is None else 1):
             try:
                 self._receive(fetch, received)
             except (urllib3.exceptions.HTTPError, OSError) as error:
+                if is_slow(error):
+                    raise self._too_slow(fetch, received) from error
                 failure = error
                 continue
             return bytes(received)
@@ -98,6 +106,7 @@ class HttpTransport:
             headers["Range"] = f"bytes={start_bytes}-{end_bytes - 1}"
         elif fetch.body is not None:
             headers["Content-Type"] = "application/cbor"
+        self._answers.expect(fetch.max_bytes)
         response = self._pool.request(
             "GET" if fetch.body is None else "POST",
             self._url(fetch),
@@ -118,21 +127,11 @@ class HttpTransport:
     def _read_body(
         self, fetch: Fetch, response: urllib3.BaseHTTPResponse, received: bytearray
     ) -> None:
-        pace = DownloadPace(grace_s=self._timeout_s, minimum_bytes_per_s=self._minimum_bytes_per_s)
-        before_bytes = len(received)
         while len(received) <= fetch.max_bytes:
             piece = response.read1(fetch.max_bytes + 1 - len(received))
             if not piece:
                 return
             received += piece
-            if pace.is_too_slow(len(received) - before_bytes):
-                raise TransportError(
-                    "the server sends too slowly to go on with",
-                    expected=f"{self._minimum_bytes_per_s:g} bytes a second",
-                    got=f"{len(received) - before_bytes} bytes in more time than that",
-                    where=self._url(fetch),
-                    hint="try again over another network or server",
-                )
         raise TransportError(
             "the server sends more than was asked for",
             expected=f"at most {fetch.max_bytes} bytes",
@@ -167,6 +166,15 @@ class HttpTransport:
             got=f"{response.status} {' '.join(text.split())}".rstrip(),
             where=self._url(fetch),
             hint="check the URL, and that the release was published",
+        )
+
+    def _too_slow(self, fetch: Fetch, received: bytearray) -> TransportError:
+        return TransportError(
+            "the server sends too slowly to go on with",
+            expected=f"{self._minimum_bytes_per_s:g} bytes a second",
+            got=f"{len(received)} bytes in more time than that",
+            where=self._url(fetch),
+            hint="try again over another network or server",
         )
 
     def _url(self, fetch: Fetch) -> str:

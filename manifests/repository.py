@@ -221,7 +221,7 @@ def following_version(store: Store, document: Metadata[Any], name: str = "") -> 
         document: The one in force.
         name: Its TUF name, if that is not its type.
     """
-    version: int = document.signed.version + 1
+    version = int(document.signed.version) + 1
     name = name or document.signed.type
     while store.read(f"metadata/{version}.{name}.json", max_bytes=METADATA_MAX_BYTES) is not None:
         version += 1

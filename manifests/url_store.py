@@ -1,6 +1,7 @@
 """A published repository behind a URL, to read only: what an auditor sees through a server or CDN.
 
-Only whole files are fetched, each bounded; redirects are not followed. It cannot list.
+Only whole files are fetched, each bounded and at a pace; redirects are not followed. It cannot
+list.
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ class UrlStore:
 
     Args:
         base_url: The server's root, `http://` or `https://`.
+        timeout_s: Longest wait for a connection, and for each read; after as much each answer has
+            to keep a pace.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         import urllib3
 
         self._base_url = parse_base_url(base_url)
-        self._pool = urllib3.PoolManager(timeout=DEFAULT_TIMEOUT_S, retries=False)
+        from manifests.paced_answers import PacedAnswers
+
+        self._answers = PacedAnswers(grace_s=timeout_s)
+        self._pool = urllib3.PoolManager(timeout=timeout_s, retries=False)
+        self._pool.pool_classes_by_scheme = self._answers.pool_classes
 
     def __str__(self) -> str:
         return self._base_url
@@ -43,6 +50,7 @@ class UrlStore:
         import urllib3
 
         url = f"{self._base_url}/{path}"
+        self._answers.expect(max_bytes)
         try:
             response = self._pool.request(
                 "GET",
@@ -50,6 +58,7 @@ class UrlStore:
                 headers={"Accept-Encoding": "identity"},
                 redirect=False,
                 preload_content=False,
+                decode_content=False,
             )
             try:
                 content = response.read(max_bytes + 1)

@@ -202,7 +202,7 @@ class ScpiMeter:
             )
         return (function.aperture.format(aperture_s=aperture_s), *function.after_aperture)
 
-    def _connected_ohm(self) -> float:
+    def _connected_ohm(self) -> int:
         load_ohm = self._loads.load_ohm
         if load_ohm is None:
             raise InstrumentError(

@@ -86,6 +86,22 @@ class Dripping(Lie):
 
 
 @dataclass(frozen=True, slots=True)
+class DrippingHead(Lie):
+    """Sends a header byte after byte, and then all that was asked for."""
+
+    content: bytes
+    head_bytes: int
+
+    def tell(self, question: Question) -> None:
+        stream = question.handler.wfile
+        stream.write(b"HTTP/1.1 200 OK\r\nx-drip: ")
+        for _ in range(self.head_bytes):
+            if not question.mirror.closing.wait(DRIP_S):
+                stream.write(b".")
+        stream.write(b"\r\ncontent-length: %d\r\n\r\n" % len(self.content) + self.content)
+
+
+@dataclass(frozen=True, slots=True)
 class Stalling(Lie):
     """Sends all but the last byte, and keeps the connection open."""
 

@@ -24,7 +24,7 @@ from tests.attacks.attack import (
     up_to,
 )
 from tests.attacks.ground import ASSIGNMENT, EARLIER, IN_FORCE, NEXT, device_path, release
-from tests.attacks.lies import Dripping, Endless, Stalling
+from tests.attacks.lies import Dripping, DrippingHead, Endless, Stalling
 from tests.attacks.stolen_keys import (
     CAMPAIGN,
     ONLINE,
@@ -131,6 +131,17 @@ def rollback(ground: Ground) -> Scene:
 def dripping(ground: Ground) -> Scene:
     lies: Tree = {
         path: Dripping(content, prompt_bytes=len(content) - 60)
+        for path, content in (
+            ("metadata/timestamp.json", ground.tree()["metadata/timestamp.json"]),
+            (device_path(ASSIGNMENT), ground.target(ASSIGNMENT)),
+        )
+    }
+    return Scene(lies=lies, patience_s=0.3)
+
+
+def dripping_head(ground: Ground) -> Scene:
+    lies: Tree = {
+        path: DrippingHead(content, head_bytes=100)
         for path, content in (
             ("metadata/timestamp.json", ground.tree()["metadata/timestamp.json"]),
             (device_path(ASSIGNMENT), ground.target(ASSIGNMENT)),
@@ -286,6 +297,19 @@ TUF_ATTACKS = (
         holds="the network",
         does="sends one byte before each timeout",
         stage=dripping,
+        expected={
+            Reader.UPDATER: Refuses("sends too slowly"),
+            Reader.GATEWAY: Refuses("broke off"),
+            Reader.PYTHON_TUF: Takes(IN_FORCE, "it bounds each wait and not the whole"),
+            Reader.TUF_JS: Refuses("timeout"),
+        },
+    ),
+    Attack(
+        name="slow retrieval, in the headers",
+        origin=Origin.TUF,
+        holds="the network",
+        does="sends one byte of a header before each timeout",
+        stage=dripping_head,
         expected={
             Reader.UPDATER: Refuses("sends too slowly"),
             Reader.GATEWAY: Refuses("broke off"),

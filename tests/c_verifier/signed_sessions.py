@@ -32,6 +32,7 @@ from manifests.poll_memory import PollMemory
 from manifests.update_checks import table_peak_na
 from manifests.update_outcome import Remembered
 from signing.cose import sign_many, sign_one
+from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import ISSUED, build_waived_inputs
 from tests.manifests.test_device_messages import ASSIGNMENT, FRESHNESS, MANIFEST
 from tests.manifests.update_lives import QuickBoard
@@ -54,22 +55,25 @@ APP_ROOM = PARTITIONS.find("ota_1").size_bytes
 SLOT_ROOM = 0x8000  # less than a manifest may name: half of what the example product has
 OTHER_CLASS = "flare-c6"
 SALT = ASSIGNMENT.salt
+REVOKED = "release-3"
 OF_A_MANIFEST = (
     "class", "revision low", "revision high", "counter equal", "counter below", "secure version",
     "policy", "table policy", "app size", "slot full", "slot too large", "table digest",
     "peak below", "peak above", "app runs", "slot runs", "both run", "manifest expired",
-    "step asked", "signer missing", "signer of a role",
+    "step asked", "signer missing", "signer of a role", "signer revoked",
 )  # fmt: skip
 OF_A_SESSION = (
     "assignment class", "assignment sequence", "assignment expired", "assignment signer",
     "halted", "not drawn", "just drawn", "just not drawn", "pinned", "halted and pinned",
     "freshness class", "freshness sequence", "freshness signer", "nonce", "not in force",
     "no more in force", "waived", "waiver expired", "span low", "span high", "given up",
-    "other outcome", "swapped", "step repeated",
+    "other outcome", "swapped",
 )  # fmt: skip
 # How far above the device's counter each release is, and what it asks for: steps, then the release.
 WAYS = {
     "one step": ((1, 0), (2, 1)),
+    "step repeated": ((1, 0), (2, 1)),
+    "step is the release": ((1, 0), (2, 1)),
     "chain": ((1, 0), (2, 1), (3, 2)),
     "latest of two steps": ((1, 0), (2, 0), (3, 1)),
     "step too low": ((1, 0), (3, 2)),
@@ -147,6 +151,8 @@ class World:
 @cache
 def world() -> World:
     device = make_device()
+    record = replace(trust(), revoked_key_ids=frozenset({signer(REVOKED).public_key.key_id}))
+    device.record.trust.save(sign_trust_record(record, [signer("root-1")]))
     entries = tuple(
         replace(one, size_bytes=SLOT_ROOM) if one.name == "wave_1" else one
         for one in PARTITIONS.partitions
@@ -235,6 +241,8 @@ def signed_manifests(draw, case: Case, odd: frozenset[str], counter: int, lowest
         names = names[:1]
     if "signer of a role" in odd:
         names[1] = "policy-1"
+    if "signer revoked" in odd:
+        names[1] = REVOKED
     return sign_many(
         serialize_manifest(manifest),
         [signer(name) for name in names],
@@ -300,7 +308,11 @@ def assign(case: Case, names: list[bytes], sequence: int) -> bytes:
         is_halted=not odd.isdisjoint({"halted", "halted and pinned"}),
         issued_at_s=0,
         expires_at_s=case.now_s + (0 if "assignment expired" in odd else 1),
-        steps_sha256=tuple(names[:-1] + (names[:1] if "step repeated" in odd else [])),
+        steps_sha256=(
+            *names[:-1],
+            *(names[:1] if "step repeated" in odd else ()),
+            *(names[-1:] if "step is the release" in odd else ()),
+        ),
     )
     return sign_one(
         serialize_assignment(assignment),

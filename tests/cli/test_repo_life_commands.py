@@ -44,6 +44,32 @@ def run(product, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.parametrize("percent", ["nan", "inf", "-1", "100.0001", "0.00001", "1e1", ""])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("repo", "publish", "BUNDLE"),
+        ("repo", "promote", "1.4.0"),
+        ("campaign", "create", "--release", "1.4.0", "--name", "x"),
+    ],
+)
+def test_a_share_that_devices_cannot_count_is_refused(run, product, tmp_path, command, percent):
+    """A hundred thousandth of a percent was nobody, without a word."""
+    folder = tmp_path / "repo"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    bundle = str(product.bundle_path("1.5.0"))
+    arguments = [bundle if word == "BUNDLE" else word for word in command]
+    done = CliRunner().invoke(ampforge, [*arguments, "--percent", percent])
+    assert done.exit_code == 2
+    assert "is not 0 to 100 with at most four decimals" in done.output
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_the_smallest_share_is_one_device_in_a_million(run):
+    plan = ("campaign", "create", "--release", "1.4.0", "--name", "few", "--percent", "0.0001")
+    assert run(*plan)["drawn_ppm"] == 1
+
+
 def test_a_release_is_promoted_verified_and_withdrawn(run, tmp_path):
     promoted = run("repo", "promote", "1.4.0", "--percent", "50")
     assert (promoted["drawn_ppm"], promoted["assignment_sequence"]) == (500_000, 2)

@@ -390,6 +390,8 @@ def test_a_gateway_gives_out_verified_bytes_only(served, tmp_path):
         (Fetch(path="device/artifacts/none", max_bytes=10), "lists no such target"),
         (Fetch(path="metadata/timestamp.json", max_bytes=10), "not for boards"),
         (Fetch(path="device/../x", max_bytes=10), "not for boards"),
+        (Fetch(path="../admin/delete", max_bytes=10, body=b"x"), "not for boards"),
+        (Fetch(path="api/reports?x", max_bytes=10, body=b"x"), "not for boards"),
         (Fetch(path="api/freshness", max_bytes=10, body=b"x"), "refuses the request"),
     ):
         with pytest.raises(TransportError, match=telling):
