@@ -7,7 +7,6 @@ and the maker's accuracy by range and age. Those that come with Ampforge are in
 
 from __future__ import annotations
 
-import tomllib
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from provisioning.errors import InstrumentDescriptionError
 from provisioning.meter_settings import DEFAULT_DESCRIPTION
+from signing.bounded_toml import parse_toml
 from signing.input_file import read_input
 from signing.validation_words import describe_problem, first_problem
 
@@ -306,7 +306,7 @@ def parse_description(untrusted_bytes: bytes, *, where: str) -> InstrumentDescri
     try:
         if len(untrusted_bytes) > DESCRIPTION_MAX_BYTES:
             raise ValueError(f"longer than {DESCRIPTION_MAX_BYTES} bytes")  # noqa: TRY301 - one way out
-        document = tomllib.loads(untrusted_bytes.decode("utf-8"))
+        document = parse_toml(untrusted_bytes.decode("utf-8"))
         return InstrumentDescription.model_validate(document)
     except ValidationError as error:
         first = first_problem(error)
