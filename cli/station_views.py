@@ -225,5 +225,6 @@ def report(
 
 def _link(path: Path, page: Path) -> str:
     """Return where a file is as a page that lies elsewhere links it."""
-    relative = os.path.relpath(os.path.realpath(path), os.path.realpath(page.parent))
+    # Not `Path.resolve`: a circle of links would leave it with a RuntimeError.
+    relative = os.path.relpath(os.path.realpath(path), Path(os.path.realpath(page)).parent)
     return quote(Path(relative).as_posix())

@@ -214,7 +214,8 @@ def _told_in(
     connection: Connection, stretches: list[_Part], steps: tuple[str, ...]
 ) -> Iterator[Event]:
     for chain, first, end in stretches:
-        yield from walk_confirmed(connection, chain, steps, first=first, end=end)
+        for _, event in walk_confirmed(connection, chain, steps, first=first, end=end):
+            yield event
 
 
 def _stretches_behind(
@@ -267,8 +268,8 @@ def walk_confirmed(
     first: int = 0,
     end: int | None = None,
     is_forward: bool = True,
-) -> Iterator[Event]:
-    """Yield the events of a chain that confirm one of some steps.
+) -> Iterator[tuple[int, Event]]:
+    """Yield the events of a chain that confirm one of some steps, each with its number.
 
     Args:
         connection: Inside a transaction.
@@ -294,4 +295,4 @@ def walk_confirmed(
     if end is not None:
         statement = statement.where(events.c.number < end)
     for row in connection.execute(statement).all():
-        yield parse_event(row.content, where=f"station {chain}, event {row.number}")
+        yield row.number, parse_event(row.content, where=f"station {chain}, event {row.number}")

@@ -60,9 +60,9 @@ def find_place(
         there = _place_of(connection, station, told.count - 1)
         if there is not None and there.head == told.head:
             return told
-    for event in walk_confirmed(connection, station, (LEASE_STEP,), is_forward=False):
+    for number, event in walk_confirmed(connection, station, (LEASE_STEP,), is_forward=False):
         if event.data.get("lease") == lease:
-            return _place_of(connection, station, event.number) or NOWHERE
+            return _place_of(connection, station, number) or NOWHERE
     return NOWHERE
 
 

@@ -236,6 +236,7 @@ def test_a_version_is_only_for_an_app_that_states_none(approved, run):
 def test_an_output_folder_that_cannot_be_made_is_refused(approved, run):
     message = run("bundle", "build", "--output", "ampforge.toml/bundle.zip", code=2)
     assert "output folder cannot be made" in message
+    assert "File name too long" in run("bundle", "build", "--output", "x" * 300, code=2)
 
 
 @pytest.mark.parametrize(
