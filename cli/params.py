@@ -60,7 +60,7 @@ def _is_private_key(path: Path) -> bool:
 _SHARE = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,4})?", re.ASCII)
 
 
-class _Share(click.ParamType):
+class _Share(click.ParamType[int]):
     """A share of the devices: percent as typed, parts per million as a device counts them."""
 
     name = "percent"

@@ -89,11 +89,12 @@ def publish_trust(
             first = last.version
         _refuse_gap(first, record.version)
         follows = tuple(range(first, record.version))
-        ever = (*list_releases(current), *list_withdrawals(current))
+        classes = {one.hardware_class for one in list_releases(current)}
+        # Also where all releases were withdrawn: those boards must look for the record, too.
+        classes |= {one.hardware_class for one in list_withdrawals(current)}
         assignments = tuple(
             succeed_assignment(assignment, now=now)
-            # Also where all releases were withdrawn: those boards must look for the record, too.
-            for hardware_class in sorted({one.hardware_class for one in ever})
+            for hardware_class in sorted(classes)
             if (assignment := read_listed_assignment(publisher.store, current, hardware_class))
         )
         if follows:
