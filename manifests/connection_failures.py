@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def describe_cause(error: BaseException) -> str:
     """Return what happened: the last of an error's causes that says anything."""
-    said = [text for cause in _causes(error) if (text := _text(cause))]
+    said = [text for cause in causes_of(error) if (text := _text(cause))]
     return said[-1] if said else type(error).__name__
 
 
@@ -39,7 +39,7 @@ def refuse_unreachable(error: BaseException, base_url: str) -> None:
         ConnectionRefusedError,
         socket.gaierror,
     )
-    if any(isinstance(cause, unconnected) for cause in _causes(error)):
+    if any(isinstance(cause, unconnected) for cause in causes_of(error)):
         raise TransportError(
             f"cannot connect to {base_url}",
             expected="a server that answers there",
@@ -49,7 +49,7 @@ def refuse_unreachable(error: BaseException, base_url: str) -> None:
         ) from error
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes_of(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and what led to it, as far back as anything tells."""
     seen: set[int] = set()
     found: BaseException | None = error

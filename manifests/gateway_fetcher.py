@@ -2,15 +2,17 @@
 
 python-tuf's own fetcher bounds each wait and each file's length. Beside that, this one bounds the
 average pace of each whole answer (`paced_answers`), and takes bytes as they come: what a server
-compresses on the way is not unpacked, so a small answer cannot become a large one.
+compresses on the way is not unpacked, so a small answer cannot become a large one. Redirects are
+not followed: a server would have the gateway ask others in its own network.
 """
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import urllib3
-from tuf.api.exceptions import SlowRetrievalError
+from tuf.api.exceptions import DownloadHTTPError, SlowRetrievalError
 from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
 
 from manifests.download_pace import MINIMUM_BYTES_PER_S
@@ -42,6 +44,8 @@ class GatewayFetcher(Urllib3Fetcher):
         # python-tuf makes one manager for each proxy of the environment, and offers no other way.
         self._find_manager = self._proxy_env.get_pool_manager
         self._proxy_env.get_pool_manager = self._get_paced_manager  # type: ignore[method-assign]
+        self._request = self._proxy_env.request
+        self._proxy_env.request = self._request_here  # type: ignore[method-assign]
 
     def download_file(self, url: str, max_length: int) -> _GeneratorContextManager[IO[Any]]:
         """Download a file, as python-tuf does, at a pace by its largest length."""
@@ -52,6 +56,13 @@ class GatewayFetcher(Urllib3Fetcher):
         manager = self._find_manager(scheme, host)
         manager.pool_classes_by_scheme = self._answers.pool_classes
         return manager
+
+    def _request_here(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
+        response = self._request(method, url, redirect=False, **options)
+        if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
+            response.close()
+            raise DownloadHTTPError("redirects are not followed", response.status)
+        return response
 
     def _chunks(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         try:

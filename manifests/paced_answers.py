@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from manifests.connection_failures import causes_of
 from manifests.download_pace import MINIMUM_BYTES_PER_S, DownloadPace
 
 if TYPE_CHECKING:
@@ -60,17 +61,9 @@ class PacedAnswers:
         return DownloadPace(grace_s=self._grace_s, minimum_bytes_per_s=self._minimum_bytes_per_s)
 
 
-def is_slow(error: BaseException | None) -> bool:
+def is_slow(error: BaseException) -> bool:
     """Whether an error of urllib3 comes from an answer that did not keep its pace."""
-    seen = 0
-    while error is not None and seen < 8:  # noqa: PLR2004 - a chain of causes is short
-        if isinstance(error, SlowAnswerError):
-            return True
-        error, seen = (
-            getattr(error, "reason", None) or error.__cause__ or error.__context__,
-            seen + 1,
-        )
-    return False
+    return any(isinstance(cause, SlowAnswerError) for cause in causes_of(error))
 
 
 class _PacedBytes(io.RawIOBase):

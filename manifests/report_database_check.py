@@ -79,7 +79,7 @@ class ReportDatabaseChecks:
         while True:
             # A process that cannot be started, or is killed, has told nothing: the age of the last
             # check says so.
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, KeyError):
                 await self._check()
             await asyncio.sleep(self._interval_s)
 

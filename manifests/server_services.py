@@ -176,7 +176,15 @@ class ServerServices:
         assert self._parts.freshness_signer is not None
         assert self._parts.trust is not None
         request = parse_freshness_request(body)
-        now_s = int(self._parts.clock().timestamp())
+        now = self._parts.clock()
+        expires_at = self._judge.find_expiry()
+        if expires_at is not None and expires_at <= now:
+            # A copy that stands still, or a clock far ahead, which devices would hold against every
+            # later answer: what is in force now is not known here.
+            text = "the repository's timestamp has expired: run `ampforge repo status`"
+            answer_text(exchange, UNAVAILABLE, text, [NO_STORE])
+            return
+        now_s = int(now.timestamp())
         # Never falls while this server runs, even when the clock is set back.
         self._last_sequence = max(self._last_sequence, now_s)
         served = self._files.find(f"/device/{request.hardware_class}/assignment.cose")

@@ -7,7 +7,7 @@ knows nothing of what the files mean, nor in which order they must appear: that 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from manifests.errors import RepositoryError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK_NAME = ".publishing.lock"
+LOCK_MODE = 0o600
+"""Who can open it can hold it, reading alone: nobody else may keep a release from going back."""
 
 
 class Store(Protocol):
@@ -147,11 +149,13 @@ class FolderStore:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(
-                self.root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+                self.root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, LOCK_MODE
             )
         except OSError as error:
             raise _cannot_write(self.root / LOCK_NAME, error) from error
         try:
+            with suppress(OSError):
+                os.fchmod(descriptor, LOCK_MODE)  # of an earlier version, readable for all
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

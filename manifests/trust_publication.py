@@ -21,6 +21,7 @@ from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.trust_renewal import trust_path
 from manifests.tuf_metadata import entries_of_kind
+from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError
 from signing.trust import verify_trust_record
 
@@ -88,9 +89,12 @@ def publish_trust(
             first = last.version
         _refuse_gap(first, record.version)
         follows = tuple(range(first, record.version))
+        classes = {one.hardware_class for one in list_releases(current)}
+        # Also where all releases were withdrawn: those boards must look for the record, too.
+        classes |= {one.hardware_class for one in list_withdrawals(current)}
         assignments = tuple(
             succeed_assignment(assignment, now=now)
-            for hardware_class in sorted({r.hardware_class for r in list_releases(current)})
+            for hardware_class in sorted(classes)
             if (assignment := read_listed_assignment(publisher.store, current, hardware_class))
         )
         if follows:

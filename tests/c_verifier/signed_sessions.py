@@ -74,6 +74,7 @@ WAYS = {
     "one step": ((1, 0), (2, 1)),
     "step repeated": ((1, 0), (2, 1)),
     "step is the release": ((1, 0), (2, 1)),
+    "step given up": ((1, 0), (2, 1)),
     "chain": ((1, 0), (2, 1), (3, 2)),
     "latest of two steps": ((1, 0), (2, 0), (3, 1)),
     "step too low": ((1, 0), (3, 2)),
@@ -347,7 +348,7 @@ def prepare(case: Case, given_up: bytes) -> UpdateDevice:
         calibrated(("span low" in odd) - peak_na, peak_na - ("span high" in odd))
     )
     outcome = ""
-    if "given up" in odd:
+    if not odd.isdisjoint({"given up", "step given up"}):
         outcome = f"{Remembered.REVERTED}: it failed"
     elif "other outcome" in odd:
         outcome = str(Remembered.INSTALLED)

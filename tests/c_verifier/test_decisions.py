@@ -55,7 +55,8 @@ def compare(c_verifier, data, odd):
         f"device/manifests/{name.hex()}.cose": message
         for name, message in zip(names, shown, strict=True)
     }
-    device = prepare(case, draw(st.sampled_from(names)))
+    given_up = names[0] if "step given up" in odd else draw(st.sampled_from(names))
+    device = prepare(case, given_up)
     nonce = (device.board.nonces + 1).to_bytes(16, "big")
     freshness = answer(case, nonce, sequence)
     # With the application in place a session would go on to its end, and change the board.

@@ -72,6 +72,7 @@ def test_an_older_policy_than_root_allows_is_refused_alike(c_verifier, tmp_path)
     recording, witness = Recording(serve(publisher_)), Witness(c_verifier, device)
     refusal = attacks.assert_refused(device, recording, "policy version would go back")
     assert witness.compare(recording, refusal) == "policy-version"
+    publisher_.renew(now=NOW + timedelta(days=91))
     late = Recording(serve(publisher_, now=NOW + timedelta(days=91)))
     device = make_device()
     witness = Witness(c_verifier, device)

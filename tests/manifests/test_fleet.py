@@ -9,7 +9,7 @@ import pytest
 
 from manifests.errors import FleetStoreError, RepositoryError
 from manifests.fleet import FleetStore, receive_report
-from manifests.store import FolderStore
+from manifests.store import LOCK_NAME, FolderStore
 from tests.manifests.test_device_messages import REPORT
 from tests.manifests.world import NOW
 
@@ -45,6 +45,17 @@ def test_a_closed_database_says_so(tmp_path):
     fleet.close()
     with pytest.raises(FleetStoreError, match="cannot be read"):
         fleet.list_reports()
+
+
+def test_nobody_else_can_hold_the_publishers_lock(tmp_path):
+    """Who can read a file can lock it, and would keep a release from being withdrawn."""
+    lock = tmp_path / LOCK_NAME
+    lock.touch(0o644)
+    with FolderStore(tmp_path).exclusively():
+        assert lock.stat().st_mode & 0o777 == 0o600
+    lock.unlink()
+    with FolderStore(tmp_path).exclusively():
+        assert lock.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_folder_store_writes_whole_files_and_gives_them_second_names(tmp_path):

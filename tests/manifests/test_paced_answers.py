@@ -1,4 +1,4 @@
-"""A server that drips or babbles holds no reader, wherever in its answer it does so."""
+"""A server that drips, babbles or points elsewhere gets nothing of a reader by it."""
 
 from __future__ import annotations
 
@@ -95,6 +95,29 @@ def test_a_gateway_and_an_auditor_leave_an_answer_that_drips(where, tmp_path):
             gateway.refresh()
         with pytest.raises(RepositoryError, match="cannot be fetched"):
             UrlStore(url, timeout_s=TIMEOUT_S).read("metadata/timestamp.json", max_bytes=1024)
+
+
+def test_no_reader_asks_another_server_because_one_says_so(tmp_path):
+    """A gateway stands in somebody's network, and would ask whatever is there."""
+    store = make_publisher(tmp_path / "repository").store
+    root = (store.root / "metadata/1.root.json").read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(0)
+        there = f"http://127.0.0.1:{other.getsockname()[1]}/x".encode()
+        answer = b"HTTP/1.1 302 Go\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % there
+        with answering(lambda: [answer], every_s=0.0) as url:
+            gateway = Gateway(url, trusted_root=root, cache=tmp_path / "cache")
+            with (
+                closing(gateway),
+                pytest.raises(TransportError, match="redirects are not followed"),
+            ):
+                gateway.refresh()
+            with closing(HttpTransport(url)) as transport, pytest.raises(TransportError):
+                transport.fetch(MESSAGE)
+            with pytest.raises(RepositoryError, match="status 302"):
+                UrlStore(url).read("metadata/timestamp.json", max_bytes=1024)
+        with pytest.raises(BlockingIOError):
+            other.accept()
 
 
 def test_a_server_that_asks_to_go_on_for_ever_is_left_at_any_speed():

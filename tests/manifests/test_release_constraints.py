@@ -341,6 +341,7 @@ def test_no_message_outlives_the_support_so_a_clockless_device_stops_there(
     publication = publisher.publish_bundle(last_release(support=20 * DAY), None, now=NOW)
     ends_at_s = int((NOW + 20 * DAY).timestamp())
     assert publication.manifest.expires_at_s == publication.assignment.expires_at_s == ends_at_s
+    publisher.renew(now=NOW + 19 * DAY)
     device = make_device()
     late = Recording(serve(publisher, now=NOW + 20 * DAY))
     witness = c_verifier_if_any and Witness(c_verifier_if_any, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import http.client
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing, suppress
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
@@ -322,9 +324,21 @@ class TestApplication:
         assert (answer.status, answer.fields["cache-control"]) == (503, "no-store")
         assert b"repo status" in answer.content
 
-    def test_the_sequence_never_falls_when_the_clock_is_set_back(self, served):
-        from datetime import timedelta
+    def test_no_nonce_is_answered_once_the_timestamp_has_expired(self, served):
+        """By it devices would be told that a state which stands still is the present."""
+        content = (served[2].folder / "metadata/timestamp.json").read_bytes()
+        expires_at = datetime.fromisoformat(json.loads(content)["signed"]["expires"])
+        body = serialize_freshness_request(REQUEST)
+        for now, status in ((expires_at - timedelta(seconds=1), 200), (expires_at, 503)):
+            parts = ServiceParts(
+                trust=trust(), freshness_signer=signer("freshness-1"), clock=lambda now=now: now
+            )
+            app = RepositoryApp(served[2].folder, parts)
+            answer = ask(app, Request("POST", "/api/freshness", body=body))
+            assert (answer.status, answer.fields["cache-control"]) == (status, "no-store")
+        assert b"repo status" in answer.content
 
+    def test_the_sequence_never_falls_when_the_clock_is_set_back(self, served):
         times = iter([NOW, NOW - timedelta(hours=1)])
         app = RepositoryApp(
             served[2].folder,

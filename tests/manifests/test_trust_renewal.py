@@ -20,6 +20,8 @@ from manifests.gateway import Gateway
 from manifests.poll_memory import PollMemory
 from manifests.published_releases import read_listed_assignment
 from manifests.relay import RelayedUpdate
+from manifests.release_life import withdraw_release
+from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository
 from manifests.server import ServerPlan, serve_in_background
 from manifests.server_app import RepositoryApp
@@ -69,6 +71,7 @@ from tests.manifests.world import (
     make_publisher,
     new_bundle,
     old_bundle,
+    open_publisher,
     trust,
     trust_bytes,
 )
@@ -375,6 +378,18 @@ def test_publishing_signs_assignments_again_so_that_idle_boards_look(folder):
     assert (done.follows, done.hardware_classes) == ((1,), (HARDWARE_CLASS,))
     assert after == replace(before, sequence=before.sequence + 1, issued_at_s=after.issued_at_s)
     run(device, transport)
+    assert device.load_trust() == step.record
+
+
+def test_boards_whose_releases_were_all_withdrawn_look_for_the_record_too(folder):
+    """Their assignment is halted, by a key that was revoked: it is signed again by the next."""
+    withdraw_release(open_publisher(folder), "1.4.0", reason="drawn", now=NOW)
+    device, transport = make_device(), serve(folder)
+    assert run(device, transport).result is UpdateResult.HALTED
+    step = next_step(first_step(), *CAMPAIGN_2)
+    step.publish(folder)
+    assert audit_repository(FolderStore(folder), step.record, now=NOW).is_sound
+    assert run(device, serve(folder, step.record)).result is UpdateResult.HALTED
     assert device.load_trust() == step.record
 
 

@@ -115,6 +115,7 @@ def test_a_release_whose_waiver_expired_is_given_to_nobody_else_and_can_be_halte
 
 def test_a_device_does_not_install_after_the_waiver_has_expired(publisher, waived_bundle):
     publisher.publish_bundle(waived_bundle, None, now=NOW)
+    publisher.renew(now=END)
     # The assignment and the manifest still hold: only what policy signed has ended.
     assert_refused(make_device(), serve(publisher, now=END), "with a waiver, and that has expired")
 
