@@ -139,6 +139,45 @@ def test_a_waveform_that_changed_after_its_approval_is_not_built(approved, run):
     assert "ampforge policy approve" in message
 
 
+def test_the_csv_of_a_waveform_travels_with_it_and_the_extracted_sources_compile_again(
+    approved, run
+):
+    path = approved / "waveforms.toml"
+    text = path.read_text()
+    begin = text.index("segments = [")
+    end = text.index("]\n\n", begin) + 1
+    run("waveform", "export", path, "--mode", "LIFT", "--output", "lift-pulse.csv")
+    path.write_text(text[:begin] + 'csv = "lift-pulse.csv"' + text[end:])
+    run("policy", "approve")
+    run("bundle", "build", "--sign")
+    run("bundle", "extract", BUNDLE, "extracted")
+    sources = approved / "extracted" / "sources"
+    carried = sources / "lift-pulse.csv"
+    assert carried.read_bytes() == (approved / "lift-pulse.csv").read_bytes()
+    run("waveform", "compile", sources / "waveforms.toml", "--output", "again.table")
+    table = approved / "extracted" / "waveform-table.bin"
+    assert (approved / "again.table").read_bytes() == table.read_bytes()
+    provenance = json.loads((approved / "extracted" / "provenance.json").read_bytes())
+    digest = hashlib.sha256(carried.read_bytes()).hexdigest()
+    materials = provenance["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert {"name": "waveforms/lift-pulse.csv", "digest": {"sha256": digest}} in materials
+
+
+@pytest.mark.parametrize("name", ["LIFT.csv", "lift pulse.csv", "partitions.csv"])
+def test_a_csv_that_cannot_be_carried_under_its_name_is_refused(approved, run, name):
+    path = approved / "waveforms.toml"
+    text = path.read_text()
+    begin = text.index("segments = [")
+    end = text.index("]\n\n", begin) + 1
+    run("waveform", "export", path, "--mode", "LIFT", "--output", name)
+    path.write_text(text[:begin] + f'csv = "{name}"' + text[end:])
+    before = (approved / BUNDLE).read_bytes()
+    run("policy", "approve")
+    message = run("bundle", "build", code=5)
+    assert "cannot be carried under its name" in message
+    assert (approved / BUNDLE).read_bytes() == before
+
+
 def test_a_waveform_over_a_limit_is_refused_with_the_rules_name(approved, run):
     path = approved / "limits.toml"
     text = path.read_text()
