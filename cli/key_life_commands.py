@@ -19,7 +19,6 @@ from cli.params import (
 from cli.signing_keys import open_signers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from cli.configuration import Configuration
@@ -150,9 +149,7 @@ def _sign(
     from signing.trust import sign_trust_record
     from signing.trust_file import save_trust_record
 
-    passphrase: Callable[[], bytes] = passphrase_source(
-        passphrase_file, prompt="Passphrase or PIN of the root key"
-    )
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase or PIN of the root key")
     signers = open_signers(Role.ROOT, configuration=configuration, keys=keys, passphrase=passphrase)
     for signer in signers:
         if signer.public_key not in (*current.roles[Role.ROOT].keys, *record.roles[Role.ROOT].keys):

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -218,7 +218,14 @@ def new_passphrase(passphrase_file: Path | None, *, prompt: str) -> bytes:
     return ask_passphrase(prompt, is_new=True)
 
 
-def passphrase_source(passphrase_file: Path | None, *, prompt: str) -> Callable[[], bytes]:
+class PassphraseSource(Protocol):
+    """Gets the passphrase or PIN of a key that turns out to need one."""
+
+    def __call__(self, key: str = "", /) -> bytes:
+        """Return it; the prompt names the key: each wrong PIN brings a token closer to its lock."""
+
+
+def passphrase_source(passphrase_file: Path | None, *, prompt: str) -> PassphraseSource:
     """Return a function that gets the passphrase when a key turns out to need one.
 
     Args:
@@ -226,9 +233,9 @@ def passphrase_source(passphrase_file: Path | None, *, prompt: str) -> Callable[
         prompt: What to ask on the terminal.
     """
 
-    def get() -> bytes:
+    def get(key: str = "", /) -> bytes:
         if passphrase_file is not None:
             return read_passphrase_file(passphrase_file)
-        return ask_passphrase(prompt)
+        return ask_passphrase(f"{prompt}, {key}" if key else prompt)
 
     return get

@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from cli.main import ampforge
 from firmware_images.bundle import verify_bundle
 from firmware_images.bundle_archive import parse_archive, serialize_archive
+from signing.key_encryption import encrypt_pkcs8_der, serialize_pem
+from signing.key_uris import load_software_signer
 from signing.trust_file import load_trust_record
 from tests.firmware_images.release_parts import FOREIGN_APP
 
@@ -69,6 +71,24 @@ def test_the_configured_keys_sign_together(approved, run):
     assert len(document["signed_by"]) == 2
     assert [region["name"] for region in document["flash_regions"]] == [
         *("partition-table", "otadata", "ota_0", "wave_0")
+    ]
+
+
+def test_each_passphrase_is_asked_for_by_the_name_of_its_key(approved):
+    for name in ("release-1", "release-2"):
+        path = approved / "keys" / f"{name}.pem"
+        der = load_software_signer(str(path)).to_pkcs8_der()
+        encrypted = encrypt_pkcs8_der(
+            der, name.encode(), salt=bytes(16), initialisation_vector=bytes(16)
+        )
+        path.write_bytes(serialize_pem("ENCRYPTED PRIVATE KEY", encrypted))
+    signed = CliRunner().invoke(
+        ampforge, ["bundle", "sign", BUNDLE], input="release-1\nrelease-2\n"
+    )
+    assert signed.exit_code == 0, signed.output
+    prompts = [line for line in signed.stderr.splitlines() if line.startswith("Passphrase")]
+    assert [prompt.rpartition(", ")[2].strip() for prompt in prompts] == [
+        *("keys/release-1.pem:", "keys/release-2.pem:")
     ]
 
 

@@ -67,7 +67,9 @@ def repository(product, run, config):
 
 @pytest.fixture(scope="module")
 def url(product, repository):
-    plan = load_server_plan(product.configuration, host=None, port=None, passphrase=lambda: b"")
+    plan = load_server_plan(
+        product.configuration, host=None, port=None, passphrase=lambda _key: b""
+    )
     from dataclasses import replace
 
     with serve_in_background(replace(plan, port=0)) as url:
