@@ -156,8 +156,9 @@ def open_simulated_board(folder: Path) -> SimulatedBoard:
         raise UsageRefusal(
             "the folder is not that of a simulated board",
             expected=f"a folder with {BOARD_FILE}, as `ampforge station simulate` makes it",
-            got=type(error).__name__,
+            got=(error.strerror if isinstance(error, OSError) else None) or "something else",
             where=path,
+            hint="name the folder of one board, such as station/simulated-line/board-1",
         ) from error
     return SimulatedBoard(folder, seed, index, now=lambda: datetime.now(UTC))
 

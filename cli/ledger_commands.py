@@ -177,9 +177,13 @@ def restore(
         f"  void: {void['first']} to {void['last']}, which may have been given since"
         for void in voided
     ]
+    elsewhere = (
+        f"if it was restored to epoch {identity.epoch} before, elsewhere: move this ledger away, "
+        f"and restore with --first-epoch {identity.epoch + 1}"
+    )
     human += [
         "next: put each board that was worked on since the backup into a slot again",
-        f"if it was restored before elsewhere, take it away: --first-epoch {identity.epoch + 1}",
+        elsewhere,
     ]
     print_result(document, "\n".join(human), as_json=as_json)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 PASSPHRASE_FILE_MAX_BYTES = 4096
+PASSPHRASE_LEAST_CHARACTERS = 8
 _KEY_HEAD_BYTES = 4096
 """How far a private key is looked for: OpenSSL writes parameters or attributes before it."""
 
@@ -191,6 +192,8 @@ def ask_passphrase(prompt: str, *, is_new: bool = False) -> bytes:
         UsageRefusal: There is no terminal, and no answer comes from where input does.
     """
     has_terminal = sys.stdin.isatty()
+    if is_new:
+        prompt = f"{prompt} (at least {PASSPHRASE_LEAST_CHARACTERS} characters)"
     try:
         with warnings.catch_warnings():
             if not has_terminal:  # getpass warns three lines long that it cannot hide what comes
@@ -208,14 +211,38 @@ def ask_passphrase(prompt: str, *, is_new: bool = False) -> bytes:
             got="the end of the input",
             hint="give the file with --passphrase-file; `ampforge COMMAND --help` shows more",
         ) from error
-    return answer.encode("utf-8", "surrogateescape")
+    passphrase = answer.encode("utf-8", "surrogateescape")
+    if is_new:
+        refuse_short(passphrase)
+    return passphrase
+
+
+def refuse_short(passphrase: bytes, *, where: Path | None = None) -> None:
+    """Refuse a new key's passphrase that is guessed within seconds, whatever the work factor.
+
+    Implements docs/decisions/0117-eight-characters-for-a-new-key.md.
+
+    Raises:
+        UsageRefusal: It has fewer than `PASSPHRASE_LEAST_CHARACTERS` characters.
+    """
+    count = len(passphrase.decode("utf-8", "surrogateescape"))
+    if count < PASSPHRASE_LEAST_CHARACTERS:
+        raise UsageRefusal(
+            "the passphrase of a new key is too short",
+            expected=f"at least {PASSPHRASE_LEAST_CHARACTERS} characters",
+            got=count,
+            where=where,
+            hint="take four words at random, and run the command again; nothing was made",
+        )
 
 
 def new_passphrase(passphrase_file: Path | None, *, prompt: str) -> bytes:
     """Return the passphrase of a key that is made now: of the file, or asked for twice."""
-    if passphrase_file is not None:
-        return read_passphrase_file(passphrase_file)
-    return ask_passphrase(prompt, is_new=True)
+    if passphrase_file is None:
+        return ask_passphrase(prompt, is_new=True)
+    passphrase = read_passphrase_file(passphrase_file)
+    refuse_short(passphrase, where=passphrase_file)
+    return passphrase
 
 
 class PassphraseSource(Protocol):
