@@ -83,7 +83,7 @@ def serve(
     from manifests.server import run_server
 
     configuration = load_configuration(config_path)
-    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the freshness key")
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the online keys")
     plan = load_server_plan(configuration, host=host, port=port, passphrase=passphrase)
     plan = _with_options(
         plan,
