@@ -11,6 +11,7 @@ from cli.configuration import load_configuration
 from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
+    FiniteFloat,
     config_option,
     hardware_class_option,
     json_option,
@@ -39,7 +40,7 @@ def group() -> None:
 @click.option("--name", required=True, help="Name; the same name keeps the devices drawn before.")
 @click.option(
     "--percent",
-    type=click.FloatRange(0, 100),
+    type=FiniteFloat(0, 100),
     help="Share of the devices (default: 100, or 0 beside --pin).",
 )
 @click.option("--pin", "pins", multiple=True, help="Serial number that installs it; repeatable.")

@@ -122,6 +122,11 @@ class FiniteFloat(click.FloatRange):
         Raises:
             click.BadParameter: It is none, is not finite, or is out of range.
         """
+        try:
+            float(value)
+        except ValueError:
+            # Click says "not a valid float range", also to who wrote a decimal comma.
+            self.fail(f"{value!r} is not a number such as 98.5.", param, ctx)
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)

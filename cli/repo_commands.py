@@ -13,6 +13,7 @@ from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
     EXISTING_FILE,
+    FiniteFloat,
     config_option,
     json_option,
     passphrase_file_option,
@@ -92,7 +93,7 @@ def init(
 @click.option("--campaign", help="Name of the campaign (default: the release's).")
 @click.option(
     "--percent",
-    type=click.FloatRange(0, 100),
+    type=FiniteFloat(0, 100),
     default=100.0,
     show_default=True,
     help="Share of the devices that install it.",

@@ -10,6 +10,7 @@ import click
 from cli.configuration import load_configuration
 from cli.output import print_result
 from cli.params import (
+    FiniteFloat,
     config_option,
     hardware_class_option,
     json_option,
@@ -33,7 +34,7 @@ _release_counter_option = click.option(
 @click.argument("version")
 @click.option(
     "--percent",
-    type=click.FloatRange(0, 100),
+    type=FiniteFloat(0, 100),
     default=100.0,
     show_default=True,
     help="Share of the devices from now on; above what it is.",
