@@ -150,14 +150,7 @@ def restore(
             on_progress=on_progress,
         )
     identity, lost = restored.identity, restored.lost_event_count
-    voided = [
-        {
-            "first": void.serial(void.first_sequence, identity.serial_format),
-            "last": void.serial(void.last_sequence, identity.serial_format),
-            "reason": void.reason,
-        }
-        for void in restored.voided
-    ]
+    voided = [void.to_document(identity.serial_format) for void in restored.voided]
     chains = {name: (count, head.hex()) for name, (count, head) in restored.chains.items()}
     document = {
         "schema": "ampforge.ledger-restored/1",

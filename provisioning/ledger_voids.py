@@ -7,7 +7,7 @@ the chain tells it and allocation sees it.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import insert, select
 
@@ -21,7 +21,7 @@ from provisioning.serial_numbers import SerialNumber
 if TYPE_CHECKING:
     import datetime as dt
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row
 
     from provisioning.ledger_events import Event
     from provisioning.ledger_values import Writer
@@ -67,6 +67,14 @@ class VoidedRange:
             sequence=sequence, format=serial_format,
         )  # fmt: skip
         return str(number)
+
+    def to_document(self, serial_format: SerialFormat) -> dict[str, str]:
+        """Return the first number, the last one and the reason, for people and scripts."""
+        return {
+            "first": self.serial(self.first_sequence, serial_format),
+            "last": self.serial(self.last_sequence, serial_format),
+            "reason": self.reason,
+        }
 
     def without(self, number: SerialNumber) -> tuple[VoidedRange, ...]:
         """Return what is left of the range when a board got a number back."""
@@ -121,8 +129,15 @@ def find_range(connection: Connection, number: SerialNumber) -> VoidedRange | No
         columns.first_sequence <= number.sequence, columns.last_sequence >= number.sequence,
     ).limit(1)  # fmt: skip
     row = connection.execute(chosen).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else parse_range(row)
+
+
+def parse_range(row: Row[Any]) -> VoidedRange:
+    """Return a row of the table as a range.
+
+    Raises:
+        LedgerError: It is not as this Ampforge writes it.
+    """
     return VoidedRange(**check_row(row, voided_ranges, where="table voided_ranges")._asdict())
 
 
