@@ -31,13 +31,23 @@ if TYPE_CHECKING:
 KINDS = ("i-mr", "ewma")
 
 
+column_option = click.option(
+    "--column",
+    "value_column",
+    metavar="NAME",
+    help="Column of the values, in a file with any others (default: value, alone).",
+)
+
+
 @click.group(cls=NounGroup)
 def group() -> None:
     """State what a process can do: Cpk, yield, control charts."""
 
 
 @group.command(
-    "study", epilog="Example: ampforge capability study errors.csv --lower -1.5 --upper 1.5"
+    "study",
+    epilog="Example: ampforge capability study errors.csv --lower -1.5 --upper 1.5\n\n"
+    'Example: ampforge capability study line.csv --column "error, µA" --upper 1.5',
 )
 @click.argument("data_path", metavar="DATA", type=EXISTING_FILE)
 @click.option("--lower", type=FiniteFloat(), help="Lower tolerance limit.")
@@ -49,11 +59,20 @@ def group() -> None:
     show_default=True,
     help="Of the intervals.",
 )
+@column_option
+@click.option(
+    "--subgroup",
+    "subgroup_column",
+    metavar="NAME",
+    help="Column of the subgroups, in a file with any others (default: subgroup, if it is there).",
+)
 @plot_option
 @json_option
 def study(
     *,
     data_path: Path,
+    value_column: str | None,
+    subgroup_column: str | None,
     lower: float | None,
     upper: float | None,
     confidence: float,
@@ -62,15 +81,15 @@ def study(
 ) -> None:
     """State Cp, Cpk, Pp and Ppk with their intervals.
 
-    From a CSV file: columns value[,subgroup], in the order of making. Without subgroups the
-    short-term spread comes from neighbours, with them from within each subgroup. One limit may be
-    left out.
+    From a CSV file: columns value[,subgroup], or those that --column and --subgroup name, in the
+    order of making. Without subgroups the short-term spread comes from neighbours, with them from
+    within each subgroup. One limit may be left out.
     """
     from provisioning.capability_data import load_process_data
     from provisioning.process_capability import Limits, assess_capability
 
     limits = Limits(lower=lower, upper=upper)
-    data = load_process_data(data_path)
+    data = load_process_data(data_path, value_column=value_column, subgroup_column=subgroup_column)
     with refusing_in(data_path):
         capability = assess_capability(
             data.values, limits, subgroups=data.subgroups, confidence=confidence
@@ -118,11 +137,13 @@ def study(
     show_default=True,
     help="ewma: limits in standard deviations (L).",
 )
+@column_option
 @plot_option
 @json_option
 def chart(
     *,
     data_path: Path,
+    value_column: str | None,
     kind: str,
     baseline: int | None,
     center: float | None,
@@ -134,12 +155,12 @@ def chart(
 ) -> None:
     """Say whether a process stayed as it was.
 
-    From a CSV file with a column value, in the order of making. Limits come from the values
-    themselves, or from --center and --sd; they say nothing about tolerances.
+    From a CSV file with a column value, or that of --column, in the order of making. Limits come
+    from the values themselves, or from --center and --sd; they say nothing about tolerances.
     """
     from provisioning.capability_data import load_process_data
 
-    data = load_process_data(data_path)
+    data = load_process_data(data_path, value_column=value_column)
     with refusing_in(data_path):
         charts = (
             _individuals(data, baseline)

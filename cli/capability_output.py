@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _NA_PER_UA: Final = 1000
 _NAMED_MAX: Final = 12
+_PERCENT_FROM = 0.01
 _INDICES: Final = ("cp", "cpk", "pp", "ppk")
 
 
@@ -52,13 +53,19 @@ def tell_study(capability: Capability, limits: Limits, plot_path: Path | None) -
         "",
         (
             f"outside     {capability.outside_count} of {capability.count}; a normal process has "
-            f"{per_million(capability.outside_expected)} in a million"
+            + _tell_probability(capability.outside_expected)
         ),
         *(f"note: {remark}" for remark in capability.remarks),
     ]
     if plot_path is not None:
         lines.append(f"wrote {plot_path}")
     return "\n".join(lines)
+
+
+def _tell_probability(probability: float) -> str:
+    if probability < _PERCENT_FROM:
+        return f"{per_million(probability)} in a million"
+    return f"{100 * probability:.3g} %"
 
 
 def chart_document(charts: Sequence[ControlChart]) -> dict[str, object]:

@@ -26,6 +26,7 @@ from cli.params import (
     ask_passphrase,
     json_option,
     read_passphrase_file,
+    refuse_short,
 )
 
 if TYPE_CHECKING:
@@ -235,7 +236,10 @@ def _open_room(folder: Path, files: dict[str, Path]) -> CeremonyRoom:
 def _ask(files: dict[str, Path]) -> Callable[[PlannedKey, bool], bytes]:
     def ask(planned: PlannedKey, is_new: bool) -> bytes:
         if planned.name in files:
-            return read_passphrase_file(files[planned.name])
+            passphrase = read_passphrase_file(files[planned.name])
+            if is_new:
+                refuse_short(passphrase, where=files[planned.name])
+            return passphrase
         what = "PIN of" if planned.is_in_token else "passphrase of"
         if is_new:
             what = "choose the passphrase of the new key"

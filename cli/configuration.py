@@ -149,6 +149,13 @@ def current_folder() -> Path:
         ) from error
 
 
+def has_configuration() -> bool:
+    """Whether `load_configuration` finds a file where none is given."""
+    return bool(os.environ.get("AMPFORGE_CONFIG")) or (
+        find_configuration_file(current_folder()) is not None
+    )
+
+
 def load_configuration(path: Path | None = None) -> Configuration:
     """Load `ampforge.toml`: the given one, else `AMPFORGE_CONFIG`, else this folder and upward.
 

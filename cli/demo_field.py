@@ -170,5 +170,5 @@ def _count_reports(product: DemoProduct) -> int:
         return len(fleet.list_reports())
 
 
-def _no_passphrase() -> bytes:
-    raise AssertionError("the demo's keys are not encrypted")
+def _no_passphrase(key: str) -> bytes:
+    raise AssertionError(f"the demo's keys are not encrypted: {key}")

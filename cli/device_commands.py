@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.configuration import load_configuration
+from cli.configuration import has_configuration, load_configuration
 from cli.device_output import (
     as_text,
     describe_approved,
@@ -102,7 +102,7 @@ def update(
     if board_folder is not None:
         from manifests.http_transport import HttpTransport
 
-        rules = _load_rules(config_path, allows_reinstall=reinstall)
+        rules = load_update_rules(config_path, allows_reinstall=reinstall)
         with (
             closing(HttpTransport(url)) as transport,
             closing(open_simulated_board(board_folder)) as board,
@@ -164,9 +164,9 @@ def open_simulated_board(folder: Path) -> SimulatedBoard:
         raise UsageRefusal(
             "the folder is not that of a simulated board",
             expected=f"a folder with {BOARD_FILE}, as `ampforge station simulate` makes it",
-            got=error.strerror if isinstance(error, OSError) else f"another {BOARD_FILE}",
+            got=(error.strerror if isinstance(error, OSError) else None) or f"another {BOARD_FILE}",
             where=path,
-            hint="name a board's own folder, such as station/simulated-line/board-1",
+            hint="name the folder of one board, such as station/simulated-line/board-1",
         ) from error
     return SimulatedBoard(folder, seed, index, now=lambda: datetime.now(UTC))
 
@@ -263,13 +263,13 @@ def _with_link(port: str, act: Callable[[DeviceLink], dict[str, object]]) -> dic
         return act(link)
 
 
-def _load_rules(config_path: Path | None, *, allows_reinstall: bool) -> UpdateRules:
-    from cli.configuration import find_configuration_file
+def load_update_rules(config_path: Path | None, *, allows_reinstall: bool) -> UpdateRules:
+    """Return the rules of `[update]`; the defaults where there is no `ampforge.toml`."""
     from manifests.manifests_settings import UpdateSettings
     from manifests.update_outcome import UpdateRules
 
     settings = UpdateSettings()
-    if config_path is not None or find_configuration_file(Path.cwd()) is not None:
+    if config_path is not None or has_configuration():
         configuration = load_configuration(config_path)
         if configuration.has_section("update"):
             settings = configuration.section("update", UpdateSettings)
@@ -281,15 +281,18 @@ def _load_rules(config_path: Path | None, *, allows_reinstall: bool) -> UpdateRu
 def _default_root(config_path: Path | None) -> Path:
     from cli.repository_files import load_repository_settings
 
-    configuration = load_configuration(config_path)
-    folder = configuration.resolve(load_repository_settings(configuration).folder)
-    path = folder / "metadata" / "1.root.json"
-    if not path.is_file():
+    path: Path | None = None
+    # A gateway's machine has the root alone, and no product folder.
+    if config_path is not None or has_configuration():
+        configuration = load_configuration(config_path)
+        folder = configuration.resolve(load_repository_settings(configuration).folder)
+        path = folder / "metadata" / "1.root.json"
+    if path is None or not path.is_file():
         raise UsageRefusal(
             "there is no TUF root to trust",
             expected="--root FILE, from a trusted place and not from the server",
             where=path,
-            hint="it is the metadata/1.root.json that `ampforge repo init` made",
+            hint="bring 1.root.json from whoever made the repository with `ampforge repo init`",
         )
     return path
 

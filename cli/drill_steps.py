@@ -23,13 +23,14 @@ _NEW_KEY = (
 _ROTATE = "call root's holders: `ampforge key rotate OLD NEW.pub.pem --revoke`"
 _CONFIGURE = "change [signing] in ampforge.toml as that command says"
 _TUF = (
-    "`ampforge repo rotate` with root's keys: gateways follow the next TUF root once they have "
-    "read it, and the old one until then"
+    "`ampforge repo rotate` with root's keys publishes the next TUF root and the trust record: "
+    "gateways and boards follow when they next ask, and trust the old key until then"
 )
-_DELIVER = (
-    "give the new trust record to stations, servers and gateways; boards take it at service over "
-    "the factory link, and go on trusting the old key until then"
+_PUBLISH = (
+    "`ampforge repo publish-trust`: boards take the trust record when they next ask for an update, "
+    "or at service, and trust the old key until then; who carries the bytes can hold it back"
 )
+_DELIVER = "give the new trust record to stations and servers"
 
 REAL_STEPS: Final[Mapping[Role, tuple[str, ...]]] = {
     Role.ROOT: (
@@ -46,7 +47,7 @@ REAL_STEPS: Final[Mapping[Role, tuple[str, ...]]] = {
             "--key …` with each of their keys"
         ),
         _CONFIGURE,
-        _TUF,
+        f"{_TUF}; `--old-key FILE` for each old root key that signs along",
         _DELIVER,
     ),
     Role.POLICY: (
@@ -65,6 +66,7 @@ REAL_STEPS: Final[Mapping[Role, tuple[str, ...]]] = {
             "`ampforge policy approve`, then `bundle build --release-counter NEXT`, `bundle sign`, "
             "`repo publish`"
         ),
+        _PUBLISH,
         _DELIVER,
     ),
     Role.RELEASE: (
@@ -106,8 +108,8 @@ REAL_STEPS: Final[Mapping[Role, tuple[str, ...]]] = {
         _CONFIGURE,
         _TUF,
         (
-            "`ampforge campaign create` for each hardware class: assignments by the old key are "
-            "refused"
+            "see in `ampforge repo status` that devices take each hardware class's assignment; "
+            "those by the old key are refused: `ampforge campaign create`"
         ),
         _DELIVER,
     ),
@@ -117,6 +119,7 @@ REAL_STEPS: Final[Mapping[Role, tuple[str, ...]]] = {
         _ROTATE,
         _CONFIGURE,
         "start `ampforge serve` with the new key",
+        _PUBLISH,
         _DELIVER,
     ),
     Role.TIMESTAMP: (
@@ -145,6 +148,7 @@ REAL_STEPS: Final[Mapping[Role, tuple[str, ...]]] = {
         "call root's holders: `ampforge key revoke STATION_KEY_ID`",
         "make the station a new key and a new certificate from the factory CA",
         "recall or re-measure units that may carry a false calibration record",
+        _PUBLISH,
         _DELIVER,
     ),
     Role.SUPERVISOR: (

@@ -19,7 +19,6 @@ from cli.params import (
 from cli.signing_keys import open_signers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from cli.configuration import Configuration
@@ -149,9 +148,7 @@ def _sign(
     from signing.trust import sign_trust_record
     from signing.trust_file import save_trust_record
 
-    passphrase: Callable[[], bytes] = passphrase_source(
-        passphrase_file, prompt="Passphrase or PIN of the root key"
-    )
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase or PIN of the root key")
     signers = open_signers(Role.ROOT, configuration=configuration, keys=keys, passphrase=passphrase)
     for signer in signers:
         if signer.public_key not in (*current.roles[Role.ROOT].keys, *record.roles[Role.ROOT].keys):
@@ -162,7 +159,22 @@ def _sign(
                 where="--key" if keys else "[signing.roles.root] signer",
                 hint="name root's keys with --key",
             )
-    # A root key that leaves may sign its own successor; once revoked it counts for neither.
+    # A root key that leaves may sign its own successor; it does not count for the next record.
+    root = record.roles[Role.ROOT]
+    staying = [
+        signer.public_key.key_id.hex()[:16]
+        for signer in signers
+        if signer.public_key in root.keys and signer.public_key.key_id not in record.revoked_key_ids
+    ]
+    if len(staying) < root.threshold:
+        raise UsageRefusal(
+            "too few of the keys that root has in the next record sign it",
+            expected=f"{root.threshold} of them",
+            got=", ".join(staying) or "none",
+            where="--key" if keys else "[signing.roles.root] signer",
+            hint="name each root key that signs, of those that are left and the new one: --key FILE"
+            " --key FILE",
+        )
     path = find_trust_record(configuration)
     save_trust_record(path, sign_trust_record(record, signers), current=current)
     return path
@@ -174,6 +186,7 @@ def _next_step(
     """Says what to change in ampforge.toml, so that the next `trust sign` does not undo this."""
     from signing.errors import SigningError
     from signing.key_files import load_public_key
+    from signing.roles import Role
     from signing.roles_settings import SigningSettings
 
     settings = configuration.section("signing", SigningSettings)
@@ -189,6 +202,10 @@ def _next_step(
     if added is not None:
         what += f", put {added} in, and name its private key in signer"
     publish = "publish the trust record"
-    if role in _REPOSITORY_ROLES and configuration.has_section("repository"):
-        publish += "; then `ampforge repo rotate`, so that gateways follow"
-    return f"now {what} in {configuration.path.name}, and {publish}"
+    if configuration.has_section("repository"):
+        publish = "then run `ampforge repo publish-trust`, so that boards follow"
+        if role in _REPOSITORY_ROLES:
+            publish = "then run `ampforge repo rotate`, so that gateways and boards follow"
+        if role == Role.ROOT:
+            publish += "; --old-key FILE for each root key of before that signs along"
+    return f"now {what} in {configuration.path.name}; {publish}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -31,7 +32,7 @@ def public(*, uri: str, output: Path | None, passphrase_file: Path | None, as_js
     from signing.key_uris import load_signer
 
     source = passphrase_source(passphrase_file, prompt="Passphrase or PIN of the key")
-    signer = load_signer(uri, passphrase=source)
+    signer = load_signer(uri, passphrase=partial(source, uri))
     key = signer.public_key
     # A trial, so that a token which cannot sign is found before root trusts its key.
     trial = b"ampforge key trial"

@@ -150,14 +150,7 @@ def restore(
             on_progress=on_progress,
         )
     identity, lost = restored.identity, restored.lost_event_count
-    voided = [
-        {
-            "first": void.serial_in(identity.serial_format, void.first_sequence),
-            "last": void.serial_in(identity.serial_format, void.last_sequence),
-            "reason": void.reason,
-        }
-        for void in restored.voided
-    ]
+    voided = [void.to_document(identity.serial_format) for void in restored.voided]
     chains = {name: (count, head.hex()) for name, (count, head) in restored.chains.items()}
     document = {
         "schema": "ampforge.ledger-restored/1",
@@ -177,9 +170,13 @@ def restore(
         f"  void: {void['first']} to {void['last']}, which may have been given since"
         for void in voided
     ]
+    elsewhere = (
+        f"if it was restored to epoch {identity.epoch} before, elsewhere: move this ledger away, "
+        f"and restore with --first-epoch {identity.epoch + 1}"
+    )
     human += [
         "next: put each board that was worked on since the backup into a slot again",
-        f"if it was restored before elsewhere, take it away: --first-epoch {identity.epoch + 1}",
+        elsewhere,
     ]
     print_result(document, "\n".join(human), as_json=as_json)
 

@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound="Callable[..., Any]")
 PASSPHRASE_FILE_MAX_BYTES = 4096
 SHARE_MAX_PPM = 1_000_000
+PASSPHRASE_LEAST_CHARACTERS = 8
 _KEY_HEAD_BYTES = 4096
 """How far a private key is looked for: OpenSSL writes parameters or attributes before it."""
 
@@ -164,6 +165,11 @@ class FiniteFloat(click.FloatRange):
         Raises:
             click.BadParameter: It is none, is not finite, or is out of range.
         """
+        try:
+            float(value)
+        except ValueError:
+            # Click says "not a valid float range", also to who wrote a decimal comma.
+            self.fail(f"{value!r} is not a number such as 98.5.", param, ctx)
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
@@ -234,6 +240,8 @@ def ask_passphrase(prompt: str, *, is_new: bool = False) -> bytes:
         UsageRefusal: There is no terminal, and no answer comes from where input does.
     """
     has_terminal = sys.stdin.isatty()
+    if is_new:
+        prompt = f"{prompt} (at least {PASSPHRASE_LEAST_CHARACTERS} characters)"
     try:
         with warnings.catch_warnings():
             if not has_terminal:  # getpass warns three lines long that it cannot hide what comes
@@ -251,17 +259,48 @@ def ask_passphrase(prompt: str, *, is_new: bool = False) -> bytes:
             got="the end of the input",
             hint="give the file with --passphrase-file; `ampforge COMMAND --help` shows more",
         ) from error
-    return answer.encode("utf-8", "surrogateescape")
+    passphrase = answer.encode("utf-8", "surrogateescape")
+    if is_new:
+        refuse_short(passphrase)
+    return passphrase
+
+
+def refuse_short(passphrase: bytes, *, where: Path | None = None) -> None:
+    """Refuse a new key's passphrase that is guessed within seconds, whatever the work factor.
+
+    Implements docs/decisions/0117-eight-characters-for-a-new-key.md.
+
+    Raises:
+        UsageRefusal: It has fewer than `PASSPHRASE_LEAST_CHARACTERS` characters.
+    """
+    count = len(passphrase.decode("utf-8", "surrogateescape"))
+    if count < PASSPHRASE_LEAST_CHARACTERS:
+        raise UsageRefusal(
+            "the passphrase of a new key is too short",
+            expected=f"at least {PASSPHRASE_LEAST_CHARACTERS} characters",
+            got=count,
+            where=where,
+            hint="take four words at random, and run the command again; nothing was made",
+        )
 
 
 def new_passphrase(passphrase_file: Path | None, *, prompt: str) -> bytes:
     """Return the passphrase of a key that is made now: of the file, or asked for twice."""
-    if passphrase_file is not None:
-        return read_passphrase_file(passphrase_file)
-    return ask_passphrase(prompt, is_new=True)
+    if passphrase_file is None:
+        return ask_passphrase(prompt, is_new=True)
+    passphrase = read_passphrase_file(passphrase_file)
+    refuse_short(passphrase, where=passphrase_file)
+    return passphrase
 
 
-def passphrase_source(passphrase_file: Path | None, *, prompt: str) -> Callable[[], bytes]:
+class PassphraseSource(Protocol):
+    """Gets the passphrase or PIN of a key that turns out to need one."""
+
+    def __call__(self, key: str = "", /) -> bytes:
+        """Return it; the prompt names the key: each wrong PIN brings a token closer to its lock."""
+
+
+def passphrase_source(passphrase_file: Path | None, *, prompt: str) -> PassphraseSource:
     """Return a function that gets the passphrase when a key turns out to need one.
 
     Args:
@@ -269,9 +308,9 @@ def passphrase_source(passphrase_file: Path | None, *, prompt: str) -> Callable[
         prompt: What to ask on the terminal.
     """
 
-    def get() -> bytes:
+    def get(key: str = "", /) -> bytes:
         if passphrase_file is not None:
             return read_passphrase_file(passphrase_file)
-        return ask_passphrase(prompt)
+        return ask_passphrase(f"{prompt}, {key}" if key else prompt)
 
     return get

@@ -29,7 +29,7 @@ from cli.repo_verify_command import verify
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROMPT = "Passphrase of the signing keys"
+PROMPT = "Passphrase or PIN of the signing keys"
 
 
 @click.group(cls=NounGroup)
@@ -56,11 +56,12 @@ def init(
     Root is signed by the [signing] keys of the role root, targets by release, and snapshot,
     timestamp and campaign by their own online keys.
     """
-    from cli.repository_files import open_publisher
-    from manifests.repository import init_repository
+    from cli.repository_files import open_publisher, open_store
+    from manifests.repository import init_repository, refuse_present
     from manifests.tuf_metadata import SIGNING_ROLES
 
     configuration = load_configuration(config_path)
+    refuse_present(open_store(configuration))  # before anybody is asked for a passphrase
     passphrase = passphrase_source(passphrase_file, prompt=PROMPT)
     publisher = open_publisher(configuration, SIGNING_ROLES.values(), passphrase=passphrase)
     metadata = init_repository(

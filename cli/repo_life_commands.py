@@ -95,7 +95,7 @@ def extend(
     from signing.roles import Role
 
     configuration = load_configuration(config_path)
-    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the signing keys")
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase or PIN of the signing keys")
     roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
     now = _now()
@@ -141,7 +141,7 @@ def withdraw(
     from signing.roles import Role
 
     configuration = load_configuration(config_path)
-    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the signing keys")
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase or PIN of the signing keys")
     roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
     now = _now()

@@ -48,7 +48,7 @@ def rotate(
     from signing.trust_file import read_trust_record
 
     configuration = load_configuration(config_path)
-    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the signing keys")
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase or PIN of the signing keys")
     publisher = open_publisher(configuration, SIGNING_ROLES.values(), passphrase=passphrase)
     signers = dict(publisher.signers)
     if old_keys:

@@ -35,7 +35,7 @@ def publish_trust(*, config_path: Path | None, passphrase_file: Path | None, as_
     from signing.trust_file import read_trust_record
 
     configuration = load_configuration(config_path)
-    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the signing keys")
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase or PIN of the signing keys")
     roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
     publication = publish(

@@ -84,7 +84,7 @@ def load_trust(configuration: Configuration) -> TrustRecord:
 
 
 def open_publisher(
-    configuration: Configuration, roles: Iterable[Role], *, passphrase: Callable[[], bytes]
+    configuration: Configuration, roles: Iterable[Role], *, passphrase: Callable[[str], bytes]
 ) -> Publisher:
     """Return the configured repository and the keys to publish to it with."""
     from manifests.publishing import Publisher

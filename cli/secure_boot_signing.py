@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -140,7 +141,10 @@ class SigningChoice:
             self.passphrase_file, prompt="Passphrase or PIN of the Secure Boot key"
         )
         return log_signers(
-            [load_secure_boot_signer(uri, passphrase=passphrase) for uri in self.keys],
+            [
+                load_secure_boot_signer(uri, passphrase=partial(passphrase, uri))
+                for uri in self.keys
+            ],
             Role.SECURE_BOOT,
             configuration=configuration,
             log_beside=log_beside,

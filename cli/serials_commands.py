@@ -41,7 +41,7 @@ def group() -> None:
 @config_option
 @json_option
 def status(*, station_folder: Path | None, config_path: Path | None, as_json: bool) -> None:
-    """List every serial number with its state, chip and unit, and every lease.
+    """List every serial number with its state, chip and unit, every lease and every void range.
 
     While the ledger is out of reach, say how far this station's own lease has come.
     """
@@ -56,13 +56,14 @@ def status(*, station_folder: Path | None, config_path: Path | None, as_json: bo
 def _print_ledger(station_folder: Path | None, config_path: Path | None, *, as_json: bool) -> None:
     from provisioning.ledger_events import format_time
     from provisioning.ledger_leases import list_leases
-    from provisioning.ledger_queries import count_serials, list_serials, list_units
+    from provisioning.ledger_queries import count_serials, list_serials, list_units, list_voids
 
     with open_ledger(config_path, station_folder) as ledger:
         identity = ledger.identity
         leases = list_leases(ledger)
         counts = count_serials(ledger.database)
         serials = list_serials(ledger.database)
+        voids = [void.to_document(identity.serial_format) for void in list_voids(ledger.database)]
         units = {unit.serial: unit for unit in list_units(ledger.database)}
     document: dict[str, Any] = {
         "schema": "ampforge.serials/1",
@@ -72,6 +73,7 @@ def _print_ledger(station_folder: Path | None, config_path: Path | None, *, as_j
             "leased": sum(lease.left for lease in leases),
         },
         "leases": [lease_document(lease) for lease in leases],
+        "voided_ranges": voids,
         "serials": [
             {
                 "serial": serial.serial,
@@ -87,6 +89,9 @@ def _print_ledger(station_folder: Path | None, config_path: Path | None, *, as_j
     lines.append("  " + ", ".join(f"{count} {name}" for name, count in document["counts"].items()))
     for lease in leases:
         lines += [f"  {line}" for line in format_lease(lease)]
+    lines += [
+        f"  {void['first']} to {void['last']} are never given: {void['reason']}" for void in voids
+    ]
     lines += [
         f"  {serial.serial}  {serial.state.value:<9} "
         f"{'-' if serial.mac is None else serial.mac.hex(':')}  "

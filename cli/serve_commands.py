@@ -83,7 +83,7 @@ def serve(
     from manifests.server import run_server
 
     configuration = load_configuration(config_path)
-    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the freshness key")
+    passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the online keys")
     plan = load_server_plan(configuration, host=host, port=port, passphrase=passphrase)
     plan = _with_options(
         plan,
@@ -116,7 +116,7 @@ def serve(
 
 
 def _keep_fresh(
-    configuration: Configuration, passphrase: Callable[[], bytes]
+    configuration: Configuration, passphrase: Callable[[str], bytes]
 ) -> AbstractContextManager[None]:
     """Sign snapshot and timestamp again while the server runs, where it has both keys."""
     from cli.repository_files import open_publisher
@@ -151,7 +151,7 @@ def load_server_plan(
     *,
     host: str | None,
     port: int | None,
-    passphrase: Callable[[], bytes],
+    passphrase: Callable[[str], bytes],
 ) -> ServerPlan:
     """Return what `ampforge.toml` says is to be served.
 

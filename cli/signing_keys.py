@@ -24,7 +24,7 @@ def open_signers(
     configuration: Configuration | None,
     keys: Sequence[str] = (),
     log_beside: Path | None = None,
-    passphrase: Callable[[], bytes] | None,
+    passphrase: Callable[[str], bytes] | None,
 ) -> tuple[Signer, ...]:
     """Open the keys that sign for a role; what they sign is written to the sign log.
 
@@ -33,16 +33,16 @@ def open_signers(
         configuration: The loaded `ampforge.toml`; needed where no `keys` are given.
         keys: Paths or URIs of `--key`; none means those of `[signing.roles.ROLE] signer`.
         log_beside: What the log lies beside where no trust record is configured.
-        passphrase: Asked for each key that needs one.
+        passphrase: Asked for each key that needs one, by the key's path or URI.
 
     Raises:
         KeyFileError: A key cannot be opened.
         UsageRefusal: A setting that is needed is missing.
     """
     if keys:
-        from signing.key_uris import load_signer
+        from signing.roles_settings import load_named_signers
 
-        signers = tuple(load_signer(uri, passphrase=passphrase) for uri in keys)
+        signers = load_named_signers(keys, passphrase=passphrase)
     else:
         from signing.roles_settings import SigningSettings
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.output import count_of, print_result
+from cli.output_file import refuse_input_as_output
 from cli.params import EXISTING_FILE, json_option
+from cli.picture_option import plot_option, save_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +45,10 @@ _NAMES = {
 _SHOWN_CHARACTERS = 16
 
 
-@click.command("diff", epilog="Example: ampforge waveform diff released.table waveforms.toml")
+@click.command(
+    "diff",
+    epilog="Example: ampforge waveform diff released.table waveforms.toml --plot what-changed.svg",
+)
 @click.argument("before_path", type=EXISTING_FILE)
 @click.argument("after_path", type=EXISTING_FILE)
 @click.option(
@@ -54,6 +59,7 @@ _SHOWN_CHARACTERS = 16
     type=click.IntRange(min=1),
     help="Compare this level only; with a CSV file: the level it is (default: the highest).",
 )
+@plot_option
 @json_option
 def diff(
     *,
@@ -61,18 +67,29 @@ def diff(
     after_path: Path,
     mode_name: str | None,
     level: int | None,
+    plot_path: Path | None,
     as_json: bool,
 ) -> None:
     """Say what changed from one waveform to another (each TOML, CSV or compiled), in numbers.
 
     Levels are compared by number. A CSV file is one pulse; bursts, polarity and session are then
-    taken from the other side.
+    taken from the other side. The picture has each mode's pulse at the highest level of both.
     """
     from firmware_images.waveform_diff import diff_waveforms
     from firmware_images.waveform_sides import load_sides
 
     before, after = load_sides(before_path, after_path, mode=mode_name, level=level)
     changes = diff_waveforms(before, after)
+    if plot_path is not None:
+        from firmware_images.waveform_diff_plot import plot_difference
+
+        refuse_input_as_output(plot_path, after_path, option="--plot")
+        names = (before_path.name, after_path.name)
+        save_picture(
+            plot_path,
+            lambda kind: plot_difference(before, after, names=names, picture_format=kind),
+            made_from=before_path,
+        )
     document = {
         "schema": "ampforge.waveform-diff/1",
         "before": str(before_path),
@@ -80,7 +97,10 @@ def diff(
         "same": not changes,
         "changes": [change.to_json() for change in changes],
     }
-    print_result(document, _format(changes, before_path, after_path), as_json=as_json)
+    human = _format(changes, before_path, after_path)
+    if plot_path is not None:
+        human += f"\nwrote {plot_path}"
+    print_result(document, human, as_json=as_json)
 
 
 def _format(changes: Sequence[Change], before: Path, after: Path) -> str:

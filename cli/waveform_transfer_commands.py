@@ -8,7 +8,8 @@ import click
 
 from cli.output import count_of, print_result
 from cli.output_file import refuse_input_as_output
-from cli.params import EXISTING_FILE, FILE, json_option, make_folder
+from cli.params import EXISTING_FILE, FILE, config_option, json_option, make_folder
+from cli.release_defaults import ReleaseDefaults
 from cli.waveform_options import DecimalType
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def import_(
     "export",
     epilog="Example: ampforge waveform export waveforms.toml --mode LIFT --level 5 -o lift.csv",
 )
-@click.argument("waveform_path", type=EXISTING_FILE)
+@click.argument("waveform_path", type=EXISTING_FILE, required=False)
 @output_option
 @click.option("--mode", "mode_name", help="Which mode; may be left out when there is one.")
 @click.option("--level", type=click.IntRange(min=1), help="Which level (default: the highest).")
@@ -79,14 +80,16 @@ def import_(
     show_default=True,
     help="One pulse, a burst with its rest, the repeat period, or a session with its ramps.",
 )
+@config_option
 @json_option
 def export(
     *,
-    waveform_path: Path,
+    waveform_path: Path | None,
     output: Path,
     mode_name: str | None,
     level: int | None,
     what: str,
+    config_path: Path | None,
     as_json: bool,
 ) -> None:
     """Write one level of a waveform (TOML or compiled) as t_us,i_ua rows, exactly."""
@@ -95,6 +98,7 @@ def export(
     from firmware_images.waveform_transfer import serialize_csv
     from signing.durable_file import save_durably
 
+    waveform_path = waveform_path or ReleaseDefaults(config_path).waveforms()
     side, mode, number = find_level(waveform_path, mode=mode_name, level=level)
     if what == SESSION:
         segments = build_session_segments(mode, mode.levels[0])

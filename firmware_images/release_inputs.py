@@ -7,10 +7,11 @@ module says what is missing, the policy role decides.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval, verify_approval
 from firmware_images.bounded_file import read_bounded
+from firmware_images.bundle_archive import NAME_PATTERN
 from firmware_images.bundle_building import BundleInputs
 from firmware_images.errors import ApprovalError, BundleError, WaveformTableError
 from firmware_images.esp_image import load_image
@@ -29,14 +30,14 @@ from firmware_images.waiver_judging import judge_with_waivers, refuse_out_of_for
 from firmware_images.waveform_compile import compile_table
 from firmware_images.waveform_slot import APPROVAL_BYTES_MAX, SLOT_BYTES
 from firmware_images.waveform_slot_signing import verify_signed_slot
-from firmware_images.waveform_source import load_waveforms
+from firmware_images.waveform_source import load_waveforms_and_files
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
 from signing.cose_message import parse_message, refuse_content_type
 from signing.input_file import is_present
 from signing.refusal import refusing_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from firmware_images.waiver import LimitWaiver
     from firmware_images.waveform_slot_signing import SignedSlot
     from signing.trust import TrustRecord
+
+SOURCE_NAMES: Final = frozenset({"waveforms.toml", "limits.toml", "partitions.csv"})
 
 
 def load_release_inputs(
@@ -78,7 +81,8 @@ def load_release_inputs(
         )
     policy = load_limits(root / release.limits)
     waveforms = root / release.waveforms
-    table = compile_table(load_waveforms(waveforms), policy, product.hardware_class)
+    source, waveforms_toml, csv_files = load_waveforms_and_files(waveforms)
+    table = compile_table(source, policy, product.hardware_class)
     table_bytes = serialize_waveform_table(table)
     signed_waivers = load_waivers((root / path for path in release.waivers), trust=trust)
     waivers = tuple(entry.waiver for entry in signed_waivers)
@@ -88,12 +92,13 @@ def load_release_inputs(
     taken = load_image_input(root / release.app, chip=product.chip)
     app, image = taken.content, taken.image
     sources = {
-        "waveforms.toml": read_bounded(waveforms, TOML_BYTES_MAX, BundleError),
+        "waveforms.toml": waveforms_toml,
         "limits.toml": read_bounded(root / release.limits, TOML_BYTES_MAX, BundleError),
     }
     partitions = read_bounded(root / release.partitions, CSV_MAX_BYTES, BundleError)
     if not is_binary_table(partitions):
         sources["partitions.csv"] = partitions
+    _refuse_csv_names(csv_files, where=waveforms)
     partition_table = load_partition_table(root / release.partitions)
     if taken.build is not None:
         _refuse_other_table(taken.build, partition_table, where=root / release.partitions)
@@ -118,7 +123,7 @@ def load_release_inputs(
         partition_table=partition_table,
         bootloader=bootloader,
         waveform_signature=None if slot is None else slot.sector,
-        sources=sources,
+        sources={**sources, **csv_files},
         waivers=tuple(entry.signed for entry in signed_waivers),
         constraints=release.constraints(product),
     )
@@ -128,6 +133,7 @@ def load_release_inputs(
         "approval": approval,
         "partitions": partitions,
         **{name.partition(".")[0]: content for name, content in sources.items()},
+        **{f"waveforms/{name}": content for name, content in csv_files.items()},
         **({} if bootloader is None else {"bootloader": bootloader}),
         **({} if bill is None else {"sbom": bill}),
         **({} if slot is None else {"waveform_signature": slot.sector}),
@@ -136,6 +142,20 @@ def load_release_inputs(
     project = None if bill is None else parse_sbom(bill, where=root / str(release.sbom))
     inputs = add_sbom(inputs, image=image, policy=policy, project=project)
     return add_provenance(inputs, materials=materials, tools=find_tool_versions())
+
+
+def _refuse_csv_names(names: Iterable[str], *, where: Path) -> None:
+    # Carried beside waveforms.toml under its own name, so that the extracted sources compile again.
+    for name in names:
+        if name in SOURCE_NAMES or "/" in name or not NAME_PATTERN.fullmatch(name):
+            raise BundleError(
+                "a waveform's CSV file cannot be carried under its name",
+                expected="lower-case letters, digits, dots, dashes and underscores, and not "
+                + ", ".join(sorted(SOURCE_NAMES)),
+                got=ascii(name[:60]),
+                where=where,
+                hint="rename the file, and name it so in the mode's csv; the approval stays good",
+            )
 
 
 def _load_approval(

@@ -25,10 +25,21 @@ class Difference(NamedTuple):
 def find_largest_difference(
     before: Level, before_tick_us: int, after: Level, after_tick_us: int
 ) -> Difference:
-    """Compares two pulses from their beginning; one that has ended counts as zero.
+    """Compares two pulses from their beginning; one that has ended counts as zero."""
+    largest = Difference(0.0, 0)
+    for time_us, *sides in trace_difference(before, before_tick_us, after, after_tick_us):
+        for current_na in sides:
+            if abs(current_na) > abs(largest.current_na):
+                largest = Difference(current_na, time_us)
+    return largest
 
-    Both are linear between the ends of their segments, so only those moments are looked at, each
-    from its left and from its right.
+
+def trace_difference(
+    before: Level, before_tick_us: int, after: Level, after_tick_us: int
+) -> Iterator[tuple[int, float, float]]:
+    """After less before, nanoamps: at each moment, µs, just before it and just after it.
+
+    Both are linear between the ends of their segments, so these moments are all there is to see.
     """
     moments = sorted(
         {
@@ -38,12 +49,8 @@ def find_largest_difference(
         }
     )
     walks = (_walk(before, before_tick_us, moments), _walk(after, after_tick_us, moments))
-    largest = Difference(0.0, 0)
-    for (time_us, *sides), (_, *others) in zip(*walks, strict=True):
-        for one, other in zip(sides, others, strict=True):
-            if abs(other - one) > abs(largest.current_na):
-                largest = Difference(other - one, time_us)
-    return largest
+    for (time_us, *one), (_, *other) in zip(*walks, strict=True):
+        yield time_us, other[0] - one[0], other[1] - one[1]
 
 
 def _ends_us(level: Level, tick_us: int) -> Iterator[int]:

@@ -20,6 +20,8 @@ from firmware_images.waveform_plot_panels import (
 from firmware_images.waveform_plot_parts import GRID, INK, PlottedMode, build_plotted_mode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from firmware_images.limits_policy import LimitsPolicy
     from firmware_images.waveform import Mode
 
@@ -53,13 +55,51 @@ def plot_mode(
     Returns:
         SVG in UTF-8, the same bytes every time; or PNG, the same with the same matplotlib.
     """
+    plotted = build_plotted_mode(mode, policy, tick_us)
+
+    def draw(figure: Any) -> None:
+        (pulse_axes, period_axes), (charge_axes, session_axes) = figure.subplots(
+            2, 2, width_ratios=[1, 1.25], gridspec_kw=_MARGINS
+        )
+        draw_pulses(pulse_axes, plotted)
+        draw_period(period_axes, plotted)
+        draw_charge(charge_axes, plotted)
+        draw_session(session_axes, plotted)
+        _write_words(figure, plotted)
+
+    return render_figure(
+        draw,
+        width_inches=_WIDTH_INCHES,
+        height_inches=_HEIGHT_INCHES,
+        salt=mode.name,
+        picture_format=picture_format,
+    )
+
+
+def render_figure(
+    draw: Callable[[Any], None],
+    *,
+    width_inches: float,
+    height_inches: float,
+    salt: str,
+    picture_format: PictureFormat,
+) -> bytes:
+    """Return the picture that a function draws, in the style of all waveform pictures.
+
+    Args:
+        draw: Given matplotlib's empty figure.
+        width_inches: The picture's width.
+        height_inches: The picture's height.
+        salt: What the identifiers within an SVG are made from.
+        picture_format: `svg` or `png`.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     settings: Any = {
-        "svg.hashsalt": f"ampforge {mode.name}",
+        "svg.hashsalt": f"ampforge {salt}",
         "svg.fonttype": "none",
         "font.size": 8.5,
         "font.family": "DejaVu Sans",
@@ -73,18 +113,10 @@ def plot_mode(
         "xtick.color": INK,
         "ytick.color": INK,
     }
-    plotted = build_plotted_mode(mode, policy, tick_us)
     with mpl.rc_context(settings):
-        figure = Figure(figsize=(_WIDTH_INCHES, _HEIGHT_INCHES))
+        figure = Figure(figsize=(width_inches, height_inches))
         (FigureCanvasSVG if picture_format == "svg" else FigureCanvasAgg)(figure)
-        (pulse_axes, period_axes), (charge_axes, session_axes) = figure.subplots(
-            2, 2, width_ratios=[1, 1.25], gridspec_kw=_MARGINS
-        )
-        draw_pulses(pulse_axes, plotted)
-        draw_period(period_axes, plotted)
-        draw_charge(charge_axes, plotted)
-        draw_session(session_axes, plotted)
-        _write_words(figure, plotted)
+        draw(figure)
         buffer = io.BytesIO()
         if picture_format == "png":
             figure.savefig(

@@ -20,7 +20,7 @@ from firmware_images.waveform import (
     Balance,
     Regulation,
 )
-from firmware_images.waveform_csv import load_csv_waveform
+from firmware_images.waveform_csv import CSV_BYTES_MAX, parse_csv_waveform
 from firmware_images.waveform_segments import (
     MS_MAX,
     US_PER_MS,
@@ -146,10 +146,24 @@ def load_waveforms(path: Path) -> WaveformSource:
     Raises:
         WaveformSourceError: Naming file, mode and segment, when it is not as §10 describes.
     """
+    return load_waveforms_and_files(path)[0]
+
+
+def load_waveforms_and_files(path: Path) -> tuple[WaveformSource, bytes, dict[str, bytes]]:
+    """As `load_waveforms`, with what was read: the TOML, and each CSV file by its name.
+
+    Raises:
+        WaveformSourceError: As for `load_waveforms`.
+    """
     content = read_bounded(path, TOML_BYTES_MAX, WaveformSourceError)
-    return parse_waveforms(
-        content, where=str(path), load_csv=lambda name: load_csv_waveform(path.parent / name)
-    )
+    csv_files: dict[str, bytes] = {}
+
+    def load_csv(name: str) -> CsvWaveform:
+        csv_path = path.parent / name
+        csv_files[name] = read_bounded(csv_path, CSV_BYTES_MAX, WaveformSourceError)
+        return parse_csv_waveform(csv_files[name], where=str(csv_path))
+
+    return parse_waveforms(content, where=str(path), load_csv=load_csv), content, csv_files
 
 
 def parse_waveforms(

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from manifests.assignment import (
     ASSIGNMENT_CONTENT_TYPE,
-    PINNED_MAX_COUNT,
-    SERIAL_MAX_LENGTH,
     serialize_assignment,
     verify_assignment,
 )
@@ -43,10 +41,9 @@ def build_assignment_file(
         current: The state that it follows, whose releases it names as steps.
 
     Raises:
-        RepositoryError: It is longer than a device message, or pins too many devices.
+        RepositoryError: It is longer than a device message.
         DeviceMessageError, SigningError: Devices would refuse it.
     """
-    _refuse_pins(assignment.pinned_serial_numbers)
     payload = serialize_assignment(assignment)
     message = sign_one(payload, signer, content_type=ASSIGNMENT_CONTENT_TYPE)
     if len(message) > MESSAGE_MAX_BYTES:
@@ -62,28 +59,6 @@ def build_assignment_file(
         },
         device_path=f"device/{assignment.hardware_class}/assignment.cose",
     )
-
-
-def _refuse_pins(serial_numbers: tuple[str, ...]) -> None:
-    if len(serial_numbers) > PINNED_MAX_COUNT:
-        raise RepositoryError(
-            "an assignment cannot pin so many devices",
-            expected=f"at most {PINNED_MAX_COUNT} serial numbers",
-            got=f"{len(serial_numbers)}",
-            hint=f"pin {len(serial_numbers) - PINNED_MAX_COUNT} fewer; {_SHARE}",
-        )
-    for serial_number in serial_numbers:
-        if not (
-            1 <= len(serial_number) <= SERIAL_MAX_LENGTH
-            and serial_number.isascii()
-            and serial_number.isprintable()
-        ):
-            raise RepositoryError(
-                "a pinned serial number is one that no device has",
-                expected=f"1 to {SERIAL_MAX_LENGTH} printable ASCII characters",
-                got=repr(serial_number),
-                hint="pin the serial number as `ampforge unit show` and the label say it",
-            )
 
 
 def _too_long(

@@ -90,7 +90,8 @@ def _audit_release(
             f"devices refuse the manifest of release {release.version}: {error}",
             where=where,
             hint="publish its content as a new release, and take this one back: `ampforge repo "
-            f"withdraw {release.version} --release-counter {release.release_counter}`",
+            f"withdraw {release.version} --release-counter {release.release_counter} "
+            "--reason TEXT`",
         )
         _audit_copy(audit, store, f"device/{where}", message)
         return
@@ -118,7 +119,7 @@ def _audit_release(
             f"release {release.version} rests on limits policy {manifest.waveform.policy_version}, "
             f"below the least that counts ({trust.minimum_policy_version}): devices refuse it",
             where=where,
-            hint="withdraw it with `ampforge repo withdraw`",
+            hint="withdraw it: `ampforge repo withdraw VERSION --reason TEXT`",
         )
     _audit_copy(audit, store, f"device/{where}", message)
     _audit_artifacts(audit, store, metadata, manifest, where)

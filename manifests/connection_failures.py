@@ -29,7 +29,7 @@ def refuse_unreachable(error: BaseException, base_url: str) -> None:
         base_url: The server's root.
 
     Raises:
-        TransportError: No connection came about. Anything else is left to the caller.
+        TransportError: No connection came about, or no TLS. Anything else is left to the caller.
     """
     import urllib3
 
@@ -46,6 +46,14 @@ def refuse_unreachable(error: BaseException, base_url: str) -> None:
             got=describe_cause(error),
             where=base_url,
             hint="start it with `ampforge serve`, or correct the URL",
+        ) from error
+    if any("WRONG_VERSION_NUMBER" in str(cause) for cause in causes_of(error)):
+        raise TransportError(
+            "the server does not speak TLS",
+            expected="TLS, as https:// says",
+            got="an answer in the clear",
+            where=base_url,
+            hint="correct the URL to http://, or start `ampforge serve` with --tls-certificate",
         ) from error
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from manifests.assignment import ALL_DEVICES_PPM, CAMPAIGN_MAX_LENGTH, SERIAL_MAX_LENGTH
+from manifests.assignment import (
+    ALL_DEVICES_PPM,
+    CAMPAIGN_MAX_LENGTH,
+    PINNED_MAX_COUNT,
+    SERIAL_MAX_LENGTH,
+)
 from manifests.errors import RepositoryError
 from manifests.release_steps import StepPlan
 
@@ -39,7 +44,8 @@ class AssignmentPlan:
         """Refuse what no assignment can say, before anything is read or signed.
 
         Raises:
-            RepositoryError: The campaign's name or a serial number is too long, or not plain.
+            RepositoryError: The campaign's name or a serial number is too long, or not plain, or
+                too many devices are pinned.
         """
         if not _is_plain(self.campaign, CAMPAIGN_MAX_LENGTH):
             raise RepositoryError(
@@ -48,6 +54,16 @@ class AssignmentPlan:
                 got=ascii(self.campaign[:80]),
                 where="campaign",
                 hint="give it a short plain name; boards may show it",
+            )
+        pinned = len(self.pinned_serial_numbers)
+        if pinned > PINNED_MAX_COUNT:
+            raise RepositoryError(
+                "an assignment cannot pin so many devices",
+                expected=f"at most {PINNED_MAX_COUNT} serial numbers",
+                got=f"{pinned}",
+                where="pinned devices",
+                hint=f"pin {pinned - PINNED_MAX_COUNT} fewer; a share (--percent) reaches devices "
+                "without naming them",
             )
         for serial in self.pinned_serial_numbers:
             if not serial or not _is_plain(serial, SERIAL_MAX_LENGTH):

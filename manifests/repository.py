@@ -81,6 +81,20 @@ class NewFile:
     device_path: str = ""
 
 
+def refuse_present(store: Store) -> None:
+    """Refuse a store that holds a repository.
+
+    Raises:
+        RepositoryError: There is one.
+    """
+    if store.read(TIMESTAMP_PATH, max_bytes=METADATA_MAX_BYTES) is not None:
+        raise RepositoryError(
+            "there is a repository here already",
+            where=store,
+            hint="publish to it with `ampforge repo publish`, or choose another folder",
+        )
+
+
 def init_repository(
     store: Store,
     trust: TrustRecord,
@@ -105,12 +119,7 @@ def init_repository(
     """
     refuse_test_keys(signers, allows_test_keys=allows_test_keys)
     with store.exclusively():
-        if store.read(TIMESTAMP_PATH, max_bytes=METADATA_MAX_BYTES) is not None:
-            raise RepositoryError(
-                "there is a repository here already",
-                where=store,
-                hint="publish to it with `ampforge repo publish`, or choose another folder",
-            )
+        refuse_present(store)
         root = build_root(trust.roles, version=1, expires=now + settings.lifetime("root"))
         sign_document(Root.type, root, signers, root)
         targets = build_targets(

@@ -158,9 +158,9 @@ def format_status(status: dict[str, object]) -> str:
     if not releases and not withdrawn:
         lines.append("  none yet: publish one with `ampforge repo publish BUNDLE`")
     for entry in withdrawn:
-        lines.append(
-            f"  {entry['version']}  WITHDRAWN {entry['withdrawn_at'][:10]}: {entry['reason']}"
-        )
+        facts = f"counter {entry['release_counter']}, {entry['hardware_class']}"
+        said = f"WITHDRAWN {entry['withdrawn_at'][:10]}: {entry['reason']}"
+        lines.append(f"  {entry['version']}  ({facts})  {said}")
     lines.append("assignments")
     for entry in assignments:
         lines.append(f"  {entry['hardware_class']}: {entry['words']}; {entry['expiry']}")

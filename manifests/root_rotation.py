@@ -50,7 +50,10 @@ if TYPE_CHECKING:
     from signing.signers import Signer
     from signing.trust_record import TrustRecord
 
-_HINT = "give root keys of the root before, too: enough of them must sign the next one"
+_HINT = (
+    "enough keys of the root before must sign the next one, too: `ampforge repo rotate --old-key "
+    "FILE` for each that is left"
+)
 
 
 def rotate_root(

@@ -49,6 +49,13 @@ if TYPE_CHECKING:
 MEMORY_ANSWER_MAX_BYTES = 1 << 20
 """Larger answers are streamed from the file: one from memory is held once for each client."""
 
+_NO_FILE = "there is no such file here"
+_FRONT = (
+    "this is an update server, and has no page here; /api/health says how it is, and "
+    "/api/openapi.json what it offers"
+)
+"""For the person who opens the address that `ampforge serve` prints in a browser."""
+
 
 class RepositoryApp:
     """Serves one repository.
@@ -78,7 +85,7 @@ class RepositoryApp:
             if path.startswith("/api/"):
                 await self._services.answer(scope, exchange)
             elif method in {"GET", "HEAD"}:
-                answer_text(exchange, NOT_FOUND, "there is no such file here")
+                answer_text(exchange, NOT_FOUND, _FRONT if path == "/" else _NO_FILE)
             else:
                 allow = ("allow", "GET, HEAD")
                 answer_text(exchange, METHOD_NOT_ALLOWED, "use GET or HEAD", [allow])

@@ -88,12 +88,18 @@ class CsvTable:
         return tuple(values)
 
     def _not_a_number(self, row: int, name: str) -> ProvisioningError:
+        field = self.columns[name][row]
+        hint = "correct the field; numbers have a decimal point, and no unit"
+        if not field:
+            hint = "if nothing was measured, take the whole row out; a gap is never filled"
+        elif "," in field:
+            hint = "write numbers with a decimal point, not a comma"
         return self.error_class(
             "a field is not a finite number",
             expected="a number such as 478.8055 or 1.2e-3",
-            got=repr(self.columns[name][row][:40]),
+            got=repr(field[:40]),
             where=self.place(row, name),
-            hint="correct the field; numbers have a decimal point, and no unit",
+            hint=hint,
         )
 
 
@@ -103,17 +109,21 @@ class CsvForm:
 
     Attributes:
         required: Columns that must be there.
-        optional: Columns that may be there; no others may.
+        optional: Columns that may be there.
+        ignores_others: Whether others may be there, too; they are not read.
         max_bytes: The longest file.
         max_rows: The most lines, the header among them.
         error_class: What is raised.
+        column_hint: What to do about a header that names other columns.
     """
 
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    ignores_others: bool = False
     max_bytes: int
     max_rows: int
     error_class: type[ProvisioningError]
+    column_hint: str | None = None
 
 
 def load_csv(path: Path, form: CsvForm) -> bytes:
@@ -135,7 +145,8 @@ def iterate_blocks(untrusted_bytes: bytes, form: CsvForm, *, where: str) -> Iter
 
     A million rows are never in memory as text. There is at least one block; without rows it is
     empty. Blank rows are skipped, and lines before the header that begin with `#`: after it, a `#`
-    may begin a name. Names of columns are taken in capitals, too.
+    may begin a name. In a table of one column a blank row between two others is a value that is
+    missing, and refused. Names of columns are taken in capitals, too.
 
     Args:
         untrusted_bytes: The file's content.
@@ -165,9 +176,20 @@ def iterate_blocks(untrusted_bytes: bytes, form: CsvForm, *, where: str) -> Iter
     is_data = (row for row in rows if not row[1][0].lstrip(_SPACES).startswith("#"))
     header_line, header = next(is_data, (1, []))
     names = _take_names(header, form, where=f"{where}, line {header_line}")
+    has_gaps = len(names) > 1
+    line_before = 0
     lines: list[int] = []
     fields: list[str] = []
     for line, row in rows:
+        if not has_gaps and line_before and line != line_before + 1:
+            raise form.error_class(
+                "a value is missing",
+                expected="one in each row",
+                got="a blank row",
+                where=f"{where}, line {line_before + 1}",
+                hint="if nothing was measured, take the whole row out; a gap is never filled",
+            )
+        line_before = line
         if len(row) != len(names):
             raise form.error_class(
                 "a row has another number of fields than the header",
@@ -209,7 +231,7 @@ def _iterate_rows(
             "the data file is not CSV text in UTF-8",
             got=str(error),
             where=f"{where}, line {reader.line_num + 1}",
-            hint="export the table as comma-separated text",
+            hint="export the table as comma-separated text in UTF-8",
         ) from error
 
 
@@ -224,14 +246,18 @@ def _require_whole_rows(lines: Iterator[str]) -> Iterator[str]:
 def _take_names(header: Sequence[str], form: CsvForm, *, where: str) -> tuple[str, ...]:
     names = tuple(name.strip().lower() for name in header)
     known = {*form.required, *form.optional}
-    is_known = set(form.required) <= set(names) <= known
-    if not is_known or len(set(names)) != len(names):
+    read = [name for name in names if name in known or not form.ignores_others]
+    is_known = set(form.required) <= set(read) <= known
+    if not is_known or len(set(read)) != len(read):
+        hint = form.column_hint or f"begin the file with a line that says {','.join(form.required)}"
+        if len(header) == 1 and {*";\t"} & {*header[0]}:
+            hint = "separate the columns with commas, and write numbers with a decimal point"
         raise form.error_class(
             "the header row does not name the columns",
             expected=",".join(form.required) + "".join(f"[,{name}]" for name in form.optional),
             got=",".join(name.strip() for name in header)[:80] or "nothing",
             where=where,
-            hint=f"begin the file with a line that says {','.join(form.required)}",
+            hint=hint,
         )
     return names
 
@@ -245,6 +271,7 @@ def _make_block(
         columns={
             name: [field.strip(_SPACES) for field in fields[index :: len(names)]]
             for index, name in enumerate(names)
+            if name in form.required or name in form.optional
         },
         error_class=form.error_class,
     )

@@ -8,10 +8,10 @@ from sqlalchemy import func, select
 
 from provisioning.ledger_events import parse_time
 from provisioning.ledger_rows import check_row, check_state
-from provisioning.ledger_schema import jobs, serial_numbers, units
+from provisioning.ledger_schema import jobs, serial_numbers, units, voided_ranges
 from provisioning.ledger_units import read_unit
 from provisioning.ledger_values import JobRecord, JobState, SerialRecord, SerialState, UnitState
-from provisioning.ledger_voids import VoidedRange, find_range
+from provisioning.ledger_voids import VoidedRange, find_range, parse_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,6 +86,17 @@ def find_void(database: LedgerDatabase, number: SerialNumber) -> VoidedRange | N
     """Return the range in which a number was voided without ever having been given."""
     with database.reading() as connection:
         return find_range(connection, number)
+
+
+def list_voids(database: LedgerDatabase) -> tuple[VoidedRange, ...]:
+    """Return every range that was voided without ever having been given, in order."""
+    columns = voided_ranges.c
+    statement = select(voided_ranges).order_by(
+        columns.prefix, columns.model, columns.year, columns.week, columns.first_sequence
+    )
+    with database.reading() as connection:
+        rows = connection.execute(statement).all()
+    return tuple(parse_range(row) for row in rows)
 
 
 def count_serials(database: LedgerDatabase) -> dict[SerialState, int]:

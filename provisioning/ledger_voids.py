@@ -7,7 +7,7 @@ the chain tells it and allocation sees it.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import insert, select
 
@@ -21,10 +21,11 @@ from provisioning.number_span import NumberSpan
 if TYPE_CHECKING:
     import datetime as dt
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row
 
     from provisioning.ledger_events import Event
     from provisioning.ledger_values import Writer
+    from provisioning.serial_formats import SerialFormat
     from provisioning.serial_numbers import SerialNumber
 
 RESTORE_STEP: Final = "restore"
@@ -47,6 +48,14 @@ class VoidedRange(NumberSpan):
     epoch: int
     reason: str
     voided_at: str
+
+    def to_document(self, serial_format: SerialFormat) -> dict[str, str]:
+        """Return the first number, the last one and the reason, for people and scripts."""
+        return {
+            "first": self.serial_in(serial_format, self.first_sequence),
+            "last": self.serial_in(serial_format, self.last_sequence),
+            "reason": self.reason,
+        }
 
     def without(self, number: SerialNumber) -> tuple[VoidedRange, ...]:
         """Return what is left of the range when a board got a number back."""
@@ -99,8 +108,15 @@ def find_range(connection: Connection, number: SerialNumber) -> VoidedRange | No
         columns.first_sequence <= number.sequence, columns.last_sequence >= number.sequence,
     ).limit(1)  # fmt: skip
     row = connection.execute(chosen).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else parse_range(row)
+
+
+def parse_range(row: Row[Any]) -> VoidedRange:
+    """Return a row of the table as a range.
+
+    Raises:
+        LedgerError: It is not as this Ampforge writes it.
+    """
     return VoidedRange(**check_row(row, voided_ranges, where="table voided_ranges")._asdict())
 
 

@@ -48,7 +48,7 @@ class Limits:
             raise CapabilityDataError(
                 "these limits enclose nothing",
                 expected="a lower limit, an upper limit, or a lower one below an upper one",
-                got=f"{self.lower} and {self.upper}",
+                got=" and ".join(map(str, given)) or "neither",
                 hint="give --lower, --upper or both",
             )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from firmware_images.waveform_table import serialize_waveform_table, table_digest
@@ -33,6 +35,7 @@ from provisioning.uncertainty import COVERAGE_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from multiprocessing.process import BaseProcess
 
 T = TypeVar("T")
 
@@ -218,15 +221,38 @@ class _Workers:
             if process_count > 1
             else None
         )
+        self._processes: set[BaseProcess] = set()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        if self._pool is None:
+            return
+        if error is not None:  # what is begun would go on for many seconds
+            for process in self._processes:
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)
 
     def map(self, work: Callable[[int], T], count: int) -> Iterator[T]:
         if self._pool is None:
             return map(work, range(count))
-        return self._pool.map(work, range(count), chunksize=_CHUNK)
+        before = {*active_children()}
+        with _blocked_interrupt():
+            results = self._pool.map(work, range(count), chunksize=_CHUNK)
+            self._processes |= {*active_children()} - before
+        return results
+
+
+@contextmanager
+def _blocked_interrupt() -> Iterator[None]:
+    """Start processes that Ctrl-C leaves alone: they end with this one, without a word.
+
+    A terminal interrupts them, too, and one that is still importing would print where. The mask is
+    inherited; for this process an interrupt only waits until the block ends.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -7,6 +7,7 @@ Which files they are is `station_files`; how they came there, `station_founding`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from provisioning.errors import StationError
@@ -61,7 +62,8 @@ def load_station_keys(
         folder: The station's folder.
         station_name: Name that the station's certificate must have.
         now: The present, aware.
-        passphrase: Asked when a key is encrypted; a token's PIN is in the environment.
+        passphrase: Asked when a key is encrypted, once for those in the folder, which were made
+            with one; a token's PIN is in the environment.
         ca_uri: The factory CA's key, if it is not the one in the folder.
 
     Raises:
@@ -70,6 +72,8 @@ def load_station_keys(
     """
     ca_der = read_certificate(folder / CA_CERTIFICATE_NAME)
     station_der = read_certificate(folder / STATION_CERTIFICATE_NAME)
+    if passphrase is not None and ca_uri is None:
+        passphrase = cache(passphrase)
     ca_signer = load_ca_signer(ca_uri or str(folder / CA_KEY_NAME), passphrase)
     station_signer = load_signer(str(folder / STATION_KEY_NAME), passphrase=passphrase)
     certificate = verify_certificate(station_der, ca_der, now=now, kind=CertificateKind.STATION)

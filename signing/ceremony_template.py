@@ -39,10 +39,10 @@ holder = "{holder}"
 uri = "media/{name}.pem"
 """
 _TAIL: Final = """
-# The online roles are made on the machines where they live, and brought:
+# The other roles are made on the machines where they live, and brought:
 #
 # [[keys]]
-# role = "campaign" # also freshness, timestamp, snapshot
+# role = "campaign" # also freshness, timestamp, snapshot; supervisor, of the factory
 # name = "campaign"
 # holder = "the server's operator"
 # public = "incoming/campaign.pub.pem"
@@ -72,7 +72,7 @@ def build_plan(
         CeremonyError: A name is no text.
     """
     keys = [("root", f"root-{number}") for number in range(1, root_count + 1)]
-    keys += [("policy", "policy-1")]
+    keys += [("policy", "policy")]  # the names of `ampforge init`, so that public/ fits [signing]
     keys += [("release", f"release-{number}") for number in (1, 2, 3)]
     text = _HEAD.format(
         product=json.dumps(product),

@@ -191,5 +191,6 @@ def _refused(expected: str, got: str | None) -> KeyFileError:
         "a pkcs11: URI does not name a key",
         expected=expected,
         got=got,
-        hint=f"write it like {_EXAMPLE}; `p11tool --list-all` and `pkcs11-tool -O` show the names",
+        hint=f"write it like '{_EXAMPLE}', in quotes for a shell; `p11tool --list-all` and "
+        "`pkcs11-tool -O` show the names",
     )

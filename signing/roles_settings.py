@@ -21,6 +21,7 @@ a new record is made from, and which private keys this machine signs with.
 from __future__ import annotations
 
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ from signing.written_checks import keyed, member, path, several, text, whole
 from signing.written_table import nested, written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from signing.signers import Signer
 
@@ -117,14 +118,14 @@ class SigningSettings:
         return {role: settings.load_keys(root) for role, settings in self.roles.items()}
 
     def load_signers(
-        self, role: Role, root: Path, *, passphrase: Callable[[], bytes] | None = None
+        self, role: Role, root: Path, *, passphrase: Callable[[str], bytes] | None = None
     ) -> tuple[Signer, ...]:
         """Open the private keys that sign for a role on this machine.
 
         Args:
             role: The role.
             root: Folder that the paths are relative to.
-            passphrase: Asked for each key that is encrypted.
+            passphrase: Asked for each key that needs one, by its path or URI as configured.
 
         Raises:
             KeyFileError: The role names no private key, or one cannot be opened.
@@ -136,7 +137,32 @@ class SigningSettings:
                 expected=f"signer in [signing.roles.{role}]",
                 hint="sign on the machine that holds the key, or name the key's file",
             )
-        return tuple(load_signer(resolve_key_uri(uri, root), passphrase=passphrase) for uri in uris)
+        return load_named_signers(uris, root=root, passphrase=passphrase)
+
+
+def load_named_signers(
+    uris: Iterable[str],
+    *,
+    root: Path | None = None,
+    passphrase: Callable[[str], bytes] | None = None,
+) -> tuple[Signer, ...]:
+    """Open private keys, each with a passphrase of its own.
+
+    Args:
+        uris: Their paths or URIs.
+        root: Folder that the paths are relative to; `None` for this process's own.
+        passphrase: Asked for each key that needs one, by its path or URI as given.
+
+    Raises:
+        KeyFileError: A key cannot be opened.
+    """
+    return tuple(
+        load_signer(
+            uri if root is None else resolve_key_uri(uri, root),
+            passphrase=None if passphrase is None else partial(passphrase, uri),
+        )
+        for uri in uris
+    )
 
 
 def resolve_key_uri(uri: str, root: Path) -> str:

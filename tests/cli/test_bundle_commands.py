@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from cli.main import ampforge
 from firmware_images.bundle import verify_bundle
 from firmware_images.bundle_archive import parse_archive, serialize_archive
+from signing.key_encryption import encrypt_pkcs8_der, serialize_pem
+from signing.key_uris import load_software_signer
 from signing.trust_file import load_trust_record
 from tests.firmware_images.release_parts import FOREIGN_APP
 
@@ -69,6 +71,24 @@ def test_the_configured_keys_sign_together(approved, run):
     assert len(document["signed_by"]) == 2
     assert [region["name"] for region in document["flash_regions"]] == [
         *("partition-table", "otadata", "ota_0", "wave_0")
+    ]
+
+
+def test_each_passphrase_is_asked_for_by_the_name_of_its_key(approved):
+    for name in ("release-1", "release-2"):
+        path = approved / "keys" / f"{name}.pem"
+        der = load_software_signer(str(path)).to_pkcs8_der()
+        encrypted = encrypt_pkcs8_der(
+            der, name.encode(), salt=bytes(16), initialisation_vector=bytes(16)
+        )
+        path.write_bytes(serialize_pem("ENCRYPTED PRIVATE KEY", encrypted))
+    signed = CliRunner().invoke(
+        ampforge, ["bundle", "sign", BUNDLE], input="release-1\nrelease-2\n"
+    )
+    assert signed.exit_code == 0, signed.output
+    prompts = [line for line in signed.stderr.splitlines() if line.startswith("Passphrase")]
+    assert [prompt.rpartition(", ")[2].strip() for prompt in prompts] == [
+        *("keys/release-1.pem:", "keys/release-2.pem:")
     ]
 
 
@@ -137,6 +157,45 @@ def test_a_waveform_that_changed_after_its_approval_is_not_built(approved, run):
     message = run("bundle", "build", code=5)
     assert "for another waveform table" in message
     assert "ampforge policy approve" in message
+
+
+def test_the_csv_of_a_waveform_travels_with_it_and_the_extracted_sources_compile_again(
+    approved, run
+):
+    path = approved / "waveforms.toml"
+    text = path.read_text()
+    begin = text.index("segments = [")
+    end = text.index("]\n\n", begin) + 1
+    run("waveform", "export", path, "--mode", "LIFT", "--output", "lift-pulse.csv")
+    path.write_text(text[:begin] + 'csv = "lift-pulse.csv"' + text[end:])
+    run("policy", "approve")
+    run("bundle", "build", "--sign")
+    run("bundle", "extract", BUNDLE, "extracted")
+    sources = approved / "extracted" / "sources"
+    carried = sources / "lift-pulse.csv"
+    assert carried.read_bytes() == (approved / "lift-pulse.csv").read_bytes()
+    run("waveform", "compile", sources / "waveforms.toml", "--output", "again.table")
+    table = approved / "extracted" / "waveform-table.bin"
+    assert (approved / "again.table").read_bytes() == table.read_bytes()
+    provenance = json.loads((approved / "extracted" / "provenance.json").read_bytes())
+    digest = hashlib.sha256(carried.read_bytes()).hexdigest()
+    materials = provenance["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert {"name": "waveforms/lift-pulse.csv", "digest": {"sha256": digest}} in materials
+
+
+@pytest.mark.parametrize("name", ["LIFT.csv", "lift pulse.csv", "partitions.csv"])
+def test_a_csv_that_cannot_be_carried_under_its_name_is_refused(approved, run, name):
+    path = approved / "waveforms.toml"
+    text = path.read_text()
+    begin = text.index("segments = [")
+    end = text.index("]\n\n", begin) + 1
+    run("waveform", "export", path, "--mode", "LIFT", "--output", name)
+    path.write_text(text[:begin] + f'csv = "{name}"' + text[end:])
+    before = (approved / BUNDLE).read_bytes()
+    run("policy", "approve")
+    message = run("bundle", "build", code=5)
+    assert "cannot be carried under its name" in message
+    assert (approved / BUNDLE).read_bytes() == before
 
 
 def test_a_waveform_over_a_limit_is_refused_with_the_rules_name(approved, run):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -228,3 +232,39 @@ def test_simulate_does_not_replace_the_waveform_file(call):
     assert code == 2
     assert "--output" in err
     assert waveforms.read_bytes() == before
+
+
+def test_an_interrupted_simulation_ends_and_its_processes_print_nothing(tmp_path):
+    """A terminal sends Ctrl-C to the whole group: to the command and to its processes."""
+    command = subprocess.Popen(
+        [
+            *(sys.executable, "-c", "from cli.main import main; main()", "calibration", "simulate"),
+            *("--config", str(FLARE), "--jobs", "2", "--output", str(tmp_path / "study.md")),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        while count_workers(command.pid) < 2:
+            assert command.poll() is None, command.stderr.read()
+        os.killpg(command.pid, signal.SIGINT)  # while the processes are still importing
+        assert command.stderr.read() == b"\ninterrupted; nothing half-done was confirmed\n"
+        assert command.wait(timeout=60) == 130
+    finally:
+        command.kill()
+        command.wait()
+        command.stderr.close()
+    assert not (tmp_path / "study.md").exists()
+
+
+def count_workers(parent: int) -> int:
+    """Return how many worker processes a process has started."""
+    listed = subprocess.run(
+        ["/bin/ps", "-Aww", "-o", "ppid=", "-o", "command="],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    parents = [line.split()[0] for line in listed.splitlines() if "spawn_main" in line]
+    return parents.count(str(parent))

@@ -52,6 +52,47 @@ def test_study_takes_subgroups_from_the_file(call, tmp_path):
     assert json.loads(out)["dof_within"] == 2
 
 
+TESTER = (
+    'Serial,"I, µA",Lot,note\nA1,0,a,\nA2,9,b,late\nA3,2,a,\nA4,13,b,"x, y"\n'  # as testers write
+)
+
+
+def test_named_columns_are_read_from_a_file_with_others(call, tmp_path):
+    wide, narrow = tmp_path / "wide.csv", tmp_path / "narrow.csv"
+    wide.write_text(TESTER)
+    narrow.write_text("value,subgroup\n0,a\n9,b\n2,a\n13,b\n")
+    limits = ("--lower", "-9", "--upper", "21", "--json")
+    named = call("study", str(wide), "--column", "i, µA", "--subgroup", "Lot", *limits)
+    assert named == call("study", str(narrow), *limits)
+    assert json.loads(named[1])["dof_within"] == 2
+    assert json.loads(call("study", str(wide), "--column", "I, µA", *limits)[1])["count"] == 4
+    (chart, *_) = json.loads(call("chart", str(wide), "--column", "I, µA", "--json")[1])["charts"]
+    assert chart["center"] == 6
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "telling"),
+    [
+        (TESTER, (), "name the column that holds the values with --column"),
+        (TESTER, ("--column", "current"), "as it stands in the first row"),
+        (TESTER, ("--column", "Lot"), "line 2, column lot"),
+        ("a,a,b\n1,2,3\n", ("--column", "a"), "does not name the columns"),
+        ("serial;value\nA1;1,5\n", (), "separate the columns with commas"),
+        ('a,value\nx,"1,5"\n', ("--column", "value"), "decimal point, not a comma"),
+        ("a,value\nx,1\ny,\nz,3\n", ("--column", "value"), "a gap is never filled"),
+        ("value\n1\n\n3\n", (), "line 3"),
+    ],
+    ids=lambda value: value[:12] if isinstance(value, str) else None,
+)
+def test_what_a_factory_exports_otherwise_is_refused_with_what_to_do(
+    call, tmp_path, content, arguments, telling
+):
+    path = tmp_path / "export.csv"
+    path.write_text(content)
+    code, out, err = call("study", str(path), *arguments, "--upper", "9")
+    assert (code, out, telling in err) == (6, "", True), err
+
+
 @pytest.mark.parametrize(
     ("arguments", "telling"),
     [

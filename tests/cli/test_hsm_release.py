@@ -92,7 +92,7 @@ def test_a_uri_on_the_command_line_and_a_pin_from_a_file_or_the_terminal(
     other = make_token()  # nobody is logged in to it yet
     uri = other.import_key(product / "keys" / "policy.pem", "policy")
     asked = _run("policy", "sign", "--key", uri, input=f"{PIN}\n")
-    assert "Passphrase or PIN of the policy key" in asked
+    assert f"Passphrase or PIN of the policy key, {uri}:" in asked
     assert PIN not in asked
     log = json.loads(_run("key", "log", "show", "--json"))
     assert [entry["role"] for entry in log["entries"]][-2:] == ["policy", "policy"]

@@ -86,8 +86,21 @@ def test_a_passphrase_is_asked_for_twice_and_never_printed():
     assert run("generate", "l.pem", given="one\ntwo\n").exit_code == 1
 
 
+@pytest.mark.parametrize(("passphrase", "is_taken"), [("1234567", False), ("pässwörd", True)])
+def test_a_new_key_takes_a_passphrase_of_eight_characters_or_more(folder, passphrase, is_taken):
+    typed = run("generate", "k.pem", given=f"{passphrase}\n" * 2)
+    (folder / "secret").write_text(f"{passphrase}\n")
+    (folder / "secret").chmod(0o600)
+    read = run("generate", "l.pem", "--passphrase-file", "secret")
+    for outcome, name in ((typed, "k.pem"), (read, "l.pem")):
+        assert (outcome.exit_code == 0) == is_taken == (folder / name).exists(), outcome.output
+        if not is_taken:
+            assert "passphrase of a new key is too short" in str(outcome.exception)
+            assert passphrase not in f"{outcome.output} {outcome.exception}"
+
+
 def test_a_passphrase_file_serves_unattended(folder):
-    (folder / "secret").write_text("hush\n")
+    (folder / "secret").write_text("hush hush\n")
     (folder / "secret").chmod(0o600)
     done("generate", "k.pem", "--passphrase-file", "secret")
     assert "encrypted" in done("inspect", "k.pem", "--passphrase-file", "secret").stdout
@@ -99,7 +112,7 @@ def test_a_passphrase_file_serves_unattended(folder):
 
 
 def test_two_ways_to_protect_a_key_exclude_each_other(folder):
-    (folder / "secret").write_text("hush\n")
+    (folder / "secret").write_text("hush hush\n")
     error = refused("generate", "k.pem", "--no-passphrase", "--passphrase-file", "secret")
     assert exit_code(error) == 2
     assert list(folder.iterdir()) == [folder / "secret"]
@@ -127,7 +140,7 @@ def test_an_unknown_algorithm_is_a_usage_error():
 
 
 def test_a_wrong_passphrase_is_refused_with_code_three():
-    done("generate", "k.pem", given="right\nright\n")
+    done("generate", "k.pem", given="right one\nright one\n")
     error = refused("inspect", "k.pem", given="wrong\n")
     assert exit_code(error) == 3
     assert "does not open" in str(error)
@@ -183,7 +196,7 @@ def test_without_a_configuration_a_folder_is_needed(folder):
 
 
 def test_an_encrypted_key_without_its_public_file_is_listed_as_a_problem(folder):
-    done("generate", "k.pem", given="pw\npw\n")
+    done("generate", "k.pem", given="pass words\npass words\n")
     (folder / "k.pub.pem").unlink()
     (row,) = json.loads(done("list", ".", "--json").stdout)["keys"]
     assert row["key_id"] is None

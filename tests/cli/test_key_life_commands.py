@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from cli.failures import UsageRefusal
 from cli.init_command import copy_example, sign_first_trust_record
 from cli.main import ampforge
-from signing.errors import SigningError, TrustError
+from signing.errors import TrustError
 from signing.key_files import generate_key, load_public_key
 from signing.keys import Algorithm
 from signing.roles import Role
@@ -78,7 +78,7 @@ def test_a_root_key_is_replaced_with_old_and_new_keys_signing(product):
     old = _id(product, "root-1")
     before = (product / "trust.cose").read_bytes()
     refused = _invoke("key", "rotate", old, "keys/root-4.pub.pem", "--revoke")
-    assert isinstance(refused.exception, SigningError)
+    assert "too few of the keys that root has in the next record" in str(refused.exception)
     assert (product / "trust.cose").read_bytes() == before
     keys = [
         part for name in ("root-1", "root-2", "root-4") for part in ("--key", f"keys/{name}.pem")

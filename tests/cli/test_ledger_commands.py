@@ -50,6 +50,9 @@ def test_verify_backup_and_restore_from_the_command_line(factory):
     restored = run(*restore)
     assert restored["ledger"]["epoch"] == 2
     assert restored["voided"][0]["first"].startswith("AMPFLR")
+    assert run("serials", "status")["voided_ranges"] == restored["voided"]
+    told = CliRunner().invoke(ampforge, ["serials", "status"]).stdout
+    assert f"{restored['voided'][0]['first']} to {restored['voided'][0]['last']} are never" in told
     assert run("ledger", "verify")["ledger"]["epoch"] == 2
     shutil.copy("lost.sqlite3", "station/ledger.sqlite3")
     assert "older than one" in run("ledger", "verify")["what"]

@@ -104,7 +104,7 @@ def test_a_share_that_is_no_number_is_a_usage_error(capsys, command):
     with pytest.raises(SystemExit) as exited:
         run_and_exit(ampforge, [*command, "--percent", "nan"])
     assert exited.value.code == 2
-    assert "'nan' is not a finite number" in capsys.readouterr().err
+    assert "'nan' is not 0 to 100 with at most four decimals" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

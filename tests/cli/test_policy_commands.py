@@ -102,6 +102,24 @@ def test_a_second_key_is_added_until_the_threshold_is_met(run, product):
     assert (code, "error:" in err) == (3, True)
 
 
+def test_other_limits_under_the_same_version_are_told(run, product):
+    folder, _ = product
+    limits = folder / "limits.toml"
+    text = limits.read_text()
+    assert "NOT the limits" not in run("approve")[1]
+    assert "NOT the limits" not in run("approve")[1]
+    head, tail = text.split("[limits.JDC]")
+    wider = tail.replace("value = 0.5", "value = 0.6", 1)
+    limits.write_text(f"{head}[limits.JDC]{wider}")
+    code, out, _ = run("approve")
+    assert (code, "NOT the limits that version 1 was approved with before" in out) == (0, True)
+    limits.write_text(limits.read_text().replace("\nversion = 1\n", "\nversion = 2\n", 1))
+    code, out, _ = run("approve", "--json")
+    assert (code, json.loads(out)["policy_version_reused"]) == (0, False)
+    (folder / "build" / "approval.cose").write_bytes(b"no message")
+    assert run("approve")[0] == 3
+
+
 def test_a_compiled_table_is_approved_as_it_is(run, product):
     folder, _ = product
     (folder / "flare.table").write_bytes(serialize_waveform_table(flare_table()))

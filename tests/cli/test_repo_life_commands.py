@@ -89,6 +89,21 @@ def test_a_release_is_promoted_verified_and_withdrawn(run, tmp_path):
         run("campaign", "create", "--release", "1.4.0", "--name", "again")
 
 
+@pytest.mark.parametrize("share", ["nan", "inf", "5,5", "101"])
+def test_a_share_that_is_no_percentage_is_a_usage_error_and_assigns_nothing(run, product, share):
+    before = run("repo", "status")["assignments"]
+    bundle = str(product.bundle_path("1.4.0"))
+    for command in (
+        ("repo", "publish", bundle),
+        ("repo", "promote", "1.4.0"),
+        ("campaign", "create", "--release", "1.4.0", "--name", "again"),
+    ):
+        done = CliRunner().invoke(ampforge, [*command, "--percent", share])
+        assert done.exit_code == 2
+        assert "Invalid value for '--percent'" in done.output
+    assert run("repo", "status")["assignments"] == before
+
+
 def test_one_of_two_releases_of_a_version_is_withdrawn_by_its_counter(run, product, tmp_path):
     again = tmp_path / "again.bundle.zip"
     app = str(product.root / "firmware/images/flare-1.4.0.bin")

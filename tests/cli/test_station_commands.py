@@ -364,6 +364,9 @@ def test_a_new_passphrase_is_asked_for_twice(product):
     )
     assert result.exit_code == 0, result.output
     assert b"ENCRYPTED" in (product / "other-station" / "station.pem").read_bytes()
+    check = ["station", "check", "--station", "other-station"]
+    result = CliRunner().invoke(ampforge, check, input="correct horse battery\n")
+    assert result.stderr.count("Passphrase of the station's keys") == 1
 
 
 def test_a_station_without_its_own_section_uses_the_defaults(product, capsys):

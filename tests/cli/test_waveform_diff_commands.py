@@ -11,6 +11,7 @@ from cli.failures import run_and_exit
 from cli.main import ampforge
 
 FLARE = Path(__file__).parents[2] / "examples" / "flare" / "waveforms.toml"
+LEVELS = {"LIFT": 4, "TIGHTEN": 5, "INFUSE": 4}
 
 
 @pytest.fixture
@@ -90,3 +91,39 @@ def test_digests_of_tables_are_shortened_for_people(run, tmp_path, capsys):
     assert "policy version              1 → 2" in out
     digest = next(line for line in out.splitlines() if "policy digest" in line)
     assert digest.count("…") == 2
+
+
+def test_the_picture_has_a_row_for_each_mode_of_both_and_is_the_same_each_time(run):
+    code, out, _ = run("a.toml", "b.toml", "--plot", "d.svg")
+    assert (code, out.endswith("\nwrote d.svg\n")) == (0, True)
+    drawn = Path("d.svg").read_text()
+    # Both have four levels of LIFT, of which the last is the same; the polarity is in the numbers.
+    assert all(f"{mode}, level {level}: one pulse" in drawn for mode, level in LEVELS.items())
+    assert drawn.count("after less before: no difference") == len(LEVELS)
+    run("a.toml", "b.toml", "--plot", "d.svg")
+    assert Path("d.svg").read_text() == drawn
+    run("a.toml", "b.toml", "--mode", "LIFT", "--level", 1, "--plot", "d.svg")
+    drawn = Path("d.svg").read_text()
+    assert "before: 80 µA" in drawn
+    assert "after: 88 µA" in drawn
+    assert "after less before: largest +8 µA, at 10 ms" in drawn
+    assert "TIGHTEN" not in drawn
+    run("a.toml", "b.toml", "--plot", "d.png")
+    assert Path("d.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_replaces_neither_side_and_needs_a_mode_of_both(run):
+    text = Path("a.toml").read_text()
+    Path("after.svg").symlink_to("b.toml")
+    code, out, err = run("a.toml", "b.toml", "--plot", "after.svg")
+    assert (code, out) == (2, "")
+    assert "would replace what it is made from" in err
+    one, other = (text.partition("\n[[mode]]")[0] + "\n[[mode]]" for _ in range(2))
+    modes = text.split("\n[[mode]]")[1:]
+    Path("one.toml").write_text(one + modes[0])
+    Path("other.toml").write_text(other + modes[1])
+    code, out, err = run("one.toml", "other.toml", "--plot", "d.svg")
+    assert (code, out) == (5, "")
+    assert "LIFT; and TIGHTEN" in err
+    assert not Path("d.svg").exists()
+    assert run("one.toml", "other.toml")[0] == 0

@@ -37,6 +37,14 @@ def test_an_instruments_file_becomes_a_mode(run, tmp_path):
     assert (code, "nothing changed" in out) == (0, True)
 
 
+def test_the_products_waveforms_are_exported_where_none_are_named(run):
+    config = ("--config", FLARE / "ampforge.toml")
+    code, _, _ = run("export", "--mode", "TIGHTEN", "-o", "default.csv", *config)
+    assert code == 0
+    run("export", FLARE / "waveforms.toml", "--mode", "TIGHTEN", "-o", "named.csv")
+    assert Path("default.csv").read_bytes() == Path("named.csv").read_bytes()
+
+
 def test_what_was_moved_is_said(run):
     Path("awg.csv").write_text("SampleRate=3000\n1\n0.33333\n0\n")
     arguments = ("import", "awg.csv", "--full-scale-ua", "1", "-o", "o.csv")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from manifests.carried_reports import parse_carried_reports, parse_outcomes, serialize_outcomes
 from manifests.freshness import parse_freshness_request
 from manifests.http_transport import parse_base_url
 from manifests.s3_address import parse_s3_address
@@ -40,6 +41,18 @@ add_bytes(
     "cbor cose",
     partial(rejected_messages.read, "report-"),
     golden("manifests/report.cbor"),
+)
+add_bytes(
+    "batch of device reports",
+    "cbor",
+    parse_carried_reports,
+    golden("manifests/report-batch.cbor"),
+)
+add_bytes(
+    "outcomes of a batch of device reports",
+    "json",
+    partial(parse_outcomes, count=2),
+    lambda: serialize_outcomes([(201, "stored"), (400, "refused")]),
 )
 for _name in ("root", "targets", "snapshot", "timestamp"):
     add_bytes(

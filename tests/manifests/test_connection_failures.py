@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import socket
+import threading
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import urllib3
@@ -46,6 +48,17 @@ def refuse(act, url):
 def test_a_board_without_a_server_is_told_to_start_it(nowhere):
     with closing(HttpTransport(nowhere)) as transport:
         refuse(lambda: transport.fetch(FETCH), nowhere)
+
+
+def test_a_server_without_tls_is_told_apart_from_one_that_breaks_off():
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"https://127.0.0.1:{server.server_address[1]}"
+        with closing(HttpTransport(url)) as transport, pytest.raises(TransportError) as refused:
+            transport.fetch(FETCH)
+        server.shutdown()
+    assert refused.value.what == "the server does not speak TLS"
+    assert "http://" in refused.value.hint
 
 
 def test_a_gateway_without_a_server_is_told_to_start_it(nowhere, publisher_root, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 
 from cli.board_update import make_update_session
 from cli.demo_release import make_product
+from cli.device_commands import load_update_rules
 from cli.main import ampforge
 from cli.serve_commands import load_server_plan
 from firmware_images.bundle import verify_bundle
@@ -67,7 +68,9 @@ def repository(product, run, config):
 
 @pytest.fixture(scope="module")
 def url(product, repository):
-    plan = load_server_plan(product.configuration, host=None, port=None, passphrase=lambda: b"")
+    plan = load_server_plan(
+        product.configuration, host=None, port=None, passphrase=lambda _key: b""
+    )
     from dataclasses import replace
 
     with serve_in_background(replace(plan, port=0)) as url:
@@ -321,6 +324,25 @@ def test_a_gateway_without_a_root_is_refused(run, product, tmp_path):
             *("--url", "http://127.0.0.1:9", "--config", str(other)),
         )
     other.unlink()
+
+
+def test_a_gateway_without_a_product_folder_is_told_of_the_root(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
+    gateway = ("device", "update", "--gateway", "--port", "rfc2217://127.0.0.1:9")
+    with pytest.raises(Refusal, match="no TUF root") as refused:
+        run(*gateway, "--url", "http://127.0.0.1:9")
+    assert "--root FILE" in str(refused.value.expected)
+    assert not (tmp_path / ".ampforge-gateway").exists()
+
+
+def test_the_rules_of_an_update_come_from_the_named_configuration(tmp_path, monkeypatch):
+    """A board's battery is judged by AMPFORGE_CONFIG, too, where no file lies in the folder."""
+    monkeypatch.chdir(tmp_path)
+    named = tmp_path / "elsewhere.toml"
+    named.write_text("[update]\nminimum_battery_percent = 77\n")
+    monkeypatch.setenv("AMPFORGE_CONFIG", str(named))
+    assert load_update_rules(None, allows_reinstall=False).minimum_battery_percent == 77
 
 
 def test_serve_serves_until_it_is_interrupted(product, repository, config):

@@ -287,9 +287,10 @@ def test_an_assignment_that_is_too_long_is_refused_with_what_to_leave_out(publis
 def test_pins_that_no_message_can_carry_are_refused_before_anything_is_written(publisher, pins):
     publish(publisher, (1, 0, 1, 3))
     before = files(publisher)
-    plan = AssignmentPlan(campaign="all", pinned_serial_numbers=pins)
     with pytest.raises(RepositoryError, match="pin") as refused:
-        publisher.publish_plan("1.4.0", plan, now=NOW)
+        publisher.publish_plan(
+            "1.4.0", AssignmentPlan(campaign="all", pinned_serial_numbers=pins), now=NOW
+        )
     assert refused.value.hint
     assert files(publisher) == before
 

@@ -116,7 +116,7 @@ def test_after_a_lost_release_key_the_same_version_is_published_anew_and_the_old
     mine.publish_bundle(again, None, now=NOW)
     found = audit_repository(publisher.store, step.record, now=NOW)
     (finding,) = (one for one in found.findings if one.severity is Severity.ERROR)
-    assert "`ampforge repo withdraw 1.4.0 --release-counter 1`" in finding.hint
+    assert "`ampforge repo withdraw 1.4.0 --release-counter 1 --reason TEXT`" in finding.hint
     before = load_repository(publisher.store).timestamp.signed.version
     with pytest.raises(RepositoryError, match="several counters") as refused:
         withdraw_release(mine, "1.4.0", reason="a lost key", now=NOW)

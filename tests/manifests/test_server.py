@@ -167,6 +167,14 @@ def test_path_tricks_find_nothing(connection, path):
     assert get(connection, path)[0] == 404
 
 
+def test_who_opens_the_address_in_a_browser_is_told_where_to_look(connection):
+    status, _, body = get(connection, "/")
+    assert status == 404
+    for path in (b"/api/health", b"/api/openapi.json"):
+        assert path in body
+        assert get(connection, path.decode())[0] == 200
+
+
 def test_a_link_out_of_the_folder_is_not_followed(served, connection):
     link = served[0].store.root / "metadata" / "secret.json"
     link.symlink_to("/etc/hostname")

@@ -50,7 +50,7 @@ def test_role_keys_and_signers_are_loaded_from_beside_the_file(root: Path) -> No
     assert set(role_keys) == {Role.ROOT, Role.POLICY, Role.RELEASE}
     signers = settings.load_signers(Role.ROOT, root)
     assert {signer.public_key for signer in signers} == set(role_keys[Role.ROOT].keys)
-    (policy,) = settings.load_signers(Role.POLICY, root, passphrase=lambda: b"pw")
+    (policy,) = settings.load_signers(Role.POLICY, root, passphrase=lambda _key: b"pw")
     assert (policy.public_key,) == role_keys[Role.POLICY].keys
     with pytest.raises(PassphraseError):
         settings.load_signers(Role.POLICY, root)
