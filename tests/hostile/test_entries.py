@@ -32,6 +32,7 @@ NOT_FROM_OUTSIDE = {
     "provisioning/stored_result.py: parse_stored_result": _RESULT,
     "provisioning/udi.py: parse_udi_document": _RESULT,
     "provisioning/ledger_voids.py: parse_void": _RESULT,
+    "provisioning/ledger_voids.py: parse_range": _RESULT,
     "provisioning/simulator/scpi.py: parse_channels": _METER,
     "provisioning/simulator/scpi.py: parse_header": _METER,
     "provisioning/simulator/scpi.py: parse_number": _METER,
