@@ -14,7 +14,11 @@ Each round is a new server with a new database, and a new bare database beside i
 are ones whose certificate this server has not seen: two signatures are verified for each report.
 *Known devices* report again: one signature.
 
-    python benchmarks/reports.py [--rounds N] [--devices N] [--connections N] [--parts]
+Gateways and other servers carry reports of known devices, `--carried` in a request (docs/spec/
+device-report.md §6); every verifying process has seen the devices before.
+
+    python benchmarks/reports.py [--rounds N] [--devices N] [--connections N] [--carriers N]
+        [--carried N] [--parts]
 
 `--parts` says what one report costs inside of the server, step by step, instead. Exit code 1 if a
 median ratio misses its target.
@@ -87,7 +91,8 @@ class Fleet:
         warm_up: Reports that are not measured.
         first: One report of each device.
         again: More of each.
-        carried: As many again, which gateways carry.
+        carried: More of each, which gateways carry.
+        carried_before: One of each, after which every verifying process knows the devices.
     """
 
     trust_record: bytes
@@ -95,6 +100,7 @@ class Fleet:
     first: tuple[bytes, ...]
     again: tuple[bytes, ...]
     carried: tuple[bytes, ...]
+    carried_before: tuple[bytes, ...]
 
 
 def make_fleet(devices: int) -> Fleet:
@@ -108,7 +114,7 @@ def make_fleet(devices: int) -> Fleet:
         minimum_policy_version=1,
         factory_ca_der=ca_der,
     )
-    bodies: list[list[bytes]] = [[] for _ in range(1 + 2 * REPORTS_AGAIN)]
+    bodies: list[list[bytes]] = [[] for _ in range(2 + 2 * REPORTS_AGAIN)]
     for number in range(devices + WARM_UP):
         key = SoftwareSigner.generate(Algorithm.ECDSA_P256)
         serial, mac = f"FL26A{number:06d}", (0x02A1B2000000 + number).to_bytes(6, "big").hex(":")
@@ -128,7 +134,8 @@ def make_fleet(devices: int) -> Fleet:
         warm_up=tuple(bodies[0][devices:]),
         first=tuple(bodies[0][:devices]),
         again=tuple(body for sent in bodies[1 : 1 + REPORTS_AGAIN] for body in sent[:devices]),
-        carried=tuple(body for sent in bodies[1 + REPORTS_AGAIN :] for body in sent[:devices]),
+        carried=tuple(body for sent in bodies[2 + REPORTS_AGAIN :] for body in sent[:devices]),
+        carried_before=tuple(bodies[1 + REPORTS_AGAIN][:devices]),
     )
 
 
@@ -280,6 +287,10 @@ def measure_round(
         uvloop.run(post_all(url, fleet.warm_up, connections=1))
         commits_before = _read_commits(metrics_port)
         for bodies, count, together in kinds:
+            if together:
+                before = fleet.carried_before
+                uvloop.run(post_all(url, before, connections=count, carried=together))
+                commits_before = _read_commits(metrics_port)
             used_before_s = _processor_below_s(os.getpid())
             posting = post_all(url, bodies, connections=count, carried=together)
             served_s.append(uvloop.run(posting))
@@ -315,7 +326,8 @@ def read_rows(path: Path, fleet: Fleet) -> tuple[list[tuple[object, ...]], ...]:
         place = columns.index("message")
         by_message = {row[place]: row for row in database.execute("SELECT * FROM report")}
     kinds = (fleet.first, fleet.again, fleet.carried)
-    assert len(by_message) == len(fleet.warm_up) + sum(map(len, kinds))
+    unmeasured = len(fleet.warm_up) + len(fleet.carried_before)
+    assert len(by_message) == unmeasured + sum(map(len, kinds))
     return tuple([by_message[body] for body in bodies] for bodies in kinds)
 
 

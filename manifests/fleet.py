@@ -231,21 +231,35 @@ class FleetStore:
             )
 
     def _insert(self, rows: Mapping[bytes, tuple[object, ...]]) -> set[bytes]:
-        # Few statements: between two of them a busy server lets this thread wait.
-        self._connection.execute("BEGIN IMMEDIATE")
-        marks = ", ".join("?" * len(rows))
-        statement = f"SELECT digest FROM report WHERE digest IN ({marks})"  # noqa: S608 - constants
-        known = {digest for (digest,) in self._connection.execute(statement, tuple(rows))}
-        new = [row for digest, row in rows.items() if digest not in known]
-        if new:
-            row_marks = f"({', '.join('?' * len(new[0]))})"
-            self._connection.execute(
-                f"INSERT INTO report (digest, {_COLUMNS}, message) "  # noqa: S608 - as above
-                f"VALUES {', '.join([row_marks] * len(new))}",
-                tuple(itertools.chain.from_iterable(new)),
+        """Insert rows whose digest is not there; return the digests that were there."""
+        # Few statements: between two of them a busy server lets this thread wait. Where all are
+        # new, as they nearly always are, none is looked up, which would read a page for each.
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        before = connection.total_changes
+        self._insert_all("INSERT OR IGNORE", tuple(rows.values()))
+        known: set[bytes] = set()
+        if connection.total_changes - before < len(rows):
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            marks = ", ".join("?" * len(rows))
+            statement = f"SELECT digest FROM report WHERE digest IN ({marks})"  # noqa: S608 - constants
+            known = {digest for (digest,) in connection.execute(statement, tuple(rows))}
+            # Whatever else was ignored is an error here.
+            self._insert_all(
+                "INSERT", tuple(row for digest, row in rows.items() if digest not in known)
             )
-        self._connection.execute("COMMIT")
+        connection.execute("COMMIT")
         return known
+
+    def _insert_all(self, verb: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            row_marks = f"({', '.join('?' * len(rows[0]))})"
+            self._connection.execute(
+                f"{verb} INTO report (digest, {_COLUMNS}, message) "
+                f"VALUES {', '.join([row_marks] * len(rows))}",
+                tuple(itertools.chain.from_iterable(rows)),
+            )
 
     def list_reports(self, serial_number: str | None = None) -> tuple[StoredReport, ...]:
         """Return the reports of one device, or of all, the oldest first.
