@@ -232,31 +232,30 @@ class FleetStore:
 
     def _insert(self, rows: Mapping[bytes, tuple[object, ...]]) -> set[bytes]:
         """Insert rows whose digest is not there; return the digests that were there."""
-        # Few statements: between two of them a busy server lets this thread wait. Where all are
-        # new, as they nearly always are, none is looked up, which would read a page for each.
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        before = connection.total_changes
-        self._insert_all("INSERT OR IGNORE", tuple(rows.values()))
-        known: set[bytes] = set()
-        if connection.total_changes - before < len(rows):
-            connection.execute("ROLLBACK")
-            connection.execute("BEGIN IMMEDIATE")
-            marks = ", ".join("?" * len(rows))
-            statement = f"SELECT digest FROM report WHERE digest IN ({marks})"  # noqa: S608 - constants
-            known = {digest for (digest,) in connection.execute(statement, tuple(rows))}
-            # Whatever else was ignored is an error here.
-            self._insert_all(
-                "INSERT", tuple(row for digest, row in rows.items() if digest not in known)
-            )
-        connection.execute("COMMIT")
+        # Where all are new, as they nearly always are, none is looked up, which would read a page
+        # for each; and one statement is one transaction: after each, a busy server lets this
+        # thread wait.
+        try:
+            self._insert_all(tuple(rows.values()))
+        except sqlite3.IntegrityError:
+            return self._insert_unknown(rows)
+        return set()
+
+    def _insert_unknown(self, rows: Mapping[bytes, tuple[object, ...]]) -> set[bytes]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        marks = ", ".join("?" * len(rows))
+        statement = f"SELECT digest FROM report WHERE digest IN ({marks})"  # noqa: S608 - constants
+        known = {digest for (digest,) in self._connection.execute(statement, tuple(rows))}
+        self._insert_all(tuple(row for digest, row in rows.items() if digest not in known))
+        self._connection.execute("COMMIT")
         return known
 
-    def _insert_all(self, verb: str, rows: Sequence[tuple[object, ...]]) -> None:
+    def _insert_all(self, rows: Sequence[tuple[object, ...]]) -> None:
+        """Insert all or none; outside of a transaction they are on the disk then."""
         if rows:
             row_marks = f"({', '.join('?' * len(rows[0]))})"
             self._connection.execute(
-                f"{verb} INTO report (digest, {_COLUMNS}, message) "
+                f"INSERT INTO report (digest, {_COLUMNS}, message) "  # noqa: S608 - constants
                 f"VALUES {', '.join([row_marks] * len(rows))}",
                 tuple(itertools.chain.from_iterable(rows)),
             )

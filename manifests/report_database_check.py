@@ -30,7 +30,7 @@ from signing.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIRST_CHECK_S: Final = 5.0
+FIRST_CHECK_S: Final = 60.0
 """After the start: a server that begins has more urgent things to do."""
 CHECK_INTERVAL_S: Final = 3600.0
 CHECK_TIMEOUT_S: Final = 1800
