@@ -31,6 +31,7 @@ from cli.configuration import load_configuration
 from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
+    DAY,
     EXISTING_FILE,
     EXISTING_PATH,
     FILE,
@@ -259,7 +260,7 @@ def inspect(*, bundle_path: Path | None, config_path: Path | None, as_json: bool
 @click.option(
     "--at",
     "at",
-    type=click.DateTime(formats=["%Y-%m-%d"]),
+    type=DAY,
     help="Judge its waivers as of the beginning of this day, UTC (default: now).",
 )
 @trust_option

@@ -10,7 +10,7 @@ from cli.configuration import load_configuration
 from cli.instrument_check_commands import chart, check
 from cli.noun_group import NounGroup
 from cli.output import print_result
-from cli.params import config_option, json_option
+from cli.params import DAY, config_option, json_option
 from cli.station_access import (
     find_station_folder,
     load_station_settings,
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from provisioning.instrument_description import Accuracy
     from provisioning.instruments import InstrumentIdentity
-
-_DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
 @click.group(cls=NounGroup)
@@ -49,8 +47,8 @@ group.add_command(chart)
 @click.option("--maker", help="Maker, with --serial-number.")
 @click.option("--model", help="Model, with --serial-number.")
 @click.option("--certificate", required=True, help="Number of the calibration certificate.")
-@click.option("--calibrated", required=True, type=_DAY, help="Day of the calibration.")
-@click.option("--due", required=True, type=_DAY, help="Last day on which it may be relied on.")
+@click.option("--calibrated", required=True, type=DAY, help="Day of the calibration.")
+@click.option("--due", required=True, type=DAY, help="Last day on which it may be relied on.")
 @click.option(
     "--accuracy",
     "accuracy_name",
@@ -157,7 +155,7 @@ def list_command(
     "impact", epilog="Example: ampforge instrument impact MY12345678 --since 2026-01-17 --json"
 )
 @click.argument("serial_number", required=False, metavar="[SERIAL]")
-@click.option("--since", type=_DAY, help="Only measurements from this day on, UTC.")
+@click.option("--since", type=DAY, help="Only measurements from this day on, UTC.")
 @click.option(
     "--since-check",
     is_flag=True,

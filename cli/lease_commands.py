@@ -10,7 +10,7 @@ from cli.configuration import load_configuration
 from cli.failures import UsageRefusal
 from cli.lease_output import format_lease, format_sync, lease_document, sync_document
 from cli.output import print_result
-from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
+from cli.params import DAY, config_option, json_option, passphrase_file_option, passphrase_source
 from cli.station_access import (
     PASSPHRASE_PROMPT,
     find_ca,
@@ -48,7 +48,7 @@ _DAYS_DEFAULT = 7
 @click.option("--reason", help="What happened to that station; goes on record.")
 @click.option(
     "--today",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=DAY,
     help="With --lost: the day by a calendar, where no other clock says that the lease expired.",
 )
 @station_option

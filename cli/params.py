@@ -126,6 +126,19 @@ def server_url_option(*, text: str, required: bool = False) -> Callable[[Functio
     return click.option("--url", callback=_parse_server_url, required=required, help=text)
 
 
+class _Day(click.DateTime):
+    """A day; Click's own would show the format of `strptime`."""
+
+    def __init__(self) -> None:
+        super().__init__(formats=["%Y-%m-%d"])
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what stands for it in the help."""
+        del param, ctx
+        return "YYYY-MM-DD"
+
+
+DAY = _Day()
 FILE = _File(path_type=Path, dir_okay=False)
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 EXISTING_PATH = click.Path(path_type=Path, exists=True)

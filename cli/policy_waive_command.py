@@ -9,7 +9,7 @@ import click
 
 from cli.failures import UsageRefusal
 from cli.output import print_result
-from cli.params import EXISTING_FILE, FILE, config_option, json_option, passphrase_file_option
+from cli.params import DAY, EXISTING_FILE, FILE, config_option, json_option, passphrase_file_option
 from cli.policy_signing import (
     add_option,
     key_option,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--all-levels", is_flag=True, help="Every level of the mode, up to the worst now.")
 @click.option(
     "--until",
-    type=click.DateTime(formats=["%Y-%m-%d"]),
+    type=DAY,
     help="Last day on which it counts, UTC; at most a year from now.",
 )
 @click.option("--reason", help="Why the breach is acceptable; it is printed with every release.")

@@ -11,7 +11,7 @@ import click
 from cli.configuration import load_configuration
 from cli.failures import UsageRefusal
 from cli.output import count_of, print_result
-from cli.params import EXISTING_FILE, config_option, json_option, server_url_option
+from cli.params import DAY, EXISTING_FILE, config_option, json_option, server_url_option
 from cli.progress import showing_progress
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ SHOWN_MAX = 10
 )
 @click.option(
     "--since",
-    type=click.DateTime(formats=["%Y-%m-%d"]),
+    type=DAY,
     help="Only reports that came on this day or later, UTC.",
 )
 @config_option

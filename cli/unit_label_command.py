@@ -9,7 +9,7 @@ import click
 
 from cli.failures import UsageRefusal
 from cli.output import print_result
-from cli.params import FILE, config_option, json_option
+from cli.params import DAY, FILE, config_option, json_option
 from cli.station_access import open_ledger, station_option
 from cli.unit_names import find_serial
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--all-released", is_flag=True, help="Every released unit instead of named ones.")
 @click.option(
     "--since",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=DAY,
     help="With --all-released: only units with this production date or a later one.",
 )
 @click.option("--dpi", default=300, show_default=True, help="Dots of the printer per inch.")
