@@ -311,6 +311,7 @@ class PassphraseSource(Protocol):
 
     def __call__(self, key: str = "", /) -> bytes:
         """Return it; the prompt names the key: each wrong PIN brings a token closer to its lock."""
+        ...
 
 
 def passphrase_source(passphrase_file: Path | None, *, prompt: str) -> PassphraseSource:

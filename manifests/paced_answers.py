@@ -106,9 +106,9 @@ def _make_pool_classes(answers: PacedAnswers) -> dict[str, type]:
         response_class = Answer
 
     class Pool(urllib3.HTTPConnectionPool):
-        ConnectionCls = Connection
+        ConnectionCls = Connection  # pyright: ignore[reportAssignmentType]  # as urllib3's own
 
     class SecurePool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = SecureConnection
+        ConnectionCls = SecureConnection  # pyright: ignore[reportAssignmentType]  # as urllib3's own
 
     return {"http": Pool, "https": SecurePool}

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from manifests.report_intake import ReportOutcome
-    from manifests.rsgi import Exchange, Scope
+    from manifests.rsgi import Exchange, Headers, Scope
     from manifests.served_files import ServedFiles
     from manifests.service_parts import ServiceParts
 
@@ -221,7 +221,7 @@ class ServerServices:
         if usual is not None:
             exchange.response_bytes(*usual)
             return
-        headers = [NO_STORE]
+        headers: Headers = [NO_STORE]
         if outcome.status == UNAVAILABLE:
             headers.append(("retry-after", str(RETRY_AFTER_S)))
         answer_text(exchange, outcome.status, outcome.text, headers)
