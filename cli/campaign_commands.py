@@ -11,7 +11,6 @@ from cli.configuration import load_configuration
 from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.params import (
-    SHARE_MAX_PPM,
     config_option,
     hardware_class_option,
     json_option,
@@ -66,6 +65,7 @@ def create(
     """
     from cli.publication_output import describe_publication, format_publication
     from cli.repository_files import open_publisher
+    from manifests.assignment import ALL_DEVICES_PPM
     from manifests.publication import AssignmentPlan
     from signing.roles import Role
 
@@ -74,7 +74,7 @@ def create(
     roles = (Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
     if drawn_ppm is None:
-        drawn_ppm = 0 if pins else SHARE_MAX_PPM
+        drawn_ppm = 0 if pins else ALL_DEVICES_PPM
     plan = AssignmentPlan(
         campaign=name,
         drawn_ppm=drawn_ppm,

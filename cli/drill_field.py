@@ -11,6 +11,7 @@ from firmware_images.calibration_record import CalibrationRecord, sign_calibrati
 from firmware_images.device_record import IdentityRecord
 from firmware_images.flash_medium import MemoryFlash
 from manifests.assignment import (
+    ALL_DEVICES_PPM,
     ASSIGNMENT_CONTENT_TYPE,
     Assignment,
     parse_assignment,
@@ -299,7 +300,7 @@ def forge_assignment(
         manifest_sha256=manifest_sha256 or current.manifest_sha256,
         campaign="the thief's",
         salt=bytes(16),
-        drawn_ppm=1_000_000,
+        drawn_ppm=ALL_DEVICES_PPM,
         pinned_serial_numbers=(),
         is_halted=is_halted,
         issued_at_s=int(world.now.timestamp()),

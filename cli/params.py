@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 PASSPHRASE_FILE_MAX_BYTES = 4096
-SHARE_MAX_PPM = 1_000_000
 PASSPHRASE_LEAST_CHARACTERS = 8
 _KEY_HEAD_BYTES = 4096
 """How far a private key is looked for: OpenSSL writes parameters or attributes before it."""
@@ -68,12 +67,14 @@ class _Share(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the parts per million; what they cannot say is refused, not rounded to nobody."""
+        from manifests.assignment import ALL_DEVICES_PPM
+
         text = str(value)
         whole, _, fraction = text.partition(".")
         share_ppm = -1
         if _SHARE.fullmatch(text):
             share_ppm = int(whole) * 10_000 + int(fraction.ljust(4, "0"))
-        if not 0 <= share_ppm <= SHARE_MAX_PPM:
+        if not 0 <= share_ppm <= ALL_DEVICES_PPM:
             self.fail(f"{text!r} is not 0 to 100 with at most four decimals.", param, ctx)
         return share_ppm
 

@@ -12,13 +12,13 @@ from cli.params import EXISTING_FILE, FILE, config_option, json_option, passphra
 from cli.policy_signing import (
     add_option,
     key_option,
-    limits_option,
     load_current_policy,
     sign_and_save,
 )
 from cli.policy_waive_command import waive
 from cli.release_defaults import ReleaseDefaults
 from cli.waiver_options import format_waivers, load_waivers_in_force, waivers_option
+from cli.waveform_options import limits_option
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import click
 
 from cli.output import count_of
 from cli.output_file import refuse_input_as_output
-from cli.params import EXISTING_FILE, make_folder, passphrase_source
+from cli.params import make_folder, passphrase_source
 from cli.signing_keys import open_signers
 
 if TYPE_CHECKING:
@@ -30,12 +30,6 @@ add_option = click.option(
     "is_added",
     is_flag=True,
     help="Add this signature to those in the output file, for a threshold above one.",
-)
-limits_option = click.option(
-    "--limits",
-    "limits_path",
-    type=EXISTING_FILE,
-    help="Limits policy, TOML (default: [release] limits).",
 )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from cli.configuration import current_folder, find_configuration_file, load_configuration
+from cli.configuration import has_configuration, load_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,14 +13,6 @@ if TYPE_CHECKING:
     from cli.configuration import Configuration
     from firmware_images.product import ProductSettings, ReleaseSettings
     from signing.trust_record import TrustRecord
-
-
-def is_configured() -> bool:
-    """Whether `load_configuration` would find a file without being told one."""
-    return (
-        bool(os.environ.get("AMPFORGE_CONFIG"))
-        or find_configuration_file(current_folder()) is not None
-    )
 
 
 class ReleaseDefaults:
@@ -111,7 +102,7 @@ class ReleaseDefaults:
 
     def find_configuration(self) -> Configuration | None:
         """The configuration, or `None` where there is none and none was named."""
-        if self._config_path is None and not is_configured():
+        if self._config_path is None and not has_configuration():
             return None
         return self.configuration()
 

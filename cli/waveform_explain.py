@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.configuration import has_configuration
 from cli.failures import UsageRefusal
 from cli.output import print_result
-from cli.release_defaults import ReleaseDefaults, is_configured
+from cli.release_defaults import ReleaseDefaults
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,7 @@ def explain_rule(
             )
         texts = (text,)
     policy = None
-    if limits_path is not None or config_path is not None or is_configured():
+    if limits_path is not None or config_path is not None or has_configuration():
         policy = load_limits(limits_path or ReleaseDefaults(config_path).limits())
     documents = [describe_rule(text, policy) for text in texts]
     if len(documents) > 1:

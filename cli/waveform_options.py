@@ -1,4 +1,4 @@
-"""Options that the waveform verbs share."""
+"""Options that the verbs about waveforms, and about the limits on them, share."""
 
 from __future__ import annotations
 

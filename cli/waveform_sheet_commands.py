@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.configuration import has_configuration
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.output_file import refuse_input_as_output
 from cli.params import FILE, config_option, json_option, make_folder
-from cli.release_defaults import ReleaseDefaults, is_configured
+from cli.release_defaults import ReleaseDefaults
 from cli.station_access import utc_now
 from cli.waiver_options import find_table_waivers, waivers_option
 from cli.waveform_options import hardware_class_option, limits_option, waveform_argument
@@ -118,7 +119,7 @@ def _refuse_suffix(output: Path) -> None:
 def _settings(defaults: ReleaseDefaults, config_path: Path | None) -> SpecSheetSettings:
     from firmware_images.spec_sheet_settings import SpecSheetSettings
 
-    if config_path is None and not is_configured():
+    if config_path is None and not has_configuration():
         return SpecSheetSettings()
     configuration = defaults.configuration()
     if not configuration.has_section("spec_sheet"):

@@ -16,6 +16,7 @@ from manifests.assignment import (
 )
 from manifests.errors import RepositoryError
 from manifests.message_fields import MESSAGE_MAX_BYTES
+from manifests.publication import SHARE_INSTEAD
 from manifests.published_releases import assignment_target_path, list_releases
 from manifests.repository import NewFile
 from signing.cose import sign_one
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from manifests.tuf_metadata import RepositoryMetadata
     from signing.signers import Signer
     from signing.trust_record import TrustRecord
-
-_SHARE = "a share (--percent) reaches devices without naming them"
 
 
 def build_assignment_file(
@@ -89,7 +88,7 @@ def _too_long(
     )
     shorten = "publish a release that asks for fewer steps, or shorten the campaign's name"
     if fewer is not None:
-        shorten = f"nothing was written: pin {fewer} fewer, {_SHARE}; or {shorten}"
+        shorten = f"nothing was written: pin {fewer} fewer, {SHARE_INSTEAD}; or {shorten}"
     return RepositoryError(
         "the assignment does not fit into a device message",
         expected=f"at most {MESSAGE_MAX_BYTES} bytes",

@@ -126,6 +126,7 @@ class Gateway:
         self._http.close()
 
     def _open_updater(self) -> Updater:
+        from tuf.api.exceptions import RepositoryError as TufError
         from tuf.ngclient.updater import Updater
 
         from manifests.gateway_fetcher import GatewayFetcher
@@ -136,10 +137,13 @@ class Gateway:
             targets.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TransportError(
-                "the gateway's cache cannot be made", got=error.strerror, where=self._cache
+                "the gateway's cache cannot be made",
+                got=error.strerror,
+                where=self._cache,
+                hint="name another folder with --cache",
             ) from error
-        return self._translated(
-            lambda: Updater(
+        try:
+            return Updater(
                 metadata_dir=str(metadata),
                 metadata_base_url=f"{self._base_url}/metadata/",
                 target_dir=str(targets),
@@ -148,9 +152,17 @@ class Gateway:
                     timeout_s=self._timeout_s, minimum_bytes_per_s=self._minimum_bytes_per_s
                 ),
                 bootstrap=self._trusted_root,
-            ),
-            "the trusted root metadata",
-        )
+            )
+        except TufError as error:  # nothing was asked of the server yet
+            raise TransportError(
+                "the trusted TUF root cannot be used",
+                expected="root metadata that its own keys signed",
+                got=str(error)[:300],
+                where="the trusted root",
+                hint="name the metadata/1.root.json that `ampforge repo init` made",
+            ) from error
+        except (OSError, ValueError) as error:
+            raise self._cannot_keep(error) from error
 
     def _read_target(self, path: str) -> bytes:
         if path not in self._targets:
@@ -222,12 +234,15 @@ class Gateway:
                 "until that is explained",
             ) from error
         except (OSError, ValueError) as error:
-            raise TransportError(
-                "the gateway cannot keep what it verified",
-                got=str(error)[:300],
-                where=self._cache,
-                hint="check the folder and the space left; a damaged cache may be removed",
-            ) from error
+            raise self._cannot_keep(error) from error
+
+    def _cannot_keep(self, error: Exception) -> TransportError:
+        return TransportError(
+            "the gateway cannot keep what it verified",
+            got=describe_cause(error),
+            where=self._cache,
+            hint="check the folder and the space left; a damaged cache may be removed",
+        )
 
 
 def _refuse_other_service(path: str) -> None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from manifests.release_admission import SecureVersionCost
     from manifests.release_deltas import ReleaseDelta
 
+SHARE_INSTEAD = "a share (--percent) reaches devices without naming them"
+"""Said where too many devices are named."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssignmentPlan:
@@ -62,8 +65,7 @@ class AssignmentPlan:
                 expected=f"at most {PINNED_MAX_COUNT} serial numbers",
                 got=f"{pinned}",
                 where="pinned devices",
-                hint=f"pin {pinned - PINNED_MAX_COUNT} fewer; a share (--percent) reaches devices "
-                "without naming them",
+                hint=f"pin {pinned - PINNED_MAX_COUNT} fewer; {SHARE_INSTEAD}",
             )
         for serial in self.pinned_serial_numbers:
             if not serial or not _is_plain(serial, SERIAL_MAX_LENGTH):

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from manifests.errors import RepositoryError
-from signing.durable_file import save_durably
+from signing.durable_file import flush_folder, save_durably
 from signing.errors import DurableFileError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class FolderStore:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.link(self.root / source, target)
-            _flush_folder(target.parent)
+            flush_folder(target.parent)
         except FileExistsError:
             return
         except OSError:
@@ -167,14 +167,6 @@ class FolderStore:
             yield
         finally:
             os.close(descriptor)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _cannot_write(path: Path, error: OSError | DurableFileError) -> RepositoryError:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from provisioning.bounded_figures import Finite
 from provisioning.errors import CheckEntryError
 
 if TYPE_CHECKING:
     from provisioning.ledger_events import Event
 
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
 _SAMPLES_MAX = 10_000
@@ -135,10 +135,10 @@ class CheckFacts(_Section):
     instrument: _Text
     certificate: _Text | None
     moment: Moment
-    mean_na: _Finite
-    samples_na: Annotated[tuple[_Finite, ...], Field(min_length=1, max_length=_SAMPLES_MAX)]
+    mean_na: Finite
+    samples_na: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=_SAMPLES_MAX)]
     range_ua: Annotated[int, Field(gt=0)]
-    reference_na: _Finite
+    reference_na: Finite
     expanded_uncertainty_na: _Positive
     limit_na: _Positive
     sd_na: _Positive
@@ -163,10 +163,10 @@ class CheckEntry(CheckFacts, _Placed):
         taken_under: Where it was told first, when it was taken under a lease.
     """
 
-    center_na: _Finite
-    ewma_na: _Finite
-    lower_na: _Finite
-    upper_na: _Finite
+    center_na: Finite
+    ewma_na: Finite
+    lower_na: Finite
+    upper_na: Finite
     is_good: bool
     reasons: tuple[str, ...]
     taken_under: TakenUnder | None = None

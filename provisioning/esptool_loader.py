@@ -179,7 +179,7 @@ class EsptoolLoader:
             raise FlashError(
                 "the board's flash loader answered something unusable",
                 expected="a chip in download mode",
-                got=f"{type(error).__name__}: {error}",
+                got=f"an answer that esptool cannot read: {error}",
                 where=self._where,
                 hint="check that a board is at this port, and nothing else, then start again",
             ) from error

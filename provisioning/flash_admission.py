@@ -7,8 +7,9 @@ anything is reserved, erased or written. Implements docs/spec/provisioning.md §
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from firmware_images.bundle_contents import DEVICE_RECORD_PARTITION
 from firmware_images.device_record import UPDATE_STATE_SECTORS, DeviceRecord
 from firmware_images.errors import RecordError
 from firmware_images.flash_medium import SECTOR_BYTES, MemoryFlash
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from provisioning.flasher import Flasher
     from provisioning.ledger_values import UnitRecord
     from provisioning.station import Station
-
-_PARTITION: Final = "devrec"
 
 
 def refuse_out_of_order(
@@ -82,7 +81,7 @@ def refuse_out_of_order(
 
 def _read_update_state(station: Station, flasher: Flasher) -> UpdateState | None:
     """Return what the board keeps of its updates; `None` if it is damaged or not told."""
-    partition = station.bundle.partition_table.find(_PARTITION)
+    partition = station.bundle.partition_table.find(DEVICE_RECORD_PARTITION)
     first, last = UPDATE_STATE_SECTORS
     offset_bytes = first * SECTOR_BYTES
     size_bytes = (last + 1) * SECTOR_BYTES - offset_bytes

@@ -26,6 +26,7 @@ from provisioning.ledger_schema import INSTRUMENT_STEP, IS_METROLOGY, events
 from provisioning.meter_accuracy import InstrumentCalibration
 from signing.durable_file import save_durably
 from signing.input_file import is_present, read_input
+from signing.validation_words import describe_problem, first_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -310,11 +311,12 @@ def _validate(text: str, *, where: str) -> InstrumentEntry:
 
 
 def _not_one(error: ValidationError, where: str) -> InstrumentRegisterError:
-    first = error.errors(include_url=False)[0]
+    first = first_problem(error)
+    words = describe_problem(first, InstrumentEntry)
     name = ".".join(str(part) for part in first["loc"])
     return InstrumentRegisterError(
         "this is not an entry of the register of instruments",
-        got=f"{name}: {first['msg']}" if name else first["msg"],
+        got=f"{name} {words}" if name else words,
         where=where,
         hint="docs/how-to/add-an-instrument.md says what an entry needs",
     )

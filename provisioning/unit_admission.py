@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from firmware_images.bundle_contents import DEVICE_RECORD_PARTITION
 from firmware_images.device_record import IDENTITY_SECTORS
 from firmware_images.flash_medium import SECTOR_BYTES
 from provisioning.classification import (
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from provisioning.station import Station
 
 ERASE_STEP: Final = "erase-record"
-_PARTITION: Final = "devrec"
 NOT_ADMITTED: Final = (QuarantineError, HeldUnitError, ReleaseOrderError)
 """What `admit_board` keeps a board out with; nothing was written to it."""
 
@@ -151,7 +151,7 @@ def require_same_board(link: DeviceLink, mac: bytes) -> None:
 
 
 def _partition(station: Station) -> Partition:
-    return station.bundle.partition_table.find(_PARTITION)
+    return station.bundle.partition_table.find(DEVICE_RECORD_PARTITION)
 
 
 def read_identity(station: Station, flasher: Flasher) -> BoardIdentity:

@@ -15,6 +15,7 @@ from provisioning.ledger_queries import awaits_check, list_jobs
 from provisioning.ledger_supervision import SUPERVISE_STEP
 from provisioning.ledger_units import find_unit
 from provisioning.recipe import recipe_document
+from provisioning.replay_comparison import RESULT_KEY
 from provisioning.station_values import Step
 from provisioning.supervision import Act
 from provisioning.unit_events import event_document
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 SHOW_SCHEMA: Final = "ampforge.unit/1"
 HISTORY_SCHEMA: Final = "ampforge.unit-history/1"
-_RESULT_KEY: Final = "result"
 
 
 def load_results(
@@ -70,10 +70,10 @@ def read_result_pair(
         if event.phase is not Phase.CONFIRM:
             continue
         if event.step == Step.CALIBRATE.value:
-            calibration = parse_calibration_result(event.data.get(_RESULT_KEY))
+            calibration = parse_calibration_result(event.data.get(RESULT_KEY))
             verification = None  # it was about the calibration before
         elif event.step == Step.VERIFY.value:
-            verification = parse_verification_result(event.data.get(_RESULT_KEY))
+            verification = parse_verification_result(event.data.get(RESULT_KEY))
     return calibration, verification
 
 
@@ -222,10 +222,6 @@ def worst_points(result: VerificationResult) -> tuple[PointResult, ...]:
     worst: dict[str, PointResult] = {}
     for point in result.points:
         known = worst.get(point.mode)
-        if known is None or _used_of_limit(point) > _used_of_limit(known):
+        if known is None or point.share_of_limit > known.share_of_limit:
             worst[point.mode] = point
     return tuple(worst.values())
-
-
-def _used_of_limit(point: PointResult) -> float:
-    return abs(point.error_na) / point.deciding_limit_na

@@ -28,6 +28,7 @@ from signing.keys import Algorithm
 from signing.pkcs11_uri import is_pkcs11_uri
 from signing.role_algorithms import allowed_algorithms
 from signing.roles import MAX_KEYS_PER_ROLE, Role
+from signing.trust import MAX_TRUST_RECORD_BYTES
 from signing.trust_record import LARGEST_VERSION
 from signing.validation_words import describe_problem, first_problem
 from signing.value_class import dataclass
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PLAN_MAX_BYTES: Final = 65_536
-MAX_TRUST_RECORD_BYTES: Final = 3840
 _SPKI_BYTES: Final = {
     Algorithm.ECDSA_P256: 91,
     Algorithm.ECDSA_P384: 120,

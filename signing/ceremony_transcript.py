@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final
 
 from signing.errors import CeremonyError
 from signing.hash_chain import GENESIS, HASH_BYTES, link_hash
+from signing.sign_log import serialize_line_json
 from signing.value_class import dataclass
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Entry:
     @property
     def hash(self) -> bytes:
         """The head of a transcript that ends with this line."""
-        return link_hash(self.previous, _serialize_json(self._fields()))
+        return link_hash(self.previous, serialize_line_json(self._fields()))
 
     @property
     def check_value(self) -> str:
@@ -102,7 +103,7 @@ def format_check_value(value: bytes) -> str:
 
 def serialize_entry(entry: Entry) -> bytes:
     """Write one line, with its end."""
-    return _serialize_json(entry.document()) + b"\n"
+    return serialize_line_json(entry.document()) + b"\n"
 
 
 def next_entry(
@@ -211,7 +212,3 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, list):
         return all(isinstance(item, str) for item in value)
     return isinstance(value, str | bool | int)
-
-
-def _serialize_json(document: Mapping[str, object]) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")

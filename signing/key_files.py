@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEST_KEY_MARK: Final = b"# AMPFORGE TEST KEY: never for products\n"
+PUBLIC_SUFFIX: Final = ".pub.pem"
 
 
 def load_public_key(path: Path, *, allowed: frozenset[Algorithm] = MESSAGE_ALGORITHMS) -> PublicKey:
@@ -82,7 +83,7 @@ def has_test_key_mark(content: bytes) -> bool:
 
 def public_key_path(path: Path) -> Path:
     """Return where the public key lies that belongs to a private key file."""
-    return path.with_name(f"{path.stem}.pub.pem")
+    return path.with_name(f"{path.stem}{PUBLIC_SUFFIX}")
 
 
 def generate_key(
@@ -123,7 +124,7 @@ def refuse_key_path(path: Path) -> None:
     Raises:
         KeyFileError: The name is not a private key's, or one of the two files exists.
     """
-    if path.suffix != ".pem" or path.name.endswith(".pub.pem"):
+    if path.suffix != ".pem" or path.name.endswith(PUBLIC_SUFFIX):
         raise KeyFileError(
             "a private key file needs another name",
             expected="NAME.pem",

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from signing.errors import KeyFileError
 from signing.input_file import is_present
-from signing.key_files import has_test_key_mark, load_public_key, public_key_path, read_key_file
+from signing.key_files import (
+    PUBLIC_SUFFIX,
+    has_test_key_mark,
+    load_public_key,
+    public_key_path,
+    read_key_file,
+)
 from signing.key_uris import OTHERS, is_encrypted_key, load_software_signer
 from signing.value_class import dataclass
 
@@ -19,7 +25,6 @@ if TYPE_CHECKING:
 
     from signing.keys import Algorithm, PublicKey
 
-PUBLIC_SUFFIX: Final = ".pub.pem"
 PRIVATE_SUFFIX: Final = ".pem"
 
 

@@ -91,7 +91,11 @@ class SoftwareSigner:
             private_key = load_der_private_key(untrusted_bytes, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise KeyFileError(
-                "a private key cannot be read", got=type(error).__name__, where=where
+                "a private key cannot be read",
+                expected="PKCS#8, DER, of an algorithm that we use",
+                got="other bytes",
+                where=where,
+                hint="get the key again from where it is kept, or make another",
             ) from error
         return cls(private_key, where=where)
 

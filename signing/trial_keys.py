@@ -9,15 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from signing.errors import KeyFileError
-from signing.key_files import generate_key, refuse_key_path
+from signing.key_files import PUBLIC_SUFFIX, generate_key, refuse_key_path
 from signing.keys import Algorithm
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from signing.roles_settings import SigningSettings
-
-_PUBLIC_SUFFIX = ".pub.pem"
 
 
 def generate_test_keys(settings: SigningSettings, root: Path) -> tuple[Path, ...]:
@@ -48,12 +46,12 @@ def generate_test_keys(settings: SigningSettings, root: Path) -> tuple[Path, ...
 
 
 def _private_path(public_path: Path) -> Path:
-    if not public_path.name.endswith(_PUBLIC_SUFFIX):
+    if not public_path.name.endswith(PUBLIC_SUFFIX):
         raise KeyFileError(
             "a public key file needs another name",
-            expected=f"NAME{_PUBLIC_SUFFIX}",
+            expected=f"NAME{PUBLIC_SUFFIX}",
             got=public_path.name,
             where=public_path,
             hint="correct keys in [signing.roles]",
         )
-    return public_path.with_name(public_path.name.removesuffix(_PUBLIC_SUFFIX) + ".pem")
+    return public_path.with_name(public_path.name.removesuffix(PUBLIC_SUFFIX) + ".pem")

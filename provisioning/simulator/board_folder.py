@@ -40,7 +40,10 @@ def open_board_folder(folder: Path, *, seed: int, index: int) -> bytes:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SimulatorError(
-            "the board's folder cannot be made", got=error.strerror, where=folder
+            "the board's folder cannot be made",
+            got=error.strerror,
+            where=folder,
+            hint="name another folder, or check the permissions of the one above",
         ) from error
     _check_board_file(folder / "board.json", mac=mac, seed=seed, index=index)
     return mac

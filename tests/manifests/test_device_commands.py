@@ -345,6 +345,18 @@ def test_the_rules_of_an_update_come_from_the_named_configuration(tmp_path, monk
     assert load_update_rules(None, allows_reinstall=False).minimum_battery_percent == 77
 
 
+def test_a_root_that_is_none_is_told_of_the_file_and_not_of_the_server(run, tmp_path):
+    (tmp_path / "root.json").write_text("{}")
+    with pytest.raises(Refusal, match="the trusted TUF root cannot be used") as refused:
+        run(
+            *("device", "update", "--gateway", "--port", "rfc2217://127.0.0.1:9"),
+            *("--url", "http://127.0.0.1:9", "--root", str(tmp_path / "root.json")),
+            *("--cache", str(tmp_path / "cache")),
+        )
+    assert "Error" not in refused.value.got
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
 def test_serve_serves_until_it_is_interrupted(product, repository, config):
     from signal import SIGINT
 

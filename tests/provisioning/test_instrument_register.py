@@ -104,8 +104,9 @@ def test_the_latest_calibration_counts_whoever_entered_it_last(tmp_path):
     ],
 )
 def test_an_entry_that_cannot_be_is_refused(changes, telling):
-    with pytest.raises(InstrumentRegisterError, match=telling):
+    with pytest.raises(InstrumentRegisterError, match=telling) as refused:
         entry(**changes)
+    assert "error" not in refused.value.got, "in our words, not a library's"
 
 
 def test_a_certificate_is_entered_once_and_not_in_advance(tmp_path):
