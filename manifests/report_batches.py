@@ -142,6 +142,8 @@ class ReportBatches:
             loop.call_soon(self._look, loop, count)
             return
         self._gathering_loop = None
+        if not count or self._is_committing:
+            return  # `_end_waiting` came between; what is left is gathered after the commit
         if is_enough or not self._coming:
             self._hand_over()
         elif self._held_back is None:

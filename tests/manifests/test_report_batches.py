@@ -157,6 +157,26 @@ def test_a_report_waits_for_one_that_is_being_verified_only_so_long(store):
     batches.close()
 
 
+def test_a_report_that_joins_when_the_others_are_held_back_no_longer_ends_nothing(
+    store, monkeypatch
+):
+    monkeypatch.setattr(report_batches, "HELD_BACK_MAX_S", 0)
+
+    async def scenario(batches, turns):
+        with batches.expecting():
+            begun = [batches.begin(received(3 * turns))]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            begun.append(batches.begin(received(3 * turns + 1)))
+        await asyncio.gather(*begun)
+        return await batches.add(received(3 * turns + 2))
+
+    for turns in range(6):
+        batches = ReportBatches(store)
+        assert asyncio.run(asyncio.wait_for(scenario(batches, turns), 10))
+        batches.close()
+
+
 def test_reports_wait_for_those_that_are_being_verified_and_not_for_refused_ones(
     store, tmp_path, monkeypatch
 ):
