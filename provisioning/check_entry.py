@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from provisioning.bounded_figures import Finite
 from provisioning.errors import CheckEntryError
+from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
     from provisioning.ledger_events import Event
@@ -244,7 +245,7 @@ def parse_check(event: Event) -> ToldCheck:
         entry = told.model_validate_json(json.dumps(dict(event.data)))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        got = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        got = f"{'.'.join(str(part) for part in first['loc'])} {describe_problem(first)}"
         raise _not_a_check(got[:200], where) from error
     if "/" in event.station and (
         isinstance(entry, LostCheck) or entry.taken_under is not None or entry.seen is not None

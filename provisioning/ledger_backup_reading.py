@@ -17,6 +17,7 @@ from provisioning.errors import LedgerError
 from provisioning.ledger_backup import BACKUP_SCHEMA, TABLES
 from provisioning.ledger_revisions import require_known
 from signing.input_file import open_input
+from signing.validation_words import describe_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,7 +176,7 @@ def _parse_header(line: bytes, path: Path) -> BackupHeader:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise _damaged(f"{place}: {first['msg']}", f"{path}, line 1") from error
+        raise _damaged(f"{place} {describe_problem(first)}", f"{path}, line 1") from error
     require_known(header.revision, where=path)
     unknown = sorted(set(header.tables) - set(TABLES))
     if unknown:

@@ -93,21 +93,6 @@ def test_each_verb_has_an_example_and_json(noun):
 
 
 @pytest.mark.parametrize(
-    "command",
-    [
-        ("repo", "publish", __file__),
-        ("repo", "promote", "1.0"),
-        ("campaign", "create", "--release", "1.0", "--name", "a"),
-    ],
-)
-def test_a_share_that_is_no_number_is_a_usage_error(capsys, command):
-    with pytest.raises(SystemExit) as exited:
-        run_and_exit(ampforge, [*command, "--percent", "nan"])
-    assert exited.value.code == 2
-    assert "'nan' is not 0 to 100 with at most four decimals" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
     ("error", "code"),
     [
         (SigningError("x"), 3),

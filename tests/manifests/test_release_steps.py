@@ -283,18 +283,6 @@ def test_an_assignment_that_is_too_long_is_refused_with_what_to_leave_out(publis
     publisher.publish_plan("1.4.0", plan(24 - fewer), now=NOW)
 
 
-@pytest.mark.parametrize("pins", [tuple(f"FL{n}" for n in range(25)), ("FL" * 11,), ("FLÄ",)])
-def test_pins_that_no_message_can_carry_are_refused_before_anything_is_written(publisher, pins):
-    publish(publisher, (1, 0, 1, 3))
-    before = files(publisher)
-    with pytest.raises(RepositoryError, match="pin") as refused:
-        publisher.publish_plan(
-            "1.4.0", AssignmentPlan(campaign="all", pinned_serial_numbers=pins), now=NOW
-        )
-    assert refused.value.hint
-    assert files(publisher) == before
-
-
 def test_a_release_whose_campaign_fills_its_message_is_withdrawn_all_the_same(publisher):
     """Its next sequence takes two bytes more; the halt has room, for it names nobody."""
     graph = [(counter, counter - 1, 1, 3) for counter in range(1, STEPS_MAX_COUNT + 2)]

@@ -10,7 +10,7 @@ import pytest
 from tuf.api.exceptions import RepositoryError as TufError
 from tuf.ngclient import Updater
 
-from manifests.assignment import verify_assignment
+from manifests.assignment import PINNED_MAX_COUNT, verify_assignment
 from manifests.errors import RepositoryError
 from manifests.gateway import Gateway, target_path_of
 from manifests.manifest import verify_manifest
@@ -258,6 +258,13 @@ def test_names_and_numbers_that_no_board_shows_are_refused_before_anything_is_si
         AssignmentPlan(campaign=name)
     with pytest.raises(RepositoryError, match="no such serial number"):
         AssignmentPlan(pinned_serial_numbers=("A", name))
+
+
+def test_more_pins_than_a_message_carries_are_refused_with_how_many_fewer():
+    pins = tuple(f"FL{number}" for number in range(PINNED_MAX_COUNT + 2))
+    with pytest.raises(RepositoryError, match="cannot pin so many") as refused:
+        AssignmentPlan(pinned_serial_numbers=pins)
+    assert "pin 2 fewer" in refused.value.hint
 
 
 def test_a_campaign_keeps_its_draw_and_a_new_one_draws_anew(publisher):

@@ -220,10 +220,10 @@ def test_what_a_lease_knew_is_believed_only_if_the_ledger_has_it(factory):
     [
         ({"seen": [{"station": THERE, "count": 1}] * 2}, "seen twice"),
         ({"seen": [{"station": HERE, "count": 1}]}, "its own chain"),
-        ({"seen": [{"station": "station-2/1", "count": 1}]}, "pattern"),
-        ({"seen": [{"station": THERE, "count": -1}]}, "greater than or equal"),
-        ({"after": {"count": 1, "head": "00"}}, "pattern"),
-        ({"is_lost": True}, "at least 1 item"),
+        ({"seen": [{"station": "station-2/1", "count": 1}]}, "must be of the form"),
+        ({"seen": [{"station": THERE, "count": -1}]}, "count must be at least 0"),
+        ({"after": {"count": 1, "head": "00"}}, "must be of the form"),
+        ({"is_lost": True}, "must not be empty"),
     ],
 )
 def test_an_order_that_cannot_be_is_damage(factory, changes, telling):
