@@ -154,7 +154,8 @@ class FleetStore:
         path: The file; created when it is not there, its folder must exist.
 
     Raises:
-        FleetStoreError: It cannot be opened, or another version of this software made it.
+        FleetStoreError: It cannot be opened, another version of this software made it, or other
+            software; nothing was written to it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -164,6 +165,7 @@ class FleetStore:
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
+            self._refuse_foreign()
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._prepare()
@@ -341,6 +343,27 @@ class FleetStore:
         with self._lock:
             self._connection.close()
 
+    def _refuse_foreign(self) -> None:
+        # One statement, so that both are of one moment: another process may be making the file.
+        version, is_empty = self._connection.execute(
+            "SELECT user_version, NOT EXISTS (SELECT * FROM sqlite_master) FROM pragma_user_version"
+        ).fetchone()
+        if version == 0 and not is_empty:
+            raise FleetStoreError(
+                "the file is a database, and not of device reports",
+                expected="the report database of `ampforge serve`, or a file that is not there",
+                where=self._path,
+                hint="correct [serve] reports, or --reports",
+            )
+        if version not in {0, SCHEMA_VERSION}:
+            raise FleetStoreError(
+                "the report database is of another version",
+                expected=SCHEMA_VERSION,
+                got=version,
+                where=self._path,
+                hint="use the version of ampforge that made it, or another file",
+            )
+
     def _prepare(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -349,14 +372,6 @@ class FleetStore:
                 for statement in _CREATE.strip().split(";\n"):
                     self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise FleetStoreError(
-                    "the report database is of another version",
-                    expected=SCHEMA_VERSION,
-                    got=version,
-                    where=self._path,
-                    hint="use the version of ampforge that made it, or another file",
-                )
         finally:
             self._connection.execute("COMMIT")
 

@@ -40,6 +40,17 @@ def test_a_database_of_another_version_is_left_alone(tmp_path):
         FleetStore(tmp_path / "x")
 
 
+def test_a_database_of_something_else_is_left_as_it_was(tmp_path):
+    """The ledger's, say, named by mistake."""
+    path = tmp_path / "ledger.sqlite"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE unit (serial_number TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(FleetStoreError, match="not of device reports"):
+        FleetStore(path)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (before, [path])
+
+
 def test_a_closed_database_says_so(tmp_path):
     fleet = FleetStore(tmp_path / "reports.sqlite")
     fleet.close()
