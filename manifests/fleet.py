@@ -16,7 +16,7 @@ import sqlite3
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from manifests.device_report import DeviceReport, ReportedResult, serialize_device_report
 from manifests.errors import FleetStoreError
@@ -270,15 +270,13 @@ class FleetStore:
         """
         where, values = ("WHERE serial_number = ?", (serial_number,)) if serial_number else ("", ())
         statement = f"SELECT {_COLUMNS} FROM report {where} ORDER BY received_at_s, digest"  # noqa: S608 - constants
-        with self._lock:
-            try:
-                rows = self._connection.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                raise self._translated("device reports cannot be read", error) from error
-        return tuple(_stored(row) for row in rows)
+        return tuple(_stored(row) for row in self._read(statement, *values))
 
     def read_messages(self, *, since_s: int) -> Iterator[StoredMessage]:
-        """Yield each report as it came, the oldest first.
+        """Yield each report that is here now as it came, the oldest first.
+
+        Nothing is held open in between, however long that takes: a server that writes beside it
+        could not empty its journal, which would grow.
 
         Args:
             since_s: Reports that came before are left out; seconds since 1970.
@@ -286,14 +284,16 @@ class FleetStore:
         Raises:
             FleetStoreError: They cannot be read.
         """
-        statement = (
-            "SELECT received_at_s, serial_number, message FROM report"
-            " WHERE received_at_s >= ? ORDER BY received_at_s, digest"
-        )
-        try:
-            yield from map(StoredMessage._make, self._connection.execute(statement, (since_s,)))
-        except sqlite3.Error as error:
-            raise self._translated("device reports cannot be read", error) from error
+        order = "ORDER BY received_at_s, digest"
+        found = self._read(f"SELECT digest FROM report WHERE received_at_s >= ? {order}", since_s)
+        digests = [digest for (digest,) in found]
+        for start in range(0, len(digests), BATCH_MAX):
+            page = digests[start : start + BATCH_MAX]
+            statement = (
+                "SELECT received_at_s, serial_number, message FROM report "  # noqa: S608 - constants
+                f"WHERE digest IN ({', '.join('?' * len(page))}) {order}"
+            )
+            yield from map(StoredMessage._make, self._read(statement, *page))
 
     def count_messages(self, *, since_s: int) -> int:
         """Return how many `read_messages` will yield.
@@ -302,11 +302,7 @@ class FleetStore:
             FleetStoreError: They cannot be read.
         """
         statement = "SELECT count(*) FROM report WHERE received_at_s >= ?"
-        with self._lock:
-            try:
-                (count,) = self._connection.execute(statement, (since_s,)).fetchone()
-            except sqlite3.Error as error:
-                raise self._translated("device reports cannot be read", error) from error
+        ((count,),) = self._read(statement, since_s)
         return int(count)
 
     def list_held_back(self, manifest_sha256: bytes) -> dict[str, tuple[str, ...]]:
@@ -329,14 +325,16 @@ class FleetStore:
             " WHERE later.serial_number = told.serial_number"
             " AND later.release_counter > told.release_counter) ORDER BY reason, serial_number"
         )
-        values = (manifest_sha256, int(ReportedResult.HELD_BACK))
-        with self._lock:
-            try:
-                rows = self._connection.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                raise self._translated("device reports cannot be read", error) from error
+        rows = self._read(statement, manifest_sha256, int(ReportedResult.HELD_BACK))
         by_reason = itertools.groupby(rows, key=operator.itemgetter(0))
         return {reason: tuple(serial for _, serial in group) for reason, group in by_reason}
+
+    def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return self._connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._translated("device reports cannot be read", error) from error
 
     def close(self) -> None:
         """Close the database."""
