@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _WORDS: Final = {CREATED: "stored", OK: "known", UNAVAILABLE: "waiting"}
 REFUSALS_KEPT: Final = 100
 """Refused reports that are named; the others are counted."""
+STORED_AFTER_MAX_S: Final = 60
+"""How long after it came a report may be stored: one that came before the last may follow it."""
 WAIT_MAX_S: Final = 900
 """What a server may ask to wait: a whole batch, where five reports a minute are taken."""
 WAITS_MAX: Final = 5
@@ -69,7 +71,8 @@ class ForwardedReports:
     @property
     def next_since_s(self) -> int | None:
         """From when on to forward the next time; `None` if there was nothing."""
-        return self.last_s if self.first_waiting_s is None else self.first_waiting_s
+        begin_s = self.last_s if self.first_waiting_s is None else self.first_waiting_s
+        return None if begin_s is None else begin_s - STORED_AFTER_MAX_S
 
 
 def forward_reports(

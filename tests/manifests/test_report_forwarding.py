@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -72,6 +73,16 @@ def test_a_server_that_is_asked_too_often_is_asked_again_when_it_says():
         done = forward(url, waited)
     assert (done.stored, done.total, waited) == (len(REPORTS), len(REPORTS), [7, 2])
     assert received == [CARRIED_MAX, 1, 1, 1]
+
+
+def test_a_report_that_is_stored_after_a_later_one_is_not_left_out_the_next_time():
+    """A nightly run may look while the last report of the day is on its way to the disk."""
+    midnight_s = int(datetime(2026, 11, 27, tzinfo=UTC).timestamp())
+    with answering(STORED) as (url, _), closing(HttpTransport(url)) as transport:
+        late = [StoredMessage(midnight_s + 1, "FL26A000001", b"signed")]
+        done = forward_reports(late, transport)
+        assert done.next_since_s < midnight_s
+        assert forward_reports([], transport).next_since_s is None
 
 
 @pytest.mark.parametrize("wait_s", [str(WAIT_MAX_S + 1), "9" * 30, "-1", "", "Fri, 27 Nov 2026"])
