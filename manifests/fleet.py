@@ -285,8 +285,8 @@ class FleetStore:
             FleetStoreError: They cannot be read.
         """
         order = "ORDER BY received_at_s, digest"
-        found = self._read(f"SELECT digest FROM report WHERE received_at_s >= ? {order}", since_s)
-        digests = [digest for (digest,) in found]
+        statement = f"SELECT digest FROM report WHERE received_at_s >= ? {order}"  # noqa: S608 - constants
+        digests = [digest for (digest,) in self._read(statement, since_s)]
         for start in range(0, len(digests), BATCH_MAX):
             page = digests[start : start + BATCH_MAX]
             statement = (

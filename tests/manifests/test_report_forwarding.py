@@ -26,7 +26,7 @@ STORED = (200, {}, None)
 
 @contextmanager
 def answering(*answers):
-    """A server that gives these answers, the last one for ever; yields its URL and what it was sent.
+    """A server that gives these answers, the last for ever; yields its URL and the batches' sizes.
 
     An answer is its status, headers and body; `None` says that each report is stored.
     """
