@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.configuration import load_configuration
-from cli.failures import UsageRefusal
+from cli.failures import UsageRefusal, printable
 from cli.output import count_of, print_result
 from cli.params import DAY, EXISTING_FILE, config_option, json_option, server_url_option
 from cli.progress import showing_progress
@@ -96,7 +96,9 @@ def _describe(done: ForwardedReports, url: str) -> dict[str, Any]:
         "known": done.known,
         "refused": done.refused,
         "waiting": done.waiting,
-        "refusals": [{"serial_number": serial, "text": text} for serial, text in done.refusals],
+        "refusals": [
+            {"serial_number": serial, "text": printable(text)} for serial, text in done.refusals
+        ],
         "next_since": _day_of(done.next_since_s),
     }
 
@@ -109,7 +111,7 @@ def _format(done: ForwardedReports, url: str) -> str:
         f"{done.waiting} to be sent again",
     )
     lines = [f"{count_of(done.total, 'report')} forwarded to {url}", f"  {', '.join(counts)}"]
-    lines += [f"  ✗ {serial}: {text}" for serial, text in done.refusals[:SHOWN_MAX]]
+    lines += [f"  ✗ {serial}: {printable(text)}" for serial, text in done.refusals[:SHOWN_MAX]]
     if done.refused > SHOWN_MAX:
         lines.append(f"  … and {done.refused - SHOWN_MAX} more (--json names up to 100)")
     day = _day_of(done.next_since_s)

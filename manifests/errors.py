@@ -29,6 +29,20 @@ class TransportError(ManifestError):
     """Raised when bytes cannot be fetched from, or delivered to, a server."""
 
 
+class AskedTooOftenError(TransportError):
+    """Raised when a server says after how long it may be asked again.
+
+    Args:
+        what: As of `Refusal`, and so are the other parts.
+        wait_s: How long.
+        parts: `expected`, `got`, `where` and `hint`.
+    """
+
+    def __init__(self, what: str, *, wait_s: int, **parts: str) -> None:
+        super().__init__(what, **parts)
+        self.wait_s = wait_s
+
+
 class ServerError(ManifestError):
     """Raised when the server cannot be started."""
 

@@ -16,7 +16,7 @@ import sqlite3
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from manifests.device_report import DeviceReport, ReportedResult, serialize_device_report
 from manifests.errors import FleetStoreError
@@ -154,7 +154,8 @@ class FleetStore:
         path: The file; created when it is not there, its folder must exist.
 
     Raises:
-        FleetStoreError: It cannot be opened, or another version of this software made it.
+        FleetStoreError: It cannot be opened, another version of this software made it, or other
+            software; nothing was written to it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -164,6 +165,7 @@ class FleetStore:
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
+            self._refuse_foreign()
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._prepare()
@@ -268,15 +270,13 @@ class FleetStore:
         """
         where, values = ("WHERE serial_number = ?", (serial_number,)) if serial_number else ("", ())
         statement = f"SELECT {_COLUMNS} FROM report {where} ORDER BY received_at_s, digest"  # noqa: S608 - constants
-        with self._lock:
-            try:
-                rows = self._connection.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                raise self._translated("device reports cannot be read", error) from error
-        return tuple(_stored(row) for row in rows)
+        return tuple(_stored(row) for row in self._read(statement, *values))
 
     def read_messages(self, *, since_s: int) -> Iterator[StoredMessage]:
-        """Yield each report as it came, the oldest first.
+        """Yield each report that is here now as it came, the oldest first.
+
+        Nothing is held open in between, however long that takes: a server that writes beside it
+        could not empty its journal, which would grow.
 
         Args:
             since_s: Reports that came before are left out; seconds since 1970.
@@ -284,14 +284,16 @@ class FleetStore:
         Raises:
             FleetStoreError: They cannot be read.
         """
-        statement = (
-            "SELECT received_at_s, serial_number, message FROM report"
-            " WHERE received_at_s >= ? ORDER BY received_at_s, digest"
-        )
-        try:
-            yield from map(StoredMessage._make, self._connection.execute(statement, (since_s,)))
-        except sqlite3.Error as error:
-            raise self._translated("device reports cannot be read", error) from error
+        order = "ORDER BY received_at_s, digest"
+        statement = f"SELECT digest FROM report WHERE received_at_s >= ? {order}"  # noqa: S608 - constants
+        digests = [digest for (digest,) in self._read(statement, since_s)]
+        for start in range(0, len(digests), BATCH_MAX):
+            page = digests[start : start + BATCH_MAX]
+            statement = (
+                "SELECT received_at_s, serial_number, message FROM report "  # noqa: S608 - constants
+                f"WHERE digest IN ({', '.join('?' * len(page))}) {order}"
+            )
+            yield from map(StoredMessage._make, self._read(statement, *page))
 
     def count_messages(self, *, since_s: int) -> int:
         """Return how many `read_messages` will yield.
@@ -300,11 +302,7 @@ class FleetStore:
             FleetStoreError: They cannot be read.
         """
         statement = "SELECT count(*) FROM report WHERE received_at_s >= ?"
-        with self._lock:
-            try:
-                (count,) = self._connection.execute(statement, (since_s,)).fetchone()
-            except sqlite3.Error as error:
-                raise self._translated("device reports cannot be read", error) from error
+        ((count,),) = self._read(statement, since_s)
         return int(count)
 
     def list_held_back(self, manifest_sha256: bytes) -> dict[str, tuple[str, ...]]:
@@ -327,19 +325,42 @@ class FleetStore:
             " WHERE later.serial_number = told.serial_number"
             " AND later.release_counter > told.release_counter) ORDER BY reason, serial_number"
         )
-        values = (manifest_sha256, int(ReportedResult.HELD_BACK))
-        with self._lock:
-            try:
-                rows = self._connection.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                raise self._translated("device reports cannot be read", error) from error
+        rows = self._read(statement, manifest_sha256, int(ReportedResult.HELD_BACK))
         by_reason = itertools.groupby(rows, key=operator.itemgetter(0))
         return {reason: tuple(serial for _, serial in group) for reason, group in by_reason}
+
+    def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return self._connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._translated("device reports cannot be read", error) from error
 
     def close(self) -> None:
         """Close the database."""
         with self._lock:
             self._connection.close()
+
+    def _refuse_foreign(self) -> None:
+        # One statement, so that both are of one moment: another process may be making the file.
+        version, is_empty = self._connection.execute(
+            "SELECT user_version, NOT EXISTS (SELECT * FROM sqlite_master) FROM pragma_user_version"
+        ).fetchone()
+        if version == 0 and not is_empty:
+            raise FleetStoreError(
+                "the file is a database, and not of device reports",
+                expected="the report database of `ampforge serve`, or a file that is not there",
+                where=self._path,
+                hint="correct [serve] reports, or --reports",
+            )
+        if version not in {0, SCHEMA_VERSION}:
+            raise FleetStoreError(
+                "the report database is of another version",
+                expected=SCHEMA_VERSION,
+                got=version,
+                where=self._path,
+                hint="use the version of ampforge that made it, or another file",
+            )
 
     def _prepare(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -349,14 +370,6 @@ class FleetStore:
                 for statement in _CREATE.strip().split(";\n"):
                     self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise FleetStoreError(
-                    "the report database is of another version",
-                    expected=SCHEMA_VERSION,
-                    got=version,
-                    where=self._path,
-                    hint="use the version of ampforge that made it, or another file",
-                )
         finally:
             self._connection.execute("COMMIT")
 

@@ -9,12 +9,14 @@ was named is the one that is asked.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from manifests.connection_failures import describe_cause, refuse_unreachable
 from manifests.download_pace import MINIMUM_BYTES_PER_S
-from manifests.errors import TransportError
+from manifests.errors import AskedTooOftenError, TransportError
+from manifests.rsgi import TOO_MANY_REQUESTS
 
 if TYPE_CHECKING:
     import urllib3
@@ -27,6 +29,7 @@ HTTP_OK = 200
 HTTP_CREATED = 201
 HTTP_PARTIAL_CONTENT = 206
 ERROR_TEXT_MAX_BYTES = 200
+_SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 class HttpTransport:
@@ -64,6 +67,7 @@ class HttpTransport:
         """Return at most `fetch.max_bytes` bytes.
 
         Raises:
+            AskedTooOftenError: The server says after how long it may be asked again.
             TransportError: No connection, a refusal by the server, or more bytes than asked for.
         """
         import urllib3
@@ -160,6 +164,15 @@ class HttpTransport:
         elif response.status in {HTTP_OK, HTTP_CREATED}:
             return
         text = response.read(ERROR_TEXT_MAX_BYTES).decode("utf-8", "replace")
+        retry_after = response.headers.get("Retry-After", "")
+        if response.status == TOO_MANY_REQUESTS and _SECONDS.fullmatch(retry_after):
+            raise AskedTooOftenError(
+                "the server is asked too often",
+                got=f"{response.status} {' '.join(text.split())}".rstrip(),
+                where=self._url(fetch),
+                hint=f"ask again after {int(retry_after)} s",
+                wait_s=int(retry_after),
+            )
         raise TransportError(
             "the server refuses the request",
             expected="200" if start_bytes is None else "206",

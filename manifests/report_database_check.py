@@ -30,8 +30,6 @@ from signing.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIRST_CHECK_S: Final = 60.0
-"""After the start: a server that begins has more urgent things to do."""
 CHECK_INTERVAL_S: Final = 3600.0
 CHECK_TIMEOUT_S: Final = 1800
 """A check that takes longer ends itself, as one does whose server died."""
@@ -61,7 +59,7 @@ class ReportDatabaseChecks:
         *,
         on_damage: Callable[[FleetStoreError], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        first_s: float = FIRST_CHECK_S,
+        first_s: float,
         interval_s: float = CHECK_INTERVAL_S,
     ) -> None:
         self._path = path

@@ -7,6 +7,7 @@ is sent again is known at the other end. Implements docs/spec/device-report.md Â
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ from manifests.carried_reports import (
     serialize_carried_reports,
     split_into_batches,
 )
+from manifests.errors import AskedTooOftenError
 from manifests.rsgi import CREATED, OK, UNAVAILABLE
 from manifests.server_paths import REPORT_BATCHES_PATH
 from manifests.transfer import Fetch
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
 _WORDS: Final = {CREATED: "stored", OK: "known", UNAVAILABLE: "waiting"}
 REFUSALS_KEPT: Final = 100
 """Refused reports that are named; the others are counted."""
+STORED_AFTER_MAX_S: Final = 60
+"""How long after it came a report may be stored: one that came before the last may follow it."""
+WAIT_MAX_S: Final = 900
+"""What a server may ask to wait: a whole batch, where five reports a minute are taken."""
+WAITS_MAX: Final = 5
+"""How often one batch waits; others may ask from the same address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +71,8 @@ class ForwardedReports:
     @property
     def next_since_s(self) -> int | None:
         """From when on to forward the next time; `None` if there was nothing."""
-        return self.last_s if self.first_waiting_s is None else self.first_waiting_s
+        begin_s = self.last_s if self.first_waiting_s is None else self.first_waiting_s
+        return None if begin_s is None else begin_s - STORED_AFTER_MAX_S
 
 
 def forward_reports(
@@ -71,13 +80,15 @@ def forward_reports(
     transport: Transport,
     *,
     on_progress: Callable[[int], None] = lambda _: None,
+    wait: Callable[[int], None] = time.sleep,
 ) -> ForwardedReports:
-    """Post reports to a server.
+    """Post reports to a server, as often as it lets itself be asked.
 
     Args:
         reports: The oldest first.
         transport: To the other server.
         on_progress: Told how many have an outcome.
+        wait: Waits, seconds.
 
     Raises:
         TransportError: The server cannot be reached or does not take batches. What it took before
@@ -87,7 +98,7 @@ def forward_reports(
     refusals: list[tuple[str, str]] = []
     first_waiting_s = last_s = None
     for batch in split_into_batches(reports):
-        for report, (status, text) in zip(batch, _post(batch, transport), strict=True):
+        for report, (status, text) in zip(batch, _post(batch, transport, wait), strict=True):
             last_s = report.received_at_s
             words[_WORDS.get(status, "refused")] += 1
             if status == UNAVAILABLE and first_waiting_s is None:
@@ -100,10 +111,20 @@ def forward_reports(
     )
 
 
-def _post(batch: Sequence[StoredMessage], transport: Transport) -> list[tuple[int, str]]:
+def _post(
+    batch: Sequence[StoredMessage], transport: Transport, wait: Callable[[int], None]
+) -> list[tuple[int, str]]:
     fetch = Fetch(
         path=REPORT_BATCHES_PATH.removeprefix("/"),
         max_bytes=OUTCOMES_MAX_BYTES,
         body=serialize_carried_reports([report.message for report in batch]),
     )
+    for _ in range(WAITS_MAX):
+        # Who begins anew instead is as far each time, and never at the end.
+        try:
+            return parse_outcomes(transport.fetch(fetch), count=len(batch))
+        except AskedTooOftenError as error:
+            if error.wait_s > WAIT_MAX_S:
+                raise
+            wait(error.wait_s)
     return parse_outcomes(transport.fetch(fetch), count=len(batch))

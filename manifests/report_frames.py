@@ -31,6 +31,7 @@ import json
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
+from manifests.device_report import ReportedResult
 from manifests.errors import DeviceMessageError
 from manifests.fleet import ReceivedReport
 from signing.refusal import REFUSAL_PARTS
@@ -49,6 +50,7 @@ _VERIFIED: Final = struct.Struct("!32s32s32s32s32sIIIBBBBH")
 _TEXTS: Final = 178
 assert _VERIFIED.size == _TEXTS
 _REFUSED_KIND, _VERIFIED_KIND = 0, 1
+_RESULTS: Final = frozenset(ReportedResult)
 
 
 def pack_reports(bodies: Sequence[bytes], *, now_s: int) -> bytes:
@@ -127,20 +129,26 @@ def unpack_outcomes(
         begin_bytes = offset_bytes + _OUTCOME_HEAD.size
         offset_bytes = begin_bytes + size_bytes
         if kind == _VERIFIED_KIND:
-            yield _unpack_verified(content, begin_bytes, body, now_s)
-        else:
+            yield _unpack_verified(content, begin_bytes, size_bytes, body, now_s)
+        elif kind == _REFUSED_KIND:
             yield _unpack_refusal(content[begin_bytes:offset_bytes])
+        else:
+            raise ValueError("another kind of outcome")
     if offset_bytes != len(content):
         raise ValueError("another number of outcomes than of reports")
 
 
-def _unpack_verified(content: bytes, begin_bytes: int, body: bytes, now_s: int) -> ReceivedReport:
+def _unpack_verified(
+    content: bytes, begin_bytes: int, size_bytes: int, body: bytes, now_s: int
+) -> ReceivedReport:
     (digest, key_id, app, table, manifest, counter, assignment, freshness, result, *lengths) = (
         _VERIFIED.unpack_from(content, begin_bytes)
     )
     serial_end, class_length, reason_length, mac_length = lengths
     class_end = serial_end + class_length
     reason_end = class_end + reason_length
+    if size_bytes != _TEXTS + reason_end + mac_length or result not in _RESULTS:
+        raise ValueError("an outcome of another length, or of no result")
     begin_bytes += _TEXTS
     texts = content[begin_bytes : begin_bytes + reason_end + mac_length].decode()
     return ReceivedReport(
@@ -163,7 +171,12 @@ def _unpack_verified(content: bytes, begin_bytes: int, body: bytes, now_s: int) 
 
 
 def _unpack_refusal(content: bytes) -> DeviceMessageError:
-    parts: list[Any] = json.loads(content)
+    try:
+        parts: Any = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("a refusal that is nested") from error
+    if not isinstance(parts, list) or not all(one is None or type(one) is str for one in parts):
+        raise ValueError("a refusal whose parts are no text")
     return DeviceMessageError(**dict(zip(REFUSAL_PARTS, parts, strict=True)))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from manifests.device_report import verify_whole_report
+from manifests.device_report import REPORT_MAX_BYTES, verify_whole_report
 from manifests.errors import DeniedDeviceError, FleetStoreError
 from manifests.fleet import receive_report
 from manifests.report_batches import ReportBatches
@@ -90,7 +90,8 @@ class ReportIntake:
         return outcomes
 
     def _begin_to_verify(self, body: bytes, now: datetime) -> asyncio.Future[ReceivedReport]:
-        if self._parts.verifiers is not None:
+        # What is too long is refused before anything is verified, and need not wait in memory.
+        if self._parts.verifiers is not None and len(body) <= REPORT_MAX_BYTES:
             return self._parts.verifiers.begin(body, now=now)
         judged: asyncio.Future[ReceivedReport] = asyncio.get_running_loop().create_future()
         try:

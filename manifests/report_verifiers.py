@@ -175,6 +175,10 @@ class ReportVerifiers:
                 "a device report could not be verified now", hint="send it again later"
             )
             asked.verified.set_exception(error)
+        # A process that is idle waits for reports that come, and these came before.
+        for number, is_needed in enumerate(self._are_needed):
+            if self._is_needed(number):
+                is_needed.set()
 
     async def _start(self) -> tuple[subprocess.Popen[bytes], StreamReader, StreamWriter]:
         process, connection = _start_process()

@@ -137,7 +137,9 @@ class RunningServer:
             fleet = FleetStore(plan.reports_path)
             self._parts.callback(fleet.close)
             self._checks = ReportDatabaseChecks(
-                plan.reports_path, on_damage=lambda damage: _say(f"{damage}; {damage.hint}")
+                plan.reports_path,
+                on_damage=lambda damage: _say(f"{damage}; {damage.hint}"),
+                first_s=plan.first_check_s,
             )
         if plan.denied_devices is not None:
             self._denials = DeniedDevices(plan.denied_devices)

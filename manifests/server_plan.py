@@ -10,6 +10,8 @@ from signing.canonical_cbor import parse_cbor, serialize_cbor
 
 PLAN_MAX_BYTES = 1 << 20
 BACKGROUND_DRAIN_S = 10
+FIRST_CHECK_S = 60
+"""A server that begins has more urgent things to do than to look for damage."""
 _PATHS = (
     "folder",
     "reports_path",
@@ -30,6 +32,7 @@ class ServerPlan:
         trust_record: The signed trust record; empty leaves nonces and reports out.
         freshness_key_der: PKCS #8 of the freshness role's key; empty leaves nonces out.
         reports_path: The report database; `None` leaves reports out.
+        first_check_s: When it is looked at for damage first, after the start.
         denied_devices: Names devices whose reports are refused; `None` refuses none.
         host: Address to listen on.
         port: TCP port; 0 takes a free one.
@@ -50,6 +53,7 @@ class ServerPlan:
     trust_record: bytes = b""
     freshness_key_der: bytes = field(default=b"", repr=False)
     reports_path: Path | None = None
+    first_check_s: int = FIRST_CHECK_S
     denied_devices: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0

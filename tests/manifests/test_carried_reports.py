@@ -25,12 +25,13 @@ from manifests.denied_devices import DeniedDevices
 from manifests.errors import DeviceMessageError, FleetStoreError, TransportError
 from manifests.fleet import FleetStore, StoredMessage
 from manifests.rate_limit import RateLimit
+from manifests.report_verifiers import ReportVerifiers
 from manifests.server_app import RepositoryApp
 from manifests.service_parts import ServiceParts
 from signing.trust import verify_trust_record
 from tests.manifests.golden_messages import FOLDER, SIGNING
 from tests.manifests.test_device_messages import REPORT, signed_report
-from tests.manifests.world import NOW, Request, ask, trust
+from tests.manifests.world import NOW, Request, ask, trust, trust_bytes
 
 PATH = "/api/report-batches"
 REPORTS = [signed_report(replace(REPORT, freshness_sequence=number)) for number in range(4)]
@@ -115,6 +116,16 @@ def test_what_is_no_batch_is_refused_whole(tmp_path, fleet, body):
 def test_a_batch_that_is_too_long_is_not_read(tmp_path, fleet):
     body = bytes(CARRIED_MAX_BYTES + 1)
     assert ask(app_with(tmp_path, fleet), Request("POST", PATH, body=body)).status == 413
+
+
+def test_a_report_that_is_too_long_is_refused_before_it_waits_for_a_process(tmp_path, fleet):
+    """Thousands may wait, and each could be as long as a batch."""
+    verifiers = ReportVerifiers(trust_bytes(), processes=1)
+    app = app_with(tmp_path, fleet, verifiers=verifiers)
+    answer = post(app, [bytes(CARRIED_MAX_BYTES - 4)])
+    assert statuses(answer) == [400]
+    assert b"expected 1 to 3072 bytes" in answer.content
+    assert not verifiers._tasks
 
 
 def test_a_batch_counts_as_many_requests_as_it_has_reports(tmp_path, fleet):

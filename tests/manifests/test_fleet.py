@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from manifests.errors import FleetStoreError, RepositoryError
-from manifests.fleet import FleetStore, receive_report
+from manifests.fleet import BATCH_MAX, FleetStore, receive_report
 from manifests.store import LOCK_NAME, FolderStore
 from tests.manifests.test_device_messages import REPORT
 from tests.manifests.world import NOW
@@ -38,6 +40,36 @@ def test_a_database_of_another_version_is_left_alone(tmp_path):
     (tmp_path / "x").write_text("this is no database, and long enough to be seen as none" * 9)
     with pytest.raises(FleetStoreError, match="cannot be opened"):
         FleetStore(tmp_path / "x")
+
+
+def test_who_reads_all_reports_does_not_keep_the_journal_from_being_emptied(tmp_path):
+    path = tmp_path / "reports.sqlite"
+    one_by_one = [
+        receive_report(replace(REPORT, freshness_sequence=n), b"%d" % n, now=NOW + timedelta(0, -n))
+        for n in range(BATCH_MAX + 10)
+    ]
+    with closing(FleetStore(path)) as fleet, closing(sqlite3.connect(path)) as server:
+        fleet.add_reports(one_by_one[:BATCH_MAX])
+        fleet.add_reports(one_by_one[BATCH_MAX:])
+        server.execute("PRAGMA busy_timeout = 0")
+        reading = fleet.read_messages(since_s=int(NOW.timestamp()) - BATCH_MAX - 8)
+        read = [next(reading).message]
+        server.execute("PRAGMA user_version = 1")
+        is_busy, *_ = server.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        assert is_busy == 0
+        read += [one.message for one in reading]
+    assert read == [b"%d" % n for n in reversed(range(BATCH_MAX + 9))]
+
+
+def test_a_database_of_something_else_is_left_as_it_was(tmp_path):
+    """The ledger's, say, named by mistake."""
+    path = tmp_path / "ledger.sqlite"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE unit (serial_number TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(FleetStoreError, match="not of device reports"):
+        FleetStore(path)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (before, [path])
 
 
 def test_a_closed_database_says_so(tmp_path):

@@ -135,7 +135,7 @@ def test_a_server_finds_by_itself_what_was_damaged_while_it_was_down(path, publi
     size_bytes = page_bytes(path)
     damaged[-size_bytes:] = bytes(size_bytes)
     path.write_bytes(damaged)
-    with serving(publisher, path.parent) as (server, _, look):
+    with serving(publisher, path.parent, first_check_s=0) as (server, _, look):
         status, told, samples = wait_until(look, "stored beside damaged ones")
         assert (status, told["status"]) == (503, "the report database is damaged")
         assert samples["ampforge_report_database_damaged"] == 1

@@ -142,6 +142,21 @@ def test_reports_that_two_processes_died_with_are_to_be_sent_again_and_the_other
     check(GOOD[1 + 2 * SENT_MAX :], outcomes[2 * SENT_MAX :])
 
 
+def test_what_a_further_process_died_with_does_not_wait_for_another_report():
+    async def scenario():
+        verifiers = ReportVerifiers(trust_bytes(), processes=2)
+        await verify_all(verifiers, GOOD * 3)
+        further = children()[1]
+        os.kill(further, signal.SIGSTOP)
+        asking = [asyncio.ensure_future(verifiers.verify(one, now=NOW)) for one in GOOD * 3]
+        while sum(one.done() for one in asking) < len(asking) - 2 * SENT_MAX:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        os.kill(further, signal.SIGKILL)
+        return await asyncio.gather(*asking)
+
+    check(GOOD * 3, asyncio.run(asyncio.wait_for(scenario(), 20)))
+
+
 def test_where_no_process_can_be_started_reports_are_to_be_sent_again(monkeypatch):
     monkeypatch.setattr(report_verifiers.sys, "executable", "/nowhere/python")
     outcomes = run(GOOD[:3])

@@ -78,9 +78,9 @@ def test_without_a_timestamp_there_is_nothing_to_serve(tmp_path, content):
 
 
 @contextmanager
-def serving(publisher, folder):
+def serving(publisher, folder, **options):
     metrics_port = find_free_port()
-    plan = whole_plan(publisher, folder, metrics=("127.0.0.1", metrics_port))
+    plan = whole_plan(publisher, folder, metrics=("127.0.0.1", metrics_port), **options)
     with running(plan) as server:
 
         def look():
