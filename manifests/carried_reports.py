@@ -103,6 +103,8 @@ def parse_outcomes(untrusted_bytes: bytes, *, count: int) -> list[tuple[int, str
     """
     outcomes: list[tuple[int, str]] = []
     with suppress(ValueError, KeyError, TypeError, RecursionError):
+        if len(untrusted_bytes) > OUTCOMES_MAX_BYTES:
+            raise ValueError(f"longer than {OUTCOMES_MAX_BYTES} bytes")
         for entry in json.loads(untrusted_bytes)["outcomes"]:
             status, text = entry["status"], entry["text"]
             if type(status) is int and isinstance(text, str):
@@ -110,7 +112,8 @@ def parse_outcomes(untrusted_bytes: bytes, *, count: int) -> list[tuple[int, str
     if len(outcomes) != count:
         raise TransportError(
             "a server's answer to a batch of device reports cannot be read",
-            expected=f"a status and a text for each of {count} reports",
+            expected=f"a status and a text for each of {count} reports, at most "
+            f"{OUTCOMES_MAX_BYTES} bytes",
             got=ascii(untrusted_bytes[:80]),
             hint="check that the address is that of an Ampforge server of this version",
         )
