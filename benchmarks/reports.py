@@ -55,8 +55,9 @@ from manifests.device_report import (
     sign_device_report,
     verify_device_report,
 )
-from manifests.fleet import FleetStore, receive_report
+from manifests.fleet import FleetStore
 from manifests.message_fields import MESSAGE_MAX_BYTES
+from manifests.received_report import receive_report
 from manifests.server import ServerPlan, serve_in_background
 from manifests.server_paths import METRICS_PATH, REPORT_BATCHES_PATH, REPORTS_PATH
 from signing.algorithms import Algorithm

@@ -20,7 +20,7 @@ from signing.errors import CborError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from manifests.fleet import StoredMessage
+    from manifests.received_report import StoredMessage
 
 CARRIED_MAX: Final = 64
 """Reports in one batch."""

@@ -22,7 +22,7 @@ from manifests.errors import DeniedDeviceError, ServerError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from manifests.fleet import ReceivedReport
+    from manifests.received_report import ReceivedReport
 
 _SHAPES: Final = {
     "serial": re.compile(rf"[!-~]{{1,{SERIAL_MAX_LENGTH}}}"),

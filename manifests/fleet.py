@@ -9,21 +9,22 @@ report again later; the columns beside them are for looking things up.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import operator
 import sqlite3
 import threading
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from manifests.device_report import DeviceReport, ReportedResult, serialize_device_report
+from manifests.device_report import DeviceReport, ReportedResult
 from manifests.errors import FleetStoreError
+from manifests.received_report import ROW_LENGTH, StoredMessage, StoredReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from manifests.received_report import ReceivedReport
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
@@ -52,99 +53,6 @@ _COLUMNS = (
     "received_at_s, serial_number, hardware_class, result, release_counter, app_sha256, "
     "table_sha256, manifest_sha256, assignment_sequence, freshness_sequence, reason"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredReport:
-    """A report and when it came.
-
-    Attributes:
-        received_at: When the server took it, UTC.
-        report: What the device said; its signature was verified before it was stored.
-    """
-
-    received_at: datetime
-    report: DeviceReport
-
-
-class StoredMessage(NamedTuple):
-    """A report as it came.
-
-    Attributes:
-        received_at_s: When, seconds since 1970.
-        serial_number: Whose it is.
-        message: Its bytes, certificate and signature included.
-    """
-
-    received_at_s: int
-    serial_number: str
-    message: bytes
-
-
-class ReceivedReport(NamedTuple):
-    """A verified report as it is stored, and who signed it.
-
-    A tuple, because one is made for every report of every device. All but the last two values are
-    the database's row, in the order of its columns.
-
-    Attributes:
-        digest: SHA-256 of what was signed (docs/decisions/0075).
-        received_at_s: When it came, seconds since 1970.
-        serial_number: Of `DeviceReport`, as all that follows to `reason`.
-        message: The bytes it came in, certificate and signature included.
-        mac: MAC address in the device's certificate.
-        key_id: Id of the key that signed.
-    """
-
-    digest: bytes
-    received_at_s: int
-    serial_number: str
-    hardware_class: str
-    result: int
-    release_counter: int
-    app_sha256: bytes
-    table_sha256: bytes
-    manifest_sha256: bytes
-    assignment_sequence: int
-    freshness_sequence: int
-    reason: str
-    message: bytes
-    mac: str
-    key_id: bytes
-
-    @property
-    def report(self) -> DeviceReport:
-        """What the device said."""
-        return DeviceReport(
-            result=ReportedResult(self.result),
-            **{name: getattr(self, name) for name in _REPORT_FIELDS if name != "result"},
-        )
-
-
-_REPORT_FIELDS = ReceivedReport._fields[2:12]
-_ROW_LENGTH = 13
-
-
-def receive_report(
-    report: DeviceReport, message: bytes, *, now: datetime, mac: str = "", key_id: bytes = b""
-) -> ReceivedReport:
-    """Return a verified report as it is stored.
-
-    Args:
-        report: What the device said.
-        message: The bytes it came in.
-        now: The present, UTC.
-        mac: MAC address in the device's certificate.
-        key_id: Id of the key that signed.
-    """
-    return ReceivedReport(
-        digest=digest_of(report),
-        received_at_s=int(now.timestamp()),
-        **{name: getattr(report, name) for name in _REPORT_FIELDS},
-        message=message,
-        mac=mac,
-        key_id=key_id,
-    )
 
 
 class FleetStore:
@@ -186,7 +94,7 @@ class FleetStore:
         """
         assert len(received) <= BATCH_MAX
         digests = [one.digest for one in received]
-        rows = {one.digest: one[:_ROW_LENGTH] for one in received}
+        rows = {one.digest: one[:ROW_LENGTH] for one in received}
         with self._lock:
             try:
                 known = self._insert(rows)
@@ -385,11 +293,6 @@ class FleetStore:
 def _identity_of(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_dev, found.st_ino
-
-
-def digest_of(report: DeviceReport) -> bytes:
-    """Return a report's key: SHA-256 of what the device signed (docs/decisions/0075)."""
-    return hashlib.sha256(serialize_device_report(report)).digest()
 
 
 def read_rows_after(

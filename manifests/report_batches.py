@@ -22,7 +22,8 @@ from manifests.fleet import BATCH_MAX, BUSY_TIMEOUT_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from manifests.fleet import FleetStore, ReceivedReport
+    from manifests.fleet import FleetStore
+    from manifests.received_report import ReceivedReport
 
 WAITING_MAX = 4096
 """Reports that wait for the disk; more are refused, and their devices come again."""

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 from manifests.device_report import serialize_device_report
 from manifests.errors import FleetStoreError
-from manifests.fleet import BUSY_TIMEOUT_S, digest_of, read_rows_after
+from manifests.fleet import BUSY_TIMEOUT_S, read_rows_after
+from manifests.received_report import digest_of
 from signing.refusal import Refusal
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from manifests.transfer import Fetch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from manifests.fleet import StoredMessage
+    from manifests.received_report import StoredMessage
     from manifests.transfer import Transport
 
 _WORDS: Final = {CREATED: "stored", OK: "known", UNAVAILABLE: "waiting"}

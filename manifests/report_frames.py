@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from manifests.device_report import ReportedResult
 from manifests.errors import DeviceMessageError
-from manifests.fleet import ReceivedReport
+from manifests.received_report import ReceivedReport
 from signing.refusal import REFUSAL_PARTS
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from manifests.device_report import REPORT_MAX_BYTES, verify_whole_report
 from manifests.errors import DeniedDeviceError, FleetStoreError
-from manifests.fleet import receive_report
+from manifests.received_report import receive_report
 from manifests.report_batches import ReportBatches
 from manifests.rsgi import BAD_REQUEST, CREATED, FORBIDDEN, OK, UNAVAILABLE
 from signing.certificate_memory import CertificateMemory
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from manifests.fleet import FleetStore, ReceivedReport
+    from manifests.fleet import FleetStore
+    from manifests.received_report import ReceivedReport
     from manifests.service_parts import ServiceParts
     from signing.trust_record import TrustRecord
 

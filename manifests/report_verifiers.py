@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from manifests.fleet import ReceivedReport
+    from manifests.received_report import ReceivedReport
 
 WAITING_MAX: Final = 4096
 """Reports that wait to be verified; more are refused, and their devices come again."""

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import ampforge
-from manifests.fleet import FleetStore, receive_report
+from manifests.fleet import FleetStore
+from manifests.received_report import receive_report
 from manifests.server import serve_in_background
 from manifests.server_plan import ServerPlan
 from tests.manifests.test_device_messages import REPORT, signed_report

@@ -23,8 +23,9 @@ from manifests.carried_reports import (
 )
 from manifests.denied_devices import DeniedDevices
 from manifests.errors import DeviceMessageError, FleetStoreError, TransportError
-from manifests.fleet import FleetStore, StoredMessage
+from manifests.fleet import FleetStore
 from manifests.rate_limit import RateLimit
+from manifests.received_report import StoredMessage
 from manifests.report_verifiers import ReportVerifiers
 from manifests.server_app import RepositoryApp
 from manifests.service_parts import ServiceParts

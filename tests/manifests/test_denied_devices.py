@@ -12,7 +12,8 @@ import pytest
 from manifests.denied_devices import DeniedDevices
 from manifests.device_report import verify_whole_report
 from manifests.errors import DeniedDeviceError, ServerError
-from manifests.fleet import FleetStore, receive_report
+from manifests.fleet import FleetStore
+from manifests.received_report import receive_report
 from manifests.server_app import RepositoryApp
 from manifests.service_parts import ServiceParts
 from tests.manifests.server_process import ServerProcess, running, whole_plan

@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 
 from manifests.errors import FleetStoreError, RepositoryError
-from manifests.fleet import BATCH_MAX, FleetStore, receive_report
+from manifests.fleet import BATCH_MAX, FleetStore
+from manifests.received_report import receive_report
 from manifests.store import LOCK_NAME, FolderStore
 from tests.manifests.test_device_messages import REPORT
 from tests.manifests.world import NOW

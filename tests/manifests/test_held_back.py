@@ -11,8 +11,9 @@ import pytest
 from cli.held_back import describe_held_back, format_held_back
 from manifests.device_report import ReportedResult, verify_device_report
 from manifests.errors import TransportError, UpdateRefusedError
-from manifests.fleet import FleetStore, receive_report
+from manifests.fleet import FleetStore
 from manifests.poll_memory import PollMemory
+from manifests.received_report import receive_report
 from manifests.release_life import withdraw_release
 from manifests.repository_status import describe_repository
 from manifests.transfer import run_session

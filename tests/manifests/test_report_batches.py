@@ -14,7 +14,8 @@ import pytest
 
 from manifests import report_batches
 from manifests.errors import FleetStoreError
-from manifests.fleet import FleetStore, ReceivedReport, receive_report
+from manifests.fleet import FleetStore
+from manifests.received_report import ReceivedReport, receive_report
 from manifests.report_batches import ReportBatches
 from tests.manifests.test_device_messages import REPORT
 from tests.manifests.world import NOW

@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from manifests.device_report import serialize_device_report
-from manifests.fleet import FleetStore, digest_of, receive_report
+from manifests.fleet import FleetStore
+from manifests.received_report import digest_of, receive_report
 from manifests.report_database_check import ReportDatabaseChecks, find_damage
 from manifests.server_app import RepositoryApp
 from manifests.service_parts import ServiceParts

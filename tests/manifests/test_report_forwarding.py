@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from cli.main import ampforge
 from manifests.carried_reports import CARRIED_MAX, parse_carried_reports, serialize_outcomes
 from manifests.errors import TransportError
-from manifests.fleet import FleetStore, StoredMessage, receive_report
+from manifests.fleet import FleetStore
 from manifests.http_transport import HttpTransport
+from manifests.received_report import StoredMessage, receive_report
 from manifests.report_forwarding import WAIT_MAX_S, WAITS_MAX, forward_reports
 from tests.manifests.test_device_messages import REPORT
 from tests.manifests.world import NOW

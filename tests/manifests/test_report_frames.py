@@ -8,7 +8,7 @@ import pytest
 
 from manifests.device_report import verify_whole_report
 from manifests.errors import DeviceMessageError
-from manifests.fleet import receive_report
+from manifests.received_report import receive_report
 from manifests.report_frames import pack_refusal, pack_verified, unpack_outcomes
 from signing.refusal import REFUSAL_PARTS
 from tests.manifests.test_device_messages import REPORT, signed_report

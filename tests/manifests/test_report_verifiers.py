@@ -17,7 +17,7 @@ import pytest
 from manifests import report_verifiers
 from manifests.device_report import verify_device_report
 from manifests.errors import DeviceMessageError, FleetStoreError
-from manifests.fleet import digest_of
+from manifests.received_report import digest_of
 from manifests.report_verifiers import HELPED_FROM, SENT_MAX, ReportVerifiers
 from manifests.server_plan import ServerPlan
 from signing.refusal import Refusal
