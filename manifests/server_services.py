@@ -58,7 +58,7 @@ BODY_MAX_BYTES = {
 }
 NO_STORE = ("cache-control", "no-store")
 RETRY_AFTER_S = 5
-_COSE = "application/cose"
+_COSE, _JSON = "application/cose", "application/json"
 
 
 def _prepare(outcome: ReportOutcome) -> tuple[int, FixedHeaders, bytes]:
@@ -160,12 +160,7 @@ class ServerServices:
             answer_text(exchange, METHOD_NOT_ALLOWED, "use GET or HEAD", [("allow", "GET, HEAD")])
             return
         status, body = self._documents[scope.path]()
-        headers = [
-            ("content-type", "application/json"),
-            ("content-length", str(len(body))),
-            NO_STORE,
-        ]
-        exchange.response_bytes(status, headers, body)
+        _answer_fresh(exchange, status, _JSON, body)
 
     def _health(self) -> tuple[int, bytes]:
         status, document = self._judge.describe()
@@ -207,12 +202,7 @@ class ServerServices:
             ),
             self._parts.freshness_signer,
         )
-        headers = [
-            ("content-type", _COSE),
-            ("content-length", str(len(message))),
-            NO_STORE,
-        ]
-        exchange.response_bytes(OK, headers, message)
+        _answer_fresh(exchange, OK, _COSE, message)
 
     async def _take_report(self, exchange: Exchange, body: bytes) -> None:
         assert self._reports is not None
@@ -233,12 +223,13 @@ class ServerServices:
             self._parts.limit.charge(self._client_of(scope), len(bodies) - 1)
         outcomes = await self._reports.take_all(bodies)
         content = serialize_outcomes((one.status, one.text) for one in outcomes)
-        headers = [
-            ("content-type", "application/json"),
-            ("content-length", str(len(content))),
-            NO_STORE,
-        ]
-        exchange.response_bytes(OK, headers, content)
+        _answer_fresh(exchange, OK, _JSON, content)
+
+
+def _answer_fresh(exchange: Exchange, status: int, content_type: str, body: bytes) -> None:
+    """Answer with bytes that nobody may keep."""
+    length = ("content-length", str(len(body)))
+    exchange.response_bytes(status, [("content-type", content_type), length, NO_STORE], body)
 
 
 async def _read_body(scope: Scope, exchange: Exchange) -> bytes | None:
