@@ -24,10 +24,10 @@ def describe_held_back(
     Raises:
         FleetStoreError: The reports cannot be read.
     """
+    from cli.repository_files import reports_path_of
     from manifests.fleet import FleetStore
-    from manifests.manifests_settings import ServeSettings
 
-    path = configuration.resolve(configuration.section("serve", ServeSettings).reports)
+    path = reports_path_of(configuration)
     if not path.is_file():
         return None
     with closing(FleetStore(path)) as fleet:

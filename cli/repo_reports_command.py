@@ -56,14 +56,13 @@ def forward_reports(
     each night with the day that the last run names. Exit code 4 if the other server did not take
     all of them.
     """
+    from cli.repository_files import reports_path_of
     from manifests.fleet import FleetStore
     from manifests.http_transport import HttpTransport
-    from manifests.manifests_settings import ServeSettings
     from manifests.report_forwarding import forward_reports as forward
 
     if reports_path is None:
-        configuration = load_configuration(config_path)
-        reports_path = configuration.resolve(configuration.section("serve", ServeSettings).reports)
+        reports_path = reports_path_of(load_configuration(config_path))
         if not reports_path.is_file():
             raise UsageRefusal(
                 "no device reports lie here",

@@ -52,6 +52,13 @@ def load_serve_settings(configuration: Configuration) -> ServeSettings:
     return ServeSettings()
 
 
+def reports_path_of(configuration: Configuration) -> Path:
+    """Return where `serve` keeps its reports; none may lie there yet."""
+    from manifests.manifests_settings import ServeSettings
+
+    return configuration.resolve(configuration.section("serve", ServeSettings).reports)
+
+
 def find_trust_record(configuration: Configuration) -> Path:
     """Return the file of the product's signed trust record.
 
