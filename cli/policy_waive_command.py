@@ -103,7 +103,7 @@ def waive(
             reason=reason,
             requested_by=requested_by,
         )
-    policy, trust = load_current_policy(defaults, limits_path)
+    policy, trust = load_current_policy(defaults, limits_path, output=None)
     path = table_path or defaults.waveforms()
     _, table_bytes = read_or_compile(path, policy, defaults.hardware_class)
     if request is not None:
