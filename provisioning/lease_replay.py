@@ -31,6 +31,7 @@ from provisioning.ledger_schema import CHECK_STANDARD_STEP, jobs, quarantines, s
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.outbox_events import CHANGED_HINT, require_own_word
 from provisioning.serial_numbers import parse_serial
+from provisioning.station_values import Step
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -44,8 +45,7 @@ if TYPE_CHECKING:
     from provisioning.serial_numbers import SerialNumber
 
 _RUN_MAX_CHARACTERS: Final = 36
-_RESERVE, _IDENTITY, _FINAL = "reserve", "identity", "final"
-_UNIT_STEPS: Final = (_RESERVE, _IDENTITY, _FINAL)
+_UNIT_STEPS: Final = (Step.RESERVE, Step.IDENTITY, Step.FINAL)
 
 
 class Replay:
@@ -100,7 +100,7 @@ class Replay:
         elif event.step == HOLD_STEP and not self._refusals.has_refused(event):
             self._follow_hold(event)
         elif event.step in _UNIT_STEPS and not self._refusals.has_refused(event):
-            if event.step == _RESERVE and event.data.get("new"):
+            if event.step == Step.RESERVE and event.data.get("new"):
                 self._follow_new(event)
             else:
                 self._follow_work(event)
@@ -155,9 +155,9 @@ class Replay:
         problem = find_other_hand(self._connection, self._record, event)
         if problem is not None:
             self._refusals.refuse(event, problem)
-        elif event.step == _RESERVE:
+        elif event.step == Step.RESERVE:
             self._go_on(event)
-        elif event.step == _IDENTITY:
+        elif event.step == Step.IDENTITY:
             self._move_serial(event, SerialState.ASSIGNED)
         else:
             self._finish(event)
