@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.configuration import has_configuration, load_configuration
 from cli.device_output import (
     as_text,
@@ -167,7 +167,7 @@ def open_simulated_board(folder: Path) -> SimulatedBoard:
             where=path,
             hint="name the folder of one board, such as station/simulated-line/board-1",
         ) from error
-    return SimulatedBoard(folder, seed, index, now=lambda: datetime.now(UTC))
+    return SimulatedBoard(folder, seed, index, now=utc_now)
 
 
 def update_board(

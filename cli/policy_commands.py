@@ -108,7 +108,7 @@ def approve(
     that a valid waiver covers is let pass; the approval names the waiver and ends with it. A policy
     version that other limits were signed under before is refused.
     """
-    from cli.station_access import utc_now
+    from cli.clock import utc_now
     from firmware_images.approval import (
         APPROVAL_CONTENT_TYPE,
         build_approval,
