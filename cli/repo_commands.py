@@ -20,6 +20,7 @@ from cli.params import (
     share_option,
 )
 from cli.repo_life_commands import extend, promote, refresh, withdraw
+from cli.repo_prune_command import prune
 from cli.repo_reports_command import forward_reports
 from cli.repo_rotate_command import rotate
 from cli.repo_suit_commands import export_suit, verify_suit
@@ -150,6 +151,7 @@ for command in (
     promote,
     extend,
     withdraw,
+    prune,
     rotate,
     publish_trust,
     refresh,

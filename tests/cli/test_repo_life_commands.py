@@ -179,3 +179,16 @@ def test_every_command_works_on_a_bucket(run, product, tmp_path, monkeypatch):
         refused = CliRunner().invoke(ampforge, ["serve"])
         assert "bucket" in str(refused.exception)
     assert (tmp_path / "buckets/flare/prod/metadata/timestamp.json").is_file()
+
+
+def test_what_a_withdrawn_release_left_is_dropped_once(run, product):
+    run("repo", "publish", str(product.bundle_path("1.5.0")), "--percent", "5")
+    assert run("repo", "prune")["targets"] == []
+    run("repo", "withdraw", "1.4.0", "--reason", "superseded")
+    pruned = run("repo", "prune")
+    assert pruned["schema"] == "ampforge.repo-pruning/1"
+    assert len(pruned["targets"]) >= 1
+    assert pruned["list_filled_after"] < pruned["list_filled_before"]
+    assert run("repo", "verify")["is_sound"]
+    shown = CliRunner().invoke(ampforge, ["repo", "prune"])
+    assert (shown.exit_code, "nothing to drop" in shown.stdout) == (0, True)
