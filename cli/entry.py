@@ -3,8 +3,8 @@
 Click and a command's modules take most of a short command's time, and Python would show an
 interruption of an import as a traceback. Until the first command runs nothing has been done that
 could be left half-done, so the process ends on the spot: an exception would pass through whatever
-is being imported, and some of that reports it, or goes on. Before this comes only the interpreter's
-own start, which no program sees.
+is being imported, and some of that reports it, or goes on. What comes before is not ours: the
+interpreter's own start, and what the installer writes into the script (pip's imports `re`).
 """
 
 from __future__ import annotations
