@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.configuration import load_configuration
 from cli.output import count_of, print_result
 from cli.params import EXISTING_FILE, config_option, json_option, server_url_option
@@ -58,7 +58,7 @@ def verify(
     audit = audit_repository(
         store,
         trust,
-        now=datetime.now(UTC),
+        now=utc_now(),
         trusted_root=root,
         lists=url is None,
     )

@@ -14,6 +14,7 @@ from manifests.manifest import verify_manifest
 from manifests.published_releases import (
     assignment_target_path,
     find_bundle,
+    list_artifacts,
     list_releases,
     name_extension,
 )
@@ -236,12 +237,7 @@ def _audit_artifacts(
     audit: Audit, store: Store, metadata: RepositoryMetadata, manifest: Manifest, where: str
 ) -> None:
     targets = metadata.targets.signed.targets
-    facts = [
-        (manifest.app.sha256, manifest.app.size_bytes),
-        (manifest.waveform.sha256, manifest.waveform.size_bytes),
-        *((delta.patch_sha256, delta.patch_size_bytes) for delta in manifest.deltas),
-    ]
-    for digest, size_bytes in facts:
+    for digest, size_bytes in list_artifacts(manifest):
         entry = targets.get(f"artifacts/{digest.hex()}")
         is_listed = (
             entry is not None

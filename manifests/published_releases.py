@@ -158,6 +158,15 @@ def find_bundle(metadata: RepositoryMetadata, release_counter: int) -> tuple[str
     )
 
 
+def list_artifacts(manifest: Manifest) -> tuple[tuple[bytes, int], ...]:
+    """Return digest and size of each file that a manifest sends devices to: images and patches."""
+    return (
+        (manifest.app.sha256, manifest.app.size_bytes),
+        (manifest.waveform.sha256, manifest.waveform.size_bytes),
+        *((delta.patch_sha256, delta.patch_size_bytes) for delta in manifest.deltas),
+    )
+
+
 def name_extension(release: PublishedRelease | Manifest) -> str:
     """Return the command that signs a release's manifest again, for hints."""
     return (
