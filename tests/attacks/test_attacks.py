@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.attacks.attack import Origin, Reader, Scene
 from tests.attacks.ground import IN_FORCE
 from tests.attacks.matrix import ATTACKS
 from tests.conftest import IS_SOAK
+from tests.system_tools import give_up
 
 SEED = 20_260_101
 DRAWN = 2
@@ -37,6 +39,15 @@ def test_a_reader_that_nobody_attacks_comes_to_the_release_in_force(arena, reade
     for is_updated in (False, True):
         opened = arena.open(reader, Scene(starts_updated=is_updated))
         assert opened.read(arena.mirror.lying_url) == IN_FORCE
+
+
+def test_each_test_of_a_reader_that_is_not_installed_is_skipped(arena, tmp_path, monkeypatch):  # noqa: F811
+    """And not only the first: what it leaves behind half-way is in nobody's way."""
+    monkeypatch.delenv("AMPFORGE_REQUIRE_SYSTEM_TOOLS", raising=False)
+    bare = replace(arena, folder=tmp_path, ask_tuf_js=lambda: give_up("there is no tuf-js"))
+    for is_updated in (True, True, False, False):
+        with pytest.raises(pytest.skip.Exception, match="there is no tuf-js"):
+            bare.open(Reader.TUF_JS, Scene(starts_updated=is_updated))
 
 
 @pytest.mark.parametrize(("attack", "reader"), list(cells()))
