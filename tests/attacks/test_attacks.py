@@ -13,6 +13,7 @@ from tests.attacks.attack import Origin, Reader, Scene
 from tests.attacks.ground import IN_FORCE
 from tests.attacks.matrix import ATTACKS
 from tests.conftest import IS_SOAK
+from tests.reliability_page import figures
 from tests.system_tools import give_up
 
 SEED = 20_260_101
@@ -67,6 +68,15 @@ def test_an_attack_on_the_server_leaves_it_as_it_was(arena, attack):  # noqa: F8
 def test_the_page_shows_the_matrix_as_it_is():
     """`python -m tests.attacks.page` writes it."""
     assert page.PAGE.read_text(encoding="utf-8") == page.build_page()
+
+
+def test_the_page_on_reliability_says_how_many_attacks_there_are():
+    on_server = [attack for attack in ATTACKS if Reader.SERVER in attack.expected]
+    assert figures("attacks on an update") == (
+        f"{len(ATTACKS) - len(on_server)}, and {len(on_server)} on the server",
+        f"the updater and {DRAWN} drawn readers each",
+        "all",
+    )
 
 
 def test_the_matrix_has_every_attack_of_the_tuf_specification():

@@ -16,6 +16,7 @@ from firmware_images.otadata import OtaState
 from tests.firmware_images.power_cut import TornFlash
 from tests.manifests.update_lives import KINDS, Life, make_kind, survive
 from tests.manifests.world import FLASH_BYTES, PARTITIONS
+from tests.reliability_page import figures
 
 pytestmark = pytest.mark.no_cover  # what it repeats is counted elsewhere
 
@@ -69,13 +70,18 @@ def is_lost_on_the_bootloader(kind, state):
     return kind.crashes and state not in REVERTING
 
 
-def test_no_torn_entry_is_taken_for_a_verdict(kind):
+def tears_of(kind):
     flash = WatchedOtadata()
     life = Life(kind=kind, flash=flash)
     life.live()
     life.judge_end("undisturbed")
-    assert flash.tears
-    for cut_at, act, state in flash.tears:
+    return flash.tears
+
+
+def test_no_torn_entry_is_taken_for_a_verdict(kind):
+    tears = tears_of(kind)
+    assert tears
+    for cut_at, act, state in tears:
         where = f"{kind.name}: operation {cut_at}, torn {act} leaves state {state:#x}"
         life = Life(kind=kind, flash=TornFlash(FLASH_BYTES))
         life.flash.cut_leaving(cut_at, leaving(act, state))
@@ -84,3 +90,14 @@ def test_no_torn_entry_is_taken_for_a_verdict(kind):
             continue
         life.live()
         life.judge_end(where)
+
+
+def test_the_page_says_how_many_states_are_torn(tmp_path_factory):
+    tears = [
+        tear for name in KINDS for tear in tears_of(make_kind(name, tmp_path_factory.mktemp(name)))
+    ]
+    assert figures("power cut that leaves an otadata entry whole") == (
+        str(len(tears)),
+        "all",
+        "all",
+    )
