@@ -186,8 +186,9 @@ TRANSPORT_ATTACKS = (
         does="shows what expired weeks ago as present",
         stage=clock_at_1970,
         expected={
-            Reader.UPDATER: Refuses("not valid at this time"),
-            Reader.GATEWAY: Refuses("not valid at this time", up_to("artifacts")),
+            Reader.UPDATER: Refuses("before the assignment was issued"),
+            Reader.C: Refuses("time-before-issue"),
+            Reader.GATEWAY: Refuses("before the assignment was issued", up_to("manifest")),
             **{
                 reader: Takes(EARLIER, "what is signed, and no older than it has seen")
                 for reader in CLIENTS
