@@ -15,7 +15,17 @@ from manifests.fleet import FleetStore
 from manifests.server import ServerPlan, serve_in_background
 from manifests.server_paths import REPORTS_PATH
 from tests.attacks import tuf_js
-from tests.attacks.attack import CLIENTS, Attack, Blind, Reader, Refuses, Request, Scene, Takes
+from tests.attacks.attack import (
+    CLIENTS,
+    TAKEN,
+    Attack,
+    Blind,
+    Reader,
+    Refuses,
+    Request,
+    Scene,
+    Takes,
+)
 from tests.attacks.ground import FACTORY, IN_FORCE, Ground, release
 from tests.attacks.lies import LyingMirror, mirroring
 from tests.attacks.readers import (
@@ -145,6 +155,8 @@ class Arena:
             case Takes(counter):
                 assert not told, f"{reader} refused: {told}"
                 assert came_to == counter
+                changed = changed_names(before, opened.left())
+                assert changed <= TAKEN | {f"targets/{scene.wanted}"}, f"{reader}: {changed}"
                 assert is_lied_to, "nothing was lied about"
             case Blind():
                 assert not told, f"{reader} refused: {told}"
