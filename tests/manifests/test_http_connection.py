@@ -426,6 +426,23 @@ def test_arbitrary_bytes_give_requests_or_one_refusal_at_the_end(pieces):
         assert is_ended
 
 
+def test_the_trailers_of_a_body_that_is_not_read_are_no_headers():
+    """A proxy that passes them on vouches for none: they would say who the client is."""
+    chunked = (
+        b"POST /api/reports HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+        b"X-Forwarded-For: 198.51.100.9\r\nContent-Length: 5\r\n\r\n"
+    )
+    for pieces in ([chunked], [bytes([byte]) for byte in chunked]):
+        (request,), is_ended = read_all(pieces)
+        assert is_ended
+        assert request.headers == {
+            "host": "a",
+            "x-forwarded-for": "192.0.2.1",
+            "transfer-encoding": "chunked",
+        }
+
+
 def test_the_memory_of_requests_is_bounded():
     memory = RequestMemory()
     for number in range(http_requests.REMEMBERED_MAX + 10):
