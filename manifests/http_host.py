@@ -16,8 +16,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from manifests.client_address import ClientAddresses, limit_key
-from manifests.http_connection import HttpConnection
 from manifests.http_requests import RequestMemory
+from manifests.paced_connection import PacedConnection
 from manifests.server_metrics import ServerCounts
 from manifests.tls_acceptor import TlsAcceptor
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from manifests.access_log import AccessLog
+    from manifests.http_connection import HttpConnection
     from manifests.http_exchange import Application
 
 CONNECTIONS_MAX = 8192
@@ -158,7 +159,7 @@ class HttpHost:
                 await acceptor.close()
             return
         server = await asyncio.get_running_loop().create_server(
-            lambda: HttpConnection(self), sock=listening, backlog=BACKLOG
+            lambda: PacedConnection(self), sock=listening, backlog=BACKLOG
         )
         try:
             await self._sweep_until(stop)

@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from manifests.http_connection import HttpConnection, peer_address
+from manifests.http_connection import peer_address
+from manifests.paced_connection import PacedConnection
 
 if TYPE_CHECKING:
     import socket
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from manifests.http_host import HttpHost
 
 HANDSHAKE_TIMEOUT_S = 10.0
-SHUTDOWN_TIMEOUT_S = 5.0
+SHUTDOWN_TIMEOUT_S = 86_400.0
+"""None: TLS counts from the last write, and a slow peer reads long after it. The host ends who
+makes no progress (`PacedConnection.is_overdue`)."""
 HANDSHAKES_PER_ADDRESS_MAX = 64
 """Of these a peer that is no proxy has far fewer at once, unless it wants to hold sockets."""
 NO_DESCRIPTOR_WAIT_S = 0.5
@@ -86,7 +89,7 @@ class TlsAcceptor:
         # OSError: TLS errors, timeouts, and a peer that goes away.
         with contextlib.suppress(OSError):
             await self._loop.connect_accepted_socket(
-                lambda: HttpConnection(self._host),
+                lambda: PacedConnection(self._host),
                 accepted,
                 ssl=self._tls,
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,

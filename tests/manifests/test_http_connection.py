@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests import http_connection, http_requests
-from manifests.http_connection import HttpConnection
 from manifests.http_host import HttpHost
 from manifests.http_requests import RequestMemory, RequestReader, RequestRefusal
+from manifests.paced_connection import PacedConnection
 from manifests.server import ServerPlan, serve_in_background
 from manifests.server_app import MEMORY_ANSWER_MAX_BYTES, RepositoryApp
 from tests.free_port import find_free_port
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 async def hosting(folder, **options):
     host = HttpHost(RepositoryApp(folder), **options)
     server = await asyncio.get_running_loop().create_server(
-        lambda: HttpConnection(host), "127.0.0.1", 0
+        lambda: PacedConnection(host), "127.0.0.1", 0
     )
     try:
         yield host, server.sockets[0].getsockname()[1]

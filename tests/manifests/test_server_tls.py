@@ -17,6 +17,7 @@ from manifests import tls_acceptor
 from manifests.errors import ServerError
 from manifests.http_host import HttpHost
 from manifests.http_transport import HttpTransport
+from manifests.listening_socket import bind_listening
 from manifests.server import ServerPlan
 from manifests.server_app import RepositoryApp
 from manifests.server_tls import TlsFiles
@@ -158,3 +159,41 @@ def test_peers_that_never_finish_a_handshake_hold_no_place_for_long(folder, tmp_
         return statuses(received)
 
     assert asyncio.run(scenario()) == [200, 200]
+
+
+def test_who_reads_slowly_gets_all_of_a_last_answer(folder, tmp_path):
+    """TLS ends with a farewell that the peer sends when it has read all: how long is its affair."""
+    files = TlsFiles(*write_certificate(tmp_path, "first"))
+    client = trusting(tmp_path / "server.pem")
+    last = LAST.replace(b"metadata/timestamp.json", b"targets/large.bin")
+    ahead_s = [0.0]
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        true_time = loop.time
+        loop.time = lambda: true_time() + ahead_s[0]
+        host, stop = HttpHost(RepositoryApp(folder)), asyncio.Event()
+        listening = bind_listening("127.0.0.1", 0)
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 10)
+        narrow.connect(listening.getsockname())
+        serving = asyncio.create_task(host.serve(listening, stop, tls=files.context))
+        reader, writer = await asyncio.open_connection(
+            sock=narrow, ssl=client, server_hostname="127.0.0.1", limit=8 << 10
+        )
+        writer.write(last)
+        received_bytes = len(await reader.readuntil(b"\r\n\r\n"))
+        head_bytes = received_bytes
+        (connection,) = host._connections
+        while piece := await reader.read(64 << 10):
+            received_bytes += len(piece)
+            if connection._transport.is_closing():
+                # From here on it is left to TLS: a minute for each piece.
+                ahead_s[0] += 60.0
+        writer.close()
+        stop.set()
+        await serving
+        return received_bytes - head_bytes
+
+    whole_bytes = (folder / "targets" / "large.bin").stat().st_size
+    assert asyncio.run(scenario()) == whole_bytes
