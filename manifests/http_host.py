@@ -81,6 +81,8 @@ class HttpHost:
         self._per_address_max = connections_per_address_max
         self._clock_s = clock_s
         self._all_ended: asyncio.Event | None = None
+        self._acceptor: TlsAcceptor | None = None
+        self._is_replaced = False
         self.now_s = 0.0
         self.starts: dict[int, bytes] = {}
         self.sweep()
@@ -92,6 +94,9 @@ class HttpHost:
         self._connections.add(connection)
         if self._per_address_max is not None:
             self._by_address[limit_key(connection.peer)] += 1
+        if self._all_ended is not None:
+            # Its handshake had begun before the end.
+            connection.stop(is_replaced=self._is_replaced)
         return is_admitted
 
     def is_admitted(self, peer: str, *, pending: int = 0) -> bool:
@@ -121,8 +126,15 @@ class HttpHost:
             self._by_address[key] -= 1
             if self._by_address[key] <= 0:
                 del self._by_address[key]
-        if self._all_ended is not None and not self._connections:
+        self.tell_if_ended()
+
+    def tell_if_ended(self) -> None:
+        """Go on with the end, if it was waiting for the last connection or handshake."""
+        if self._all_ended is not None and not self._has_peers():
             self._all_ended.set()
+
+    def _has_peers(self) -> bool:
+        return bool(self._connections) or (self._acceptor is not None and self._acceptor.is_busy)
 
     def sweep(self) -> None:
         """Tell the time, and end the connections whose peers had theirs."""
@@ -152,11 +164,11 @@ class HttpHost:
             tls: Whether and how connections are encrypted.
         """
         if tls is not None:
-            acceptor = TlsAcceptor(self, listening, tls)
+            self._acceptor = TlsAcceptor(self, listening, tls)
             try:
                 await self._sweep_until(stop)
             finally:
-                await acceptor.close()
+                self._acceptor.close()
             return
         server = await asyncio.get_running_loop().create_server(
             lambda: PacedConnection(self), sock=listening, backlog=BACKLOG
@@ -185,16 +197,22 @@ class HttpHost:
             is_replaced: Whether another process takes connections already.
         """
         self._all_ended = asyncio.Event()
+        self._is_replaced = is_replaced
+        if self._acceptor is not None and not is_replaced:
+            # They came to a server that ends, as those who are refused from now on.
+            self._acceptor.abort()
         for connection in list(self._connections):
             connection.stop(is_replaced=is_replaced)
         # Peers are still bounded in time while they are waited for.
         ending = asyncio.ensure_future(self._sweep_until(self._all_ended))
-        if self._connections:
+        if self._has_peers():
             hurry = asyncio.ensure_future(at_once.wait())
             await asyncio.wait(
                 [ending, hurry], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
             )
             hurry.cancel()
         ending.cancel()
+        if self._acceptor is not None:
+            self._acceptor.abort()
         for connection in list(self._connections):
             connection.abort()

@@ -47,13 +47,21 @@ class TlsAcceptor:
         listening.setblocking(False)
         self._resume()
 
-    async def close(self) -> None:
-        """Take no more; returns when the handshakes that had begun are over."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether handshakes have begun that are not over."""
+        return bool(self._handshakes)
+
+    def close(self) -> None:
+        """Take no more. Handshakes that had begun go on."""
         descriptor = self._listening.fileno()
         self._listening.close()
         self._loop.remove_reader(descriptor)
-        if self._handshakes:
-            await asyncio.wait(list(self._handshakes))
+
+    def abort(self) -> None:
+        """End the handshakes that are not over."""
+        for handshake in self._handshakes:
+            handshake.cancel()
 
     def _resume(self) -> None:
         if self._listening.fileno() >= 0:
@@ -82,7 +90,11 @@ class TlsAcceptor:
             return
         task = self._loop.create_task(self._shake_hands(accepted))
         self._handshakes[task] = peer
-        task.add_done_callback(self._handshakes.pop)
+        task.add_done_callback(self._end)
+
+    def _end(self, handshake: asyncio.Task[None]) -> None:
+        del self._handshakes[handshake]
+        self._host.tell_if_ended()
 
     async def _shake_hands(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)

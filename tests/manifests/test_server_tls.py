@@ -161,6 +161,52 @@ def test_peers_that_never_finish_a_handshake_hold_no_place_for_long(folder, tmp_
     assert asyncio.run(scenario()) == [200, 200]
 
 
+def test_a_server_that_ends_waits_for_no_handshake(folder, tmp_path):
+    """Silent peers must not hold up a restart for as long as a handshake may take."""
+    certificate, key = write_certificate(tmp_path, "first")
+    plan = ServerPlan(folder=folder, tls_certificate=certificate, tls_key=key, drain_s=600)
+    with running(plan) as server, closing(socket.socket()) as silent:
+        silent.connect(("127.0.0.1", server.port))
+        # Connections are taken in their order: the silent one has been.
+        assert shown_name(server.port) == "CN=first"
+        server.process.terminate()
+        assert server.process.wait(tls_acceptor.HANDSHAKE_TIMEOUT_S / 2) == 0
+
+
+def test_a_handshake_that_had_begun_when_another_took_over_is_finished_and_answered(
+    folder, tmp_path
+):
+    files = TlsFiles(*write_certificate(tmp_path, "first"))
+    client = trusting(tmp_path / "server.pem")
+
+    async def scenario():
+        host, stop = HttpHost(RepositoryApp(folder)), asyncio.Event()
+        listening = socket.create_server(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        serving = asyncio.create_task(host.serve(listening, stop, tls=files.context))
+        begun = socket.create_connection(("127.0.0.1", port))
+        while not host._has_peers():  # noqa: ASYNC110 - the host tells nobody
+            await asyncio.sleep(0)
+        stop.set()
+        await serving
+        ending = asyncio.create_task(
+            host.end_connections(60, at_once=asyncio.Event(), is_replaced=True)
+        )
+        await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection(
+            sock=begun, ssl=client, server_hostname="127.0.0.1"
+        )
+        writer.write(TIMESTAMP)
+        received = await reader.read()
+        writer.close()
+        await ending
+        return received
+
+    received = asyncio.run(scenario())
+    assert statuses(received) == [200]
+    assert b"connection: close" in received
+
+
 def test_who_reads_slowly_gets_all_of_a_last_answer(folder, tmp_path):
     """TLS ends with a farewell that the peer sends when it has read all: how long is its affair."""
     files = TlsFiles(*write_certificate(tmp_path, "first"))
