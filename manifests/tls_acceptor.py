@@ -7,9 +7,9 @@ peers could hold sockets that never begin one.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
+from manifests.client_address import limit_key
 from manifests.http_connection import peer_address
 from manifests.paced_connection import PacedConnection
 
@@ -24,7 +24,8 @@ SHUTDOWN_TIMEOUT_S = 86_400.0
 """None: TLS counts from the last write, and a slow peer reads long after it. The host ends who
 makes no progress (`PacedConnection.is_overdue`)."""
 HANDSHAKES_PER_ADDRESS_MAX = 64
-"""Of these a peer that is no proxy has far fewer at once, unless it wants to hold sockets."""
+"""Of these a peer that is no proxy has far fewer at once, unless it wants to hold sockets. A /64 of
+IPv6 is one peer, as for the other limits."""
 NO_DESCRIPTOR_WAIT_S = 0.5
 ACCEPTED_AT_ONCE = 64
 
@@ -81,15 +82,17 @@ class TlsAcceptor:
             self._begin(accepted, peer_address(name))
 
     def _begin(self, accepted: socket.socket, peer: str) -> None:
-        begun = sum(1 for other in self._handshakes.values() if other == peer)
-        is_flooding = begun >= HANDSHAKES_PER_ADDRESS_MAX and not self._host.addresses.is_proxy(
-            peer
-        )
-        if is_flooding or not self._host.is_admitted(peer, pending=len(self._handshakes)):
+        key = limit_key(peer)
+        begun = sum(1 for other in self._handshakes.values() if other == key)
+        if begun >= HANDSHAKES_PER_ADDRESS_MAX and not self._host.addresses.is_proxy(peer):
+            self._host.counts.refused["address"] += 1
+            accepted.close()
+            return
+        if not self._host.is_admitted(peer, pending=len(self._handshakes)):
             accepted.close()
             return
         task = self._loop.create_task(self._shake_hands(accepted))
-        self._handshakes[task] = peer
+        self._handshakes[task] = key
         task.add_done_callback(self._end)
 
     def _end(self, handshake: asyncio.Task[None]) -> None:
@@ -98,8 +101,7 @@ class TlsAcceptor:
 
     async def _shake_hands(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)
-        # OSError: TLS errors, timeouts, and a peer that goes away.
-        with contextlib.suppress(OSError):
+        try:
             await self._loop.connect_accepted_socket(
                 lambda: PacedConnection(self._host),
                 accepted,
@@ -107,3 +109,6 @@ class TlsAcceptor:
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
                 ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
             )
+        except OSError:
+            # TLS errors, timeouts, and a peer that goes away.
+            self._host.counts.failed_handshakes += 1

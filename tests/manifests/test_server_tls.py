@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import itertools
 import shutil
 import signal
 import socket
@@ -132,9 +133,15 @@ def test_files_that_cannot_be_used_start_no_server(folder, tmp_path, wrong):
         TlsFiles(certificate, key)
 
 
-def test_peers_that_never_finish_a_handshake_hold_no_place_for_long(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["2001:db8::1", "2001:db8::2:1"]])
+def test_peers_that_never_finish_a_handshake_hold_no_place_for_long(
+    folder, tmp_path, monkeypatch, addresses
+):
+    """Nor does the owner of a whole /64 hold more than one address: this machine has none."""
     monkeypatch.setattr(tls_acceptor, "HANDSHAKE_TIMEOUT_S", 0.3)
     monkeypatch.setattr(tls_acceptor, "HANDSHAKES_PER_ADDRESS_MAX", 3)
+    told = itertools.cycle(addresses)
+    monkeypatch.setattr(tls_acceptor, "peer_address", lambda _: next(told))
     certificate, key = write_certificate(tmp_path, "first")
     files = TlsFiles(certificate, key)
     client = trusting(certificate)
@@ -156,9 +163,9 @@ def test_peers_that_never_finish_a_handshake_hold_no_place_for_long(folder, tmp_
         writer.close()
         stop.set()
         await serving
-        return statuses(received)
+        return statuses(received), host.counts.refused["address"], host.counts.failed_handshakes
 
-    assert asyncio.run(scenario()) == [200, 200]
+    assert asyncio.run(scenario()) == ([200, 200], 2, 3)
 
 
 def test_a_server_that_ends_waits_for_no_handshake(folder, tmp_path):
