@@ -172,7 +172,7 @@ class ServerServices:
         assert self._parts.trust is not None
         request = parse_freshness_request(body)
         now = self._parts.clock()
-        expires_at = self._judge.find_expiry()
+        expires_at = self._judge.read_expiry()
         if expires_at is not None and expires_at <= now:
             # A copy that stands still, or a clock far ahead, which devices would hold against every
             # later answer: what is in force now is not known here.
