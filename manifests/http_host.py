@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from manifests.http_exchange import Application
 
 CONNECTIONS_MAX = 8192
+TURNED_AWAY_MAX = 16
+"""Of those who are turned away so many at once are told why; further ones are cut off."""
 SWEEP_S = 1.0
 SETTLE_S = 0.02
 BACKLOG = 1024
@@ -76,6 +78,7 @@ class HttpHost:
         self.counts.open_connections = lambda: len(self._connections)
         self.access_log = access_log
         self._connections: set[HttpConnection] = set()
+        self._turned_away: set[HttpConnection] = set()
         self._by_address: Counter[str] = Counter()
         self._connections_max = connections_max
         self._per_address_max = connections_per_address_max
@@ -90,14 +93,19 @@ class HttpHost:
     def add(self, connection: HttpConnection) -> bool:
         """Take note of a new connection; `False` when there are too many."""
         self.counts.connections += 1
-        is_admitted = self.is_admitted(connection.peer)
+        if not self.is_admitted(connection.peer):
+            # Not among the others: whoever comes while it is told so would be turned away for it.
+            self._turned_away.add(connection)
+            if len(self._turned_away) > TURNED_AWAY_MAX:
+                asyncio.get_running_loop().call_soon(connection.abort)
+            return False
         self._connections.add(connection)
         if self._per_address_max is not None:
             self._by_address[limit_key(connection.peer)] += 1
         if self._all_ended is not None:
             # Its handshake had begun before the end.
             connection.stop(is_replaced=self._is_replaced)
-        return is_admitted
+        return True
 
     def is_admitted(self, peer: str, *, pending: int = 0) -> bool:
         """Whether one more connection by this address may come; a refusal is counted.
@@ -120,6 +128,9 @@ class HttpHost:
 
     def discard(self, connection: HttpConnection) -> None:
         """Forget a connection that has ended."""
+        if connection in self._turned_away:
+            self._turned_away.remove(connection)
+            return
         self._connections.discard(connection)
         if self._per_address_max is not None:
             key = limit_key(connection.peer)
@@ -144,7 +155,8 @@ class HttpHost:
             status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n{date_line}".encode()
             for status in HTTPStatus
         }
-        for connection in [one for one in self._connections if one.is_overdue()]:
+        held = (*self._connections, *self._turned_away)
+        for connection in [one for one in held if one.is_overdue()]:
             connection.abort()
         if self.access_log is not None:
             self.access_log.flush()
@@ -214,5 +226,5 @@ class HttpHost:
         ending.cancel()
         if self._acceptor is not None:
             self._acceptor.abort()
-        for connection in list(self._connections):
+        for connection in (*self._connections, *self._turned_away):
             connection.abort()

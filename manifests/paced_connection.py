@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from manifests.http_connection import ConnectionHost
 
 FAREWELL_TIMEOUT_S: Final = 5.0
-"""How long a peer that has taken everything may take to end its side of TLS."""
+"""How long a peer that has taken a last answer may take to end its side."""
 TAKEN_MIN_BYTES: Final = int(MINIMUM_BYTES_PER_S * STALLED_TIMEOUT_S)
 """What a peer takes at least in each `STALLED_TIMEOUT_S`."""
 
@@ -52,15 +52,14 @@ class PacedConnection(HttpConnection):
     def is_overdue(self) -> bool:
         """Whether the peer had its time: for a request, for the next one, or for reading on."""
         is_overdue = super().is_overdue()
-        is_closing = self._transport.is_closing()
         is_to_be_counted = self._is_paused and self._taken_bytes is None
-        if not (is_overdue or is_closing or is_to_be_counted):
+        if not (is_overdue or self._is_ended or is_to_be_counted):
             return False
         queue = _read_send_queue(self._transport.get_extra_info("socket"))
         if queue is None:
             return is_overdue
         if not queue.is_waiting:
-            if is_closing:
+            if self._is_ended:
                 self._deadline_s = min(self._deadline_s, self._host.now_s + FAREWELL_TIMEOUT_S)
             return is_overdue
         newly_taken_bytes = queue.taken_bytes - (self._taken_bytes or 0)

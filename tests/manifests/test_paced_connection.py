@@ -97,12 +97,14 @@ def test_a_slow_peer_is_kept_and_one_that_takes_next_to_nothing_is_not(folder, i
     assert asyncio.run(scenario()) == [True, True, True, False]
 
 
-def test_a_peer_that_does_not_say_farewell_is_not_waited_for(folder):
+@pytest.mark.parametrize(("sent", "is_encrypted"), [(LAST, True), (b"nonsense\r\n\r\n", False)])
+def test_a_peer_that_has_its_last_answer_and_stays_is_not_waited_for(folder, sent, is_encrypted):
     async def scenario():
-        async with asking(folder, LAST, is_encrypted=True) as peer:
+        async with asking(folder, sent, is_encrypted=is_encrypted) as peer:
             await peer.take(100)
             (connection,) = peer.host._connections
             ends_at_s = peer.now_s[0] + FAREWELL_TIMEOUT_S
+            peer.host.sweep()
             async with asyncio.timeout(30):
                 # Until the kernel has heard that all of it arrived.
                 while connection._deadline_s > ends_at_s:
