@@ -218,7 +218,12 @@ class ServerServices:
 
     async def _take_carried(self, scope: Scope, exchange: Exchange, body: bytes) -> None:
         assert self._reports is not None
-        bodies = parse_carried_reports(body)
+        try:
+            bodies = parse_carried_reports(body)
+        except DeviceMessageError:
+            # As one: how many it was to be nobody knows.
+            self._parts.counts.reports["refused"] += 1
+            raise
         if self._parts.limit is not None:
             self._parts.limit.charge(self._client_of(scope), len(bodies) - 1)
         outcomes = await self._reports.take_all(bodies)
