@@ -59,6 +59,7 @@ def forward_reports(
     from cli.repository_files import reports_path_of
     from manifests.fleet import FleetStore
     from manifests.http_transport import HttpTransport
+    from manifests.report_database_file import refuse_other_kind
     from manifests.report_forwarding import forward_reports as forward
 
     if reports_path is None:
@@ -70,6 +71,7 @@ def forward_reports(
                 where=reports_path,
                 hint="run it in the folder of the server, or name the file with --reports",
             )
+    refuse_other_kind(reports_path)
     since_s = 0 if since is None else int(since.replace(tzinfo=UTC).timestamp())
     with (
         closing(FleetStore(reports_path)) as fleet,
