@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -79,10 +80,18 @@ def forward_reports(
         showing_progress("forwarding reports", as_json=as_json) as show,
     ):
         total = fleet.count_messages(since_s=since_s)
+
+        def wait(wait_s: int) -> None:
+            show.say(
+                f"the other server is asked too often, going on in {count_of(wait_s, 'second')}"
+            )
+            time.sleep(wait_s)
+
         done = forward(
             fleet.read_messages(since_s=since_s),
             transport,
             on_progress=lambda count: show(count, total),
+            wait=wait,
         )
     print_result(_describe(done, url), _format(done, url), as_json=as_json)
     if done.refused or done.waiting:

@@ -108,6 +108,22 @@ def test_a_file_of_another_kind_is_told_as_the_wrong_file_and_left_as_it_is(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["access.jsonl", "repository"]
 
 
+def test_who_is_asked_to_wait_is_told_for_how_long(tmp_path, there):
+    """The other server takes 64 reports, and each further one after a second."""
+    path = tmp_path / "here.sqlite"
+    with closing(FleetStore(path)) as fleet:
+        for number in range(66):
+            report = replace(REPORT, freshness_sequence=number)
+            fleet.add_reports([receive_report(report, b"not signed", now=NOW)])
+    limited = replace(there, api_requests_per_minute=64)
+    with serve_in_background(limited) as url:
+        done = forward(url, path)
+        assert "66 refused" in done.stdout
+        assert "going on in 1 second\n" in done.stderr
+    with serve_in_background(limited) as url:
+        assert forward(url, path, "--json").stderr == ""
+
+
 def test_where_no_reports_lie_nothing_is_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ampforge.toml").write_text("[serve]\n", encoding="ascii")
