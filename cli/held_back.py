@@ -26,10 +26,12 @@ def describe_held_back(
     """
     from cli.repository_files import reports_path_of
     from manifests.fleet import FleetStore
+    from manifests.report_database_file import refuse_other_kind
 
     path = reports_path_of(configuration)
     if not path.is_file():
         return None
+    refuse_other_kind(path)
     with closing(FleetStore(path)) as fleet:
         return [
             {

@@ -22,11 +22,15 @@ class Shown:
     Args:
         show: Shows a step's name and how much of it is done, from 0 to 1.
         what: What is done, where no step is named.
+        say: Says something at once.
     """
 
-    def __init__(self, show: Callable[[str, float], None], what: str) -> None:
+    def __init__(
+        self, show: Callable[[str, float], None], what: str, say: Callable[[str], None]
+    ) -> None:
         self._show = show
         self._what = what
+        self.say = say
 
     def __call__(self, done: int, total: int) -> None:
         """Tell how many of how many are done."""
@@ -50,7 +54,11 @@ def showing_progress(
         clock_s: A clock that never goes back, in seconds.
     """
     if not sys.stderr.isatty():
-        yield Shown((lambda _name, _fraction: None) if as_json else _Lines(what, clock_s), what)
+        lines = _Lines(what, clock_s)
+        if as_json:
+            yield Shown(lambda _name, _fraction: None, what, lambda _text: None)
+        else:
+            yield Shown(lines, what, lines.say)
         return
     from rich.console import Console
     from rich.progress import Progress
@@ -58,7 +66,9 @@ def showing_progress(
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=1.0)
         yield Shown(
-            lambda name, fraction: progress.update(task, description=name, completed=fraction), what
+            lambda name, fraction: progress.update(task, description=name, completed=fraction),
+            what,
+            lambda text: progress.console.print(f"{what}: {text}", markup=False, highlight=False),
         )
 
 
@@ -76,5 +86,9 @@ class _Lines:
             return
         self._due_s = now_s + LINE_EVERY_S
         step = "" if name == self._what else f"{name}, "
+        self.say(f"{step}{fraction:.0%}")
+
+    def say(self, text: str) -> None:
+        """Write a line now."""
         with suppress(OSError):  # a log that is full or gone stops nothing
-            click.echo(f"{self._what}: {step}{fraction:.0%}", err=True)
+            click.echo(f"{self._what}: {text}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,7 @@ def forward_reports(
     from cli.repository_files import reports_path_of
     from manifests.fleet import FleetStore
     from manifests.http_transport import HttpTransport
+    from manifests.report_database_file import refuse_other_kind
     from manifests.report_forwarding import forward_reports as forward
 
     if reports_path is None:
@@ -70,6 +72,7 @@ def forward_reports(
                 where=reports_path,
                 hint="run it in the folder of the server, or name the file with --reports",
             )
+    refuse_other_kind(reports_path)
     since_s = 0 if since is None else int(since.replace(tzinfo=UTC).timestamp())
     with (
         closing(FleetStore(reports_path)) as fleet,
@@ -77,10 +80,18 @@ def forward_reports(
         showing_progress("forwarding reports", as_json=as_json) as show,
     ):
         total = fleet.count_messages(since_s=since_s)
+
+        def wait(wait_s: int) -> None:
+            show.say(
+                f"the other server is asked too often, going on in {count_of(wait_s, 'second')}"
+            )
+            time.sleep(wait_s)
+
         done = forward(
             fleet.read_messages(since_s=since_s),
             transport,
             on_progress=lambda count: show(count, total),
+            wait=wait,
         )
     print_result(_describe(done, url), _format(done, url), as_json=as_json)
     if done.refused or done.waiting:

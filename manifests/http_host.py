@@ -16,8 +16,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from manifests.client_address import ClientAddresses, limit_key
-from manifests.http_connection import HttpConnection
 from manifests.http_requests import RequestMemory
+from manifests.paced_connection import PacedConnection
 from manifests.server_metrics import ServerCounts
 from manifests.tls_acceptor import TlsAcceptor
 
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from manifests.access_log import AccessLog
+    from manifests.http_connection import HttpConnection
     from manifests.http_exchange import Application
 
 CONNECTIONS_MAX = 8192
+TURNED_AWAY_MAX = 16
+"""Of those who are turned away so many at once are told why; further ones are cut off."""
 SWEEP_S = 1.0
 SETTLE_S = 0.02
 BACKLOG = 1024
@@ -75,11 +78,14 @@ class HttpHost:
         self.counts.open_connections = lambda: len(self._connections)
         self.access_log = access_log
         self._connections: set[HttpConnection] = set()
+        self._turned_away: set[HttpConnection] = set()
         self._by_address: Counter[str] = Counter()
         self._connections_max = connections_max
         self._per_address_max = connections_per_address_max
         self._clock_s = clock_s
         self._all_ended: asyncio.Event | None = None
+        self._acceptor: TlsAcceptor | None = None
+        self._is_replaced = False
         self.now_s = 0.0
         self.starts: dict[int, bytes] = {}
         self.sweep()
@@ -87,11 +93,19 @@ class HttpHost:
     def add(self, connection: HttpConnection) -> bool:
         """Take note of a new connection; `False` when there are too many."""
         self.counts.connections += 1
-        is_admitted = self.is_admitted(connection.peer)
+        if not self.is_admitted(connection.peer):
+            # Not among the others: whoever comes while it is told so would be turned away for it.
+            self._turned_away.add(connection)
+            if len(self._turned_away) > TURNED_AWAY_MAX:
+                asyncio.get_running_loop().call_soon(connection.abort)
+            return False
         self._connections.add(connection)
         if self._per_address_max is not None:
             self._by_address[limit_key(connection.peer)] += 1
-        return is_admitted
+        if self._all_ended is not None:
+            # Its handshake had begun before the end.
+            connection.stop(is_replaced=self._is_replaced)
+        return True
 
     def is_admitted(self, peer: str, *, pending: int = 0) -> bool:
         """Whether one more connection by this address may come; a refusal is counted.
@@ -114,14 +128,24 @@ class HttpHost:
 
     def discard(self, connection: HttpConnection) -> None:
         """Forget a connection that has ended."""
+        if connection in self._turned_away:
+            self._turned_away.remove(connection)
+            return
         self._connections.discard(connection)
         if self._per_address_max is not None:
             key = limit_key(connection.peer)
             self._by_address[key] -= 1
             if self._by_address[key] <= 0:
                 del self._by_address[key]
-        if self._all_ended is not None and not self._connections:
+        self.tell_if_ended()
+
+    def tell_if_ended(self) -> None:
+        """Go on with the end, if it was waiting for the last connection or handshake."""
+        if self._all_ended is not None and not self._has_peers():
             self._all_ended.set()
+
+    def _has_peers(self) -> bool:
+        return bool(self._connections) or (self._acceptor is not None and self._acceptor.is_busy)
 
     def sweep(self) -> None:
         """Tell the time, and end the connections whose peers had theirs."""
@@ -131,7 +155,8 @@ class HttpHost:
             status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n{date_line}".encode()
             for status in HTTPStatus
         }
-        for connection in [one for one in self._connections if one.is_overdue()]:
+        held = (*self._connections, *self._turned_away)
+        for connection in [one for one in held if one.is_overdue()]:
             connection.abort()
         if self.access_log is not None:
             self.access_log.flush()
@@ -151,14 +176,14 @@ class HttpHost:
             tls: Whether and how connections are encrypted.
         """
         if tls is not None:
-            acceptor = TlsAcceptor(self, listening, tls)
+            self._acceptor = TlsAcceptor(self, listening, tls)
             try:
                 await self._sweep_until(stop)
             finally:
-                await acceptor.close()
+                self._acceptor.close()
             return
         server = await asyncio.get_running_loop().create_server(
-            lambda: HttpConnection(self), sock=listening, backlog=BACKLOG
+            lambda: PacedConnection(self), sock=listening, backlog=BACKLOG
         )
         try:
             await self._sweep_until(stop)
@@ -184,16 +209,22 @@ class HttpHost:
             is_replaced: Whether another process takes connections already.
         """
         self._all_ended = asyncio.Event()
+        self._is_replaced = is_replaced
+        if self._acceptor is not None and not is_replaced:
+            # They came to a server that ends, as those who are refused from now on.
+            self._acceptor.abort()
         for connection in list(self._connections):
             connection.stop(is_replaced=is_replaced)
         # Peers are still bounded in time while they are waited for.
         ending = asyncio.ensure_future(self._sweep_until(self._all_ended))
-        if self._connections:
+        if self._has_peers():
             hurry = asyncio.ensure_future(at_once.wait())
             await asyncio.wait(
                 [ending, hurry], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
             )
             hurry.cancel()
         ending.cancel()
-        for connection in list(self._connections):
+        if self._acceptor is not None:
+            self._acceptor.abort()
+        for connection in (*self._connections, *self._turned_away):
             connection.abort()

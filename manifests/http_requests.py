@@ -167,6 +167,10 @@ class RequestReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header."""
+        if self.is_ended:
+            # A trailer of a body that is not read: a proxy vouches for none of them, and joined to
+            # the headers it would say who the client is (RFC 9110 §6.5.1).
+            return
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         if key in self._headers:
             # RFC 9112 §3.2 wants exactly one Host; a joined one names none.

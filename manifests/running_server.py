@@ -24,6 +24,7 @@ from manifests.listening_socket import (
 )
 from manifests.rate_limit import RateLimit
 from manifests.report_database_check import ReportDatabaseChecks
+from manifests.report_database_file import refuse_other_kind
 from manifests.report_verifiers import ReportVerifiers, usual_processes
 from manifests.server_app import RepositoryApp
 from manifests.server_control import ControlSocket, Predecessor
@@ -134,6 +135,7 @@ class RunningServer:
         addresses = ClientAddresses(plan.trusted_proxies, header=plan.forwarded_header)
         fleet = None
         if plan.reports_path is not None:
+            refuse_other_kind(plan.reports_path)
             fleet = FleetStore(plan.reports_path)
             self._parts.callback(fleet.close)
             self._checks = ReportDatabaseChecks(

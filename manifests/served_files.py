@@ -132,7 +132,8 @@ class ServedFiles:
                 self._trust_for_this_turn(kept)
                 return kept.served
             self._drop(path)
-            if not stat.S_ISREG(status.st_mode):
+            # The folders, too: `stat` looks at the last name alone. The root is no link any more.
+            if not stat.S_ISREG(status.st_mode) or os.path.realpath(file_path) != file_path:
                 return None
             served = _describe(path, file_path, version)
         except (FileNotFoundError, NotADirectoryError, ValueError):

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from manifests.served_files import UnreadableFileError
 from manifests.server_paths import TIMESTAMP_PATH
 
 if TYPE_CHECKING:
@@ -83,6 +84,17 @@ class ServerHealth:
 
     def find_expiry(self) -> datetime | None:
         """Return when the timestamp that is served expires; `None` if none can be read."""
+        try:
+            return self.read_expiry()
+        except UnreadableFileError:
+            return None
+
+    def read_expiry(self) -> datetime | None:
+        """Return when the timestamp that is served expires; `None` if there is none that tells.
+
+        Raises:
+            UnreadableFileError: It is there, and cannot be read now.
+        """
         served = self._files.find(TIMESTAMP_PATH)
         if served is None or served.content is None:
             return None

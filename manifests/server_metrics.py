@@ -55,6 +55,7 @@ class ServerCounts:
         answers: By status.
         connections: Connections taken.
         refused: Connections turned away, by which limit: `all` or `address`.
+        failed_handshakes: TLS handshakes that came to nothing.
         sent_bytes: Written to connections that have ended.
         limited: Requests answered 429.
         reports: By outcome, of `REPORT_OUTCOMES`.
@@ -72,6 +73,7 @@ class ServerCounts:
         self.answers: Counter[int] = Counter()
         self.connections = 0
         self.refused: Counter[str] = Counter()
+        self.failed_handshakes = 0
         self.sent_bytes = 0
         self.limited = 0
         self.reports: Counter[str] = Counter()
@@ -110,6 +112,8 @@ class ServerCounts:
         yield counter("http_connections", "Connections taken.", {"": self.connections})
         refused: dict[str, float] = {limit: self.refused[limit] for limit in ("all", "address")}
         yield counter("http_connections_refused", "Connections over a limit.", refused, "limit")
+        failed = {"": float(self.failed_handshakes)}
+        yield counter("tls_handshakes_failed", "TLS handshakes that came to nothing.", failed)
         yield counter("http_sent_bytes", "Sent on ended connections.", {"": self.sent_bytes})
         yield counter("http_rate_limited", "Requests answered 429.", {"": self.limited})
         outcomes: dict[str, float] = {outcome: self.reports[outcome] for outcome in REPORT_OUTCOMES}

@@ -172,7 +172,7 @@ class ServerServices:
         assert self._parts.trust is not None
         request = parse_freshness_request(body)
         now = self._parts.clock()
-        expires_at = self._judge.find_expiry()
+        expires_at = self._judge.read_expiry()
         if expires_at is not None and expires_at <= now:
             # A copy that stands still, or a clock far ahead, which devices would hold against every
             # later answer: what is in force now is not known here.
@@ -218,7 +218,12 @@ class ServerServices:
 
     async def _take_carried(self, scope: Scope, exchange: Exchange, body: bytes) -> None:
         assert self._reports is not None
-        bodies = parse_carried_reports(body)
+        try:
+            bodies = parse_carried_reports(body)
+        except DeviceMessageError:
+            # As one: how many it was to be nobody knows.
+            self._parts.counts.reports["refused"] += 1
+            raise
         if self._parts.limit is not None:
             self._parts.limit.charge(self._client_of(scope), len(bodies) - 1)
         outcomes = await self._reports.take_all(bodies)

@@ -7,10 +7,11 @@ peers could hold sockets that never begin one.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
-from manifests.http_connection import HttpConnection, peer_address
+from manifests.client_address import limit_key
+from manifests.http_connection import peer_address
+from manifests.paced_connection import PacedConnection
 
 if TYPE_CHECKING:
     import socket
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from manifests.http_host import HttpHost
 
 HANDSHAKE_TIMEOUT_S = 10.0
-SHUTDOWN_TIMEOUT_S = 5.0
+SHUTDOWN_TIMEOUT_S = 86_400.0
+"""None: TLS counts from the last write, and a slow peer reads long after it. The host ends who
+makes no progress (`PacedConnection.is_overdue`)."""
 HANDSHAKES_PER_ADDRESS_MAX = 64
-"""Of these a peer that is no proxy has far fewer at once, unless it wants to hold sockets."""
+"""Of these a peer that is no proxy has far fewer at once, unless it wants to hold sockets. A /64 of
+IPv6 is one peer, as for the other limits."""
 NO_DESCRIPTOR_WAIT_S = 0.5
 ACCEPTED_AT_ONCE = 64
 
@@ -44,13 +48,21 @@ class TlsAcceptor:
         listening.setblocking(False)
         self._resume()
 
-    async def close(self) -> None:
-        """Take no more; returns when the handshakes that had begun are over."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether handshakes have begun that are not over."""
+        return bool(self._handshakes)
+
+    def close(self) -> None:
+        """Take no more. Handshakes that had begun go on."""
         descriptor = self._listening.fileno()
         self._listening.close()
         self._loop.remove_reader(descriptor)
-        if self._handshakes:
-            await asyncio.wait(list(self._handshakes))
+
+    def abort(self) -> None:
+        """End the handshakes that are not over."""
+        for handshake in self._handshakes:
+            handshake.cancel()
 
     def _resume(self) -> None:
         if self._listening.fileno() >= 0:
@@ -70,25 +82,33 @@ class TlsAcceptor:
             self._begin(accepted, peer_address(name))
 
     def _begin(self, accepted: socket.socket, peer: str) -> None:
-        begun = sum(1 for other in self._handshakes.values() if other == peer)
-        is_flooding = begun >= HANDSHAKES_PER_ADDRESS_MAX and not self._host.addresses.is_proxy(
-            peer
-        )
-        if is_flooding or not self._host.is_admitted(peer, pending=len(self._handshakes)):
+        key = limit_key(peer)
+        begun = sum(1 for other in self._handshakes.values() if other == key)
+        if begun >= HANDSHAKES_PER_ADDRESS_MAX and not self._host.addresses.is_proxy(peer):
+            self._host.counts.refused["address"] += 1
+            accepted.close()
+            return
+        if not self._host.is_admitted(peer, pending=len(self._handshakes)):
             accepted.close()
             return
         task = self._loop.create_task(self._shake_hands(accepted))
-        self._handshakes[task] = peer
-        task.add_done_callback(self._handshakes.pop)
+        self._handshakes[task] = key
+        task.add_done_callback(self._end)
+
+    def _end(self, handshake: asyncio.Task[None]) -> None:
+        del self._handshakes[handshake]
+        self._host.tell_if_ended()
 
     async def _shake_hands(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)
-        # OSError: TLS errors, timeouts, and a peer that goes away.
-        with contextlib.suppress(OSError):
+        try:
             await self._loop.connect_accepted_socket(
-                lambda: HttpConnection(self._host),
+                lambda: PacedConnection(self._host),
                 accepted,
                 ssl=self._tls,
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
                 ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
             )
+        except OSError:
+            # TLS errors, timeouts, and a peer that goes away.
+            self._host.counts.failed_handshakes += 1

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import ampforge
+from manifests.errors import FleetStoreError, ServerError
 from manifests.fleet import FleetStore
 from manifests.received_report import receive_report
 from manifests.server import serve_in_background
@@ -88,6 +89,39 @@ def test_nothing_to_forward_is_no_failure(tmp_path, there):
     with serve_in_background(there) as url:
         done = forward(url, empty)
     assert (done.exit_code, done.output.splitlines()[0]) == (0, f"0 reports forwarded to {url}")
+
+
+def test_a_file_of_another_kind_is_told_as_the_wrong_file_and_left_as_it_is(tmp_path, there):
+    """Nothing is wrong with its permissions, which SQLite's words made people look at."""
+    wrong = tmp_path / "access.jsonl"
+    wrong.write_bytes(b'{"time":"2026-11-27T07:00:00Z"}\n')
+    done = forward("http://127.0.0.1:9", wrong)
+    assert isinstance(done.exception, FleetStoreError)
+    assert "no report database" in str(done.exception)
+    assert done.exception.hint == "correct [serve] reports, or --reports"
+    with (
+        pytest.raises(ServerError, match="no report database"),
+        serve_in_background(replace(there, reports_path=wrong)),
+    ):
+        pass
+    assert wrong.read_bytes() == b'{"time":"2026-11-27T07:00:00Z"}\n'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["access.jsonl", "repository"]
+
+
+def test_who_is_asked_to_wait_is_told_for_how_long(tmp_path, there):
+    """The other server takes 64 reports, and each further one after a second."""
+    path = tmp_path / "here.sqlite"
+    with closing(FleetStore(path)) as fleet:
+        for number in range(66):
+            report = replace(REPORT, freshness_sequence=number)
+            fleet.add_reports([receive_report(report, b"not signed", now=NOW)])
+    limited = replace(there, api_requests_per_minute=64)
+    with serve_in_background(limited) as url:
+        done = forward(url, path)
+        assert "66 refused" in done.stdout
+        assert "going on in 1 second\n" in done.stderr
+    with serve_in_background(limited) as url:
+        assert forward(url, path, "--json").stderr == ""
 
 
 def test_where_no_reports_lie_nothing_is_made(tmp_path, monkeypatch):

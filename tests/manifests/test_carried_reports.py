@@ -28,6 +28,7 @@ from manifests.rate_limit import RateLimit
 from manifests.received_report import StoredMessage
 from manifests.report_verifiers import ReportVerifiers
 from manifests.server_app import RepositoryApp
+from manifests.server_metrics import ServerCounts
 from manifests.service_parts import ServiceParts
 from signing.trust import verify_trust_record
 from tests.manifests.golden_messages import FOLDER, SIGNING
@@ -108,9 +109,11 @@ def test_what_cannot_be_stored_is_to_be_sent_again_and_what_is_forged_is_not(
     ids=["none", "65", "text", "list", "map", "bytes", "longer", "cut"],
 )
 def test_what_is_no_batch_is_refused_whole(tmp_path, fleet, body):
-    answer = ask(app_with(tmp_path, fleet), Request("POST", PATH, body=body))
+    counts = ServerCounts()
+    answer = ask(app_with(tmp_path, fleet, counts=counts), Request("POST", PATH, body=body))
     assert (answer.status, answer.fields["cache-control"]) == (400, "no-store")
     assert b"batch of device reports" in answer.content
+    assert counts.reports == {"refused": 1}
     assert list(fleet.read_messages(since_s=0)) == []
 
 

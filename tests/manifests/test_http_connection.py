@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests import http_connection, http_requests
-from manifests.http_connection import HttpConnection
-from manifests.http_host import HttpHost
+from manifests.http_host import TURNED_AWAY_MAX, HttpHost
 from manifests.http_requests import RequestMemory, RequestReader, RequestRefusal
+from manifests.paced_connection import PacedConnection
 from manifests.server import ServerPlan, serve_in_background
 from manifests.server_app import MEMORY_ANSWER_MAX_BYTES, RepositoryApp
 from tests.free_port import find_free_port
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 async def hosting(folder, **options):
     host = HttpHost(RepositoryApp(folder), **options)
     server = await asyncio.get_running_loop().create_server(
-        lambda: HttpConnection(host), "127.0.0.1", 0
+        lambda: PacedConnection(host), "127.0.0.1", 0
     )
     try:
         yield host, server.sockets[0].getsockname()[1]
@@ -63,6 +63,12 @@ async def talk(port, *pieces):
     received = await asyncio.wait_for(reader.read(), 10)
     writer.close()
     return received
+
+
+async def until(is_so):
+    async with asyncio.timeout(30):
+        while not is_so():  # noqa: ASYNC110 - the host tells nobody
+            await asyncio.sleep(0)
 
 
 def statuses(received):
@@ -378,6 +384,42 @@ def test_more_connections_than_there_may_be_are_turned_away(folder):
     assert run(scenario()) == ([503], [200])
 
 
+def test_who_was_turned_away_takes_no_place_and_few_are_told_at_once(folder):
+    """A flood of silent peers must not keep others out after the first of them have gone."""
+    now_s = [100.0]
+
+    async def scenario():
+        async with hosting(folder, connections_max=2, clock_s=lambda: now_s[0]) as (host, port):
+            held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            for reader, writer in held:
+                writer.write(TIMESTAMP)
+                await reader.readuntil(b"{}")
+            flood = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
+            await until(lambda: host.counts.refused["all"] == len(flood))
+            await asyncio.sleep(0)
+            assert len(host._turned_away) == TURNED_AWAY_MAX
+            held[0][1].close()
+            await until(lambda: len(host._connections) == 1)
+            served = statuses(await talk(port, LAST))
+            left = len(host._turned_away)
+            ends_at_s = now_s[0] + http_connection.DRAIN_TIMEOUT_S
+
+            def are_answered():
+                # As far as the kernel has heard, which takes it a moment.
+                host.sweep()
+                return all(one._deadline_s <= ends_at_s for one in host._turned_away)
+
+            await until(are_answered)
+            now_s[0] = ends_at_s + 1
+            host.sweep()
+            await until(lambda: not host._turned_away)
+            for _, writer in (held[1], *flood):
+                writer.transport.abort()
+            return served, left
+
+    assert run(scenario()) == ([200], TURNED_AWAY_MAX)
+
+
 def read_all(pieces):
     reader = RequestReader(RequestMemory())
     for piece in pieces:
@@ -424,6 +466,23 @@ def test_arbitrary_bytes_give_requests_or_one_refusal_at_the_end(pieces):
     assert all(not isinstance(item, RequestRefusal) for item in ready[:-1])
     if ready and isinstance(ready[-1], RequestRefusal):
         assert is_ended
+
+
+def test_the_trailers_of_a_body_that_is_not_read_are_no_headers():
+    """A proxy that passes them on vouches for none: they would say who the client is."""
+    chunked = (
+        b"POST /api/reports HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+        b"X-Forwarded-For: 198.51.100.9\r\nContent-Length: 5\r\n\r\n"
+    )
+    for pieces in ([chunked], [bytes([byte]) for byte in chunked]):
+        (request,), is_ended = read_all(pieces)
+        assert is_ended
+        assert request.headers == {
+            "host": "a",
+            "x-forwarded-for": "192.0.2.1",
+            "transfer-encoding": "chunked",
+        }
 
 
 def test_the_memory_of_requests_is_bounded():

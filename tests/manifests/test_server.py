@@ -182,6 +182,20 @@ def test_a_link_out_of_the_folder_is_not_followed(served, connection):
     link.unlink()
 
 
+def test_a_linked_folder_is_not_followed(tmp_path):
+    """Nor is one that takes the place of a folder whose files were served before."""
+    outside, inside = tmp_path / "outside", tmp_path / "repository" / "targets"
+    for folder in (outside, inside):
+        (folder / "linked").mkdir(parents=True)
+        (folder / "linked" / "file").write_bytes(b"x")
+    app = RepositoryApp(tmp_path / "repository")
+    assert ask(app, Request("GET", "/targets/linked/file")).status == 200
+    (inside / "linked").rename(inside / "was")
+    (inside / "linked").symlink_to(outside / "linked")
+    assert ask(app, Request("GET", "/targets/linked/file")).status == 404
+    assert ask(app, Request("GET", "/targets/was/file")).status == 200
+
+
 def test_a_replaced_file_is_served_at_once(served, connection):
     before = get(connection, "/metadata/timestamp.json")
     served[0].renew(now=NOW)

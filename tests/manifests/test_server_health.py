@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sqlite3
 import time
@@ -15,15 +16,20 @@ from prometheus_client.parser import text_string_to_metric_families
 from manifests import report_batches
 from manifests.errors import FleetStoreError
 from manifests.fleet import FleetStore
+from manifests.freshness import serialize_freshness_request
 from manifests.report_batches import PROBE_INTERVAL_S, SILENT_MAX_S, ReportBatches
 from manifests.server_app import RepositoryApp
 from manifests.server_health import SOON
+from manifests.server_metrics import MetricsApp, ServerCounts
 from manifests.service_parts import ServiceParts
+from tests.firmware_images.release_parts import signer
 from tests.free_port import find_free_port
 from tests.manifests.server_process import running, whole_plan
-from tests.manifests.test_device_messages import signed_report
+from tests.manifests.test_device_messages import REQUEST, signed_report
 from tests.manifests.test_server_metrics import ask as ask_port
-from tests.manifests.world import NOW, Request, ask, make_publisher, new_bundle
+from tests.manifests.world import NOW, Request, ask, make_publisher, new_bundle, trust
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -75,6 +81,44 @@ def test_without_a_timestamp_there_is_nothing_to_serve(tmp_path, content):
     status, told = health(RepositoryApp(tmp_path))
     assert (status, told["status"]) == (503, "no repository to serve")
     assert told["timestamp"] == {"state": "missing or unreadable", "expires_at": None}
+
+
+@contextmanager
+def unreadable(folder):
+    """Take the right to read from everybody but root, and be somebody else for the block."""
+    is_root = os.geteuid() == 0
+    folder.chmod(0)
+    if is_root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+def test_files_that_cannot_be_read_are_told_as_that_and_never_as_missing(publisher, tmp_path):
+    """404 says to a TUF client that there is nothing newer; and a monitor asks just then."""
+    fresh = signer("freshness-1")
+    counts = ServerCounts()
+    parts = ServiceParts(trust=trust(), freshness_signer=fresh, clock=lambda: NOW, counts=counts)
+    app = RepositoryApp(publisher.store.root, parts)
+    metrics = MetricsApp(counts)
+    asked = serialize_freshness_request(REQUEST)
+    ask(metrics, Request("GET", "/metrics"))
+    with unreadable(publisher.store.root / "metadata"):
+        answer = ask(app, Request("GET", "/metadata/timestamp.json"))
+        told = health(app)
+        nonce = ask(app, Request("POST", "/api/freshness", body=asked))
+        samples = ask(metrics, Request("GET", "/metrics"))
+    assert (answer.status, b"cannot be read now" in answer.content) == (503, True)
+    assert told[0] == 503
+    assert told[1]["timestamp"] == {"state": "missing or unreadable", "expires_at": None}
+    assert nonce.status == 503
+    assert samples.status == 200
+    assert b"\nampforge_timestamp_expires_seconds 0.0\n" in samples.content
+    assert ask(app, Request("POST", "/api/freshness", body=asked)).status == 200
 
 
 @contextmanager

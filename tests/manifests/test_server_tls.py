@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import itertools
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from manifests import tls_acceptor
 from manifests.errors import ServerError
 from manifests.http_host import HttpHost
 from manifests.http_transport import HttpTransport
+from manifests.listening_socket import bind_listening
 from manifests.server import ServerPlan
 from manifests.server_app import RepositoryApp
 from manifests.server_tls import TlsFiles
@@ -131,9 +133,15 @@ def test_files_that_cannot_be_used_start_no_server(folder, tmp_path, wrong):
         TlsFiles(certificate, key)
 
 
-def test_peers_that_never_finish_a_handshake_hold_no_place_for_long(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["2001:db8::1", "2001:db8::2:1"]])
+def test_peers_that_never_finish_a_handshake_hold_no_place_for_long(
+    folder, tmp_path, monkeypatch, addresses
+):
+    """Nor does the owner of a whole /64 hold more than one address: this machine has none."""
     monkeypatch.setattr(tls_acceptor, "HANDSHAKE_TIMEOUT_S", 0.3)
     monkeypatch.setattr(tls_acceptor, "HANDSHAKES_PER_ADDRESS_MAX", 3)
+    told = itertools.cycle(addresses)
+    monkeypatch.setattr(tls_acceptor, "peer_address", lambda _: next(told))
     certificate, key = write_certificate(tmp_path, "first")
     files = TlsFiles(certificate, key)
     client = trusting(certificate)
@@ -155,6 +163,90 @@ def test_peers_that_never_finish_a_handshake_hold_no_place_for_long(folder, tmp_
         writer.close()
         stop.set()
         await serving
-        return statuses(received)
+        return statuses(received), host.counts.refused["address"], host.counts.failed_handshakes
 
-    assert asyncio.run(scenario()) == [200, 200]
+    assert asyncio.run(scenario()) == ([200, 200], 2, 3)
+
+
+def test_a_server_that_ends_waits_for_no_handshake(folder, tmp_path):
+    """Silent peers must not hold up a restart for as long as a handshake may take."""
+    certificate, key = write_certificate(tmp_path, "first")
+    plan = ServerPlan(folder=folder, tls_certificate=certificate, tls_key=key, drain_s=600)
+    with running(plan) as server, closing(socket.socket()) as silent:
+        silent.connect(("127.0.0.1", server.port))
+        # Connections are taken in their order: the silent one has been.
+        assert shown_name(server.port) == "CN=first"
+        server.process.terminate()
+        assert server.process.wait(tls_acceptor.HANDSHAKE_TIMEOUT_S / 2) == 0
+
+
+def test_a_handshake_that_had_begun_when_another_took_over_is_finished_and_answered(
+    folder, tmp_path
+):
+    files = TlsFiles(*write_certificate(tmp_path, "first"))
+    client = trusting(tmp_path / "server.pem")
+
+    async def scenario():
+        host, stop = HttpHost(RepositoryApp(folder)), asyncio.Event()
+        listening = socket.create_server(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        serving = asyncio.create_task(host.serve(listening, stop, tls=files.context))
+        begun = socket.create_connection(("127.0.0.1", port))
+        while not host._has_peers():  # noqa: ASYNC110 - the host tells nobody
+            await asyncio.sleep(0)
+        stop.set()
+        await serving
+        ending = asyncio.create_task(
+            host.end_connections(60, at_once=asyncio.Event(), is_replaced=True)
+        )
+        await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection(
+            sock=begun, ssl=client, server_hostname="127.0.0.1"
+        )
+        writer.write(TIMESTAMP)
+        received = await reader.read()
+        writer.close()
+        await ending
+        return received
+
+    received = asyncio.run(scenario())
+    assert statuses(received) == [200]
+    assert b"connection: close" in received
+
+
+def test_who_reads_slowly_gets_all_of_a_last_answer(folder, tmp_path):
+    """TLS ends with a farewell that the peer sends when it has read all: how long is its affair."""
+    files = TlsFiles(*write_certificate(tmp_path, "first"))
+    client = trusting(tmp_path / "server.pem")
+    last = LAST.replace(b"metadata/timestamp.json", b"targets/large.bin")
+    ahead_s = [0.0]
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        true_time = loop.time
+        loop.time = lambda: true_time() + ahead_s[0]
+        host, stop = HttpHost(RepositoryApp(folder)), asyncio.Event()
+        listening = bind_listening("127.0.0.1", 0)
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 10)
+        narrow.connect(listening.getsockname())
+        serving = asyncio.create_task(host.serve(listening, stop, tls=files.context))
+        reader, writer = await asyncio.open_connection(
+            sock=narrow, ssl=client, server_hostname="127.0.0.1", limit=8 << 10
+        )
+        writer.write(last)
+        received_bytes = len(await reader.readuntil(b"\r\n\r\n"))
+        head_bytes = received_bytes
+        (connection,) = host._connections
+        while piece := await reader.read(64 << 10):
+            received_bytes += len(piece)
+            if connection._transport.is_closing():
+                # From here on it is left to TLS: a minute for each piece.
+                ahead_s[0] += 60.0
+        writer.close()
+        stop.set()
+        await serving
+        return received_bytes - head_bytes
+
+    whole_bytes = (folder / "targets" / "large.bin").stat().st_size
+    assert asyncio.run(scenario()) == whole_bytes
