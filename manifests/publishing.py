@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
-from manifests.assignment import SALT_BYTES, Assignment, following_sequence
+from manifests.assignment import SALT_BYTES, Assignment
 from manifests.assignment_file import build_assignment_file
+from manifests.assignment_sequence import next_sequence
 from manifests.errors import RepositoryError
 from manifests.manifest import (
     MANIFEST_CONTENT_TYPE,
@@ -300,7 +301,7 @@ class Publisher:
         return Assignment(
             product=self.trust.product,
             hardware_class=manifest.hardware_class,
-            sequence=1 if previous is None else following_sequence(previous.sequence),
+            sequence=next_sequence(self.store, current, manifest.hardware_class, previous),
             manifest_sha256=manifest_sha256,
             campaign=plan.campaign,
             salt=previous.salt if previous and keeps_draw else self.draw_bytes(SALT_BYTES),

@@ -10,8 +10,9 @@
 | `device/CLASS/assignment.cose` | replaced by a publication, right before the timestamp |
 
 What is written first is named by nothing yet, and what names it comes later; so whoever reads at
-any moment, or after a cut at any moment, sees the old state or the new one, whole. Implements
-docs/spec/repository-layout.md.
+any moment, or after a cut at any moment, sees the old state or the new one, whole. An assignment
+is written after the documents that name it, so that its sequence is never given again
+(`assignment_sequence`). Implements docs/spec/repository-layout.md.
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ def publish_files(
         snapshot_version=following_version(store, before.snapshot),
         version=before.timestamp.signed.version + 1,
     )
-    for new in (*releases, *assignments):
+    for new in releases:
         store.write(served_target_path(new.path, new.content), new.content)
     for new in releases:
         if new.device_path:
@@ -297,6 +298,8 @@ def _write_metadata(
         (f"metadata/{snapshot_version}.snapshot.json", serialize_document(metadata.snapshot)),
     ):
         store.write(path, content)
+    for new in replaced:
+        store.write(served_target_path(new.path, new.content), new.content)
     # From here devices see the new assignment, and then gateways the new state.
     for new in replaced:
         if new.device_path:

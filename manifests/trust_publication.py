@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from manifests.assignment import succeed_assignment
+from manifests.assignment_sequence import succeed_assignment
 from manifests.errors import RepositoryError
 from manifests.manifest import verify_manifest
 from manifests.published_releases import list_releases, read_listed_assignment
@@ -93,7 +93,7 @@ def publish_trust(
         # Also where all releases were withdrawn: those boards must look for the record, too.
         classes |= {one.hardware_class for one in list_withdrawals(current)}
         assignments = tuple(
-            succeed_assignment(assignment, now=now)
+            succeed_assignment(publisher.store, current, assignment, now=now)
             for hardware_class in sorted(classes)
             if (assignment := read_listed_assignment(publisher.store, current, hardware_class))
         )

@@ -81,11 +81,13 @@ def test_files_are_uploaded_before_what_names_them(bucket):
     order = [path.removeprefix("/flare/prod/") for path, _ in puts]
     assert "lease" in order[0]
     assert "lease" in order[-1]
-    kinds = [path.partition("/")[0] for path in order[1:-1]]
     assert order[-3:-1] == [f"device/{HARDWARE_CLASS}/assignment.cose", TIMESTAMP_PATH]
     numbered = [index for index, path in enumerate(order) if path.startswith("metadata/2.")]
-    last_target = max(i for i, kind in enumerate(kinds, 1) if kind == "targets")
-    assert last_target < min(numbered)
+    targets = [index for index, path in enumerate(order) if path.startswith("targets/")]
+    # The assignment comes after the documents: so no one that anybody saw has its sequence again.
+    assert targets.pop() == max(numbered) + 1
+    assert order[max(numbered) + 1].startswith(f"targets/campaigns/{HARDWARE_CLASS}/")
+    assert max(targets) < min(numbered)
 
 
 def test_two_publishers_do_not_meet_and_a_killed_ones_lease_ends(bucket):
