@@ -127,9 +127,10 @@ def audit_repository(
             hint="clients that hold the true one refuse this repository: find out who replaced it",
         )
     try:
-        metadata = load_repository(store, root=roots[-1])
+        metadata = load_repository(store, roots=roots)
     except RepositoryError as error:
-        audit.error(str(error), where=str(error.where or store), hint=error.hint or "")
+        where = str(error.where or store)
+        audit.error(str(error).removesuffix(f" ({where})"), where=where, hint=error.hint or "")
         return audit
     _audit_documents(audit, store, metadata, now)
     _audit_keys(audit, metadata, trust)
