@@ -166,6 +166,14 @@ def name_extension(release: PublishedRelease | Manifest) -> str:
     )
 
 
+def name_withdrawal(release: PublishedRelease | Manifest) -> str:
+    """Return the command that takes a release back, for hints."""
+    return (
+        f"ampforge repo withdraw {release.version} --release-counter {release.release_counter} "
+        "--reason TEXT"
+    )
+
+
 def refuse_step_back(
     store: Store,
     metadata: RepositoryMetadata,

@@ -45,6 +45,7 @@ from manifests.release_admission import (
 from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
 from manifests.release_files import build_release_files, derive_manifest
 from manifests.release_steps import plan_steps, refuse_gaps
+from manifests.release_verdict import verify_table
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import refuse_withdrawn, refuse_withdrawn_version
@@ -183,6 +184,8 @@ class Publisher:
         Raises:
             RepositoryError: No such release is published, its support has ended, or its manifest or
                 a waiver of it has expired; those three do not keep a plan from halting.
+            SigningError, FirmwareImageError: Devices refuse its manifest or, unless the plan halts,
+                its table.
         """
         with self.store.exclusively():
             current = load_repository(self.store)
@@ -220,6 +223,7 @@ class Publisher:
         if not plan.is_halted:
             refuse_unsupported(published.version, manifest.constraints, now=now)
             refuse_expired(manifest, now=now)
+            verify_table(self.store, current, self.trust, manifest)
             refuse_expired_root(current, now=now)
         releases = list_releases(current)
         way = plan_steps(self.store, current, self.trust, releases, manifest, now=now)

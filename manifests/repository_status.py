@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from firmware_images.errors import FirmwareImageError
 from firmware_images.release_constraints import describe_constraints
 from firmware_images.waiver_text import format_waiver
 from manifests.assignment import verify_assignment
@@ -22,6 +23,7 @@ from manifests.published_releases import (
     open_listed_manifest,
 )
 from manifests.release_steps import plan_steps
+from manifests.release_verdict import verify_table
 from manifests.release_words import describe_asked
 from manifests.repository_reading import load_description, load_repository, read_target
 from manifests.tuf_metadata import SIGNING_ROLES, list_differing_roles, serialize_document
@@ -48,14 +50,19 @@ _ROLE_WORDS = {
     "snapshot": "which of these belong together",
     "timestamp": "that this is the present",
 }
+_REFRESH = "whoever holds the snapshot and timestamp keys must run `ampforge repo refresh`"
 _REMEDIES = {
     "root": "the root key holders must run `ampforge repo rotate`",
     "targets": "the release key holders must publish a release, or run `ampforge repo rotate`",
     "campaign": "whoever holds the campaign key must run `ampforge campaign create` again",
-    "snapshot": "whoever holds the snapshot key must run `ampforge repo refresh`",
-    "timestamp": "whoever holds the timestamp key must run `ampforge repo refresh`",
+    "snapshot": _REFRESH,
+    "timestamp": _REFRESH,
 }
 _LATER_SUPPORT = "publish a release with a later supported_until"
+_NEW_TABLE = (
+    "the policy key holders must approve its table again, under a policy that counts, and the "
+    "release key holders publish it as a new release"
+)
 _NEW_RELEASE = "the release key holders must publish its content as a new release"
 
 
@@ -210,7 +217,8 @@ def _describe_release(
     now: datetime,
 ) -> dict[str, object]:
     message = read_target(store, metadata.targets.signed.targets[release.target_path])
-    expires_at = open_listed_manifest(message).expires_at
+    manifest = open_listed_manifest(message)
+    expires_at = manifest.expires_at
     return {
         "version": release.version,
         "release_counter": release.release_counter,
@@ -222,7 +230,8 @@ def _describe_release(
         "expires_at": expires_at.isoformat(),
         "expires_soon": expires_at - now <= SOON,
         "expiry": expiry_in_words(expires_at, now, _extension(release, expires_at)),
-        "refused": _refused(lambda: verify_manifest(message, trust), _NEW_RELEASE),
+        "refused": _refused(lambda: verify_manifest(message, trust), _NEW_RELEASE)
+        or _refused(lambda: verify_table(store, metadata, trust, manifest), _NEW_TABLE),
     }
 
 
@@ -236,7 +245,7 @@ def _refused(verify: Callable[[], object], remedy: str) -> str | None:
     """Return why devices with the trust record in force refuse a message, and who must act."""
     try:
         verify()
-    except (SigningError, DeviceMessageError) as error:
+    except (SigningError, DeviceMessageError, FirmwareImageError) as error:
         return f"REFUSED by devices: {error.what}; {remedy}"
     return None
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from firmware_images.errors import FirmwareImageError
 from manifests.assignment_sequence import succeed_assignment
 from manifests.errors import RepositoryError
-from manifests.manifest import verify_manifest
 from manifests.published_releases import list_releases, read_listed_assignment
+from manifests.release_verdict import verify_published
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.trust_renewal import trust_path
@@ -44,8 +45,8 @@ class TrustPublication:
         version: The record's version.
         follows: The versions that boards follow it from; empty if nothing was to be done.
         hardware_classes: Whose assignments were signed again.
-        refused_versions: Releases whose manifests do not verify under this record: boards that
-            have it refuse them until they are published anew, signed by keys in force.
+        refused_versions: Releases whose manifests or tables do not verify under this record:
+            boards that have it refuse them until they are published anew, signed by keys in force.
     """
 
     version: int
@@ -139,10 +140,9 @@ def _read_published(publisher: Publisher, current: RepositoryMetadata) -> bytes 
 def _refused_releases(publisher: Publisher, current: RepositoryMetadata) -> tuple[str, ...]:
     refused = []
     for release in list_releases(current):
-        entry = current.targets.signed.targets[release.target_path]
         try:
-            verify_manifest(read_target(publisher.store, entry), publisher.trust)
-        except SigningError:
+            verify_published(publisher.store, current, publisher.trust, release)
+        except (SigningError, FirmwareImageError):
             refused.append(release.version)
     return tuple(refused)
 
