@@ -209,7 +209,7 @@ def _audit_assignment(
             where=path,
             hint="assign the release again with `ampforge campaign create`",
         )
-    if assignment.expires_at <= now:
+    if assignment.expires_at <= now and not assignment.is_halted:
         audit.notice(
             "the assignment has expired: no device installs from it",
             where=path,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MANIFEST_KIND = "manifest"
 BUNDLE_KIND = "bundle"
+ASSIGNMENT_KIND = "assignment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

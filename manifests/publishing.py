@@ -32,6 +32,7 @@ from manifests.published_releases import (
     read_listed_assignment,
     refuse_step_back,
 )
+from manifests.publisher_clock import refuse_wrong_clock
 from manifests.release_admission import (
     expires_at,
     find_same,
@@ -145,7 +146,7 @@ class Publisher:
                 releases = build_release_files(bundle, message, untrusted_bytes, deltas)
             manifest = verify_manifest(message, self.trust)
             refuse_expired(manifest, now=now)
-            refuse_expired_root(current, now=now)
+            refuse_wrong_clock(self.store, current, self.settings, now=now)
             way = plan_steps(self.store, current, self.trust, known, manifest, now=now)
             refuse_missing_deltas(deltas, manifest)
             if releases:
@@ -224,7 +225,7 @@ class Publisher:
             refuse_unsupported(published.version, manifest.constraints, now=now)
             refuse_expired(manifest, now=now)
             verify_table(self.store, current, self.trust, manifest)
-            refuse_expired_root(current, now=now)
+            refuse_wrong_clock(self.store, current, self.settings, now=now)
         releases = list_releases(current)
         way = plan_steps(self.store, current, self.trust, releases, manifest, now=now)
         digest = published.manifest_sha256
@@ -237,11 +238,11 @@ class Publisher:
         """Sign snapshot and timestamp again, so that the repository does not expire.
 
         Raises:
-            RepositoryError: The repository is damaged, or its root has expired at that time.
+            RepositoryError: The repository is damaged, or that cannot be the present.
         """
         with self.store.exclusively():
             before = load_repository(self.store)
-            refuse_expired_root(before, now=now)
+            refuse_wrong_clock(self.store, before, self.settings, now=now)
             return publish_files(self.store, self.signers, self.settings, before=before, now=now)
 
     def sign_manifest(self, manifest: Manifest) -> bytes:
@@ -332,24 +333,3 @@ class Publisher:
                 hint=f"name them as signer in [signing.roles.{role}]",
             )
         return signers
-
-
-def refuse_expired_root(before: RepositoryMetadata, *, now: datetime) -> None:
-    """Refuse to sign for clients under a root that has expired by this machine's clock.
-
-    A clock far ahead would sign a timestamp that protects nobody from a freeze until then. What
-    takes something back is not asked: devices learn of it from messages of their own.
-
-    Raises:
-        RepositoryError: It has expired.
-    """
-    expires = before.root.signed.expires
-    if now >= expires:
-        raise RepositoryError(
-            "the repository's root has expired by this machine's clock",
-            expected=f"a time before {expires:%Y-%m-%d %H:%M} UTC",
-            got=f"{now:%Y-%m-%d %H:%M} UTC",
-            where="root.json",
-            hint="nothing was signed: set the clock if it is wrong; else make the next root with "
-            "`ampforge repo rotate`",
-        )

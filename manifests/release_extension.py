@@ -21,7 +21,7 @@ from manifests.published_releases import (
     list_releases,
     read_listed_assignment,
 )
-from manifests.publishing import refuse_expired_root
+from manifests.publisher_clock import refuse_wrong_clock
 from manifests.release_admission import expires_at, refuse_unsupported
 from manifests.release_files import (
     build_manifest_file,
@@ -89,7 +89,7 @@ def extend_release(
     """
     with publisher.store.exclusively():
         current = load_repository(publisher.store)
-        refuse_expired_root(current, now=now)
+        refuse_wrong_clock(publisher.store, current, publisher.settings, now=now)
         refuse_withdrawn_version(current, version, hardware_class)
         release = find_release(
             current, version, hardware_class, release_counter=release_counter, is_only=True

@@ -58,6 +58,7 @@ _REMEDIES = {
     "snapshot": _REFRESH,
     "timestamp": _REFRESH,
 }
+_NOBODY = "nobody has to act"
 _LATER_SUPPORT = "publish a release with a later supported_until"
 _NEW_TABLE = (
     "the policy key holders must approve its table again, under a policy that counts, and the "
@@ -89,8 +90,9 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
         release.target_path: plan_steps(store, metadata, trust, releases, release, now=now)
         for release in releases
     }
+    remedies = _REMEDIES if releases else _REMEDIES | {"campaign": _REMEDIES["targets"]}
     documents = [
-        _describe(name, document.signed.version, document.signed.expires, now)
+        _describe(name, document.signed.version, document.signed.expires, now, remedies[name])
         for name, document in metadata.documents.items()
     ]
     filled_percent, list_words = describe_fill(serialize_document(metadata.targets))
@@ -183,12 +185,13 @@ def format_status(status: dict[str, object]) -> str:
 
 
 def expiry_in_words(expires_at: datetime, now: datetime, remedy: str) -> str:
-    """Return when something expires, and who must do what before that."""
+    """Return when something expires, and who must do what before that; without `remedy` nobody."""
     left = expires_at - now
     at = f"{expires_at:%Y-%m-%d %H:%M} UTC"
     if left <= timedelta(0):
-        return f"EXPIRED {_duration(-left)} ago, at {at}: {remedy}"
-    return f"expires in {_duration(left)}, at {at}: {remedy} before that"
+        return f"EXPIRED {_duration(-left)} ago, at {at}: {remedy or _NOBODY}"
+    words = f"{remedy} before that" if remedy else _NOBODY
+    return f"expires in {_duration(left)}, at {at}: {words}"
 
 
 def _duration(span: timedelta) -> str:
@@ -198,14 +201,16 @@ def _duration(span: timedelta) -> str:
     return f"{hours} h" if hours >= 2 else f"{hours * 60 + rest_s // 60} min"  # noqa: PLR2004 - below two hours minutes matter
 
 
-def _describe(name: str, version: int, expires_at: datetime, now: datetime) -> dict[str, object]:
+def _describe(
+    name: str, version: int, expires_at: datetime, now: datetime, remedy: str
+) -> dict[str, object]:
     return {
         "name": name,
         "version": version,
         "signed_by": SIGNING_ROLES[name].value,
         "expires_at": expires_at.astimezone(UTC).isoformat(),
         "is_expired": expires_at <= now,
-        "expiry": expiry_in_words(expires_at, now, _REMEDIES[name]),
+        "expiry": expiry_in_words(expires_at, now, remedy),
     }
 
 
@@ -286,6 +291,8 @@ def _describe_assignment(
     remedy = _REMEDIES["campaign"]
     if named and assignment.expires_at == named[0].constraints.support_ends_at:
         remedy = _LATER_SUPPORT
+    if withdrawn and assignment.is_halted:
+        remedy = ""
     return {
         "hardware_class": hardware_class,
         "campaign": assignment.campaign,

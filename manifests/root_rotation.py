@@ -17,6 +17,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
     Timestamp,
 )
 
+from manifests.publisher_clock import refuse_clock_behind
 from manifests.repository import following_version, refuse_test_keys
 from manifests.repository_reading import (
     TIMESTAMP_PATH,
@@ -84,6 +85,7 @@ def rotate_root(
         before = load_state_before_rotation(store, roots)
         allowed = load_description(store)["allows_test_keys"] is True
         refuse_test_keys(signers, allows_test_keys=allowed)
+        refuse_clock_behind(store, before, settings, now=now)
         if before.root is not roots[-1] and _has_keys_of(roots[-1], trust):
             # A root is never changed once a client may have it: what follows is signed under that.
             root = roots[-1]

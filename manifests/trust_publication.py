@@ -17,6 +17,7 @@ from firmware_images.errors import FirmwareImageError
 from manifests.assignment_sequence import succeed_assignment
 from manifests.errors import RepositoryError
 from manifests.published_releases import list_releases, read_listed_assignment
+from manifests.publisher_clock import refuse_clock_behind
 from manifests.release_verdict import verify_published
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
@@ -76,6 +77,7 @@ def publish_trust(
     _refuse_other_record(publisher.trust, record)
     with publisher.store.exclusively():
         current = load_repository(publisher.store)
+        refuse_clock_behind(publisher.store, current, publisher.settings, now=now)
         refused = _refused_releases(publisher, current)
         first = 1
         before = _read_published(publisher, current)

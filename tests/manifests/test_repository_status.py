@@ -182,6 +182,21 @@ def test_a_manifest_that_expires_is_told_before_it_does(publisher):
     assert "manifest EXPIRED" in late
 
 
+def test_what_nobody_can_do_is_asked_of_nobody(publisher):
+    """With every release withdrawn `campaign create` is refused, and would change nothing."""
+    withdraw_release(publisher, "1.4.0", reason="stops early", now=NOW)
+    late = NOW + publisher.settings.lifetime("campaign")
+    for now in (NOW, late):
+        status = status_of(publisher, now=now)
+        (assignment,) = status["assignments"]
+        assert assignment["expiry"].endswith("UTC: nobody has to act")
+        (campaign,) = (one for one in status["documents"] if one["name"] == "campaign")
+        assert "the release key holders must publish a release" in campaign["expiry"]
+        assert "campaign create" not in format_status(status)
+    found = audit_repository(publisher.store, trust(), now=late).findings
+    assert not [one for one in found if "assignment" in one.what]
+
+
 def test_a_plan_without_a_name_is_called_after_its_release(publisher):
     done = publisher.publish_bundle(new_bundle(), AssignmentPlan(drawn_ppm=50_000), now=NOW)
     assert done.assignment.campaign == "release 1.5.0"
