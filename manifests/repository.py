@@ -82,8 +82,16 @@ class NewFile:
     device_path: str = ""
 
 
+# What an initialisation writes before the timestamp.
+_FIRST_PATHS = frozenset(
+    f"metadata/1.{name}.json" for name in (Root.type, Targets.type, CAMPAIGN, Snapshot.type)
+)
+
+
 def refuse_present(store: Store) -> None:
-    """Refuse a store that holds a repository.
+    """Refuse a store that holds a repository, or what is left of one.
+
+    What only an `init_repository` that was cut off has left may be made anew: nobody has it.
 
     Raises:
         RepositoryError: There is one.
@@ -94,6 +102,16 @@ def refuse_present(store: Store) -> None:
             where=store,
             hint="publish to it with `ampforge repo publish`, or choose another folder",
         )
+    for path in store.list_paths():
+        if path.startswith(("metadata/", "targets/", "device/")) and path not in _FIRST_PATHS:
+            raise RepositoryError(
+                "there is a repository here already, and its timestamp is missing",
+                expected="a place without one",
+                got=path,
+                where=store,
+                hint="restore the timestamp from a backup, or choose another folder: clients hold "
+                "the root that a new one would replace",
+            )
 
 
 def init_repository(
