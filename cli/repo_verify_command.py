@@ -97,4 +97,5 @@ def _format(audit: Audit, store: Store) -> str:
         f"{count} {name.removesuffix('s') if count == 1 else name}"
         for name, count in audit.counts.items()
     )
-    return "\n".join([*lines, f"{store} is {verdict}", f"  looked at {looked}"])
+    counted = [f"  looked at {looked}"] if looked else []
+    return "\n".join([*lines, f"{store} is {verdict}", *counted])

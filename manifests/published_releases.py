@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MANIFEST_KIND = "manifest"
 BUNDLE_KIND = "bundle"
+ASSIGNMENT_KIND = "assignment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +173,14 @@ def name_extension(release: PublishedRelease | Manifest) -> str:
     return (
         f"ampforge repo extend {release.version} --hardware-class {release.hardware_class} "
         f"--release-counter {release.release_counter}"
+    )
+
+
+def name_withdrawal(release: PublishedRelease | Manifest) -> str:
+    """Return the command that takes a release back, for hints."""
+    return (
+        f"ampforge repo withdraw {release.version} --release-counter {release.release_counter} "
+        "--reason TEXT"
     )
 
 
