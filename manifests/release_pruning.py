@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from manifests.metadata_room import measure_fill
 from manifests.published_releases import list_artifacts, list_releases, read_listed_manifest
-from manifests.publishing import refuse_expired_root
+from manifests.publisher_clock import refuse_wrong_clock
 from manifests.repository import publish_files
 from manifests.repository_reading import load_repository
 from manifests.tuf_metadata import serialize_document
@@ -50,12 +50,12 @@ def prune_releases(publisher: Publisher, *, now: datetime) -> Pruning:
         now: The present, UTC.
 
     Raises:
-        RepositoryError: A published manifest cannot be read, the root has expired, or keys are
+        RepositoryError: A published manifest cannot be read, the clock cannot be right, or keys are
             missing. Nothing changed.
     """
     with publisher.store.exclusively():
         before = after = load_repository(publisher.store)
-        refuse_expired_root(before, now=now)
+        refuse_wrong_clock(publisher.store, before, publisher.settings, now=now)
         needed = {
             f"{_ARTIFACTS}{digest.hex()}"
             for release in list_releases(before)
