@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,13 @@ from manifests.assignment import ALL_DEVICES_PPM
 from manifests.assignment_sequence import succeed_assignment
 from manifests.errors import RepositoryError
 from manifests.publication import AssignmentPlan
-from manifests.published_releases import find_bundle, find_release, read_listed_assignment
+from manifests.published_releases import (
+    find_bundle,
+    find_release,
+    list_releases,
+    read_listed_assignment,
+)
+from manifests.release_steps import plan_steps
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository
 from manifests.withdrawal import (
@@ -100,7 +107,7 @@ def withdraw_release(
 ) -> tuple[Withdrawal, bool]:
     """Take a release back: it is listed as withdrawn, and a campaign of it is halted.
 
-    A campaign to which it is a step goes on without it.
+    A campaign to which it is a step goes on without it, by other steps if there are any.
 
     Args:
         publisher: The repository and its keys.
@@ -128,10 +135,7 @@ def withdraw_release(
         changed: tuple[NewFile, ...] = ()
         if running is not None and (is_halted or digest in running.steps_sha256):
             expires_at = now + publisher.settings.lifetime("campaign")
-            following = replace(
-                succeed_assignment(publisher.store, current, running, now=now),
-                steps_sha256=tuple(one for one in running.steps_sha256 if one != digest),
-            )
+            following = succeed_assignment(publisher.store, current, running, now=now)
             if is_halted:
                 # Nobody is selected: without steps and pins, no lack of room can keep the halt.
                 following = replace(
@@ -141,7 +145,9 @@ def withdraw_release(
                     steps_sha256=(),
                     pinned_serial_numbers=(),
                 )
-            changed = (publisher.assignment_file(following, current),)
+                changed = (publisher.assignment_file(following, current),)
+            else:
+                changed = (_lead_without(publisher, current, following, published, now=now),)
         bundles, lies_at = _find_bundle(current, published)
         after = publish_files(
             publisher.store,
@@ -159,6 +165,32 @@ def withdraw_release(
         one for one in list_withdrawals(after) if one.manifest_sha256 == published.manifest_sha256
     )
     return withdrawal, is_halted
+
+
+def _lead_without(
+    publisher: Publisher,
+    current: RepositoryMetadata,
+    following: Assignment,
+    withdrawn: PublishedRelease,
+    *,
+    now: datetime,
+) -> NewFile:
+    """Return the assignment whose steps are those that lead on without the withdrawn one.
+
+    Where that cannot be said, for want of room say, it only leaves it out: devices that need it
+    wait, and nothing keeps the withdrawal.
+    """
+    others = [
+        one for one in list_releases(current) if one.manifest_sha256 != withdrawn.manifest_sha256
+    ]
+    with suppress(RepositoryError):
+        (target,) = [one for one in others if one.manifest_sha256 == following.manifest_sha256]
+        way = plan_steps(publisher.store, current, publisher.trust, others, target, now=now)
+        led = replace(following, steps_sha256=way.manifests_sha256())
+        return publisher.assignment_file(led, current)
+    digest = withdrawn.manifest_sha256
+    left = tuple(one for one in following.steps_sha256 if one != digest)
+    return publisher.assignment_file(replace(following, steps_sha256=left), current)
 
 
 def _find_bundle(

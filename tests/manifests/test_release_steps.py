@@ -234,6 +234,45 @@ def test_a_step_that_is_withdrawn_leaves_the_assignment(publisher):
     assert "NOTHING PUBLISHED LEADS TO IT for devices with a release counter below 2" in text
 
 
+def test_another_step_takes_the_place_of_one_that_is_withdrawn(publisher):
+    publish(publisher, (1, 0, 1, 3), (2, 0, 1, 3), (3, 1, 1, 3))
+    withdraw_release(publisher, "1.4.0", release_counter=2, reason="drawn", now=NOW)
+    current = load_repository(publisher.store)
+    running = read_listed_assignment(publisher.store, current, HARDWARE_CLASS)
+    first, *_ = list_releases(current)
+    assert running.steps_sha256 == (first.manifest_sha256,)
+    assert sessions(device_at(1, 0), publisher, None)[0] == [1, 3]
+    text = format_status(describe_repository(publisher.store, trust(), now=NOW))
+    assert "other steps lead" not in text
+
+
+def test_a_step_is_withdrawn_where_the_way_around_it_has_no_room(publisher):
+    """Many steps instead of one, and an assignment that has no room for them."""
+    last = STEPS_MAX_COUNT
+    graph = [(counter, counter - 1, 1, 3) for counter in range(1, last + 1)]
+    publish(publisher, *graph, (last + 1, 0, 1, 3), (last + 2, last, 1, 3))
+    current = load_repository(publisher.store)
+    running = read_listed_assignment(publisher.store, current, HARDWARE_CLASS)
+    assert len(running.steps_sha256) == 1
+    pins = tuple(f"FL1-{number:016}" for number in range(24))
+    full = replace(running, campaign="p" * 48, pinned_serial_numbers=pins)
+    with publisher.store.exclusively():
+        publish_files(
+            publisher.store,
+            publisher.signers,
+            publisher.settings,
+            before=current,
+            assignments=(publisher.assignment_file(full, current),),
+            now=NOW,
+        )
+    withdraw_release(publisher, "1.4.0", release_counter=last + 1, reason="drawn", now=NOW)
+    current = load_repository(publisher.store)
+    after = read_listed_assignment(publisher.store, current, HARDWARE_CLASS)
+    assert (after.steps_sha256, after.pinned_serial_numbers) == ((), pins)
+    text = format_status(describe_repository(publisher.store, trust(), now=NOW))
+    assert "other steps lead" in text
+
+
 def test_status_says_when_other_steps_lead_to_the_release_than_are_assigned(publisher):
     publish(publisher, (1, 0, 1, 3), (2, 0, 1, 3), (3, 2, 1, 3))
     plan = AssignmentPlan(campaign="all")
