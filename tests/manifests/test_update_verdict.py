@@ -114,7 +114,7 @@ def test_another_application_than_the_one_written_is_given_up_untested(device, t
     with pytest.raises(UpdateRefusedError, match="tried this release before"):
         run(device, transport)
     (stored,) = fleet.list_reports()
-    assert stored.report.reason == "another application runs than the one written"
+    assert stored.report.reason == "another application runs than was written"
 
 
 def test_a_release_that_failed_is_not_tested_again_when_the_cut_came_before_otadata(
