@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from firmware_images.bundle import verify_bundle
+from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.otadata import OtaState, mark_state
 from manifests.assignment import verify_assignment
 from manifests.errors import UpdateRefusedError
@@ -87,6 +89,36 @@ def test_a_flash_that_loses_the_application_while_the_table_is_written_is_notice
     assert "ota_1" in refused.value.where
     assert regions(device) == before
     assert device.record.load_update_state().pending is None
+
+
+def test_nothing_of_a_longer_waveform_image_is_left_behind_a_shorter_one(publisher):
+    """Whoever reads the partition refuses what follows the image, a self-test among them."""
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    device = make_device()
+    wave = PARTITIONS.find("wave_1")
+    device.medium.write(wave.offset_bytes, bytes(3 * SECTOR_BYTES))
+    device.medium.write(wave.offset_bytes + wave.size_bytes - 1, b"\0")
+    assert run(device, serve(publisher)).result is UpdateResult.REBOOT_NEEDED
+    table, _ = device.read_waveform_slot(1)
+    assert table == verify_bundle(new_bundle(), trust()).table_bytes
+
+
+def test_a_flash_that_keeps_what_lay_behind_the_image_is_noticed(publisher):
+    publisher.publish_bundle(new_bundle(), None, now=NOW)
+    device = make_device()
+    last = PARTITIONS.find("wave_1").offset_bytes + PARTITIONS.find("wave_1").size_bytes
+    device.medium.write(last - 1, b"\0")
+    before, erase = regions(device), device.medium.erase
+
+    def erase_but_the_last(offset_bytes, size_bytes):
+        if offset_bytes + size_bytes != last:
+            erase(offset_bytes, size_bytes)
+
+    device.medium.erase = erase_but_the_last
+    with pytest.raises(UpdateRefusedError, match="did not give up what lay behind") as refused:
+        run(device, serve(publisher))
+    assert "wave_1, offset 0xf000" in refused.value.where
+    assert regions(device) == before
 
 
 def test_a_switch_counts_what_it_was_shown_and_not_yet_the_release(publisher):
