@@ -11,11 +11,19 @@ from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.otadata import OtaState, mark_state
 from manifests.assignment import verify_assignment
 from manifests.errors import UpdateRefusedError
+from manifests.manifest import message_digest
 from manifests.poll_memory import PollMemory
 from manifests.transfer import run_session
 from manifests.update_outcome import UpdateResult
+from manifests.update_sources import manifest_path
 from manifests.updater import update_device
-from tests.manifests.test_update_attacks import ASSIGNMENT_PATH, regions, serve
+from tests.attacks.stolen_keys import sign_assignment, sign_manifest
+from tests.manifests.test_update_attacks import (
+    ASSIGNMENT_PATH,
+    assert_refused,
+    regions,
+    serve,
+)
 from tests.manifests.world import (
     NOW,
     PARTITIONS,
@@ -119,6 +127,26 @@ def test_a_flash_that_keeps_what_lay_behind_the_image_is_noticed(publisher):
         run(device, serve(publisher))
     assert "wave_1, offset 0xf000" in refused.value.where
     assert regions(device) == before
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("digest", {"table_sha256": bytes(32)}),
+        ("policy version", {"policy_version": 2}),
+        ("highest peak in nA", {"peak_na": 100_001}),
+    ],
+)
+def test_a_table_that_its_manifest_describes_otherwise_is_refused(publisher, what, change):
+    """By whoever holds the release and campaign keys; policy has approved the table."""
+    done = publisher.publish_bundle(new_bundle(), None, now=NOW)
+    facts = replace(done.manifest.waveform, **change)
+    message = sign_manifest(replace(done.manifest, waveform=facts))
+    digest = message_digest(message)
+    (publisher.store.root / manifest_path(digest)).write_bytes(message)
+    shown = sign_assignment(replace(done.assignment, manifest_sha256=digest))
+    (publisher.store.root / ASSIGNMENT_PATH).write_bytes(shown)
+    assert_refused(make_device(), serve(publisher), f"the waveform table has another {what}")
 
 
 def test_a_switch_counts_what_it_was_shown_and_not_yet_the_release(publisher):
