@@ -156,13 +156,30 @@ def write_whole(
 ) -> None:
     """Erase and write an image that was verified in memory, and read it back.
 
+    Nothing may follow it: what an earlier, longer image left behind it is erased, too.
+
     Raises:
         UpdateRefusedError: The flash did not keep the bytes.
     """
     erase_slot(medium, partition, artifact.size_bytes)
+    _blank_behind(medium, partition, artifact.size_bytes)
     for offset_bytes in range(0, artifact.size_bytes, SECTOR_BYTES):
         piece = content[offset_bytes : offset_bytes + SECTOR_BYTES]
         write_sectors(medium, partition, offset_bytes, piece)
+
+
+def _blank_behind(medium: FlashMedium, partition: Partition, size_bytes: int) -> None:
+    blank = bytes([ERASED_BYTE]) * SECTOR_BYTES
+    for offset_bytes in range(whole_sectors(size_bytes), partition.size_bytes, SECTOR_BYTES):
+        place_bytes = partition.offset_bytes + offset_bytes
+        if medium.read(place_bytes, SECTOR_BYTES) != blank:
+            medium.erase(place_bytes, SECTOR_BYTES)
+            if medium.read(place_bytes, SECTOR_BYTES) != blank:
+                raise UpdateRefusedError(
+                    "the flash did not give up what lay behind the image",
+                    where=f"partition {partition.name}, offset {offset_bytes:#x}",
+                    hint="the flash sector may be worn out: send the unit to a service station",
+                )
 
 
 def copy_slot(

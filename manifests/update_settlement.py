@@ -87,7 +87,7 @@ def settle_last_update(
 
 def _judge_running(device: UpdateDevice, state: UpdateState, pending: PendingUpdate) -> str | None:
     if device.board.running_app_sha256 != pending.app_sha256:
-        return "another application runs than the one written"
+        return "another application runs than was written"
     match noted_verdict(state):
         case Remembered.REVERTED_REPORT_DUE:
             # Otadata did not take the verdict, and the new release was started once more.

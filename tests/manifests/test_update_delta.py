@@ -39,6 +39,7 @@ from tests.manifests.world import (
     RULES,
     AppTransport,
     bundle,
+    fill_other_slots,
     make_device,
     make_publisher,
     new_bundle,
@@ -178,7 +179,9 @@ def test_without_room_behind_the_image_the_full_image_is_taken(publisher):
 def test_a_cut_at_any_operation_ends_with_the_new_image(publisher):
     publisher.publish_bundle(new_bundle(), None, now=NOW, delta_plan=from_old())
     transport = serve(publisher)
-    factory = bytes(make_device().medium.content)
+    device = make_device()
+    fill_other_slots(device.medium)
+    factory = bytes(device.medium.content)
 
     def fresh():
         flash = CuttableFlash(FLASH_BYTES)

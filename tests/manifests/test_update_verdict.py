@@ -8,11 +8,12 @@ import pytest
 
 from firmware_images.device_record import PendingUpdate, UpdateState
 from firmware_images.otadata import OtaState, mark_state, read_otadata
+from manifests.errors import UpdateRefusedError
 from manifests.server_app import RepositoryApp
 from manifests.service_parts import ServiceParts
 from manifests.update_outcome import FIRST_BOOTS_MAX, Remembered, UpdateResult, noted_verdict
 from tests.firmware_images.power_cut import PowerCutError
-from tests.firmware_images.release_parts import signer
+from tests.firmware_images.release_parts import APP_1_4_0, signer
 from tests.manifests.test_update import fleet, publisher, run, transport  # noqa: F401 - fixtures
 from tests.manifests.world import (
     NOW,
@@ -67,6 +68,7 @@ def cut_before_otadata(device, transport, monkeypatch):  # noqa: F811 - the fixt
         patch.setattr(device.medium, "erase", cut)
         with pytest.raises(PowerCutError):
             run(device, transport)
+    assert not device.board.is_output_on, "the verdict is not in flash yet"
 
 
 def test_a_release_that_has_passed_is_not_tested_again_after_a_cut(
@@ -97,6 +99,22 @@ def test_valid_that_nobody_noted_is_tested(device, transport):  # noqa: F811
     assert device.board.tests == 1
     device.board.boot()
     assert device.board.running_slot == 0
+
+
+def test_another_application_than_the_one_written_is_given_up_untested(device, transport, fleet):  # noqa: F811
+    slot, other = PARTITIONS.find("ota_1"), APP_1_4_0.read_bytes()
+    device.medium.erase(slot.offset_bytes, slot.size_bytes)
+    device.medium.write(slot.offset_bytes, other)
+    assert "another application" in run(device, transport).message
+    assert device.board.tests == 0
+    assert not device.board.is_output_on
+    device.board.boot()
+    assert device.board.running_slot == 0
+    assert device.record.load_update_state().release_counter == 0
+    with pytest.raises(UpdateRefusedError, match="tried this release before"):
+        run(device, transport)
+    (stored,) = fleet.list_reports()
+    assert stored.report.reason == "another application runs than was written"
 
 
 def test_a_release_that_failed_is_not_tested_again_when_the_cut_came_before_otadata(

@@ -33,11 +33,11 @@ from tests.firmware_images.power_cut import PowerCutError
 from tests.firmware_images.release_parts import (
     APP_1_4_0,
     APP_1_5_0,
+    HEATSHRINK,
     build_inputs,
     build_parts,
     signer,
 )
-from tests.manifests.test_update_delta import HEATSHRINK
 from tests.manifests.trust_steps import first_step, next_step
 from tests.manifests.world import (
     FLASH_BYTES,
@@ -47,6 +47,7 @@ from tests.manifests.world import (
     AppTransport,
     Board,
     bundle,
+    fill_other_slots,
     make_device,
     make_publisher,
     new_bundle,
@@ -256,7 +257,11 @@ def survive(life: Life, where: str) -> bool:
 
 @cache
 def factory_content() -> bytes:
-    return bytes(make_device(MemoryFlash(FLASH_BYTES)).medium.content)
+    """A finished board whose other slots hold what nobody knows, as after an older release."""
+    flash = MemoryFlash(FLASH_BYTES)
+    make_device(flash)
+    fill_other_slots(flash)
+    return bytes(flash.content)
 
 
 def pair_of(bundle_bytes: bytes, record: TrustRecord) -> tuple[bytes, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -244,6 +245,14 @@ def make_device(
     device = UpdateDevice(medium=flash, partitions=PARTITIONS, board=Board(flash))
     save_records(device.record, span_na=span_na)
     return device
+
+
+def fill_other_slots(flash: FlashMedium) -> None:
+    """Leave bytes in the slots that do not run: they have to be erased first, and cuts show it."""
+    for name in ("ota_1", "wave_1"):
+        partition = PARTITIONS.find(name)
+        content = random.Random(name).randbytes(partition.size_bytes)
+        flash.write(partition.offset_bytes, content)
 
 
 def save_records(record: DeviceRecord, *, span_na: int) -> None:
