@@ -117,7 +117,7 @@ def test_old_versions_and_a_second_negotiation_are_refused(folder, tmp_path):
     plan = ServerPlan(folder=folder, tls_certificate=certificate, tls_key=key)
     with running(plan) as server:
 
-        def said(*options, sent=b""):
+        def said(*options, sent=""):
             connect = [OPENSSL, "s_client", "-connect", f"127.0.0.1:{server.port}", *options]
             with subprocess.Popen(
                 connect,
