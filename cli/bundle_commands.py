@@ -27,6 +27,7 @@ from cli.bundle_output import (
     format_waiver_lines,
 )
 from cli.bundle_signing import SigningRequest, sign_content, signing_options
+from cli.clock import utc_now
 from cli.configuration import load_configuration
 from cli.noun_group import NounGroup
 from cli.output import print_result
@@ -41,7 +42,6 @@ from cli.params import (
 )
 from cli.secure_version_commands import group as secure_version_group
 from cli.secure_version_ledgers import describe_budget, open_ledger
-from cli.station_access import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.bundle_files import find_trust_anywhere, read_bundle, trust_option
+from cli.clock import utc_now
 from cli.output import print_result
 from cli.params import EXISTING_FILE, config_option, json_option
-from cli.station_access import utc_now
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.bundle_files import BUNDLE_ARGUMENT, read_bundle, require_trust, trust_option
+from cli.clock import utc_now
 from cli.output import print_result
 from cli.params import FOLDER, config_option, json_option
-from cli.station_access import utc_now
 
 if TYPE_CHECKING:
     from pathlib import Path

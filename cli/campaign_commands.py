@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_second
 from cli.configuration import load_configuration
 from cli.noun_group import NounGroup
 from cli.output import print_result
@@ -81,7 +81,7 @@ def create(
         pinned_serial_numbers=pins,
         is_halted=halt,
     )
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = utc_second()
     publication = publisher.publish_plan(
         version, plan, now=now, hardware_class=hardware_class, release_counter=release_counter
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from cli.ceremony_output import (
     format_step,
     format_verified,
 )
+from cli.clock import utc_second
 from cli.failures import UsageRefusal
 from cli.noun_group import NounGroup
 from cli.output import print_result
@@ -226,7 +226,7 @@ def _open_room(folder: Path, files: dict[str, Path]) -> CeremonyRoom:
 
     return CeremonyRoom(
         passphrase=_ask(files),
-        clock=lambda: datetime.now(UTC).replace(microsecond=0),
+        clock=utc_second,
         log=open_sign_log(folder / SIGN_LOG_NAME),
         tool=f"ampforge {version('ampforge')}",
         environment=os.environ,

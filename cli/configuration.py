@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from cli.failures import UsageRefusal
 from signing.input_file import is_present, read_input
@@ -18,11 +18,25 @@ Model = TypeVar("Model")
 
 FILE_NAME = "ampforge.toml"
 CONFIGURATION_MAX_BYTES = 1 << 20
+SECTIONS: Final = (
+    "product",
+    "release",
+    "spec_sheet",
+    "suit",
+    "signing",
+    "station",
+    "repository",
+    "delta",
+    "serve",
+    "update",
+)
+"""All that may stand at the top of the file. Most may be left out, so a misspelled one would be
+taken for one that was: its command would go by the defaults."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """One `ampforge.toml`, not yet judged: a section is parsed when a command needs it.
+    """One `ampforge.toml` of known sections: each is parsed when a command needs it.
 
     Attributes:
         path: The file itself.
@@ -58,12 +72,8 @@ class Configuration:
         """
         table = self._find(name)
         if table is None:
-            from signing.validation_words import find_near
-
-            near = find_near(name, (key for key in self.document if key != name))
             raise UsageRefusal(
                 f"the configuration has no section [{name}]",
-                got=None if near is None else f"[{near}]",
                 where=self.path,
                 hint=f"add [{name}]; `ampforge init` writes a complete example to compare with",
             )
@@ -160,7 +170,7 @@ def load_configuration(path: Path | None = None) -> Configuration:
     """Load `ampforge.toml`: the given one, else `AMPFORGE_CONFIG`, else this folder and upward.
 
     Raises:
-        UsageRefusal: There is none, or it is not TOML.
+        UsageRefusal: There is none, it is not TOML, or something at its top is no section of ours.
     """
     if path is None and (named := os.environ.get("AMPFORGE_CONFIG")):
         path = Path(named)
@@ -199,4 +209,26 @@ def load_configuration(path: Path | None = None) -> Configuration:
             where=found,
             hint="correct the line that the message names",
         ) from error
+    _check_sections(document, found)
     return Configuration(path=found.resolve(), document=document)
+
+
+def _check_sections(document: dict[str, object], path: Path) -> None:
+    for name, value in document.items():
+        if name in SECTIONS and isinstance(value, dict):
+            continue
+        if name in SECTIONS:
+            problem = f"{name} must be a section"
+            hint = f"write [{name}] on a line of its own, and its keys below it"
+        else:
+            from signing.validation_words import suggest
+
+            kind = "section" if isinstance(value, (dict, list)) else "key outside the sections"
+            problem = f"{name} is not a {kind} that is known here{suggest(name, SECTIONS)}"
+            hint = "correct its name; `ampforge init` writes an example to compare with"
+        raise UsageRefusal(
+            f"the configuration is not acceptable: {problem}",
+            expected=" ".join(f"[{section}]" for section in SECTIONS),
+            where=path,
+            hint=hint,
+        )

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cli.clock import utc_second
 from cli.demo_release import FIRST_VERSION, SECOND_VERSION
 
 if TYPE_CHECKING:
@@ -136,7 +137,6 @@ def _check_in(line: SimulatedLine, url: str) -> None:
 
 def _make_repository(product: DemoProduct) -> Publisher:
     from cli.repository_files import open_publisher
-    from cli.station_access import utc_now
     from manifests.repository import init_repository
     from manifests.tuf_metadata import SIGNING_ROLES
 
@@ -148,17 +148,15 @@ def _make_repository(product: DemoProduct) -> Publisher:
         publisher.trust,
         publisher.signers,
         publisher.settings,
-        now=utc_now().replace(microsecond=0),
+        now=utc_second(),
         allows_test_keys=True,
     )
     return publisher
 
 
 def _publish(publisher: Publisher, product: DemoProduct, version: str) -> None:
-    from cli.station_access import utc_now
-
     content = product.bundle_path(version).read_bytes()
-    publisher.publish_bundle(content, None, now=utc_now().replace(microsecond=0))
+    publisher.publish_bundle(content, None, now=utc_second())
 
 
 def _count_reports(product: DemoProduct) -> int:

@@ -114,7 +114,7 @@ def make_product(folder: Path, console: Console) -> DemoProduct:
 def _create_station(product: DemoProduct, console: Console) -> None:
     import uuid
 
-    from cli.station_access import utc_now
+    from cli.clock import utc_now
     from provisioning.station_files import CA_CERTIFICATE_NAME
     from provisioning.station_founding import create_station
     from signing.trust import sign_trust_record, verify_trust_record

@@ -109,7 +109,7 @@ def _reported_units(day: FactoryDay, updates: Sequence[BoardUpdate]) -> tuple[Re
 
 
 def _header(product: DemoProduct) -> ReportHeader:
-    from cli.station_access import utc_now
+    from cli.clock import utc_now
     from cli.waiver_options import format_waivers
     from firmware_images.bundle import verify_bundle
     from provisioning.reports import ReportHeader

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.configuration import has_configuration, load_configuration
 from cli.device_output import (
     as_text,
@@ -44,7 +44,6 @@ BOARD_FILE = "board.json"
 BOARD_FILE_MAX_BYTES = 4096
 SESSIONS_MAX = 3
 """Install and switch, confirm after the boot, and one more when the boot went back."""
-OPEN_TIMEOUT_S = 1.0
 READY_TIMEOUT_S = 8.0
 
 
@@ -168,7 +167,7 @@ def open_simulated_board(folder: Path) -> SimulatedBoard:
             where=path,
             hint="name the folder of one board, such as station/simulated-line/board-1",
         ) from error
-    return SimulatedBoard(folder, seed, index, now=lambda: datetime.now(UTC))
+    return SimulatedBoard(folder, seed, index, now=utc_now)
 
 
 def update_board(
@@ -257,7 +256,7 @@ def _with_link(port: str, act: Callable[[DeviceLink], dict[str, object]]) -> dic
     from provisioning.device_link import DeviceLink
     from provisioning.serial_port import open_port
 
-    with closing(open_port(port, timeout_s=OPEN_TIMEOUT_S)) as opened:
+    with closing(open_port(port)) as opened:
         link = DeviceLink(opened, where=port)
         link.wait_until_ready(timeout_s=READY_TIMEOUT_S)
         return act(link)

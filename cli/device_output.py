@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cli.station_access import utc_now
+from cli.clock import utc_now
 from firmware_images.release_constraints import last_day_of
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_second
 from cli.configuration import load_configuration
 from cli.failures import EXIT_CODES
 from cli.output import print_result
@@ -86,7 +86,7 @@ def run_drill(configuration: Configuration, *, folder: Path, role: Role) -> Play
     from manifests.tuf_metadata import SIGNING_ROLES
     from signing.roles import Role
 
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = utc_second()
     play = begin_play(make_world(configuration, folder, now=now), role)
     factory = {
         Role.STATION: play_station,

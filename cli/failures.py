@@ -10,6 +10,7 @@
 | 5 | firmware image or waveform |
 | 6 | station or link |
 | 10 | the unit failed |
+| 130 | interrupted |
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from cli.entry import EXIT_INTERRUPTED, INTERRUPTED
 from firmware_images.errors import FirmwareImageError
 from manifests.errors import ManifestError
 from provisioning.errors import LedgerDamageError, ProvisioningError
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 EXIT_BUG = 1
 EXIT_USAGE = 2
 EXIT_UNIT_FAILED = 10
-EXIT_INTERRUPTED = 130
 EXIT_CODES: tuple[tuple[type[Refusal], int], ...] = (
     (DurableFileError, EXIT_USAGE),  # a full disk says nothing of signatures
     (SigningError, 3),
@@ -136,7 +137,7 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> NoReturn:
         _print_error(describe_usage_error(error), as_json="--json" in arguments)
         sys.exit(EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing half-done was confirmed", err=True)
+        click.echo(INTERRUPTED, err=True)
         sys.exit(EXIT_INTERRUPTED)
     except SystemExit:
         # Out of standalone mode Click exits by itself in one case, with 1: the reader went away

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.configuration import load_configuration
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.params import EXISTING_FILE, FILE, FiniteFloat, config_option, json_option
 from cli.slot_option import slots_option
-from cli.station_access import load_station_settings, read_file, utc_now
+from cli.station_access import load_station_settings, read_file
 from cli.station_options import SIMULATED_FOLDER, measuring_places, seed_option
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from cli.bundle_files import (
     require_trust,
     trust_option,
 )
+from cli.clock import utc_now
 from cli.output import print_result
 from cli.params import FILE, config_option, json_option, make_folder
-from cli.station_access import utc_now
 from cli.waiver_options import format_waivers
 
 if TYPE_CHECKING:

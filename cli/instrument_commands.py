@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.configuration import load_configuration
 from cli.instrument_check_commands import chart, check
 from cli.noun_group import NounGroup
@@ -17,7 +18,6 @@ from cli.station_access import (
     open_ledger,
     station_option,
     station_writer,
-    utc_now,
 )
 
 if TYPE_CHECKING:

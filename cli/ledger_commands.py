@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.noun_group import NounGroup
 from cli.output import count_of, print_result
 from cli.params import EXISTING_FILE, FILE, config_option, json_option
@@ -18,7 +19,6 @@ from cli.station_access import (
     open_ledger,
     real_outside,
     station_option,
-    utc_now,
 )
 
 if TYPE_CHECKING:

@@ -23,8 +23,6 @@ from cli.waveform_options import limits_option
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from firmware_images.approval import TableApproval
-
 
 @click.group(cls=NounGroup)
 def group() -> None:
@@ -49,13 +47,16 @@ def sign(
     passphrase_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Sign the canonical form of a limits policy with the policy role's key."""
+    """Sign the canonical form of a limits policy with the policy role's key.
+
+    A version that other limits were signed under before is refused.
+    """
     from firmware_images.limits_policy import POLICY_CONTENT_TYPE, serialize_policy
 
     defaults = ReleaseDefaults(config_path)
-    policy, trust = load_current_policy(defaults, limits_path)
+    policy, trust = load_current_policy(defaults, limits_path, output=output)
     saved = sign_and_save(
-        output or defaults.output_folder() / "limits.cose",
+        output or defaults.signed_limits(),
         serialize_policy(policy),
         content_type=POLICY_CONTENT_TYPE,
         defaults=defaults,
@@ -104,9 +105,10 @@ def approve(
     """Judge a table by the policy, and sign the approval only if it breaks no limit.
 
     The table is a compiled one, or the configured waveform source, compiled here. A broken limit
-    that a valid waiver covers is let pass; the approval names the waiver and ends with it.
+    that a valid waiver covers is let pass; the approval names the waiver and ends with it. A policy
+    version that other limits were signed under before is refused.
     """
-    from cli.station_access import utc_now
+    from cli.clock import utc_now
     from firmware_images.approval import (
         APPROVAL_CONTENT_TYPE,
         build_approval,
@@ -116,17 +118,15 @@ def approve(
     from firmware_images.waveform_files import read_or_compile
 
     defaults = ReleaseDefaults(config_path)
-    policy, trust = load_current_policy(defaults, limits_path)
+    policy, trust = load_current_policy(defaults, limits_path, output=output)
     path = table_path or defaults.waveforms()
     _, table_bytes = read_or_compile(path, policy, defaults.hardware_class)
     now = utc_now()
     waivers = load_waivers_in_force(defaults, waiver_paths, trust=trust, now=now)
     judge_with_waivers(table_bytes, policy, waivers, where=path)
     approval = build_approval(table_bytes, waivers)
-    place = output or defaults.approval()
-    is_reused = _is_version_reused(place, approval)
     saved = sign_and_save(
-        place,
+        output or defaults.approval(),
         serialize_approval(approval),
         content_type=APPROVAL_CONTENT_TYPE,
         defaults=defaults,
@@ -141,7 +141,6 @@ def approve(
         "table_digest": approval.table_digest.hex(),
         "policy_digest": approval.policy_digest.hex(),
         "policy_version": approval.policy_version,
-        "policy_version_reused": is_reused,
         "hardware_class": approval.hardware_class,
         "waivers": [waiver.to_json() for waiver in waivers],
         **saved.document,
@@ -150,34 +149,7 @@ def approve(
         f"approved table {approval.table_digest.hex()[:16]}… for {approval.hardware_class} under "
         f"policy version {approval.policy_version}: {saved.status}"
     )
-    if is_reused:
-        human += (
-            f"\n  NOT the limits that version {approval.policy_version} was approved with before: "
-            "raise version in the limits and approve again, or nobody can retire the old ones alone"
-        )
     print_result(document, "\n".join([human, *format_waivers(waivers, now=now)]), as_json=as_json)
-
-
-def _is_version_reused(place: Path, approval: TableApproval) -> bool:
-    """Whether the approval that lies there is by other limits of the same version."""
-    from firmware_images.approval import APPROVAL_CONTENT_TYPE, parse_approval
-    from firmware_images.bounded_file import read_bounded
-    from firmware_images.errors import ApprovalError
-    from signing.cose_message import MAX_MESSAGE_BYTES, parse_message, refuse_content_type
-    from signing.refusal import Refusal
-
-    try:
-        message = parse_message(
-            read_bounded(place, MAX_MESSAGE_BYTES, ApprovalError), max_bytes=MAX_MESSAGE_BYTES
-        )
-        refuse_content_type(message, APPROVAL_CONTENT_TYPE)
-        earlier = parse_approval(message.payload)
-    except Refusal:
-        return False  # there is none, or whoever saves refuses what is there
-    return (
-        earlier.policy_version == approval.policy_version
-        and earlier.policy_digest != approval.policy_digest
-    )
 
 
 group.add_command(waive)

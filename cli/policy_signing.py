@@ -47,18 +47,25 @@ class SavedSignature:
 
 
 def load_current_policy(
-    defaults: ReleaseDefaults, limits_path: Path | None
+    defaults: ReleaseDefaults, limits_path: Path | None, *, output: Path | None
 ) -> tuple[LimitsPolicy, TrustRecord | None]:
-    """Return the limits policy, if root still allows its version, and the trust record.
+    """Return the limits policy, if something may be signed under its version; and the trust record.
+
+    Args:
+        defaults: The configuration.
+        limits_path: The policy's file, if it was named.
+        output: Where the signature is going to lie, if that was named.
 
     Raises:
         PolicyError: It cannot be read.
-        ApprovalError: Its version is below the trust record's minimum.
+        ApprovalError: Its version is below the trust record's minimum, or other limits have it.
     """
     from firmware_images.approval import refuse_outdated_policy
     from firmware_images.limits import load_limits
+    from firmware_images.policy_versions import refuse_reused_version
 
     policy = load_limits(limits_path or defaults.limits())
+    refuse_reused_version(policy, (*(() if output is None else (output,)), *defaults.signed()))
     trust = defaults.trust_record()
     if trust is not None:
         refuse_outdated_policy(policy.version, trust)

@@ -76,7 +76,7 @@ def waive(
     waivers; then `policy approve` and `bundle build` let that breach pass and show the waiver. With
     --add, another holder of the role signs the waiver in the output file, which states the rest.
     """
-    from cli.station_access import utc_now
+    from cli.clock import utc_now
     from firmware_images.waiver import WAIVER_CONTENT_TYPE, serialize_waiver
     from firmware_images.waiver_judging import build_waiver
     from firmware_images.waveform_files import read_or_compile
@@ -103,7 +103,7 @@ def waive(
             reason=reason,
             requested_by=requested_by,
         )
-    policy, trust = load_current_policy(defaults, limits_path)
+    policy, trust = load_current_policy(defaults, limits_path, output=None)
     path = table_path or defaults.waveforms()
     _, table_bytes = read_or_compile(path, policy, defaults.hardware_class)
     if request is not None:

@@ -38,6 +38,14 @@ class ReleaseDefaults:
         """The policy role's approval of the compiled table."""
         return self._resolve(lambda release: release.approval)
 
+    def signed_limits(self) -> Path:
+        """The policy role's signature of the limits policy."""
+        return self.output_folder() / "limits.cose"
+
+    def signed(self) -> tuple[Path, ...]:
+        """Where the policy role's signatures lie; nowhere where nothing is configured."""
+        return (self.approval(), self.signed_limits()) if self._has_release() else ()
+
     def waveform_slot(self) -> Path | None:
         """The signed waveform slot, if the product names one."""
         from firmware_images.product import ReleaseSettings
@@ -57,9 +65,9 @@ class ReleaseDefaults:
         """The policy role's waivers; none where nothing is configured."""
         from firmware_images.product import ReleaseSettings
 
-        configuration = self.find_configuration()
-        if configuration is None or not configuration.has_section("release"):
+        if not self._has_release():
             return ()
+        configuration = self.configuration()
         release = configuration.section("release", ReleaseSettings)
         return tuple(configuration.resolve(path) for path in release.waivers)
 
@@ -80,6 +88,10 @@ class ReleaseDefaults:
         if configuration is None or not configuration.has_section("product"):
             return None
         return self.hardware_class()
+
+    def _has_release(self) -> bool:
+        configuration = self.find_configuration()
+        return configuration is not None and configuration.has_section("release")
 
     def _resolve(self, choose: Callable[[ReleaseSettings], str]) -> Path:
         from firmware_images.product import ReleaseSettings

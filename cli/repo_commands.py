@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_second
 from cli.configuration import load_configuration
 from cli.noun_group import NounGroup
 from cli.output import print_result
@@ -20,6 +20,7 @@ from cli.params import (
     share_option,
 )
 from cli.repo_life_commands import extend, promote, refresh, withdraw
+from cli.repo_prune_command import prune
 from cli.repo_reports_command import forward_reports
 from cli.repo_rotate_command import rotate
 from cli.repo_suit_commands import export_suit, verify_suit
@@ -69,7 +70,7 @@ def init(
         publisher.trust,
         publisher.signers,
         publisher.settings,
-        now=_now(),
+        now=utc_second(),
         allows_test_keys=insecure_test_keys,
     )
     root = metadata.root.signed
@@ -139,7 +140,7 @@ def publish(
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
     plan = AssignmentPlan(campaign=campaign or "", drawn_ppm=drawn_ppm)
     publication = publisher.publish_bundle(
-        content, plan, now=_now(), delta_plan=delta_plan, where=str(bundle_path)
+        content, plan, now=utc_second(), delta_plan=delta_plan, where=str(bundle_path)
     )
     print_result(
         describe_publication(publication), format_publication(publication), as_json=as_json
@@ -150,6 +151,7 @@ for command in (
     promote,
     extend,
     withdraw,
+    prune,
     rotate,
     publish_trust,
     refresh,
@@ -179,14 +181,12 @@ def status(*, config_path: Path | None, as_json: bool) -> None:
     from manifests.repository_status import describe_repository, format_status
 
     configuration = load_configuration(config_path)
-    document = describe_repository(open_store(configuration), load_trust(configuration), now=_now())
+    document = describe_repository(
+        open_store(configuration), load_trust(configuration), now=utc_second()
+    )
     held_back = describe_held_back(configuration, document)
     print_result(
         document | {"held_back": held_back},
         format_status(document) + format_held_back(held_back),
         as_json=as_json,
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)

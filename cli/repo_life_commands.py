@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_second
 from cli.configuration import load_configuration
 from cli.output import print_result
 from cli.params import (
@@ -61,7 +61,7 @@ def promote(
     roles = (Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
     publication = promote_release(
-        publisher, version, drawn_ppm=drawn_ppm, hardware_class=hardware_class, now=_now()
+        publisher, version, drawn_ppm=drawn_ppm, hardware_class=hardware_class, now=utc_second()
     )
     print_result(
         describe_publication(publication), format_publication(publication), as_json=as_json
@@ -98,7 +98,7 @@ def extend(
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase or PIN of the signing keys")
     roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
-    now = _now()
+    now = utc_second()
     done = extend_release(
         publisher,
         version,
@@ -144,7 +144,7 @@ def withdraw(
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase or PIN of the signing keys")
     roles = (Role.RELEASE, Role.CAMPAIGN, Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
-    now = _now()
+    now = utc_second()
     withdrawal, is_halted = withdraw_release(
         publisher,
         version,
@@ -197,7 +197,7 @@ def refresh(*, config_path: Path | None, passphrase_file: Path | None, as_json: 
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase of the online keys")
     roles = (Role.SNAPSHOT, Role.TIMESTAMP)
     publisher = open_publisher(configuration, roles, passphrase=passphrase)
-    metadata = publisher.renew(now=_now())
+    metadata = publisher.renew(now=utc_second())
     timestamp = metadata.timestamp.signed
     document = {
         "schema": "ampforge.repo-refresh/1",
@@ -207,7 +207,3 @@ def refresh(*, config_path: Path | None, passphrase_file: Path | None, as_json: 
     }
     human = f"refreshed: the timestamp holds until {timestamp.expires:%Y-%m-%d %H:%M} UTC"
     print_result(document, human, as_json=as_json)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)

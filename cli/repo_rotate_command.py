@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_second
 from cli.configuration import load_configuration
 from cli.output import print_result
 from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
@@ -56,7 +56,7 @@ def rotate(
             Role.ROOT, configuration=configuration, keys=old_keys, passphrase=passphrase
         )
         signers[Role.ROOT] = (*signers[Role.ROOT], *old)
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = utc_second()
     record = read_trust_record(find_trust_record(configuration))
     metadata = rotate_root(
         publisher.store,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.configuration import load_configuration
 from cli.failures import UsageRefusal
 from cli.output import print_result
@@ -79,7 +79,7 @@ def export_suit(
     configuration = load_configuration(config_path)
     identity = _load_identity(configuration, vendor_domain, base_url)
     store, trust = open_store(configuration), load_trust(configuration)
-    now = datetime.now(UTC)
+    now = utc_now()
     manifest = load_current_manifest(store, trust, version, now=now, hardware_class=hardware_class)
     passphrase = passphrase_source(passphrase_file, prompt="Passphrase or PIN of the release key")
     signers = open_signers(

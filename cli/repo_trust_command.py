@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_second
 from cli.configuration import load_configuration
 from cli.output import print_result
 from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
@@ -41,7 +41,7 @@ def publish_trust(*, config_path: Path | None, passphrase_file: Path | None, as_
     publication = publish(
         publisher,
         read_trust_record(find_trust_record(configuration)),
-        now=datetime.now(UTC).replace(microsecond=0),
+        now=utc_second(),
     )
     print_result(
         describe_trust_publication(publication),

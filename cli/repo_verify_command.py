@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.configuration import load_configuration
 from cli.output import count_of, print_result
 from cli.params import EXISTING_FILE, config_option, json_option, server_url_option
@@ -58,7 +58,7 @@ def verify(
     audit = audit_repository(
         store,
         trust,
-        now=datetime.now(UTC),
+        now=utc_now(),
         trusted_root=root,
         lists=url is None,
     )
@@ -97,4 +97,5 @@ def _format(audit: Audit, store: Store) -> str:
         f"{count} {name.removesuffix('s') if count == 1 else name}"
         for name, count in audit.counts.items()
     )
-    return "\n".join([*lines, f"{store} is {verdict}", f"  looked at {looked}"])
+    counted = [f"  looked at {looked}"] if looked else []
+    return "\n".join([*lines, f"{store} is {verdict}", *counted])

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.configuration import FILE_NAME
 from cli.failures import UsageRefusal
 from cli.params import make_folder
-from cli.signing_keys import describe_account, describe_tool, read_clock, sign_log_path
+from cli.signing_keys import describe_account, describe_tool, sign_log_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,7 @@ def open_ledger(
         chip=chip,
         who=describe_account(),
         tool=describe_tool(),
-        clock=read_clock,
+        clock=utc_now,
         bits=product_bits(configuration),
     )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from cli.clock import utc_now
 from cli.params import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
     from pathlib import Path
 
     from cli.configuration import Configuration
@@ -92,7 +92,7 @@ def open_sign_log(path: Path) -> SignLog:
     """Return a sign log that is written to in this account's name."""
     from signing.logged_signer import SignLog
 
-    return SignLog(path=path, who=describe_account(), tool=describe_tool(), clock=read_clock)
+    return SignLog(path=path, who=describe_account(), tool=describe_tool(), clock=utc_now)
 
 
 def describe_account() -> str:
@@ -105,13 +105,6 @@ def describe_tool() -> str:
     from signing.installed_version import find_version
 
     return f"ampforge {find_version('ampforge')}"
-
-
-def read_clock() -> datetime:
-    """Return the time now, in UTC."""
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC)
 
 
 def _account() -> str:

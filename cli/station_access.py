@@ -6,12 +6,12 @@ import os
 import time
 import uuid
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.clock import utc_now
 from cli.configuration import current_folder, find_configuration_file, load_configuration
 from cli.failures import UsageRefusal
 from cli.params import FOLDER
@@ -36,11 +36,6 @@ station_option = click.option(
     type=FOLDER,
     help="The station's folder (default: [station] folder).",
 )
-
-
-def utc_now() -> datetime:
-    """Return the present, in UTC."""
-    return datetime.now(UTC)
 
 
 def real_outside() -> Outside:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from provisioning.station_settings import StationSettings
     from provisioning.station_values import SlotConfig
 
-_PORT_TIMEOUT_S = 1.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
@@ -217,7 +215,7 @@ def _describe_identification(settings: StationSettings, product: ProductSettings
 def _open_port(slot: SlotConfig) -> str:
     from provisioning.serial_port import open_port
 
-    port = open_port(slot.port, timeout_s=_PORT_TIMEOUT_S)
+    port = open_port(slot.port)
     port.close()
     return slot.port if port.port == slot.port else f"{slot.port}, now {port.port}"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from cli.clock import utc_now
 from cli.configuration import load_configuration
 from cli.noun_group import NounGroup
 from cli.output import print_result
@@ -17,7 +18,7 @@ from cli.params import (
     new_passphrase,
     passphrase_file_option,
 )
-from cli.station_access import find_ca, load_station_settings, station_option, utc_now
+from cli.station_access import find_ca, load_station_settings, station_option
 from cli.station_efuses import efuse_plan
 from cli.station_join import join
 from cli.station_options import SIMULATED_FOLDER, seed_option, simulated_line

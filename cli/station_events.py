@@ -59,7 +59,8 @@ class EventStream:
     @contextmanager
     def ending(self) -> Iterator[None]:
         """Say in a last line why it ended, when it did not end with `finished`."""
-        from cli.failures import EXIT_INTERRUPTED, describe_error
+        from cli.entry import EXIT_INTERRUPTED
+        from cli.failures import describe_error
 
         try:
             yield

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.configuration import load_configuration
 from cli.failures import UsageRefusal
 from cli.output import print_result
@@ -22,7 +23,6 @@ from cli.station_access import (
     find_station_folder,
     load_station_settings,
     station_option,
-    utc_now,
 )
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.failures import UsageRefusal
 from cli.params import EXISTING_FILE
 from cli.slot_option import slot_configs
-from cli.station_access import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.lease_output import format_sync, sync_document
 from cli.output import count_of, print_result
 from cli.params import config_option, json_option
-from cli.station_access import find_station_folder, open_ledger, station_option, utc_now
+from cli.station_access import find_station_folder, open_ledger, station_option
 from cli.station_sync import synchronise_station
 
 if TYPE_CHECKING:

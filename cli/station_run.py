@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.bundle_files import OPTIONAL_BUNDLE_ARGUMENT, find_bundle
+from cli.clock import utc_now
 from cli.configuration import load_configuration
 from cli.failures import EXIT_UNIT_FAILED, UsageRefusal, exit_code
 from cli.lease_output import format_offline, format_sync, offline_document, synced_document
 from cli.output import print_result
 from cli.params import config_option, json_option, passphrase_file_option
 from cli.slot_option import slot_configs, slots_option
-from cli.station_access import find_station_folder, station_option, utc_now
+from cli.station_access import find_station_folder, station_option
 from cli.station_opening import open_configured_station
 from cli.station_options import (
     SIMULATED_FOLDER,

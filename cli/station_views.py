@@ -10,6 +10,7 @@ from urllib.parse import quote
 import click
 
 from cli.bundle_files import OPTIONAL_BUNDLE_ARGUMENT, find_bundle
+from cli.clock import utc_now
 from cli.configuration import load_configuration
 from cli.failures import UsageRefusal, exit_code
 from cli.output import print_result
@@ -32,7 +33,6 @@ from cli.station_access import (
     read_file,
     station_option,
     trust_path,
-    utc_now,
 )
 from cli.station_options import BUNDLE_MAX_BYTES, trust_option
 from cli.unit_names import find_serial

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.noun_group import NounGroup
 from cli.output import count_of, print_result
 from cli.params import (
@@ -26,7 +27,6 @@ from cli.station_access import (
     read_factory_ca,
     read_file,
     station_option,
-    utc_now,
 )
 from cli.unit_adopt_command import adopt
 from cli.unit_budget_command import budget

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.output import print_result
 from cli.params import config_option, json_option, passphrase_file_option, passphrase_source
 from cli.station_access import (
@@ -15,7 +16,6 @@ from cli.station_access import (
     read_file,
     station_option,
     trust_path,
-    utc_now,
 )
 from cli.station_options import TRUST_MAX_BYTES, trust_option
 from cli.unit_names import find_mac, parse_mac

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.failures import UsageRefusal
 from cli.params import EXISTING_FILE
-from cli.station_access import read_factory_ca, read_file, read_ledger, utc_now
+from cli.station_access import read_factory_ca, read_file, read_ledger
 from cli.unit_names import find_serial
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
+from cli.clock import utc_now
 from cli.noun_group import NounGroup
 from cli.output import print_result
 from cli.output_file import refuse_input_as_output
 from cli.params import EXISTING_FILE, FILE, FOLDER, config_option, json_option, make_folder
 from cli.release_defaults import ReleaseDefaults
-from cli.station_access import utc_now
 from cli.waiver_options import find_table_waivers, waivers_option
 from cli.waveform_diff_commands import diff
 from cli.waveform_explain import explain_rule

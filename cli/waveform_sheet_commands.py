@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.clock import utc_now
 from cli.configuration import has_configuration
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.output_file import refuse_input_as_output
 from cli.params import FILE, config_option, json_option, make_folder
 from cli.release_defaults import ReleaseDefaults
-from cli.station_access import utc_now
 from cli.waiver_options import find_table_waivers, waivers_option
 from cli.waveform_options import hardware_class_option, limits_option, waveform_argument
 

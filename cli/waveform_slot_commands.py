@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.clock import utc_now
 from cli.failures import UsageRefusal
 from cli.output import print_result
 from cli.output_file import refuse_input_as_output
@@ -25,7 +26,6 @@ from cli.secure_boot_signing import (
     refuse_missing_keys,
     signing_options,
 )
-from cli.station_access import utc_now
 from cli.waveform_options import limits_option, waveform_argument
 
 if TYPE_CHECKING:

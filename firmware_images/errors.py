@@ -49,10 +49,6 @@ class SecureVersionError(FirmwareImageError):
     """Raised when a release would waste eFuse bits of the anti-rollback counter, or has too few."""
 
 
-class ProductError(FirmwareImageError):
-    """Raised when the product's section in the configuration contradicts a release."""
-
-
 class BundleError(FirmwareImageError):
     """Raised when a release bundle is not exactly what its signed statement says."""
 

@@ -28,6 +28,7 @@ from firmware_images.errors import FlashMediumError, OtaDataError
 from firmware_images.flash_medium import SECTOR_BYTES
 from firmware_images.otadata_entries import (
     CRC_OFFSET_BYTES,
+    CRC_SIZE_BYTES,
     EMPTY_SEQUENCE,
     ENTRY_COUNT,
     OTADATA_SIZE_BYTES,
@@ -68,6 +69,7 @@ __all__ = [
     "select_boot",
     "sequence_crc",
     "serialize_entry",
+    "spoil_rejected_entry",
     "switch_slot",
     "write_boot",
 ]
@@ -82,14 +84,17 @@ def write_boot(medium: FlashMedium, partition: Partition, slot_count: int = 2) -
     """Do what the bootloader does to otadata at a boot, and return what it starts.
 
     As the bootloader, it starts what it chose, whether or not a worn flash takes the new state
-    (docs/spec/otadata.md §3).
+    (docs/spec/otadata.md §3), and writes an entry in one piece: a tear may leave the CRC and not
+    the state.
     """
     before = read_otadata(medium, partition)
     after, choice = begin_boot(before, slot_count)
     for index in range(ENTRY_COUNT):
         if after.entries[index] != before.entries[index]:
-            with suppress(OtaDataError, FlashMediumError):
-                _write_entry(medium, partition, index, after.entries[index])
+            offset_bytes = partition.offset_bytes + index * SECTOR_BYTES
+            with suppress(FlashMediumError):
+                medium.erase(offset_bytes, SECTOR_BYTES)
+                medium.write(offset_bytes, serialize_entry(after.entries[index]))
     return choice
 
 
@@ -177,6 +182,36 @@ def mark_state(
     if entry.state != state:
         _write_entry(medium, partition, index, replace(entry, state=state))
     return read_otadata(medium, partition)
+
+
+def spoil_rejected_entry(medium: FlashMedium, partition: Partition) -> None:
+    """Make an entry that was rejected count no more, without an erase.
+
+    It would look like the verdict on the update that is about to be switched to, if the power
+    failed before that. Its CRC is cleared, and of its state no bit changes: an erase that is torn
+    may leave a state that boots, and with it a release that nobody chose.
+
+    Raises:
+        OtaDataError: The flash did not take it.
+    """
+    otadata = read_otadata(medium, partition)
+    active = otadata.active_index
+    if active is None:
+        return
+    rejected = otadata.entries[1 - active]
+    if not rejected.is_intact or rejected.is_selectable:
+        return
+    offset_bytes = partition.offset_bytes + (1 - active) * SECTOR_BYTES + CRC_OFFSET_BYTES
+    medium.write(offset_bytes, bytes(CRC_SIZE_BYTES))
+    got = medium.read(offset_bytes, CRC_SIZE_BYTES)
+    if got != bytes(CRC_SIZE_BYTES):
+        raise OtaDataError(
+            "the flash did not give up a rejected otadata entry",
+            expected=bytes(CRC_SIZE_BYTES).hex(),
+            got=got.hex(),
+            where=f"partition {partition.name}, sector {1 - active}",
+            hint="the flash sector may be worn out: take the board out of the line",
+        )
 
 
 def _write_entry(medium: FlashMedium, partition: Partition, index: int, entry: OtaEntry) -> None:

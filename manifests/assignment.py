@@ -23,7 +23,7 @@ hold releases back but never invent one. Implements docs/spec/assignment.md.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -108,15 +108,6 @@ def following_sequence(sequence: int) -> int:
     then, so nothing is lost by beginning anew here.
     """
     return sequence + 1 if sequence < UINT32_MAX else 1
-
-
-def succeed_assignment(assignment: Assignment, *, now: datetime) -> Assignment:
-    """Return the assignment that follows one and says the same: the next sequence, issued now."""
-    return replace(
-        assignment,
-        sequence=following_sequence(assignment.sequence),
-        issued_at_s=int(now.timestamp()),
-    )
 
 
 def serialize_assignment(assignment: Assignment) -> bytes:

@@ -17,7 +17,7 @@ from manifests.assignment import (
 from manifests.errors import RepositoryError
 from manifests.message_fields import MESSAGE_MAX_BYTES
 from manifests.publication import SHARE_INSTEAD
-from manifests.published_releases import assignment_target_path, list_releases
+from manifests.published_releases import ASSIGNMENT_KIND, assignment_target_path, list_releases
 from manifests.repository import NewFile
 from signing.cose import sign_one
 
@@ -52,7 +52,7 @@ def build_assignment_file(
         path=assignment_target_path(assignment.hardware_class),
         content=message,
         custom={
-            "kind": "assignment",
+            "kind": ASSIGNMENT_KIND,
             "sequence": assignment.sequence,
             "campaign": assignment.campaign,
         },

@@ -14,8 +14,10 @@ from manifests.manifest import verify_manifest
 from manifests.published_releases import (
     assignment_target_path,
     find_bundle,
+    list_artifacts,
     list_releases,
     name_extension,
+    name_withdrawal,
 )
 from manifests.release_files import derive_manifest, describe_revisions, list_differing_facts
 from manifests.release_steps import plan_steps
@@ -89,9 +91,8 @@ def _audit_release(
         audit.error(
             f"devices refuse the manifest of release {release.version}: {error}",
             where=where,
-            hint="publish its content as a new release, and take this one back: `ampforge repo "
-            f"withdraw {release.version} --release-counter {release.release_counter} "
-            "--reason TEXT`",
+            hint=f"publish its content as a new release, and take this one back: "
+            f"`{name_withdrawal(release)}`",
         )
         _audit_copy(audit, store, f"device/{where}", message)
         return
@@ -119,7 +120,8 @@ def _audit_release(
             f"release {release.version} rests on limits policy {manifest.waveform.policy_version}, "
             f"below the least that counts ({trust.minimum_policy_version}): devices refuse it",
             where=where,
-            hint="withdraw it: `ampforge repo withdraw VERSION --reason TEXT`",
+            hint=f"publish its content under a later policy, and take this one back: "
+            f"`{name_withdrawal(release)}`",
         )
     _audit_copy(audit, store, f"device/{where}", message)
     _audit_artifacts(audit, store, metadata, manifest, where)
@@ -208,7 +210,7 @@ def _audit_assignment(
             where=path,
             hint="assign the release again with `ampforge campaign create`",
         )
-    if assignment.expires_at <= now:
+    if assignment.expires_at <= now and not assignment.is_halted:
         audit.notice(
             "the assignment has expired: no device installs from it",
             where=path,
@@ -236,12 +238,7 @@ def _audit_artifacts(
     audit: Audit, store: Store, metadata: RepositoryMetadata, manifest: Manifest, where: str
 ) -> None:
     targets = metadata.targets.signed.targets
-    facts = [
-        (manifest.app.sha256, manifest.app.size_bytes),
-        (manifest.waveform.sha256, manifest.waveform.size_bytes),
-        *((delta.patch_sha256, delta.patch_size_bytes) for delta in manifest.deltas),
-    ]
-    for digest, size_bytes in facts:
+    for digest, size_bytes in list_artifacts(manifest):
         entry = targets.get(f"artifacts/{digest.hex()}")
         is_listed = (
             entry is not None
@@ -282,7 +279,12 @@ def _audit_bundle(
     try:
         bundle = verify_bundle(contents[path], trust, where=path)
     except (SigningError, FirmwareImageError) as error:
-        audit.error(f"the bundle does not verify: {error}", where=path)
+        audit.error(
+            f"the bundle does not verify: {error}",
+            where=path,
+            hint="have what is refused signed again, publish its content as a new release, and "
+            f"take this one back: `{name_withdrawal(manifest)}`",
+        )
         return
     derived = derive_manifest(bundle, issued_at=manifest.issued_at, expires_at=manifest.expires_at)
     differing = list_differing_facts(derived, manifest)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from manifests.repository_reading import TARGET_MAX_BYTES
 from manifests.trust_publication import TRUST_KIND
 from manifests.trust_renewal import trust_path
 from signing.errors import SigningError
-from signing.trust import MAX_TRUST_RECORD_BYTES, verify_trust_record
+from signing.trust import verify_trust_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,19 @@ def audit_trust_records(
             record = _audit_record(audit, store, path, contents[path], custom=custom, trust=trust)
             if record is not None and (last is None or record.version > last.version):
                 last = record
+    # Boards with the record in force ask for this one, and a URL cannot list what lies there.
+    following = trust_path(trust.version)
+    if (
+        following not in audit.named
+        and store.read(following, max_bytes=TARGET_MAX_BYTES) is not None
+    ):
+        audit.named.add(following)
+        audit.error(
+            "boards are shown a trust record that TUF does not list: they refuse it, and update no "
+            "more",
+            where=following,
+            hint="find out who put it there, and remove it",
+        )
     if last is None:
         return
     if last.version == trust.version:
@@ -88,7 +102,7 @@ def _audit_record(
     audit.named.add(f"device/{path}")
     audit.require(
         "boards get another trust record than gateways, or none",
-        is_met=store.read(f"device/{path}", max_bytes=MAX_TRUST_RECORD_BYTES) == content,
+        is_met=store.read(f"device/{path}", max_bytes=TARGET_MAX_BYTES) == content,
         where=f"device/{path}",
         hint="run `ampforge repo publish-trust` after you found out who replaced it",
     )

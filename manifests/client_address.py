@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     Network = IPv4Network | IPv6Network
 
 X_FORWARDED_FOR: Final = "x-forwarded-for"
-FORWARDED: Final = "forwarded"
 FORWARDED_MAX_LENGTH = 2048
 CLIENT_PREFIX_BITS_V6 = 64
 """One customer's line has at least a /64: whoever has one has all its addresses."""

@@ -1,8 +1,9 @@
 """How large a metadata document may become, told before it is signed and before it is parsed.
 
-The list of releases grows with each release and never shrinks. A document beyond the bounds would
-be read by nobody, its publisher included: so what would be too large is never written, and new
-releases end a little earlier, so that what is listed can always be withdrawn.
+The list of releases grows with each release; it gets room back where releases are withdrawn and
+what only they named is dropped (`release_pruning`). A document beyond the bounds would be read by
+nobody, its publisher included: so what would be too large is never written, and new releases end a
+little earlier, so that what is listed can always be withdrawn.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ METADATA_VALUES_MAX = 250_000
 FILL_MAX = 15 / 16
 """Share of the list that releases may fill; the rest is for withdrawals, some 200."""
 SOON_FULL = 0.75
+_WAY_OUT = (
+    "withdraw releases that no device needs any more, neither as a step nor as its next release "
+    "(`ampforge repo withdraw`, the oldest first), then run `ampforge repo prune`; two to four "
+    "make room for one. Begin the next hardware class in a repository of its own"
+)
 _HINT_FULL = (
-    "nothing was written: what is published can still be assigned, extended and withdrawn, but the "
-    "list takes no more; begin a repository for the next hardware class in a folder of its own"
+    "nothing was written, and what is published can still be assigned, extended and withdrawn: "
+    f"{_WAY_OUT}"
 )
 
 
@@ -38,8 +44,7 @@ def describe_fill(content: bytes) -> tuple[int, str]:
     fill = measure_fill(content)
     words = (
         f"the list of releases is {fill:.0%} full; no release is published beyond "
-        f"{FILL_MAX:.1%}: plan a repository in a folder of its own for the next "
-        "hardware class"
+        f"{FILL_MAX:.1%}: {_WAY_OUT}"
     )
     return math.floor(fill * 100), words if fill >= SOON_FULL else ""
 

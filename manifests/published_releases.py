@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MANIFEST_KIND = "manifest"
 BUNDLE_KIND = "bundle"
+ASSIGNMENT_KIND = "assignment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,11 +159,28 @@ def find_bundle(metadata: RepositoryMetadata, release_counter: int) -> tuple[str
     )
 
 
+def list_artifacts(manifest: Manifest) -> tuple[tuple[bytes, int], ...]:
+    """Return digest and size of each file that a manifest sends devices to: images and patches."""
+    return (
+        (manifest.app.sha256, manifest.app.size_bytes),
+        (manifest.waveform.sha256, manifest.waveform.size_bytes),
+        *((delta.patch_sha256, delta.patch_size_bytes) for delta in manifest.deltas),
+    )
+
+
 def name_extension(release: PublishedRelease | Manifest) -> str:
     """Return the command that signs a release's manifest again, for hints."""
     return (
         f"ampforge repo extend {release.version} --hardware-class {release.hardware_class} "
         f"--release-counter {release.release_counter}"
+    )
+
+
+def name_withdrawal(release: PublishedRelease | Manifest) -> str:
+    """Return the command that takes a release back, for hints."""
+    return (
+        f"ampforge repo withdraw {release.version} --release-counter {release.release_counter} "
+        "--reason TEXT"
     )
 
 

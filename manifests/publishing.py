@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
-from manifests.assignment import SALT_BYTES, Assignment, following_sequence
+from manifests.assignment import SALT_BYTES, Assignment
 from manifests.assignment_file import build_assignment_file
+from manifests.assignment_sequence import next_sequence
 from manifests.errors import RepositoryError
 from manifests.manifest import (
     MANIFEST_CONTENT_TYPE,
@@ -31,6 +32,7 @@ from manifests.published_releases import (
     read_listed_assignment,
     refuse_step_back,
 )
+from manifests.publisher_clock import refuse_wrong_clock
 from manifests.release_admission import (
     expires_at,
     find_same,
@@ -44,6 +46,7 @@ from manifests.release_admission import (
 from manifests.release_deltas import make_release_deltas, refuse_missing_deltas
 from manifests.release_files import build_release_files, derive_manifest
 from manifests.release_steps import plan_steps, refuse_gaps
+from manifests.release_verdict import verify_table
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.withdrawal import refuse_withdrawn, refuse_withdrawn_version
@@ -143,7 +146,7 @@ class Publisher:
                 releases = build_release_files(bundle, message, untrusted_bytes, deltas)
             manifest = verify_manifest(message, self.trust)
             refuse_expired(manifest, now=now)
-            refuse_expired_root(current, now=now)
+            refuse_wrong_clock(self.store, current, self.settings, now=now)
             way = plan_steps(self.store, current, self.trust, known, manifest, now=now)
             refuse_missing_deltas(deltas, manifest)
             if releases:
@@ -182,6 +185,8 @@ class Publisher:
         Raises:
             RepositoryError: No such release is published, its support has ended, or its manifest or
                 a waiver of it has expired; those three do not keep a plan from halting.
+            SigningError, FirmwareImageError: Devices refuse its manifest or, unless the plan halts,
+                its table.
         """
         with self.store.exclusively():
             current = load_repository(self.store)
@@ -219,7 +224,8 @@ class Publisher:
         if not plan.is_halted:
             refuse_unsupported(published.version, manifest.constraints, now=now)
             refuse_expired(manifest, now=now)
-            refuse_expired_root(current, now=now)
+            verify_table(self.store, current, self.trust, manifest)
+            refuse_wrong_clock(self.store, current, self.settings, now=now)
         releases = list_releases(current)
         way = plan_steps(self.store, current, self.trust, releases, manifest, now=now)
         digest = published.manifest_sha256
@@ -232,11 +238,11 @@ class Publisher:
         """Sign snapshot and timestamp again, so that the repository does not expire.
 
         Raises:
-            RepositoryError: The repository is damaged, or its root has expired at that time.
+            RepositoryError: The repository is damaged, or that cannot be the present.
         """
         with self.store.exclusively():
             before = load_repository(self.store)
-            refuse_expired_root(before, now=now)
+            refuse_wrong_clock(self.store, before, self.settings, now=now)
             return publish_files(self.store, self.signers, self.settings, before=before, now=now)
 
     def sign_manifest(self, manifest: Manifest) -> bytes:
@@ -300,7 +306,7 @@ class Publisher:
         return Assignment(
             product=self.trust.product,
             hardware_class=manifest.hardware_class,
-            sequence=1 if previous is None else following_sequence(previous.sequence),
+            sequence=next_sequence(self.store, current, manifest.hardware_class, previous),
             manifest_sha256=manifest_sha256,
             campaign=plan.campaign,
             salt=previous.salt if previous and keeps_draw else self.draw_bytes(SALT_BYTES),
@@ -327,24 +333,3 @@ class Publisher:
                 hint=f"name them as signer in [signing.roles.{role}]",
             )
         return signers
-
-
-def refuse_expired_root(before: RepositoryMetadata, *, now: datetime) -> None:
-    """Refuse to sign for clients under a root that has expired by this machine's clock.
-
-    A clock far ahead would sign a timestamp that protects nobody from a freeze until then. What
-    takes something back is not asked: devices learn of it from messages of their own.
-
-    Raises:
-        RepositoryError: It has expired.
-    """
-    expires = before.root.signed.expires
-    if now >= expires:
-        raise RepositoryError(
-            "the repository's root has expired by this machine's clock",
-            expected=f"a time before {expires:%Y-%m-%d %H:%M} UTC",
-            got=f"{now:%Y-%m-%d %H:%M} UTC",
-            where="root.json",
-            hint="nothing was signed: set the clock if it is wrong; else make the next root with "
-            "`ampforge repo rotate`",
-        )

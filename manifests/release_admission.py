@@ -15,13 +15,13 @@ from firmware_images.secure_version import SecureVersionBudget, find_budget
 from firmware_images.waiver_text import format_waiver
 from manifests.assignment import ALL_DEVICES_PPM
 from manifests.errors import RepositoryError
-from manifests.manifest import verify_manifest
 from manifests.published_releases import (
     find_release,
     name_extension,
     read_listed_manifest,
 )
-from manifests.repository_reading import load_repository, read_target
+from manifests.release_verdict import verify_published
+from manifests.repository_reading import load_repository
 from manifests.withdrawal import list_withdrawals, refuse_withdrawn_version
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def load_current_manifest(
     Raises:
         RepositoryError: It is not published, was withdrawn, or it or its support, or a waiver of
             it, has expired.
-        DeviceMessageError, SigningError: Devices refuse its manifest.
+        DeviceMessageError, SigningError, FirmwareImageError: Devices refuse it, or its table.
     """
     metadata = load_repository(store)
     refuse_withdrawn_version(metadata, version, hardware_class)
@@ -219,10 +219,9 @@ def load_manifest_in_force(
 
     Raises:
         RepositoryError: It or its support, or a waiver of it, has expired.
-        DeviceMessageError, SigningError: Devices refuse it.
+        DeviceMessageError, SigningError, FirmwareImageError: Devices refuse it, or its table.
     """
-    entry = metadata.targets.signed.targets[release.target_path]
-    manifest = verify_manifest(read_target(store, entry), trust)
+    manifest = verify_published(store, metadata, trust, release)
     refuse_unsupported(release.version, manifest.constraints, now=now)
     refuse_expired_waivers(release, now=now)
     refuse_expired(manifest, now=now)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.waiver_judging import refuse_out_of_force
-from manifests.assignment import succeed_assignment
+from manifests.assignment_sequence import succeed_assignment
 from manifests.errors import RepositoryError
 from manifests.manifest import Manifest, message_digest, verify_manifest
 from manifests.published_releases import (
@@ -21,7 +21,7 @@ from manifests.published_releases import (
     list_releases,
     read_listed_assignment,
 )
-from manifests.publishing import refuse_expired_root
+from manifests.publisher_clock import refuse_wrong_clock
 from manifests.release_admission import expires_at, refuse_unsupported
 from manifests.release_files import (
     build_manifest_file,
@@ -89,7 +89,7 @@ def extend_release(
     """
     with publisher.store.exclusively():
         current = load_repository(publisher.store)
-        refuse_expired_root(current, now=now)
+        refuse_wrong_clock(publisher.store, current, publisher.settings, now=now)
         refuse_withdrawn_version(current, version, hardware_class)
         release = find_release(
             current, version, hardware_class, release_counter=release_counter, is_only=True
@@ -105,7 +105,8 @@ def extend_release(
         running = read_listed_assignment(publisher.store, current, release.hardware_class)
         assignment = None
         if running is not None:
-            assignment = _follow(running, release.manifest_sha256, message_digest(message), now=now)
+            following = succeed_assignment(publisher.store, current, running, now=now)
+            assignment = _renamed(following, release.manifest_sha256, message_digest(message))
         custom = current.targets.signed.targets[release.target_path].custom
         # A release of before is told with its hardware revisions from now on.
         told = describe_revisions(manifest) | {
@@ -135,21 +136,19 @@ def extend_release(
     )
 
 
-def _follow(
-    running: Assignment, old_sha256: bytes, new_sha256: bytes, *, now: datetime
-) -> Assignment | None:
-    """Return the assignment that names a new manifest where one names the old; else `None`."""
+def _renamed(following: Assignment, old_sha256: bytes, new_sha256: bytes) -> Assignment | None:
+    """Return the assignment with the new manifest in place of the old; `None` without the old."""
 
     def renewed(digest: bytes) -> bytes:
         return new_sha256 if digest == old_sha256 else digest
 
-    if old_sha256 not in {running.manifest_sha256, *running.steps_sha256}:
+    if old_sha256 not in {following.manifest_sha256, *following.steps_sha256}:
         return None
     # Share, draw, halt and end stay: the campaign's owner decides about those.
     return replace(
-        succeed_assignment(running, now=now),
-        manifest_sha256=renewed(running.manifest_sha256),
-        steps_sha256=tuple(map(renewed, running.steps_sha256)),
+        following,
+        manifest_sha256=renewed(following.manifest_sha256),
+        steps_sha256=tuple(map(renewed, following.steps_sha256)),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from manifests.assignment import ALL_DEVICES_PPM, succeed_assignment
+from manifests.assignment import ALL_DEVICES_PPM
+from manifests.assignment_sequence import succeed_assignment
 from manifests.errors import RepositoryError
 from manifests.publication import AssignmentPlan
 from manifests.published_releases import find_bundle, find_release, read_listed_assignment
@@ -128,7 +129,7 @@ def withdraw_release(
         if running is not None and (is_halted or digest in running.steps_sha256):
             expires_at = now + publisher.settings.lifetime("campaign")
             following = replace(
-                succeed_assignment(running, now=now),
+                succeed_assignment(publisher.store, current, running, now=now),
                 steps_sha256=tuple(one for one in running.steps_sha256 if one != digest),
             )
             if is_halted:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from firmware_images.errors import FirmwareImageError
 from firmware_images.release_constraints import describe_span
 from manifests.assignment import STEPS_MAX_COUNT
 from manifests.errors import DeviceMessageError, RepositoryError
@@ -270,8 +271,6 @@ def _load_taken(
     now: datetime,
 ) -> Manifest | None:
     try:
-        manifest = load_manifest_in_force(store, metadata, trust, release, now=now)
-    except (RepositoryError, DeviceMessageError, SigningError):
+        return load_manifest_in_force(store, metadata, trust, release, now=now)
+    except (RepositoryError, DeviceMessageError, FirmwareImageError, SigningError):
         return None
-    is_current = manifest.waveform.policy_version >= trust.minimum_policy_version
-    return manifest if is_current else None

@@ -10,8 +10,9 @@
 | `device/CLASS/assignment.cose` | replaced by a publication, right before the timestamp |
 
 What is written first is named by nothing yet, and what names it comes later; so whoever reads at
-any moment, or after a cut at any moment, sees the old state or the new one, whole. Implements
-docs/spec/repository-layout.md.
+any moment, or after a cut at any moment, sees the old state or the new one, whole. An assignment
+is written after the documents that name it, so that its sequence is never given again
+(`assignment_sequence`). Implements docs/spec/repository-layout.md.
 """
 
 from __future__ import annotations
@@ -81,8 +82,16 @@ class NewFile:
     device_path: str = ""
 
 
+# What an initialisation writes before the timestamp.
+_FIRST_PATHS = frozenset(
+    f"metadata/1.{name}.json" for name in (Root.type, Targets.type, CAMPAIGN, Snapshot.type)
+)
+
+
 def refuse_present(store: Store) -> None:
-    """Refuse a store that holds a repository.
+    """Refuse a store that holds a repository, or what is left of one.
+
+    What only an `init_repository` that was cut off has left may be made anew: nobody has it.
 
     Raises:
         RepositoryError: There is one.
@@ -93,6 +102,16 @@ def refuse_present(store: Store) -> None:
             where=store,
             hint="publish to it with `ampforge repo publish`, or choose another folder",
         )
+    for path in store.list_paths():
+        if path.startswith(("metadata/", "targets/", "device/")) and path not in _FIRST_PATHS:
+            raise RepositoryError(
+                "there is a repository here already, and its timestamp is missing",
+                expected="a place without one",
+                got=path,
+                where=store,
+                hint="restore the timestamp from a backup, or choose another folder: clients hold "
+                "the root that a new one would replace",
+            )
 
 
 def init_repository(
@@ -210,7 +229,7 @@ def publish_files(
         snapshot_version=following_version(store, before.snapshot),
         version=before.timestamp.signed.version + 1,
     )
-    for new in (*releases, *assignments):
+    for new in releases:
         store.write(served_target_path(new.path, new.content), new.content)
     for new in releases:
         if new.device_path:
@@ -297,6 +316,8 @@ def _write_metadata(
         (f"metadata/{snapshot_version}.snapshot.json", serialize_document(metadata.snapshot)),
     ):
         store.write(path, content)
+    for new in replaced:
+        store.write(served_target_path(new.path, new.content), new.content)
     # From here devices see the new assignment, and then gateways the new state.
     for new in replaced:
         if new.device_path:

@@ -11,6 +11,7 @@ written but a scratch folder of that client. Implements docs/spec/repository-lay
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from signing.trust_record import TrustRecord
 
 AUDIT_SCHEMA = "ampforge.repo-audit/1"
+# What devices ask for by its place, and not by a digest that somebody signed.
+_ASKED_FOR = re.compile(r"device/([^/]+/assignment|trust/after-[^/]+)\.cose")
 _SCRATCH = (DESCRIPTION_PATH, ".publishing.lock")
 
 
@@ -127,9 +130,10 @@ def audit_repository(
             hint="clients that hold the true one refuse this repository: find out who replaced it",
         )
     try:
-        metadata = load_repository(store, root=roots[-1])
+        metadata = load_repository(store, roots=roots)
     except RepositoryError as error:
-        audit.error(str(error), where=str(error.where or store), hint=error.hint or "")
+        where = str(error.where or store)
+        audit.error(str(error).removesuffix(f" ({where})"), where=where, hint=error.hint or "")
         return audit
     _audit_documents(audit, store, metadata, now)
     _audit_keys(audit, metadata, trust)
@@ -286,6 +290,13 @@ def _audit_files(
                 )
         elif path.startswith(f"targets/{assignment_target_path('')[:10]}"):
             continue  # the assignments before this one: history
+        elif _ASKED_FOR.fullmatch(path):
+            audit.error(
+                "devices are shown what TUF does not list",
+                where=path,
+                hint="publish again if a publication was cut off, which replaces it; else find out "
+                "who put it there, and remove it",
+            )
         else:
             audit.notice("nothing names this file", where=path, hint="it may be removed")
     audit.counts["files"] = count

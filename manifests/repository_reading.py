@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-exported without __all__
@@ -27,6 +28,8 @@ from manifests.tuf_metadata import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tuf.api.metadata import Metadata
 
     from manifests.store import Store
@@ -41,17 +44,53 @@ Document = TypeVar("Document", Timestamp, Snapshot, Targets)
 _HINT_DAMAGED = "restore the repository from a backup; do not sign on top of a damaged one"
 
 
-def load_repository(store: Store, *, root: Metadata[Root] | None = None) -> RepositoryMetadata:
-    """Return the current state, every document verified from root downward.
+def load_repository(store: Store, *, roots: Sequence[Metadata[Root]] = ()) -> RepositoryMetadata:
+    """Return the current state, every document verified from the last root downward.
 
     Args:
         store: The repository.
-        root: The root to verify under, of `load_roots`; the last one if `None`.
+        roots: What `load_roots` returned, if the caller has it.
 
     Raises:
-        RepositoryError: There is none, or a document is missing, damaged or wrongly signed.
+        RepositoryError: There is none, or a document is missing, damaged or wrongly signed; or it
+            is still signed under an earlier root, because a rotation was cut off.
     """
-    root = root or load_roots(store)[-1]
+    roots = roots or load_roots(store)
+    state = load_state_before_rotation(store, roots)
+    if state.root is not roots[-1]:
+        last, before = roots[-1].signed.version, state.root.signed.version
+        raise RepositoryError(
+            f"root {last} is published, and everything else is still signed under root {before}",
+            expected=f"documents signed under root {last}",
+            got=f"root {before}",
+            where=TIMESTAMP_PATH,
+            hint="a rotation was cut off, and clients refuse the repository: run `ampforge repo "
+            "rotate` again. If nobody ran it, find out who changed the repository",
+        )
+    return state
+
+
+def load_state_before_rotation(store: Store, roots: Sequence[Metadata[Root]]) -> RepositoryMetadata:
+    """Return the state under the last root, or, if a rotation was cut off, under the one before it.
+
+    Args:
+        store: The repository.
+        roots: What `load_roots` returned. Several of the last may have nothing signed under them.
+
+    Raises:
+        RepositoryError: A document is missing, damaged or signed under none of them; what is wrong
+            under the last one is told.
+    """
+    try:
+        return _load_state(store, roots[-1])
+    except RepositoryError:
+        for root in reversed(roots[:-1]):
+            with suppress(RepositoryError):
+                return _load_state(store, root)
+        raise
+
+
+def _load_state(store: Store, root: Metadata[Root]) -> RepositoryMetadata:
     timestamp = _load(store, TIMESTAMP_PATH, Timestamp.type, Timestamp, root)
     snapshot = _load(
         store,

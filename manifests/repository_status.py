@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from firmware_images.errors import FirmwareImageError
 from firmware_images.release_constraints import describe_constraints
 from firmware_images.waiver_text import format_waiver
 from manifests.assignment import verify_assignment
@@ -22,6 +23,7 @@ from manifests.published_releases import (
     open_listed_manifest,
 )
 from manifests.release_steps import plan_steps
+from manifests.release_verdict import verify_table
 from manifests.release_words import describe_asked
 from manifests.repository_reading import load_description, load_repository, read_target
 from manifests.tuf_metadata import SIGNING_ROLES, list_differing_roles, serialize_document
@@ -48,14 +50,20 @@ _ROLE_WORDS = {
     "snapshot": "which of these belong together",
     "timestamp": "that this is the present",
 }
+_REFRESH = "whoever holds the snapshot and timestamp keys must run `ampforge repo refresh`"
 _REMEDIES = {
     "root": "the root key holders must run `ampforge repo rotate`",
     "targets": "the release key holders must publish a release, or run `ampforge repo rotate`",
     "campaign": "whoever holds the campaign key must run `ampforge campaign create` again",
-    "snapshot": "whoever holds the snapshot key must run `ampforge repo refresh`",
-    "timestamp": "whoever holds the timestamp key must run `ampforge repo refresh`",
+    "snapshot": _REFRESH,
+    "timestamp": _REFRESH,
 }
+_NOBODY = "nobody has to act"
 _LATER_SUPPORT = "publish a release with a later supported_until"
+_NEW_TABLE = (
+    "the policy key holders must approve its table again, under a policy that counts, and the "
+    "release key holders publish it as a new release"
+)
 _NEW_RELEASE = "the release key holders must publish its content as a new release"
 
 
@@ -82,8 +90,9 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
         release.target_path: plan_steps(store, metadata, trust, releases, release, now=now)
         for release in releases
     }
+    remedies = _REMEDIES if releases else _REMEDIES | {"campaign": _REMEDIES["targets"]}
     documents = [
-        _describe(name, document.signed.version, document.signed.expires, now)
+        _describe(name, document.signed.version, document.signed.expires, now, remedies[name])
         for name, document in metadata.documents.items()
     ]
     filled_percent, list_words = describe_fill(serialize_document(metadata.targets))
@@ -176,12 +185,13 @@ def format_status(status: dict[str, object]) -> str:
 
 
 def expiry_in_words(expires_at: datetime, now: datetime, remedy: str) -> str:
-    """Return when something expires, and who must do what before that."""
+    """Return when something expires, and who must do what before that; without `remedy` nobody."""
     left = expires_at - now
     at = f"{expires_at:%Y-%m-%d %H:%M} UTC"
     if left <= timedelta(0):
-        return f"EXPIRED {_duration(-left)} ago, at {at}: {remedy}"
-    return f"expires in {_duration(left)}, at {at}: {remedy} before that"
+        return f"EXPIRED {_duration(-left)} ago, at {at}: {remedy or _NOBODY}"
+    words = f"{remedy} before that" if remedy else _NOBODY
+    return f"expires in {_duration(left)}, at {at}: {words}"
 
 
 def _duration(span: timedelta) -> str:
@@ -191,14 +201,16 @@ def _duration(span: timedelta) -> str:
     return f"{hours} h" if hours >= 2 else f"{hours * 60 + rest_s // 60} min"  # noqa: PLR2004 - below two hours minutes matter
 
 
-def _describe(name: str, version: int, expires_at: datetime, now: datetime) -> dict[str, object]:
+def _describe(
+    name: str, version: int, expires_at: datetime, now: datetime, remedy: str
+) -> dict[str, object]:
     return {
         "name": name,
         "version": version,
         "signed_by": SIGNING_ROLES[name].value,
         "expires_at": expires_at.astimezone(UTC).isoformat(),
         "is_expired": expires_at <= now,
-        "expiry": expiry_in_words(expires_at, now, _REMEDIES[name]),
+        "expiry": expiry_in_words(expires_at, now, remedy),
     }
 
 
@@ -210,7 +222,8 @@ def _describe_release(
     now: datetime,
 ) -> dict[str, object]:
     message = read_target(store, metadata.targets.signed.targets[release.target_path])
-    expires_at = open_listed_manifest(message).expires_at
+    manifest = open_listed_manifest(message)
+    expires_at = manifest.expires_at
     return {
         "version": release.version,
         "release_counter": release.release_counter,
@@ -222,7 +235,8 @@ def _describe_release(
         "expires_at": expires_at.isoformat(),
         "expires_soon": expires_at - now <= SOON,
         "expiry": expiry_in_words(expires_at, now, _extension(release, expires_at)),
-        "refused": _refused(lambda: verify_manifest(message, trust), _NEW_RELEASE),
+        "refused": _refused(lambda: verify_manifest(message, trust), _NEW_RELEASE)
+        or _refused(lambda: verify_table(store, metadata, trust, manifest), _NEW_TABLE),
     }
 
 
@@ -236,7 +250,7 @@ def _refused(verify: Callable[[], object], remedy: str) -> str | None:
     """Return why devices with the trust record in force refuse a message, and who must act."""
     try:
         verify()
-    except (SigningError, DeviceMessageError) as error:
+    except (SigningError, DeviceMessageError, FirmwareImageError) as error:
         return f"REFUSED by devices: {error.what}; {remedy}"
     return None
 
@@ -277,6 +291,8 @@ def _describe_assignment(
     remedy = _REMEDIES["campaign"]
     if named and assignment.expires_at == named[0].constraints.support_ends_at:
         remedy = _LATER_SUPPORT
+    if withdrawn and assignment.is_halted:
+        remedy = ""
     return {
         "hardware_class": hardware_class,
         "campaign": assignment.campaign,

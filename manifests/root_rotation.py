@@ -17,13 +17,13 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
     Timestamp,
 )
 
-from manifests.errors import RepositoryError
+from manifests.publisher_clock import refuse_clock_behind
 from manifests.repository import following_version, refuse_test_keys
 from manifests.repository_reading import (
     TIMESTAMP_PATH,
     load_description,
-    load_repository,
     load_roots,
+    load_state_before_rotation,
 )
 from manifests.tuf_metadata import (
     CAMPAIGN,
@@ -81,42 +81,39 @@ def rotate_root(
         RepositoryError: Keys are missing, or the repository is damaged or cannot be written.
     """
     with store.exclusively():
-        before, published = _load_before(store, trust)
+        roots = load_roots(store)
+        before = load_state_before_rotation(store, roots)
         allowed = load_description(store)["allows_test_keys"] is True
         refuse_test_keys(signers, allows_test_keys=allowed)
-        root = published or _build_root(before, trust, signers, settings, now)
+        refuse_clock_behind(store, before, settings, now=now)
+        if before.root is not roots[-1] and _has_keys_of(roots[-1], trust):
+            # A root is never changed once a client may have it: what follows is signed under that.
+            root = roots[-1]
+        else:
+            root = _build_root(roots[-1], trust, signers, settings, now)
         after = _build(store, before, root, trust, signers, settings=settings, now=now)
         _write(store, before, after)
     return after
 
 
-def _load_before(
-    store: Store, trust: TrustRecord
-) -> tuple[RepositoryMetadata, Metadata[Root] | None]:
-    """Return the state to follow, and the next root if a killed run has published it already."""
-    roots = load_roots(store)
-    try:
-        return load_repository(store), None
-    except RepositoryError:
-        last = roots[-1].signed
-        wanted = build_root(trust.roles, version=last.version, expires=last.expires).signed
-        if len(roots) == 1 or (last.roles, last.keys) != (wanted.roles, wanted.keys):
-            raise
-        # A root is never changed once a client may have it: what follows is signed under that one.
-        return load_repository(store, root=roots[-2]), roots[-1]
+def _has_keys_of(root: Metadata[Root], trust: TrustRecord) -> bool:
+    """Whether a published root names the keys and thresholds of a trust record."""
+    signed = root.signed
+    wanted = build_root(trust.roles, version=signed.version, expires=signed.expires).signed
+    return (signed.roles, signed.keys) == (wanted.roles, wanted.keys)
 
 
 def _build_root(
-    before: RepositoryMetadata,
+    before: Metadata[Root],
     trust: TrustRecord,
     signers: Mapping[Role, Sequence[Signer]],
     settings: RepositorySettings,
     now: datetime,
 ) -> Metadata[Root]:
-    version = before.root.signed.version + 1
+    version = before.signed.version + 1
     root = build_root(trust.roles, version=version, expires=now + settings.lifetime("root"))
     sign_document(Root.type, root, signers, root)
-    verify_document(Root.type, root, before.root, hint=_HINT)
+    verify_document(Root.type, root, before, hint=_HINT)
     return root
 
 

@@ -16,38 +16,32 @@ file of ours. `obstore` is the extra `ampforge[s3]`.
 
 from __future__ import annotations
 
-import json
-import re
 import secrets
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from manifests.errors import RepositoryError
+from manifests.repository_reading import TARGET_MAX_BYTES
 from manifests.s3_address import cache_control_of
 from manifests.s3_client import import_obstore, open_bucket
+from manifests.s3_lease import (
+    LEASE_FOLDER,
+    LEASE_LIFETIME,
+    LEASE_MAX_BYTES,
+    HeldLease,
+    lease_is_held,
+    lease_number,
+    lease_path,
+    refuse_lease_in_force,
+    serialize_lease,
+)
 from manifests.served_files import content_type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from manifests.s3_address import S3Address
-
-LEASE_FOLDER = "publishing"
-LEASE_LIFETIME = timedelta(minutes=10)
-LEASE_MAX_BYTES = 1024
-_LEASE = re.compile(rf"{LEASE_FOLDER}/lease-([0-9]{{12}})\.json")
-
-
-@dataclass(slots=True, kw_only=True)
-class _Held:
-    """The lease of this publisher, and what it read under it: ETag, or `None` if absent."""
-
-    number: int
-    holder: str
-    until: datetime
-    etags: dict[str, str | None]
 
 
 class S3Store:
@@ -64,7 +58,7 @@ class S3Store:
         self.address = address
         self._clock = clock
         self._bucket = open_bucket(address)
-        self._held: _Held | None = None
+        self._held: HeldLease | None = None
 
     def __str__(self) -> str:
         return str(self.address)
@@ -75,23 +69,7 @@ class S3Store:
         Raises:
             RepositoryError: It cannot be read, or is larger than any that we write.
         """
-        api = import_obstore()
-        try:
-            result = api.get(self._bucket, path)
-            if result.meta["size"] > max_bytes:
-                raise RepositoryError(
-                    "a file of the repository is too large",
-                    expected=f"at most {max_bytes} bytes",
-                    got=f"{result.meta['size']} bytes",
-                    where=self._where(path),
-                )
-            content = bytes(result.bytes())
-            etag = result.meta["e_tag"]
-        except FileNotFoundError as error:
-            self._refuse_missing_bucket(error)
-            content, etag = None, None
-        except (OSError, api.exceptions.BaseError) as error:
-            self._refuse(error, "read", path)
+        content, etag = self._get(path, max_bytes=max_bytes)
         if self._held is not None:
             self._held.etags[path] = etag
         return content
@@ -107,9 +85,9 @@ class S3Store:
         if held is not None and path in held.etags:
             etag = held.etags[path]
             mode = "create" if etag is None else {"e_tag": etag}
-        result = self._put(path, content, mode)
+        etag = self._put(path, content, mode)
         if held is not None and path in held.etags:
-            held.etags[path] = result["e_tag"]
+            held.etags[path] = etag
 
     def copy(self, source: str, destination: str) -> None:
         """Give a file that never changes a second path, in one step, within the bucket.
@@ -148,70 +126,84 @@ class S3Store:
             with suppress(RepositoryError):
                 self._end_lease(held)
 
-    def _take_lease(self) -> _Held:
+    def _take_lease(self) -> HeldLease:
         now = self._clock()
         latest = self._latest_lease()
-        if latest and (until := self._lease_end(latest)) > now:
-            raise self._refuse_held(f"a publisher whose lease ends {until:%H:%M:%S} UTC")
-        held = _Held(
+        if latest:
+            path = lease_path(latest)
+            content = self.read(path, max_bytes=LEASE_MAX_BYTES) or b""
+            refuse_lease_in_force(content, now=now, store=self, where=self._where(path))
+        held = HeldLease(
             number=latest + 1, holder=secrets.token_hex(8), until=now + LEASE_LIFETIME, etags={}
         )
         api = import_obstore()
         try:
-            self._put(_lease_path(held.number), _lease(held), "create")
+            self._put(lease_path(held.number), serialize_lease(held), "create")
         except RepositoryError as error:
             if isinstance(error.__cause__, api.exceptions.AlreadyExistsError):
-                raise self._refuse_held("a publisher that was a moment earlier") from error
+                raise lease_is_held(self, "a publisher that was a moment earlier") from error
             raise
         # A number that was cleared away can be created again: only the highest one holds.
         if self._latest_lease() != held.number:
             self._end_lease(held)
-            raise self._refuse_held("a publisher that was a moment earlier")
+            raise lease_is_held(self, "a publisher that was a moment earlier")
         for number in range(max(1, held.number - 2), held.number):
-            self._remove(_lease_path(number))
+            self._remove(lease_path(number))
         return held
 
-    def _keep_lease(self) -> _Held | None:
+    def _keep_lease(self) -> HeldLease | None:
         held, now = self._held, self._clock()
         if held is None or held.until - now > LEASE_LIFETIME / 2:
             return held
         if now >= held.until or self._latest_lease() != held.number:
-            raise self._refuse_held("a lease that ended before this publication did")
+            raise lease_is_held(self, "a lease that ended before this publication did")
         held.until = now + LEASE_LIFETIME
-        self._put(_lease_path(held.number), _lease(held), "overwrite")
+        self._put(lease_path(held.number), serialize_lease(held), "overwrite")
         return held
 
-    def _end_lease(self, held: _Held) -> None:
+    def _end_lease(self, held: HeldLease) -> None:
         held.until = datetime.fromtimestamp(0, UTC)
-        self._put(_lease_path(held.number), _lease(held), "overwrite")
+        self._put(lease_path(held.number), serialize_lease(held), "overwrite")
 
     def _latest_lease(self) -> int:
-        matches = map(_LEASE.fullmatch, self._list(f"{LEASE_FOLDER}/"))
-        return max((int(match[1]) for match in matches if match), default=0)
+        return max(map(lease_number, self._list(f"{LEASE_FOLDER}/")), default=0)
 
-    def _lease_end(self, number: int) -> datetime:
-        content = self.read(_lease_path(number), max_bytes=LEASE_MAX_BYTES)
+    def _get(self, path: str, *, max_bytes: int) -> tuple[bytes | None, str | None]:
+        """Return a file's content and ETag, or `None` for both if there is no such file."""
+        api = import_obstore()
         try:
-            return datetime.fromtimestamp(int(json.loads(content or b"")["until_s"]), UTC)
-        except (ValueError, TypeError, KeyError, OverflowError, OSError) as error:
-            raise RepositoryError(
-                "the bucket's publishing lease cannot be read",
-                where=self._where(_lease_path(number)),
-                hint="see that nobody publishes, and remove that file",
-            ) from error
+            result = api.get(self._bucket, path)
+            if result.meta["size"] > max_bytes:
+                raise RepositoryError(
+                    "a file of the repository is too large",
+                    expected=f"at most {max_bytes} bytes",
+                    got=f"{result.meta['size']} bytes",
+                    where=self._where(path),
+                )
+            return bytes(result.bytes()), result.meta["e_tag"]
+        except FileNotFoundError as error:
+            self._refuse_missing_bucket(error)
+            return None, None
+        except (OSError, api.exceptions.BaseError) as error:
+            self._refuse(error, "read", path)
 
-    def _put(self, path: str, content: bytes, mode: Any) -> Any:
+    def _put(self, path: str, content: bytes, mode: Any) -> str | None:
+        """Upload a file and return its ETag."""
         api = import_obstore()
         attributes = {
             "Cache-Control": cache_control_of(path),
             "Content-Type": content_type_of(path),
         }
         try:
-            return api.put(
+            result = api.put(
                 self._bucket, path, content, mode=mode, attributes=attributes, use_multipart=False
             )
         except (api.exceptions.PreconditionError, api.exceptions.AlreadyExistsError) as error:
             self._refuse_missing_bucket(error)
+            # The store may have kept it, and its answer was lost: obstore then tried once more.
+            there, etag = self._get(path, max_bytes=TARGET_MAX_BYTES)
+            if there == content:
+                return etag
             raise RepositoryError(
                 "somebody else changed the repository while this publication was made",
                 expected="the file as it was read",
@@ -221,6 +213,8 @@ class S3Store:
             ) from error
         except (OSError, api.exceptions.BaseError) as error:
             self._refuse(error, "written", path)
+        stored: str | None = result["e_tag"]
+        return stored
 
     def _list(self, folder: str) -> Iterator[str]:
         api = import_obstore()
@@ -241,16 +235,6 @@ class S3Store:
 
     def _where(self, path: str) -> str:
         return f"{self.address}/{path}"
-
-    def _refuse_held(self, by: str) -> RepositoryError:
-        return RepositoryError(
-            "somebody else publishes to this repository right now",
-            expected="a bucket that nobody holds",
-            got=by,
-            where=self,
-            hint="wait until that is done, then run the command again; a lease that a killed "
-            f"publisher left ends after {LEASE_LIFETIME.seconds // 60} minutes",
-        )
 
     def _refuse_missing_bucket(self, error: Exception) -> None:
         if "NoSuchBucket" in str(error):
@@ -274,12 +258,3 @@ class S3Store:
             if is_denied
             else "check [repository] endpoint, or AWS_ENDPOINT_URL, and the connection",
         ) from error
-
-
-def _lease_path(number: int) -> str:
-    return f"{LEASE_FOLDER}/lease-{number:012d}.json"
-
-
-def _lease(held: _Held) -> bytes:
-    document = {"holder": held.holder, "until_s": int(held.until.timestamp())}
-    return json.dumps(document).encode()

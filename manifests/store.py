@@ -120,11 +120,13 @@ class FolderStore:
                 raise _cannot_write(target, error) from error
 
     def list_paths(self) -> Iterator[str]:
-        """Yield the path of every file.
+        """Yield the path of every file; none of a folder that is not there.
 
         Raises:
             RepositoryError: The folder cannot be listed.
         """
+        if not self.root.exists():
+            return
 
         def refuse(error: OSError) -> None:
             raise RepositoryError(

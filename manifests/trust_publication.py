@@ -13,10 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from manifests.assignment import succeed_assignment
+from firmware_images.errors import FirmwareImageError
+from manifests.assignment_sequence import succeed_assignment
 from manifests.errors import RepositoryError
-from manifests.manifest import verify_manifest
 from manifests.published_releases import list_releases, read_listed_assignment
+from manifests.publisher_clock import refuse_clock_behind
+from manifests.release_verdict import verify_published
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository, read_target
 from manifests.trust_renewal import trust_path
@@ -44,8 +46,8 @@ class TrustPublication:
         version: The record's version.
         follows: The versions that boards follow it from; empty if nothing was to be done.
         hardware_classes: Whose assignments were signed again.
-        refused_versions: Releases whose manifests do not verify under this record: boards that
-            have it refuse them until they are published anew, signed by keys in force.
+        refused_versions: Releases whose manifests or tables do not verify under this record:
+            boards that have it refuse them until they are published anew, signed by keys in force.
     """
 
     version: int
@@ -75,6 +77,7 @@ def publish_trust(
     _refuse_other_record(publisher.trust, record)
     with publisher.store.exclusively():
         current = load_repository(publisher.store)
+        refuse_clock_behind(publisher.store, current, publisher.settings, now=now)
         refused = _refused_releases(publisher, current)
         first = 1
         before = _read_published(publisher, current)
@@ -93,7 +96,7 @@ def publish_trust(
         # Also where all releases were withdrawn: those boards must look for the record, too.
         classes |= {one.hardware_class for one in list_withdrawals(current)}
         assignments = tuple(
-            succeed_assignment(assignment, now=now)
+            succeed_assignment(publisher.store, current, assignment, now=now)
             for hardware_class in sorted(classes)
             if (assignment := read_listed_assignment(publisher.store, current, hardware_class))
         )
@@ -139,10 +142,9 @@ def _read_published(publisher: Publisher, current: RepositoryMetadata) -> bytes 
 def _refused_releases(publisher: Publisher, current: RepositoryMetadata) -> tuple[str, ...]:
     refused = []
     for release in list_releases(current):
-        entry = current.targets.signed.targets[release.target_path]
         try:
-            verify_manifest(read_target(publisher.store, entry), publisher.trust)
-        except SigningError:
+            verify_published(publisher.store, current, publisher.trust, release)
+        except (SigningError, FirmwareImageError):
             refused.append(release.version)
     return tuple(refused)
 

@@ -7,7 +7,7 @@ came. The order in which they are called is `updater`'s (docs/spec/manifest.md Â
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from manifests.errors import UpdateRefusedError
 from manifests.update_outcome import Remembered, remembered_reason, remembered_word
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from manifests.manifest import Manifest
     from manifests.update_device import BoardControl
     from manifests.update_sources import Release
+
+CLOCKS_APART_MAX_S: Final = 24 * 3600
+"""How far the clock of who assigns may be ahead of that of who signs freshness answers."""
 
 
 def refuse_busy_board(board: BoardControl, *, minimum_battery_percent: int) -> None:
@@ -151,7 +154,7 @@ def judge_freshness(
 
     Raises:
         UpdateRefusedError: The answer is older than one accepted before, another assignment is in
-            force, or assignment or manifest has expired.
+            force, its time is from before the assignment, or assignment or manifest has expired.
     """
     if freshness.sequence < state.freshness_sequence:
         raise UpdateRefusedError(
@@ -168,6 +171,15 @@ def judge_freshness(
             got=f"sequence {assignment.sequence}",
             where="freshness, field 6",
             hint="ask again; if it stays so, something between holds updates back",
+        )
+    if freshness.time_s + CLOCKS_APART_MAX_S < assignment.issued_at_s:
+        # At such a time nothing has expired that ever was.
+        raise UpdateRefusedError(
+            "the server's time is before the assignment was issued",
+            expected=f"a time after {_as_text(assignment.issued_at_s - CLOCKS_APART_MAX_S)}",
+            got=_as_text(freshness.time_s),
+            where="freshness, field 4",
+            hint="set the clock of the server that signs freshness answers",
         )
     for what, expires_at_s in (
         ("assignment", assignment.expires_at_s),

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from signing.trust_record import TrustRecord
 
 SLOT_COUNT = 2
-REJECTED_STATES = frozenset({OtaState.INVALID, OtaState.ABORTED})
-UNCONFIRMED_STATES = frozenset({OtaState.NEW, OtaState.PENDING_VERIFY})
 
 
 class BoardControl(Protocol):
@@ -80,7 +78,8 @@ class BoardControl(Protocol):
     def electrodes_off(self) -> None:
         """Switch the output stage off and keep it off until it is allowed, or the next boot.
 
-        By itself a board keeps it off from its boot while otadata says NEW or PENDING_VERIFY.
+        By itself a board keeps it off from its boot while what runs `is_unproven`
+        (firmware_images/unproven.py).
         """
         ...
 

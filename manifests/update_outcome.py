@@ -1,8 +1,11 @@
 """How a session ends, the rules it keeps, and the words in which a device remembers its last one.
 
 The update state in flash has one text, `last_outcome`. It is one of the `Remembered` words, for a
-reverted update followed by `: ` and the reason, for one that is written by `: ` and how many first
-boots it did not confirm (docs/spec/device-report.md §4).
+reverted update followed by `: ` and the reason, for one that is written or has passed its self-test
+by `: ` and how many first boots it did not confirm (docs/spec/device-report.md §4).
+
+While an update is pending, `passed` and `reverted, report due` are the verdict on it. They are
+noted before otadata says VALID or INVALID: what otadata says alone may be what a torn write left.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ class Remembered(StrEnum):
 
     NOTHING = ""
     DOWNLOADING = "downloading"
+    PASSED = "passed"
     INSTALLED_REPORT_DUE = "installed, report due"
     INSTALLED = "installed"
     REVERTED_REPORT_DUE = "reverted, report due"
@@ -102,17 +106,31 @@ def reverted_text(word: Remembered, reason: str) -> str:
     return f"{word}: {printable}"[:REMEMBERED_MAX_LENGTH]
 
 
-def unconfirmed_text(first_boots: int) -> str:
-    """Return the text for a release that is tried again after so many first boots."""
-    return f"{Remembered.DOWNLOADING}: {first_boots} of {FIRST_BOOTS_MAX} boots"
+def unconfirmed_text(word: Remembered, first_boots: int) -> str:
+    """Return the text for a release that did not confirm so many first boots, perhaps none."""
+    return f"{word}: {first_boots} of {FIRST_BOOTS_MAX} boots" if first_boots else str(word)
 
 
 def unconfirmed_boots(state: UpdateState, manifest_digest: bytes) -> int:
     """Return how many first boots a release did not confirm."""
-    texts = {unconfirmed_text(count): count for count in range(1, FIRST_BOOTS_MAX)}
+    texts = {
+        unconfirmed_text(word, count): count
+        for word in (Remembered.DOWNLOADING, Remembered.PASSED)
+        for count in range(1, FIRST_BOOTS_MAX)
+    }
     if state.last_manifest_digest != manifest_digest:
         return 0
     return texts.get(state.last_outcome, 0)
+
+
+def noted_verdict(state: UpdateState) -> Remembered | None:
+    """Return PASSED or REVERTED_REPORT_DUE if that was noted of the pending update, else `None`."""
+    word = remembered_word(state)
+    is_about_it = (
+        state.pending is not None and state.last_manifest_digest == state.pending.manifest_digest
+    )
+    is_verdict = word in {Remembered.PASSED, Remembered.REVERTED_REPORT_DUE}
+    return word if is_about_it and is_verdict else None
 
 
 def due_report(state: UpdateState) -> ReportedResult | None:

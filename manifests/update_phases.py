@@ -15,7 +15,7 @@ from enum import StrEnum, unique
 from typing import TYPE_CHECKING, Final
 
 from firmware_images.otadata import OtaState, read_otadata, select_boot
-from manifests.update_outcome import Remembered, remembered_word
+from manifests.update_outcome import Remembered, noted_verdict, remembered_word
 
 if TYPE_CHECKING:
     from manifests.update_device import UpdateDevice
@@ -38,15 +38,14 @@ class Phase(StrEnum):
     REPORT_DUE = "report due"
 
 
-_SWITCHED: Final = {OtaState.NEW: Phase.SWITCHED, OtaState.PENDING_VERIFY: Phase.TRYING}
 PHASES: Final[dict[Phase, str]] = {
     Phase.IDLE: "nothing pending; the last update, if any, is reported",
     Phase.WRITING: "`downloading`: the slots that do not run are being written, or are whole",
     Phase.NOTED: "pending is set; the old slot boots next",
     Phase.SWITCHED: "pending is set; otadata: its slot, NEW",
-    Phase.TRYING: "pending is set; otadata: its slot, PENDING_VERIFY; electrodes off",
-    Phase.PROVEN: "pending is set; otadata: its slot, VALID; counters not raised yet",
-    Phase.REJECTED: "pending is set; otadata: its slot, INVALID; the old slot boots",
+    Phase.TRYING: "pending is set; otadata: its slot, PENDING_VERIFY; or VALID without `passed`",
+    Phase.PROVEN: "pending is set, `passed`; otadata: its slot, VALID; counters not raised yet",
+    Phase.REJECTED: "pending is set, `reverted`; the old slot boots",
     Phase.UNCONFIRMED: "pending is set; otadata: its slot, ABORTED; the old slot boots",
     Phase.REPORT_DUE: "nothing pending; `installed` or `reverted`, report due",
 }
@@ -106,9 +105,13 @@ def read_phase(device: UpdateDevice) -> Phase:
         if word is Remembered.DOWNLOADING:
             return Phase.WRITING
         return Phase.REPORT_DUE if word in _REPORT_DUE else Phase.IDLE
+    verdict = noted_verdict(state)
     if choice.entry_index is not None and choice.slot == pending.slot:
-        return _SWITCHED.get(choice.state, Phase.PROVEN)
-    if device.has_state(pending.slot, OtaState.INVALID):
+        if choice.state is OtaState.NEW:
+            return Phase.SWITCHED
+        is_proven = choice.state is OtaState.VALID and verdict is Remembered.PASSED
+        return Phase.PROVEN if is_proven else Phase.TRYING
+    if verdict is Remembered.REVERTED_REPORT_DUE:
         return Phase.REJECTED
     is_aborted = device.has_state(pending.slot, OtaState.ABORTED)
     return Phase.UNCONFIRMED if is_aborted else Phase.NOTED

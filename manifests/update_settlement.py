@@ -2,8 +2,9 @@
 
 Counters rise here and only here, after the new application passed its self-test and otadata says
 VALID: until then every older rule still holds and the old slot is a valid way back
-(docs/spec/manifest.md §7). Each step is idempotent, so a cut between any two is settled by the
-next boot.
+(docs/spec/manifest.md §7). The verdict is noted in the update state before otadata shows it, and
+counts only when it is noted: an entry of otadata whose write was torn may say anything. Each step
+is idempotent, so a cut between any two is settled by the next boot.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from manifests.update_outcome import (
     UpdateOutcome,
     UpdateResult,
     due_report,
+    noted_verdict,
     remembered_reason,
     reverted_text,
     unconfirmed_boots,
@@ -56,45 +58,50 @@ def settle_last_update(
     pending = state.pending
     if device.board.running_slot == pending.slot:
         device.board.electrodes_off()
-        failure = _judge_running(device, pending)
+        failure = _judge_running(device, state, pending)
         if failure is not None:
             return _give_up(device, state, failure)
         _confirm(device, state, pending)
         device.board.electrodes_allowed()
-    elif device.has_state(pending.slot, OtaState.INVALID):
-        # Cut after the verdict was written and before it was remembered.
-        _remember_reverted(device, state, "it failed its self-test")
+    elif noted_verdict(state) is Remembered.REVERTED_REPORT_DUE:
+        # Cut after the verdict was noted, and perhaps before otadata showed it.
+        _save(device, state, state.last_outcome, pending.manifest_digest)
     elif device.has_state(pending.slot, OtaState.ABORTED):
         first_boots = unconfirmed_boots(state, pending.manifest_digest) + 1
         if first_boots < FIRST_BOOTS_MAX:
             # The bootloader cannot tell a crash from a power cut: the next session tries again.
-            _save(device, state, unconfirmed_text(first_boots), pending.manifest_digest)
+            _begin_again(device, state, first_boots)
             return None
         _remember_reverted(device, state, f"it did not confirm {first_boots} first boots")
     elif device.boots_next() == pending.slot:
         refuse_busy_board(device.board, minimum_battery_percent=rules.minimum_battery_percent)
         return _outcome(device, UpdateResult.REBOOT_NEEDED, "a written release waits for a reboot")
     else:
-        # Cut after the pending update was noted and before otadata was switched: what was written
-        # is still there, and the next install goes on from it.
-        first_boots = unconfirmed_boots(state, pending.manifest_digest)
-        text = unconfirmed_text(first_boots) if first_boots else str(Remembered.DOWNLOADING)
-        _save(device, state, text, pending.manifest_digest)
+        # Cut after the pending update was noted and before otadata was switched, or a torn write
+        # lost the entry: what was written is still there, and the next install goes on from it.
+        _begin_again(device, state, unconfirmed_boots(state, pending.manifest_digest))
         return None
     yield from _deliver_due_report(device)
     return _settled_outcome(device)
 
 
-def _judge_running(device: UpdateDevice, pending: PendingUpdate) -> str | None:
+def _judge_running(device: UpdateDevice, state: UpdateState, pending: PendingUpdate) -> str | None:
     if device.board.running_app_sha256 != pending.app_sha256:
         return "another application runs than the one written"
-    if device.running_state() is OtaState.VALID:
-        # The power failed between the verdict and the counters: the verdict stands.
-        return None
-    return device.board.self_test()
+    match noted_verdict(state):
+        case Remembered.REVERTED_REPORT_DUE:
+            # Otadata did not take the verdict, and the new release was started once more.
+            return remembered_reason(state)
+        case Remembered.PASSED if device.running_state() is OtaState.VALID:
+            # The power failed between the verdict and the counters: the verdict stands.
+            return None
+        case _:
+            return device.board.self_test()
 
 
 def _confirm(device: UpdateDevice, state: UpdateState, pending: PendingUpdate) -> None:
+    first_boots = unconfirmed_boots(state, pending.manifest_digest)
+    _note_verdict(device, state, unconfirmed_text(Remembered.PASSED, first_boots))
     mark_state(device.medium, device.otadata, OtaState.VALID)
     # Before the pending update is forgotten: a cut here is settled by the next boot once more.
     device.board.raise_secure_version()
@@ -111,8 +118,9 @@ def _confirm(device: UpdateDevice, state: UpdateState, pending: PendingUpdate) -
 
 
 def _give_up(device: UpdateDevice, state: UpdateState, failure: str) -> UpdateOutcome:
-    # otadata first: a flash that does not keep the verdict leaves the update pending and the
-    # electrodes off, and no later session takes the release for one that is in order.
+    # The update stays pending until otadata shows the verdict: a flash that does not keep it leaves
+    # the electrodes off, and no later session takes the release for one that is in order.
+    _note_verdict(device, state, reverted_text(Remembered.REVERTED_REPORT_DUE, failure))
     mark_state(device.medium, device.otadata, OtaState.INVALID)
     _remember_reverted(device, state, failure)
     return _outcome(
@@ -120,6 +128,19 @@ def _give_up(device: UpdateDevice, state: UpdateState, failure: str) -> UpdateOu
         UpdateResult.REBOOT_NEEDED,
         f"the new release failed its self-test ({failure}); the device returns to the old one",
     )
+
+
+def _note_verdict(device: UpdateDevice, state: UpdateState, text: str) -> None:
+    assert state.pending is not None
+    device.record.save_update_state(
+        replace(state, last_outcome=text, last_manifest_digest=state.pending.manifest_digest)
+    )
+
+
+def _begin_again(device: UpdateDevice, state: UpdateState, first_boots: int) -> None:
+    assert state.pending is not None
+    text = unconfirmed_text(Remembered.DOWNLOADING, first_boots)
+    _save(device, state, text, state.pending.manifest_digest)
 
 
 def _remember_reverted(device: UpdateDevice, state: UpdateState, reason: str) -> None:

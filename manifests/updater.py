@@ -28,14 +28,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from firmware_images.device_record import PendingUpdate
-from firmware_images.flash_medium import SECTOR_BYTES
-from firmware_images.otadata import OtaState, read_otadata, switch_slot
+from firmware_images.otadata import OtaState, spoil_rejected_entry, switch_slot
+from firmware_images.unproven import UNCONFIRMED_STATES
 from manifests.delta_writer import find_delta, write_by_delta
 from manifests.errors import UpdateRefusedError
 from manifests.slot_writer import copy_slot, holds, stream_into_slot, write_whole
 from manifests.trust_renewal import renew_trust
 from manifests.update_checks import refuse_busy_board, refuse_same_release
-from manifests.update_device import REJECTED_STATES, UNCONFIRMED_STATES
 from manifests.update_outcome import (
     Remembered,
     UpdateOutcome,
@@ -43,6 +42,8 @@ from manifests.update_outcome import (
     UpdateRules,
     due_report,
     remembered_word,
+    unconfirmed_boots,
+    unconfirmed_text,
 )
 from manifests.update_settlement import settle_last_update
 from manifests.update_sources import (
@@ -254,7 +255,7 @@ def _note_download(device: UpdateDevice, release: Release) -> bool:
 def _switch(device: UpdateDevice, release: Release, freshness: Freshness) -> UpdateOutcome:
     state = device.record.load_update_state()
     slot = device.inactive_slot
-    _forget_rejected_entry(device)
+    spoil_rejected_entry(device.medium, device.otadata)
     device.record.save_update_state(_with_pending(state, release, freshness, slot))
     device.board.electrodes_off()
     switch_slot(device.medium, device.otadata, slot, OtaState.NEW)
@@ -269,9 +270,12 @@ def _with_pending(
     state: UpdateState, release: Release, freshness: Freshness, slot: int
 ) -> UpdateState:
     # The sequences of what was accepted rise now; the release's own counters only when it has
-    # proved itself (update_settlement).
+    # proved itself (update_settlement). What is remembered of this manifest is no verdict on it.
+    first_boots = unconfirmed_boots(state, release.manifest_sha256)
     return replace(
         state,
+        last_outcome=unconfirmed_text(Remembered.DOWNLOADING, first_boots),
+        last_manifest_digest=release.manifest_sha256,
         assignment_sequence=release.assignment.sequence,
         freshness_sequence=freshness.sequence,
         pending=PendingUpdate(
@@ -282,13 +286,3 @@ def _with_pending(
             app_sha256=release.manifest.app.sha256,
         ),
     )
-
-
-def _forget_rejected_entry(device: UpdateDevice) -> None:
-    # A rejected entry left from an earlier update would look like the verdict on this one, if the
-    # power failed between noting the pending update and switching.
-    otadata = read_otadata(device.medium, device.otadata)
-    active = otadata.active_index
-    if active is not None and otadata.entries[1 - active].state in REJECTED_STATES:
-        offset_bytes = device.otadata.offset_bytes + (1 - active) * SECTOR_BYTES
-        device.medium.erase(offset_bytes, SECTOR_BYTES)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from provisioning.flasher import SecurityFacts
     from provisioning.ledger import Ledger
 
-PORT_TIMEOUT_S = 3.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EfusePreview:
@@ -54,7 +52,7 @@ def preview_efuses(port_url: str, plan: EfusePlan, ledger: Ledger) -> EfusePrevi
         PortError: The port cannot be opened, or died.
         FlashError: No loader answers, or it is of another chip than the plan's.
     """
-    port = open_port(port_url, timeout_s=PORT_TIMEOUT_S)
+    port = open_port(port_url)
     try:
         flasher = EsptoolFlasher(port, where=port_url)
         try:

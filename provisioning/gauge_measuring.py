@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from provisioning.station_settings import StationSettings
     from provisioning.station_values import SlotConfig
 
-_PORT_TIMEOUT_S: Final = 1.0
 _NA_PER_UA: Final = 1000
 
 
@@ -114,7 +113,7 @@ def measure_part(
     found = []
     for slot in slots:
         with ExitStack() as stack:
-            port = open_port(slot.port, timeout_s=_PORT_TIMEOUT_S)
+            port = open_port(slot.port)
             stack.callback(port.close)
             link = DeviceLink(port, where=slot.port)
             link.reset_board()

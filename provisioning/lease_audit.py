@@ -24,6 +24,7 @@ from provisioning.ledger_leases import (
 from provisioning.ledger_retelling import contradiction, hex_field
 from provisioning.ledger_schema import events, serial_numbers
 from provisioning.outbox_events import REFUSE_STEP, SYNC_STEP
+from provisioning.station_values import Step
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -210,7 +211,7 @@ def _require_own(connection: Connection, record: LeaseRecord, adopted: Collectio
         .where(
             events.c.serial == serial_numbers.c.serial,
             events.c.station == record.name,
-            events.c.step == "reserve",
+            events.c.step == Step.RESERVE.value,
             events.c.phase == Phase.CONFIRM.value,
         )
         .exists()

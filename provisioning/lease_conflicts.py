@@ -6,7 +6,7 @@ Implements docs/spec/lease.md §5.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
@@ -15,6 +15,7 @@ from provisioning.ledger_leases import is_void
 from provisioning.ledger_schema import jobs, quarantines, replaced_modules, serial_numbers, units
 from provisioning.ledger_values import JobState, UnitState
 from provisioning.outbox_events import CHANGED_HINT
+from provisioning.station_values import Step
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from provisioning.ledger_events import Event
     from provisioning.ledger_leases import LeaseRecord
     from provisioning.serial_numbers import SerialNumber
-
-_RESERVE: Final = "reserve"
 
 
 def find_number_conflict(
@@ -71,7 +70,7 @@ def find_other_hand(connection: Connection, record: LeaseRecord, event: Event) -
         )
     if last.station != record.name:
         return f"{last.station} worked on {event.serial} meanwhile"
-    opens_job = event.step == _RESERVE and not event.data.get("resumed")
+    opens_job = event.step == Step.RESERVE and not event.data.get("resumed")
     if not opens_job and (last.job, last.state) != (event.job, JobState.OPEN.value):
         return f"the job on {event.serial} was ended meanwhile"
     if read_unit_state(connection, event.serial) is UnitState.HOLD:

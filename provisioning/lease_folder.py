@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioning.errors import LeaseError, StationError
 from provisioning.file_birth import read_birth_ns
-from provisioning.ledger_sqlite import COMPANIONS, fold_log
+from provisioning.ledger_log import COMPANIONS, fold_log
 from provisioning.outbox_memory import memory_path
 from signing.durable_file import flush_folder, save_durably
 from signing.input_file import read_input

@@ -21,6 +21,7 @@ from provisioning.ledger_schema import events, quarantines, serial_numbers, unit
 from provisioning.ledger_values import Reservation, UnitState
 from provisioning.ledger_voids import REASON_MAX_LENGTH, VoidedRange, void_range
 from provisioning.outbox_events import REFUSE_STEP
+from signing.value_class import dataclass
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -36,34 +37,43 @@ if TYPE_CHECKING:
 _QUARANTINE_REASON_MAX_LENGTH: Final = 400
 
 
-class Refusals:
-    """What is refused in one transaction in which the ledger follows a lease's events.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """One transaction in which the ledger follows a lease's events.
 
-    Args:
+    Attributes:
         connection: Inside a writing transaction.
         ledger: The open ledger.
         writer: The station that synchronises.
         record: The lease as the ledger has it.
         now: The present, aware.
+    """
+
+    connection: Connection
+    ledger: Ledger
+    writer: Writer
+    record: LeaseRecord
+    now: dt.datetime
+
+    @property
+    def epoch(self) -> int:
+        """The ledger's epoch, in which it says what it says."""
+        return self.ledger.identity.epoch
+
+
+class Refusals:
+    """What is refused while the ledger follows a lease's events.
+
+    Args:
+        following: The transaction.
 
     Attributes:
         sentences: One for each event that could not follow, for the operator.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        ledger: Ledger,
-        writer: Writer,
-        record: LeaseRecord,
-        *,
-        now: dt.datetime,
-    ) -> None:
-        self._connection = connection
-        self._ledger = ledger
-        self._writer = writer
-        self._record = record
-        self._now = now
+    def __init__(self, following: Following) -> None:
+        self._following = following
+        self._connection = following.connection
         self.sentences: list[str] = []
 
     def refuse(self, event: Event, problem: str) -> None:
@@ -75,7 +85,7 @@ class Refusals:
     def refuse_number(self, event: Event, number: SerialNumber, problem: str) -> None:
         """Refuse the event that gave a number; one that nobody else explains becomes void."""
         if not self._is_explained(event, number):
-            self._void(number, f"lease {self._record.name}: {problem}")
+            self._void(number, f"lease {self._following.record.name}: {problem}")
         self.refuse(event, problem)
 
     def say(self, event: Event, problem: str) -> None:
@@ -109,7 +119,7 @@ class Refusals:
         return given is not None or is_void(self._connection, number) is not None
 
     def _open_quarantine(self, event: Event, problem: str) -> None:
-        reason = f"made under lease {self._record.name} as {event.serial}: {problem}"
+        reason = f"made under lease {self._following.record.name} as {event.serial}: {problem}"
         reason = reason[:_QUARANTINE_REASON_MAX_LENGTH]
         board_class = BoardClass.FOREIGN.value
         known = self._connection.execute(
@@ -123,9 +133,9 @@ class Refusals:
         )
         self._connection.execute(
             insert(quarantines).values(
-                station=self._writer.station, number=chained.event.number, mac=event.mac,
+                station=self._following.writer.station, number=chained.event.number, mac=event.mac,
                 serial=known, board_class=board_class, reason=reason, record_digest=None,
-                opened_at=format_time(self._now),
+                opened_at=format_time(self._following.now),
             )
         )  # fmt: skip
 
@@ -136,22 +146,23 @@ class Refusals:
         if has_serial:
             about = Reservation(
                 serial=str(event.serial), mac=bytes(event.mac or b""), job=None, job_number=None,
-                opened_at=self._now, is_new=False, is_resumed=False,
+                opened_at=self._following.now, is_new=False, is_resumed=False,
                 unit_state=UnitState.IN_WORK, bundle_digest=b"",
             )  # fmt: skip
         return append_event(
-            self._connection, self._writer, epoch=self._ledger.identity.epoch, step=step,
-            phase=Phase.CONFIRM, data=data, mac=event.mac, reservation=about, at=self._now,
+            self._connection, self._following.writer, epoch=self._following.epoch, step=step,
+            phase=Phase.CONFIRM, data=data, mac=event.mac, reservation=about,
+            at=self._following.now,
         )  # fmt: skip
 
     def _void(self, number: SerialNumber, reason: str) -> None:
         void = VoidedRange(
             prefix=number.prefix, model=number.model, year=number.year, week=number.week,
             first_sequence=number.sequence, last_sequence=number.sequence,
-            epoch=self._record.epoch, reason=reason[:REASON_MAX_LENGTH],
-            voided_at=format_time(self._now),
+            epoch=self._following.record.epoch, reason=reason[:REASON_MAX_LENGTH],
+            voided_at=format_time(self._following.now),
         )  # fmt: skip
         void_range(
-            self._connection, self._writer, epoch=self._ledger.identity.epoch, void=void,
-            at=self._now,
+            self._connection, self._following.writer, epoch=self._following.epoch, void=void,
+            at=self._following.now,
         )  # fmt: skip

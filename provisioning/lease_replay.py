@@ -20,7 +20,7 @@ from provisioning.lease_conflicts import (
     read_quarantine,
     read_unit_state,
 )
-from provisioning.lease_refusals import Refusals
+from provisioning.lease_refusals import Following, Refusals
 from provisioning.ledger_allocation import withdraw_release
 from provisioning.ledger_checks import take_over_check
 from provisioning.ledger_events import Phase, format_time
@@ -31,50 +31,29 @@ from provisioning.ledger_schema import CHECK_STANDARD_STEP, jobs, quarantines, s
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.outbox_events import CHANGED_HINT, require_own_word
 from provisioning.serial_numbers import parse_serial
+from provisioning.station_values import Step
 
 if TYPE_CHECKING:
-    import datetime as dt
-
-    from sqlalchemy import Connection
-
-    from provisioning.ledger import Ledger
     from provisioning.ledger_events import ChainedEvent, Event
-    from provisioning.ledger_leases import LeaseRecord
-    from provisioning.ledger_values import Writer
     from provisioning.serial_numbers import SerialNumber
 
 _RUN_MAX_CHARACTERS: Final = 36
-_RESERVE, _IDENTITY, _FINAL = "reserve", "identity", "final"
-_UNIT_STEPS: Final = (_RESERVE, _IDENTITY, _FINAL)
+_UNIT_STEPS: Final = (Step.RESERVE, Step.IDENTITY, Step.FINAL)
 
 
 class Replay:
-    """One transaction in which the ledger follows a lease's events.
+    """The ledger's rows, as they follow a lease's events.
 
     Args:
-        connection: Inside a writing transaction.
-        ledger: The open ledger.
-        writer: The station that synchronises.
-        record: The lease as the ledger has it.
-        now: The present, aware.
+        following: The transaction in which they do.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        ledger: Ledger,
-        writer: Writer,
-        record: LeaseRecord,
-        *,
-        now: dt.datetime,
-    ) -> None:
-        self._connection = connection
-        self._ledger = ledger
-        self._writer = writer
-        self._record = record
-        self._now = now
-        self._format = ledger.identity.serial_format
-        self._refusals = Refusals(connection, ledger, writer, record, now=now)
+    def __init__(self, following: Following) -> None:
+        self._following = following
+        self._connection = following.connection
+        self._record = following.record
+        self._format = following.ledger.identity.serial_format
+        self._refusals = Refusals(following)
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -100,7 +79,7 @@ class Replay:
         elif event.step == HOLD_STEP and not self._refusals.has_refused(event):
             self._follow_hold(event)
         elif event.step in _UNIT_STEPS and not self._refusals.has_refused(event):
-            if event.step == _RESERVE and event.data.get("new"):
+            if event.step == Step.RESERVE and event.data.get("new"):
                 self._follow_new(event)
             else:
                 self._follow_work(event)
@@ -155,9 +134,9 @@ class Replay:
         problem = find_other_hand(self._connection, self._record, event)
         if problem is not None:
             self._refusals.refuse(event, problem)
-        elif event.step == _RESERVE:
+        elif event.step == Step.RESERVE:
             self._go_on(event)
-        elif event.step == _IDENTITY:
+        elif event.step == Step.IDENTITY:
             self._move_serial(event, SerialState.ASSIGNED)
         else:
             self._finish(event)
@@ -232,7 +211,7 @@ class Replay:
     def _follow_check(self, event: Event) -> None:
         """Let the ledger judge a reading, with all that it knows of units and of the chart."""
         told = parse_check(event)  # the audit of the outbox did so before
-        take_over_check(self._connection, self._ledger, self._writer, told)
+        take_over_check(self._connection, self._following.ledger, self._following.writer, told)
 
     def _follow_hold(self, event: Event) -> None:
         """Say when a unit went on that was put on hold: the ledger did so with the reading."""
@@ -247,8 +226,9 @@ class Replay:
     def _follow_end(self, event: Event) -> None:
         if self._record.closed_at is None:
             end_lease(
-                self._connection, self._writer, self._record, ledger=self._ledger,
-                reason=str(event.data.get("reason")), ended_at=event.at, now=self._now,
+                self._connection, self._following.writer, self._record,
+                ledger=self._following.ledger, reason=str(event.data.get("reason")),
+                ended_at=event.at, now=self._following.now,
             )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from provisioning.errors import LeaseError
 from provisioning.held_lease import verify_held
 from provisioning.lease_folder import find_lease_files, holding_lease
 from provisioning.lease_recalling import find_to_recall, recall
+from provisioning.lease_refusals import Following
 from provisioning.lease_replay import Replay
 from provisioning.ledger_events import Phase, format_time
 from provisioning.ledger_journal import append_event, event_row, read_end, read_part
@@ -224,7 +225,11 @@ class _Sync:
                 return False
             now = self._writer.now()
             connection.execute(insert(events), [event_row(chained) for chained in part])
-            replay = Replay(connection, self._ledger, self._writer, record, now=now)
+            following = Following(
+                connection=connection, ledger=self._ledger, writer=self._writer, record=record,
+                now=now,
+            )  # fmt: skip
+            replay = Replay(following)
             for chained in part:
                 replay.follow(chained)
             append_event(

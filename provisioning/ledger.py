@@ -35,6 +35,7 @@ from provisioning.ledger_schema import jobs, serial_numbers, units
 from provisioning.ledger_values import JobState, Reservation, SerialState, UnitState, Writer
 from provisioning.ledger_writes import ANSWER, change_row
 from provisioning.serial_numbers import parse_serial
+from provisioning.station_values import Step
 from provisioning.unit_states import VERDICT_CAUSES, Cause, next_state
 
 if TYPE_CHECKING:
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
     from provisioning.ledger_database import LedgerDatabase
     from provisioning.ledger_writes import Question
 
-RESERVE_STEP = "reserve"
-FINAL_STEP = "final"
 
 # Made once: building a statement costs more than running it.
 _MOVE_SERIAL = (
@@ -239,7 +238,8 @@ class Ledger(LedgerReader["LedgerDatabase"]):
                 unit_state=state, bundle_digest=bundle_digest,
             )  # fmt: skip
             chained = append_event(
-                connection, writer, epoch=identity.epoch, step=RESERVE_STEP, phase=Phase.CONFIRM,
+                connection, writer, epoch=identity.epoch, step=Step.RESERVE.value,
+                phase=Phase.CONFIRM,
                 data=reservation_data(
                     is_new=unit is None, is_resumed=job.is_resumed, job_number=job.number,
                     bundle_digest=bundle_digest, run=writer.run,
@@ -261,7 +261,7 @@ class Ledger(LedgerReader["LedgerDatabase"]):
             return None
         expected = self._expectations.expect(
             self.identity, writer, mac=mac, prefix=prefix, model=model,
-            bundle_digest=bundle_digest, step=RESERVE_STEP,
+            bundle_digest=bundle_digest, step=Step.RESERVE.value,
         )  # fmt: skip
         if expected is None:
             return None
@@ -308,7 +308,7 @@ class Ledger(LedgerReader["LedgerDatabase"]):
             unit_state = next_state(UnitState.IN_WORK, cause, where=reservation.serial)
             now = writer.now()
             chained = append_event(
-                connection, writer, epoch=self.identity.epoch, step=FINAL_STEP,
+                connection, writer, epoch=self.identity.epoch, step=Step.FINAL.value,
                 phase=Phase.CONFIRM,
                 data={**data, "outcome": unit_state.value}
                 | ({"awaits_check": True} if awaits_check else {}),

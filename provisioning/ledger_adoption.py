@@ -26,6 +26,7 @@ from provisioning.ledger_quarantine import close_quarantine, require_quarantined
 from provisioning.ledger_schema import jobs, serial_numbers, units
 from provisioning.ledger_supervision import SUPERVISE_STEP
 from provisioning.ledger_values import JobState, Reservation, SerialState, UnitState
+from provisioning.station_values import Step
 from provisioning.supervision import Act, SupervisedAct
 from provisioning.unit_states import Cause, next_state
 
@@ -136,7 +137,7 @@ def carry_out_adoption(
         _insert_rows(connection, writer, number, reservation, at=format_time(now))
         close_quarantine(connection, order.mac, at=format_time(now))
         told: tuple[Said, ...] = (
-            ("reserve", Phase.CONFIRM, _reservation(writer, bundle_digest)),
+            (Step.RESERVE.value, Phase.CONFIRM, _reservation(writer, bundle_digest)),
             *lost_steps(proved),
             (SUPERVISE_STEP, Phase.CONFIRM, _order_data(order, signed, evidence_bytes)),
         )

@@ -68,6 +68,7 @@ class LedgerDatabase:
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one consistent state and changes nothing."""
         with (
+            self._backend.seeing_one_state(),
             translated(self.address),
             self._backend.begin_reading(self._engine) as connection,
             connection.begin(),

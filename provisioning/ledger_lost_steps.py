@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from provisioning.ledger_events import Phase
+from provisioning.station_values import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +26,13 @@ def lost_steps(proved: VerifiedEvidence) -> Iterator[Said]:
     """Yield step, phase and data of each, between `reserve` and the order."""
     evidence = proved.evidence
     if evidence.nvs_plan:
-        yield "nvs", Phase.INTENT, {"plan": evidence.nvs_plan.hex(), "proof": PROOF}
-        yield "nvs", Phase.CONFIRM, {"proof": PROOF}
+        yield Step.NVS.value, Phase.INTENT, {"plan": evidence.nvs_plan.hex(), "proof": PROOF}
+        yield Step.NVS.value, Phase.CONFIRM, {"proof": PROOF}
     if evidence.is_locked:
         told = {"scheme": "nvs-hmac", "block": evidence.key_block, "proof": PROOF}
-        yield "key-storage", Phase.CONFIRM, told
+        yield Step.KEY_STORAGE.value, Phase.CONFIRM, told
     yield (
-        "identity", Phase.CONFIRM,
+        Step.IDENTITY.value, Phase.CONFIRM,
         {
             "certificate": proved.certificate.der.hex(),
             "key_id": proved.certificate.public_key.key_id.hex(),
@@ -43,13 +44,13 @@ def lost_steps(proved: VerifiedEvidence) -> Iterator[Said]:
             "generation": proved.record.generation,
             "fit_digest": proved.record.fit_digest.hex(),
         }
-        yield "record", Phase.INTENT, record
-        yield "record", Phase.CONFIRM, {"stored": evidence.record.hex()}
+        yield Step.RECORD.value, Phase.INTENT, record
+        yield Step.RECORD.value, Phase.CONFIRM, {"stored": evidence.record.hex()}
     if evidence.efuse_plan:
         burned: dict[str, object] = {
             "plan": evidence.efuse_plan.hex(),
             "fields": [],
             "proof": PROOF,
         }
-        yield "efuses", Phase.CONFIRM, burned
-        yield "lock", Phase.CONFIRM, burned
+        yield Step.EFUSES.value, Phase.CONFIRM, burned
+        yield Step.LOCK.value, Phase.CONFIRM, burned

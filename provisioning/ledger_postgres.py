@@ -6,7 +6,7 @@ before. What server is good enough is `provisioning.postgres_engine`'s to say.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import inspect
@@ -58,6 +58,10 @@ class PostgresBackend:
             LedgerError: The extra is not installed. (Connections are made and judged when used.)
         """
         return create_postgres_engine(self.address)
+
+    def seeing_one_state(self) -> AbstractContextManager[None]:
+        """Do nothing: the server sees to it."""
+        return nullcontext()
 
     def begin_reading(self, engine: Engine) -> Connection:
         """Return a connection whose transactions see one state."""

@@ -15,6 +15,7 @@ from provisioning.ledger_supervision import SUPERVISE_STEP
 from provisioning.ledger_values import JobState, SerialState, UnitState
 from provisioning.serial_formats import STANDARD_FORMAT, SerialFormat
 from provisioning.serial_numbers import parse_serial
+from provisioning.station_values import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,12 +23,18 @@ if TYPE_CHECKING:
     from provisioning.ledger_events import Event
 
 Fields = dict[str, object]
-_RESERVE, _IDENTITY, _FINAL = "reserve", "identity", "final"
 HOLD_STEP: Final = "hold"
 """Step of the events in which a bad reading of a check standard stops a unit."""
 RELEASE_STEP: Final = "release"
 """Step of the events in which a good one releases it."""
-TELLING_STEPS = (_RESERVE, _IDENTITY, _FINAL, HOLD_STEP, RELEASE_STEP, SUPERVISE_STEP)
+TELLING_STEPS = (
+    Step.RESERVE.value,
+    Step.IDENTITY.value,
+    Step.FINAL.value,
+    HOLD_STEP,
+    RELEASE_STEP,
+    SUPERVISE_STEP,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,13 +152,13 @@ def _collect(events: Iterable[Event]) -> dict[str, _Job]:
         told = collected.setdefault(event.job or "", _Job())
         if event.phase is not Phase.CONFIRM:
             continue
-        if event.step == _RESERVE and event.data.get("resumed"):
+        if event.step == Step.RESERVE and event.data.get("resumed"):
             told.resumed.append(event)
-        elif event.step == _RESERVE:
+        elif event.step == Step.RESERVE:
             told.opened = event
-        elif event.step == _IDENTITY:
+        elif event.step == Step.IDENTITY:
             told.has_identity = True
-        elif event.step == _FINAL:
+        elif event.step == Step.FINAL:
             told.final = event
         elif event.step == HOLD_STEP:
             told.orders.append(event)

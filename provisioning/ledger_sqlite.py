@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
-from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final, cast
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import URL, create_engine, event
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DBAPIError
 
 from provisioning.errors import LedgerError
+from provisioning.ledger_at_rest import find_at_rest
 from provisioning.ledger_failures import translated
-from provisioning.ledger_file import BUSY_TIMEOUT_S, require_file
+from provisioning.ledger_file import require_file
+from provisioning.ledger_log import COMPANIONS
 from provisioning.ledger_writes import ANSWER
+from provisioning.sqlite_engine import (
+    IMMEDIATE,
+    create_engine_at_rest,
+    create_sqlite_engine,
+    driver_of,
+)
 from signing.durable_file import flush_folder
 
 if TYPE_CHECKING:
@@ -28,44 +34,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Dialect, Engine
 
+    from provisioning.ledger_at_rest import LedgerAtRest
     from provisioning.ledger_writes import Question, QueuedChange, Statement
 
 IDENTITY_QUESTION: Final = "SELECT uuid, epoch, opening FROM ledger_identity"
-COMPANIONS: Final = ("-wal", "-shm", "-journal")
-"""Ends of the names of the files beside a database."""
-
-_IMMEDIATE: Final = "ampforge_begin_immediate"
-_BEGIN_IMMEDIATE: Final = "BEGIN IMMEDIATE"
-_LOOK_EVERY_S: Final = 0.005
-_FOLD_TIMEOUT_S: Final = 2.0
-_BUSY_CODES: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_LOG_PAGES: Final = 8000
-"""Of the write-ahead log, 32 MiB, before it is folded in; a number writes about fifteen of them."""
-_PRIMARY_CODE: Final = 0xFF
-"""Of an error code of SQLite; the bits above say more."""
-
 
 Identity = tuple[str, int, str | None]
 """UUID, epoch and opening."""
-
-
-def fold_log(path: Path) -> bool:
-    """Fold the write-ahead log into a file that nobody works with, so that it can be moved alone.
-
-    The last who closes a database does so by himself; a reader elsewhere prevents that. A file that
-    is no database has no log to fold.
-
-    Returns:
-        Whether the log is empty now.
-    """
-    with closing(sqlite3.connect(path, timeout=_FOLD_TIMEOUT_S)) as connection:
-        try:
-            (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.OperationalError as error:
-            return error.sqlite_errorcode & _PRIMARY_CODE not in _BUSY_CODES
-        except sqlite3.DatabaseError:
-            return True
-    return not is_busy
 
 
 class SqliteBackend:
@@ -74,11 +49,14 @@ class SqliteBackend:
     def __init__(self, path: Path) -> None:
         self.address = path
         self._inode: tuple[int, int] | None = None
+        self._at_rest: LedgerAtRest | None = None
         self._texts: dict[object, tuple[str, dict[str, object]]] = {}
         self._dialect: Dialect = SQLiteDialect_pysqlite(paramstyle="named")
 
     def open(self) -> Engine:
         """Return an engine on the file that is there.
+
+        Where no log can be kept because the folder can only be read, so can the ledger.
 
         Raises:
             LedgerError: There is none, or its file system cannot keep a write-ahead log.
@@ -86,10 +64,21 @@ class SqliteBackend:
         path = self.address
         require_file(path)
         self._inode = _inode_of(path)
-        engine = _create_engine(path)
-        with translated(path):
-            _require_write_ahead_log(engine, path)
+        engine = create_sqlite_engine(path)
+        try:
+            with translated(path):
+                _require_write_ahead_log(engine, path)
+        except LedgerError as error:
+            engine.dispose()
+            self._at_rest = find_at_rest(path, error)
+            if self._at_rest is None:
+                raise
+            return create_engine_at_rest(path)
         return engine
+
+    def seeing_one_state(self) -> AbstractContextManager[None]:
+        """Refuse at the end what is no state that the ledger was in."""
+        return nullcontext() if self._at_rest is None else self._at_rest.unchanged()
 
     def begin_reading(self, engine: Engine) -> Connection:
         """Return a connection whose transactions see one state."""
@@ -110,7 +99,7 @@ class SqliteBackend:
                 where=self.address,
                 hint="nothing was written; start again, with the ledger that is there now",
             )
-        connection = engine.connect().execution_options(**{_IMMEDIATE: True})
+        connection = engine.connect().execution_options(**{IMMEDIATE: True})
         try:
             connection.begin()
             if question is not None:
@@ -127,7 +116,7 @@ class SqliteBackend:
     def read_identity(self, connection: Connection) -> Identity | None:
         """Return UUID, epoch and opening of the ledger, inside a writing transaction."""
         try:
-            row = _driver(connection).execute(IDENTITY_QUESTION).fetchone()
+            row = driver_of(connection).execute(IDENTITY_QUESTION).fetchone()
         except sqlite3.Error as error:
             raise DBAPIError(IDENTITY_QUESTION, None, error) from error
         return None if row is None else (row[0], row[1], row[2])
@@ -151,7 +140,7 @@ class SqliteBackend:
             self._texts[statement] = str(compiled), fixed
         text, fixed = self._texts[statement]
         try:
-            return _driver(connection).execute(text, {**fixed, **values}).fetchall()
+            return driver_of(connection).execute(text, {**fixed, **values}).fetchall()
         except sqlite3.Error as error:
             raise DBAPIError(text, None, error) from error
 
@@ -206,68 +195,14 @@ class SqliteBackend:
 
 
 def _write_draft(draft: Path, path: Path, fill: Callable[[Connection], None]) -> None:
-    engine = _create_engine(draft)
+    engine = create_sqlite_engine(draft)
     try:
         with translated(path):
             _require_write_ahead_log(engine, path)
-            with engine.execution_options(**{_IMMEDIATE: True}).begin() as connection:
+            with engine.execution_options(**{IMMEDIATE: True}).begin() as connection:
                 fill(connection)
     finally:
         engine.dispose()
-
-
-def _create_engine(path: Path) -> Engine:
-    url = URL.create("sqlite", database=str(path))  # a path may have ? and % in it
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
-
-    @event.listens_for(engine, "connect")
-    def _configure(dbapi_connection: Any, _record: object) -> None:
-        dbapi_connection.isolation_level = None  # we begin transactions, not the driver
-        cursor = dbapi_connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        if connection.get_execution_options().get(_IMMEDIATE, False):
-            _wait_for_lock(_driver(connection))
-        else:
-            connection.exec_driver_sql("BEGIN")
-
-    return engine
-
-
-def _wait_for_lock(driver: sqlite3.Connection) -> None:
-    """Begin a transaction that holds the write lock, as soon as it is free.
-
-    SQLite's own waiting sleeps up to 100 ms between two looks; several writers then spend most of
-    their time asleep before a lock that nobody holds.
-
-    Raises:
-        DBAPIError: Others held it for `BUSY_TIMEOUT_S`, or the file cannot be used.
-    """
-    deadline_s = time.monotonic() + BUSY_TIMEOUT_S
-    driver.execute("PRAGMA busy_timeout=0")
-    try:
-        while True:
-            try:
-                driver.execute(_BEGIN_IMMEDIATE)
-            except sqlite3.Error as error:
-                code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-                if code & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
-                    raise DBAPIError(_BEGIN_IMMEDIATE, None, error) from error
-                time.sleep(_LOOK_EVERY_S)
-            else:
-                return
-    finally:
-        driver.execute(f"PRAGMA busy_timeout={int(1000 * BUSY_TIMEOUT_S)}")
-
-
-def _driver(connection: Connection) -> sqlite3.Connection:
-    return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
 def _require_write_ahead_log(engine: Engine, path: Path) -> None:

@@ -14,6 +14,7 @@ from provisioning.board_evidence import (
 from provisioning.ledger_events import Phase
 from provisioning.ledger_lost_steps import lost_steps
 from provisioning.ledger_retelling import contradiction, hex_field
+from provisioning.station_values import Step
 from provisioning.supervision import Act, parse_act
 from signing.cose_message import parse_message
 from signing.refusal import Refusal
@@ -87,7 +88,7 @@ def require_told_steps(order: Event, before: Sequence[Event]) -> None:
     """
     where = f"station {order.station}, event {order.number}"
     proved = verify_evidence(hex_field(order, "evidence"), now=order.at, where=where)
-    signed: list[Said] = [("reserve", Phase.CONFIRM, {}), *lost_steps(proved)]
+    signed: list[Said] = [(Step.RESERVE.value, Phase.CONFIRM, {}), *lost_steps(proved)]
     told: list[Said] = []
     for event in before:
         if (event.serial, event.mac) != (order.serial, order.mac):
@@ -97,7 +98,7 @@ def require_told_steps(order: Event, before: Sequence[Event]) -> None:
                 f"{event.serial}, {_shown(event.mac)}",
             )
         # What a `reserve` says is compared with the rows.
-        data = {} if event.step == "reserve" else dict(event.data)
+        data = {} if event.step == Step.RESERVE else dict(event.data)
         told.append((event.step, event.phase, data))
     for expected, got in zip_longest(signed, told):
         if got != expected:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from enum import StrEnum, unique
 from typing import TYPE_CHECKING, NamedTuple
 
 from provisioning.errors import FitDataError
@@ -24,15 +23,6 @@ MIN_POINTS = 2
 MIN_POINTS_WITH_SCATTER = 3
 YORK_TOLERANCE = 1e-14
 YORK_MAX_ITERATIONS = 200
-
-
-@unique
-class FitMethod(StrEnum):
-    """How a line is fitted."""
-
-    OLS = "ols"
-    WLS = "wls"
-    YORK = "york"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from provisioning.usb_ports import UsbPort
 
 LINK_BAUD: Final = 115_200
+_READ_TIMEOUT_S: Final = 3.0
+"""Until whoever talks over the port sets its own, as the loader and the link do for each answer."""
 _DEVICE_PREFIX: Final = "/"
 _URL_MARK: Final = "://"
 _USB_JTAG_QUERY: Final = [("reset", "usb-jtag")]
@@ -131,7 +133,7 @@ class _RemotePort(_SlotPort, Rfc2217Port):
 def open_port(
     name: str,
     *,
-    timeout_s: float,
+    timeout_s: float = _READ_TIMEOUT_S,
     list_ports: Callable[[], Iterable[UsbPort]] = list_usb_ports,
 ) -> BoardPort:
     """Open a port with DTR and RTS released.

@@ -39,12 +39,25 @@ _BY_NAME: Final = {
         "nothing half-done was kept; check the disk and its space before anything else",
     ),
 }
+_PRIMARY_CODE: Final = 0xFF
 
 
 def classify_sqlite(error: sqlite3.Error) -> tuple[str, str]:
     """Return what happened, and what to do next."""
     name = getattr(error, "sqlite_errorname", "") or ""
     return next((found for key, found in _BY_NAME.items() if name.startswith(key)), OTHER)
+
+
+def find_sqlite_error(error: BaseException) -> sqlite3.Error | None:
+    """Return what SQLite raised, of an error of ours that was made of it, whoever was between."""
+    cause = error.__cause__
+    cause = getattr(cause, "orig", cause)  # SQLAlchemy's
+    return cause if isinstance(cause, sqlite3.Error) else None
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """Return the code of an error without the bits that say more."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
 
 
 def first_line(cause: BaseException) -> str:

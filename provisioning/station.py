@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from provisioning.station_values import SlotConfig
     from signing.trust import TrustRecord
 
-PORT_TIMEOUT_S = 3.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
@@ -103,7 +101,7 @@ class Station:
 
     def open_port(self, url: str) -> BoardPort:
         """Open the port of one slot."""
-        return open_port(url, timeout_s=PORT_TIMEOUT_S)
+        return open_port(url)
 
     def open_flasher(self, port: BoardPort, url: str) -> Flasher:
         """Return what writes the flash behind an open port."""

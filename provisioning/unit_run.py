@@ -22,7 +22,6 @@ from provisioning.errors import (
     ProvisioningError,
     StationError,
 )
-from provisioning.ledger import RESERVE_STEP
 from provisioning.ledger_events import Phase
 from provisioning.ledger_values import UnitState
 from provisioning.station_values import (
@@ -221,7 +220,7 @@ class UnitRun:
         station = self._station
         station.ledger.append(
             station.writer,
-            step=RESERVE_STEP,
+            step=Step.RESERVE.value,
             phase=Phase.INTENT,
             data={"board_class": board_class, "reason": classification.reason},
             mac=mac,

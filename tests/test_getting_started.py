@@ -24,7 +24,7 @@ COMMAND_COUNTS = {
     "key-ceremony": 6,
     "compromise-drill": 4,
     "publish-a-delta": 15,
-    "publish-releases": 16,
+    "publish-releases": 17,
     "rotate-a-lost-key": 14,
     "audit-walk-through": 20,
 }

@@ -14,8 +14,10 @@ import threading
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, assert_never
 
+from firmware_images.device_record import DeviceRecord
 from firmware_images.errors import FirmwareImageError
 from firmware_images.otadata import OtaState, read_otadata, select_boot
+from firmware_images.unproven import is_unproven
 from provisioning.simulator.analog import LSB_NA, MID_CODE, OutputStage, draw_truth
 from provisioning.simulator.application import Application
 from provisioning.simulator.board_folder import open_board_folder
@@ -285,6 +287,22 @@ class SimulatedBoard:
         otadata = read_otadata(self.flash, self.running.table.find("otadata"))
         choice = select_boot(otadata, len(self.running.table.ota_slots))
         return choice.state if choice.slot == self.running.slot else OtaState.UNDEFINED
+
+    def is_unproven(self) -> bool:
+        """Tell whether the running release has yet to pass its self-test.
+
+        Raises:
+            RecordError: The update state is damaged: nobody can tell.
+        """
+        assert self.running is not None
+        table = self.running.table
+        return is_unproven(
+            self.flash,
+            table.find("otadata"),
+            DeviceRecord(self.flash, table.find("devrec")),
+            slot=self.running.slot,
+            slot_count=len(table.ota_slots),
+        )
 
     def secure_version(self) -> int:
         """Return the anti-rollback counter: the burned bits of SECURE_VERSION in block 0."""

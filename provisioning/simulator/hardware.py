@@ -44,6 +44,14 @@ class Hardware(Protocol):
         """Return the running slot's state in otadata as it is now."""
         ...
 
+    def is_unproven(self) -> bool:
+        """Tell whether the running release has yet to pass its self-test.
+
+        Raises:
+            RecordError: The update state is damaged: nobody can tell.
+        """
+        ...
+
     def drive_code(self, code: int) -> None:
         """Put a static code on the DAC.
 

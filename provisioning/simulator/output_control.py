@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firmware_images.calibration_record import code_for_current_na
-from firmware_images.errors import CalibrationRecordError, FirmwareImageError
-from firmware_images.otadata_entries import OtaState
+from firmware_images.errors import CalibrationRecordError, FirmwareImageError, RecordError
 from provisioning.link_messages import BoardErrorCode
 from provisioning.link_output import (
     OutputWriteRequest,
@@ -142,8 +141,11 @@ class OutputControl:
             raise BoardRefusalError(
                 BoardErrorCode.BAD_STATE, "the output is locked until the next boot"
             )
-        # NEW, too: a worn flash may not have let the bootloader write PENDING_VERIFY.
-        if self._board.slot_state() in {OtaState.NEW, OtaState.PENDING_VERIFY}:
+        try:
+            is_unproven = self._board.is_unproven()
+        except RecordError as error:
+            raise BoardRefusalError(BoardErrorCode.BAD_STATE, error) from error
+        if is_unproven:
             raise BoardRefusalError(
                 BoardErrorCode.BAD_STATE, "the output is off until this release has proved itself"
             )

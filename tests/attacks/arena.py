@@ -15,7 +15,17 @@ from manifests.fleet import FleetStore
 from manifests.server import ServerPlan, serve_in_background
 from manifests.server_paths import REPORTS_PATH
 from tests.attacks import tuf_js
-from tests.attacks.attack import CLIENTS, Attack, Blind, Reader, Refuses, Request, Scene, Takes
+from tests.attacks.attack import (
+    CLIENTS,
+    TAKEN,
+    Attack,
+    Blind,
+    Reader,
+    Refuses,
+    Request,
+    Scene,
+    Takes,
+)
 from tests.attacks.ground import FACTORY, IN_FORCE, Ground, release
 from tests.attacks.lies import LyingMirror, mirroring
 from tests.attacks.readers import (
@@ -76,7 +86,7 @@ class Arena:
     def open(self, reader: Reader, scene: Scene) -> AttackedReader:
         """A reader with a disk of its own, in the state that the scene begins with."""
         flash = self._flash_of(is_updated=scene.starts_updated)
-        folder = self.folder / f"{reader.name.lower()}-{next(self._numbers)}"
+        folder = self._new_folder(reader)
         if scene.starts_updated and reader not in {Reader.UPDATER, Reader.C}:
             copy_folder(self._cache_of(reader), folder)
         else:
@@ -109,12 +119,16 @@ class Arena:
 
     def _cache_of(self, reader: Reader) -> Path:
         if reader not in self._caches:
-            folder = prepare_tuf_folder(self.folder / f"{reader.name.lower()}-updated", self._root)
+            folder = prepare_tuf_folder(self._new_folder(reader), self._root)
             flash = self._flash_of(is_updated=False)
             opened = self._make(reader, flash, folder, lambda _: None)
             assert opened.read(self.server_url) == IN_FORCE
             self._caches[reader] = folder
         return self._caches[reader]
+
+    def _new_folder(self, reader: Reader) -> Path:
+        """One that no reader had, not even one that was given up half-way."""
+        return self.folder / f"{reader.name.lower()}-{next(self._numbers)}"
 
     def meet(self, attack: Attack, reader: Reader) -> None:
         """Let a reader meet an attack, and hold it to what the table says."""
@@ -141,6 +155,8 @@ class Arena:
             case Takes(counter):
                 assert not told, f"{reader} refused: {told}"
                 assert came_to == counter
+                changed = changed_names(before, opened.left())
+                assert changed <= TAKEN | {f"targets/{scene.wanted}"}, f"{reader}: {changed}"
                 assert is_lied_to, "nothing was lied about"
             case Blind():
                 assert not told, f"{reader} refused: {told}"

@@ -56,6 +56,10 @@ def up_to(step: str) -> frozenset[str]:
     return frozenset(STEPS[name] for name in names[: names.index(step) + 1])
 
 
+TAKEN = frozenset({"update state", "otadata", "ota_1", "wave_1"}) | up_to("artifacts")
+"""What a reader may change that takes what it is shown, beside the target that it was told of."""
+
+
 class Origin(StrEnum):
     """Who names the attack."""
 

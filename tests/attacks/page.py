@@ -52,8 +52,9 @@ What a field quotes is in the reader's refusal, as a regular expression; the C v
 of `af_codes.h`. Where nothing else is written the reader has changed nothing: no byte of flash, no
 file. *After X*: what it verified before is kept, up to X in the order timestamp, snapshot, targets,
 campaign, assignment, manifest, artifacts, and nothing that was refused. *Slot*: the slot that does
-not run holds a part, and is never switched to. *Noted*: a download is noted, and none began. An
-empty field: nothing is changed that this reader looks at.
+not run holds a part, and is never switched to. *Noted*: a download is noted, and none began. Who
+takes something has changed nothing but what an update changes. An empty field:
+nothing is changed that this reader looks at.
 """
 
 

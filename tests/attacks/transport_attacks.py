@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -68,7 +69,9 @@ def path_tricks(ground: Ground) -> Scene:
     assignment = replace(ground.assignment(), hardware_class="../../escaped", sequence=9)
     files = {ASSIGNMENT: sign_assignment(assignment), ESCAPED: b"escaped"}
     lies = ground.forge(assignments=files, by=ONLINE)
-    return Scene(lies=lies, truth=ground.signed_again(), wanted=ESCAPED)
+    # Clients resolve the path before they ask: there, too, are the bytes that it promises.
+    resolved = {posixpath.normpath(path): lie for path, lie in lies.items()}
+    return Scene(lies={**lies, **resolved}, truth=ground.signed_again(), wanted=ESCAPED)
 
 
 def zip_bomb(ground: Ground) -> Scene:
@@ -162,7 +165,7 @@ TRANSPORT_ATTACKS = (
             Reader.UPDATER: Refuses("assignment is for other hardware"),
             Reader.C: Refuses("hardware-class"),
             Reader.GATEWAY: Refuses("assignment is for other hardware", up_to("assignment")),
-            Reader.PYTHON_TUF: Refuses("DownloadHTTPError", up_to("campaign")),
+            Reader.PYTHON_TUF: Takes(IN_FORCE, "it keeps the file in its folder, its path quoted"),
             Reader.TUF_JS: Refuses("no such target", up_to("targets")),
         },
     ),
@@ -186,8 +189,9 @@ TRANSPORT_ATTACKS = (
         does="shows what expired weeks ago as present",
         stage=clock_at_1970,
         expected={
-            Reader.UPDATER: Refuses("not valid at this time"),
-            Reader.GATEWAY: Refuses("not valid at this time", up_to("artifacts")),
+            Reader.UPDATER: Refuses("before the assignment was issued"),
+            Reader.C: Refuses("time-before-issue"),
+            Reader.GATEWAY: Refuses("before the assignment was issued", up_to("manifest")),
             **{
                 reader: Takes(EARLIER, "what is signed, and no older than it has seen")
                 for reader in CLIENTS

@@ -29,7 +29,7 @@ from manifests.manifest import (
     serialize_manifest,
 )
 from manifests.poll_memory import PollMemory
-from manifests.update_checks import table_peak_na
+from manifests.update_checks import CLOCKS_APART_MAX_S, table_peak_na
 from manifests.update_outcome import Remembered
 from signing.cose import sign_many, sign_one
 from signing.trust import sign_trust_record
@@ -67,7 +67,7 @@ OF_A_SESSION = (
     "halted", "not drawn", "just drawn", "just not drawn", "pinned", "halted and pinned",
     "freshness class", "freshness sequence", "freshness signer", "nonce", "not in force",
     "no more in force", "waived", "waiver expired", "span low", "span high", "given up",
-    "other outcome", "swapped",
+    "other outcome", "swapped", "time before issue",
 )  # fmt: skip
 # How far above the device's counter each release is, and what it asks for: steps, then the release.
 WAYS = {
@@ -307,7 +307,7 @@ def assign(case: Case, names: list[bytes], sequence: int) -> bytes:
         drawn_ppm=next((ppm for word, ppm in shares.items() if word in odd), 10**6),
         pinned_serial_numbers=("FL", SERIAL) if is_pinned else (),
         is_halted=not odd.isdisjoint({"halted", "halted and pinned"}),
-        issued_at_s=0,
+        issued_at_s=case.now_s + CLOCKS_APART_MAX_S + ("time before issue" in odd),
         expires_at_s=case.now_s + (0 if "assignment expired" in odd else 1),
         steps_sha256=(
             *names[:-1],

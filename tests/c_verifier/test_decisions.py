@@ -27,6 +27,9 @@ from tests.c_verifier.signed_sessions import (
 )
 from tests.c_verifier.witness import Recording, Witness
 from tests.manifests.world import RULES
+from tests.reliability_page import figures
+
+ANY_TWO = 40
 
 
 @pytest.mark.parametrize("odd", ODD)
@@ -36,10 +39,17 @@ def test_whatever_is_odd_about_a_session_leads_both_to_the_same_decision(c_verif
     compare(c_verifier, data, frozenset({odd}))
 
 
-@settings(max_examples=40)
+@settings(max_examples=ANY_TWO)
 @given(data=st.data(), odd=st.frozensets(st.sampled_from(ODD), max_size=2))
 def test_any_signed_bytes_lead_both_to_the_same_decision(c_verifier, data, odd):
     compare(c_verifier, data, odd)
+
+
+def test_the_page_on_reliability_says_how_many_oddities_there_are():
+    points, in_check, in_soak = figures("sessions of signed messages")
+    assert points == f"{len(ODD)} oddities"
+    assert in_check == f"each twice, {ANY_TWO} with any two"
+    assert in_soak == "each with fresh examples"
 
 
 def compare(c_verifier, data, odd):

@@ -80,6 +80,7 @@ _TABLE: tuple[tuple[type[Refusal], str, frozenset[str]], ...] = (
     (UpdateRefusedError, "freshness answer is older", frozenset({"freshness-sequence"})),
     (UpdateRefusedError, "another assignment is in force", frozenset({"not-in-force"})),
     (UpdateRefusedError, "assignment has expired", frozenset({"assignment-expired"})),
+    (UpdateRefusedError, "before the assignment was issued", frozenset({"time-before-issue"})),
     (UpdateRefusedError, "manifest has expired", frozenset({"manifest-expired"})),
     (UpdateRefusedError, "not the one that the manifest names", frozenset({"slot-digest"})),
     (UpdateRefusedError, "another number of bytes", frozenset({"slot-digest"})),

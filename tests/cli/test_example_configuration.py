@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 
-from cli.configuration import load_configuration
+from cli.configuration import SECTIONS, load_configuration
 from firmware_images.delta_settings import DeltaSettings
 from firmware_images.efuse_plan import DownloadMode, load_efuse_plan
 from firmware_images.nvs_plan import load_nvs_plan
@@ -60,7 +60,7 @@ def test_every_section_of_the_example_is_read_by_a_model():
     for section, model in CHOSEN.items():
         assert configuration.section(section, model)
     known = set(CHOSEN) | {name for name in DEFAULTS if "." not in name}
-    assert set(configuration.document) == known
+    assert set(configuration.document) == known == set(SECTIONS)
 
 
 @pytest.mark.parametrize("section", [name for name in DEFAULTS if name != "station.metrology"])

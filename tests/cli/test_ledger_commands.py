@@ -12,7 +12,8 @@ from cli.failures import describe_error
 from cli.main import ampforge
 from provisioning.ledger import Ledger
 from signing.refusal import Refusal
-from tests.provisioning.ledger_sites import a_writer, reserve
+from tests.ordinary_rights import ordinary_rights
+from tests.provisioning.ledger_sites import MAC, a_writer, reserve
 
 
 def run(*arguments, code=0):
@@ -84,3 +85,25 @@ def test_a_second_station_joins_and_a_station_without_a_shared_ledger_cannot(fac
     refused = run("ledger", "verify")
     assert "password" in refused["what"]
     assert "secret" not in json.dumps(refused)
+
+
+def test_a_ledger_in_a_folder_that_can_only_be_read_is_told_as_ever(factory):
+    station = factory / "station"
+    commands = (
+        ("ledger", "verify"),
+        ("serials", "status"),
+        ("unit", "show", MAC.hex(":")),
+        ("unit", "history", MAC.hex(":")),
+        ("unit", "budget", MAC.hex(":")),
+        ("instrument", "list"),
+    )
+    before = [run(*command) for command in commands]
+    for one in station.iterdir():
+        one.chmod(0o444)
+    station.chmod(0o555)
+    try:
+        with ordinary_rights():
+            assert [run(*command) for command in commands] == before
+            assert run("ledger", "backup", "--output", "b.jsonl")["rows"]["units"] == 1
+    finally:
+        station.chmod(0o755)

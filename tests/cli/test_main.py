@@ -260,15 +260,15 @@ def _write(folder: Path, text: str) -> Path:
 
 
 def test_configuration_is_found_upward_and_sections_are_parsed(tmp_path, monkeypatch):
-    path = _write(tmp_path, '[a.b]\nname = "x"\nfiles = ["y"]\n')
+    path = _write(tmp_path, '[station.b]\nname = "x"\nfiles = ["y"]\n')
     (tmp_path / "deep" / "deeper").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "deep" / "deeper")
     monkeypatch.delenv("AMPFORGE_CONFIG", raising=False)
     configuration = load_configuration()
     assert configuration.path == path
-    assert configuration.section("a.b", Section) == Section(name="x", files=(Path("y"),))
-    assert configuration.has_section("a.b")
-    assert not configuration.has_section("a.c")
+    assert configuration.section("station.b", Section) == Section(name="x", files=(Path("y"),))
+    assert configuration.has_section("station.b")
+    assert not configuration.has_section("station.c")
     assert configuration.resolve("keys/k.pem") == tmp_path / "keys" / "k.pem"
 
 
@@ -284,15 +284,15 @@ def test_configuration_is_named_by_the_environment(tmp_path, monkeypatch):
         (b"x = ", "not valid TOML"),
         (b"\xff\xfe", "not valid TOML"),
         (b"#" * (CONFIGURATION_MAX_BYTES + 1), "too large"),
-        (b"[b]\n", "no section [a]"),
-        (b'[a]\nname = 3\nother = "x"\n', "not acceptable"),
+        (b"[serve]\n", "no section [station]"),
+        (b'[station]\nname = 3\nother = "x"\n', "not acceptable"),
     ],
 )
 def test_a_wrong_configuration_is_refused_by_name(tmp_path, content, told):
     path = tmp_path / "ampforge.toml"
     path.write_bytes(content)
     with pytest.raises(UsageRefusal) as refused:
-        load_configuration(path).section("a", Section)
+        load_configuration(path).section("station", Section)
     assert told in str(refused.value)
     assert str(path) in str(refused.value)
 
@@ -319,12 +319,30 @@ def test_a_misspelled_key_is_told_with_the_one_that_it_may_have_been(
         configuration.section(section, model)
 
 
-def test_nothing_is_guessed_of_what_is_like_no_key_and_a_misspelled_section_is_named(tmp_path):
-    configuration = load_configuration(_write(tmp_path, "[relase]\n[station.metrology]\nzz = 1\n"))
+def test_nothing_is_guessed_of_what_is_like_no_key(tmp_path):
+    configuration = load_configuration(_write(tmp_path, "[station.metrology]\nzz = 1\n"))
     with pytest.raises(UsageRefusal, match=r"zz is not a key that is known here \("):
         configuration.section("station", StationSettings)
-    with pytest.raises(UsageRefusal, match=r"no section \[release\]: got \[relase\]"):
-        configuration.section("release", ReleaseSettings)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[product]\n[serv]\n", "serv is not a section that is known here (did you mean serve?)"),
+        ("[[slots]]\n", "slots is not a section that is known here:"),
+        ("[stations.meter]\n", "(did you mean station?)"),
+        ("prot = 1\n[serve]\n", "prot is not a key outside the sections that is known here:"),
+        ("serve = 8470\n", "serve must be a section"),
+        ("[[delta]]\nkind = 'sequential'\n", "delta must be a section"),
+    ],
+)
+def test_what_is_no_section_of_ours_is_refused_whatever_the_command_needs(tmp_path, content, told):
+    """An optional section that is misspelled would be taken for one that was left out."""
+    path = _write(tmp_path, content)
+    with pytest.raises(UsageRefusal) as refused:
+        load_configuration(path)
+    assert told in str(refused.value)
+    assert refused.value.where == str(path)
 
 
 def test_a_missing_configuration_says_how_to_start(tmp_path, monkeypatch):

@@ -102,20 +102,66 @@ def test_a_second_key_is_added_until_the_threshold_is_met(run, product):
     assert (code, "error:" in err) == (3, True)
 
 
-def test_other_limits_under_the_same_version_are_told(run, product):
+def edit_limits(folder, change):
+    """Change what the limits say."""
+    head, tail = (folder / "limits.toml").read_text().split("[limits.JDC]")
+    changed = tail.replace("value = 0.5", f"value = {change}", 1)
+    (folder / "limits.toml").write_text(f"{head}[limits.JDC]{changed}")
+
+
+def raise_version(folder, version):
+    path = folder / "limits.toml"
+    text = path.read_text()
+    assert text.count("\nversion = 1\n") == 1
+    path.write_text(text.replace("\nversion = 1\n", f"\nversion = {version}\n"))
+
+
+@pytest.mark.parametrize("before", ["approve", "sign"])
+@pytest.mark.parametrize("verb", ["approve", "sign"])
+def test_a_version_that_other_limits_were_signed_under_is_refused(run, product, before, verb):
     folder, _ = product
-    limits = folder / "limits.toml"
-    text = limits.read_text()
-    assert "NOT the limits" not in run("approve")[1]
-    assert "NOT the limits" not in run("approve")[1]
-    head, tail = text.split("[limits.JDC]")
-    wider = tail.replace("value = 0.5", "value = 0.6", 1)
-    limits.write_text(f"{head}[limits.JDC]{wider}")
-    code, out, _ = run("approve")
-    assert (code, "NOT the limits that version 1 was approved with before" in out) == (0, True)
-    limits.write_text(limits.read_text().replace("\nversion = 1\n", "\nversion = 2\n", 1))
-    code, out, _ = run("approve", "--json")
-    assert (code, json.loads(out)["policy_version_reused"]) == (0, False)
+    assert run(before)[0] == 0
+    files = {path: path.read_bytes() for path in (folder / "build").iterdir()}
+    edit_limits(folder, 0.6)
+    code, out, err = run(verb)
+    assert (code, out) == (5, "")
+    assert "other limits were signed under this policy version before" in err
+    assert "set version = 2 in the limits" in err
+    assert {path: path.read_bytes() for path in (folder / "build").iterdir()} == files
+    raise_version(folder, 2)
+    assert run(verb)[0] == 0
+
+
+def test_the_free_version_that_is_named_is_free_in_every_place(run, product):
+    folder, _ = product
+    assert run("approve")[0] == 0
+    text = (folder / "limits.toml").read_text()
+    raise_version(folder, 7)
+    assert run("sign")[0] == 0
+    (folder / "limits.toml").write_text(text)
+    edit_limits(folder, 0.6)
+    code, _, err = run("approve", "-o", "elsewhere.cose")
+    assert (code, "set version = 8 in the limits" in err) == (5, True)
+    assert not (folder / "elsewhere.cose").exists()
+
+
+def test_a_version_is_looked_for_where_the_signature_is_to_lie(run, product):
+    folder, _ = product
+    for verb, name in (("approve", "a.cose"), ("sign", "p.cose")):
+        assert run(verb, "-o", name)[0] == 0
+    edit_limits(folder, 0.6)
+    for verb, name in (("approve", "a.cose"), ("sign", "p.cose"), ("approve", "p.cose")):
+        code, _, err = run(verb, "-o", name)
+        assert (code, "set version = 2" in err, name in err) == (5, True, True)
+
+
+def test_the_same_limits_are_signed_again_and_what_is_no_signature_is_refused(run, product):
+    folder, _ = product
+    for verb in ("approve", "sign", "approve", "sign"):
+        assert run(verb)[0] == 0
+    text = (folder / "limits.toml").read_text()
+    (folder / "limits.toml").write_text(f"# the same, in other bytes\n{text}")
+    assert run("approve")[0] == 0
     (folder / "build" / "approval.cose").write_bytes(b"no message")
     assert run("approve")[0] == 3
 

@@ -226,6 +226,7 @@ def test_an_approval_under_a_waiver_that_changed_or_went_away_is_refused(run, pr
     assert run("bundle", "build")[0] == 0  # a comment is no change of the table
     before = files_of(product)
     strict = (product / "limits.toml").read_text().replace("value = 0.4\n", "value = 0.3\n")
+    strict = strict.replace("\nversion = 1\n", "\nversion = 2\n")
     (product / "limits.toml").write_text(strict)
     code, _, err = run("policy", "approve")
     assert (code, "is for another policy" in err) == (5, True)
@@ -241,6 +242,7 @@ def test_a_second_signer_judges_again_and_adds(run, product):
     assert (code, "2 signatures" in out, LINE in out) == (0, True, True)
     before = files_of(product)
     strict = (product / "limits.toml").read_text().replace("value = 0.4\n", "value = 0.3\n")
+    strict = strict.replace("\nversion = 1\n", "\nversion = 2\n")
     (product / "limits.toml").write_text(strict)
     code, _, err = run("policy", "waive", "--add", "-o", FILE, "--key", "keys/release-1.pem")
     assert (code, "another policy" in err) == (5, True)

@@ -104,11 +104,11 @@ def test_one_of_two_releases_of_a_version_is_withdrawn_by_its_counter(run, produ
 
 def test_a_manifest_is_extended_once_it_would_hold_for_longer(run, monkeypatch):
     before = run("repo", "status")["releases"][0]
-    monkeypatch.setattr("cli.repo_life_commands._now", lambda: datetime.now(UTC) - DAY)
+    monkeypatch.setattr("cli.repo_life_commands.utc_second", lambda: datetime.now(UTC) - DAY)
     with pytest.raises(RepositoryError, match="would not hold for longer"):
         run("repo", "extend", "1.4.0")
     later = datetime.now(UTC).replace(microsecond=0) + DAY
-    monkeypatch.setattr("cli.repo_life_commands._now", lambda: later)
+    monkeypatch.setattr("cli.repo_life_commands.utc_second", lambda: later)
     done = run("repo", "extend", "1.4.0", "--hardware-class", "flare-c3", "--release-counter", "1")
     assert (done["schema"], done["version"], done["release_counter"]) == (
         "ampforge.extension/1",
@@ -132,11 +132,11 @@ def test_an_extension_says_what_becomes_of_the_campaign(run, monkeypatch, option
     if options:
         run("campaign", "create", "--release", "1.4.0", "--name", "stop", *options)
     later = datetime.now(UTC).replace(microsecond=0) + DAY
-    monkeypatch.setattr("cli.repo_life_commands._now", lambda: later)
+    monkeypatch.setattr("cli.repo_life_commands.utc_second", lambda: later)
     shown = CliRunner().invoke(ampforge, ["repo", "extend", "1.4.0"])
     assert f"release 1.4.0 (counter 1, flare-c3) holds until {later + 730 * DAY:%Y}" in shown.stdout
     assert words in shown.stdout
-    monkeypatch.setattr("cli.repo_life_commands._now", lambda: later + 400 * DAY)
+    monkeypatch.setattr("cli.repo_life_commands.utc_second", lambda: later + 400 * DAY)
     shown = CliRunner().invoke(ampforge, ["repo", "extend", "1.4.0"])
     assert "nobody installs it until `ampforge campaign create`" in shown.stdout
 
@@ -179,3 +179,16 @@ def test_every_command_works_on_a_bucket(run, product, tmp_path, monkeypatch):
         refused = CliRunner().invoke(ampforge, ["serve"])
         assert "bucket" in str(refused.exception)
     assert (tmp_path / "buckets/flare/prod/metadata/timestamp.json").is_file()
+
+
+def test_what_a_withdrawn_release_left_is_dropped_once(run, product):
+    run("repo", "publish", str(product.bundle_path("1.5.0")), "--percent", "5")
+    assert run("repo", "prune")["targets"] == []
+    run("repo", "withdraw", "1.4.0", "--reason", "superseded")
+    pruned = run("repo", "prune")
+    assert pruned["schema"] == "ampforge.repo-pruning/1"
+    assert len(pruned["targets"]) >= 1
+    assert pruned["list_filled_after"] < pruned["list_filled_before"]
+    assert run("repo", "verify")["is_sound"]
+    shown = CliRunner().invoke(ampforge, ["repo", "prune"])
+    assert (shown.exit_code, "nothing to drop" in shown.stdout) == (0, True)

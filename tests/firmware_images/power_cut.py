@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import random
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from firmware_images.errors import FlashMediumError
 from firmware_images.flash_medium import ERASED_BYTE, SECTOR_BYTES, MemoryFlash, check_range
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PAGE_BYTES = 256
 
@@ -88,11 +92,17 @@ class TornFlash(MemoryFlash):
         self._cut_at: int | None = None
         self._tear = Tear.NOTHING
         self._draw = random.Random(0)
+        self._leave: Callable[[bytes, bytes], bytes] = self._torn
 
     def cut_after(self, operations: int, tear: Tear, *, seed: int) -> None:
         """Cut the power in the operation that follows so many from now."""
         self.operations, self._cut_at = 0, operations
         self._tear, self._draw = tear, random.Random(seed)
+        self._leave = self._torn
+
+    def cut_leaving(self, operations: int, leave: Callable[[bytes, bytes], bytes]) -> None:
+        """Cut the power there, and have it leave what a function makes of old and new bytes."""
+        self.operations, self._cut_at, self._leave = 0, operations, leave
 
     def power_on(self) -> None:
         """Cut no more."""
@@ -114,7 +124,7 @@ class TornFlash(MemoryFlash):
         if self._cut_at is None or self.operations <= self._cut_at:
             self.content[place] = content
             return
-        self.content[place] = self._torn(bytes(self.content[place]), content)
+        self.content[place] = self._leave(bytes(self.content[place]), content)
         raise PowerCutError
 
     def _torn(self, old: bytes, new: bytes) -> bytes:

@@ -26,6 +26,7 @@ from firmware_images.otadata import (
     select_boot,
     sequence_crc,
     serialize_entry,
+    spoil_rejected_entry,
     switch_slot,
     write_boot,
 )
@@ -141,6 +142,44 @@ def test_a_rejected_entry_reverts():
     flash = flash_with(make_entry(1, OtaState.VALID), make_entry(2, OtaState.PENDING_VERIFY))
     mark_state(flash, PARTITION, OtaState.INVALID)
     assert write_boot(flash, PARTITION).slot == 0
+
+
+@pytest.mark.parametrize("rejected", [OtaState.INVALID, OtaState.ABORTED])
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_rejected_entry_is_spoiled_and_nothing_that_is_left_of_it_boots(rejected, index):
+    """Not even when the write is torn, down to any one bit of it."""
+    entries = [make_entry(4, OtaState.VALID), make_entry(5, rejected)]
+    flash = flash_with(*(entries if index else reversed(entries)))
+    crc_offset = 0x2000 + index * SECTOR_BYTES + 28
+    before = bytes(flash.content)
+    spoil_rejected_entry(flash, PARTITION)
+    assert not read_otadata(flash, PARTITION).entries[index].is_intact
+    changed = {at for at, (a, b) in enumerate(zip(before, flash.content, strict=True)) if a != b}
+    assert changed <= {*range(crc_offset, crc_offset + 4)}
+    crc = int.from_bytes(before[crc_offset : crc_offset + 4], "little")
+    for bit in range(32):
+        for torn in (crc & ~(1 << bit), crc & (1 << bit)):
+            flash.content[crc_offset : crc_offset + 4] = torn.to_bytes(4, "little")
+            assert select_boot(read_otadata(flash, PARTITION)).entry_index == 1 - index
+
+
+def test_only_a_rejected_entry_beside_one_that_boots_is_spoiled():
+    for first, second in (
+        (make_entry(1, OtaState.VALID), make_entry(2, OtaState.VALID)),
+        (make_entry(1, OtaState.VALID), EMPTY),
+        (make_entry(3, OtaState.INVALID), make_entry(2, OtaState.ABORTED)),
+    ):
+        flash = flash_with(first, second)
+        before = bytes(flash.content)
+        spoil_rejected_entry(flash, PARTITION)
+        assert bytes(flash.content) == before
+
+
+def test_a_flash_that_keeps_a_rejected_entry_is_noticed():
+    flash = flash_with(make_entry(1, OtaState.VALID), make_entry(2, OtaState.INVALID))
+    flash.write = lambda *_: None
+    with pytest.raises(OtaDataError, match="did not give up a rejected"):
+        spoil_rejected_entry(flash, PARTITION)
 
 
 def test_marking_the_same_state_does_not_write():

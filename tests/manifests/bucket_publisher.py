@@ -14,7 +14,8 @@ from manifests.manifests_settings import RepositorySettings
 from manifests.publishing import Publisher
 from manifests.release_life import withdraw_release
 from manifests.s3_address import S3Address
-from manifests.s3_store import LEASE_LIFETIME, S3Store
+from manifests.s3_lease import LEASE_LIFETIME
+from manifests.s3_store import S3Store
 from signing.signers import SoftwareSigner
 from signing.trust import verify_trust_record
 

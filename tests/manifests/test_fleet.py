@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -10,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from manifests.errors import FleetStoreError, RepositoryError
-from manifests.fleet import BATCH_MAX, FleetStore
+from manifests.fleet import BATCH_MAX, CHECKPOINT_PAGES, FleetStore
 from manifests.received_report import receive_report
 from manifests.store import LOCK_NAME, FolderStore
 from tests.manifests.test_device_messages import REPORT
@@ -30,6 +31,24 @@ def test_reports_survive_being_reopened_and_come_back_as_they_were(tmp_path):
         (stored,) = fleet.list_reports()
         assert (stored.report, stored.received_at) == (REPORT, NOW)
         assert fleet.list_reports("unknown") == ()
+
+
+def test_the_journal_is_emptied_when_it_is_as_long_as_it_may_be(tmp_path):
+    path, journal = tmp_path / "reports.sqlite", tmp_path / "reports.sqlite-wal"
+    page_bytes, frame_head_bytes, commits_max = 4096, 24, 24
+    longest_bytes = CHECKPOINT_PAGES * (page_bytes + frame_head_bytes)
+    report = receive_report(REPORT, bytes(page_bytes), now=NOW)
+    digests = random.Random(1)  # they fall anywhere, as those of reports do
+    commits = 0
+    with closing(FleetStore(path)) as fleet:
+        empty_bytes = path.stat().st_size
+        while path.stat().st_size == empty_bytes and commits < commits_max:
+            rows = [report._replace(digest=digests.randbytes(32)) for _ in range(BATCH_MAX)]
+            fleet.add_reports(rows)
+            commits += 1
+        # Nothing went to the database before, and one commit's pages are all that came after.
+        assert longest_bytes <= journal.stat().st_size < longest_bytes * 1.25
+    assert commits < commits_max
 
 
 def test_a_database_of_another_version_is_left_alone(tmp_path):

@@ -35,9 +35,11 @@ from tests.manifests.test_device_commands import (  # noqa: F401 - fixtures
     run,
     url,
 )
+from tests.reliability_page import figures
 
 ROOT = Path(__file__).parents[2]
 SAMPLED_KILLS, SAMPLED_CUTS = 6, 6
+SESSIONS = 2
 WHOLE = ("ota_0", "ota_1", "wave_0", "wave_1")
 
 
@@ -146,6 +148,21 @@ def killer():
     process.stdout.close()
 
 
+def test_the_page_says_how_often_gateway_and_board_are_disturbed(undisturbed):
+    _, wishes, changes = undisturbed
+    exchanges = len(wishes) + SESSIONS
+    assert figures("SIGKILL of a gateway") == (
+        f"{exchanges} exchanges, {2 * exchanges} kills",
+        f"{SAMPLED_KILLS}, and one update killed again and again",
+        "all",
+    )
+    assert figures("power cut of the board behind a gateway") == (
+        f"{len(changes)} changes of the flash: {len(cut_moments(changes))} cuts",
+        str(SAMPLED_CUTS),
+        "all",
+    )
+
+
 def app_wishes(wishes):
     """Those for the application: of all artifacts the one that is asked for most often."""
     paths = [path for path, _ in wishes if "artifacts/" in path]
@@ -154,13 +171,22 @@ def app_wishes(wishes):
 
 
 def choose_kills(wishes):
-    # Two sessions: each begins with a question of its own, and each wish is answered by one.
-    moments = [(side, n) for n in range(1, len(wishes) + 3) for side in ("before", "after")]
+    # Each session begins with a question of its own, and each wish is answered by one.
+    exchanges = range(1, len(wishes) + SESSIONS + 1)
+    moments = [(side, n) for n in exchanges for side in ("before", "after")]
     if IS_SOAK:
         return moments
     chooser = random.Random(20261126)
     middle = wishes.index(app_wishes(wishes)[8]) + 2
     return [("after", middle), *chooser.sample(moments, SAMPLED_KILLS - 1)]
+
+
+def cut_moments(changes):
+    return [
+        before + moment
+        for before, size_bytes in changes
+        for moment in sorted({0, size_bytes // 2, size_bytes - 1})
+    ]
 
 
 def test_another_gateway_finishes_what_a_killed_one_began(
@@ -210,11 +236,7 @@ def test_a_board_that_loses_its_power_behind_a_gateway_is_whole_afterwards(
     """The gateway gives up on the silent board; the next one finds what lies in flash."""
     monkeypatch.setattr(cli.gateway_relay, "ANSWER_TIMEOUT_S", 1.0)
     outcome, _, changes = undisturbed
-    cuts = [
-        before + moment
-        for before, size_bytes in changes
-        for moment in sorted({0, size_bytes // 2, size_bytes - 1})
-    ]
+    cuts = cut_moments(changes)
     if not IS_SOAK:
         cuts = random.Random(20261126).sample(cuts, SAMPLED_CUTS)
     for cut_after_bytes in cuts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import pytest
@@ -21,10 +22,14 @@ from manifests.repository import init_repository, publish_files
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository
 from manifests.repository_status import describe_repository, format_status
+from manifests.root_rotation import rotate_root
 from manifests.server import ServerPlan, serve_in_background
 from manifests.store import FolderStore
 from manifests.transfer import Fetch
+from manifests.trust_publication import publish_trust
 from signing.roles import Role
+from signing.trust import sign_trust_record
+from tests.firmware_images.release_parts import signer
 from tests.manifests.test_update_attacks import (
     RULES,
     UpdateResult,
@@ -117,8 +122,10 @@ def test_a_promotion_reads_the_repository_once_under_the_publishers_lock(publish
         reads: ClassVar[list[tuple[str, bool]]] = []
 
         def read(self, path, *, max_bytes):
-            self.reads.append((path, self.is_held))
-            return super().read(path, max_bytes=max_bytes)
+            content = super().read(path, max_bytes=max_bytes)
+            if content is not None:  # whether the next document is there may be asked again
+                self.reads.append((path, self.is_held))
+            return content
 
         @contextmanager
         def exclusively(self):
@@ -223,6 +230,50 @@ def test_under_an_expired_root_a_release_is_taken_back_and_never_given_out(tmp_p
     publisher.publish_plan("1.5.0", halt, now=late)
     assert shown(publisher).is_halted
     withdraw_release(publisher, "1.5.0", reason="x", now=late)
+
+
+@pytest.mark.parametrize("early", ["by a timestamp's life", "1970"])
+def test_by_a_clock_far_behind_a_release_is_taken_back_and_nothing_else_is_signed(publisher, early):
+    """As of a machine that comes up in 1970: every client would find what it signs expired."""
+    lifetime = publisher.settings.lifetime("timestamp")
+    early = datetime.fromtimestamp(0, UTC) if early == "1970" else NOW - lifetime
+    record = replace(trust(), version=2)
+    content = sign_trust_record(record, [signer("root-1")])
+    store, keys, settings = publisher.store, publisher.signers, publisher.settings
+    for act in (
+        lambda: publisher.publish_bundle(bundle(release_counter=3), PILOT, now=early),
+        lambda: publisher.publish_plan("1.5.0", PILOT, now=early),
+        lambda: promote_release(publisher, "1.5.0", now=early),
+        lambda: extend_release(publisher, "1.5.0", now=early),
+        lambda: publisher.renew(now=early),
+        lambda: rotate_root(store, trust(), keys, settings, now=early),
+        lambda: publish_trust(replace(publisher, trust=record), content, now=early),
+    ):
+        before = files(publisher)
+        with pytest.raises(RepositoryError, match="clock is behind the repository") as refused:
+            act()
+        assert f"{NOW:%Y-%m-%d %H:%M} UTC" in refused.value.expected
+        assert f"{early:%Y-%m-%d %H:%M} UTC" == refused.value.got
+        assert files(publisher) == before
+    publisher.publish_plan("1.5.0", replace(PILOT, is_halted=True), now=early)
+    assert shown(publisher).is_halted
+    withdraw_release(publisher, "1.5.0", reason="x", now=early)
+
+
+def test_a_clock_that_is_behind_by_less_keeps_nobody_from_refreshing(publisher):
+    early = NOW - publisher.settings.lifetime("timestamp") + timedelta(seconds=1)
+    assert publisher.renew(now=early).timestamp.signed.expires > NOW
+
+
+def test_an_assignment_by_a_clock_far_ahead_is_replaced_by_a_halt(publisher):
+    ahead = NOW + timedelta(days=200)
+    publisher.publish_plan("1.5.0", PILOT, now=ahead)
+    with pytest.raises(RepositoryError, match="clock is behind") as refused:
+        publisher.renew(now=NOW)
+    assert "`ampforge campaign create --halt`" in refused.value.hint
+    publisher.publish_plan("1.5.0", replace(PILOT, is_halted=True), now=NOW)
+    publisher.publish_plan("1.5.0", PILOT, now=NOW)
+    assert publisher.renew(now=NOW).timestamp.signed.expires < ahead
 
 
 def test_no_tuf_client_is_given_the_bundle_of_a_withdrawn_release(publisher, tmp_path):

@@ -17,6 +17,7 @@ from manifests.manifest import verify_manifest
 from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases
 from manifests.repository import init_repository
+from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository, read_target
 from manifests.repository_status import describe_repository, expiry_in_words, format_status
 from manifests.served_files import is_immutable_name
@@ -185,6 +186,34 @@ def test_every_moment_of_a_publication_is_verifiable(tmp_path):
 def test_a_repository_is_made_once(publisher):
     with pytest.raises(RepositoryError, match="already"):
         init_repository(publisher.store, trust(), publisher.signers, publisher.settings, now=NOW)
+
+
+def test_a_repository_that_lost_its_timestamp_is_not_made_anew(publisher):
+    """Its first root, which clients hold, and what never changes would have been replaced."""
+    root = publisher.store.root
+    publisher.renew(now=NOW)
+    (root / "metadata/timestamp.json").unlink()
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    with pytest.raises(RepositoryError, match="its timestamp is missing") as refused:
+        make_publisher(root)
+    assert "backup" in refused.value.hint
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_an_initialisation_that_was_cut_off_anywhere_is_made_again(tmp_path):
+    publisher = open_publisher(tmp_path / "repository")
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "README").write_text("of somebody else")
+    for cut_at in range(10):
+        store = CutStore(tmp_path / "repository", cut_at)
+        try:
+            init_repository(store, trust(), publisher.signers, publisher.settings, now=NOW)
+            break
+        except KeyboardInterrupt:
+            with pytest.raises(RepositoryError, match=r"no repository here|is missing"):
+                load_repository(store)
+    assert cut_at == 6
+    assert audit_repository(publisher.store, trust(), now=NOW).is_sound
 
 
 def test_too_few_root_keys_make_no_repository(tmp_path):

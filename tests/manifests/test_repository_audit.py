@@ -210,6 +210,16 @@ def test_what_nothing_names_is_a_notice(publisher):
     }
 
 
+@pytest.mark.parametrize("name", ["glow-c3/assignment.cose", "trust/after-7.cose"])
+def test_what_devices_ask_for_by_its_place_and_tuf_does_not_list_is_an_error(publisher, name):
+    path = publisher.store.root / "device" / name
+    path.parent.mkdir()
+    path.write_bytes(b"stray")
+    (finding,) = audit(publisher).findings
+    assert (finding.severity, finding.where) == (Severity.ERROR, f"device/{name}")
+    assert "remove it" in finding.hint
+
+
 def test_a_first_root_that_was_replaced_is_an_error(publisher):
     first = (publisher.store.root / "metadata/1.root.json").read_bytes()
     assert audit(publisher, trusted_root=first).is_sound
@@ -282,7 +292,7 @@ class TestTrustRecords:
         assert [f for f in found.findings if f.severity is Severity.ERROR] == []
         assert not [f for f in found.findings if "after-1" in f.where]
 
-    @pytest.mark.parametrize("change", ["flip", "remove"])
+    @pytest.mark.parametrize("change", ["flip", "remove", "lengthen"])
     def test_a_board_that_is_given_another_record_is_an_error(self, publisher, change):
         step = self.publish(publisher)
         path = publisher.store.root / "device" / "trust" / "after-1.cose"
@@ -290,10 +300,29 @@ class TestTrustRecords:
         path.unlink()  # it may be a link to the target
         if change == "flip":
             path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        elif change == "lengthen":
+            path.write_bytes(content + bytes(8192))
         found = audit_repository(publisher.store, step.record, now=NOW)
         assert [(f.what, f.where) for f in found.findings if f.severity is Severity.ERROR] == [
             ("boards get another trust record than gateways, or none", "device/trust/after-1.cose")
         ]
+
+    @pytest.mark.parametrize("is_served", [False, True])
+    def test_a_record_that_tuf_does_not_list_is_an_error(self, publisher, is_served):
+        """Boards ask for it by its place; one that they refuse ends each session of theirs."""
+        folder = publisher.store.root
+        (folder / "device" / "trust").mkdir()
+        (folder / "device" / "trust" / "after-1.cose").write_bytes(b"stray")
+        if is_served:
+            with serve_in_background(ServerPlan(folder=folder)) as url:
+                found = audit_repository(UrlStore(url), trust(), now=NOW, lists=False)
+        else:
+            found = audit(publisher)
+        (finding,) = found.findings
+        assert (finding.severity, finding.where) == (
+            Severity.ERROR,
+            "device/trust/after-1.cose",
+        )
 
     def test_a_record_that_is_not_published_to_boards_is_a_notice(self, publisher):
         step = self.publish(publisher)

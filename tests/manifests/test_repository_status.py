@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,10 +16,20 @@ from manifests.repository_audit import Severity, audit_repository
 from manifests.repository_reading import load_repository
 from manifests.repository_status import describe_repository, format_status
 from manifests.withdrawal import list_withdrawals
+from signing.refusal import Refusal
 from signing.roles import Role
 from tests.firmware_images.release_parts import build_inputs, build_parts
+from tests.manifests.test_trust_renewal import run, serve
 from tests.manifests.trust_steps import first_step, next_step
-from tests.manifests.world import HARDWARE_CLASS, NOW, make_publisher, new_bundle, old_bundle, trust
+from tests.manifests.world import (
+    HARDWARE_CLASS,
+    NOW,
+    make_device,
+    make_publisher,
+    new_bundle,
+    old_bundle,
+    trust,
+)
 
 ASSIGNMENT = f"campaigns/{HARDWARE_CLASS}/assignment.cose"
 
@@ -40,8 +51,8 @@ def test_each_line_says_who_must_act_long_before_it_expires(publisher):
         ("root", "root key holders"),
         ("targets", "release key holders"),
         ("campaign", "campaign key"),
-        ("snapshot", "snapshot key"),
-        ("timestamp", "timestamp key"),
+        ("snapshot", "snapshot and timestamp keys"),
+        ("timestamp", "snapshot and timestamp keys"),
         ("flare-c3:", "campaign key"),
     ):
         (line,) = (line for line in lines if line.strip().startswith(name))
@@ -84,6 +95,36 @@ def test_an_assignment_by_a_revoked_key_is_shown_and_said_to_be_refused(publishe
     assert assignment["refused"] in format_status(status)
     step.publish(publisher.store.root)
     assert status_of(publisher, step.record)["assignments"][0]["refused"] is None
+
+
+POLICY_STEPS = {
+    "a policy key was revoked": lambda: next_step(first_step(), Role.POLICY, "policy-1", "new"),
+    "the policy is too old": lambda: next_step(first_step(), minimum_policy_version=2),
+}
+
+
+@pytest.mark.parametrize("step", POLICY_STEPS.values(), ids=POLICY_STEPS)
+def test_a_release_whose_table_no_longer_counts_is_told_and_given_to_nobody(publisher, step):
+    """Nothing is wrong with its manifest: the approval lies behind that, in the slot image."""
+    step = step()
+    mine = step.publisher(publisher.store.root)
+    assert step.publish_record(publisher.store.root).refused_versions == ("1.4.0",)
+    with pytest.raises(Refusal, match=r"role policy|no longer counts"):
+        run(make_device(release=new_bundle()), serve(publisher.store.root, step.record))
+    (release,) = status_of(publisher, step.record)["releases"]
+    assert "REFUSED by devices" in release["refused"]
+    assert "the policy key holders must approve its table again" in release["refused"]
+    found = audit_repository(publisher.store, step.record, now=NOW).findings
+    withdrawal = "`ampforge repo withdraw 1.4.0 --release-counter 1 --reason TEXT`"
+    assert all(withdrawal in one.hint for one in found if one.severity is Severity.ERROR)
+    before = load_repository(publisher.store).timestamp.signed.version
+    plan = AssignmentPlan(campaign="again")
+    with pytest.raises(Refusal, match=r"role policy|no longer counts") as refused:
+        mine.publish_plan("1.4.0", plan, now=NOW)
+    assert "release 1.4.0" in str(refused.value.where)
+    assert load_repository(publisher.store).timestamp.signed.version == before
+    halt = mine.publish_plan("1.4.0", replace(plan, is_halted=True), now=NOW)
+    assert halt.assignment.is_halted
 
 
 def test_what_devices_refuse_has_a_name_and_is_not_said_to_be_removable(publisher):
@@ -139,6 +180,21 @@ def test_a_manifest_that_expires_is_told_before_it_does(publisher):
     assert "manifest expires" not in format_status(status_of(publisher))
     late = format_status(status_of(publisher, now=soon + timedelta(days=10)))
     assert "manifest EXPIRED" in late
+
+
+def test_what_nobody_can_do_is_asked_of_nobody(publisher):
+    """With every release withdrawn `campaign create` is refused, and would change nothing."""
+    withdraw_release(publisher, "1.4.0", reason="stops early", now=NOW)
+    late = NOW + publisher.settings.lifetime("campaign")
+    for now in (NOW, late):
+        status = status_of(publisher, now=now)
+        (assignment,) = status["assignments"]
+        assert assignment["expiry"].endswith("UTC: nobody has to act")
+        (campaign,) = (one for one in status["documents"] if one["name"] == "campaign")
+        assert "the release key holders must publish a release" in campaign["expiry"]
+        assert "campaign create" not in format_status(status)
+    found = audit_repository(publisher.store, trust(), now=late).findings
+    assert not [one for one in found if "assignment" in one.what]
 
 
 def test_a_plan_without_a_name_is_called_after_its_release(publisher):

@@ -12,17 +12,20 @@ from manifests.folder_client import FolderClient
 from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases
 from manifests.publishing import Publisher
+from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository
+from manifests.repository_status import describe_repository
 from manifests.root_rotation import rotate_root
 from manifests.store import FolderStore
 from signing.errors import RevokedKeyError
 from signing.key_life import rotate_key
-from signing.roles import Role
+from signing.roles import Role, RoleKeys
 from tests.firmware_images.release_parts import signer
 from tests.manifests.test_repository import CutStore, assert_no_immutable_file_changed
 from tests.manifests.world import (
     HARDWARE_CLASS,
     NOW,
+    ROLE_NAMES,
     make_publisher,
     new_bundle,
     open_publisher,
@@ -107,6 +110,103 @@ def test_a_cut_at_every_write_leaves_what_verifies_or_is_rotated_again(
         assert reader.read_target(root, ASSIGNMENT)
     assert refused == (0 if with_old_keys else 1)
     assert client(publisher, tmp_path / "end").read_target(root, ASSIGNMENT)
+
+
+def cut_between_root_and_timestamp(publisher, record, keys):
+    """Let a rotation die where the old online key is gone: the new root is there, and no more."""
+
+    class Dying(FolderStore):
+        def write(self, path, content):
+            super().write(path, content)
+            if path.endswith(".root.json"):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rotate_root(Dying(publisher.store.root), record, keys, publisher.settings, now=NOW)
+
+
+def test_a_rotation_that_was_cut_off_is_told_as_one(publisher):
+    """A backup, which was the advice, would have lost the root that clients may have by then."""
+    record, keys = rotated(Role.TIMESTAMP)
+    cut_between_root_and_timestamp(publisher, record, keys)
+    after = replace(publisher, trust=record, signers=keys)
+    for act in (
+        lambda: load_repository(publisher.store),
+        lambda: describe_repository(publisher.store, record, now=NOW),
+        lambda: after.renew(now=NOW),
+    ):
+        with pytest.raises(RepositoryError, match="root 2 is published") as refused:
+            act()
+        assert "`ampforge repo rotate` again" in refused.value.hint
+        assert "backup" not in refused.value.hint
+    audit = audit_repository(publisher.store, record, now=NOW)
+    assert not audit.is_sound
+    (finding,) = audit.findings
+    assert "`ampforge repo rotate` again" in finding.hint
+    assert finding.where not in finding.what
+
+
+def test_a_damaged_document_is_not_told_as_a_rotation_that_was_cut_off(publisher):
+    record, keys = rotated(Role.TIMESTAMP)
+    rotate_root(publisher.store, record, keys, publisher.settings, now=NOW)
+    path = publisher.store.root / "metadata/timestamp.json"
+    path.write_bytes(path.read_bytes().replace(b'"version":3', b'"version":9'))
+    with pytest.raises(RepositoryError, match="too few keys of the role timestamp") as refused:
+        load_repository(publisher.store)
+    assert "backup" in refused.value.hint
+
+
+def test_another_key_may_be_lost_before_a_cut_rotation_is_run_again(publisher, tmp_path):
+    before = client(publisher, tmp_path / "cache").read_target(publisher.store.root, ASSIGNMENT)
+    record, keys = rotated(Role.TIMESTAMP)
+    cut_between_root_and_timestamp(publisher, record, keys)
+    published = (publisher.store.root / "metadata/2.root.json").read_bytes()
+    old, new = signer(OLD[Role.SNAPSHOT]), signer("new-2")
+    later = rotate_key(record, old.public_key.key_id, new.public_key, is_revoked=True)
+    keys[Role.SNAPSHOT] = (new,)
+    cut_between_root_and_timestamp(publisher, later, keys)
+    after = rotate_root(publisher.store, later, keys, publisher.settings, now=NOW)
+    assert after.root.signed.version == 3
+    assert (publisher.store.root / "metadata/2.root.json").read_bytes() == published
+    for cache in ("cache", "fresh"):
+        follower = client(publisher, tmp_path / cache)
+        assert follower.read_target(publisher.store.root, ASSIGNMENT) == before
+    assert audit_repository(publisher.store, later, now=NOW).is_sound
+
+
+@pytest.mark.parametrize("role", [Role.ROOT, Role.RELEASE])
+def test_a_threshold_that_is_raised_counts_from_the_next_root_on(publisher, tmp_path, role):
+    """And for root's own, the one before counts, too: who lowers it must still be so many."""
+    shown = client(publisher, tmp_path / "cache").read_target(publisher.store.root, ASSIGNMENT)
+    names = [*ROLE_NAMES[role][1:], *(["new"] if role is Role.ROOT else [])]
+    keys = signers() | {role: tuple(map(signer, names))}
+    public = tuple(signer(name).public_key for name in names)
+    held = trust().roles[role].threshold
+    high = record_with(trust(), role, threshold=held + 1, keys=public)
+    low = record_with(high, role, threshold=held, keys=public)
+    for record in (high, low) if role is Role.ROOT else (high,):
+        before = sorted(path.name for path in publisher.store.root.rglob("*"))
+        too_few = keys | {role: keys[role][:held]}
+        with pytest.raises(RepositoryError, match=f"too few keys of the role {role}") as refused:
+            rotate_root(publisher.store, record, too_few, publisher.settings, now=NOW)
+        assert refused.value.expected == f"{held + 1} of its {len(names)} keys"
+        assert sorted(path.name for path in publisher.store.root.rglob("*")) == before
+        rotate_root(publisher.store, record, keys, publisher.settings, now=NOW)
+        for cache in ("cache", "fresh"):
+            follower = client(publisher, tmp_path / cache)
+            assert follower.read_target(publisher.store.root, ASSIGNMENT) == shown
+        errors = audit_repository(publisher.store, record, now=NOW).findings
+        # What was signed by fewer release keys is refused by boards from then on, and named.
+        assert [one.where.partition("/")[0] for one in errors] == (
+            [] if role is Role.ROOT else ["manifests"]
+        )
+        (release,) = describe_repository(publisher.store, record, now=NOW)["releases"]
+        assert bool(release["refused"]) is (role is not Role.ROOT)
+
+
+def record_with(record, role, *, threshold, keys):
+    changed = {role: RoleKeys(threshold=threshold, keys=keys)}
+    return replace(record, version=record.version + 1, roles=record.roles | changed)
 
 
 def test_too_few_old_root_keys_rotate_nothing(publisher):

@@ -10,10 +10,13 @@ import pytest
 from manifests.errors import RepositoryError
 from manifests.folder_client import FolderClient
 from manifests.publication import AssignmentPlan
+from manifests.release_life import withdraw_release
 from manifests.repository import init_repository
+from manifests.repository_audit import audit_repository
 from manifests.repository_reading import TIMESTAMP_PATH, load_repository
 from manifests.s3_address import S3Address, cache_control_of, parse_s3_address
-from manifests.s3_store import LEASE_LIFETIME, S3Store
+from manifests.s3_lease import LEASE_LIFETIME
+from manifests.s3_store import S3Store
 from tests.conftest import IS_SOAK
 from tests.manifests.s3_server import serve_bucket
 from tests.manifests.world import HARDWARE_CLASS, NOW, new_bundle, old_bundle, open_publisher, trust
@@ -81,11 +84,13 @@ def test_files_are_uploaded_before_what_names_them(bucket):
     order = [path.removeprefix("/flare/prod/") for path, _ in puts]
     assert "lease" in order[0]
     assert "lease" in order[-1]
-    kinds = [path.partition("/")[0] for path in order[1:-1]]
     assert order[-3:-1] == [f"device/{HARDWARE_CLASS}/assignment.cose", TIMESTAMP_PATH]
     numbered = [index for index, path in enumerate(order) if path.startswith("metadata/2.")]
-    last_target = max(i for i, kind in enumerate(kinds, 1) if kind == "targets")
-    assert last_target < min(numbered)
+    targets = [index for index, path in enumerate(order) if path.startswith("targets/")]
+    # The assignment comes after the documents: so no one that anybody saw has its sequence again.
+    assert targets.pop() == max(numbered) + 1
+    assert order[max(numbered) + 1].startswith(f"targets/campaigns/{HARDWARE_CLASS}/")
+    assert max(targets) < min(numbered)
 
 
 def test_two_publishers_do_not_meet_and_a_killed_ones_lease_ends(bucket):
@@ -177,6 +182,76 @@ def test_a_publication_cut_at_each_upload_leaves_a_repository_that_verifies(buck
             reader = FolderClient(root, tmp_path / f"client-{cut_at}")
             assert reader.read_target(folder, ASSIGNMENT)
     assert cut_at > 11
+
+
+def test_an_upload_whose_answer_is_lost_is_known_as_our_own(tmp_path):
+    """The client tries it again, and the store says that the file is there, or has changed."""
+    (tmp_path / "flare").mkdir()
+    lost = []
+
+    def lose(number, edge):
+        path = puts[number][0]
+        is_first = edge == "after" and path not in lost
+        lost.extend([path] if is_first else [])
+        return is_first
+
+    with serve_bucket(tmp_path, around_put=lose) as (endpoint, puts):
+        address = S3Address(bucket="flare", prefix="prod", endpoint=endpoint)
+        publisher = make_repository(address)
+        publisher.publish_bundle(new_bundle(), None, now=NOW)
+        withdraw_release(publisher, "1.5.0", reason="stops early", now=NOW)
+        uploads = [path.removeprefix("/flare/prod/") for path in lost]
+        assert {TIMESTAMP_PATH, "metadata/1.root.json", "publishing/lease-000000000003.json"} <= {
+            *uploads
+        }
+        assert len(uploads) > 15
+        assert audit_repository(publisher.store, trust(), now=NOW).is_sound
+
+
+def test_another_file_than_ours_is_somebody_elses_though_an_answer_was_lost(tmp_path):
+    (tmp_path / "flare").mkdir()
+    theirs = tmp_path / "flare/prod/metadata/timestamp.json"
+    state = []
+
+    def replace_and_lose(number, edge):
+        if state and edge == "before" and puts[number][0].endswith("timestamp.json"):
+            theirs.write_bytes(b"theirs")
+        return False
+
+    with serve_bucket(tmp_path, around_put=replace_and_lose) as (endpoint, puts):
+        publisher = make_repository(S3Address(bucket="flare", prefix="prod", endpoint=endpoint))
+        state.append("began")
+        with pytest.raises(RepositoryError, match="somebody else changed the repository"):
+            publisher.publish_bundle(new_bundle(), None, now=NOW)
+    assert theirs.read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("behind", [timedelta(minutes=2), timedelta(days=400)])
+def test_a_lease_of_a_clock_far_ahead_does_not_tell_to_wait(bucket, behind):
+    """It would be for days or years: somebody's clock is wrong, and only people can say whose."""
+    address, puts, _ = bucket
+    clock = Clock()
+    publisher = make_repository(address, clock)
+    S3Store(address, clock=clock)._take_lease()
+    clock.now -= behind
+    puts.clear()
+    with pytest.raises(RepositoryError, match="ends later than any lease does") as refused:
+        publisher.renew(now=NOW)
+    assert f"{NOW + LEASE_LIFETIME:%Y-%m-%d %H:%M} UTC" == refused.value.got
+    assert f"{clock.now:%Y-%m-%d %H:%M} UTC" in refused.value.expected
+    assert "remove that file" in refused.value.hint
+    assert str(refused.value.where).endswith("publishing/lease-000000000002.json")
+    assert puts == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"[" * 1024, b'{"until_s": "x"}'])
+def test_a_lease_that_cannot_be_read_is_told(bucket, tmp_path, content):
+    address, _, _ = bucket
+    publisher = make_repository(address)
+    (tmp_path / "buckets/flare/prod/publishing/lease-000000000002.json").write_bytes(content)
+    with pytest.raises(RepositoryError, match="lease cannot be read") as refused:
+        publisher.renew(now=NOW)
+    assert "remove that file" in refused.value.hint
 
 
 def test_a_store_refuses_what_it_cannot_do_and_says_what_to_do(bucket, monkeypatch):

@@ -208,6 +208,22 @@ def test_a_manifest_for_other_hardware_under_a_true_assignment_is_refused(publis
     assert_refused(make_device(), attack, "manifest is for other hardware")
 
 
+@pytest.mark.parametrize("early_s", [1, 3 * 365 * 86_400, int(NOW.timestamp()) - 86_400])
+def test_a_time_from_before_the_assignment_is_refused(publisher, early_s):
+    """A clock at 1970, say: nothing would ever expire."""
+    present = NOW - timedelta(days=1, seconds=early_s)
+    refused = assert_refused(make_device(), serve(publisher, now=present), "before the assignment")
+    assert refused.where == "freshness, field 4"
+    assert "clock" in refused.hint
+
+
+def test_clocks_may_be_a_day_apart(publisher):
+    """Seen with a calibration that is valid at that time."""
+    transport = serve(publisher, now=NOW - timedelta(days=1))
+    outcome = run_session(update_device(make_device(), RULES), transport)
+    assert outcome.result is UpdateResult.REBOOT_NEEDED
+
+
 def test_an_expired_assignment_is_refused_by_the_signed_present(publisher):
     late = NOW + timedelta(days=91)
     publisher.renew(now=late)

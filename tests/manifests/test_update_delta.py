@@ -45,12 +45,14 @@ from tests.manifests.world import (
     old_bundle,
     trust,
 )
+from tests.reliability_page import figures
 
 if TYPE_CHECKING:
     from manifests.publishing import Publisher
 
 OLD, NEW = APP_1_4_0.read_bytes(), APP_1_5_0.read_bytes()
 NEW_SHA256 = hashlib.sha256(NEW).digest()
+SAMPLED_CUTS = 16
 PLAIN = PatchEncoding(compression=PatchCompression.NONE)
 SHELF_BYTES = PARTITIONS.find("ota_1").offset_bytes + -(-len(NEW) // 4096) * 4096
 
@@ -189,8 +191,10 @@ def test_a_cut_at_any_operation_ends_with_the_new_image(publisher):
     device, flash = fresh()
     run(device, transport)
     count = flash.operations
+    points = figures("power cut of a publication's delta, as far as the switch")
+    assert points == (str(count), str(SAMPLED_CUTS), "all")
     draw = random.Random(20_260_101)
-    chosen = range(count) if IS_SOAK else sorted(draw.sample(range(count), 16))
+    chosen = range(count) if IS_SOAK else sorted(draw.sample(range(count), SAMPLED_CUTS))
     for cut_at in chosen:
         device, flash = fresh()
         flash.cut_at, flash.done_bytes = cut_at, draw.choice((0, 1, 30, 2048))

@@ -23,6 +23,7 @@ from tests.conftest import IS_SOAK
 from tests.firmware_images.power_cut import PowerCutError, Tear, TornFlash, Wear, WornFlash
 from tests.manifests.update_lives import KINDS, Life, make_kind, survive
 from tests.manifests.world import FLASH_BYTES, NOW, PARTITIONS, bundle, open_publisher
+from tests.reliability_page import figures
 
 pytestmark = pytest.mark.no_cover  # what it repeats is counted elsewhere
 
@@ -32,6 +33,7 @@ SAMPLES = 24
 PAIRS = 8
 WORN = 10
 PAIRS_IN_SOAK = 500
+ENTRY_BYTES = 32
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -88,13 +90,9 @@ def test_a_second_cut_on_the_way_back_changes_nothing_of_that(kind, undisturbed)
 
 def test_a_worn_sector_is_named_and_the_board_still_boots(kind, undisturbed):
     """Whatever is wrong with one sector: a refusal in words, the old pair, and no way back."""
-    sectors = sorted({offset // 4096 for _, offset in undisturbed})
     draw = random.Random(SEED)
     otadata = range(*(PARTITIONS.find(name).offset_bytes // 4096 for name in ("otadata", "devrec")))
-    if kind.crashes:
-        # Two faults: only the bootloader could leave a release that crashes, and its write fails.
-        sectors = [sector for sector in sectors if sector not in otadata]
-    cases = list(itertools.product(sectors, Wear))
+    cases = list(itertools.product(sectors_to_wear(kind, undisturbed), Wear))
     if not IS_SOAK:
         records = [
             case for case in cases if case[0] < PARTITIONS.find("ota_0").offset_bytes // 4096
@@ -123,6 +121,42 @@ def test_a_worn_sector_is_named_and_the_board_still_boots(kind, undisturbed):
     assert refusals, kind.name
 
 
+def sectors_to_wear(kind, touched):
+    """Those that an update touches, less those where a second fault could not be survived."""
+    sectors = {offset // 4096 for _, offset in touched}
+    if kind.crashes:
+        # Two faults: only the bootloader could leave a release that crashes, and its write fails.
+        ends = (PARTITIONS.find(name).offset_bytes // 4096 for name in ("otadata", "devrec"))
+        sectors -= {*range(*ends)}
+    return sorted(sectors)
+
+
+def test_the_page_says_how_often_an_update_is_cut(tmp_path_factory):
+    operations = sampled = worn = 0
+    for name in KINDS:
+        flash = TornFlash(FLASH_BYTES)
+        life = Life(kind=make_kind(name, tmp_path_factory.mktemp(name)), flash=flash)
+        life.live()
+        operations += len(flash.touched)
+        sampled += len(cuts(len(flash.touched)))
+        worn += len(sectors_to_wear(life.kind, flash.touched)) * len(Wear)
+    cut_count = operations * len(Tear)
+    points, in_check, in_soak = figures("power cut in each storage operation of an update")
+    assert points == f"{operations} operations, {cut_count:,} cuts"
+    assert in_soak == "all"
+    assert sampled == cut_count if IS_SOAK else in_check == str(sampled)
+    assert figures("a second cut while the board recovers from the first") == (
+        "seeded pairs",
+        str(PAIRS * len(KINDS)),
+        f"{PAIRS_IN_SOAK * len(KINDS):,}",
+    )
+    assert figures("each sector that an update touches, worn in four ways") == (
+        str(worn),
+        str(WORN * len(KINDS)),
+        "all",
+    )
+
+
 def live_worn(life) -> Refusal | None:
     try:
         life.live()
@@ -142,7 +176,8 @@ class WatchedFlash(TornFlash):
     def write(self, offset_bytes, content):
         super().write(offset_bytes, content)
         otadata = PARTITIONS.find("otadata").offset_bytes
-        if self.device is not None and offset_bytes - otadata not in {0, 4096}:
+        is_half = offset_bytes - otadata in {0, 4096} and len(content) < ENTRY_BYTES
+        if self.device is not None and not is_half:
             self.look()
 
     def look(self):

@@ -2,20 +2,23 @@
 
 A `Kind` is one update: what the board holds before, what the server shows, and what the board must
 come to. `Life` is one board: it boots and runs sessions until the update is settled. After each cut
-`judge` asks of the flash at rest what the board may never lose.
+`judge` asks of the flash at rest what the board may never lose. While it lives, its electrodes stay
+off and its counters down as long as the new release has not passed its self-test.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from firmware_images.bundle import verify_bundle
 from firmware_images.bundle_building import build_bundle, sign_bundle
+from firmware_images.device_record import DeviceRecord
 from firmware_images.flash_medium import MemoryFlash
 from firmware_images.otadata import begin_boot, read_otadata
+from firmware_images.unproven import is_unproven
 from manifests.errors import UpdateRefusedError
 from manifests.fleet import FleetStore
 from manifests.release_deltas import DeltaPlan
@@ -48,6 +51,7 @@ from tests.manifests.world import (
     make_publisher,
     new_bundle,
     old_bundle,
+    open_publisher,
     trust,
 )
 
@@ -55,12 +59,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_images.flash_medium import FlashMedium
+    from manifests.update_outcome import UpdateOutcome
     from signing.trust_record import TrustRecord
 
 OLD_APP, NEW_APP = APP_1_4_0.read_bytes(), APP_1_5_0.read_bytes()
 APPS = (OLD_APP, NEW_APP)
 SESSIONS_MAX = 24
-KINDS = ("full", "delta", "waveform-only", "key-rotation", "revert", "crash")
+FIRST_KINDS = ("full", "delta", "waveform-only", "key-rotation", "revert", "crash")
+LATER_KINDS = {"second": "full", "after-revert": "revert", "after-crash": "crash"}
+"""A further release, for a board that went through one of the others."""
+KINDS = (*FIRST_KINDS, *LATER_KINDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +84,7 @@ class Kind:
         trust_version: The trust record that it must end with.
         failure: What the self-test of the new release says.
         crashes: Whether the new release never gets to a session.
+        first_slot: The slot that runs before it.
     """
 
     name: str
@@ -86,6 +95,7 @@ class Kind:
     trust_version: int = 1
     failure: str | None = None
     crashes: bool = False
+    first_slot: int = 0
 
     @property
     def is_kept(self) -> bool:
@@ -94,7 +104,21 @@ class Kind:
 
 
 class QuickBoard(Board):
-    """A board that knows the two applications by their bytes."""
+    """A board that knows the two applications by their bytes, and whose electrodes are watched."""
+
+    has_passed = False
+
+    def boot(self) -> None:
+        super().boot()
+        record = DeviceRecord(self.flash, PARTITIONS.find("devrec"))
+        otadata = PARTITIONS.find("otadata")
+        is_off = is_unproven(self.flash, otadata, record, slot=self.running_slot)
+        self.is_output_on = not is_off
+
+    def self_test(self) -> str | None:
+        assert not self.is_output_on, "the electrodes are on in the self-test"
+        self.has_passed = self.failure is None
+        return self.failure
 
     @property
     def running_app(self) -> bytes | None:
@@ -119,6 +143,7 @@ class Life:
     flash: FlashMedium
     factory: bytes = b""
     floors: tuple[int, ...] = (0, 0, 0, 0, 0)
+    has_passed: bool = False
     device: UpdateDevice = field(init=False)
 
     def __post_init__(self) -> None:
@@ -136,27 +161,43 @@ class Life:
         Raises:
             PowerCutError: The power fails.
         """
-        board = self.device.board
-        board.boot()
+        board = self._boot()
         for _ in range(SESSIONS_MAX):
-            is_new = board.running_slot == 1
+            is_new = board.running_slot != self.kind.first_slot
             if self.kind.crashes and is_new:
-                board.boot()
+                board = self._boot()
                 continue
             board.failure = self.kind.failure if is_new else None
             try:
-                outcome = run_session(update_device(self.device, RULES), self.kind.transport)
+                outcome = self._run_session()
             except UpdateRefusedError as error:
                 if "tried this release before" not in error.what:
                     raise
                 return
             if outcome.result is UpdateResult.REBOOT_NEEDED:
                 self.reset()
-                board = self.device.board
-                board.boot()
+                board = self._boot()
             elif not outcome.is_report_due:
                 return
         raise AssertionError("the update never settles")
+
+    def _boot(self) -> QuickBoard:
+        board = self.device.board
+        board.boot()
+        self._watch_electrodes()
+        return board
+
+    def _run_session(self) -> UpdateOutcome:
+        try:
+            return run_session(update_device(self.device, RULES), self.kind.transport)
+        finally:
+            self.has_passed |= self.device.board.has_passed
+            self._watch_electrodes()
+
+    def _watch_electrodes(self) -> None:
+        board = self.device.board
+        is_proven = board.running_slot == self.kind.first_slot or self.has_passed
+        assert is_proven or not board.is_output_on, "the electrodes are on before the self-test"
 
     def judge(self, where: str) -> None:
         """Require what a board may never lose, of the flash at rest."""
@@ -181,13 +222,16 @@ class Life:
         )
         assert all(now >= before for now, before in zip(floors, self.floors, strict=True)), where
         assert max(booted) >= state.release_counter, f"{where}: it boots an older release"
+        is_raised = state.release_counter == max(self.kind.pairs)
+        assert self.has_passed or not is_raised, f"{where}: counted before its self-test"
         self.floors = floors
 
     def judge_end(self, where: str) -> None:
         """Require that the update came to what it must come to."""
         self.judge(where)
         state = self.device.record.load_update_state()
-        assert self.device.board.running_slot == int(self.kind.is_kept), where
+        is_new = self.device.board.running_slot != self.kind.first_slot
+        assert is_new == self.kind.is_kept, where
         assert state.pending is None, where
         if self.kind.is_kept:
             assert state.release_counter == self.kind.final_counter, where
@@ -229,6 +273,8 @@ def pair_of(bundle_bytes: bytes, record: TrustRecord) -> tuple[bytes, bytes]:
 
 def make_kind(name: str, folder: Path, *, takes_reports: bool = True) -> Kind:
     """Publish what the update needs, and serve it."""
+    if name in LATER_KINDS:
+        return make_later_kind(name, folder)
     folder.mkdir(exist_ok=True)
     publisher = make_publisher(folder / "repository")
     record, version, release = trust(), 1, new_bundle()
@@ -267,6 +313,27 @@ def make_kind(name: str, folder: Path, *, takes_reports: bool = True) -> Kind:
         trust_version=version,
         failure="the DAC does not answer" if name == "revert" else None,
         crashes=name == "crash",
+    )
+
+
+def make_later_kind(name: str, folder: Path) -> Kind:
+    """A further release: otadata has two entries by then, both slots and records are in use."""
+    before = make_kind(LATER_KINDS[name], folder)
+    life = Life(kind=before, flash=MemoryFlash(FLASH_BYTES))
+    life.live()
+    first_slot = life.device.board.running_slot
+    later = bundle(release_counter=3, is_newer_app=first_slot == 0, peak_na=90_000)
+    open_publisher(folder / "repository").publish_bundle(later, None, now=NOW)
+    running = 2 if before.is_kept else 1
+    return replace(
+        before,
+        name=name,
+        factory=bytes(life.flash.content),
+        pairs={running: before.pairs[running], 3: pair_of(later, trust())},
+        final_counter=3,
+        failure=None,
+        crashes=False,
+        first_slot=first_slot,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete
 
 import provisioning.lease_taking
-import provisioning.ledger_sqlite
+import provisioning.ledger_log
 from provisioning.classification import BoardIdentity, RecordCondition
 from provisioning.errors import LeaseError, LedgerDamageError, SetAsideError, StationError
 from provisioning.file_birth import read_birth_ns
@@ -165,7 +165,7 @@ def test_boards_met_between_a_request_and_its_lease_wait_for_the_ledger(small, m
 
 def test_an_ended_outbox_is_put_away_whole_or_not_at_all(small, monkeypatch):
     """What was written last is in a log beside the file for as long as somebody reads it."""
-    monkeypatch.setattr(provisioning.ledger_sqlite, "_FOLD_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(provisioning.ledger_log, "_FOLD_TIMEOUT_S", 0.01)
     small.take()
     with closing(sqlite3.connect(small.outbox(), isolation_level=None)) as reader:
         reader.execute("BEGIN")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,7 @@ def test_of_stations_that_enter_one_certificate_at_once_one_wins(back_end, tmp_p
 
 FILLER = """
 import datetime as dt, resource, signal, sys, uuid
+from contextlib import closing
 from pathlib import Path
 from provisioning.errors import LedgerError
 from provisioning.instrument_register import read_register
@@ -181,15 +183,17 @@ def test_a_full_disk_is_a_clear_stop_and_nothing_is_lost(small_disk, request):
     require_exactly(site.address, serials)
 
 
-def test_a_disk_that_became_read_only_is_a_clear_stop(small_disk, request):
+def test_a_disk_that_became_read_only_is_a_clear_stop_for_who_writes(small_disk, request):
     site = made_site("sqlite", small_disk, request)
     ledger = Ledger.open(site.address)
     given = reserve(ledger, a_writer()).serial
     ledger.close()
     remount(small_disk, "ro")
-    with pytest.raises(LedgerError, match="read") as refusal:
-        reserve(Ledger.open(site.address), a_writer(), mac=bytes(6))
-    assert refusal.value.hint
+    with closing(Ledger.open(site.address)) as ledger:
+        with pytest.raises(LedgerError, match="can only be read") as refusal:
+            reserve(ledger, a_writer(), mac=bytes(6))
+        assert refusal.value.hint
+        assert [one.serial for one in list_serials(ledger.database)] == [given]
     remount(small_disk, "rw")
     require_exactly(site.address, [given])
 
@@ -233,7 +237,7 @@ def test_a_writer_before_a_locked_file_goes_on_as_soon_as_it_is_free(held_file):
 
 
 def test_a_file_that_stays_locked_is_told_and_left_as_it_was(held_file, monkeypatch):
-    monkeypatch.setattr("provisioning.ledger_sqlite.BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("provisioning.sqlite_engine.BUSY_TIMEOUT_S", 0.2)
     ledger, holder = held_file
     with pytest.raises(LedgerError, match="another writer holds the ledger") as refusal:
         reserve(ledger, a_writer())

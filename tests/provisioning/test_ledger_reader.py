@@ -163,7 +163,7 @@ def test_reading_never_creates_a_ledger(tmp_path):
 
 
 def test_a_ledger_that_stays_locked_is_told_in_the_same_words(path, monkeypatch):
-    for module in ("ledger_file", "ledger_sqlite"):
+    for module in ("ledger_file", "sqlite_engine"):
         monkeypatch.setattr(f"provisioning.{module}.BUSY_TIMEOUT_S", 0.05)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from firmware_images.device_record import UPDATE_STATE_SECTORS, DeviceRecord, PendingUpdate
 from firmware_images.otadata import OtaState, mark_state
 from provisioning.errors import SimulatorError
 from provisioning.link_messages import BoardErrorCode
@@ -126,6 +127,32 @@ def test_electrodes_stay_off_while_a_release_has_not_proved_itself(unit, state):
     mark_state(unit.board.flash, TABLE.find("otadata"), OtaState.VALID)
     assert unit.send(request.BYTES) is not None
     assert unit.board.output.is_enabled
+
+
+def test_electrodes_stay_off_while_an_update_of_the_running_slot_is_pending(unit):
+    """Whatever otadata says: a torn write may leave VALID there, which nobody said."""
+    record = DeviceRecord(unit.board.flash, TABLE.find("devrec"))
+    before = record.load_update_state()
+    pending = PendingUpdate(
+        manifest_digest=bytes(32), release_counter=9, policy_version=1, slot=0, app_sha256=bytes(32)
+    )
+    record.save_update_state(replace(before, pending=pending))
+    mark_state(unit.board.flash, TABLE.find("otadata"), OtaState.VALID)
+    request = OutputWriteRequest(en=True, code=2100)
+    assert unit.refusal(request) == BoardErrorCode.BAD_STATE
+    assert not unit.board.output.is_enabled
+    record.save_update_state(replace(before, pending=replace(pending, slot=1)))
+    assert unit.send(request.BYTES) is not None
+    assert unit.board.output.is_enabled
+
+
+def test_electrodes_stay_off_where_nobody_can_tell_what_is_pending(unit):
+    offset_bytes = TABLE.find("devrec").offset_bytes
+    for sector in UPDATE_STATE_SECTORS:
+        unit.board.flash.write(offset_bytes + sector * 4096, bytes(16))
+    request = OutputWriteRequest(en=True, code=2100)
+    assert unit.refusal(request) == BoardErrorCode.BAD_STATE
+    assert not unit.board.output.is_enabled
 
 
 def test_an_unlocked_output_may_be_switched_on_again(unit):

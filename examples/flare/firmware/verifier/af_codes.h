@@ -51,6 +51,7 @@
     X(AF_NONCE, "nonce") \
     X(AF_FRESHNESS_SEQUENCE, "freshness-sequence") \
     X(AF_NOT_IN_FORCE, "not-in-force") \
+    X(AF_TIME_BEFORE_ISSUE, "time-before-issue") \
     X(AF_ASSIGNMENT_EXPIRED, "assignment-expired") \
     X(AF_MANIFEST_EXPIRED, "manifest-expired") \
     /* the waveform slot image: waveform-table.md 6 and 7, policy-and-approval.md 6 */ \

@@ -125,6 +125,9 @@ af_code af_judge_freshness(af_freshness *freshness, const af_trust *trust, const
     if (freshness->assignment_sequence != assignment->sequence) {
         return AF_NOT_IN_FORCE;
     }
+    if (freshness->time_s + AF_CLOCKS_APART_MAX_S < assignment->issued_s) {
+        return AF_TIME_BEFORE_ISSUE;
+    }
     if (freshness->time_s >= assignment->expires_s) {
         return AF_ASSIGNMENT_EXPIRED;
     }

@@ -5,6 +5,9 @@
 #include "af_approval.h"
 #include "af_messages.h"
 
+/* How far the clock of who assigns may be ahead of that of who signs freshness answers (freshness.md 3). */
+#define AF_CLOCKS_APART_MAX_S 86400U
+
 /* What the device is and remembers (device-record.md 4). */
 typedef struct {
     af_bytes hardware_class;
