@@ -54,6 +54,7 @@ class AccessLog:
         self._clock = clock
         self._lines: list[str] = []
         self.lost_lines = 0
+        self._is_torn = False
         self._descriptor = self._open()
 
     def add(self, *, client: str, method: str, path: str, status: int, body_bytes: int) -> None:
@@ -85,12 +86,17 @@ class AccessLog:
             return
         lines, self._lines = self._lines, []
         content = "".join(lines).encode()
+        if self._is_torn:
+            # What was begun when the disk was full is a line of its own, and costs no other.
+            content = b"\n" + content
         try:
             written_bytes = os.write(self._descriptor, content)
         except OSError:
             written_bytes = 0
         if written_bytes < len(content):
-            self.lost_lines += content[written_bytes:].count(b"\n")
+            self.lost_lines += content[max(written_bytes, self._is_torn) :].count(b"\n")
+        if written_bytes:
+            self._is_torn = content[written_bytes - 1 : written_bytes] != b"\n"
 
     def reopen(self) -> None:
         """Go on in a new file of the same name, after a rotation.
@@ -101,7 +107,7 @@ class AccessLog:
         self.flush()
         descriptor = self._open()
         os.close(self._descriptor)
-        self._descriptor = descriptor
+        self._descriptor, self._is_torn = descriptor, False
 
     def close(self) -> None:
         """Write what was gathered, and close the file."""

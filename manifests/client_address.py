@@ -75,9 +75,10 @@ class ClientAddresses:
         return str(address)
 
     def _nodes(self, value: str) -> list[str]:
+        elements = value[-FORWARDED_MAX_LENGTH:].split(",")
         if len(value) > FORWARDED_MAX_LENGTH:
-            return []
-        elements = value.split(",")
+            # Only the proxy's end counts; the client must not hide behind a long beginning.
+            del elements[0]
         if self._header == X_FORWARDED_FOR:
             return [element.strip() for element in elements]
         found = [_FOR.search(element) for element in elements]

@@ -1,12 +1,14 @@
 """How many requests a client may make: the generic cell rate algorithm, in bounded memory.
 
 For each client one number is kept: when its allowance will be whole again. Clients whose allowance
-is whole need no entry. When more clients than `CLIENTS_MAX` are under way, the one that has been
-silent for longest is forgotten, which gives it a whole allowance: memory is bounded, not justice.
+is whole need no entry, and are forgotten as others come. When more clients than `CLIENTS_MAX` are
+under way, the one that has been silent for longest is forgotten, which gives it a whole allowance:
+memory is bounded, not justice.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections import OrderedDict
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 CLIENTS_MAX = 65_536
 MINUTE_S = 60.0
+FORGOTTEN_AT_ONCE = 8
+"""Of those who were silent for longest; more than come, so that their number falls."""
 
 
 class RateLimit:
@@ -41,9 +45,9 @@ class RateLimit:
             client: As given to `take`.
             count: As many as this many requests would have been.
         """
-        whole_at_s = self._whole_at_s.get(client)
-        if whole_at_s is not None:
-            self._whole_at_s[client] = whole_at_s + count * self._interval_s
+        now_s = self._clock_s()
+        whole_at_s = max(self._whole_at_s.get(client, now_s), now_s)
+        self._keep(client, whole_at_s + count * self._interval_s)
 
     def take(self, client: str) -> int:
         """Count one request.
@@ -60,8 +64,15 @@ class RateLimit:
         # A rounding error must not cost the last request of the minute.
         if excess_s > self._interval_s * 1e-6:
             return max(1, math.ceil(excess_s))
+        self._keep(client, whole_at_s)
+        for silent in list(itertools.islice(self._whole_at_s, FORGOTTEN_AT_ONCE)):
+            if self._whole_at_s[silent] > now_s:
+                break
+            del self._whole_at_s[silent]
+        return 0
+
+    def _keep(self, client: str, whole_at_s: float) -> None:
         self._whole_at_s[client] = whole_at_s
         self._whole_at_s.move_to_end(client)
         if len(self._whole_at_s) > CLIENTS_MAX:
             self._whole_at_s.popitem(last=False)
-        return 0

@@ -1,7 +1,7 @@
 """TLS by certificate and key in files, which can be read again while the server runs.
 
 New connections get what was read last, running ones keep what they began with. The versions are
-1.2 and 1.3, the cipher suites those of the system's OpenSSL policy.
+1.2 and 1.3, nothing is negotiated again, the cipher suites those of the system's OpenSSL policy.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class TlsFiles:
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # Each costs the server a handshake; before OpenSSL 3 a peer may ask for them without end.
+        context.options |= ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols(["http/1.1"])
         try:
             context.load_cert_chain(self._certificate, self._key, password=_refuse_encrypted)

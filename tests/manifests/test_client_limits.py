@@ -44,6 +44,10 @@ PROXY = "10.0.0.1"
         (PROXY, "10.0.0.3, 10.0.0.2", "10.0.0.3"),
         (PROXY, "", PROXY),
         (PROXY, "192.0.2.1," * 300, PROXY),
+        (PROXY, "6.6.6.6, " * 300 + "192.0.2.1", "192.0.2.1"),
+        (PROXY, "6" * 3000 + ", 192.0.2.1", "192.0.2.1"),
+        (PROXY, "10.0.0.2, " * 300 + "10.0.0.2", "10.0.0.2"),
+        (PROXY, "6" * 3000, PROXY),
         ("192.0.2.9", "6.6.6.6", "192.0.2.9"),
         ("192.0.2.9:50123", "6.6.6.6", "192.0.2.9"),
         ("::ffff:10.0.0.1", "192.0.2.1", "192.0.2.1"),
@@ -126,6 +130,25 @@ def test_the_memory_of_clients_is_bounded(monkeypatch):
         assert limit.take(str(number)) == 0
         assert len(limit._whole_at_s) <= 10
     assert limit.take("49") == 60
+
+
+def test_who_may_ask_as_much_as_ever_is_forgotten_and_nobody_else():
+    """A fleet that reports once a day must not fill the memory with who reported yesterday."""
+    now_s = [0.0]
+    limit = RateLimit(60, clock_s=lambda: now_s[0])
+    assert [limit.take("often") for _ in range(60)] == [0] * 60
+    limit.charge("carrier", 64)
+    for number in range(30):
+        now_s[0] += 1.0
+        assert limit.take(str(number)) == 0
+    # Half of the minute is over.
+    assert [limit.take("often") for _ in range(31)] == [0] * 30 + [1]
+    assert [limit.take("carrier") for _ in range(27)] == [0] * 26 + [1]
+    for number in range(2000):
+        now_s[0] += 0.1
+        assert limit.take(str(number)) == 0
+    # Who asked in the last second.
+    assert len(limit._whole_at_s) <= 11
 
 
 def test_a_client_over_its_limit_is_told_429_and_others_are_served(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from manifests.carried_reports import serialize_carried_reports
@@ -98,3 +99,23 @@ def test_a_limited_client_gets_what_the_description_says(served):
             for _ in range(2)
         ]
     assert [answer.status_code for answer in answers] == [200, 429]
+
+
+def test_a_server_that_cannot_store_answers_as_described(served, tmp_path):
+    """What random requests to a server that is well never meet."""
+    plan = replace(served[1], reports_path=tmp_path / "reports.sqlite")
+    with serve_in_background(plan) as url:
+        plan.reports_path.unlink()
+        carried = serialize_carried_reports([signed_report()])
+        asked = (
+            ("/api/reports", signed_report(), 503),
+            ("/api/report-batches", carried, 200),
+            ("/api/health", None, 503),
+        )
+        for path, body, status in asked:
+            operation = schema[path]["GET" if body is None else "POST"]
+            sent = {} if body is None else {"body": body, "media_type": "application/cbor"}
+            answer = operation.Case(**sent).call_and_validate(
+                base_url=url, excluded_checks=[not_a_server_error, positive_data_acceptance]
+            )
+            assert answer.status_code == status, path

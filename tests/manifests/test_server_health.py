@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sqlite3
 import time
@@ -28,8 +27,7 @@ from tests.manifests.server_process import running, whole_plan
 from tests.manifests.test_device_messages import REQUEST, signed_report
 from tests.manifests.test_server_metrics import ask as ask_port
 from tests.manifests.world import NOW, Request, ask, make_publisher, new_bundle, trust
-
-NOBODY = 65534
+from tests.ordinary_rights import ordinary_rights
 
 
 @pytest.fixture
@@ -85,16 +83,11 @@ def test_without_a_timestamp_there_is_nothing_to_serve(tmp_path, content):
 
 @contextmanager
 def unreadable(folder):
-    """Take the right to read from everybody but root, and be somebody else for the block."""
-    is_root = os.geteuid() == 0
     folder.chmod(0)
-    if is_root:
-        os.seteuid(NOBODY)
     try:
-        yield
+        with ordinary_rights():
+            yield
     finally:
-        if is_root:
-            os.seteuid(0)
         folder.chmod(0o755)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import resource
 import signal
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from manifests.access_log import AccessLog
@@ -92,6 +94,43 @@ def test_metrics_and_log_tell_of_requests_and_never_of_devices(tmp_path):
     for secret in (SERIAL, "secret", REQUEST.nonce.hex(), "203.0.113.77"):
         assert secret not in logged
     assert rotated.stat().st_mode & 0o007 == 0
+
+
+@contextmanager
+def files_of_at_most(size_bytes):
+    """The kernel refuses this process every byte beyond that, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room_bytes", [0, 1, 100, -1, -2])
+def test_a_line_that_was_cut_off_by_a_full_disk_costs_no_other(tmp_path, room_bytes):
+    """Half a line, and the next one behind it, would be two that nobody can read."""
+    path = tmp_path / "log"
+    log = AccessLog(path)
+
+    def add(status):
+        log.add(client="192.0.2.1", method="GET", path="/metadata/x", status=status, body_bytes=1)
+        log.flush()
+
+    add(200)
+    line_bytes = path.stat().st_size
+    for room_for_next_bytes in (room_bytes % (line_bytes + 1), 0):
+        with files_of_at_most(path.stat().st_size + room_for_next_bytes):
+            add(206)
+    add(304)
+    log.close()
+    whole = []
+    for line in path.read_text().splitlines():
+        with suppress(ValueError):
+            whole.append(json.loads(line)["status"])
+    assert [status for status in whole if status != 206] == [200, 304]
+    # With -1 there is room for all of the first line.
+    assert log.lost_lines == (1 if room_bytes == -1 else 2)
 
 
 def test_a_log_that_cannot_be_written_costs_lines_and_nothing_else(tmp_path):

@@ -107,6 +107,41 @@ def test_curl_and_our_client_get_files_and_only_with_the_right_certificate(folde
             transport.fetch(Fetch(path="metadata/timestamp.json", max_bytes=10))
 
 
+OPENSSL = shutil.which("openssl")
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+def test_old_versions_and_a_second_negotiation_are_refused(folder, tmp_path):
+    certificate, key = write_certificate(tmp_path, "first")
+    assert TlsFiles(certificate, key).context.options & ssl.OP_NO_RENEGOTIATION
+    plan = ServerPlan(folder=folder, tls_certificate=certificate, tls_key=key)
+    with running(plan) as server:
+
+        def said(*options, sent=""):
+            connect = [OPENSSL, "s_client", "-connect", f"127.0.0.1:{server.port}", *options]
+            with subprocess.Popen(
+                connect,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as client:
+                if sent:
+                    # Its commands are read when it is connected.
+                    for line in client.stdout:
+                        if "Verify return code" in line:
+                            break
+                    client.stdin.write(sent)
+                    client.stdin.flush()
+                    return next((line for line in client.stdout if ":error:" in line), "")
+                return client.communicate(timeout=20)[0]
+
+        for version in ("-tls1", "-tls1_1"):
+            assert "Cipher is (NONE)" in said(version, "-cipher", "DEFAULT@SECLEVEL=0")
+        assert "no renegotiation" in said("-tls1_2", sent="R\n")
+        assert shown_name(server.port) == "CN=first"
+
+
 @pytest.mark.parametrize("wrong", ["missing", "nonsense", "other key", "encrypted"])
 def test_files_that_cannot_be_used_start_no_server(folder, tmp_path, wrong):
     certificate, key = write_certificate(tmp_path, "first")
