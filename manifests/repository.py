@@ -29,6 +29,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
     Timestamp,
 )
 
+from manifests.assignment_sequence import carry_passed
 from manifests.errors import RepositoryError
 from manifests.metadata_room import METADATA_MAX_BYTES
 from manifests.repository_reading import (
@@ -218,6 +219,7 @@ def publish_files(
             files=before.campaign.signed.targets | _described(assignments),
             delegations=None,
         )
+        carry_passed(store, before, campaign, [new.path for new in assignments])
         sign_document(CAMPAIGN, campaign, signers, targets)
     after = _sealed(
         before.root,

@@ -17,6 +17,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
     Timestamp,
 )
 
+from manifests.assignment_sequence import carry_passed
 from manifests.publisher_clock import refuse_clock_behind
 from manifests.repository import following_version, refuse_test_keys
 from manifests.repository_reading import (
@@ -140,6 +141,7 @@ def _build(
         files=before.campaign.signed.targets,
         delegations=None,
     )
+    carry_passed(store, before, campaign, ())
     sign_document(CAMPAIGN, campaign, signers, targets)
     snapshot = build_snapshot(
         version=following_version(store, before.snapshot),

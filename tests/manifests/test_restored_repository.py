@@ -1,7 +1,7 @@
 """An older copy of a repository is put back: what clients and boards need to go on with it.
 
-The way of docs/how-to/publish-releases.md: new keys for timestamp, snapshot and campaign, with which
-everybody begins to count anew.
+The way of docs/how-to/publish-releases.md: new keys for timestamp, snapshot and campaign, with
+which everybody begins to count anew.
 """
 
 from __future__ import annotations
