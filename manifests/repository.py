@@ -36,6 +36,7 @@ from manifests.repository_reading import (
     DESCRIPTION_PATH,
     DESCRIPTION_SCHEMA,
     TIMESTAMP_PATH,
+    TRUST_VERSION_KEY,
     load_description,
     load_repository,
     served_target_path,
@@ -161,6 +162,7 @@ def init_repository(
             "schema": DESCRIPTION_SCHEMA,
             "product": trust.product,
             "allows_test_keys": allows_test_keys,
+            TRUST_VERSION_KEY: trust.version,
         }
         store.write(DESCRIPTION_PATH, json.dumps(description, indent=2).encode() + b"\n")
         _write_metadata(store, metadata, replaced=())

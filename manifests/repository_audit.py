@@ -26,6 +26,7 @@ from manifests.repository_reading import (
     DESCRIPTION_PATH,
     TARGET_MAX_BYTES,
     TIMESTAMP_PATH,
+    load_description,
     load_repository,
     load_roots,
 )
@@ -140,7 +141,10 @@ def audit_repository(
     with second_opinion(store, first) as opinion:
         contents = _audit_targets(audit, store, metadata, opinion)
     audit_releases(audit, store, metadata, trust=trust, contents=contents, now=now)
-    audit_trust_records(audit, store, metadata, trust=trust, contents=contents)
+    description = _audit_description(audit, store) if lists else {}
+    audit_trust_records(
+        audit, store, metadata, trust=trust, contents=contents, description=description
+    )
     _name_what_stays(audit, metadata)
     if lists:
         _audit_files(audit, metadata, store.list_paths(), root_count=len(roots))
@@ -151,6 +155,17 @@ def audit_repository(
             where=str(store),
         )
     return audit
+
+
+def _audit_description(audit: Audit, store: Store) -> dict[str, object]:
+    """Return `repository.json`; nobody is served it, and without it nobody publishes."""
+    try:
+        return load_description(store)
+    except RepositoryError as error:
+        audit.error(
+            f"nothing can be published: {error.what}", where=DESCRIPTION_PATH, hint=error.hint or ""
+        )
+        return {}
 
 
 def _audit_documents(

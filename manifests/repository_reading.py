@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 DESCRIPTION_PATH = "repository.json"
 DESCRIPTION_SCHEMA = "ampforge.repository/1"
 DESCRIPTION_MAX_BYTES = 4096
+TRUST_VERSION_KEY = "trust_record_version"
+"""Which record was in force when the repository was made; earlier ones do not say so."""
 TIMESTAMP_PATH = "metadata/timestamp.json"
 TARGET_MAX_BYTES = 64 << 20
 ROOT_VERSIONS_MAX = 1024

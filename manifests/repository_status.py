@@ -26,6 +26,7 @@ from manifests.release_steps import plan_steps
 from manifests.release_verdict import verify_table
 from manifests.release_words import describe_asked
 from manifests.repository_reading import load_description, load_repository, read_target
+from manifests.trust_publication import describe_lag
 from manifests.tuf_metadata import SIGNING_ROLES, list_differing_roles, serialize_document
 from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError
@@ -55,6 +56,7 @@ _REMEDIES = {
     "root": "the root key holders must run `ampforge repo rotate`",
     "targets": "the release key holders must publish a release, or run `ampforge repo rotate`",
     "campaign": "whoever holds the campaign key must run `ampforge campaign create` again",
+    "trust": "the release key holders must run `ampforge repo publish-trust`",
     "snapshot": _REFRESH,
     "timestamp": _REFRESH,
 }
@@ -95,6 +97,7 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
         _describe(name, document.signed.version, document.signed.expires, now, remedies[name])
         for name, document in metadata.documents.items()
     ]
+    lag = describe_lag(metadata, description, trust)
     filled_percent, list_words = describe_fill(serialize_document(metadata.targets))
     return {
         "schema": STATUS_SCHEMA,
@@ -108,6 +111,7 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
             f"{_REMEDIES['root']}"
             for name in list_differing_roles(metadata, trust.roles)
         ],
+        "trust_words": f"{lag}: {_REMEDIES['trust']}" if lag else "",
         "releases": [
             _describe_release(store, metadata, trust, release, now)
             | {"constraints": describe_asked(ways[release.target_path], release, now=now)}
@@ -149,7 +153,11 @@ def format_status(status: dict[str, object]) -> str:
         lines.append("  accepts test keys: never point customers' devices at it")
     superseded = status["superseded_keys"]
     assert isinstance(superseded, list)
-    lines += [f"  {words}" for words in (*superseded, status["list_words"]) if words]
+    lines += [
+        f"  {words}"
+        for words in (*superseded, status["trust_words"], status["list_words"])
+        if words
+    ]
     releases, assignments = status["releases"], status["assignments"]
     withdrawn = status["withdrawn"]
     assert isinstance(withdrawn, list)
