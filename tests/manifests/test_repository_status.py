@@ -15,7 +15,8 @@ from manifests.publication import AssignmentPlan
 from manifests.release_life import withdraw_release
 from manifests.repository_audit import Severity, audit_repository
 from manifests.repository_reading import load_repository
-from manifests.repository_status import describe_repository, format_status
+from manifests.repository_status import describe_repository
+from manifests.status_words import format_status
 from manifests.withdrawal import list_withdrawals
 from signing.refusal import Refusal
 from signing.roles import Role
