@@ -178,7 +178,8 @@ def status(*, config_path: Path | None, as_json: bool) -> None:
     """
     from cli.held_back import describe_held_back, format_held_back
     from cli.repository_files import load_trust, open_store
-    from manifests.repository_status import describe_repository, format_status
+    from manifests.repository_status import describe_repository
+    from manifests.status_words import format_status
 
     configuration = load_configuration(config_path)
     document = describe_repository(

@@ -21,7 +21,7 @@ from manifests.published_releases import assignment_target_path
 from manifests.tuf_metadata import CAMPAIGN, parse_document, verify_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from tuf.api.metadata import Metadata
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from manifests.assignment import Assignment
     from manifests.store import Store
     from manifests.tuf_metadata import RepositoryMetadata
+
+_PASSED = "passed_sequences"
 
 
 def next_sequence(
@@ -45,15 +47,33 @@ def next_sequence(
     Raises:
         RepositoryError: A document cannot be read.
     """
-    first = last = 0 if listed is None else listed.sequence
-    for document in _list_cut(store, current):
-        entry = document.signed.targets.get(assignment_target_path(hardware_class))
-        sequence = (entry.custom or {}).get("sequence") if entry else None
-        # One that lists what is listed anyway signed nothing for this class. After the last
-        # sequence comes the first, so the later document counts and not the larger number.
-        if isinstance(sequence, int) and sequence != first:
-            last = sequence
-    return following_sequence(last)
+    passed = _passed_sequences(store, current)
+    last = 0 if listed is None else listed.sequence
+    return following_sequence(passed.get(assignment_target_path(hardware_class), last))
+
+
+def carry_passed(
+    store: Store, current: RepositoryMetadata, campaign: Metadata[Targets], assigned: Iterable[str]
+) -> None:
+    """Have the next campaign document tell what was cut off before it, for who comes after.
+
+    Otherwise what was cut off for one hardware class would be forgotten with the next assignment
+    of another one, or with the next root.
+
+    Args:
+        store: The repository.
+        current: Its verified state.
+        campaign: The document that follows, not signed yet.
+        assigned: Target paths of the assignments that it lists anew: those count from themselves.
+
+    Raises:
+        RepositoryError: A document cannot be read.
+    """
+    passed = _passed_sequences(store, current)
+    for path in assigned:
+        passed.pop(path, None)
+    if passed:
+        campaign.signed.unrecognized_fields[_PASSED] = passed
 
 
 def succeed_assignment(
@@ -72,6 +92,37 @@ def succeed_assignment(
     """
     sequence = next_sequence(store, current, assignment.hardware_class, assignment)
     return replace(assignment, sequence=sequence, issued_at_s=int(now.timestamp()))
+
+
+def _passed_sequences(store: Store, current: RepositoryMetadata) -> dict[str, int]:
+    """Return the last sequence of each assignment target that was signed beyond the listed one."""
+    listed = _sequences_of(current.campaign)
+    passed = _told_by(current.campaign)
+    for document in _list_cut(store, current):
+        passed |= _told_by(document)
+        # One that lists what is listed anyway signed nothing for this class. After the last
+        # sequence comes the first, so the later document counts and not the larger number.
+        passed |= {
+            path: sequence
+            for path, sequence in _sequences_of(document).items()
+            if sequence != listed.get(path)
+        }
+    return passed
+
+
+def _sequences_of(document: Metadata[Targets]) -> dict[str, int]:
+    told = {
+        path: (entry.custom or {}).get("sequence")
+        for path, entry in document.signed.targets.items()
+    }
+    return {path: sequence for path, sequence in told.items() if isinstance(sequence, int)}
+
+
+def _told_by(document: Metadata[Targets]) -> dict[str, int]:
+    told = document.signed.unrecognized_fields.get(_PASSED)
+    if not isinstance(told, dict):
+        return {}
+    return {path: sequence for path, sequence in told.items() if isinstance(sequence, int)}
 
 
 def _list_cut(store: Store, current: RepositoryMetadata) -> Iterator[Metadata[Targets]]:

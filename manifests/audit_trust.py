@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from manifests.repository_reading import TARGET_MAX_BYTES
-from manifests.trust_publication import TRUST_KIND
+from manifests.trust_publication import TRUST_KIND, describe_lag
 from manifests.trust_renewal import trust_path
 from signing.errors import SigningError
 from signing.trust import verify_trust_record
@@ -32,6 +32,7 @@ def audit_trust_records(
     *,
     trust: TrustRecord,
     contents: Mapping[str, bytes],
+    description: Mapping[str, object],
 ) -> None:
     """Add what is wrong with the published trust records, and what the last one leaves out."""
     last: TrustRecord | None = None
@@ -54,19 +55,16 @@ def audit_trust_records(
             where=following,
             hint="find out who put it there, and remove it",
         )
-    if last is None:
-        return
-    if last.version == trust.version:
+    lag = describe_lag(metadata, description, trust)
+    if lag:
+        audit.notice(
+            lag, where=f"targets/{TRUST_TARGETS}", hint="run `ampforge repo publish-trust`"
+        )
+    if last is not None and last.version == trust.version:
         audit.require(
             "the published trust record is not the one in force",
             is_met=last == trust,
             where=f"targets/{TRUST_TARGETS}",
-        )
-    elif last.version < trust.version:
-        audit.notice(
-            f"boards cannot follow to trust record {trust.version}: {last.version} is published",
-            where=f"targets/{TRUST_TARGETS}",
-            hint="run `ampforge repo publish-trust`",
         )
 
 

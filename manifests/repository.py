@@ -29,12 +29,14 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
     Timestamp,
 )
 
+from manifests.assignment_sequence import carry_passed
 from manifests.errors import RepositoryError
 from manifests.metadata_room import METADATA_MAX_BYTES
 from manifests.repository_reading import (
     DESCRIPTION_PATH,
     DESCRIPTION_SCHEMA,
     TIMESTAMP_PATH,
+    TRUST_VERSION_KEY,
     load_description,
     load_repository,
     served_target_path,
@@ -160,6 +162,7 @@ def init_repository(
             "schema": DESCRIPTION_SCHEMA,
             "product": trust.product,
             "allows_test_keys": allows_test_keys,
+            TRUST_VERSION_KEY: trust.version,
         }
         store.write(DESCRIPTION_PATH, json.dumps(description, indent=2).encode() + b"\n")
         _write_metadata(store, metadata, replaced=())
@@ -218,6 +221,7 @@ def publish_files(
             files=before.campaign.signed.targets | _described(assignments),
             delegations=None,
         )
+        carry_passed(store, before, campaign, [new.path for new in assignments])
         sign_document(CAMPAIGN, campaign, signers, targets)
     after = _sealed(
         before.root,

@@ -11,29 +11,26 @@ written but a scratch folder of that client. Implements docs/spec/repository-lay
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from manifests.audit_client import second_opinion
+from manifests.audit_files import audit_files, name_what_stays
 from manifests.audit_releases import audit_releases
 from manifests.audit_trust import TRUST_TARGETS, audit_trust_records
 from manifests.errors import RepositoryError
 from manifests.metadata_room import METADATA_MAX_BYTES
-from manifests.published_releases import assignment_target_path, list_releases
 from manifests.repository_reading import (
     DESCRIPTION_PATH,
     TARGET_MAX_BYTES,
-    TIMESTAMP_PATH,
+    load_description,
     load_repository,
     load_roots,
 )
 from manifests.tuf_metadata import CAMPAIGN, CAMPAIGN_PATHS, list_differing_roles
-from manifests.withdrawal import list_withdrawals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import datetime
 
     from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # public, without __all__
@@ -44,9 +41,6 @@ if TYPE_CHECKING:
     from signing.trust_record import TrustRecord
 
 AUDIT_SCHEMA = "ampforge.repo-audit/1"
-# What devices ask for by its place, and not by a digest that somebody signed.
-_ASKED_FOR = re.compile(r"device/([^/]+/assignment|trust/after-[^/]+)\.cose")
-_SCRATCH = (DESCRIPTION_PATH, ".publishing.lock")
 
 
 class Severity(StrEnum):
@@ -140,10 +134,13 @@ def audit_repository(
     with second_opinion(store, first) as opinion:
         contents = _audit_targets(audit, store, metadata, opinion)
     audit_releases(audit, store, metadata, trust=trust, contents=contents, now=now)
-    audit_trust_records(audit, store, metadata, trust=trust, contents=contents)
-    _name_what_stays(audit, metadata)
+    description = _audit_description(audit, store) if lists else {}
+    audit_trust_records(
+        audit, store, metadata, trust=trust, contents=contents, description=description
+    )
+    name_what_stays(audit, metadata)
     if lists:
-        _audit_files(audit, metadata, store.list_paths(), root_count=len(roots))
+        audit_files(audit, metadata, store.list_paths(), root_count=len(roots))
     if audit.is_sound:
         audit.require(
             f"python-tuf's client refuses the repository: {opinion.problem}",
@@ -151,6 +148,17 @@ def audit_repository(
             where=str(store),
         )
     return audit
+
+
+def _audit_description(audit: Audit, store: Store) -> dict[str, object]:
+    """Return `repository.json`; nobody is served it, and without it nobody publishes."""
+    try:
+        return load_description(store)
+    except RepositoryError as error:
+        audit.error(
+            f"nothing can be published: {error.what}", where=DESCRIPTION_PATH, hint=error.hint or ""
+        )
+        return {}
 
 
 def _audit_documents(
@@ -245,58 +253,3 @@ def _audit_targets(
             kept[path] = content
     audit.counts["targets"] = len(targets)
     return kept
-
-
-def _name_what_stays(audit: Audit, metadata: RepositoryMetadata) -> None:
-    """Name what withdrawn and extended releases left: nothing is taken from under a reader."""
-    withdrawals = list_withdrawals(metadata)
-    left = [digest for one in withdrawals for digest in (one.manifest_sha256, *one.replaces)]
-    left += [digest for one in list_releases(metadata) for digest in one.replaces]
-    for digest in map(bytes.hex, left):
-        audit.named |= {
-            f"targets/manifests/{digest}.{digest}.cose",
-            f"device/manifests/{digest}.cose",
-        }
-    audit.named |= {one.bundle_path for one in withdrawals}
-    for path in metadata.targets.signed.targets:
-        if path.startswith("artifacts/"):
-            audit.named.add(f"device/{path}")
-    audit.counts["withdrawn"] = len(withdrawals)
-
-
-def _audit_files(
-    audit: Audit, metadata: RepositoryMetadata, paths: Iterable[str], *, root_count: int
-) -> None:
-    latest = {
-        "root": root_count,
-        "targets": metadata.targets.signed.version,
-        CAMPAIGN: metadata.campaign.signed.version,
-        "snapshot": metadata.snapshot.signed.version,
-    }
-    audit.named.add(TIMESTAMP_PATH)
-    count = 0
-    for path in paths:
-        count += 1
-        if path in audit.named or path in _SCRATCH or path.startswith("publishing/lease-"):
-            continue
-        folder, _, name = path.rpartition("/")
-        version, _, role = name.removesuffix(".json").partition(".")
-        if folder == "metadata" and version.isdigit() and role in latest:
-            if int(version) > latest[role]:
-                audit.notice(
-                    "a document that nothing names yet: a publication was cut off",
-                    where=path,
-                    hint="publishing again passes its number over",
-                )
-        elif path.startswith(f"targets/{assignment_target_path('')[:10]}"):
-            continue  # the assignments before this one: history
-        elif _ASKED_FOR.fullmatch(path):
-            audit.error(
-                "devices are shown what TUF does not list",
-                where=path,
-                hint="publish again if a publication was cut off, which replaces it; else find out "
-                "who put it there, and remove it",
-            )
-        else:
-            audit.notice("nothing names this file", where=path, hint="it may be removed")
-    audit.counts["files"] = count

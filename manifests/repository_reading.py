@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 DESCRIPTION_PATH = "repository.json"
 DESCRIPTION_SCHEMA = "ampforge.repository/1"
 DESCRIPTION_MAX_BYTES = 4096
+TRUST_VERSION_KEY = "trust_record_version"
+"""Which record was in force when the repository was made; earlier ones do not say so."""
 TIMESTAMP_PATH = "metadata/timestamp.json"
 TARGET_MAX_BYTES = 64 << 20
 ROOT_VERSIONS_MAX = 1024
@@ -90,15 +92,21 @@ def load_state_before_rotation(store: Store, roots: Sequence[Metadata[Root]]) ->
         raise
 
 
-def _load_state(store: Store, root: Metadata[Root]) -> RepositoryMetadata:
-    timestamp = _load(store, TIMESTAMP_PATH, Timestamp.type, Timestamp, root)
-    snapshot = _load(
-        store,
-        f"metadata/{timestamp.signed.snapshot_meta.version}.snapshot.json",
-        Snapshot.type,
-        Snapshot,
-        root,
-    )
+def load_lists(
+    store: Store, root: Metadata[Root], *, snapshot_version: int
+) -> tuple[Metadata[Snapshot], Metadata[Targets], Metadata[Targets]]:
+    """Return a snapshot, and the lists of releases and assignments that it names.
+
+    Args:
+        store: The repository.
+        root: The root to verify under.
+        snapshot_version: Which snapshot.
+
+    Raises:
+        RepositoryError: A document is missing, damaged or wrongly signed.
+    """
+    path = f"metadata/{snapshot_version}.snapshot.json"
+    snapshot = _load(store, path, Snapshot.type, Snapshot, root)
     versions = snapshot.signed.meta
     targets = _load(
         store,
@@ -114,6 +122,13 @@ def _load_state(store: Store, root: Metadata[Root]) -> RepositoryMetadata:
         Targets,
         targets,
     )
+    return snapshot, targets, campaign
+
+
+def _load_state(store: Store, root: Metadata[Root]) -> RepositoryMetadata:
+    timestamp = _load(store, TIMESTAMP_PATH, Timestamp.type, Timestamp, root)
+    version = timestamp.signed.snapshot_meta.version
+    snapshot, targets, campaign = load_lists(store, root, snapshot_version=version)
     return RepositoryMetadata(
         root=root, targets=targets, campaign=campaign, snapshot=snapshot, timestamp=timestamp
     )

@@ -1,6 +1,7 @@
-"""What a repository holds, when what expires and who must act, as a document and in words.
+"""What a repository holds, when what expires and who must act, as a document.
 
-The document's schema is `ampforge.repo-status/1` (docs/spec/repository-layout.md §6).
+Its schema is `ampforge.repo-status/1` (docs/spec/repository-layout.md §6); `status_words` puts it
+into words.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from manifests.release_steps import plan_steps
 from manifests.release_verdict import verify_table
 from manifests.release_words import describe_asked
 from manifests.repository_reading import load_description, load_repository, read_target
+from manifests.status_words import expiry_in_words
+from manifests.trust_publication import describe_lag
 from manifests.tuf_metadata import SIGNING_ROLES, list_differing_roles, serialize_document
 from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError
@@ -43,22 +46,15 @@ if TYPE_CHECKING:
 
 STATUS_SCHEMA = "ampforge.repo-status/1"
 SOON = timedelta(days=14)
-_ROLE_WORDS = {
-    "root": "who may sign what",
-    "targets": "the list of releases",
-    "campaign": "who installs what",
-    "snapshot": "which of these belong together",
-    "timestamp": "that this is the present",
-}
 _REFRESH = "whoever holds the snapshot and timestamp keys must run `ampforge repo refresh`"
 _REMEDIES = {
     "root": "the root key holders must run `ampforge repo rotate`",
     "targets": "the release key holders must publish a release, or run `ampforge repo rotate`",
     "campaign": "whoever holds the campaign key must run `ampforge campaign create` again",
+    "trust": "the release key holders must run `ampforge repo publish-trust`",
     "snapshot": _REFRESH,
     "timestamp": _REFRESH,
 }
-_NOBODY = "nobody has to act"
 _LATER_SUPPORT = "publish a release with a later supported_until"
 _NEW_TABLE = (
     "the policy key holders must approve its table again, under a policy that counts, and the "
@@ -95,6 +91,7 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
         _describe(name, document.signed.version, document.signed.expires, now, remedies[name])
         for name, document in metadata.documents.items()
     ]
+    lag = describe_lag(metadata, description, trust)
     filled_percent, list_words = describe_fill(serialize_document(metadata.targets))
     return {
         "schema": STATUS_SCHEMA,
@@ -108,6 +105,7 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
             f"{_REMEDIES['root']}"
             for name in list_differing_roles(metadata, trust.roles)
         ],
+        "trust_words": f"{lag}: {_REMEDIES['trust']}" if lag else "",
         "releases": [
             _describe_release(store, metadata, trust, release, now)
             | {"constraints": describe_asked(ways[release.target_path], release, now=now)}
@@ -140,65 +138,6 @@ def describe_repository(store: Store, trust: TrustRecord, *, now: datetime) -> d
             )
         ],
     }
-
-
-def format_status(status: dict[str, object]) -> str:
-    """Return a status as a person reads it."""
-    lines = [f"repository of {status['product']}"]
-    if status["allows_test_keys"]:
-        lines.append("  accepts test keys: never point customers' devices at it")
-    superseded = status["superseded_keys"]
-    assert isinstance(superseded, list)
-    lines += [f"  {words}" for words in (*superseded, status["list_words"]) if words]
-    releases, assignments = status["releases"], status["assignments"]
-    withdrawn = status["withdrawn"]
-    assert isinstance(withdrawn, list)
-    documents = status["documents"]
-    assert isinstance(releases, list)
-    assert isinstance(assignments, list)
-    assert isinstance(documents, list)
-    lines.append("releases")
-    for entry in releases:
-        facts = f"counter {entry['release_counter']}, {entry['hardware_class']}"
-        lines.append(f"  {entry['version']}  ({facts})")
-        told = [f"manifest {entry['expiry']}"] if entry["expires_soon"] else []
-        told += [entry["refused"]] if entry["refused"] else []
-        lines += [f"    {words}" for words in (*entry["waived"], *entry["constraints"], *told)]
-    if not releases and not withdrawn:
-        lines.append("  none yet: publish one with `ampforge repo publish BUNDLE`")
-    for entry in withdrawn:
-        facts = f"counter {entry['release_counter']}, {entry['hardware_class']}"
-        said = f"WITHDRAWN {entry['withdrawn_at'][:10]}: {entry['reason']}"
-        lines.append(f"  {entry['version']}  ({facts})  {said}")
-    lines.append("assignments")
-    for entry in assignments:
-        lines.append(f"  {entry['hardware_class']}: {entry['words']}; {entry['expiry']}")
-        lines += [f"    {words}" for words in (entry["refused"], entry["steps"]["words"]) if words]
-    if not assignments:
-        lines.append("  none: no device installs anything")
-    lines.append("signed documents")
-    lines += [
-        f"  {entry['name']:<10} says {_ROLE_WORDS[entry['name']]}; {entry['expiry']}"
-        for entry in documents
-    ]
-    return "\n".join(lines)
-
-
-def expiry_in_words(expires_at: datetime, now: datetime, remedy: str) -> str:
-    """Return when something expires, and who must do what before that; without `remedy` nobody."""
-    left = expires_at - now
-    at = f"{expires_at:%Y-%m-%d %H:%M} UTC"
-    if left <= timedelta(0):
-        return f"EXPIRED {_duration(-left)} ago, at {at}: {remedy or _NOBODY}"
-    words = f"{remedy} before that" if remedy else _NOBODY
-    return f"expires in {_duration(left)}, at {at}: {words}"
-
-
-def _duration(span: timedelta) -> str:
-    if span >= timedelta(days=2):
-        return f"{span.days} days"
-    hours, rest_s = divmod(int(span.total_seconds()), 3600)
-    return f"{hours} h" if hours >= 2 else f"{hours * 60 + rest_s // 60} min"  # noqa: PLR2004 - below two hours minutes matter
 
 
 def _describe(

@@ -17,11 +17,14 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # public, re-expor
     Timestamp,
 )
 
+from manifests.assignment_sequence import carry_passed
+from manifests.errors import RepositoryError
 from manifests.publisher_clock import refuse_clock_behind
 from manifests.repository import following_version, refuse_test_keys
 from manifests.repository_reading import (
     TIMESTAMP_PATH,
     load_description,
+    load_lists,
     load_roots,
     load_state_before_rotation,
 )
@@ -83,6 +86,8 @@ def rotate_root(
     with store.exclusively():
         roots = load_roots(store)
         before = load_state_before_rotation(store, roots)
+        if before.root is not roots[-1]:
+            _refuse_older_state(store, before, roots[-1])
         allowed = load_description(store)["allows_test_keys"] is True
         refuse_test_keys(signers, allows_test_keys=allowed)
         refuse_clock_behind(store, before, settings, now=now)
@@ -94,6 +99,38 @@ def rotate_root(
         after = _build(store, before, root, trust, signers, settings=settings, now=now)
         _write(store, before, after)
     return after
+
+
+def _refuse_older_state(
+    store: Store, before: RepositoryMetadata, last_root: Metadata[Root]
+) -> None:
+    """Refuse to go on from a state after which something was published under the last root.
+
+    A rotation that was cut off left documents that list what the state lists. Others came after a
+    rotation that was done: then somebody put an older timestamp back, and what was withdrawn since
+    would be listed again, by the new keys.
+
+    Raises:
+        RepositoryError: Something was.
+    """
+    version = following_version(store, before.snapshot) - 1
+    try:
+        _, targets, campaign = load_lists(store, last_root, snapshot_version=version)
+    except RepositoryError:
+        return  # of no rotation to this root, so nothing was published under it
+    if (targets.signed.targets, campaign.signed.targets) != (
+        before.targets.signed.targets,
+        before.campaign.signed.targets,
+    ):
+        raise RepositoryError(
+            "the timestamp is older than what was published under the last root",
+            expected=f"one that names snapshot {version}",
+            got=f"snapshot {before.snapshot.signed.version}, signed under root "
+            f"{before.root.signed.version}",
+            where=TIMESTAMP_PATH,
+            hint="nothing was signed: put the last timestamp back from a backup, and find out who "
+            "replaced it",
+        )
 
 
 def _has_keys_of(root: Metadata[Root], trust: TrustRecord) -> bool:
@@ -140,6 +177,7 @@ def _build(
         files=before.campaign.signed.targets,
         delegations=None,
     )
+    carry_passed(store, before, campaign, ())
     sign_document(CAMPAIGN, campaign, signers, targets)
     snapshot = build_snapshot(
         version=following_version(store, before.snapshot),

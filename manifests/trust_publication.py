@@ -20,14 +20,15 @@ from manifests.published_releases import list_releases, read_listed_assignment
 from manifests.publisher_clock import refuse_clock_behind
 from manifests.release_verdict import verify_published
 from manifests.repository import NewFile, publish_files
-from manifests.repository_reading import load_repository, read_target
+from manifests.repository_reading import TRUST_VERSION_KEY, load_repository, read_target
 from manifests.trust_renewal import trust_path
-from manifests.tuf_metadata import entries_of_kind
+from manifests.tuf_metadata import entries_of_kind, list_differing_roles
 from manifests.withdrawal import list_withdrawals
 from signing.errors import SigningError
 from signing.trust import verify_trust_record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from manifests.publishing import Publisher
@@ -116,6 +117,32 @@ def publish_trust(
         hardware_classes=tuple(a.hardware_class for a in assignments) if follows else (),
         refused_versions=refused,
     )
+
+
+def describe_lag(
+    metadata: RepositoryMetadata, description: Mapping[str, object], trust: TrustRecord
+) -> str:
+    """Return that boards in the field cannot follow to the record in force; empty if they can.
+
+    Where TUF's keys are another record's, too, the next root comes first, and brings it to boards.
+
+    Args:
+        metadata: The repository's.
+        description: What `load_description` says.
+        trust: The record in force.
+    """
+    versions = [
+        version
+        for _, _, custom in entries_of_kind(metadata.targets, TRUST_KIND)
+        if isinstance(version := custom.get("version"), int)
+    ]
+    began = description.get(TRUST_VERSION_KEY)
+    # Boards have the first from the factory. Where nothing tells which, nothing is said of it.
+    versions += [began] if isinstance(began, int) else []
+    last = max(versions, default=trust.version)
+    if last >= trust.version or list_differing_roles(metadata, trust.roles):
+        return ""
+    return f"boards cannot follow to trust record {trust.version}: {last} is published"
 
 
 def _record_file(content: bytes, record: TrustRecord, version: int) -> NewFile:

@@ -9,17 +9,22 @@ from datetime import timedelta
 import pytest
 
 from manifests.assignment import verify_assignment
+from manifests.folder_client import FolderClient
 from manifests.publication import AssignmentPlan
 from manifests.release_extension import extend_release
 from manifests.release_life import promote_release, withdraw_release
 from manifests.repository_audit import audit_repository
+from manifests.repository_reading import load_repository
+from manifests.root_rotation import rotate_root
 from manifests.trust_publication import publish_trust
 from signing.trust import sign_trust_record
 from tests.firmware_images.release_parts import signer
 from tests.manifests.test_repository import CutStore
 from tests.manifests.test_update_attacks import ASSIGNMENT_PATH, Tampering, assert_refused, serve
 from tests.manifests.world import (
+    HARDWARE_CLASS,
     NOW,
+    bundle,
     make_device,
     make_publisher,
     new_bundle,
@@ -72,9 +77,9 @@ def cut_at_each_write(publisher, act):
     raise AssertionError("the publication never finished")
 
 
-def every_message(publisher):
-    """Every assignment that lies anywhere, listed or not."""
-    found = publisher.store.root.rglob("*assignment.cose")
+def every_message(publisher, hardware_class=HARDWARE_CLASS):
+    """Every assignment for a class that lies anywhere, listed or not."""
+    found = publisher.store.root.rglob(f"{hardware_class}/*assignment.cose")
     return {path.read_bytes() for path in found}
 
 
@@ -104,6 +109,40 @@ def test_a_halt_is_not_undone_by_what_a_cut_publication_had_shown(publisher):
     carrier = Tampering(serve(publisher), "assignment", lambda _: shown)
     # A device that runs another application, which the cut campaign would have given 1.4.0.
     assert_refused(make_device(release=new_bundle()), carrier, "another assignment is in force")
+
+
+def rotate(publisher):
+    rotate_root(publisher.store, trust(), publisher.signers, publisher.settings, now=LATER)
+
+
+def assign_another_class(publisher):
+    other = bundle(release_counter=2, hardware_class="glow-c3")
+    publisher.publish_bundle(other, AssignmentPlan(campaign="glow"), now=LATER)
+
+
+def read_a_target(publisher):
+    root = publisher.store.root
+    client = FolderClient((root / "metadata/1.root.json").read_bytes(), root.parent / "client")
+    client.read_target(root, f"campaigns/{HARDWARE_CLASS}/assignment.cose")
+
+
+@pytest.mark.parametrize("between", [rotate, assign_another_class])
+def test_what_was_cut_off_is_remembered_whatever_comes_between(publisher, between):
+    """A rotation and an assignment of another class list the old one of this class again."""
+    for cut_at in cut_at_each_write(publisher, ACTS["assign"]):
+        if cut_at == 5:  # the last file but the timestamp: devices were shown it
+            break
+    before = set(sequences(every_message(publisher)))
+    between(publisher)
+    between(publisher)
+    read_a_target(publisher)
+    same = {"now": LATER, "hardware_class": HARDWARE_CLASS}
+    done = publisher.publish_plan("1.4.0", HALT, **same)
+    assert done.assignment.sequence == max(before) + 1
+    assert audit_repository(publisher.store, trust(), now=LATER).is_sound
+    campaign = load_repository(publisher.store).campaign.signed
+    assert campaign.unrecognized_fields == {}  # told for as long as it must be
+    assert publisher.publish_plan("1.4.0", HALT, **same).assignment.sequence == max(before) + 2
 
 
 def test_the_first_assignment_of_a_class_is_counted_though_it_was_cut_off(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import cbor2
 import pytest
@@ -30,6 +32,7 @@ from tests.manifests.test_device_messages import (
 )
 
 FILES = build()
+SPECIFICATIONS = Path(__file__).parents[2] / "docs" / "spec"
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -78,3 +81,35 @@ def test_an_independent_cbor_reader_sees_the_keys_of_the_specification():
 def test_an_independent_cbor_writer_writes_the_same_bytes(name):
     content = (FOLDER / name).read_bytes()
     assert cbor2.dumps(cbor2.loads(content), canonical=True) == content
+
+
+def stated_of_golden_files(page):
+    """What a page says of each golden file: sizes, and bytes as they are written there."""
+    text = (SPECIFICATIONS / f"{page}.md").read_text(encoding="utf-8")
+    for paragraph in re.split(r"\n(?=\n[^ ]|\d\. |\|)", text):
+        parts = re.split(r"`([a-z0-9-]+\.(?:cbor|cose))`", paragraph)
+        for name, said in zip(parts[1::2], parts[2::2], strict=True):
+            sizes = [int(size) for size in re.findall(r"^(?: \(|, )(\d+) bytes", said)]
+            spans = [*re.findall(r"`([0-9a-f… ]{8,})`", said), *indented_blocks(said)]
+            yield name, sizes, ["".join(span.split()) for span in spans]
+
+
+def indented_blocks(text):
+    return re.findall(r"\n\n((?:    [0-9a-f… ]+\n?)+)", text)
+
+
+@pytest.mark.parametrize(
+    ("page", "sizes", "spans"), [("manifest", 4, 3), ("assignment", 2, 3), ("freshness", 1, 1)]
+)
+def test_the_pages_show_the_bytes_of_the_golden_files(page, sizes, spans):
+    """Whoever implements a device from the page alone compares with them."""
+    counted = [0, 0]
+    for name, said_bytes, said in stated_of_golden_files(page):
+        content = (FOLDER / name).read_bytes()
+        assert said_bytes in ([], [len(content)]), name
+        for span in said:
+            pattern = ".*".join(map(re.escape, span.split("…")))
+            assert re.fullmatch(pattern, content.hex()), (name, span)
+        counted[0] += len(said_bytes)
+        counted[1] += len(said)
+    assert counted == [sizes, spans]

@@ -10,7 +10,8 @@ from manifests.metadata_room import METADATA_MAX_BYTES, METADATA_VALUES_MAX
 from manifests.release_life import withdraw_release
 from manifests.repository import NewFile, publish_files
 from manifests.repository_reading import load_repository
-from manifests.repository_status import describe_repository, format_status
+from manifests.repository_status import describe_repository
+from manifests.status_words import format_status
 from manifests.withdrawal import list_withdrawals
 from tests.manifests.world import NOW, make_publisher, new_bundle, old_bundle, trust
 

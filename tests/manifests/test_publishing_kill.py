@@ -14,6 +14,7 @@ import pytest
 from manifests.assignment import verify_assignment
 from manifests.folder_client import FolderClient
 from manifests.manifest import verify_manifest
+from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases
 from manifests.release_extension import extend_release
 from manifests.release_life import withdraw_release
@@ -46,6 +47,15 @@ def withdraw(folder):
 
 def extend(folder):
     extend_release(open_publisher(folder), "1.4.0", now=NOW + timedelta(hours=1))
+
+
+def assign(folder):
+    plan = AssignmentPlan(campaign="another", drawn_ppm=1)
+    open_publisher(folder).publish_plan("1.4.0", plan, now=NOW)
+
+
+def refresh(folder):
+    open_publisher(folder).renew(now=NOW + timedelta(hours=1))
 
 
 def start(act, folder, kill_at):
@@ -130,11 +140,11 @@ def count_steps(act, folder):
     return steps
 
 
-@pytest.mark.parametrize("act", [publish, withdraw, extend])
+@pytest.mark.parametrize("act", [publish, withdraw, extend, assign, refresh])
 def test_a_publisher_killed_at_any_step_leaves_a_repository_that_verifies(tmp_path, act):
     make(tmp_path / "counted")
     steps = count_steps(act, tmp_path / "counted")
-    assert steps > 15
+    assert steps > (10 if act is refresh else 15)
     kills = [(edge, number) for number in range(steps) for edge in ("before", "after")]
     if not IS_SOAK:
         kills = random.Random(f"kill {act.__name__}").sample(kills, SAMPLE)
@@ -161,7 +171,7 @@ def finish(act, folder):
     """Do again what was cut off; a withdrawal or extension that was done already says so."""
     metadata = load_repository(open_publisher(folder).store)
     is_done = list_withdrawals(metadata) or any(one.replaces for one in list_releases(metadata))
-    if act is publish or not is_done:
+    if act in {publish, assign, refresh} or not is_done:
         act(folder)
 
 

@@ -28,8 +28,9 @@ from manifests.release_steps import list_unled, plan_steps
 from manifests.repository import publish_files
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository, read_target
-from manifests.repository_status import describe_repository, format_status
+from manifests.repository_status import describe_repository
 from manifests.server import ServerPlan, serve_in_background
+from manifests.status_words import format_status
 from manifests.transfer import Fetch, run_session
 from manifests.update_outcome import UpdateResult, UpdateRules
 from manifests.updater import update_device

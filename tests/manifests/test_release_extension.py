@@ -22,7 +22,8 @@ from manifests.release_steps import list_unled
 from manifests.repository import NewFile, publish_files
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository, read_target
-from manifests.repository_status import describe_repository, format_status
+from manifests.repository_status import describe_repository
+from manifests.status_words import format_status
 from manifests.transfer import run_session
 from manifests.update_outcome import Remembered, UpdateResult, remembered_word
 from manifests.updater import update_device

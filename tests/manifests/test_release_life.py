@@ -21,9 +21,10 @@ from manifests.release_life import promote_release, withdraw_release
 from manifests.repository import init_repository, publish_files
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository
-from manifests.repository_status import describe_repository, format_status
+from manifests.repository_status import describe_repository
 from manifests.root_rotation import rotate_root
 from manifests.server import ServerPlan, serve_in_background
+from manifests.status_words import format_status
 from manifests.store import FolderStore
 from manifests.transfer import Fetch
 from manifests.trust_publication import publish_trust

@@ -27,7 +27,8 @@ from manifests.release_steps import list_unled, plan_steps
 from manifests.repository import publish_files
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository
-from manifests.repository_status import describe_repository, format_status
+from manifests.repository_status import describe_repository
+from manifests.status_words import format_status
 from manifests.transfer import run_session
 from manifests.update_outcome import UpdateResult
 from manifests.updater import update_device

@@ -19,9 +19,10 @@ from manifests.published_releases import list_releases
 from manifests.repository import init_repository
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository, read_target
-from manifests.repository_status import describe_repository, expiry_in_words, format_status
+from manifests.repository_status import describe_repository
 from manifests.served_files import is_immutable_name
 from manifests.server import ServerPlan, serve_in_background
+from manifests.status_words import expiry_in_words, format_status
 from manifests.store import FolderStore
 from signing.errors import SigningError
 from signing.roles import Role

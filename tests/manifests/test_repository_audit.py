@@ -220,6 +220,15 @@ def test_what_devices_ask_for_by_its_place_and_tuf_does_not_list_is_an_error(pub
     assert "remove it" in finding.hint
 
 
+@pytest.mark.parametrize("content", ["{}", "{", None])
+def test_a_description_without_which_nobody_publishes_is_an_error(publisher, content):
+    path = publisher.store.root / "repository.json"
+    path.unlink() if content is None else path.write_text(content)
+    (finding,) = audit(publisher).findings
+    assert (finding.severity, finding.where) == (Severity.ERROR, "repository.json")
+    assert finding.what.startswith("nothing can be published: ")
+
+
 def test_a_first_root_that_was_replaced_is_an_error(publisher):
     first = (publisher.store.root / "metadata/1.root.json").read_bytes()
     assert audit(publisher, trusted_root=first).is_sound

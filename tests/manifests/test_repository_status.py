@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,8 @@ from manifests.publication import AssignmentPlan
 from manifests.release_life import withdraw_release
 from manifests.repository_audit import Severity, audit_repository
 from manifests.repository_reading import load_repository
-from manifests.repository_status import describe_repository, format_status
+from manifests.repository_status import describe_repository
+from manifests.status_words import format_status
 from manifests.withdrawal import list_withdrawals
 from signing.refusal import Refusal
 from signing.roles import Role
@@ -84,6 +86,38 @@ def test_after_a_key_was_rotated_the_status_says_what_is_left_to_do(
     assert telling in words
     assert "root key holders must run `ampforge repo rotate`" in words
     assert words in format_status(status)
+
+
+def test_a_trust_record_that_boards_were_never_given_is_told(publisher):
+    """A new freshness key, or a later policy: TUF has nothing to do with either."""
+    for step in (
+        next_step(first_step(), Role.FRESHNESS, "freshness-1", "freshness-2"),
+        next_step(first_step(), minimum_policy_version=1),
+    ):
+        status = status_of(publisher, step.record)
+        assert status["superseded_keys"] == []
+        assert status["trust_words"].startswith("boards cannot follow to trust record 2: 1 is")
+        assert "must run `ampforge repo publish-trust`" in status["trust_words"]
+        assert status["trust_words"] in format_status(status)
+        (finding,) = audit_repository(publisher.store, step.record, now=NOW).findings
+        assert (finding.severity, finding.hint) == (
+            Severity.NOTICE,
+            "run `ampforge repo publish-trust`",
+        )
+    step.publish_record(publisher.store.root)
+    assert status_of(publisher, step.record)["trust_words"] == ""
+    assert audit_repository(publisher.store, step.record, now=NOW).findings == []
+
+
+def test_what_a_repository_does_not_say_of_its_first_record_is_not_guessed(publisher):
+    """One that was made by an earlier version."""
+    path = publisher.store.root / "repository.json"
+    description = json.loads(path.read_text())
+    assert description.pop("trust_record_version") == 1
+    path.write_text(json.dumps(description))
+    step = next_step(first_step(), Role.FRESHNESS, "freshness-1", "freshness-2")
+    assert status_of(publisher, step.record)["trust_words"] == ""
+    assert status_of(publisher)["trust_words"] == ""
 
 
 def test_an_assignment_by_a_revoked_key_is_shown_and_said_to_be_refused(publisher):

@@ -17,8 +17,9 @@ from manifests.gateway import Gateway
 from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases
 from manifests.repository_reading import load_repository
-from manifests.repository_status import describe_repository, format_status
+from manifests.repository_status import describe_repository
 from manifests.server import ServerPlan, serve_in_background
+from manifests.status_words import format_status
 from manifests.transfer import Fetch
 from manifests.update_outcome import UpdateResult
 from signing.trust import sign_trust_record
