@@ -18,6 +18,8 @@ from manifests.client_address import (
 )
 from manifests.errors import ServerError
 from manifests.freshness import serialize_freshness_request
+from manifests.http_host import HttpHost
+from manifests.paced_connection import PacedConnection
 from manifests.rate_limit import RateLimit
 from manifests.server_app import RepositoryApp
 from manifests.server_metrics import ServerCounts
@@ -176,6 +178,40 @@ def test_a_client_over_its_limit_is_told_429_and_others_are_served(tmp_path):
     assert nonce("198.51.100.2").status == 200
     assert ask(app, Request("GET", "/api/health")).status == 503
     assert counts.limited == 2
+
+
+def test_the_addresses_of_one_ipv6_line_share_one_allowance_and_its_connections(tmp_path):
+    """Who has a /64 has all of it; this machine has none, so that the addresses are told."""
+    app = RepositoryApp(
+        tmp_path,
+        ServiceParts(
+            trust=trust(),
+            freshness_signer=signer("freshness-1"),
+            limit=RateLimit(2, clock_s=lambda: 0.0),
+            clock=lambda: NOW,
+        ),
+    )
+
+    def nonce(client):
+        request = Request("POST", "/api/freshness", body=serialize_freshness_request(REQUEST))
+        request.client = client
+        return ask(app, request).status
+
+    line = [f"2001:db8:1:2::{number}" for number in range(1, 4)]
+    assert [nonce(client) for client in line] == [200, 200, 429]
+    assert nonce("2001:db8:1:3::1") == 200
+
+    async def admitted():
+        host = HttpHost(app, connections_per_address_max=2)
+        told = []
+        for peer in (*line, "2001:db8:1:3::1"):
+            connection = PacedConnection(host)
+            connection.peer = peer
+            told.append((connection, host.add(connection)))
+        host.discard(told[0][0])
+        return [is_admitted for _, is_admitted in told], host.is_admitted(line[2])
+
+    assert asyncio.run(admitted()) == ([True, True, False, True], True)
 
 
 def test_one_address_may_not_hold_all_connections(tmp_path):

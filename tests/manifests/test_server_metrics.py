@@ -7,12 +7,14 @@ import json
 import resource
 import signal
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from manifests.access_log import AccessLog
 from manifests.freshness import serialize_freshness_request
+from manifests.server_metrics import REPORT_OUTCOMES, MetricsApp, ServerCounts
 from tests.free_port import find_free_port
 from tests.manifests.server_process import running, whole_plan
 from tests.manifests.test_device_messages import REQUEST, signed_report
@@ -20,9 +22,11 @@ from tests.manifests.world import (
     HARDWARE_CLASS,
     NOW,
     SERIAL,
+    Request,
     make_publisher,
     new_bundle,
 )
+from tests.manifests.world import ask as rsgi_ask
 
 
 def ask(port, method, path, body=None, **headers):
@@ -94,6 +98,59 @@ def test_metrics_and_log_tell_of_requests_and_never_of_devices(tmp_path):
     for secret in (SERIAL, "secret", REQUEST.nonce.hex(), "203.0.113.77"):
         assert secret not in logged
     assert rotated.stat().st_mode & 0o007 == 0
+
+
+def test_every_count_is_told_under_its_name():
+    counts = ServerCounts()
+    counts.answers.update({200: 2, 404: 3})
+    counts.refused.update({"all": 4, "address": 5})
+    counts.reports.update(dict(zip(REPORT_OUTCOMES, range(6, 11), strict=True)))
+    counts.connections, counts.failed_handshakes, counts.sent_bytes = 11, 12, 13
+    counts.limited, counts.failed_reloads = 14, 15
+    counts.batches, counts.lost_log_lines, counts.open_connections = (
+        (lambda: 16),
+        (lambda: 17),
+        (lambda: 18),
+    )
+    counts.timestamp_expiry = lambda: datetime.fromtimestamp(19, UTC)
+    counts.are_reports_failing = counts.is_database_damaged = lambda: True
+    counts.database_checked_at = lambda: datetime.fromtimestamp(20, UTC)
+    for duration_s in (0.0005, 0.02, 60.0):
+        counts.observe("/api/reports", duration_s)
+    answer = rsgi_ask(MetricsApp(counts), Request("GET", "/metrics"))
+    samples = {
+        (sample.name.removeprefix("ampforge_"), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.content.decode())
+        for sample in family.samples
+        if sample.name.startswith("ampforge_")
+    }
+    buckets = {key: samples.pop(key) for key in list(samples) if key[0].endswith("_bucket")}
+    assert samples == {
+        ("http_answers_total", "200"): 2,
+        ("http_answers_total", "404"): 3,
+        ("http_connections_refused_total", "all"): 4,
+        ("http_connections_refused_total", "address"): 5,
+        **{
+            ("device_reports_total", outcome): value
+            for value, outcome in enumerate(REPORT_OUTCOMES, 6)
+        },
+        ("http_connections_total",): 11,
+        ("tls_handshakes_failed_total",): 12,
+        ("http_sent_bytes_total",): 13,
+        ("http_rate_limited_total",): 14,
+        ("reload_failures_total",): 15,
+        ("device_report_commits_total",): 16,
+        ("access_log_lost_lines_total",): 17,
+        ("http_open_connections",): 18,
+        ("timestamp_expires_seconds",): 19,
+        ("device_reports_failing",): 1,
+        ("report_database_damaged",): 1,
+        ("report_database_checked_seconds",): 20,
+        ("service_duration_seconds_count", "/api/reports"): 3,
+        ("service_duration_seconds_sum", "/api/reports"): 60.0205,
+    }
+    told = {(set(labels) - {"/api/reports"}).pop(): n for (_, *labels), n in buckets.items()}
+    assert [told[edge] for edge in ("0.0005", "0.01", "0.025", "5.0", "+Inf")] == [1, 1, 2, 2, 3]
 
 
 @contextmanager

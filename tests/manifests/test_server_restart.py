@@ -17,6 +17,7 @@ from manifests.server import ServerPlan
 from tests.manifests.server_process import ServerProcess, running, write_certificate
 
 LARGE_BYTES = 6 << 20
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -159,6 +160,35 @@ def test_nobodys_place_can_be_taken_where_no_server_is_or_another_port_is_asked(
     assert "control socket cannot be made" in wrong.error
     wrong.end()
     assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_stranger_is_handed_no_socket_whatever_the_mode_of_the_file(folder):
+    """Who had it could answer the server's clients in its place."""
+    with running(ServerPlan(folder=folder, control=folder / "s")) as server:
+        folder.chmod(0o755)
+        (folder / "s").chmod(0o666)
+        stranger = os.fork()
+        if stranger == 0:
+            code = 2
+            try:
+                os.chdir(folder)
+                os.setuid(NOBODY)
+                with socket.socket(socket.AF_UNIX) as asking:
+                    asking.connect("s")
+                    said, descriptors, *_ = socket.recv_fds(asking, 100, 1)
+                    code = int((said, descriptors) != (b"", []))
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(stranger, 0)[1]) == 0
+        # Its owner's successor is not kept out by that.
+        successor = ServerProcess(
+            ServerPlan(folder=folder, control=folder / "s", is_successor=True, port=server.port)
+        )
+        assert successor.url == server.url
+        assert server.end() == 0
+        successor.process.terminate()
+        successor.end()
 
 
 @pytest.mark.parametrize("is_hurried", [False, True])

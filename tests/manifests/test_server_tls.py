@@ -15,6 +15,7 @@ from contextlib import closing
 import pytest
 
 from manifests import tls_acceptor
+from manifests.client_address import ClientAddresses
 from manifests.errors import ServerError
 from manifests.http_host import HttpHost
 from manifests.http_transport import HttpTransport
@@ -22,8 +23,10 @@ from manifests.listening_socket import bind_listening
 from manifests.server import ServerPlan
 from manifests.server_app import RepositoryApp
 from manifests.server_tls import TlsFiles
+from tests.free_port import find_free_port
 from tests.manifests.server_process import running, write_certificate
-from tests.manifests.test_http_connection import LAST, TIMESTAMP, statuses
+from tests.manifests.test_http_connection import LAST, TIMESTAMP, statuses, until
+from tests.manifests.test_server_metrics import ask
 
 LARGE_BYTES = (5 << 20) + 3
 
@@ -51,16 +54,19 @@ def shown_name(port):
 
 def test_everything_is_served_encrypted_and_sighup_shows_the_new_certificate(folder, tmp_path):
     certificate, key = write_certificate(tmp_path, "first")
-    plan = ServerPlan(folder=folder, tls_certificate=certificate, tls_key=key)
+    metrics = ("127.0.0.1", find_free_port())
+    plan = ServerPlan(folder=folder, tls_certificate=certificate, tls_key=key, metrics=metrics)
     with running(plan) as server:
         assert server.url.startswith("https://")
         old = trusting(certificate)
+        old.set_alpn_protocols(["h2", "http/1.1"])
         with closing(
             http.client.HTTPSConnection("127.0.0.1", server.port, timeout=10, context=old)
         ) as connection:
             connection.request("GET", "/targets/large.bin")
             content = (folder / "targets" / "large.bin").read_bytes()
             assert connection.getresponse().read() == content
+            assert connection.sock.selected_alpn_protocol() == "http/1.1"
             assert shown_name(server.port) == "CN=first"
             write_certificate(tmp_path, "second")
             server.process.send_signal(signal.SIGHUP)
@@ -72,6 +78,7 @@ def test_everything_is_served_encrypted_and_sighup_shows_the_new_certificate(fol
         key.write_text("no key")
         server.process.send_signal(signal.SIGHUP)
         assert "cannot be used" in server.process.stderr.readline()
+        assert b"\nampforge_reload_failures_total 1.0\n" in ask(metrics[1], "GET", "/metrics")[1]
         assert shown_name(server.port) == "CN=second"
     assert (
         TlsFiles(*write_certificate(tmp_path, "x")).context.minimum_version
@@ -201,6 +208,42 @@ def test_peers_that_never_finish_a_handshake_hold_no_place_for_long(
         return statuses(received), host.counts.refused["address"], host.counts.failed_handshakes
 
     assert asyncio.run(scenario()) == ([200, 200], 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"connections_max": 3}, (3, {"all": 2})),
+        ({}, (2, {"address": 3})),
+        ({"addresses": ClientAddresses(["127.0.0.0/8"])}, (5, {})),
+    ],
+    ids=["all", "address", "proxy"],
+)
+def test_a_handshake_takes_a_place_from_its_start(folder, tmp_path, monkeypatch, options, expected):
+    if "connections_max" not in options:
+        monkeypatch.setattr(tls_acceptor, "HANDSHAKES_PER_ADDRESS_MAX", 2)
+    files = TlsFiles(*write_certificate(tmp_path, "first"))
+
+    async def scenario():
+        host, stop = HttpHost(RepositoryApp(folder), **options), asyncio.Event()
+        listening = socket.create_server(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        serving = asyncio.create_task(host.serve(listening, stop, tls=files.context))
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        ended = [asyncio.create_task(reader.read()) for reader, _ in silent]
+        await until(
+            lambda: host.counts.refused.total() + len(host._acceptor._handshakes) == len(silent)
+        )
+        left, counted = len(host._acceptor._handshakes), dict(host.counts.refused)
+        stop.set()
+        await serving
+        await host.end_connections(5, at_once=asyncio.Event())
+        await asyncio.gather(*ended, return_exceptions=True)
+        for _, writer in silent:
+            writer.close()
+        return left, counted
+
+    assert asyncio.run(scenario()) == expected
 
 
 def test_a_server_that_ends_waits_for_no_handshake(folder, tmp_path):
