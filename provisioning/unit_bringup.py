@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provisioning.errors import LinkTimeoutError, LockedChipError, VerificationError
+from provisioning.release_regions import list_station_regions
 from provisioning.station_values import Step, reject_for
 from provisioning.transfer_rates import describe_fall_back
 from provisioning.unit_identity import UnitIdentity
@@ -230,7 +231,7 @@ class UnitBringUp:
     def _write_flash(self) -> Mapping[str, object]:
         if self.is_locked:
             return self._find_flashed()
-        regions = self._station.bundle.flash_regions()
+        regions = list_station_regions(self._station.bundle)
         if not self._start.is_in_loader:
             self._flasher.detect()  # the read-back of an earlier CONFIRM started the application
 

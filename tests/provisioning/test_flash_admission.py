@@ -109,6 +109,18 @@ def test_a_returned_unit_takes_the_step_at_the_station_first(folder, line):
         assert record_of(line).load_update_state().release_counter == counter
 
 
+def test_a_returned_unit_keeps_nothing_of_a_longer_waveform_slot(folder, line):
+    """What follows the approval must be 0xFF: the board refuses a slot with anything else."""
+    board = line.slots[0].board
+    slot = board.running.table.find("wave_0")
+    tail_bytes = slot.offset_bytes + 3 * SECTOR_BYTES
+    board.flash.write(tail_bytes, bytes(SECTOR_BYTES))
+    write_release(folder, 2)
+    (result,) = run(folder, line, again=True)
+    assert result.report.is_passed
+    assert board.flash.read(tail_bytes, SECTOR_BYTES) == b"\xff" * SECTOR_BYTES
+
+
 def test_a_unit_that_passed_and_is_left_alone_is_not_asked(folder, line):
     write_release(folder, 3, step=2)
     (result,) = run(folder, line)
