@@ -102,6 +102,14 @@ def _time_s(
     return seconds
 
 
+def middle_half(ratios: Sequence[float]) -> tuple[float, float]:
+    """Return where the middle half of the rounds begins and ends; of one round, that round."""
+    if len(ratios) == 1:
+        return ratios[0], ratios[0]
+    lower, _, upper = statistics.quantiles(ratios, n=4, method="inclusive")
+    return lower, upper
+
+
 def format_table(comparisons: Sequence[Comparison]) -> str:
     """Return a Markdown table, one row per comparison, and a line about the machine."""
     lines = [
@@ -109,7 +117,7 @@ def format_table(comparisons: Sequence[Comparison]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in comparisons:
-        lower, _, upper = statistics.quantiles(row.ratios, n=4, method="inclusive")
+        lower, upper = middle_half(row.ratios)
         ours_s = statistics.median(pair.ours_s for pair in row.pairs)
         theirs_s = statistics.median(pair.theirs_s for pair in row.pairs)
         lines.append(

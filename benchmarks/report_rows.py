@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.report_load import NOW
 from manifests.device_report import verify_device_report
-from manifests.fleet import FleetStore
+from manifests.fleet import BATCH_MAX, FleetStore
 from manifests.received_report import receive_report
 from signing.trust import verify_trust_record
 
@@ -29,9 +29,12 @@ def read_like(fleet: Fleet, folder: Path) -> list[tuple[Any, ...]]:
     """Return rows as the server would write them."""
     trust = verify_trust_record(fleet.trust_record, current=None)
     with closing(FleetStore(folder / "like.sqlite")) as store:
-        for body in fleet.first[:64]:
-            report = verify_device_report(body, trust, now=NOW)
-            store.add_reports([receive_report(report, body, now=NOW)])
+        store.add_reports(
+            [
+                receive_report(verify_device_report(body, trust, now=NOW), body, now=NOW)
+                for body in fleet.first[:BATCH_MAX]
+            ]
+        )
     with closing(sqlite3.connect(folder / "like.sqlite")) as database:
         return database.execute("SELECT * FROM report").fetchall()
 

@@ -48,6 +48,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import uvloop
 
+from benchmarks.pairing import middle_half
 from benchmarks.processes import free_port, list_children, processor_s
 from benchmarks.report_load import NOW, Fleet, make_fleet, post_all
 from benchmarks.report_rows import insert_bare, make_stored, read_like, read_rows
@@ -230,7 +231,7 @@ def format_row(name: str, rounds: Sequence[Measured]) -> str:
     """Return the row of one kind of report; it says MISSED if the median did."""
     ratios = [one.served / one.bare for one in rounds]
     ratio = statistics.median(ratios)
-    lower, _, upper = statistics.quantiles(ratios, n=4, method="inclusive")
+    lower, upper = middle_half(ratios)
     journal = statistics.median(one.served / one.bare_journal for one in rounds)
     full = statistics.median(one.served / one.bare_full for one in rounds)
     batch, served, bare, served_us, bare_us = (

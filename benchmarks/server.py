@@ -38,6 +38,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.pairing import middle_half
 from benchmarks.processes import free_port, list_children, processor_s
 from manifests.server import ServerPlan, serve_in_background
 
@@ -270,7 +271,7 @@ def measure(case: Case, ours: Server, theirs: Server, *, seconds: float, connect
         pairs.append((rates[ours.url], rates[theirs.url]))
     ratios = [our.per_second / their.per_second for our, their in pairs]
     ratio = statistics.median(ratios)
-    lower, _, upper = statistics.quantiles(ratios, n=4, method="inclusive")
+    lower, upper = middle_half(ratios)
     verdict = "kept" if ratio >= case.target_ratio else "MISSED"
     our_rate, their_rate = (
         statistics.median(one.per_second for one in rates) for rates in zip(*pairs, strict=True)
