@@ -18,7 +18,7 @@ from manifests.publication import AssignmentPlan
 from manifests.published_releases import find_bundle
 from manifests.release_extension import extend_release
 from manifests.release_life import promote_release, withdraw_release
-from manifests.repository import init_repository, publish_files
+from manifests.repository import init_repository
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository
 from manifests.repository_status import describe_repository
@@ -47,6 +47,7 @@ from tests.manifests.world import (
     new_bundle,
     old_bundle,
     open_publisher,
+    put_in_force,
     signers,
     trust,
 )
@@ -73,17 +74,7 @@ def shown(publisher):
 
 def test_a_campaign_is_promoted_though_a_thief_drove_the_sequence_to_its_end(publisher):
     """What follows the last sequence is the first, and the share still grows."""
-    last = replace(shown(publisher), sequence=0xFFFFFFFF)
-    current = load_repository(publisher.store)
-    with publisher.store.exclusively():
-        publish_files(
-            publisher.store,
-            publisher.signers,
-            publisher.settings,
-            before=current,
-            assignments=(publisher.assignment_file(last, current),),
-            now=NOW,
-        )
+    put_in_force(publisher, replace(shown(publisher), sequence=0xFFFFFFFF))
     promote_release(publisher, "1.5.0", drawn_ppm=250_000, now=NOW)
     after = shown(publisher)
     assert (after.sequence, after.drawn_ppm) == (1, 250_000)

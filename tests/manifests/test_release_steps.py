@@ -24,7 +24,6 @@ from manifests.publication import AssignmentPlan
 from manifests.published_releases import list_releases, read_listed_assignment
 from manifests.release_life import withdraw_release
 from manifests.release_steps import list_unled, plan_steps
-from manifests.repository import publish_files
 from manifests.repository_audit import audit_repository
 from manifests.repository_reading import load_repository
 from manifests.repository_status import describe_repository
@@ -42,6 +41,7 @@ from tests.manifests.world import (
     bundle,
     make_device,
     make_publisher,
+    put_in_force,
     trust,
 )
 
@@ -257,15 +257,7 @@ def test_a_step_is_withdrawn_where_the_way_around_it_has_no_room(publisher):
     assert len(running.steps_sha256) == 1
     pins = tuple(f"FL1-{number:016}" for number in range(24))
     full = replace(running, campaign="p" * 48, pinned_serial_numbers=pins)
-    with publisher.store.exclusively():
-        publish_files(
-            publisher.store,
-            publisher.signers,
-            publisher.settings,
-            before=current,
-            assignments=(publisher.assignment_file(full, current),),
-            now=NOW,
-        )
+    put_in_force(publisher, full)
     withdraw_release(publisher, "1.4.0", release_counter=last + 1, reason="drawn", now=NOW)
     current = load_repository(publisher.store)
     after = read_listed_assignment(publisher.store, current, HARDWARE_CLASS)
@@ -335,15 +327,7 @@ def test_a_release_whose_campaign_fills_its_message_is_withdrawn_all_the_same(pu
     full = replace(full, campaign="p" * (30 + left))
     file = publisher.assignment_file(full, current)
     assert len(file.content) == MESSAGE_MAX_BYTES
-    with publisher.store.exclusively():
-        publish_files(
-            publisher.store,
-            publisher.signers,
-            publisher.settings,
-            before=current,
-            assignments=(file,),
-            now=NOW,
-        )
+    put_in_force(publisher, full)
     current = load_repository(publisher.store)
     with pytest.raises(RepositoryError, match="does not fit"):
         publisher.assignment_file(replace(full, sequence=0x10000), current)

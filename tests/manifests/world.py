@@ -19,7 +19,8 @@ from firmware_images.release_constraints import NO_CONSTRAINTS, ReleaseConstrain
 from manifests.errors import TransportError
 from manifests.manifests_settings import RepositorySettings
 from manifests.publishing import Publisher
-from manifests.repository import init_repository
+from manifests.repository import init_repository, publish_files
+from manifests.repository_reading import load_repository
 from manifests.slot_writer import READ_BYTES
 from manifests.store import FolderStore
 from manifests.update_device import UpdateDevice
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_images.flash_medium import FlashMedium
+    from manifests.assignment import Assignment
     from manifests.server_app import RepositoryApp
     from manifests.transfer import Fetch
     from signing.signers import SoftwareSigner
@@ -230,6 +232,20 @@ class Board:
     def boot(self) -> None:
         """Reset: the bootloader follows otadata and marks what it must."""
         self.running_slot = write_boot(self.flash, PARTITIONS.find("otadata")).slot
+
+
+def put_in_force(publisher: Publisher, assignment: Assignment) -> None:
+    """Sign and publish an assignment as it stands, whatever a publisher would have made of it."""
+    with publisher.store.exclusively():
+        current = load_repository(publisher.store)
+        publish_files(
+            publisher.store,
+            publisher.signers,
+            publisher.settings,
+            before=current,
+            assignments=(publisher.assignment_file(assignment, current),),
+            now=NOW,
+        )
 
 
 def make_device(
